@@ -1,0 +1,75 @@
+"""What a .tflite file must hold to be what its precision promises. Needs no TensorFlow."""
+
+import collections
+
+CLIP_OPS = ("MINIMUM", "MAXIMUM", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "CLIP")
+
+
+def describe(graph, size_bytes):
+    """The facts of a file: op counts, inputs, outputs, size."""
+    return {
+        "ops": dict(sorted(collections.Counter(op.name for op in graph.ops).items())),
+        "inputs": [graph.tensors[i].describe() for i in graph.inputs],
+        "outputs": [graph.tensors[i].describe() for i in graph.outputs],
+        "size_bytes": size_bytes,
+    }
+
+
+def check(graph, precision, *, clipped, convolutions):
+    """Test a file against its promise.
+
+    Args:
+        graph: tflite_file.Graph.
+        precision: 'float32', 'float16', 'uint8' or 'int8'.
+        clipped: the network clips its output to 0..1.
+        convolutions: how many convolutions the network has.
+    Returns: list of {"check": what, "passed": bool, "found": what was there}.
+    """
+    results = []
+
+    def expect(what, passed, found):
+        results.append({"check": what, "passed": bool(passed), "found": found})
+
+    names = [op.name for op in graph.ops]
+    used = sorted({i for op in graph.ops for i in (*op.inputs, *op.outputs) if i >= 0})
+    outside = sorted({op.name for op in graph.ops if op.custom})
+    expect("built-in operators only", not outside, outside)
+    found = names.count("CONV_2D")
+    expect("one CONV_2D per convolution", found == convolutions, f"{found} of {convolutions}")
+    dtypes = collections.Counter(graph.tensors[i].dtype for i in used)
+    if precision == "float32":
+        expect("float32 throughout", not any(d in dtypes for d in ("int8", "uint8", "float16")), dict(dtypes))
+    elif precision == "float16":
+        kernels = [graph.tensors[i].dtype for i in used if graph.tensors[i].constant and len(graph.tensors[i].shape) == 4]
+        expect("float16 kernels", kernels and set(kernels) == {"float16"}, sorted(set(kernels)))
+    else:
+        _check_integer(graph, precision, clipped, names, used, expect)
+    return results
+
+
+def _check_integer(graph, ends, clipped, names, used, expect):
+    tensors = graph.tensors
+    floats = [tensors[i].name for i in used if tensors[i].dtype.startswith("float")]
+    expect("no float tensor", not floats, floats[:3])
+    convolutions = [op for op in graph.ops if op.name == "CONV_2D"]
+    bad = [k for k, op in enumerate(convolutions) if any(tensors[i].dtype != "int8" for i in (*op.inputs[:2], op.outputs[0]))]
+    expect("every convolution in int8, the first and the last included", convolutions and not bad, f"others: {bad}")
+    per_tensor = [k for k, op in enumerate(convolutions) if len(tensors[op.inputs[1]].scales) != tensors[op.inputs[1]].shape[0]]
+    expect("one weight scale per output channel", not per_tensor, f"others: {per_tensor}")
+    inner = [
+        k
+        for k, op in enumerate(graph.ops)
+        if op.name == "QUANTIZE" and op.inputs[0] not in graph.inputs and op.outputs[0] not in graph.outputs
+    ]
+    expect("QUANTIZE only at the ends, no DEQUANTIZE", not inner and "DEQUANTIZE" not in names, f"others: {inner}")
+    first, last = tensors[graph.inputs[0]], tensors[graph.outputs[0]]
+    expect(f"{ends} in and out", first.dtype == last.dtype == ends, f"{first.dtype}, {last.dtype}")
+    if not clipped:
+        return
+    clips = sorted(set(names) & set(CLIP_OPS))
+    expect("no clip op", not clips, clips)
+    zero_point = 0 if ends == "uint8" else -128
+    for tensor, what in ((first, "input"), (last, "output")):
+        fits = len(tensor.scales) == 1 and abs(float(tensor.scales[0]) * 255 - 1) < 1e-6 and tensor.zero_points[0] == zero_point
+        found = tensor.describe()
+        expect(f"{what} scale 1/255, zero point {zero_point}", fits, f"{found['scale']}, {found['zero_point']}")

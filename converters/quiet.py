@@ -1,0 +1,35 @@
+"""Keeping native libraries' chatter off the terminal, and their last words for error messages."""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+
+@contextlib.contextmanager
+def quiet():
+    """Catch what is printed on file descriptors 1 and 2, by Python or by C++; yields a function that returns it so far."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _flush()
+    with tempfile.TemporaryFile() as log:
+        saved = {target: os.dup(target) for target in (1, 2)}
+        for target in saved:
+            os.dup2(log.fileno(), target)
+
+        def text():
+            _flush()
+            log.seek(0)
+            return log.read().decode(errors="replace")
+
+        try:
+            yield text
+        finally:
+            _flush()
+            for target, copy in saved.items():
+                os.dup2(copy, target)
+                os.close(copy)
+
+
+def _flush():
+    sys.stdout.flush()
+    sys.stderr.flush()

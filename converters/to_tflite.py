@@ -1,0 +1,80 @@
+"""From a Keras model to the bytes of a .tflite file. The only module besides training that needs TensorFlow."""
+
+from mobile_sr.converters.quiet import quiet
+
+PRECISIONS = ("float32", "float16", "uint8", "int8")
+
+
+class ConversionError(RuntimeError):
+    """TensorFlow's converter refused the model; the message holds the end of what it said."""
+
+
+def convert(build, weights, precision, *, clipped, size=None, calibration=()):
+    """Convert a network to a .tflite file.
+
+    Integer files of a clipped network are made from its linear twin, ended by a fake quantization to 0..1: the output
+    tensor then has scale 1/255 and zero point 0, saturates exactly where the clip would, and no clip op is left.
+
+    Args:
+        build: function of output_activation=None that returns the Keras model in its export form; None keeps the
+            network's own output activation, 'linear' asks for the twin without a clip.
+        weights: list of arrays for model.set_weights.
+        precision: 'float32', 'float16' (weights stored in half), 'uint8' or 'int8' (full integer with these ends,
+            per-channel int8 weights).
+        clipped: whether the network's output activation clips to 0..1.
+        size: (height, width) of a fixed input, or None for a dynamic one.
+        calibration: list of [1, H, W, 3] float32 images in 0..1; needed for integer files.
+    Returns: bytes.
+    Raises: ValueError for a wrong precision or a missing calibration set, ConversionError.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
+    integer = precision in ("uint8", "int8")
+    if integer and not calibration:
+        raise ValueError("an integer file needs calibration images")
+    with quiet() as said:
+        import keras
+        import tensorflow as tf
+
+        model = build(output_activation="linear" if integer and clipped else None)
+        model.set_weights(weights)
+        if integer and clipped:
+            model = keras.Model(model.input, _saturate(keras, tf)(model.output))
+        if size is not None:
+            lr = keras.Input((*size, 3), batch_size=1, name="lr")
+            model = keras.Model(lr, model(lr))
+            calibration = [_fit(image, size) for image in calibration]
+        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+        if precision == "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        if integer:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ([image] for image in calibration)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = getattr(tf, precision)
+        try:
+            return converter.convert()
+        except Exception as error:  # the converter raises many types
+            lines = [line for line in f"{said()}\n{error}".splitlines() if line.strip()]
+            raise ConversionError(f"TensorFlow cannot convert it to {precision}: {' | '.join(lines[-3:])}") from error
+
+
+def _saturate(keras, tf):
+    class Saturate(keras.layers.Layer):
+        """Ends the graph in 8 bits of 0..1; becomes the output tensor's quantization, not an op."""
+
+        def call(self, x):
+            return tf.quantization.fake_quant_with_min_max_args(x, min=0.0, max=1.0, num_bits=8)
+
+    return Saturate()
+
+
+def _fit(image, size):
+    """Centre-crop or edge-pad a [1, H, W, 3] image to a fixed size."""
+    import numpy as np
+
+    cut = [max(0, have - want) // 2 for have, want in zip(image.shape[1:3], size, strict=True)]
+    image = image[:, cut[0] : cut[0] + size[0], cut[1] : cut[1] + size[1]]
+    down, right = (want - have for have, want in zip(image.shape[1:3], size, strict=True))
+    return np.pad(image, ((0, 0), (0, down), (0, right), (0, 0)), mode="edge")

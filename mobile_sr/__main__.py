@@ -1,0 +1,5 @@
+"""`python -m mobile_sr`."""
+
+from mobile_sr.cli import run
+
+run()

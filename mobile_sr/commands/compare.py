@@ -1,0 +1,52 @@
+"""What a second model loses against a first: the drop-vs-fp32 report.
+
+Example: mobile-sr compare --reference xlsr_x3 --model xlsr_x3:uint8 --data Set5 --report out/report --max-drop 0.4
+"""
+
+from mobile_sr.commands import common
+
+HELP = "drop report of one model against another"
+
+
+def add_arguments(parser):
+    """Arguments of `mobile-sr compare`."""
+    parser.add_argument("--reference", required=True, help="the model to compare with, usually float")
+    parser.add_argument("--model", required=True, help="the model that is judged, usually uint8")
+    common.add_data(parser)
+    parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
+    common.add_space(parser)
+    parser.add_argument("--report", metavar="OUT", help="folder for report.html, report.md and report.json")
+    parser.add_argument("--max-drop", type=float, metavar="DB", help="exit with status 1 when the mean drop is larger")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
+    common.add_json(parser)
+
+
+def run(args):
+    """Print the drop; status 1 when it exceeds --max-drop, 2 when a file had to be skipped."""
+    import sys
+
+    from mobile_sr import compare, metrics, report, upscaler
+    from mobile_sr.errors import UserError
+
+    folder = common.need_data(args)
+    reference = upscaler.load(args.reference, args.scale, args.threads)
+    model = upscaler.load(args.model, args.scale or reference.scale, args.threads)
+    if reference.scale != model.scale:
+        raise UserError(f"{args.reference} has scale {reference.scale}, {args.model} has {model.scale}")
+    result, crops = compare.compare(reference, model, folder, args.space, common.progress)
+    common.clear_progress()
+    result = common.finite(result)
+    out = sys.stderr if args.json == "-" else sys.stdout
+    for key in ("reference", "model"):
+        psnr, ssim = report.number(result[key]["psnr"], 3), report.number(result[key]["ssim"], 4)
+        print(f"{key:<9}  {psnr:>7} dB  {ssim:>6}  {result[key]['name']}", file=out)
+    print(f"{'drop':<9}  {report.number(result['drop_db'], 3):>7} dB  {report.number(result['ssim_drop'], 4):>6}", file=out)
+    print(f"{len(result['images'])} images; {metrics.describe(result['protocol'])}", file=out)
+    if args.report:
+        print(f"report: {report.write(args.report, result, crops)}", file=out)
+    common.write_json_result(args, result)
+    if args.max_drop is not None and (result["drop_db"] is None or result["drop_db"] > args.max_drop):
+        drop = report.number(result["drop_db"], 3)
+        print(f"mobile-sr compare: the drop of {drop} dB exceeds --max-drop {args.max_drop}", file=sys.stderr)
+        return 1
+    return 2 if result["skipped"] else 0

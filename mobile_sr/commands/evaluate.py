@@ -1,0 +1,38 @@
+"""PSNR and SSIM of one model on a folder of images.
+
+Example: mobile-sr evaluate --model xlsr_x3:uint8 --data Set5 --space y
+"""
+
+from mobile_sr.commands import common
+
+HELP = "PSNR and SSIM of a model on a folder of images"
+
+
+def add_arguments(parser):
+    """Arguments of `mobile-sr evaluate`."""
+    parser.add_argument("--model", required=True, help="zoo name, .tflite, model file, run folder, or bicubic")
+    common.add_data(parser)
+    parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
+    common.add_space(parser)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
+    common.add_json(parser)
+
+
+def run(args):
+    """Print the table; status 2 when a file had to be skipped."""
+    import sys
+
+    from mobile_sr import evaluate, metrics, upscaler
+
+    folder = common.need_data(args)
+    result = evaluate.evaluate(upscaler.load(args.model, args.scale, args.threads), folder, args.space, common.progress)
+    common.clear_progress()
+    out = sys.stderr if args.json == "-" else sys.stdout
+    width = max(len(row["name"]) for row in result["images"])
+    for row in [*result["images"], {"name": f"mean of {len(result['images'])}", **result["mean"]}]:
+        psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
+        ssim = "-" if row["ssim"] is None else f"{row['ssim']:.4f}"
+        print(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}", file=out)
+    print(f"{args.model}: {metrics.describe(result['protocol'])}", file=out)
+    common.write_json_result(args, result)
+    return 2 if result["skipped"] else 0

@@ -1,0 +1,41 @@
+"""Convert a trained network to audited .tflite files, each with a sidecar JSON.
+
+Example: mobile-sr export --model xlsr_x3 --out deploy --precision float32,uint8 --calibration photos
+"""
+
+HELP = "convert a trained network to .tflite"
+
+
+def add_arguments(parser):
+    """Arguments of `mobile-sr export`."""
+    parser.add_argument("--model", required=True, help="zoo name, model file (.npz) or run folder")
+    parser.add_argument("--out", required=True, metavar="DIR", help="deployment folder")
+    parser.add_argument(
+        "--precision",
+        default="float32,float16,uint8",
+        help="of float32, float16, uint8, int8 (full integer with these ends), separated by commas (default %(default)s)",
+    )
+    parser.add_argument("--height", type=int, help="fixed LR height (default: dynamic)")
+    parser.add_argument("--width", type=int, help="fixed LR width (default: dynamic)")
+    parser.add_argument("--calibration", metavar="DIR", help="images for the integer files (default: scikit-image's)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the calibration crops (default 0)")
+
+
+def run(args):
+    """Export; status 1 when a converted file fails its audit."""
+    import sys
+
+    from mobile_sr.errors import UserError
+
+    if (args.height is None) != (args.width is None):
+        raise UserError("--height and --width go together; give both, or neither for a dynamic size")
+    from mobile_sr import export
+
+    size = None if args.height is None else (args.height, args.width)
+    precisions = list(dict.fromkeys(p.strip() for p in args.precision.split(",") if p.strip()))
+    try:
+        export.export(args.model, args.out, precisions, size=size, calibration=args.calibration, seed=args.seed)
+    except export.AuditError as error:
+        print(f"mobile-sr export: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,126 @@
+"""The drop-vs-fp32 report: two models on the same images, what the second loses, and where one sees it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mobile_sr import evaluate, litert, metrics, upscaler, zoo
+from mobile_sr.converters import audit
+from mobile_sr.files import read_json, sha256
+
+CROP = 96  # HR pixels a side
+WORST = 4  # images shown as crops
+
+
+def compare(reference, model, folder, space="y", progress=None):
+    """Measure two Upscalers of one scale on a folder.
+
+    Returns: (report, crops). The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", ...}, "model":
+    {...}, "drop_db", "images": [{"name", "reference_psnr", "model_psnr", "drop_db"}], "skipped"}; drop_db is the mean
+    PSNR of the reference less that of the model. Crops, of the WORST images by drop, are dicts of [h, w, 3] uint8
+    arrays: hr, bicubic, reference, model, difference.
+    Raises: UserError when no image is usable.
+    """
+    scale = reference.scale
+    bicubic = upscaler.load("bicubic", scale)
+    rows, problems, worst, scored = [], [], [], {"reference": [], "model": [], "bicubic": []}
+    for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems):
+        pictures = {"reference": reference(lr), "model": model(lr), "bicubic": bicubic(lr)}
+        scores = {key: evaluate.score(picture, hr, space, scale, gray) for key, picture in pictures.items()}
+        for key, value in scores.items():
+            scored[key].append(value)
+        drop = _drop(scores["reference"]["psnr"], scores["model"]["psnr"])
+        rows.append(
+            {
+                "name": name,
+                "bicubic_psnr": scores["bicubic"]["psnr"],
+                "reference_psnr": scores["reference"]["psnr"],
+                "model_psnr": scores["model"]["psnr"],
+                "drop_db": drop,
+                "reference_ssim": scores["reference"]["ssim"],
+                "model_ssim": scores["model"]["ssim"],
+                "differing_pixels": float(np.mean(np.any(pictures["reference"] != pictures["model"], axis=2))),
+                "largest_difference": int(_difference(pictures["reference"], pictures["model"]).max()),
+            }
+        )
+        worst.append((drop if drop is not None else -1.0, len(rows) - 1, {"hr": hr, **pictures}))
+        worst = sorted(worst, key=lambda entry: -entry[0])[:WORST]
+        if progress:
+            progress(len(rows), name)
+    means = {key: evaluate.mean(values) for key, values in scored.items()}
+    report = {
+        "protocol": metrics.protocol(scale, space),
+        "scale": scale,
+        "data": folder_name(folder),
+        "reference": {"name": reference.name, **means["reference"], **file_facts(reference.name)},
+        "model": {"name": model.name, **means["model"], **file_facts(model.name)},
+        "bicubic": means["bicubic"],
+        "drop_db": _drop(means["reference"]["psnr"], means["model"]["psnr"]),
+        "ssim_drop": _drop(means["reference"]["ssim"], means["model"]["ssim"]),
+        "images": rows,
+        "skipped": problems,
+    }
+    return report, [{"row": rows[index], **_crop(pictures)} for _, index, pictures in worst]
+
+
+def folder_name(folder):
+    """How a report calls its images."""
+    return str(folder) if isinstance(folder, (str, Path)) else "scikit-image: " + ", ".join(name for name, _ in folder)
+
+
+def file_facts(name):
+    """Size, hash and, for a .tflite, audit facts of the file behind a model name; {} for bicubic."""
+    path = Path(name)
+    if not path.exists():
+        if name == "bicubic":
+            return {}
+        path = zoo.resolve(name)
+    if path.is_dir():
+        path = path / "best.npz"
+    data = path.read_bytes()
+    facts = {"size_bytes": len(data), "sha256": sha256(data)}
+    if path.suffix == ".tflite":
+        facts["audit"] = inspect(path)
+    return facts
+
+
+def inspect(path):
+    """The facts of a .tflite: {"ops", "partitions", "inputs", "outputs", "size_bytes"}, and the checks of its sidecar.
+
+    Raises: UserError when the file is missing or damaged.
+    """
+    path = Path(path)
+    data = litert.read_file(path)
+    facts = audit.describe(litert.parse_graph(data, path), len(data))
+    facts = {"ops": facts.pop("ops"), "partitions": litert.delegate_partitions(data, path), **facts}
+    sidecar_file = path.with_suffix(".json")
+    if sidecar_file.exists():
+        sidecar = read_json(sidecar_file)
+        if sidecar.get("sha256") == sha256(data):
+            facts["checks"] = sidecar["audit"]["checks"]
+    return facts
+
+
+def _drop(reference, model):
+    if reference is None or model is None or not np.isfinite([reference, model]).all():
+        return None
+    return reference - model
+
+
+def _difference(a, b):
+    return np.abs(a.astype(np.int16) - b.astype(np.int16))
+
+
+def _crop(pictures):
+    """The CROP x CROP window in which the model differs most from the reference, and that difference, amplified."""
+    difference = _difference(pictures["reference"], pictures["model"])
+    height, width = (min(CROP, side) for side in difference.shape[:2])
+    error = (difference.astype(np.float64) ** 2).sum(axis=2)
+    table = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    sums = table[height:, width:] - table[:-height, width:] - table[height:, :-width] + table[:-height, :-width]
+    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
+    place = (slice(top, top + height), slice(left, left + width))
+    crops = {key: picture[place] for key, picture in pictures.items()}
+    amplify = 16
+    crops["difference"] = np.clip(difference[place].astype(np.int32) * amplify, 0, 255).astype(np.uint8)
+    return {"pictures": crops, "place": [int(left), int(top), width, height], "amplified": amplify}

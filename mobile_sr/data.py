@@ -1,0 +1,226 @@
+"""Folders of HR (and LR) images: pairs for evaluation, and a decoded cache with seeded patches for training."""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mobile_sr.errors import UserError
+from mobile_sr.files import atomic_path, make_folder, sha256, write_json
+from mobile_sr.images import list_images, read_image
+from mobile_sr.resize import downscale, modcrop
+
+_CACHE_VERSION = 1
+
+
+def find_pairs(folder, scale, part=None):
+    """The (name, HR file, LR file or None) triples of a folder.
+
+    Understood: DIV2K's layout (`*_HR` beside `*_LR_bicubic/X2`, files 0001.png and 0001x2.png), a folder with `HR`
+    and optionally `LR/X2` or `LR_bicubic/X2`, and any other folder as HR images, sub-folders included.
+
+    Args:
+        part: 'train' or 'valid', which chooses where a DIV2K root holds both.
+    Raises: UserError when there is no image, when several HR folders fit, or when LR files are missing or left over.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    hr_folders = sorted(p for p in folder.iterdir() if p.is_dir() and (p.name == "HR" or p.name.endswith("_HR")))
+    if len(hr_folders) > 1 and part:
+        hr_folders = [p for p in hr_folders if part in p.name.lower()] or hr_folders
+    if len(hr_folders) > 1:
+        names = ", ".join(p.name for p in hr_folders)
+        raise UserError(f"{folder}: several HR folders ({names}); name one of them")
+    hr_folder = hr_folders[0] if hr_folders else folder
+    hr_files = list_images(hr_folder)
+    names = [p.relative_to(hr_folder).as_posix() for p in hr_files]
+    lr_folder = _lr_folder(hr_folder, scale) if hr_folders or folder.name.endswith("_HR") else None
+    if lr_folder is None:
+        return [(name, hr, None) for name, hr in zip(names, hr_files, strict=True)]
+    lr_files = {p.relative_to(lr_folder).with_suffix("").as_posix(): p for p in list_images(lr_folder)}
+    if len(lr_files) != len(hr_files):
+        raise UserError(f"{lr_folder}: {len(lr_files)} LR images for {len(hr_files)} HR images in {hr_folder}")
+    pairs = []
+    for name, hr in zip(names, hr_files, strict=True):
+        stem = Path(name).with_suffix("").as_posix()
+        lr = lr_files.get(f"{stem}x{scale}") or lr_files.get(stem)
+        if lr is None:
+            raise UserError(f"{lr_folder}: no LR image for {name} (looked for {stem}x{scale} and {stem})")
+        pairs.append((name, hr, lr))
+    return pairs
+
+
+def _lr_folder(hr_folder, scale):
+    base = hr_folder.name[: -len("HR")]
+    for candidate in (f"{base}LR_bicubic/X{scale}", f"{base}LR/X{scale}", f"{base}LR_bicubic/x{scale}", f"{base}LR/x{scale}"):
+        if (hr_folder.parent / candidate).is_dir():
+            return hr_folder.parent / candidate
+    return None
+
+
+def read_pair(hr_file, lr_file, scale):
+    """HR (modcropped) and LR images of a pair; LR is made by bicubic when `lr_file` is None.
+
+    Raises: UserError when an image is unreadable, smaller than the scale, or the two sizes do not belong together.
+    """
+    lr = None if lr_file is None else read_image(lr_file)
+    return prepare_pair(read_image(hr_file), lr, scale, hr_file if lr_file is None else lr_file)
+
+
+def prepare_pair(hr, lr, scale, name):
+    """As read_pair, from arrays; `name` is what an error calls them."""
+    hr = modcrop(hr, scale)
+    if min(hr.shape[:2]) < scale:
+        raise UserError(f"{name}: the HR image is smaller than the scale {scale}")
+    if lr is None:
+        return hr, downscale(hr, scale)
+    if (lr.shape[0] * scale, lr.shape[1] * scale) != hr.shape[:2]:
+        sizes = f"{lr.shape[1]}x{lr.shape[0]} is not 1/{scale} of its HR image's {hr.shape[1]}x{hr.shape[0]} (after modcrop)"
+        raise UserError(f"{name}: {sizes}")
+    return hr, lr
+
+
+def default_cache():
+    """Where decoded training images go: MOBILE_SR_CACHE, else ~/.cache/mobile-sr."""
+    return Path(os.environ.get("MOBILE_SR_CACHE") or Path.home() / ".cache" / "mobile-sr")
+
+
+class TrainingImages:
+    """Decoded HR and LR images of a folder, kept as two memory-mapped uint8 files.
+
+    Attributes:
+        names: one per image. Exact duplicates (same HR pixels) are kept once.
+        sha256: hash over all HR and LR pixels and shapes: names the training data.
+    """
+
+    def __init__(self, folder, scale, cache=None, smallest=1):
+        """Open the cached arrays of `folder`, making them first if a file is new or has changed.
+
+        Images whose LR side is shorter than `smallest` pixels are padded by reflection.
+        Unreadable files are named on standard error and left out.
+        Raises: UserError when nothing is left, or as `find_pairs`.
+        """
+        self.scale = scale
+        pairs = find_pairs(folder, scale, part="train")
+        key = hashlib.sha256(json.dumps([_CACHE_VERSION, scale, smallest, str(Path(folder).resolve())]).encode())
+        for _, hr, lr in pairs:
+            for file in (hr, lr):
+                if file is not None:
+                    stat = file.stat()
+                    key.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        place = Path(cache or default_cache()) / key.hexdigest()[:24]
+        if not (place / "index.json").exists():
+            self._fill(place, pairs, smallest)
+        index = json.loads((place / "index.json").read_text())
+        self.names = index["names"]
+        self.sha256 = index["sha256"]
+        flat_hr = np.memmap(place / "hr.bin", np.uint8, "r")
+        flat_lr = np.memmap(place / "lr.bin", np.uint8, "r")
+        self.hr, self.lr = [], []
+        hr_at = lr_at = 0
+        for height, width in index["lr_shapes"]:
+            size = height * width * 3
+            self.lr.append(flat_lr[lr_at : lr_at + size].reshape(height, width, 3))
+            self.hr.append(flat_hr[hr_at : hr_at + size * scale**2].reshape(height * scale, width * scale, 3))
+            lr_at, hr_at = lr_at + size, hr_at + size * scale**2
+
+    def __len__(self):
+        return len(self.names)
+
+    def _fill(self, place, pairs, smallest):
+        make_folder(place)
+        names, shapes, seen = [], [], {}
+        digest = hashlib.sha256()
+        with (
+            atomic_path(place / "hr.bin") as hr_path,
+            atomic_path(place / "lr.bin") as lr_path,
+            open(hr_path, "wb") as hr_out,
+            open(lr_path, "wb") as lr_out,
+        ):
+            for count, (name, hr_file, lr_file) in enumerate(pairs, 1):
+                if count % 50 == 0 or count == len(pairs):
+                    print(f"\rdecoding training images {count}/{len(pairs)}", end="", file=sys.stderr, flush=True)
+                try:
+                    hr, lr = read_pair(hr_file, lr_file, self.scale)
+                except UserError as error:
+                    print(f"\nleft out: {error}", file=sys.stderr)
+                    continue
+                mark = sha256(np.ascontiguousarray(hr)) + str(hr.shape)
+                if mark in seen:
+                    print(f"\nleft out: {name} is the same image as {seen[mark]}", file=sys.stderr)
+                    continue
+                seen[mark] = name
+                hr, lr = _pad(hr, smallest * self.scale), _pad(lr, smallest)
+                digest.update(f"{hr.shape}{lr.shape}".encode() + hr.tobytes() + lr.tobytes())
+                hr_out.write(hr.tobytes())
+                lr_out.write(lr.tobytes())
+                names.append(name)
+                shapes.append(lr.shape[:2])
+            print(file=sys.stderr)
+            if not names:
+                raise UserError("no usable training image was left; see the lines above")
+        write_json(place / "index.json", {"names": names, "lr_shapes": shapes, "sha256": digest.hexdigest()})
+
+
+def _pad(image, side):
+    """Reflect at the bottom and right until both sides reach `side`."""
+    down, right = (max(0, side - length) for length in image.shape[:2])
+    return np.pad(image, ((0, down), (0, right), (0, 0)), mode="symmetric") if down or right else image
+
+
+def split_validation(images, count, crop):
+    """Held-out images for validation: every k-th one whose LR image holds a crop x crop square.
+
+    Returns: (training indices, validation indices). Deterministic. Raises: UserError when images are too few or small.
+    """
+    large = [i for i in range(len(images)) if min(images.lr[i].shape[:2]) >= crop]
+    if len(large) < count or len(images) <= count:
+        raise UserError(
+            f"{len(large)} of {len(images)} training images hold an LR crop of {crop}x{crop}; "
+            f"validation needs {count} and training at least one more; use more or larger images"
+        )
+    held_out = {large[(2 * k + 1) * len(large) // (2 * count)] for k in range(count)}
+    return [i for i in range(len(images)) if i not in held_out], sorted(held_out)
+
+
+def center_crops(images, indices, crop):
+    """([V, crop, crop, 3], [V, crop * s, crop * s, 3]) uint8 LR and HR centre crops of the given images."""
+    s, lr, hr = images.scale, [], []
+    for i in indices:
+        top, left = ((side - crop) // 2 for side in images.lr[i].shape[:2])
+        lr.append(images.lr[i][top : top + crop, left : left + crop])
+        hr.append(images.hr[i][top * s : (top + crop) * s, left * s : (left + crop) * s])
+    return np.stack(lr), np.stack(hr)
+
+
+def patch_batch(images, indices, step, *, batch, patch, intensities, seed):
+    """The training batch of one step; a pure function of its arguments, so that resumed runs see the same data.
+
+    Each sample: a uniform image, a uniform crop, one of the eight rotations and flips, one intensity factor
+    (Ayazoglu 2021, Sec. 4.2).
+
+    Returns: ([batch, patch, patch, 3], [batch, patch * s, patch * s, 3]) float32 in 0..1.
+    """
+    rng = np.random.default_rng([seed, step])
+    s = images.scale
+    lr = np.empty((batch, patch, patch, 3), np.float32)
+    hr = np.empty((batch, patch * s, patch * s, 3), np.float32)
+    picks = rng.integers(len(indices), size=batch)
+    places = rng.random((batch, 2))
+    turns = rng.integers(8, size=batch)
+    factors = rng.choice(np.asarray(intensities, np.float32), size=batch) / np.float32(255)
+    for n in range(batch):
+        small, large = images.lr[indices[picks[n]]], images.hr[indices[picks[n]]]
+        top = int(places[n, 0] * (small.shape[0] - patch + 1))
+        left = int(places[n, 1] * (small.shape[1] - patch + 1))
+        a = small[top : top + patch, left : left + patch]
+        b = large[top * s : (top + patch) * s, left * s : (left + patch) * s]
+        if turns[n] >= 4:
+            a, b = a[:, ::-1], b[:, ::-1]
+        np.multiply(np.rot90(a, turns[n] % 4), factors[n], out=lr[n], casting="unsafe")
+        np.multiply(np.rot90(b, turns[n] % 4), factors[n], out=hr[n], casting="unsafe")
+    return lr, hr

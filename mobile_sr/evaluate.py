@@ -1,0 +1,76 @@
+"""PSNR and SSIM of one model over a folder, and the drop of a second model against a first."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mobile_sr import data, images, metrics
+from mobile_sr.errors import UserError
+
+
+def each_pair(folder, scale, problems):
+    """Yield (name, HR, LR, gray) of every usable image of a folder; unusable ones are named and counted in `problems`.
+
+    Args:
+        folder: see data.find_pairs; or a list of (name, HR image).
+        problems: list that receives one line per unusable file, also printed on standard error.
+    Raises: UserError when no image at all is usable, or as data.find_pairs.
+    """
+    if not isinstance(folder, (str, Path)):
+        for name, image in folder:
+            yield name, *data.prepare_pair(image, None, scale, name), False
+        return
+    count = 0
+    for name, hr_file, lr_file in data.find_pairs(folder, scale, part="valid"):
+        try:
+            hr, lr = data.read_pair(hr_file, lr_file, scale)
+            gray = images.is_gray_file(hr_file)
+        except UserError as error:
+            problems.append(str(error))
+            print(f"skipped: {error}", file=sys.stderr)
+            continue
+        count += 1
+        yield name, hr, lr, gray
+    if not count:
+        raise UserError(f"{folder}: no usable image; the first problem: {problems[0]}")
+
+
+def score(sr, hr, space, scale, gray):
+    """{"psnr", "ssim"} under the protocol; None where the image is too small, infinity is kept as a float."""
+    result = {"psnr": None, "ssim": None}
+    if min(hr.shape[:2]) > 2 * scale:
+        result["psnr"] = metrics.psnr(sr, hr, space, scale, gray)
+    if min(hr.shape[:2]) >= 2 * scale + 11:
+        result["ssim"] = metrics.ssim(sr, hr, space, scale, gray)
+    return result
+
+
+def mean(rows):
+    """Mean PSNR and SSIM over rows that have them, None when none has; equal images (infinite PSNR) are left out."""
+    result = {}
+    for key in ("psnr", "ssim"):
+        values = [row[key] for row in rows if row[key] is not None and math.isfinite(row[key])]
+        result[key] = float(np.mean(values)) if values else None
+    return result
+
+
+def evaluate(upscaler, folder, space="y", progress=None):
+    """Measure an Upscaler on a folder.
+
+    Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim"}], "mean": {"psnr", "ssim"}, "skipped": [lines]}.
+    Raises: UserError as each_pair.
+    """
+    rows, problems = [], []
+    for name, hr, lr, gray in each_pair(folder, upscaler.scale, problems):
+        rows.append({"name": name, **score(upscaler(lr), hr, space, upscaler.scale, gray)})
+        if progress:
+            progress(len(rows), name)
+    return {
+        "model": upscaler.name,
+        "protocol": metrics.protocol(upscaler.scale, space),
+        "images": rows,
+        "mean": mean(rows),
+        "skipped": problems,
+    }

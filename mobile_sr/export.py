@@ -1,0 +1,141 @@
+"""From a trained Keras model to a deployment folder: .tflite files that passed their audit, each with a sidecar JSON."""
+
+import importlib.metadata
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mobile_sr import __version__, litert, metrics, models, training, upscaler, weights, zoo
+from mobile_sr.calibration import calibration_set
+from mobile_sr.converters import audit, to_tflite
+from mobile_sr.converters.quiet import quiet
+from mobile_sr.errors import UserError
+from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes, write_json
+
+
+class AuditError(Exception):
+    """A converted file does not hold what its precision promises; nothing was written."""
+
+
+def export(model, out, precisions, *, size=None, calibration=None, seed=0, log=print):
+    """Convert a trained network and write NAME_PRECISION.tflite and .json into `out`.
+
+    Args:
+        model: zoo name, .npz model file or run folder.
+        precisions: of converters.to_tflite.PRECISIONS.
+        size: (height, width) of a fixed LR input, None for dynamic.
+        calibration: folder of images for the integer files, None for scikit-image's pictures.
+    Returns: list of the .tflite paths.
+    Raises: UserError for unusable arguments, AuditError when a file is not what it should be.
+    """
+    unknown = [p for p in precisions if p not in to_tflite.PRECISIONS]
+    if unknown or not precisions:
+        raise UserError(f"unknown precision '{', '.join(unknown)}'; use {', '.join(to_tflite.PRECISIONS)}")
+    if size is not None and min(size) < 1:
+        raise UserError(f"--height {size[0]} --width {size[1]}: both must be at least 1")
+    _require_tensorflow()
+    path = Path(model) if Path(model).exists() else zoo.resolve(model)
+    file = training.model_file(path)
+    if file.suffix != ".npz":
+        raise UserError(f"{model}: only trained Keras models (.npz, run folders, zoo names) are exported")
+    with quiet():
+        keras_model, config = weights.load_model(file)
+    out = make_folder(out)
+    images, record = calibration_set(calibration, config["scale"], seed) if _integer(precisions) else ([], None)
+    name = file.stem if path.is_file() else path.name
+    written = []
+    for precision in precisions:
+        log(f"{name}: converting to {precision} ...")
+        target = out / f"{name}_{precision}.tflite"
+        data, sidecar = _convert(keras_model, config, precision, size, images)
+        sidecar["calibration"] = record if precision in ("uint8", "int8") else None
+        sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
+        write_bytes(target, data)
+        write_json(target.with_suffix(".json"), sidecar)
+        log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks)")
+        written.append(target)
+    return written
+
+
+def _integer(precisions):
+    return any(p in ("uint8", "int8") for p in precisions)
+
+
+def _require_tensorflow():
+    from importlib.util import find_spec
+
+    if find_spec("tensorflow") is None or find_spec("keras") is None:
+        raise UserError("export needs TensorFlow and Keras: pip install 'mobile-sr[train]'")
+    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        raise UserError(f"export needs the TensorFlow backend; KERAS_BACKEND is {os.environ['KERAS_BACKEND']}")
+
+
+def _convert(keras_model, config, precision, size, images):
+    """(bytes, sidecar) of one precision, converted, audited and run once against the Keras model."""
+    clipped = config.get("output_activation", "clipped_relu") == "clipped_relu"
+
+    def build(output_activation):
+        overrides = {} if output_activation is None else {"output_activation": output_activation}
+        return models.build(config, grouped_form="grouped", **overrides)
+
+    try:
+        data = to_tflite.convert(build, keras_model.get_weights(), precision, clipped=clipped, size=size, calibration=images)
+    except to_tflite.ConversionError as error:
+        raise AuditError(str(error)) from None
+    graph = litert.parse_graph(data)
+    convolutions = sum(1 for layer in keras_model.layers if hasattr(layer, "kernel"))
+    checks = audit.check(graph, precision, clipped=clipped, convolutions=convolutions)
+    agreement = _agreement(keras_model, config, data, size)
+    limit = 0.75 / 255 if precision == "float16" else 1e-5
+    if precision.startswith("float"):
+        what = f"output within {limit:.0e} of Keras"
+        checks.append({"check": what, "passed": agreement["largest_error"] <= limit, "found": agreement["largest_error"]})
+    failed = [c for c in checks if not c["passed"]]
+    if failed:
+        reasons = "; ".join(f"{c['check']} (found {c['found']})" for c in failed)
+        raise AuditError(f"{precision}: the converted file failed its audit: {reasons}")
+    sidecar = {
+        "format": 1,
+        "network": config["network"],
+        "config": config,
+        "scale": config["scale"],
+        "precision": precision,
+        "receptive_field": models.receptive_field(config),
+        "value_range": [0, 1],
+        **audit.describe(graph, len(data)),
+        "sha256": sha256(data),
+        "audit": {"checks": checks},
+        "agreement_with_keras": agreement,
+        "versions": _versions(),
+    }
+    return data, sidecar
+
+
+def _agreement(keras_model, config, data, size):
+    """How far the file's output is from the Keras model's on one made image: largest error and PSNR."""
+    image = _test_card(*(size or (48, 64)))
+    runner = litert.TFLiteModel(data)
+    truth = upscaler.keras_runner(keras_model)(image)
+    found = runner.run(image)
+    real = found.astype(np.float32) / 255 if found.dtype == np.uint8 else found
+    return {
+        "image": "generated test card",
+        "largest_error": float(np.abs(np.clip(truth, 0, 1) - np.clip(real, 0, 1)).max()),
+        "psnr_rgb": round(metrics.psnr(upscaler.to_uint8(found), upscaler.to_uint8(truth), "rgb", config["scale"]), 3),
+    }
+
+
+def _test_card(height, width):
+    """A smooth and noisy [H, W, 3] uint8 image that needs no file."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    waves = [np.sin(x / (2 + c) + y / 7) * np.cos(y / (3 + c)) for c in range(3)]
+    noise = np.random.default_rng(0).normal(0, 0.1, (height, width, 3))
+    return np.clip((np.stack(waves, -1) * 0.4 + 0.5 + noise) * 255, 0, 255).astype(np.uint8)
+
+
+def _versions():
+    found = {"mobile_sr": __version__}
+    for package in ("tensorflow", "keras", "ai-edge-litert", "numpy"):
+        found[package] = importlib.metadata.version(package)
+    return found

@@ -1,0 +1,61 @@
+"""Training recipes: one short function per file, flat assignments, a `smoke` shrinking of the same recipe."""
+
+import dataclasses
+import importlib
+import re
+
+from mobile_sr.errors import UserError
+
+RECIPES = ("xlsr", "xlsr_zoo")
+
+
+@dataclasses.dataclass
+class Recipe:
+    """Everything that decides a training run. Rates are Adam's, sizes are LR pixels, intensities multiply images in 0..1."""
+
+    name: str
+    network: dict  # configuration for mobile_sr.models.build
+    steps: int
+    batch: int = 16
+    patch: int = 32
+    charbonnier_eps: float = 0.1
+    intensities: tuple = (1.0, 0.7, 0.5)
+    rate_start: float = 5e-5
+    rate_peak: float = 25e-4
+    rate_end: float = 1e-4
+    rise: float = 0.01  # share of the steps in which the rate climbs from start to peak
+    weight_average: float = 0.0  # decay of an exponential moving average of the weights; 0 is off
+    validate_every: int = 100
+    validation_images: int = 8
+    validation_crop: int = 96
+    seed: int = 0
+
+    def to_json(self):
+        """A dict that json can write and `from_json` reads back."""
+        return {**dataclasses.asdict(self), "intensities": list(self.intensities)}
+
+    @classmethod
+    def from_json(cls, value):
+        """Rebuild from `to_json`. Raises TypeError on unknown or missing fields."""
+        return cls(**{**value, "intensities": tuple(value["intensities"])})
+
+
+def load(name, smoke=False, steps=None, seed=None):
+    """The recipe called e.g. 'xlsr_x3' (file xlsr, scale 3), shrunk when `smoke`, with other steps or seed if given.
+
+    Raises: UserError for an unknown recipe or an impossible number of steps.
+    """
+    match = re.fullmatch(r"(\w+)_x(\d)", name)
+    if not match or match[1] not in RECIPES or match[2] not in "234":
+        known = ", ".join(f"{r}_x{s}" for r in RECIPES for s in (2, 3, 4))
+        raise UserError(f"unknown recipe '{name}'; known: {known}")
+    module = importlib.import_module(f"mobile_sr.recipes.{match[1]}")
+    recipe = module.recipe(scale=int(match[2]), smoke=smoke)
+    recipe.name = name
+    if steps is not None:
+        if steps < 1:
+            raise UserError(f"--steps {steps}: must be at least 1")
+        recipe.steps = steps
+    if seed is not None:
+        recipe.seed = seed
+    return recipe

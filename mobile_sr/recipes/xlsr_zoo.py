@@ -1,0 +1,21 @@
+"""What the zoo's XLSR nets are trained with: the paper's recipe in fewer steps, with averaged weights.
+
+Differences from xlsr.py: 100k steps, an exponential moving average of the weights (decay 0.999) that is what gets
+validated and kept, more held-out images, validation every 1,000 steps.
+Cost: about an hour on two free CPU cores with the PyTorch backend. Result: docs/results.md.
+
+    mobile-sr train --recipe xlsr_zoo_x3 --data TRAIN --out runs/xlsr_zoo_x3
+"""
+
+from mobile_sr.recipes import xlsr
+
+
+def recipe(scale=3, smoke=False):
+    """The paper's recipe shortened; `smoke` as in xlsr.py."""
+    r = xlsr.recipe(scale, smoke)
+    r.weight_average = 0.9 if smoke else 0.999
+    if not smoke:
+        r.steps = 100_000
+        r.validate_every = 1000
+        r.validation_images = 24
+    return r

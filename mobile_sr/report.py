@@ -1,0 +1,211 @@
+"""Writes the drop-vs-fp32 report as Markdown, JSON and one self-contained HTML file."""
+
+import base64
+import html
+import json
+from pathlib import Path
+
+from mobile_sr import __version__, metrics
+from mobile_sr.files import make_folder, write_text
+from mobile_sr.images import encode_image
+
+_KINDS = (("hr", "HR"), ("bicubic", "bicubic"), ("reference", "reference"), ("model", "model"), ("difference", "difference"))
+
+_STYLE = """
+:root { --ink: #1c2430; --soft: #5c6675; --line: #d9dee6; --back: #ffffff; --panel: #f5f7fa; --mark: #0b6bcb; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8ecf2; --soft: #9aa5b5; --line: #333c49; --back: #14181f;
+  --panel: #1d232c; --mark: #6cb4ff; --bad: #ff8a80; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1120px; padding: 32px 24px 64px; color: var(--ink); background: var(--back);
+  font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 36px 0 10px; }
+p.soft, td.soft, figcaption { color: var(--soft); } p { margin: 4px 0 12px; }
+.cards { display: flex; flex-wrap: wrap; gap: 12px; margin: 20px 0; }
+.card { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 12px 18px; min-width: 150px; }
+.card b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; } .card span { color: var(--soft); font-size: 13px; }
+.card.main b { color: var(--mark); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
+tfoot td { font-weight: 700; border-bottom: none; }
+.strip { display: grid; grid-template-columns: repeat(5, 1fr); gap: 8px; margin: 6px 0 22px; }
+figure { margin: 0; } figure img { width: 100%; display: block; border-radius: 4px; image-rendering: pixelated; }
+figcaption { font-size: 13px; text-align: center; padding-top: 3px; }
+@media (max-width: 640px) { .strip { grid-template-columns: repeat(2, 1fr); } }
+.ok { color: #1b7f3b; } .no { color: var(--bad); font-weight: 700; }
+@media (prefers-color-scheme: dark) { .ok { color: #6fd08c; } }
+code { background: var(--panel); padding: 1px 5px; border-radius: 4px; }
+"""
+
+
+def write(out, report, crops):
+    """Write report.json, report.md and report.html into `out`; returns the path of the HTML file."""
+    out = make_folder(out)
+    write_text(out / "report.json", json.dumps(report, indent=2) + "\n")
+    write_text(out / "report.md", markdown(report))
+    write_text(out / "report.html", page(report, crops))
+    return Path(out) / "report.html"
+
+
+def number(value, digits=2):
+    """A figure for people; a dash when there is none (image too small, or equal images)."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _rows(report):
+    for row in report["images"]:
+        yield (
+            row["name"],
+            number(row["bicubic_psnr"]),
+            number(row["reference_psnr"]),
+            number(row["model_psnr"]),
+            number(row["drop_db"], 3),
+            number(row["reference_ssim"], 4),
+            number(row["model_ssim"], 4),
+            f"{row['differing_pixels']:.1%}",
+            str(row["largest_difference"]),
+        )
+
+
+def _mean_row(report):
+    reference, model = report["reference"], report["model"]
+    return (
+        f"mean of {len(report['images'])}",
+        number(report["bicubic"]["psnr"]),
+        number(reference["psnr"]),
+        number(model["psnr"]),
+        number(report["drop_db"], 3),
+        number(reference["ssim"], 4),
+        number(model["ssim"], 4),
+        "",
+        "",
+    )
+
+
+_HEADINGS = (
+    "image",
+    "bicubic dB",
+    "reference dB",
+    "model dB",
+    "drop dB",
+    "reference SSIM",
+    "model SSIM",
+    "pixels that differ",
+    "largest difference",
+)
+
+
+def _sides(report):
+    for key in ("reference", "model"):
+        side = report[key]
+        size = f"{side['size_bytes']:,} bytes" if "size_bytes" in side else ""
+        yield key, side["name"], size, side.get("sha256", "")[:16], side.get("audit")
+
+
+def _audit_lines(facts):
+    ops = ", ".join(f"{name} {count}" for name, count in facts["ops"].items())
+    yield "operators", ops
+    yield "XNNPACK partitions", str(facts["partitions"])
+    for end in ("inputs", "outputs"):
+        for t in facts[end]:
+            quantization = f", scale {t['scale']:.9g}, zero point {t['zero_point']}" if t["scale"] is not None else ""
+            yield end[:-1], f"{t['dtype']} {t['shape']}{quantization}"
+
+
+def markdown(report):
+    """The report as Markdown text."""
+    lines = [
+        f"# {report['model']['name']} against {report['reference']['name']}",
+        "",
+        f"Drop: **{number(report['drop_db'], 3)} dB** PSNR on {report['data']} (x{report['scale']}): "
+        f"{number(report['reference']['psnr'])} -> {number(report['model']['psnr'])} dB; "
+        f"bicubic {number(report['bicubic']['psnr'])} dB.",
+        "",
+        f"Protocol: {metrics.describe(report['protocol'])}.",
+        "",
+        "| " + " | ".join(_HEADINGS) + " |",
+        "|---" + "|---:" * (len(_HEADINGS) - 1) + "|",
+    ]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (*_rows(report), _mean_row(report))]
+    lines += ["", "## Files", ""]
+    for key, name, size, digest, facts in _sides(report):
+        lines.append(f"- {key}: `{name}` {size}{', SHA-256 ' + digest + '...' if digest else ''}")
+        if facts:
+            lines += [f"  - {what}: {text}" for what, text in _audit_lines(facts)]
+            lines += [f"  - audit: {c['check']}: {'passed' if c['passed'] else 'FAILED'}" for c in facts.get("checks", [])]
+    if report["skipped"]:
+        lines += ["", "## Skipped", ""] + [f"- {line}" for line in report["skipped"]]
+    return "\n".join([*lines, "", f"mobile-sr {__version__}", ""])
+
+
+def _cells(tag, values):
+    return "".join(f"<{tag}>{html.escape(value)}</{tag}>" for value in values)
+
+
+def _picture(image):
+    return "data:image/png;base64," + base64.b64encode(encode_image(image, ".png")).decode()
+
+
+def _strip(crop):
+    row, place = crop["row"], crop["place"]
+    captions = {
+        "hr": "HR",
+        "bicubic": f"bicubic, {number(row['bicubic_psnr'])} dB",
+        "reference": f"reference, {number(row['reference_psnr'])} dB",
+        "model": f"model, {number(row['model_psnr'])} dB",
+        "difference": f"|model - reference| x {crop['amplified']}",
+    }
+    figures = "".join(
+        f'<figure><img alt="{html.escape(row["name"])}: {label}" src="{_picture(crop["pictures"][key])}">'
+        f"<figcaption>{html.escape(captions[key])}</figcaption></figure>"
+        for key, label in _KINDS
+    )
+    title = f"{row['name']}: drop {number(row['drop_db'], 3)} dB; {place[2]}x{place[3]} pixels at ({place[0]}, {place[1]})"
+    return f'<p><b>{html.escape(title)}</b></p><div class="strip">{figures}</div>'
+
+
+def _file_section(key, name, size, digest, facts):
+    title = f"<p><b>{key}</b>: <code>{html.escape(name)}</code> {size}"
+    title += f', SHA-256 <code title="first 16 digits">{digest}</code></p>' if digest else "</p>"
+    if not facts:
+        return title
+    lines = "".join(f"<tr>{_cells('td', line)}</tr>" for line in _audit_lines(facts))
+    lines += "".join(
+        f"<tr><td>audit: {html.escape(c['check'])}</td>"
+        f'<td class="{"ok" if c["passed"] else "no"}">{"passed" if c["passed"] else "FAILED"}</td></tr>'
+        for c in facts.get("checks", [])
+    )
+    return f'{title}<div class="scroll"><table>{lines}</table></div>'
+
+
+def page(report, crops):
+    """The report as one HTML page that loads nothing from elsewhere."""
+    reference, model = report["reference"], report["model"]
+    cards = (
+        ("main", f"{number(report['drop_db'], 3)} dB", "PSNR lost"),
+        ("", f"{number(reference['psnr'])} dB", f"reference: {reference['name']}"),
+        ("", f"{number(model['psnr'])} dB", f"model: {model['name']}"),
+        ("", f"{number(report['bicubic']['psnr'])} dB", "bicubic"),
+        ("", number(report["ssim_drop"], 4), "SSIM lost"),
+    )
+    title = html.escape(f"{model['name']} against {reference['name']}")
+    skipped = "".join(f"<li>{html.escape(line)}</li>" for line in report["skipped"])
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,"><title>{title}</title><style>{_STYLE}</style></head><body>
+<h1>{title}</h1>
+<p class="soft">{html.escape(report["data"])}, x{report["scale"]}. Protocol: {html.escape(metrics.describe(report["protocol"]))}.</p>
+<div class="cards">{"".join(f'<div class="card {c}"><b>{v}</b><span>{html.escape(t)}</span></div>' for c, v, t in cards)}</div>
+<h2>Where it shows: the images that lose most</h2>
+{"".join(_strip(crop) for crop in crops)}
+<h2>Every image</h2>
+<div class="scroll"><table><thead><tr>{_cells("th", _HEADINGS)}</tr></thead>
+<tbody>{"".join(f"<tr>{_cells('td', row)}</tr>" for row in _rows(report))}</tbody>
+<tfoot><tr>{_cells("td", _mean_row(report))}</tr></tfoot></table></div>
+<h2>Files and audit</h2>
+{"".join(_file_section(*side) for side in _sides(report))}
+{f"<h2>Skipped</h2><ul>{skipped}</ul>" if skipped else ""}
+<p class="soft">Written by mobile-sr {__version__}.</p>
+</body></html>
+"""

@@ -1,0 +1,215 @@
+"""The one thing that upscales: `load` turns a name or a file into an Upscaler."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from mobile_sr.errors import UserError
+from mobile_sr.files import read_json
+
+DEFAULT_TILE = 256  # LR pixels; an image with a longer side is cut into tiles about this large
+UNKNOWN_RECEPTIVE_FIELD = 16  # overlap for files that do not say how far their network sees
+
+
+class Upscaler:
+    """Upscales images with one model, tile by tile where needed.
+
+    Attributes:
+        name: what was loaded. scale: the factor.
+        receptive_field: LR pixels to each side that matter, None when the network sees the whole image.
+        fixed: (H, W) when the model takes one input size only.
+    """
+
+    def __init__(self, name, scale, run, receptive_field, fixed=None):
+        """`run` takes [H, W, 3] uint8 and returns [H * s, W * s, 3], uint8 or float32 in 0..1."""
+        self.name, self.scale, self.receptive_field, self.fixed = name, scale, receptive_field, fixed
+        self._run = run
+
+    def __call__(self, image, tile=None, progress=None):
+        """Upscale [H, W, 3] uint8 RGB to [H * s, W * s, 3] uint8.
+
+        Args:
+            tile: side of the tiles in LR pixels; None cuts large images only, 0 never cuts.
+            progress: called with (tiles done, tiles in all).
+        """
+        return self._tiled(image, tile, progress, to_uint8)
+
+    def real(self, image, tile=None):
+        """As calling, but [H * s, W * s, 3] float32, 1.0 being white, not rounded (a uint8 model's levels / 255)."""
+        return self._tiled(image, tile, None, _to_real)
+
+    def _tiled(self, image, tile, progress, convert):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise ValueError(f"expected a non-empty [H, W, 3] uint8 image, got {image.dtype} {image.shape}")
+        windows = list(plan_tiles(image.shape[:2], self._window(image.shape[:2], tile), self._overlap()))
+        result = None
+        for done, (window, inner) in enumerate(windows, 1):
+            part = convert(self._run_window(image[window]))
+            s = self.scale
+            top, left = (i.start - w.start for i, w in zip(inner, window, strict=True))
+            height, width = (i.stop - i.start for i in inner)
+            part = part[top * s : (top + height) * s, left * s : (left + width) * s]
+            if len(windows) == 1:
+                return np.ascontiguousarray(part)
+            if result is None:
+                result = np.empty((image.shape[0] * s, image.shape[1] * s, 3), part.dtype)
+            result[tuple(slice(i.start * s, i.stop * s) for i in inner)] = part
+            if progress:
+                progress(done, len(windows))
+        return result
+
+    def _overlap(self):
+        return UNKNOWN_RECEPTIVE_FIELD if self.receptive_field is None else self.receptive_field
+
+    def _window(self, size, tile):
+        """The one window size (H, W) in LR pixels that every tile of an image of `size` is run with."""
+        if self.fixed:
+            return self.fixed
+        if tile is not None and tile < 0:
+            raise ValueError(f"tile must not be negative, got {tile}")
+        if tile is None:
+            tile = 0 if self.receptive_field is None or max(size) <= 2 * DEFAULT_TILE else DEFAULT_TILE
+        if tile == 0:
+            return size
+        return tuple(min(side, tile + 2 * self._overlap()) for side in size)
+
+    def _run_window(self, part):
+        if self.fixed and part.shape[:2] != self.fixed:
+            down, right = (want - have for want, have in zip(self.fixed, part.shape[:2], strict=True))
+            full = self._run(np.pad(part, ((0, down), (0, right), (0, 0)), mode="edge"))
+            return full[: part.shape[0] * self.scale, : part.shape[1] * self.scale]
+        return self._run(part)
+
+
+def to_uint8(image):
+    """Round half up to [H, W, 3] uint8; float images are in 0..1 and clipped."""
+    if image.dtype == np.uint8:
+        return image
+    scaled = image * np.float32(255)
+    scaled += np.float32(0.5)
+    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+
+
+def _to_real(image):
+    return image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image
+
+
+def plan_tiles(size, window, overlap):
+    """Cut (H, W) into windows that are run and inner parts that are kept.
+
+    Every window has the same size (one allocation of the runtime) and is moved inwards at the image's border, where the
+    network's own zero padding then acts as it does on the whole image. Elsewhere the inner part keeps `overlap` pixels
+    of distance from the window's edge, so that with overlap >= receptive field the result equals the untiled one.
+
+    Yields: ((rows, columns) of the window, (rows, columns) of the inner part), slices in LR pixels.
+    Raises: UserError when a window smaller than the image leaves nothing inside its overlap.
+    """
+    axes = []
+    for length, side in zip(size, window, strict=True):
+        side = min(side, length)
+        step = side - 2 * overlap
+        if side < length and step < 1:
+            raise UserError(f"a tile of {side} LR pixels is too small for an overlap of {overlap} on each side")
+        count = 1 if side == length else math.ceil((length - 2 * overlap) / step)
+        spans, kept = [], 0
+        for k in range(count):
+            start = min(k * step, length - side)
+            stop = length if k == count - 1 else start + side - overlap
+            spans.append((slice(start, start + side), slice(kept, stop)))
+            kept = stop
+        axes.append(spans)
+    for rows, inner_rows in axes[0]:
+        for columns, inner_columns in axes[1]:
+            yield (rows, columns), (inner_rows, inner_columns)
+
+
+def load(model, scale=None, threads=1):
+    """An Upscaler for a zoo name, a file or a run folder.
+
+    Args:
+        model: 'xlsr_x3' (Keras), 'xlsr_x3:float32' or 'xlsr_x3:uint8' (packaged .tflite), 'bicubic', or the path of a
+            .tflite, of a .npz model file, of a .keras file or of a run folder.
+        scale: wanted factor; required for 'bicubic', otherwise checked against the model's.
+        threads: CPU threads of a .tflite.
+    Raises: UserError when nothing has that name, the file is unusable, or the scales differ.
+    """
+    upscaler = _load(str(model), scale, threads)
+    if scale is not None and upscaler.scale != scale:
+        raise UserError(f"{model}: its scale is {upscaler.scale}, not {scale}")
+    return upscaler
+
+
+def _load(model, scale, threads):
+    from mobile_sr import zoo
+
+    if model == "bicubic":
+        return _bicubic(scale)
+    path = Path(model)
+    if not path.exists():
+        path = zoo.resolve(model)  # raises UserError for what is neither a file nor in the zoo
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix == ".npz":
+        return _keras_file(model, path)
+    if suffix == ".tflite":
+        return _tflite(model, path, threads)
+    if suffix == ".keras":
+        return _keras_archive(model, path)
+    raise UserError(f"{model}: not a model (expected .tflite, .npz, .keras or a run folder)")
+
+
+def _bicubic(scale):
+    from mobile_sr.resize import imresize
+
+    if scale is None:
+        raise UserError("bicubic: needs a scale (--scale)")
+    # Four taps reach two pixels; the borders clamp as on the whole image, because windows touch them only there.
+    return Upscaler("bicubic", scale, lambda image: imresize(image, scale), receptive_field=3)
+
+
+def _tflite(name, path, threads):
+    from mobile_sr.litert import TFLiteModel
+
+    runner = TFLiteModel(path, threads)
+    sidecar = path.with_suffix(".json")
+    receptive_field = read_json(sidecar).get("receptive_field") if sidecar.exists() else None
+    return Upscaler(name, runner.scale, runner.run, receptive_field, runner.fixed)
+
+
+def _keras_file(name, path):
+    from mobile_sr import models, training, weights
+
+    training.require_keras(name)
+    model, config = weights.load_model(training.model_file(path))
+    return Upscaler(name, config["scale"], keras_runner(model), models.receptive_field(config))
+
+
+def _keras_archive(name, path):
+    from mobile_sr import training
+
+    training.require_keras(name)
+    import keras
+
+    from mobile_sr.models import layers  # noqa: F401  registers the layers that a file may hold
+
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        output = model(np.zeros((1, 16, 16, 3), np.float32), training=False)
+        scale = int(output.shape[1]) // 16
+        fits = scale >= 1 and tuple(output.shape) == (1, 16 * scale, 16 * scale, 3)
+    except Exception as error:  # Keras raises many types for a file that it cannot rebuild
+        raise UserError(f"{path}: cannot be used as a Keras model ({str(error).strip().splitlines()[0][:200]})") from None
+    if not fits:
+        raise UserError(f"{path}: turns 16x16x3 into {tuple(output.shape[1:])}, which is no super-resolution network")
+    return Upscaler(name, scale, keras_runner(model), None)
+
+
+def keras_runner(model):
+    """A function from [H, W, 3] uint8 to the model's [H * s, W * s, 3] float32 output."""
+    from keras import ops
+
+    def run(image):
+        x = ops.convert_to_tensor(image[None].astype(np.float32) / np.float32(255))
+        return ops.convert_to_numpy(model(x, training=False))[0]
+
+    return run

@@ -1,0 +1,32 @@
+"""Packaged, trained networks. One entry = NAME.npz (Keras weights), NAME_{float32,uint8}.tflite with sidecars, NAME.json."""
+
+import json
+from pathlib import Path
+
+from mobile_sr.errors import UserError
+
+FOLDER = Path(__file__).parent
+VARIANTS = ("float32", "uint8")
+
+
+def names():
+    """The entries, sorted."""
+    return sorted(p.stem for p in FOLDER.glob("*.npz"))
+
+
+def entry(name):
+    """The card of an entry: network, parameters, multiply-adds, scores, training. Raises: UserError when unknown."""
+    resolve(name)
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def resolve(model):
+    """The packaged file of 'name' (Keras weights) or 'name:variant' (.tflite). Raises: UserError when there is none."""
+    name, _, variant = model.partition(":")
+    if name not in names():
+        raise UserError(f"{model}: neither a file nor a zoo name; the zoo has {', '.join(names()) or 'nothing'} and bicubic")
+    if not variant:
+        return FOLDER / f"{name}.npz"
+    if variant not in VARIANTS:
+        raise UserError(f"{model}: unknown variant '{variant}'; use {' or '.join(f'{name}:{v}' for v in VARIANTS)}")
+    return FOLDER / f"{name}_{variant}.tflite"

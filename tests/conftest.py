@@ -1,0 +1,102 @@
+"""Fixtures: made images, a small network with known weights, its converted files, and the research image sets."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+
+from mobile_sr.images import write_image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def research_data():
+    """The folder with Set5, Set14, ...: MOBILE_SR_DATA or ../shared/data; None when there is none."""
+    for place in (os.environ.get("MOBILE_SR_DATA"), ROOT.parent / "shared" / "data"):
+        if place and (Path(place) / "Set5").is_dir():
+            return Path(place)
+    return None
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """The research images, or a visible skip."""
+    folder = research_data()
+    if folder is None:
+        pytest.skip("needs the research images: set MOBILE_SR_DATA to the folder that holds Set5, Set14, B100")
+    return folder
+
+
+def picture(height, width, seed=0):
+    """A natural-looking [H, W, 3] uint8 image: shapes, gradients, texture."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    image = np.stack([0.5 + 0.4 * np.sin(9 * x + c) * np.cos(7 * y - c) for c in range(3)], -1)
+    for _ in range(12):
+        cy, cx, radius = rng.random(3) * (1, 1, 0.2)
+        inside = (y - cy) ** 2 + (x - cx) ** 2 < radius**2
+        image[inside] = 0.6 * image[inside] + 0.4 * rng.random(3)
+    image += rng.normal(0, 0.02, image.shape)
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """One made picture, [96, 120, 3] uint8."""
+    return picture(96, 120)
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """A folder of six made pictures of different sizes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for k in range(6):
+        write_image(folder / f"p{k}.png", picture(120 + 7 * k, 150 - 5 * k, seed=k))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory):
+    """An XLSR x3 with random weights whose output is spread over 0..1, as an .npz model file."""
+    import keras
+
+    from mobile_sr import models, weights
+
+    keras.utils.set_random_seed(3)
+    config = {"network": "xlsr", "scale": 3, "output_activation": "clipped_relu"}
+    model = models.build(config)
+    rng = np.random.default_rng(3)
+    arrays = [rng.normal(0, (1.6 / np.prod(w.shape[:-1])) ** 0.5, w.shape) if w.ndim == 4 else w for w in model.get_weights()]
+    arrays[-1] = arrays[-1] + 0.5
+    model.set_weights(arrays)
+    path = tmp_path_factory.mktemp("model") / "tiny.npz"
+    weights.save_model(path, model, config)
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(model_file, tmp_path_factory):
+    """The folder with tiny_float32, _float16, _uint8 and _int8 .tflite and their sidecars."""
+    from mobile_sr.export import export
+
+    out = tmp_path_factory.mktemp("deploy")
+    export(model_file, out, ["float32", "float16", "uint8", "int8"], log=lambda line: None)
+    return out
+
+
+@pytest.fixture(scope="session")
+def run_cli():
+    """Run `python -m mobile_sr ...` in its own process; returns the CompletedProcess."""
+
+    def run(*args, cwd=None, env=None):
+        command = [sys.executable, "-m", "mobile_sr", *map(str, args)]
+        clean = {k: v for k, v in os.environ.items() if k not in ("MOBILE_SR_DATA", "KERAS_BACKEND")}
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**clean, **(env or {})}, timeout=300)
+
+    return run

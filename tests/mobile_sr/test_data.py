@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+
+from mobile_sr import data
+from mobile_sr.errors import UserError
+from mobile_sr.images import read_image, write_image
+from mobile_sr.resize import downscale
+from tests.conftest import picture
+
+
+@pytest.fixture
+def div2k(tmp_path):
+    """A root in DIV2K's layout with two training pairs and one validation pair at x2."""
+    for part, names in (("train", ("0001", "0002")), ("valid", ("0801",))):
+        for name in names:
+            hr = picture(60, 80, seed=int(name))
+            write_image(tmp_path / f"DIV2K_{part}_HR" / f"{name}.png", hr)
+            write_image(tmp_path / f"DIV2K_{part}_LR_bicubic" / "X2" / f"{name}x2.png", downscale(hr, 2))
+    return tmp_path
+
+
+def test_div2k_layout(div2k):
+    train = data.find_pairs(div2k, 2, part="train")
+    assert [(name, lr.name) for name, _, lr in train] == [("0001.png", "0001x2.png"), ("0002.png", "0002x2.png")]
+    assert [name for name, _, _ in data.find_pairs(div2k, 2, part="valid")] == ["0801.png"]
+    assert [lr.name for _, _, lr in data.find_pairs(div2k / "DIV2K_valid_HR", 2)] == ["0801x2.png"]
+    assert [lr for _, _, lr in data.find_pairs(div2k, 3, part="train")] == [None, None]  # no LR of that scale: made
+    with pytest.raises(UserError, match="several HR folders"):
+        data.find_pairs(div2k, 2)
+
+
+def test_hr_folder_and_plain_folder(tmp_path, image_folder):
+    assert len(data.find_pairs(image_folder, 3)) == 6
+    hr = picture(30, 33)
+    write_image(tmp_path / "Set" / "HR" / "a.png", hr)
+    assert data.find_pairs(tmp_path / "Set", 3) == [("a.png", tmp_path / "Set" / "HR" / "a.png", None)]
+    write_image(tmp_path / "Set" / "LR" / "X3" / "a.png", downscale(hr, 3))
+    assert data.find_pairs(tmp_path / "Set", 3)[0][2] == tmp_path / "Set" / "LR" / "X3" / "a.png"
+
+
+def test_mismatches_are_named(div2k):
+    lr_folder = div2k / "DIV2K_train_LR_bicubic" / "X2"
+    write_image(lr_folder / "0002x2.png", picture(20, 20))
+    with pytest.raises(UserError, match="0002x2.png: 20x20 is not 1/2"):
+        data.read_pair(*data.find_pairs(div2k, 2, "train")[1][1:], 2)
+    (lr_folder / "0002x2.png").rename(lr_folder / "other.png")
+    with pytest.raises(UserError, match=r"no LR image for 0002.png"):
+        data.find_pairs(div2k, 2, "train")
+    (lr_folder / "other.png").unlink()
+    with pytest.raises(UserError, match="1 LR images for 2 HR"):
+        data.find_pairs(div2k, 2, "train")
+
+
+def test_cache_decodes_once_and_notices_change(tmp_path, image_folder, monkeypatch):
+    images = data.TrainingImages(image_folder, 3, tmp_path)
+    np.testing.assert_array_equal(images.lr[2], downscale(read_image(image_folder / "p2.png"), 3))
+    assert images.hr[2].shape == tuple(3 * side for side in images.lr[2].shape[:2]) + (3,)
+    reads = []
+    monkeypatch.setattr(data, "read_pair", lambda *a: reads.append(a))
+    again = data.TrainingImages(image_folder, 3, tmp_path)
+    assert (reads, again.sha256, again.names) == ([], images.sha256, images.names)
+
+
+def test_bad_and_duplicate_files_are_left_out(tmp_path, capsys):
+    folder = tmp_path / "in"
+    for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
+        write_image(folder / name, picture(60, 60, seed))
+    (folder / "broken.png").write_bytes(b"no image")
+    images = data.TrainingImages(folder, 2, tmp_path / "cache")
+    assert images.names == ["a.png", "c.png"]
+    said = capsys.readouterr().err
+    assert "b.png is the same image as a.png" in said
+    assert "broken.png" in said
+    for file in folder.glob("*.png"):
+        file.write_bytes(b"no image")
+    with pytest.raises(UserError, match="no usable training image"):
+        data.TrainingImages(folder, 2, tmp_path / "cache2")
+    assert not list((tmp_path / "cache2").rglob("*.*"))
+
+
+def test_small_images_are_padded(tmp_path):
+    write_image(tmp_path / "in" / "a.png", picture(40, 90))
+    images = data.TrainingImages(tmp_path / "in", 3, tmp_path / "cache", smallest=32)
+    assert images.lr[0].shape == (32, 32, 3)
+    assert images.hr[0].shape == (96, 96, 3)
+    np.testing.assert_array_equal(images.lr[0][13:26], images.lr[0][12::-1])  # reflected
+
+
+def test_batches_are_a_function_of_seed_and_step(tmp_path, image_folder):
+    images = data.TrainingImages(image_folder, 3, tmp_path)
+    options = dict(batch=8, patch=16, intensities=(1.0, 0.7, 0.5), seed=4)
+    first = data.patch_batch(images, range(6), 10, **options)
+    for a, b in zip(first, data.patch_batch(images, range(6), 10, **options), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(first[0], data.patch_batch(images, range(6), 11, **options)[0])
+    lr, hr = first
+    assert lr.shape == (8, 16, 16, 3)
+    assert hr.shape == (8, 48, 48, 3)
+    assert lr.dtype == hr.dtype == np.float32
+    assert 0 <= hr.min() <= hr.max() <= 1
+
+
+def test_lr_and_hr_patches_show_the_same_place(tmp_path, image_folder):
+    """Whatever crop, turn and intensity: HR patches, reduced, are the LR patches away from the crop's border."""
+    images = data.TrainingImages(image_folder, 3, tmp_path)
+    turns = set()
+    for step in range(6):
+        options = dict(batch=8, patch=16, intensities=(1.0, 0.7, 0.5), seed=0)
+        lr, hr = data.patch_batch(images, range(6), step, **options)
+        box = hr.reshape(8, 16, 3, 16, 3, 3).mean(axis=(2, 4))
+        assert np.abs(box - lr)[:, 2:-2, 2:-2].mean() < 0.02
+        turns |= {round(float(v), 1) for v in hr.max(axis=(1, 2, 3))}
+    assert len(turns) > 2  # intensities vary
+
+
+def test_all_eight_transforms_occur(tmp_path):
+    hr = np.zeros((24, 24, 3), np.uint8)
+    hr[:12, :12] = [255, 0, 0]
+    hr[:12, 12:] = [0, 255, 0]
+    hr[12:, :12] = [0, 0, 255]
+    write_image(tmp_path / "in" / "a.png", hr)
+    images = data.TrainingImages(tmp_path / "in", 2, tmp_path / "cache")
+    _, patches = data.patch_batch(images, [0], 0, batch=200, patch=12, intensities=(1.0,), seed=0)
+    corners = {tuple(np.round(p[[2, 2, -3, -3], [2, -3, 2, -3]]).astype(int).ravel()) for p in patches}
+    assert len(corners) == 8
+
+
+def test_validation_images_are_held_out(tmp_path, image_folder):
+    images = data.TrainingImages(image_folder, 3, tmp_path)
+    train, held_out = data.split_validation(images, 2, 24)
+    assert len(train) == 4
+    assert set(train).isdisjoint(held_out)
+    lr, hr = data.center_crops(images, held_out, 24)
+    assert (lr.shape, hr.shape) == ((2, 24, 24, 3), (2, 72, 72, 3))
+    with pytest.raises(UserError, match="validation needs 6"):
+        data.split_validation(images, 6, 24)

@@ -1,0 +1,139 @@
+import csv
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from mobile_sr import recipes, training, weights
+from mobile_sr.errors import UserError
+
+
+def smoke(**changes):
+    """The XLSR recipe shrunk to a few steps on the made pictures."""
+    recipe = recipes.load("xlsr_zoo_x3", smoke=True)
+    for name, value in {"steps": 12, "validate_every": 4, "rise": 0.5, **changes}.items():
+        setattr(recipe, name, value)
+    return recipe
+
+
+@pytest.fixture
+def cache(tmp_path_factory):
+    return tmp_path_factory.getbasetemp() / "cache"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, image_folder):
+    """A run of 12 steps without interruption."""
+    out = tmp_path_factory.mktemp("run") / "whole"
+    training.train(smoke(), image_folder, out, cache=tmp_path_factory.getbasetemp() / "cache")
+    return out
+
+
+def test_a_run_leaves_its_files(finished):
+    config = json.loads((finished / "config.json").read_text())
+    assert config["recipe"]["steps"] == 12
+    assert config["parameters"] == 21_947
+    assert len(config["data"]["held_out"]) == 2
+    rows = list(csv.DictReader((finished / "history.csv").open()))
+    assert [int(row["step"]) for row in rows] == [4, 8, 12]
+    assert all(float(row["steps_per_s"]) > 0 and 0 <= float(row["input_share"]) < 1 for row in rows)
+    assert list((finished / "tensorboard").glob("*tfevents*"))
+    model, network = weights.load_model(finished / "best.npz")
+    assert network["network"] == "xlsr"
+    best = max(float(row["validation_psnr_rgb"]) for row in rows)
+    assert weights.read_arrays(finished / "best.npz")[1]["validation_psnr_rgb"] == pytest.approx(best)
+
+
+@pytest.mark.parametrize("steps_done", [2, 5, 8, 11])
+def test_resumed_equals_uninterrupted(finished, image_folder, tmp_path, cache, monkeypatch, steps_done):
+    """Killed after any step, resumed from the last checkpoint: the same bytes as a run that was left alone."""
+    original = training.Run.finish_step
+
+    def interrupted(run, logs):
+        original(run, logs)
+        if run.step == steps_done:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.Run, "finish_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(smoke(), image_folder, tmp_path / "run", cache=cache)
+    training.train(smoke(), image_folder, tmp_path / "run", resume=True, cache=cache)
+    whole, meta = weights.read_arrays(finished / "checkpoint.npz")
+    resumed, resumed_meta = weights.read_arrays(tmp_path / "run" / "checkpoint.npz")
+    assert meta["best"] == resumed_meta["best"]
+    for name, value in whole.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+
+
+def test_a_damaged_checkpoint_falls_back(finished, image_folder, tmp_path, cache, capsys):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoint.npz"
+    last.write_bytes(last.read_bytes()[:5000])
+    training.train(smoke(), image_folder, tmp_path / "run", resume=True, cache=cache)
+    assert "fell back to checkpoint.previous.npz" in capsys.readouterr().err
+    whole = weights.read_arrays(finished / "checkpoint.npz")[0]
+    again = weights.read_arrays(last)[0]
+    for name, value in whole.items():
+        np.testing.assert_array_equal(again[name], value, err_msg=name)
+
+
+def test_a_run_folder_is_not_overwritten_or_mixed_up(finished, image_folder, tmp_path, cache):
+    with pytest.raises(UserError, match="already holds a run"):
+        training.train(smoke(), image_folder, finished, cache=cache)
+    with pytest.raises(UserError, match=r"recipe\.steps was 12 and is 16"):
+        training.train(smoke(steps=16), image_folder, finished, resume=True, cache=cache)
+    with pytest.raises(UserError, match="no run to resume"):
+        training.train(smoke(), image_folder, tmp_path / "none", resume=True, cache=cache)
+
+
+def test_init_starts_from_given_weights(finished, model_file, image_folder, tmp_path, cache):
+    recipe = smoke(steps=1, validate_every=1, rate_start=0.0, rate_peak=0.0, rate_end=0.0)
+    training.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
+    for a, b in zip(*(weights.read_arrays(f)[0].values() for f in (model_file, tmp_path / "run" / "best.npz")), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(UserError, match="the recipe trains"):
+        other = recipes.load("xlsr_x2", smoke=True)
+        training.train(other, image_folder, tmp_path / "other", init=model_file, cache=cache)
+
+
+def test_training_learns(image_folder, tmp_path, cache):
+    recipe = smoke(steps=40, validate_every=40, rise=0.1, weight_average=0.0)
+    start = smoke(steps=1, validate_every=1, weight_average=0.0)
+    before = training.train(start, image_folder, tmp_path / "before", cache=cache)
+    after = training.train(recipe, image_folder, tmp_path / "after", cache=cache)
+    assert after > before + 1
+
+
+def test_charbonnier_is_the_papers():
+    loss = training._charbonnier(0.1)
+    y_true, y_pred = np.zeros((1, 2, 2, 3), np.float32), np.full((1, 2, 2, 3), 0.3, np.float32)
+    assert float(loss(y_true, y_pred)) == pytest.approx(math.sqrt(0.3**2 + 0.1**2), rel=1e-6)
+
+
+def test_the_rate_is_one_triangle():
+    recipe = recipes.load("xlsr_x3")
+    assert training.triangular_rate(0, recipe) == pytest.approx(5e-5)
+    assert training.triangular_rate(5000, recipe) == pytest.approx(25e-4)
+    assert training.triangular_rate(500_000, recipe) == pytest.approx(1e-4)
+    schedule = training._optimizer(recipe)._learning_rate
+    for step in (0, 1, 2500, 4999, 5000, 250_000, 500_000):
+        found = float(keras.ops.convert_to_numpy(schedule(step)))
+        assert found == pytest.approx(training.triangular_rate(step, recipe), rel=1e-5)
+
+
+def test_recipes_by_name():
+    paper = recipes.load("xlsr_x4")
+    assert (paper.steps, paper.batch, paper.patch, paper.network["scale"]) == (500_000, 16, 32, 4)
+    assert recipes.load("xlsr_x2", smoke=True).steps < 100
+    assert recipes.load("xlsr_x2", steps=7).steps == 7
+    assert recipes.Recipe.from_json(json.loads(json.dumps(paper.to_json()))) == paper
+    for bad in ("nosuch_x3", "xlsr", "xlsr_x9"):
+        with pytest.raises(UserError, match="xlsr_x3"):
+            recipes.load(bad)
+    with pytest.raises(UserError, match="--steps 0"):
+        recipes.load("xlsr_x3", steps=0)

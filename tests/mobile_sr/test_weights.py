@@ -1,0 +1,54 @@
+import os
+
+import numpy as np
+import pytest
+
+from mobile_sr import weights
+from mobile_sr.errors import UserError
+
+
+def test_model_files_rebuild_the_network(model_file, tmp_path):
+    model, config = weights.load_model(model_file)
+    weights.save_model(tmp_path / "again.npz", model, config)
+    again, again_config = weights.load_model(tmp_path / "again.npz")
+    assert again_config == config
+    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_damage_is_refused(model_file, tmp_path):
+    whole = model_file.read_bytes()
+    for name, content in {
+        "empty.npz": b"",
+        "cut.npz": whole[: len(whole) // 2],
+        "flipped.npz": whole[:3000] + bytes([whole[3000] ^ 255]) + whole[3001:],
+        "text.npz": b"not a zip",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=name):
+            weights.load_model(tmp_path / name)
+    with pytest.raises(UserError, match="no such file"):
+        weights.load_model(tmp_path / "absent.npz")
+
+
+def test_foreign_archives_are_refused(tmp_path):
+    np.savez(tmp_path / "foreign.npz", a=np.zeros(3))
+    with pytest.raises(UserError, match="not one that mobile-sr wrote"):
+        weights.load_model(tmp_path / "foreign.npz")
+    weights.write_arrays(tmp_path / "other.npz", {"a": np.zeros(3)}, {"config": {"network": "xlsr", "scale": 3}})
+    with pytest.raises(UserError, match="do not fit"):
+        weights.load_model(tmp_path / "other.npz")
+    weights.write_arrays(tmp_path / "unknown.npz", {}, {"config": {"network": "nosuch", "scale": 3}})
+    with pytest.raises(UserError, match="nosuch"):
+        weights.load_model(tmp_path / "unknown.npz")
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    np.savez(tmp_path / "trap.npz", __json__=np.array(Trap(), dtype=object))
+    with pytest.raises(UserError, match="damaged or not a model file"):
+        weights.load_model(tmp_path / "trap.npz")
+    assert not (tmp_path / "sprung").exists()

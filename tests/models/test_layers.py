@@ -1,0 +1,74 @@
+import keras
+import numpy as np
+import pytest
+
+from mobile_sr.models.layers import FORMS, ClippedReLU, DepthToSpace, GroupedConv2D
+
+
+def plain_grouped(x, kernel, bias, groups):
+    """Grouped 3x3 SAME convolution with ReLU, from its definition in NumPy."""
+    rows = kernel.shape[2]
+    columns = kernel.shape[3] // groups
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    y = np.zeros((*x.shape[:3], kernel.shape[3]))
+    for g in range(groups):
+        part = padded[..., g * rows : (g + 1) * rows]
+        weights = kernel[..., g * columns : (g + 1) * columns]
+        for i in range(3):
+            for j in range(3):
+                window = part[:, i : i + x.shape[1], j : j + x.shape[2]]
+                y[..., g * columns : (g + 1) * columns] += window @ weights[i, j]
+    return np.maximum(y + bias, 0)
+
+
+@pytest.mark.parametrize("form", [*FORMS, None])
+def test_every_form_of_the_grouped_convolution_is_the_definition(form):
+    layer = GroupedConv2D(32, 3, groups=4, activation="relu", form=form)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 7, 9, 32)).astype(np.float32)
+    layer.build(x.shape)
+    kernel = rng.normal(size=(3, 3, 8, 32)).astype(np.float32)
+    bias = rng.normal(size=32).astype(np.float32)
+    layer.set_weights([kernel, bias])
+    found = keras.ops.convert_to_numpy(layer(x))
+    np.testing.assert_allclose(found, plain_grouped(x, kernel, bias, 4), atol=2e-4)
+
+
+def test_the_forms_train_alike():
+    """split and dense, the two that TensorFlow can train on a CPU, give the same gradients."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(1, 6, 6, 8)).astype(np.float32)
+    gradients = []
+    for form in ("split", "dense"):
+        layer = GroupedConv2D(8, 3, groups=4, form=form)
+        layer.build(x.shape)
+        layer.set_weights([np.full((3, 3, 2, 8), 0.1, np.float32), np.zeros(8, np.float32)])
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x) ** 2)
+        gradients.append(tape.gradient(loss, layer.kernel.value).numpy())
+    np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
+
+
+def test_grouped_convolution_refuses_what_does_not_divide():
+    with pytest.raises(ValueError, match="multiple"):
+        GroupedConv2D(30, 3, groups=4)
+    with pytest.raises(ValueError, match="form"):
+        GroupedConv2D(32, 3, groups=4, form="fast")
+    with pytest.raises(ValueError, match="groups"):
+        GroupedConv2D(32, 3, groups=4).build((None, 8, 8, 30))
+
+
+def test_depth_to_space_order_and_shape():
+    x = np.arange(2 * 3 * 12, dtype=np.float32).reshape(1, 2, 3, 12)
+    layer = DepthToSpace(2)
+    y = keras.ops.convert_to_numpy(layer(x))
+    assert y.shape == (1, 4, 6, 3)
+    assert layer.compute_output_shape((None, None, 5, 12)) == (None, None, 10, 3)
+    np.testing.assert_array_equal(y[0, 1, 0], x[0, 0, 0, 6:9])  # (i, j) = (1, 0) takes channels (1 * 2 + 0) * 3 ...
+
+
+def test_clipped_relu():
+    y = ClippedReLU()(np.array([-2.0, 0.0, 0.3, 1.0, 5.0], np.float32))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(y), [0, 0, 0.3, 1, 1])
