@@ -22,7 +22,8 @@ h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 36px 0 10
 p.soft, td.soft, figcaption { color: var(--soft); } p { margin: 4px 0 12px; }
 .cards { display: flex; flex-wrap: wrap; gap: 12px; margin: 20px 0; }
 .card { background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 12px 18px; min-width: 150px; }
-.card b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; } .card span { color: var(--soft); font-size: 13px; }
+.card b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; }
+.card span { color: var(--soft); font-size: 13px; }
 .card.main b { color: var(--mark); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
@@ -195,7 +196,8 @@ def page(report, crops):
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,"><title>{title}</title><style>{_STYLE}</style></head><body>
 <h1>{title}</h1>
-<p class="soft">{html.escape(report["data"])}, x{report["scale"]}. Protocol: {html.escape(metrics.describe(report["protocol"]))}.</p>
+<p class="soft">{html.escape(report["data"])}, x{report["scale"]}.
+Protocol: {html.escape(metrics.describe(report["protocol"]))}.</p>
 <div class="cards">{"".join(f'<div class="card {c}"><b>{v}</b><span>{html.escape(t)}</span></div>' for c, v, t in cards)}</div>
 <h2>Where it shows: the images that lose most</h2>
 {"".join(_strip(crop) for crop in crops)}

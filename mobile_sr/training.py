@@ -17,7 +17,6 @@ from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import make_folder, read_json, write_json, write_text
 from mobile_sr.metrics import psnr
-from mobile_sr.recipes import Recipe
 
 RUN_FORMAT = 1
 _COLUMNS = ("step", "seconds", "loss", "rate", "validation_psnr_rgb", "steps_per_s", "input_share")

@@ -24,7 +24,7 @@ def build(scale=3, output_activation="clipped_relu", grouped_form=None):
     """
     if output_activation not in ("clipped_relu", "linear"):
         raise ValueError(f"output_activation must be 'clipped_relu' or 'linear', got {output_activation!r}")
-    he_tenth = dict(scale=0.2, mode="fan_in", distribution="truncated_normal")  # He (2.0), variance times 0.1
+    he_tenth = {"scale": 0.2, "mode": "fan_in", "distribution": "truncated_normal"}  # He (2.0), variance times 0.1
 
     def conv(x, filters, kernel_size, name, activation=None):
         init = keras.initializers.VarianceScaling(**he_tenth)

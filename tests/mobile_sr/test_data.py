@@ -88,7 +88,7 @@ def test_small_images_are_padded(tmp_path):
 
 def test_batches_are_a_function_of_seed_and_step(tmp_path, image_folder):
     images = data.TrainingImages(image_folder, 3, tmp_path)
-    options = dict(batch=8, patch=16, intensities=(1.0, 0.7, 0.5), seed=4)
+    options = {"batch": 8, "patch": 16, "intensities": (1.0, 0.7, 0.5), "seed": 4}
     first = data.patch_batch(images, range(6), 10, **options)
     for a, b in zip(first, data.patch_batch(images, range(6), 10, **options), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -105,7 +105,7 @@ def test_lr_and_hr_patches_show_the_same_place(tmp_path, image_folder):
     images = data.TrainingImages(image_folder, 3, tmp_path)
     turns = set()
     for step in range(6):
-        options = dict(batch=8, patch=16, intensities=(1.0, 0.7, 0.5), seed=0)
+        options = {"batch": 8, "patch": 16, "intensities": (1.0, 0.7, 0.5), "seed": 0}
         lr, hr = data.patch_batch(images, range(6), step, **options)
         box = hr.reshape(8, 16, 3, 16, 3, 3).mean(axis=(2, 4))
         assert np.abs(box - lr)[:, 2:-2, 2:-2].mean() < 0.02

@@ -96,8 +96,8 @@ def test_init_starts_from_given_weights(finished, model_file, image_folder, tmp_
     training.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
     for a, b in zip(*(weights.read_arrays(f)[0].values() for f in (model_file, tmp_path / "run" / "best.npz")), strict=True):
         np.testing.assert_array_equal(a, b)
+    other = recipes.load("xlsr_x2", smoke=True)
     with pytest.raises(UserError, match="the recipe trains"):
-        other = recipes.load("xlsr_x2", smoke=True)
         training.train(other, image_folder, tmp_path / "other", init=model_file, cache=cache)
 
 

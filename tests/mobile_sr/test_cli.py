@@ -1,0 +1,209 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mobile_sr.cli import COMMANDS
+from mobile_sr.images import read_image, write_image
+from mobile_sr.resize import imresize
+from tests.conftest import picture
+
+
+def one_line(result, *parts):
+    """Status 2, nothing but one line on standard error, no traceback, and that line names the parts."""
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode == 2, result
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("mobile-sr")
+    for part in parts:
+        assert str(part) in lines[0]
+
+
+def modules_after(code):
+    """The top-level modules that a fresh process has loaded after `code`."""
+    code += "\nimport sys; print('MODULES', *sorted({m.partition('.')[0] for m in sys.modules}))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    return set(result.stdout.rpartition("MODULES")[2].split())
+
+
+def test_help_is_light():
+    code = "import sys; sys.argv = ['mobile-sr', '--help']\nfrom mobile_sr import cli\ntry: cli.run()\nexcept SystemExit: pass"
+    assert not {"numpy", "keras", "tensorflow", "PIL", "ai_edge_litert"} & modules_after(code)
+
+
+def test_upscaling_with_a_tflite_is_light(exported, photo, tmp_path):
+    write_image(tmp_path / "in.png", photo)
+    argv = ["mobile-sr", "upscale", str(tmp_path / "in.png"), "--model", str(exported / "tiny_uint8.tflite"), "--out"]
+    code = f"import sys; sys.argv = {[*argv, str(tmp_path / 'out')]}\nfrom mobile_sr import cli\ntry: cli.run()\n"
+    loaded = modules_after(code + "except SystemExit as e: assert not e.code")
+    assert "ai_edge_litert" in loaded
+    assert not {"keras", "tensorflow", "torch", "jax", "scipy", "skimage"} & loaded
+    assert read_image(tmp_path / "out" / "in.png").shape == (288, 360, 3)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(run_cli, command):
+    result = run_cli(command, "--help")
+    assert result.returncode == 0
+    assert f"Example: mobile-sr {command}" in result.stdout
+
+
+def test_upscale_folders_formats_and_alpha(run_cli, tmp_path, photo):
+    alpha = np.arange(photo[:, :, 0].size, dtype=np.uint8).reshape(photo.shape[:2])
+    write_image(tmp_path / "in" / "a.png", photo, alpha)
+    write_image(tmp_path / "in" / "sub" / "b.jpg", photo)
+    result = run_cli("upscale", tmp_path / "in", "--model", "bicubic", "--scale", "2", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "a.png"), imresize(photo, 2))
+    from mobile_sr.images import read_alpha
+
+    np.testing.assert_array_equal(read_alpha(tmp_path / "out" / "a.png"), imresize(alpha, 2))
+    assert read_image(tmp_path / "out" / "sub" / "b.png").shape == (192, 240, 3)
+
+
+def test_good_files_of_a_folder_are_processed_beside_bad_ones(run_cli, tmp_path, photo):
+    write_image(tmp_path / "in" / "a.png", photo)
+    write_image(tmp_path / "in" / "z.png", photo)
+    (tmp_path / "in" / "bad.png").write_bytes(b"oops")
+    (tmp_path / "in" / "empty.jpg").write_bytes(b"")
+    result = run_cli("upscale", tmp_path / "in", "--model", "bicubic", "--scale", "3", "--out", tmp_path / "out")
+    assert result.returncode == 2
+    assert [line.split(": ")[0] for line in result.stderr.splitlines()] == ["mobile-sr upscale"] * 2
+    assert "bad.png" in result.stderr
+    assert "empty.jpg" in result.stderr
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "z.png"]
+    result = run_cli("evaluate", "--model", "bicubic", "--scale", "3", "--data", tmp_path / "in", "--json", tmp_path / "f.json")
+    assert result.returncode == 2
+    assert [row["name"] for row in json.loads((tmp_path / "f.json").read_text())["images"]] == ["a.png", "z.png"]
+
+
+def test_bad_input_is_one_line(run_cli, tmp_path, exported, photo):
+    write_image(tmp_path / "ok.png", photo)
+    (tmp_path / "cut.tflite").write_bytes((exported / "tiny_uint8.tflite").read_bytes()[:9000])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.npz").write_text("no weights")
+    ok, out = tmp_path / "ok.png", tmp_path / "out"
+    bicubic = ("--model", "bicubic", "--scale", "2")
+    one_line(run_cli(), "COMMAND")
+    one_line(run_cli("nosuch"), "nosuch")
+    one_line(run_cli("upscale", ok), "--model")
+    one_line(run_cli("upscale", ok, "--model", "nosuch", "--out", out), "nosuch", "zoo")
+    one_line(run_cli("upscale", ok, "--model", "xlsr_x3:int4", "--out", out), "int4")
+    one_line(run_cli("upscale", ok, "--model", "bicubic", "--out", out), "--scale")
+    one_line(run_cli("upscale", ok, "--model", tmp_path / "cut.tflite", "--out", out), "cut.tflite")
+    one_line(run_cli("upscale", ok, "--model", tmp_path / "text.npz", "--out", out), "text.npz")
+    one_line(run_cli("upscale", ok, *bicubic, "--out", ok), "ok.png")
+    one_line(run_cli("upscale", ok, *bicubic, "--out", out, "--tile", "-1"), "--tile")
+    one_line(run_cli("upscale", ok, *bicubic, "--out", out, "--threads", "0"), "--threads")
+    one_line(run_cli("upscale", ok, ok, *bicubic, "--out", out), "overwrite")
+    one_line(run_cli("upscale", ok, *bicubic, "--out", tmp_path), "overwrite the input")
+    one_line(run_cli("upscale", tmp_path / "absent.png", *bicubic, "--out", tmp_path / "new"), "absent.png")
+    one_line(run_cli("upscale", tmp_path / "empty", *bicubic, "--out", out), "no image")
+    one_line(run_cli("evaluate", *bicubic), "--data")
+    one_line(run_cli("evaluate", *bicubic, "--data", tmp_path / "nowhere"), "nowhere")
+    one_line(run_cli("evaluate", *bicubic, "--data", tmp_path / "empty"), "no image")
+    one_line(run_cli("compare", "--reference", "bicubic", "--model", "x", "--scale", "2", "--data", tmp_path), "zoo")
+    one_line(run_cli("export", "--model", "nosuch", "--out", out), "nosuch")
+    one_line(run_cli("export", "--model", tmp_path / "text.npz", "--out", out, "--precision", "int3"), "int3", "uint8")
+    one_line(run_cli("export", "--model", tmp_path / "text.npz", "--out", out), "text.npz")
+    one_line(run_cli("export", "--model", "nosuch", "--out", out, "--height", "9"), "--width")
+    one_line(run_cli("inspect", "--model", tmp_path / "cut.tflite"), "cut.tflite")
+    one_line(run_cli("inspect", "--model", ok), "ok.png")
+    one_line(run_cli("train", "--recipe", "nosuch_x3", "--data", tmp_path, "--out", out), "nosuch_x3", "xlsr_x3")
+    one_line(run_cli("train", "--recipe", "xlsr_x3", "--data", tmp_path / "empty", "--out", out), "no image")
+    one_line(run_cli("train", "--recipe", "xlsr_x3", "--data", tmp_path, "--out", out, "--resume"), "no run to resume")
+    assert not out.exists() or not list(out.iterdir())
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name not in ("out", "new")) == [
+        "cut.tflite",
+        "empty",
+        "ok.png",
+        "text.npz",
+    ]
+
+
+def test_data_comes_from_the_environment(run_cli, image_folder):
+    result = run_cli("evaluate", "--model", "bicubic", "--scale", "2", "--json", "-", env={"MOBILE_SR_DATA": str(image_folder)})
+    assert result.returncode == 0, result.stderr
+    assert len(json.loads(result.stdout)["images"]) == 6
+
+
+def test_evaluate_json(run_cli, image_folder, exported, tmp_path):
+    model = exported / "tiny_uint8.tflite"
+    result = run_cli("evaluate", "--model", model, "--data", image_folder, "--space", "rgb", "--json", tmp_path / "f.json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "f.json").read_text())
+    assert set(found) == {"model", "protocol", "images", "mean", "skipped"}
+    assert found["mean"]["psnr"] == pytest.approx(np.mean([row["psnr"] for row in found["images"]]))
+    assert found["protocol"]["space"] == "RGB"
+    assert found["protocol"]["shave"] == 3
+    assert f"{found['mean']['psnr']:.3f} dB" in result.stdout
+
+
+def test_compare_limits_the_drop(run_cli, image_folder, exported, tmp_path):
+    options = (
+        "--reference",
+        exported / "tiny_float32.tflite",
+        "--model",
+        exported / "tiny_uint8.tflite",
+        "--data",
+        image_folder,
+    )
+    result = run_cli("compare", *options, "--report", tmp_path / "r", "--json", tmp_path / "f.json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "f.json").read_text())
+    assert found["drop_db"] == pytest.approx(found["reference"]["psnr"] - found["model"]["psnr"])
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["report.html", "report.json", "report.md"]
+    result = run_cli("compare", *options, "--max-drop", found["drop_db"] - 0.001)
+    assert result.returncode == 1
+    assert "exceeds --max-drop" in result.stderr
+    assert run_cli("compare", *options, "--max-drop", found["drop_db"] + 0.001).returncode == 0
+
+
+def test_equal_models_have_no_drop(run_cli, tmp_path):
+    write_image(tmp_path / "in" / "a.png", picture(40, 40))
+    options = ("--reference", "bicubic", "--model", "bicubic", "--scale", "2", "--data", tmp_path / "in")
+    result = run_cli("compare", *options, "--max-drop", "0", "--json", "-")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["drop_db"] == 0
+
+
+def test_inspect_json(run_cli, exported):
+    result = run_cli("inspect", "--model", exported / "tiny_uint8.tflite", "--json", "-")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["ops"]["CONV_2D"] == 11
+    assert found["partitions"] == 1
+    assert found["size_bytes"] == (exported / "tiny_uint8.tflite").stat().st_size
+    assert set(found["inputs"][0]) == {"name", "dtype", "shape", "scale", "zero_point"}
+
+
+def test_train_export_and_use_a_run(run_cli, image_folder, tmp_path):
+    """The whole way of a user, at the command line, in small."""
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    options = (
+        "train",
+        "--recipe",
+        "xlsr_x2",
+        "--smoke",
+        "--steps",
+        "6",
+        "--data",
+        image_folder,
+        "--out",
+        run,
+        "--cache",
+        cache,
+    )
+    result = run_cli(*options, "--backend", "tensorflow")
+    assert result.returncode == 0, result.stderr
+    assert "step 6/6" in result.stderr
+    assert str(run / "best.npz") in result.stdout
+    result = run_cli(
+        "export", "--model", run, "--out", tmp_path / "deploy", "--precision", "uint8", "--calibration", image_folder
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "deploy" / "run_uint8.json").exists()
+    result = run_cli("compare", "--reference", run, "--model", tmp_path / "deploy" / "run_uint8.tflite", "--data", image_folder)
+    assert result.returncode == 0, result.stderr
