@@ -121,6 +121,6 @@ def _crop(pictures):
     top, left = np.unravel_index(int(sums.argmax()), sums.shape)
     place = (slice(top, top + height), slice(left, left + width))
     crops = {key: picture[place] for key, picture in pictures.items()}
-    amplify = 16
+    amplify = 32
     crops["difference"] = np.clip(difference[place].astype(np.int32) * amplify, 0, 255).astype(np.uint8)
     return {"pictures": crops, "place": [int(left), int(top), width, height], "amplified": amplify}

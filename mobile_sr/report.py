@@ -16,7 +16,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e8ecf2; --soft: #9aa5b5; --line: #333c49; --back: #14181f;
   --panel: #1d232c; --mark: #6cb4ff; --bad: #ff8a80; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1120px; padding: 32px 24px 64px; color: var(--ink); background: var(--back);
+body { margin: 0 auto; max-width: 1160px; padding: 32px 24px 64px; color: var(--ink); background: var(--back);
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 36px 0 10px; }
 p.soft, td.soft, figcaption { color: var(--soft); } p { margin: 4px 0 12px; }
@@ -26,8 +26,9 @@ p.soft, td.soft, figcaption { color: var(--soft); } p { margin: 4px 0 12px; }
 .card span { color: var(--soft); font-size: 13px; }
 .card.main b { color: var(--mark); }
 .scroll { overflow-x: auto; }
+.files { margin-top: 22px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { text-align: right; padding: 5px 9px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } thead th { color: var(--soft); font-weight: 600; }
 tfoot td { font-weight: 700; border-bottom: none; }
 .strip { display: grid; grid-template-columns: repeat(5, 1fr); gap: 8px; margin: 6px 0 22px; }
@@ -92,8 +93,8 @@ _HEADINGS = (
     "drop dB",
     "reference SSIM",
     "model SSIM",
-    "pixels that differ",
-    "largest difference",
+    "changed",
+    "max change",
 )
 
 
@@ -117,7 +118,7 @@ def _audit_lines(facts):
 def markdown(report):
     """The report as Markdown text."""
     lines = [
-        f"# {report['model']['name']} against {report['reference']['name']}",
+        f"# {Path(report['model']['name']).name} against {Path(report['reference']['name']).name}",
         "",
         f"Drop: **{number(report['drop_db'], 3)} dB** PSNR on {report['data']} (x{report['scale']}): "
         f"{number(report['reference']['psnr'])} -> {number(report['model']['psnr'])} dB; "
@@ -167,7 +168,7 @@ def _strip(crop):
 
 
 def _file_section(key, name, size, digest, facts):
-    title = f"<p><b>{key}</b>: <code>{html.escape(name)}</code> {size}"
+    title = f'<p class="files"><b>{key}</b>: <code>{html.escape(name)}</code> {size}'
     title += f', SHA-256 <code title="first 16 digits">{digest}</code></p>' if digest else "</p>"
     if not facts:
         return title
@@ -185,12 +186,12 @@ def page(report, crops):
     reference, model = report["reference"], report["model"]
     cards = (
         ("main", f"{number(report['drop_db'], 3)} dB", "PSNR lost"),
-        ("", f"{number(reference['psnr'])} dB", f"reference: {reference['name']}"),
-        ("", f"{number(model['psnr'])} dB", f"model: {model['name']}"),
+        ("", f"{number(reference['psnr'])} dB", f"reference: {Path(reference['name']).name}"),
+        ("", f"{number(model['psnr'])} dB", f"model: {Path(model['name']).name}"),
         ("", f"{number(report['bicubic']['psnr'])} dB", "bicubic"),
         ("", number(report["ssim_drop"], 4), "SSIM lost"),
     )
-    title = html.escape(f"{model['name']} against {reference['name']}")
+    title = html.escape(f"{Path(model['name']).name} against {Path(reference['name']).name}")
     skipped = "".join(f"<li>{html.escape(line)}</li>" for line in report["skipped"])
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

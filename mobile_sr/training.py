@@ -57,7 +57,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None):
 
     Args:
         recipe: recipes.Recipe; on resume it must equal the run's own.
-        init: a model file or run folder whose weights the run starts from.
+        init: a model file or run folder whose weights the run starts from; the scale may differ.
         resume: continue from the run's last checkpoint.
     Returns: the best validation PSNR in dB (RGB, on held-out training images).
     Raises: UserError when the run folder holds another run, or the data or weights are unusable.
@@ -90,10 +90,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None):
     if resume:
         _check_same_run(out, read_json(config_file), config)
     elif init:
-        start, start_config = weights.load_model(model_file(init))
-        if start_config != recipe.network:
-            raise UserError(f"{init}: is {start_config}, the recipe trains {recipe.network}")
-        model.set_weights(start.get_weights())
+        _start_from(model, recipe.network, init)
 
     model.compile(optimizer=_optimizer(recipe), loss=_charbonnier(recipe.charbonnier_eps))
     model.optimizer.build(model.trainable_variables)
@@ -118,6 +115,22 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None):
         )
         run.close()
     return run.best
+
+
+def _start_from(model, network, init):
+    """Copy the weights of `init`; from another scale of the same network, all but the layers whose shape the scale sets."""
+    start, config = weights.load_model(model_file(init))
+    if {**config, "scale": None} != {**network, "scale": None}:
+        raise UserError(f"{init}: is {config}, the recipe trains {network}")
+    given = {v.path: v for v in start.variables}
+    fitting = [v for v in model.variables if given[v.path].shape == v.shape]
+    for variable in fitting:
+        variable.assign(given[variable.path])
+    if len(fitting) < len(model.variables):
+        print(
+            f"{init}: {len(fitting)} of {len(model.variables)} arrays fit x{network['scale']}; the rest starts anew",
+            file=sys.stderr,
+        )
 
 
 def model_file(path):

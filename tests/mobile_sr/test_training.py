@@ -96,9 +96,18 @@ def test_init_starts_from_given_weights(finished, model_file, image_folder, tmp_
     training.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
     for a, b in zip(*(weights.read_arrays(f)[0].values() for f in (model_file, tmp_path / "run" / "best.npz")), strict=True):
         np.testing.assert_array_equal(a, b)
-    other = recipes.load("xlsr_x2", smoke=True)
+    linear = smoke(network={"network": "xlsr", "scale": 3, "output_activation": "linear"})
     with pytest.raises(UserError, match="the recipe trains"):
-        training.train(other, image_folder, tmp_path / "other", init=model_file, cache=cache)
+        training.train(linear, image_folder, tmp_path / "other", init=model_file, cache=cache)
+
+
+def test_init_from_another_scale_takes_all_but_the_tail(model_file, image_folder, tmp_path, cache, capsys):
+    recipe = recipes.load("xlsr_x2", smoke=True, steps=1)
+    recipe.rate_start = recipe.rate_peak = recipe.rate_end = 0.0
+    training.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
+    assert "20 of 22 arrays fit x2" in capsys.readouterr().err
+    given, taken = (weights.read_arrays(f)[0] for f in (model_file, tmp_path / "run" / "best.npz"))
+    assert all(np.array_equal(given[name], taken[name]) == (not name.startswith("tail/")) for name in given)
 
 
 def test_training_learns(image_folder, tmp_path, cache):

@@ -1,0 +1,70 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from mobile_sr import data, evaluate, load, models, samples, weights, zoo
+from mobile_sr.errors import UserError
+from mobile_sr.files import sha256_file
+
+ENTRIES = zoo.names()
+
+
+def test_the_zoo_is_not_empty():
+    assert "xlsr_x3" in ENTRIES
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_cards_tell_the_truth_about_their_files(name):
+    card = zoo.entry(name)
+    model, config = weights.load_model(zoo.resolve(name))
+    assert card["config"] == config
+    assert card["parameters"] == model.count_params()
+    assert card["multiply_adds_720p"] == models.multiply_adds(model, 1280 * 720 // config["scale"] ** 2)
+    for variant in zoo.VARIANTS:
+        path = zoo.resolve(f"{name}:{variant}")
+        sidecar = json.loads(path.with_suffix(".json").read_text())
+        assert sidecar["sha256"] == sha256_file(path)
+        assert sidecar["weights"]["sha256"] == sha256_file(zoo.resolve(name))
+        assert all(check["passed"] for check in sidecar["audit"]["checks"])
+    rows = list(csv.DictReader((zoo.FOLDER / card["training"]["log"]).open()))
+    best = max(rows, key=lambda row: float(row["validation_psnr_rgb"]))
+    assert int(best["step"]) == card["training"]["best_step"]
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("set_name", ["Set5", "Set14"])
+def test_scores_on_the_cards_are_measured(data_dir, name, set_name):
+    scores = zoo.entry(name)["scores"][set_name]
+    for variant in zoo.VARIANTS:
+        for space in ("y", "rgb"):
+            found = evaluate.evaluate(load(f"{name}:{variant}"), data_dir / set_name, space)["mean"]["psnr"]
+            assert found == pytest.approx(scores[space][variant], abs=0.01)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_packaged_nets_beat_bicubic_on_pictures_that_anyone_has(name):
+    """Holds without any research image: float well above bicubic, uint8 close behind."""
+    scale = zoo.entry(name)["config"]["scale"]
+    bicubic, float32, uint8 = load("bicubic", scale), load(f"{name}:float32"), load(f"{name}:uint8")
+    scores = []
+    for picture_name, image in samples.images(("astronaut", "coffee")):
+        hr, lr = data.prepare_pair(image, None, scale, picture_name)
+        scores.append([evaluate.score(u(lr), hr, "y", scale, False)["psnr"] for u in (bicubic, float32, uint8)])
+    low, high, quantized = np.mean(scores, axis=0)
+    assert high > low + 1.0
+    assert high - quantized < 0.5
+
+
+def test_keras_and_tflite_agree():
+    picture = samples.images(("chelsea",))[0][1][:90, :120]
+    for name in ENTRIES:
+        assert np.abs(load(name)(picture).astype(int) - load(f"{name}:float32")(picture)).max() <= 1
+
+
+def test_unknown_entries_and_variants():
+    with pytest.raises(UserError, match="xlsr_x3"):
+        zoo.resolve("nosuch")
+    with pytest.raises(UserError, match="xlsr_x3:uint8"):
+        zoo.resolve("xlsr_x3:int4")
