@@ -57,6 +57,38 @@ def _first_line(error, printed):
     return lines[0] if lines else type(error).__name__
 
 
+def image_ends(graph, name="model"):
+    """The input and the output tensor of a single-image network. Raises: UserError when the graph is none."""
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
+        raise UserError(f"{name}: {counts}; expected one image in and one out")
+    ends = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    for tensor, what in zip(ends, ("input", "output"), strict=True):
+        if len(tensor.shape) != 4 or tensor.shape[3] not in (3, -1) or tensor.dtype not in ("float32", "uint8", "int8"):
+            raise UserError(f"{name}: {what} {tensor.name} is {tensor.dtype} {tensor.shape}; expected NHWC with 3 channels")
+        if tensor.dtype != "float32" and len(tensor.scales) != 1:
+            raise UserError(f"{name}: {what} {tensor.name} is {tensor.dtype} without a scale")
+    return ends
+
+
+def fixed_size(tensor):
+    """(H, W) of an NHWC tensor, None when it is dynamic."""
+    height, width = tensor.shape[1:3]
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def encode(image, tensor):
+    """[H, W, 3] uint8 as the values of the input `tensor`: 0..1 in float32, or quantized as the tensor asks."""
+    if tensor.dtype == "float32":
+        return image.astype(np.float32) / np.float32(255)
+    scale, zero_point = float(tensor.scales[0]), int(tensor.zero_points[0])
+    if tensor.dtype == "uint8" and zero_point == 0 and abs(scale * 255 - 1) < 1e-5:
+        return image
+    low, high = (0, 255) if tensor.dtype == "uint8" else (-128, 127)
+    table = np.clip(np.floor(np.arange(256) / 255 / scale + 0.5) + zero_point, low, high)
+    return table.astype(tensor.dtype)[image]
+
+
 class TFLiteModel:
     """A single-image super-resolution .tflite: one [1, H, W, 3] input, one [1, H * s, W * s, 3] output.
 
@@ -70,17 +102,8 @@ class TFLiteModel:
         data = model if isinstance(model, bytes) else read_file(model)
         self.path = path = "model" if data is model else model
         graph = parse_graph(data, path)
-        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-            counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-            raise UserError(f"{path}: {counts}; expected one image in and one out")
-        self.input, self.output = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-        for tensor, what in ((self.input, "input"), (self.output, "output")):
-            if len(tensor.shape) != 4 or tensor.shape[3] not in (3, -1) or tensor.dtype not in ("float32", "uint8", "int8"):
-                raise UserError(f"{path}: {what} {tensor.name} is {tensor.dtype} {tensor.shape}; expected NHWC with 3 channels")
-            if tensor.dtype != "float32" and len(tensor.scales) != 1:
-                raise UserError(f"{path}: {what} {tensor.name} is {tensor.dtype} without a scale")
-        height, width = self.input.shape[1:3]
-        self.fixed = (height, width) if height > 0 and width > 0 else None
+        self.input, self.output = image_ends(graph, path)
+        self.fixed = fixed_size(self.input)
         self._interpreter = open_interpreter(data, path, threads)
         self._size = None
         self._prepare(self.fixed or (16, 16))
@@ -103,23 +126,12 @@ class TFLiteModel:
         Raises: UserError when the runtime cannot run this size.
         """
         self._prepare(image.shape[:2])
-        self._interpreter.set_tensor(self._in, self._encode(image)[None])
+        self._interpreter.set_tensor(self._in, encode(image, self.input)[None])
         try:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{self.path}: failed on {image.shape[1]}x{image.shape[0]} ({_first_line(error, '')})") from None
         return self._decode(self._interpreter.get_tensor(self._out)[0])
-
-    def _encode(self, image):
-        tensor = self.input
-        if tensor.dtype == "float32":
-            return image.astype(np.float32) / np.float32(255)
-        scale, zero_point = float(tensor.scales[0]), int(tensor.zero_points[0])
-        if tensor.dtype == "uint8" and zero_point == 0 and abs(scale * 255 - 1) < 1e-5:
-            return image
-        low, high = (0, 255) if tensor.dtype == "uint8" else (-128, 127)
-        table = np.clip(np.floor(np.arange(256) / 255 / scale + 0.5) + zero_point, low, high)
-        return table.astype(tensor.dtype)[image]
 
     def _decode(self, values):
         tensor = self.output
@@ -144,4 +156,27 @@ def delegate_partitions(data, name="model", size=(64, 64)):
     shape = graph.tensors[graph.inputs[0]].shape
     dynamic = len(shape) == 4 and min(shape[1:3]) < 0
     allocate(interpreter, name, (1, *size, shape[3]) if dynamic else None)
-    return sum(1 for op in interpreter._get_ops_details() if op["op_name"] == "DELEGATE")
+    return residency(interpreter)[0]
+
+
+def residency(interpreter):
+    """How much of its graph the delegate took, of an allocated interpreter: (partitions, nodes delegated, nodes in all).
+
+    The runtime keeps the replaced nodes in its list and adds one DELEGATE per partition, whose inputs and outputs bound
+    it: the nodes that one meets from its outputs back to its inputs are those that it took.
+    """
+    ops = interpreter._get_ops_details()
+    delegates = [op for op in ops if op["op_name"] == "DELEGATE"]
+    nodes = {op["index"]: op for op in ops if op["op_name"] != "DELEGATE"}
+    producer = {int(tensor): index for index, op in nodes.items() for tensor in op["outputs"]}
+    taken = set()
+    for delegate in delegates:
+        bounds = {int(tensor) for tensor in delegate["inputs"]}
+        waiting = [int(tensor) for tensor in delegate["outputs"]]
+        while waiting:
+            tensor = waiting.pop()
+            index = producer.get(tensor)
+            if tensor not in bounds and index is not None and index not in taken:
+                taken.add(index)
+                waiting += [int(tensor) for tensor in nodes[index]["inputs"]]
+    return len(delegates), len(taken), len(nodes)

@@ -1,0 +1,224 @@
+"""Timing .tflite files on this machine: interleaved invocations in one process, memory in a fresh process per file."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mobile_sr import litert, zoo
+from mobile_sr.converters import tflite_prefix
+from mobile_sr.errors import UserError
+from mobile_sr.files import sha256
+from mobile_sr.resize import imresize
+
+DEFAULT_SIZE = (360, 640)  # LR (H, W) of a file with a dynamic size: 1080p at x3
+CHILD = (sys.executable, "-m", "mobile_sr.benchmark_child")
+
+
+def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, progress=None):
+    """Measure .tflite files side by side.
+
+    Args:
+        models: paths of .tflite files or packaged ones ('xlsr_x3:uint8'); the first is what ratios refer to.
+        size: LR (H, W); None means the fixed size of the files that have one, else DEFAULT_SIZE.
+        threads: CPU threads of each interpreter.
+        runs: timed rounds; in each round every model is invoked once. warmup: rounds before them.
+        layers: estimate the cost of each operator, too.
+        progress: called with (rounds done, what runs).
+    Returns: JSON-able {"environment", "results"}; one result per model has latency_ms and cpu_ms (see `statistics`),
+        init_ms, peak_memory_bytes (None where the system does not tell), partitions and nodes (see `litert.residency`),
+        ratio_to_first, and layers where asked for.
+    Raises: UserError when a file is unusable, has another size, or kills the process that measures it.
+    """
+    files = [_File(model) for model in models]
+    height, width = size = _common_size(files, size)
+    report = {"environment": environment(size, threads, runs, warmup), "results": []}
+    children = [measure_in_child(file, size, threads) for file in files]
+    image = picture(height, width)
+    interpreters = [_ready(file.data, file.name, litert.encode(image, file.input)[None], threads) for file in files]
+    invokes = [_guarded(interpreter, file.name) for interpreter, file in zip(interpreters, files, strict=True)]
+    wall, cpu = interleave(invokes, runs, warmup, progress)
+    # The fastest round is the least disturbed one: under load its ratio repeats better than the median's.
+    basis = cpu if threads == 1 else wall
+    for k, file in enumerate(files):
+        partitions, delegated, nodes = litert.residency(interpreters[k])
+        report["results"].append(
+            {
+                "model": file.name,
+                "sha256": sha256(file.data),
+                "size_bytes": len(file.data),
+                "threads": threads,
+                "latency_ms": statistics(wall[k]),
+                "cpu_ms": statistics(cpu[k]),
+                **children[k],
+                "partitions": partitions,
+                "nodes": {"delegated": delegated, "all": nodes},
+                "ratio_to_first": float(basis[k].min() / basis[0].min()),
+            }
+        )
+    del interpreters, invokes
+    if layers:
+        for file, result in zip(files, report["results"], strict=True):
+            values = litert.encode(image, file.input)[None]
+            result["layers"] = layer_costs(file.data, file.name, values, threads, runs, warmup, progress)
+    return report
+
+
+class _File:
+    """A .tflite file and what its ends look like. Raises: UserError when it is no single-image network."""
+
+    def __init__(self, model):
+        path = Path(model)
+        if not path.exists():
+            path = zoo.resolve(model)
+            if path.suffix != ".tflite":
+                variants = " or ".join(f"{model}:{variant}" for variant in zoo.VARIANTS)
+                raise UserError(f"{model}: a Keras network; the benchmark runs .tflite files, here {variants}")
+        self.name, self.path, self.data = str(model), path, litert.read_file(path)
+        self.input, _ = litert.image_ends(litert.parse_graph(self.data, model), model)
+        self.fixed = litert.fixed_size(self.input)
+
+
+def _common_size(files, size):
+    for file in files:
+        if file.fixed and size and file.fixed != size:
+            raise UserError(f"{file.name}: takes {_wxh(file.fixed)} only, not {_wxh(size)}")
+        size = size or file.fixed
+    return size or DEFAULT_SIZE
+
+
+def _wxh(size):
+    return f"{size[1]}x{size[0]} (width x height)"
+
+
+def picture(height, width, seed=0):
+    """A seeded [H, W, 3] uint8 image: smooth shapes and a little noise, as in a photograph."""
+    rng = np.random.default_rng(seed)
+    shapes = rng.integers(0, 256, (-(-height // 16), -(-width // 16), 3), np.uint8)
+    noise = rng.normal(0, 4, (height, width, 3))
+    return np.clip(imresize(shapes, 16)[:height, :width] + noise + 0.5, 0, 255).astype(np.uint8)
+
+
+def _ready(data, name, values, threads):
+    """An interpreter allocated for `values`, [1, H, W, 3] of the input's dtype, and holding them."""
+    interpreter = litert.open_interpreter(data, name, threads)
+    litert.allocate(interpreter, name, values.shape)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values)
+    return interpreter
+
+
+def _guarded(interpreter, name):
+    def invoke():
+        try:
+            interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"{name}: failed while running ({str(error).strip().splitlines()[0]})") from None
+
+    return invoke
+
+
+def interleave(invokes, runs, warmup=0, progress=None):
+    """Call the functions in turn, A B C, B C A, C A B, ..., and time each call.
+
+    Slow spells of the machine then fall on all of them alike, and none always follows the same neighbour.
+
+    Returns: wall time and process CPU time (of all threads) in ms, two float64 arrays [functions, runs].
+    """
+    wall, cpu = np.empty((2, len(invokes), runs))
+    for turn in range(-warmup, runs):
+        for step in range(len(invokes)):
+            k = (turn + step) % len(invokes)
+            cpu_start, wall_start = time.process_time(), time.perf_counter()
+            invokes[k]()
+            wall_end, cpu_end = time.perf_counter(), time.process_time()
+            if turn >= 0:
+                wall[k, turn], cpu[k, turn] = 1e3 * (wall_end - wall_start), 1e3 * (cpu_end - cpu_start)
+        if progress:
+            progress(turn + warmup + 1, "rounds")
+    return wall, cpu
+
+
+def statistics(samples):
+    """{"min", "mean", "p50", "p90", "p99", "std"} of samples: linear percentiles, population standard deviation."""
+    p50, p90, p99 = np.percentile(samples, (50, 90, 99))
+    found = {"min": np.min(samples), "mean": np.mean(samples), "p50": p50, "p90": p90, "p99": p99, "std": np.std(samples)}
+    return {key: float(value) for key, value in found.items()}
+
+
+def measure_in_child(file, size, threads):
+    """{"init_ms", "peak_memory_bytes"} of a file, measured in a process of its own (see benchmark_child).
+
+    Raises: UserError with the child's reason, or with the signal that ended it.
+    """
+    command = [*CHILD, str(file.path), *map(str, (*size, threads))]
+    child = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    if child.returncode < 0:
+        name = signal.Signals(-child.returncode).name
+        raise UserError(f"{file.name}: the process that measured its memory was ended by {name}")
+    try:
+        found = json.loads(child.stdout)
+    except ValueError:
+        last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        failed = f"the process that measured its memory failed with status {child.returncode}"
+        raise UserError(f"{file.name}: {failed} ({last})") from None
+    if "error" in found:
+        raise UserError(found["error"])
+    return found
+
+
+def layer_costs(data, name, values, threads, runs, warmup, progress=None):
+    """An estimate of each operator's CPU time: what a prefix of the graph that ends after it takes more than the one before.
+
+    Neighbouring prefixes are timed interleaved, two at a time, and the median of the rounds' differences is taken. A
+    delegate fuses and lays out a prefix in its own way, so that small costs can come out below zero.
+
+    Returns: [{"index", "op", "output", "cpu_ms_estimate"}].
+    """
+    tensors = litert.parse_graph(data, name).tensors
+    rows, before = [], None
+    for index, op, prefix in tflite_prefix.prefixes(data):
+        invoke = _guarded(_ready(prefix, f"{name} up to operator {index}", values, threads), name)
+        _, cpu = interleave([before, invoke] if before else [invoke], runs, warmup)
+        difference = cpu[1] - cpu[0] if before else cpu[0]
+        row = {"index": index, "op": op.name, "output": tensors[op.outputs[0]].name}
+        rows.append({**row, "cpu_ms_estimate": float(np.median(difference))})
+        before = invoke
+        if progress:
+            progress(len(rows), f"layers of {name}")
+    return rows
+
+
+def environment(size, threads, runs, warmup):
+    """What the figures depend on; nothing that tells whose machine it is."""
+    return {
+        "cpu": _cpu_name(),
+        "logical_cores": os.cpu_count(),
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "ai_edge_litert": importlib.metadata.version("ai-edge-litert"),
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "height": size[0],
+        "width": size[1],
+        "threads": threads,
+        "runs": runs,
+        "warmup": warmup,
+        "ratio_of": "min of cpu_ms" if threads == 1 else "min of latency_ms",
+    }
+
+
+def _cpu_name():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return names[0] if names else platform.processor() or platform.machine()
