@@ -6,7 +6,7 @@ import numpy as np
 
 from mobile_sr import evaluate, litert, metrics, upscaler, zoo
 from mobile_sr.converters import audit
-from mobile_sr.files import read_json, sha256
+from mobile_sr.files import sha256
 
 CROP = 96  # HR pixels a side
 WORST = 4  # images shown as crops
@@ -93,11 +93,9 @@ def inspect(path):
     data = litert.read_file(path)
     facts = audit.describe(litert.parse_graph(data, path), len(data))
     facts = {"ops": facts.pop("ops"), "partitions": litert.delegate_partitions(data, path), **facts}
-    sidecar_file = path.with_suffix(".json")
-    if sidecar_file.exists():
-        sidecar = read_json(sidecar_file)
-        if sidecar.get("sha256") == sha256(data):
-            facts["checks"] = sidecar["audit"]["checks"]
+    sidecar = upscaler.read_sidecar(path)
+    if "audit" in sidecar:
+        facts["checks"] = sidecar["audit"]["checks"]
     return facts
 
 

@@ -1,4 +1,4 @@
-"""From a trained Keras model to a deployment folder: .tflite files that passed their audit, each with a sidecar JSON."""
+"""From a trained Keras model to a deployment folder: .tflite and ONNX files that passed their audit, each with a sidecar."""
 
 import importlib.metadata
 import os
@@ -8,10 +8,13 @@ import numpy as np
 
 from mobile_sr import __version__, litert, metrics, models, training, upscaler, weights, zoo
 from mobile_sr.calibration import calibration_set
-from mobile_sr.converters import audit, to_tflite
+from mobile_sr.converters import audit, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes, write_json
+from mobile_sr.onnx_model import OnnxModel
+
+PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
 
 
 class AuditError(Exception):
@@ -19,19 +22,19 @@ class AuditError(Exception):
 
 
 def export(model, out, precisions, *, size=None, calibration=None, seed=0, log=print):
-    """Convert a trained network and write NAME_PRECISION.tflite and .json into `out`.
+    """Convert a trained network and write NAME_PRECISION.tflite (or NAME.onnx) and its .json into `out`.
 
     Args:
         model: zoo name, .npz model file or run folder.
-        precisions: of converters.to_tflite.PRECISIONS.
+        precisions: of PRECISIONS.
         size: (height, width) of a fixed LR input, None for dynamic.
         calibration: folder of images for the integer files, None for scikit-image's pictures.
-    Returns: list of the .tflite paths.
+    Returns: list of the paths.
     Raises: UserError for unusable arguments, AuditError when a file is not what it should be.
     """
-    unknown = [p for p in precisions if p not in to_tflite.PRECISIONS]
+    unknown = [p for p in precisions if p not in PRECISIONS]
     if unknown or not precisions:
-        raise UserError(f"unknown precision '{', '.join(unknown)}'; use {', '.join(to_tflite.PRECISIONS)}")
+        raise UserError(f"unknown precision '{', '.join(unknown)}'; use {', '.join(PRECISIONS)}")
     if size is not None and min(size) < 1:
         raise UserError(f"--height {size[0]} --width {size[1]}: both must be at least 1")
     _require_tensorflow()
@@ -47,8 +50,8 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, log=p
     written = []
     for precision in precisions:
         log(f"{name}: converting to {precision} ...")
-        target = out / f"{name}_{precision}.tflite"
-        data, sidecar = _convert(keras_model, config, precision, size, images)
+        target = out / (f"{name}.onnx" if precision == "onnx" else f"{name}_{precision}.tflite")
+        data, sidecar = (_convert_onnx if precision == "onnx" else _convert)(keras_model, config, precision, size, images)
         sidecar["calibration"] = record if precision in ("uint8", "int8") else None
         sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
         write_bytes(target, data)
@@ -86,16 +89,40 @@ def _convert(keras_model, config, precision, size, images):
     graph = litert.parse_graph(data)
     convolutions = sum(1 for layer in keras_model.layers if hasattr(layer, "kernel"))
     checks = audit.check(graph, precision, clipped=clipped, convolutions=convolutions)
-    agreement = _agreement(keras_model, config, data, size)
-    limit = 2 / 255 if precision == "float16" else 1e-5  # halves carry 11 bits of every weight
+    agreement = _agreement(upscaler.keras_runner(keras_model), litert.TFLiteModel(data).run, config, size)
     if precision.startswith("float"):
-        what = f"output within {limit:.0e} of Keras"
-        checks.append({"check": what, "passed": agreement["largest_error"] <= limit, "found": agreement["largest_error"]})
+        limit = 2 / 255 if precision == "float16" else 1e-5  # halves carry 11 bits of every weight
+        checks.append(_error_check("Keras", agreement, limit))
+    facts = audit.describe(graph, len(data))
+    return data, _sidecar(config, precision, facts, data, checks, {"agreement_with_keras": agreement})
+
+
+def _convert_onnx(keras_model, config, precision, size, images):
+    """(bytes, sidecar) of an ONNX file, made from the float32 .tflite and run once against it in ONNX Runtime."""
+    tflite, _ = _convert(keras_model, config, "float32", size, images)
+    try:
+        data = to_onnx.convert(tflite)
+    except ImportError as error:
+        raise UserError(f"--precision onnx needs onnx and tf2onnx: pip install 'mobile-sr[onnx]' ({error})") from None
+    except RuntimeError as error:
+        raise AuditError(str(error)) from None
+    agreement = _agreement(litert.TFLiteModel(tflite).run, OnnxModel(data).run, config, size)
+    checks = [_error_check("the float32 .tflite", agreement, 1e-5)]
+    return data, _sidecar(config, precision, to_onnx.describe(data), data, checks, {"agreement_with_tflite": agreement})
+
+
+def _error_check(other, agreement, limit):
+    error = agreement["largest_error"]
+    return {"check": f"output within {limit:.0e} of {other}", "passed": error <= limit, "found": error}
+
+
+def _sidecar(config, precision, facts, data, checks, agreement):
+    """What stands beside a file. Raises: AuditError when a check failed."""
     failed = [c for c in checks if not c["passed"]]
     if failed:
         reasons = "; ".join(f"{c['check']} (found {c['found']})" for c in failed)
         raise AuditError(f"{precision}: the converted file failed its audit: {reasons}")
-    sidecar = {
+    return {
         "format": 1,
         "network": config["network"],
         "config": config,
@@ -103,26 +130,23 @@ def _convert(keras_model, config, precision, size, images):
         "precision": precision,
         "receptive_field": models.receptive_field(config),
         "value_range": [0, 1],
-        **audit.describe(graph, len(data)),
+        **facts,
         "sha256": sha256(data),
         "audit": {"checks": checks},
-        "agreement_with_keras": agreement,
+        **agreement,
         "versions": _versions(),
     }
-    return data, sidecar
 
 
-def _agreement(keras_model, config, data, size):
-    """How far the file's output is from the Keras model's on one made image: largest error and PSNR."""
+def _agreement(truth, runner, config, size):
+    """How far one runner's output is from another's on one made image: largest error (1.0 is white) and PSNR."""
     image = _test_card(*(size or (48, 64)))
-    runner = litert.TFLiteModel(data)
-    truth = upscaler.keras_runner(keras_model)(image)
-    found = runner.run(image)
+    wanted, found = truth(image), runner(image)
     real = found.astype(np.float32) / 255 if found.dtype == np.uint8 else found
     return {
         "image": "generated test card",
-        "largest_error": float(np.abs(np.clip(truth, 0, 1) - np.clip(real, 0, 1)).max()),
-        "psnr_rgb": round(metrics.psnr(upscaler.to_uint8(found), upscaler.to_uint8(truth), "rgb", config["scale"]), 3),
+        "largest_error": float(np.abs(np.clip(wanted, 0, 1) - np.clip(real, 0, 1)).max()),
+        "psnr_rgb": metrics.psnr(upscaler.to_uint8(found), upscaler.to_uint8(wanted), "rgb", config["scale"]),
     }
 
 

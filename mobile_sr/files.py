@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -48,9 +49,22 @@ def write_text(path, text):
     write_bytes(path, text.encode())
 
 
+def json_text(value):
+    """Indented JSON with a trailing newline; numbers that JSON does not know (equal images' infinite PSNR) become null."""
+    return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path, value):
-    """Write a JSON file atomically, indented, with a trailing newline."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write `json_text` atomically."""
+    write_text(path, json_text(value))
 
 
 def read_json(path):

@@ -52,39 +52,31 @@ def _decode(path):
         raise UserError(f"{path}: damaged or truncated image ({text})") from None
 
 
-def _to_rgba(image):
-    """A palette or gray image with transparency becomes RGBA or LA."""
-    return image.convert("RGBA") if "transparency" in image.info else image
-
-
 def read_image(path):
     """Read an image file.
 
     Gray is replicated to three channels, a palette is expanded, CMYK is converted, an EXIF rotation is applied,
-    alpha is dropped (see `read_alpha`), 16 bits are cut to their high byte, of an animation the first frame is taken.
+    alpha is dropped, 16 bits are cut to their high byte, of an animation the first frame is taken.
 
     Returns: [H, W, 3] uint8 RGB.
     Raises: UserError when the file is missing, empty, truncated, too large or no PNG, JPEG, WebP or BMP image.
     """
+    return read_with_alpha(path)[0]
+
+
+def read_with_alpha(path):
+    """As read_image, but (image, alpha): alpha is [H, W] uint8, or None when the file has none or is fully opaque."""
     image = _decode(path)
     if image.mode in _SIXTEEN_BIT_MODES:
         high = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-        return np.repeat(high[:, :, None], 3, axis=2)
+        return np.repeat(high[:, :, None], 3, axis=2), None
     if image.mode in ("I", "F"):
         raise UserError(f"{path}: 32-bit pixels (mode {image.mode}) have no defined range; convert the file to 8 or 16 bits")
-    return np.array(_to_rgba(image).convert("RGB"))
-
-
-def read_alpha(path):
-    """The alpha channel as [H, W] uint8, or None when the file is fully opaque or has none.
-
-    Raises: UserError as `read_image`.
-    """
-    image = _decode(path)
     if "A" not in image.getbands() and "transparency" not in image.info:
-        return None
-    alpha = np.array(image.convert("RGBA").getchannel("A"))
-    return None if alpha.min() == 255 else alpha
+        return np.array(image.convert("RGB")), None
+    image = image.convert("RGBA")  # a palette or gray image with a transparent entry too
+    alpha = np.array(image.getchannel("A"))
+    return np.array(image.convert("RGB")), None if alpha.min() == 255 else alpha
 
 
 def is_gray_file(path):

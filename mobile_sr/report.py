@@ -2,11 +2,11 @@
 
 import base64
 import html
-import json
+import math
 from pathlib import Path
 
 from mobile_sr import __version__, metrics
-from mobile_sr.files import make_folder, write_text
+from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.images import encode_image
 
 _KINDS = (("hr", "HR"), ("bicubic", "bicubic"), ("reference", "reference"), ("model", "model"), ("difference", "difference"))
@@ -44,15 +44,17 @@ code { background: var(--panel); padding: 1px 5px; border-radius: 4px; }
 def write(out, report, crops):
     """Write report.json, report.md and report.html into `out`; returns the path of the HTML file."""
     out = make_folder(out)
-    write_text(out / "report.json", json.dumps(report, indent=2) + "\n")
+    write_json(out / "report.json", report)
     write_text(out / "report.md", markdown(report))
     write_text(out / "report.html", page(report, crops))
     return Path(out) / "report.html"
 
 
 def number(value, digits=2):
-    """A figure for people; a dash when there is none (image too small, or equal images)."""
-    return "-" if value is None else f"{value:.{digits}f}"
+    """A figure for people; a dash when there is none (image too small), "equal" for the PSNR of equal images."""
+    if value is None:
+        return "-"
+    return "equal" if math.isinf(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def _rows(report):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mobile_sr.errors import UserError
-from mobile_sr.files import read_json
+from mobile_sr.files import read_json, sha256_file
 
 DEFAULT_TILE = 256  # LR pixels; an image with a longer side is cut into tiles about this large
 UNKNOWN_RECEPTIVE_FIELD = 16  # overlap for files that do not say how far their network sees
@@ -129,7 +129,7 @@ def load(model, scale=None, threads=1):
 
     Args:
         model: 'xlsr_x3' (Keras), 'xlsr_x3:float32' or 'xlsr_x3:uint8' (packaged .tflite), 'bicubic', or the path of a
-            .tflite, of a .npz model file, of a .keras file or of a run folder.
+            .tflite, of an .onnx, of a .npz model file, of a .keras file or of a run folder.
         scale: wanted factor; required for 'bicubic', otherwise checked against the model's.
         threads: CPU threads of a .tflite.
     Raises: UserError when nothing has that name, the file is unusable, or the scales differ.
@@ -153,9 +153,11 @@ def _load(model, scale, threads):
         return _keras_file(model, path)
     if suffix == ".tflite":
         return _tflite(model, path, threads)
+    if suffix == ".onnx":
+        return _onnx(model, path, threads)
     if suffix == ".keras":
         return _keras_archive(model, path)
-    raise UserError(f"{model}: not a model (expected .tflite, .npz, .keras or a run folder)")
+    raise UserError(f"{model}: not a model (expected .tflite, .onnx, .npz, .keras or a run folder)")
 
 
 def _bicubic(scale):
@@ -171,9 +173,23 @@ def _tflite(name, path, threads):
     from mobile_sr.litert import TFLiteModel
 
     runner = TFLiteModel(path, threads)
-    sidecar = path.with_suffix(".json")
-    receptive_field = read_json(sidecar).get("receptive_field") if sidecar.exists() else None
-    return Upscaler(name, runner.scale, runner.run, receptive_field, runner.fixed)
+    return Upscaler(name, runner.scale, runner.run, read_sidecar(path).get("receptive_field"), runner.fixed)
+
+
+def _onnx(name, path, threads):
+    from mobile_sr.onnx_model import OnnxModel
+
+    runner = OnnxModel(path, threads)
+    return Upscaler(name, runner.scale, runner.run, read_sidecar(path).get("receptive_field"), runner.fixed)
+
+
+def read_sidecar(path):
+    """The sidecar JSON of a model file, {} when there is none or it describes other bytes than the file's."""
+    sidecar = Path(path).with_suffix(".json")
+    if not sidecar.exists():
+        return {}
+    found = read_json(sidecar)
+    return found if isinstance(found, dict) and found.get("sha256") == sha256_file(path) else {}
 
 
 def _keras_file(name, path):

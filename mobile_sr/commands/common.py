@@ -1,6 +1,5 @@
 """Arguments and printing that several commands share."""
 
-import json
 import os
 import sys
 
@@ -30,26 +29,13 @@ def add_json(parser):
 
 
 def write_json_result(args, value):
-    """Write `value` where --json says, if it was given; infinities (equal images) become null."""
-    from mobile_sr.files import write_text
+    """Write `value` where --json says, if it was given."""
+    from mobile_sr.files import json_text, write_json
 
-    if args.json:
-        text = json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
-        if args.json == "-":
-            sys.stdout.write(text)
-        else:
-            write_text(args.json, text)
-
-
-def finite(value):
-    """A copy of a JSON-able value in which numbers that JSON does not know are None."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value
+    if args.json == "-":
+        sys.stdout.write(json_text(value))
+    elif args.json:
+        write_json(args.json, value)
 
 
 def progress(done, name):

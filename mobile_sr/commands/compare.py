@@ -35,7 +35,6 @@ def run(args):
         raise UserError(f"{args.reference} has scale {reference.scale}, {args.model} has {model.scale}")
     result, crops = compare.compare(reference, model, folder, args.space, common.progress)
     common.clear_progress()
-    result = common.finite(result)
     out = sys.stderr if args.json == "-" else sys.stdout
     for key in ("reference", "model"):
         psnr, ssim = report.number(result[key]["psnr"], 3), report.number(result[key]["ssim"], 4)

@@ -17,13 +17,11 @@ def run(args):
     from pathlib import Path
 
     from mobile_sr import compare, export, metrics, report, samples, upscaler
-    from mobile_sr.commands import common
 
     pictures = samples.images(samples.EVALUATION)
     out = Path(args.out)
     reference_file, model_file = export.export(args.model, out, ["float32", "uint8"])
     result, crops = compare.compare(upscaler.load(reference_file), upscaler.load(model_file), pictures)
-    result = common.finite(result)
     page = report.write(out / "report", result, crops)
     print(f"\n{'image':<20} {'bicubic':>8} {'float32':>8} {'uint8':>8} {'drop':>7}   (dB)")
     means = {f"{key}_psnr": result[key]["psnr"] for key in ("bicubic", "reference", "model")}

@@ -1,9 +1,9 @@
-"""Convert a trained network to audited .tflite files, each with a sidecar JSON.
+"""Convert a trained network to audited .tflite or ONNX files, each with a sidecar JSON.
 
 Example: mobile-sr export --model xlsr_x3 --out deploy --precision float32,uint8 --calibration photos
 """
 
-HELP = "convert a trained network to .tflite"
+HELP = "convert a trained network to .tflite or ONNX"
 
 
 def add_arguments(parser):
@@ -13,7 +13,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--precision",
         default="float32,float16,uint8",
-        help="of float32, float16, uint8, int8 (full integer with these ends), separated by commas (default %(default)s)",
+        help="of float32, float16, uint8, int8 (full integer, with these ends), onnx; commas between (default %(default)s)",
     )
     parser.add_argument("--height", type=int, help="fixed LR height (default: dynamic)")
     parser.add_argument("--width", type=int, help="fixed LR width (default: dynamic)")

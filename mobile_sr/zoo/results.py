@@ -16,7 +16,8 @@ def main():
         training = card["training"]
         scale = card["config"]["scale"]
         print(f"\n## {name}\n")
-        print(f"{card['parameters']:,} parameters, {card['multiply_adds_720p'] / 1e9:.3f}G multiply-adds for a 1280x720 output.\n")
+        cost = f"{card['parameters']:,} parameters, {card['multiply_adds_720p'] / 1e9:.3f}G multiply-adds"
+        print(f"{cost} for a 1280x720 output.\n")
         print("| | " + " | ".join(f"{s} Y | {s} RGB" for s in card["scores"]) + " |")
         print("|---" * (1 + 2 * len(card["scores"])) + "|")
         for variant in zoo.VARIANTS:
@@ -30,7 +31,8 @@ def main():
         ssim = ", ".join(f"{s} {v['ssim_y']['float32']:.4f} -> {v['ssim_y']['uint8']:.4f}" for s, v in card["scores"].items())
         print(f"\nSSIM (Y), float32 -> uint8: {ssim}.\n")
         print(f"Training: {training['note']}")
-        print(f"Recipe `{training['recipe']['name']}`, {training['recipe']['steps']:,} steps, best at {training['best_step']:,}.\n")
+        recipe = training["recipe"]
+        print(f"Recipe `{recipe['name']}`, {recipe['steps']:,} steps, best at {training['best_step']:,}.\n")
         _curve(zoo.FOLDER / training["log"], scale)
 
 
@@ -45,9 +47,9 @@ def _curve(log, scale):
 
 _HEAD = """# Results
 
-Written by `python -m mobile_sr.zoo.results` from the zoo's cards, which `python -m mobile_sr.zoo.pack` measured. PSNR in dB under
-the protocol of [protocol.md](protocol.md). The uint8 files are plain post-training quantization, calibrated on scikit-image's
-pictures, uint8 in and out. Validation images were held out of the training images; the test sets chose nothing."""
+Written by `python -m mobile_sr.zoo.results` from the zoo's cards, which `python -m mobile_sr.zoo.pack` measured. PSNR in dB
+under the protocol of [protocol.md](protocol.md). The uint8 files are plain post-training quantization, calibrated on
+scikit-image's pictures, uint8 in and out. Validation images were held out of the training images; test sets chose nothing."""
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 import io
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mobile_sr.errors import UserError
-from mobile_sr.images import encode_image, is_gray_file, list_images, read_alpha, read_image, write_image
+from mobile_sr.images import encode_image, is_gray_file, list_images, read_image, read_with_alpha, write_image
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".bmp"])
@@ -34,14 +36,28 @@ def test_gray_palette_rgba_and_16_bit(tmp_path, photo):
     alpha = np.arange(gray.size, dtype=np.uint8).reshape(gray.shape)
     write_image(tmp_path / "rgba.png", photo, alpha)
     np.testing.assert_array_equal(read_image(tmp_path / "rgba.png"), photo)  # colours as stored, not blended
-    np.testing.assert_array_equal(read_alpha(tmp_path / "rgba.png"), alpha)
+    np.testing.assert_array_equal(read_with_alpha(tmp_path / "rgba.png")[1], alpha)
     write_image(tmp_path / "opaque.png", photo, np.full_like(gray, 255))
-    assert read_alpha(tmp_path / "opaque.png") is None
+    assert read_with_alpha(tmp_path / "opaque.png")[1] is None
 
     sixteen = gray.astype(np.uint16) * 257
     Image.fromarray(sixteen).save(tmp_path / "sixteen.png")
     np.testing.assert_array_equal(read_image(tmp_path / "sixteen.png")[:, :, 1], gray)
     assert is_gray_file(tmp_path / "sixteen.png")
+
+
+def test_16_bit_colour_is_cut_to_its_high_byte(tmp_path):
+    """Pillow writes no such PNG, so one is put together here."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    pixels = np.random.default_rng(0).integers(0, 65536, (5, 6, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", 6, 5, 16, 2, 0, 0, 0)
+    png = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "colour16.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    np.testing.assert_array_equal(read_image(tmp_path / "colour16.png"), pixels >> 8)
 
 
 def test_exif_rotation_is_applied(tmp_path, photo):

@@ -1,0 +1,68 @@
+"""From a float .tflite file to ONNX. (tf2onnx on the Keras model writes grouped convolutions that ONNX Runtime rejects.)"""
+
+import collections
+import tempfile
+import warnings
+from pathlib import Path
+
+from mobile_sr.converters.quiet import quiet
+
+OPSET = 17
+
+
+def convert(tflite):
+    """The ONNX model (bytes) of a float32 .tflite file's bytes.
+
+    Input `lr` [batch, height, width, 3] float32 in 0..1, output `sr`; layout and range are those of the .tflite.
+    Raises: ImportError when onnx or tf2onnx is not installed, RuntimeError when the conversion fails.
+    """
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import onnx
+        import tf2onnx
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.tflite"
+            path.write_bytes(tflite)
+            try:
+                model, _ = tf2onnx.convert.from_tflite(str(path), opset=OPSET)
+            except Exception as error:  # tf2onnx raises many types
+                raise RuntimeError(f"tf2onnx cannot convert it: {error}") from error
+    _name_ends(model.graph)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def describe(data):
+    """The facts of an ONNX file's bytes, in the form of audit.describe."""
+    import onnx
+
+    graph = onnx.load_from_string(data).graph
+
+    def end(value):
+        tensor = value.type.tensor_type
+        shape = [dim.dim_value or -1 for dim in tensor.shape.dim]
+        dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        dtype = {"float": "float32"}.get(dtype, dtype)
+        return {"name": value.name, "dtype": dtype, "shape": shape, "scale": None, "zero_point": None}
+
+    return {
+        "ops": dict(sorted(collections.Counter(node.op_type for node in graph.node).items())),
+        "inputs": [end(value) for value in graph.input],
+        "outputs": [end(value) for value in graph.output],
+        "size_bytes": len(data),
+    }
+
+
+def _name_ends(graph):
+    """Call the ends lr and sr, and their sides by what they are."""
+    names = {graph.input[0].name: "lr", graph.output[0].name: "sr"}
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for end, sides in ((graph.input[0], ("batch", "height", "width")), (graph.output[0], ("batch", "sr_height", "sr_width"))):
+        end.name = names[end.name]
+        for dim, side in zip(end.type.tensor_type.shape.dim, sides, strict=False):
+            if not dim.dim_value:
+                dim.dim_param = side
+    del graph.value_info[:]  # their generated dimension names would contradict the new ones
