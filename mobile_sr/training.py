@@ -8,6 +8,7 @@ import io
 import os
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,37 +20,32 @@ from mobile_sr.files import make_folder, read_json, write_json, write_text
 from mobile_sr.metrics import psnr
 
 RUN_FORMAT = 1
+BACKENDS = ("tensorflow", "torch", "jax")
 _COLUMNS = ("step", "seconds", "loss", "rate", "validation_psnr_rgb", "steps_per_s", "input_share")
 
 
 def choose_backend(name=None):
-    """Set KERAS_BACKEND before Keras is imported: `name`, else the environment's, else the fastest one installed.
+    """Set KERAS_BACKEND before Keras is imported: `name`, else the environment's, else the first one installed.
 
+    TensorFlow comes first: it converts, and measured on CPUs it trains these networks fastest (docs/training.md).
     Raises: UserError when the backend is unknown or not installed.
     """
-    from importlib.util import find_spec
-
-    name = name or os.environ.get("KERAS_BACKEND")
-    if name is None:
-        name = next((b for b in ("torch", "tensorflow", "jax") if find_spec(b)), "tensorflow")
-    if name not in ("torch", "tensorflow", "jax"):
-        raise UserError(f"--backend {name}: unknown; use torch, tensorflow or jax")
+    name = name or os.environ.get("KERAS_BACKEND") or next(filter(find_spec, BACKENDS), BACKENDS[0])
+    if name not in BACKENDS:
+        raise UserError(f"Keras backend {name}: unknown; use {', '.join(BACKENDS)}")
     if find_spec(name) is None or find_spec("keras") is None:
-        raise UserError(f"the {name} backend is not installed; pip install 'mobile-sr[train]' or '[torch]' or '[jax]'")
+        extra = "train" if name == "tensorflow" else name
+        raise UserError(f"Keras with the {name} backend is not installed; pip install 'mobile-sr[{extra}]'")
     os.environ["KERAS_BACKEND"] = name
-    return name
+    with quiet():
+        import keras  # noqa: F401  its backend announces itself at length
 
 
 def require_keras(what):
-    """Set a Keras backend for inference (TensorFlow first: it is what converts). Raises: UserError when there is none."""
-    from importlib.util import find_spec
-
+    """choose_backend for `what`, a model that only Keras can run. Raises: UserError when Keras is missing."""
     if find_spec("keras") is None:
         raise UserError(f"{what}: a Keras model needs Keras; pip install 'mobile-sr[train]', or use a .tflite")
-    if "KERAS_BACKEND" not in os.environ:
-        choose_backend(next((b for b in ("tensorflow", "torch", "jax") if find_spec(b)), "tensorflow"))
-    with quiet():
-        import keras  # noqa: F401  its backend announces itself at length
+    choose_backend()
 
 
 def train(recipe, folder, out, *, init=None, resume=False, cache=None):
@@ -62,8 +58,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None):
     Returns: the best validation PSNR in dB (RGB, on held-out training images).
     Raises: UserError when the run folder holds another run, or the data or weights are unusable.
     """
-    with quiet():
-        import keras
+    import keras
 
     out = Path(out)
     config_file = out / "config.json"

@@ -18,7 +18,9 @@ def add_arguments(parser):
     parser.add_argument("--smoke", action="store_true", help="the recipe shrunk to seconds, to try the pipeline")
     parser.add_argument("--init", metavar="MODEL", help="start from the weights of a zoo name, model file or run folder")
     parser.add_argument("--resume", action="store_true", help="continue from the run folder's last checkpoint")
-    parser.add_argument("--backend", choices=("torch", "tensorflow", "jax"), help="Keras backend (default: fastest installed)")
+    parser.add_argument(
+        "--backend", choices=("tensorflow", "torch", "jax"), help="Keras backend (default: the first of these installed)"
+    )
     parser.add_argument("--cache", metavar="DIR", help="where decoded images go (default $MOBILE_SR_CACHE, ~/.cache/mobile-sr)")
 
 

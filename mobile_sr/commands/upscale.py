@@ -13,9 +13,7 @@ def add_arguments(parser):
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results (NAME.png)")
     parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
     parser.add_argument("--format", choices=("png", "jpg", "webp", "bmp"), default="png", help="format (default png)")
-    parser.add_argument(
-        "--tile", type=int, metavar="N", help="tile side in LR pixels; 0: whole (default: large images only)"
-    )
+    parser.add_argument("--tile", type=int, metavar="N", help="tile side in LR pixels; 0: whole (default: large images only)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite or .onnx (default 1)")
     parser.add_argument("--workers", type=int, default=1, help="files at a time (default 1)")
 

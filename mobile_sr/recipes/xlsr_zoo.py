@@ -2,7 +2,7 @@
 
 Differences from xlsr.py: 100k steps, an exponential moving average of the weights (decay 0.999) that is what gets
 validated and kept, more held-out images, validation every 1,000 steps.
-Cost: about an hour on two free CPU cores with the PyTorch backend. Result: docs/results.md.
+Cost: under an hour on two free CPU cores. Result: docs/results.md.
 
     mobile-sr train --recipe xlsr_zoo_x3 --data TRAIN --out runs/xlsr_zoo_x3
 """
