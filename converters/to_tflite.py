@@ -1,5 +1,7 @@
 """From a Keras model to the bytes of a .tflite file. The only module besides training that needs TensorFlow."""
 
+import warnings
+
 from mobile_sr.converters.quiet import quiet
 
 PRECISIONS = ("float32", "float16", "uint8", "int8")
@@ -32,7 +34,8 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=()):
     integer = precision in ("uint8", "int8")
     if integer and not calibration:
         raise ValueError("an integer file needs calibration images")
-    with quiet() as said:
+    with quiet() as said, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         import keras
         import tensorflow as tf
 

@@ -1,0 +1,114 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from mobile_sr import batch, load, zoo
+from mobile_sr.errors import UserError
+from mobile_sr.images import read_image, write_image
+from tests.conftest import picture
+
+
+def bicubic():
+    return load("bicubic", 2)
+
+
+def test_a_thousand_files_by_several_workers(tmp_path):
+    images = [picture(10 + k, 14, seed=k) for k in range(8)]
+    for k in range(1000):
+        write_image(tmp_path / "in" / f"{k % 10}" / f"{k:04}.png", images[k % 8])
+    jobs = batch.plan([tmp_path / "in"], tmp_path / "out", ".png")
+    results = list(batch.upscale_files(jobs, bicubic, workers=3))
+    assert len(results) == 1000
+    assert not any(result.error for result in results)
+    for k in (0, 501, 999):
+        np.testing.assert_array_equal(read_image(tmp_path / "out" / f"{k % 10}" / f"{k:04}.png"), bicubic()(images[k % 8]))
+
+
+def test_each_worker_loads_once_and_equals_one_worker(exported, tmp_path):
+    for k in range(6):
+        write_image(tmp_path / "in" / f"{k}.png", picture(20, 20 + k, seed=k))
+    loads = []
+
+    def tiny():
+        loads.append(1)
+        return load(exported / "tiny_uint8.tflite")
+
+    for workers, out in ((1, "one"), (2, "two")):
+        jobs = batch.plan([tmp_path / "in"], tmp_path / out, ".png")
+        sizes = {r.source.name: (r.size_in, r.size_out) for r in batch.upscale_files(jobs, tiny, workers)}
+        assert sizes["3.png"] == ((23, 20), (69, 60))
+    assert len(loads) <= 3
+    for k in range(6):
+        assert (tmp_path / "one" / f"{k}.png").read_bytes() == (tmp_path / "two" / f"{k}.png").read_bytes()
+
+
+def test_failures_are_reported_with_the_others_done(tmp_path):
+    write_image(tmp_path / "in" / "a.png", picture(9, 9))
+    (tmp_path / "in" / "b.png").write_bytes(b"broken")
+    results = batch.upscale_files(batch.plan([tmp_path / "in"], tmp_path / "out", ".png"), bicubic, workers=2)
+    errors = {result.source.name: result.error for result in results}
+    assert errors["a.png"] is None
+    assert "b.png" in errors["b.png"]
+
+
+def test_results_never_replace_sources_or_each_other(tmp_path):
+    write_image(tmp_path / "a.png", picture(9, 9))
+    write_image(tmp_path / "a.jpg", picture(9, 9))
+    with pytest.raises(UserError, match="overwrite the result"):
+        batch.plan([tmp_path], tmp_path / "out", ".png")
+    with pytest.raises(UserError, match="overwrite the input"):
+        batch.plan([tmp_path / "a.png"], tmp_path, ".png")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_interruption_leaves_whole_files_only(tmp_path, workers):
+    for k in range(300):
+        write_image(tmp_path / "in" / f"{k:03}.png", picture(60, 60, seed=k % 3))
+    command = [sys.executable, "-m", "mobile_sr", "upscale", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    command += ["--model", "xlsr_x3:uint8", "--workers", workers]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(5):
+        assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr.strip() == "mobile-sr upscale: interrupted"
+    made = os.listdir(tmp_path / "out")
+    assert 5 <= len(made) < 300
+    for name in made:
+        assert read_image(tmp_path / "out" / name).shape == (180, 180, 3)
+
+
+@pytest.mark.parametrize(("suffix", "model"), [(".jpg", "xlsr_x3:uint8"), (".png", "xlsr_x3:float32")])
+def test_an_8k_result_keeps_its_memory_bound(tmp_path, suffix, model):
+    """7680x4320 from a 2560x1440 photograph, in a process of its own."""
+    photo = np.kron(picture(180, 320), np.ones((8, 8, 1), np.uint8))
+    write_image(tmp_path / "photo.jpg", photo)
+    code = (
+        "import resource, subprocess, sys\n"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == 'darwin' else 1024))"
+    )
+    command = [sys.executable, "-m", "mobile_sr", "upscale", "photo.jpg", "--model", model, "--out", "out"]
+    command += ["--format", suffix[1:]]
+    start = time.monotonic()
+    found = subprocess.run([sys.executable, "-c", code, *command], cwd=tmp_path, check=True, capture_output=True, text=True)
+    bound = 3 * 7680 * 4320 * 3 + 150e6
+    assert 7680 * 4320 * 3 < int(found.stdout) <= bound, f"{int(found.stdout) / 1e6:.0f} MB, {time.monotonic() - start:.0f} s"
+    from PIL import Image
+
+    assert Image.open(tmp_path / "out" / f"photo{suffix}").size == (7680, 4320)
+
+
+def test_tiles_of_a_large_image_equal_the_whole():
+    image = picture(530, 560)
+    upscaler = load(f"{zoo.names()[0]}:uint8")
+    seen = []
+    tiled = upscaler(image, None, lambda *progress: seen.append(progress))
+    assert len(seen) > 1  # cut without being asked
+    np.testing.assert_array_equal(tiled, upscaler(image, tile=0))
