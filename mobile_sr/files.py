@@ -1,10 +1,12 @@
 """Atomic writing, hashing and small file checks, shared by everything that leaves files behind."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -15,16 +17,17 @@ from mobile_sr.errors import UserError
 def atomic_path(path):
     """Yield a temporary path beside `path`; on success it is renamed to `path`, on failure it is removed.
 
-    The temporary name keeps the suffix, because writers choose the format by it.
+    The temporary name keeps the suffix, because writers choose the format by it. What a killed writer of the same path
+    left behind is removed first. The file is locked with flock meanwhile: write to it, do not lock it (as HDF5 does).
     Raises UserError when the folder cannot be written.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".tmp" + path.suffix, dir=path.parent)
+        _remove_leftovers(path)
+        handle, temporary = _make_temporary(path)
     except OSError as error:
         raise UserError(f"{path}: cannot write there ({error.strerror})") from None
-    os.close(handle)
     try:
         yield Path(temporary)
         umask = os.umask(0)
@@ -36,6 +39,31 @@ def atomic_path(path):
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        os.close(handle)
+
+
+def _make_temporary(path):
+    """A new file beside `path`, locked for as long as this process lives: (handle, name).
+
+    The kernel drops the lock of a killed process, which a process id in the name could not say reliably: ids are reused,
+    and mean nothing to another container or host that shares the folder.
+    """
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".tmp" + path.suffix, dir=path.parent)
+        with contextlib.suppress(OSError):  # no locks on this file system: then nothing is taken for a leftover either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.exists(name):
+            return handle, name
+        os.close(handle)  # another writer saw it before it was locked and removed it
+
+
+def _remove_leftovers(path):
+    """Remove the temporary files of `path` whose writer is gone."""
+    ours = re.compile(rf"\.{re.escape(path.stem)}\.[a-z0-9_]{{8}}\.tmp{re.escape(path.suffix)}")
+    for name in filter(ours.fullmatch, os.listdir(path.parent)):
+        with contextlib.suppress(OSError), open(path.parent / name, "r+b") as file:  # OSError: in use, gone or not ours
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path.parent / name)
 
 
 def write_bytes(path, data):
@@ -68,13 +96,27 @@ def write_json(path, value):
 
 
 def read_json(path):
-    """Read a JSON object; raises UserError when the file is missing or is not JSON."""
+    """Read a JSON object as a dict; raises UserError when the file is missing or holds none."""
     try:
-        return json.loads(Path(path).read_text())
+        found = json.loads(Path(path).read_text())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError:
-        raise UserError(f"{path}: not a valid JSON file") from None
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: not a JSON object")
+    return found
+
+
+def check_folder(path):
+    """Raise UserError when `path` could not be made a folder that is written to; changes nothing."""
+    place = Path(path)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f"{path}: cannot be a folder, {place} is a file")
+    if not os.access(place, os.W_OK):
+        raise UserError(f"{path}: {place} is not writable")
 
 
 def make_folder(path):

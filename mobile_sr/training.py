@@ -1,51 +1,15 @@
-"""The training loop: a recipe and a folder of images become a run folder.
+"""The training loop: a recipe and a folder of images become a run folder (see run.py)."""
 
-A run folder holds config.json, history.csv, tensorboard/, checkpoint.npz (and the one before it) and best.npz.
-"""
-
-import csv
-import io
-import os
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
 from mobile_sr import __version__, data, models, weights
-from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.files import make_folder, read_json, write_json, write_text
-from mobile_sr.metrics import psnr
+from mobile_sr.files import check_folder, make_folder, read_json, write_json
+from mobile_sr.run import Run
 
 RUN_FORMAT = 1
-BACKENDS = ("tensorflow", "torch", "jax")
-_COLUMNS = ("step", "seconds", "loss", "rate", "validation_psnr_rgb", "steps_per_s", "input_share")
-
-
-def choose_backend(name=None):
-    """Set KERAS_BACKEND before Keras is imported: `name`, else the environment's, else the first one installed.
-
-    TensorFlow comes first: it converts, and measured on CPUs it trains these networks fastest (docs/training.md).
-    Raises: UserError when the backend is unknown or not installed.
-    """
-    name = name or os.environ.get("KERAS_BACKEND") or next(filter(find_spec, BACKENDS), BACKENDS[0])
-    if name not in BACKENDS:
-        raise UserError(f"Keras backend {name}: unknown; use {', '.join(BACKENDS)}")
-    if find_spec(name) is None or find_spec("keras") is None:
-        extra = "train" if name == "tensorflow" else name
-        raise UserError(f"Keras with the {name} backend is not installed; pip install 'mobile-sr[{extra}]'")
-    os.environ["KERAS_BACKEND"] = name
-    with quiet():
-        import keras  # noqa: F401  its backend announces itself at length
-
-
-def require_keras(what):
-    """choose_backend for `what`, a model that only Keras can run. Raises: UserError when Keras is missing."""
-    if find_spec("keras") is None:
-        raise UserError(f"{what}: a Keras model needs Keras; pip install 'mobile-sr[train]', or use a .tflite")
-    choose_backend()
 
 
 def train(recipe, folder, out, *, init=None, resume=False, cache=None):
@@ -66,6 +30,8 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None):
         raise UserError(f"{out}: already holds a run; use --resume to continue it, or another --out")
     if resume and not config_file.exists():
         raise UserError(f"{out}: no run to resume (config.json is missing)")
+    check_folder(out)
+    before = _read_config(config_file) if resume else None
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -83,7 +49,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None):
         "versions": {"mobile_sr": __version__, "keras": keras.__version__, "backend": keras.backend.backend()},
     }
     if resume:
-        _check_same_run(out, read_json(config_file), config)
+        _check_same_run(out, before, config)
     elif init:
         _start_from(model, recipe.network, init)
 
@@ -114,7 +80,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None):
 
 def _start_from(model, network, init):
     """Copy the weights of `init`; from another scale of the same network, all but the layers whose shape the scale sets."""
-    start, config = weights.load_model(model_file(init))
+    start, config = weights.load_model(weights.model_file(init))
     if {**config, "scale": None} != {**network, "scale": None}:
         raise UserError(f"{init}: is {config}, the recipe trains {network}")
     given = {v.path: v for v in start.variables}
@@ -128,18 +94,14 @@ def _start_from(model, network, init):
         )
 
 
-def model_file(path):
-    """The model file that a path stands for: itself, or a run folder's best.npz. Raises UserError when missing."""
-    path = Path(path)
-    file = path / "best.npz" if path.is_dir() else path
-    if not file.exists():
-        raise UserError(f"{path}: no model there" + (" (best.npz is missing)" if path.is_dir() else ""))
-    return file
+def _read_config(file):
+    config = read_json(file)
+    if config.get("format") != RUN_FORMAT:
+        raise UserError(f"{file}: a run folder of format {config.get('format')}, this version reads {RUN_FORMAT}")
+    return config
 
 
 def _check_same_run(out, old, new):
-    if old.get("format") != RUN_FORMAT:
-        raise UserError(f"{out}: a run folder of format {old.get('format')}, this version reads {RUN_FORMAT}")
     for part in ("recipe", "data"):
         if old[part] != new[part]:
             odd = next(k for k in sorted({*old[part], *new[part]}) if old[part].get(k) != new[part].get(k))
@@ -156,15 +118,6 @@ def _charbonnier(eps):
         return ops.mean(ops.sqrt(ops.square(y_pred - y_true) + eps**2))
 
     return charbonnier
-
-
-def triangular_rate(step, recipe):
-    """The learning rate at a step: linear from start to peak, then linear down to end (one triangular cycle)."""
-    rise = max(1.0, recipe.rise * recipe.steps)
-    if step < rise:
-        return recipe.rate_start + (recipe.rate_peak - recipe.rate_start) * step / rise
-    fall = max(1.0, recipe.steps - rise)
-    return recipe.rate_peak + (recipe.rate_end - recipe.rate_peak) * min(1.0, (step - rise) / fall)
 
 
 def _optimizer(recipe):
@@ -219,150 +172,3 @@ class _Batches:
                 return batches(index)
 
         return Patches()
-
-
-class Run:
-    """What a running training writes and remembers: progress, history, checkpoints and the best weights."""
-
-    def __init__(self, out, recipe, model, validation):
-        self.out, self.recipe, self.model = out, recipe, model
-        self.step, self.best, self.history, self.seconds = 0, float("-inf"), [], 0.0
-        self._lr, self._hr = validation
-        # The averaged weights are scored and kept in a model of their own, so that training goes on undisturbed.
-        self._scored = models.build(recipe.network) if recipe.weight_average else model
-        self._board = None
-
-    def start(self, batches):
-        self._batches = batches
-        self._began = self._mark = time.perf_counter()
-        self._mark_step, self._mark_input = self.step, 0.0
-        self._tty = sys.stderr.isatty()
-        self._seconds_before = self.seconds
-        try:
-            from tensorboard.summary import Writer
-
-            self._board = Writer(str(self.out / "tensorboard"))
-        except ImportError:
-            print("no TensorBoard log: the tensorboard package is not installed", file=sys.stderr)
-
-    def close(self):
-        if self._board:
-            self._board.close()
-
-    def callback(self):
-        """The Keras callback that drives this object."""
-        import keras
-
-        run = self
-
-        class Progress(keras.callbacks.Callback):
-            def on_epoch_begin(self, epoch, logs=None):
-                run._batches.epoch = epoch
-
-            def on_train_batch_end(self, batch, logs=None):
-                run.finish_step(logs)
-
-            def on_epoch_end(self, epoch, logs=None):
-                run.finish_epoch(float(logs["loss"]))
-
-        return Progress()
-
-    def finish_step(self, logs):
-        """Count the step, end the training after the last one, and show progress on a terminal."""
-        self.step += 1
-        if self.step >= self.recipe.steps:
-            self.model.stop_training = True
-        if self._tty and self.step % 20 == 0:
-            self._print_progress(float(logs["loss"]), end="\r")
-
-    def finish_epoch(self, loss):
-        """Score the weights, keep them if they are the best, log, and write a checkpoint."""
-        now = time.perf_counter()
-        elapsed = max(now - self._mark, 1e-9)
-        score = self._score()
-        self.seconds = self._seconds_before + time.perf_counter() - self._began
-        row = {
-            "step": self.step,
-            "seconds": round(self.seconds, 1),
-            "loss": round(loss, 6),
-            "rate": round(triangular_rate(self.step, self.recipe), 8),
-            "validation_psnr_rgb": round(score, 4),
-            "steps_per_s": round((self.step - self._mark_step) / elapsed, 2),
-            "input_share": round((self._batches.seconds - self._mark_input) / elapsed, 4),
-        }
-        self.history.append(row)
-        if self._board:
-            for name in _COLUMNS[2:]:
-                self._board.add_scalar(name, row[name], self.step)
-            self._board.flush()
-        if score > self.best:
-            self.best = score
-            meta = {"step": self.step, "validation_psnr_rgb": round(score, 4), "recipe": self.recipe.name}
-            weights.save_model(self.out / "best.npz", self._scored, self.recipe.network, meta)
-        self.save()
-        self._print_progress(loss, score=score, speed=row["steps_per_s"], share=row["input_share"])
-        self._mark, self._mark_step, self._mark_input = time.perf_counter(), self.step, self._batches.seconds
-
-    def _score(self):
-        from keras import ops
-
-        if self._scored is not self.model:
-            self.model.optimizer.finalize_variable_values(self._scored.trainable_variables)
-        scale, total = self.recipe.network["scale"], 0.0
-        for lr, hr in zip(self._lr, self._hr, strict=True):
-            sr = ops.convert_to_numpy(self._scored(lr[None].astype(np.float32) / 255, training=False))[0]
-            sr = np.floor(np.clip(sr, 0, 1) * 255 + 0.5).astype(np.uint8)
-            total += psnr(sr, hr, "rgb", scale)
-        return total / len(self._lr)
-
-    def _print_progress(self, loss, score=None, speed=None, share=None, end="\n"):
-        if speed is None:
-            speed = (self.step - self._mark_step) / max(time.perf_counter() - self._mark, 1e-9)
-        left = (self.recipe.steps - self.step) / max(speed, 1e-9)
-        text = f"step {self.step}/{self.recipe.steps}  loss {loss:.5f}  {speed:.1f} steps/s"
-        text += f"  left {int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02}"
-        if score is not None:
-            text += f"  input {share:.1%}  validation {score:.3f} dB (best {self.best:.3f})"
-        print(text.ljust(100) if self._tty else text, end=end, file=sys.stderr, flush=True)
-
-    def save(self):
-        """Write a checkpoint, keeping the one before it, and the history."""
-        from keras import ops
-
-        kinds = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
-        arrays = {f"{kind}/{i}": ops.convert_to_numpy(v) for kind, vs in kinds.items() for i, v in enumerate(vs)}
-        meta = {"step": self.step, "best": self.best, "seconds": self.seconds, "history": self.history}
-        last, previous = self.out / "checkpoint.npz", self.out / "checkpoint.previous.npz"
-        if last.exists():
-            os.replace(last, previous)
-        weights.write_arrays(last, arrays, meta)
-        self._write_history()
-
-    def _write_history(self):
-        text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.history)
-        write_text(self.out / "history.csv", text.getvalue())
-
-    def restore(self):
-        """Take up the last checkpoint, or the one before it when the last is damaged (said on standard error).
-
-        Raises: UserError when neither can be read.
-        """
-        problems = []
-        for name in ("checkpoint.npz", "checkpoint.previous.npz"):
-            try:
-                arrays, meta = weights.read_arrays(self.out / name)
-                break
-            except UserError as error:
-                problems.append(str(error))
-        else:
-            raise UserError(f"{self.out}: no usable checkpoint ({'; '.join(problems)})")
-        if problems:
-            print(f"fell back to {name}: {problems[0]}", file=sys.stderr)
-        for kind, variables in (("model", self.model.variables), ("optimizer", self.model.optimizer.variables)):
-            for i, variable in enumerate(variables):
-                variable.assign(arrays[f"{kind}/{i}"])
-        self.step, self.best, self.seconds = meta["step"], meta["best"], meta["seconds"]
-        self.history = meta["history"]

@@ -189,21 +189,21 @@ def read_sidecar(path):
     if not sidecar.exists():
         return {}
     found = read_json(sidecar)
-    return found if isinstance(found, dict) and found.get("sha256") == sha256_file(path) else {}
+    return found if found.get("sha256") == sha256_file(path) else {}
 
 
 def _keras_file(name, path):
-    from mobile_sr import models, training, weights
+    from mobile_sr import backend, models, weights
 
-    training.require_keras(name)
-    model, config = weights.load_model(training.model_file(path))
+    backend.require_keras(name)
+    model, config = weights.load_model(weights.model_file(path))
     return Upscaler(name, config["scale"], keras_runner(model), models.receptive_field(config))
 
 
 def _keras_archive(name, path):
-    from mobile_sr import training
+    from mobile_sr import backend
 
-    training.require_keras(name)
+    backend.require_keras(name)
     import keras
 
     from mobile_sr.models import layers  # noqa: F401  registers the layers that a file may hold

@@ -1,14 +1,18 @@
 """Model files and checkpoints: .npz archives of plain arrays plus one JSON string; nothing in them is ever unpickled."""
 
+import io
 import json
+import math
 import zipfile
-import zlib
+from pathlib import Path
 
 import numpy as np
 
 from mobile_sr.errors import UserError
 from mobile_sr.files import atomic_path
 
+MAX_SCALE = 16  # the width of the last layer grows with its square
+MAX_BYTES = 2 * 1024**3  # unpacked; far above any of these networks' checkpoints, far below a zip bomb
 _META = "__json__"
 
 
@@ -21,28 +25,40 @@ def write_arrays(path, arrays, meta):
 def read_arrays(path):
     """(arrays, meta) of a file made by `write_arrays`.
 
-    Raises: UserError when it is missing, damaged (zip checksums are verified) or not such a file.
+    Raises: UserError when it is missing, damaged (zip checksums are verified), too large or not such a file.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        return arrays, json.loads(str(arrays.pop(_META)))
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            unpacked = sum(member.file_size for member in members)
+            if unpacked > MAX_BYTES:
+                raise UserError(f"{path}: would unpack to {unpacked:,} bytes; more than {MAX_BYTES:,} are refused")
+            arrays = {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
+        if _META not in arrays:
+            raise UserError(f"{path}: an .npz file, but not one that mobile-sr wrote (no configuration in it)")
+        meta = json.loads(str(arrays.pop(_META)))
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except KeyError:
-        raise UserError(f"{path}: an .npz file, but not one that mobile-sr wrote (no configuration in it)") from None
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zipfile.LargeZipFile,
-        NotImplementedError,
-        TypeError,
-        AttributeError,
-        zlib.error,
-    ) as error:
-        raise UserError(f"{path}: damaged or not a model file ({error})") from None
+    except Exception as error:  # zipfile, zlib, numpy and json raise many types on damaged data
+        raise UserError(f"{path}: damaged or not a model file ({str(error) or type(error).__name__})") from None
+    if not isinstance(meta, dict):
+        raise UserError(f"{path}: damaged or not a model file (its configuration is a {type(meta).__name__})")
+    return arrays, meta
+
+
+def _array(data):
+    """The array of an .npy file's bytes. Raises: ValueError, before memory is taken, when its size is not the header's."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    shape, _, dtype = read_header(file)
+    if dtype.kind not in "biufU":
+        raise ValueError(f"an array of {dtype}")
+    if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != len(data) - file.tell():
+        raise ValueError(f"an array of shape {shape} in {len(data)} bytes")
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
 
 
 def save_model(path, model, config, meta=None):
@@ -60,13 +76,25 @@ def load_model(path, **overrides):
 
     arrays, meta = read_arrays(path)
     try:
+        scale = meta["config"]["scale"]
+        if not isinstance(scale, int) or not 1 <= scale <= MAX_SCALE:
+            raise ValueError(f"scale {scale!r}")
         model = models.build(meta["config"], **overrides)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: its configuration cannot be built ({error})") from None
     wanted = {v.path: tuple(v.shape) for v in model.variables}
-    found = {name: array.shape for name, array in arrays.items()}
+    found = {name: array.shape for name, array in arrays.items() if array.dtype.kind == "f"}
     if wanted != found:
         odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise UserError(f"{path}: weights do not fit the network {meta['config'].get('network')} (first difference: {odd})")
     model.set_weights([arrays[v.path].astype(np.float32) for v in model.variables])
     return model, meta["config"]
+
+
+def model_file(path):
+    """The model file that a path stands for: itself, or a run folder's best.npz. Raises UserError when missing."""
+    path = Path(path)
+    file = path / "best.npz" if path.is_dir() else path
+    if not file.exists():
+        raise UserError(f"{path}: no model there" + (" (best.npz is missing)" if path.is_dir() else ""))
+    return file

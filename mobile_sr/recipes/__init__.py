@@ -6,7 +6,7 @@ import re
 
 from mobile_sr.errors import UserError
 
-RECIPES = ("xlsr", "xlsr_zoo")
+RECIPES = ("xlsr", "xlsr_zoo", "xlsr_finetune")
 
 
 @dataclasses.dataclass
@@ -38,6 +38,15 @@ class Recipe:
     def from_json(cls, value):
         """Rebuild from `to_json`. Raises TypeError on unknown or missing fields."""
         return cls(**{**value, "intensities": tuple(value["intensities"])})
+
+
+def triangular_rate(step, recipe):
+    """The learning rate at a step: linear from start to peak, then linear down to end (one triangular cycle)."""
+    rise = max(1.0, recipe.rise * recipe.steps)
+    if step < rise:
+        return recipe.rate_start + (recipe.rate_peak - recipe.rate_start) * step / rise
+    fall = max(1.0, recipe.steps - rise)
+    return recipe.rate_peak + (recipe.rate_end - recipe.rate_peak) * min(1.0, (step - rise) / fall)
 
 
 def load(name, smoke=False, steps=None, seed=None):

@@ -1,28 +1,37 @@
-"""Make a zoo entry from a training run: `python -m mobile_sr.zoo.pack RUN --name xlsr_x3 --data DIR [--training TEXT]`.
+"""Make a zoo entry from training runs: `python -m mobile_sr.zoo.pack RUN... --name xlsr_x3 --data DIR [--training TEXT]`.
+
+The weights are those of the last run; the runs before it are what it started from (--init), in order.
 
 DIR holds Set5, Set14 and B100. Writes NAME.npz, NAME_float32.tflite, NAME_uint8.tflite with sidecars, NAME.json (the card)
 and NAME_log.csv into this folder. For maintainers: the entry's figures come from here and from nowhere else.
 """
 
 import argparse
+import csv
+import io
 import json
 from pathlib import Path
 
-from mobile_sr import evaluate, export, files, metrics, models, training, upscaler, weights, zoo
+from mobile_sr import backend, evaluate, export, files, metrics, models, upscaler, weights, zoo
 
 SETS = ("Set5", "Set14", "B100")
 
 
-def pack(run, name, data, training_note):
+def pack(runs, name, data, training_note):
     """Write the entry; returns its card."""
-    run, folder = Path(run), zoo.FOLDER
-    training.require_keras(name)
-    model, config = weights.load_model(run / "best.npz")
-    meta = weights.read_arrays(run / "best.npz")[1]
-    settings = files.read_json(run / "config.json")
+    folder = zoo.FOLDER
+    best = Path(runs[-1]) / "best.npz"
+    backend.require_keras(name)
+    model, config = weights.load_model(best)
+    meta = weights.read_arrays(best)[1]
     weights.save_model(folder / f"{name}.npz", model, config, {key: meta[key] for key in ("step", "validation_psnr_rgb")})
     export.export(folder / f"{name}.npz", folder, list(zoo.VARIANTS))
-    files.write_bytes(folder / f"{name}_log.csv", (run / "history.csv").read_bytes())
+    stages, rows = _log(runs)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_text(folder / f"{name}_log.csv", text.getvalue())
     card = {
         "name": name,
         "config": config,
@@ -32,10 +41,9 @@ def pack(run, name, data, training_note):
         "scores": {s: _scores(name, Path(data) / s) for s in SETS if (Path(data) / s).is_dir()},
         "training": {
             "note": training_note,
-            "recipe": settings["recipe"],
-            "data": settings["data"],
-            "versions": settings["versions"],
-            "best_step": meta["step"],
+            "stages": stages,
+            "steps": sum(stage["recipe"]["steps"] for stage in stages),
+            "best_step": sum(stage["recipe"]["steps"] for stage in stages[:-1]) + meta["step"],
             "validation_psnr_rgb": meta["validation_psnr_rgb"],
             "log": f"{name}_log.csv",
         },
@@ -43,6 +51,19 @@ def pack(run, name, data, training_note):
     }
     files.write_json(folder / f"{name}.json", card)
     return card
+
+
+def _log(runs):
+    """The stages (recipe, data, versions) of the runs and their histories as one, steps counted through."""
+    stages, rows, offset = [], [], 0
+    for run in map(Path, runs):
+        settings = files.read_json(run / "config.json")
+        stages.append({key: settings[key] for key in ("recipe", "data", "versions")})
+        with (run / "history.csv").open() as history:
+            for row in csv.DictReader(history):
+                rows.append({"recipe": settings["recipe"]["name"], **row, "step": offset + int(row["step"])})
+        offset += settings["recipe"]["steps"]
+    return stages, rows
 
 
 def _scores(name, folder):
@@ -61,12 +82,12 @@ def _scores(name, folder):
 def main():
     """Command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run")
+    parser.add_argument("runs", nargs="+")
     parser.add_argument("--name", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--training", default="", help="one sentence on the training images")
     args = parser.parse_args()
-    print(json.dumps(pack(args.run, args.name, args.data, args.training)["scores"], indent=2))
+    print(json.dumps(pack(args.runs, args.name, args.data, args.training)["scores"], indent=2))
 
 
 if __name__ == "__main__":

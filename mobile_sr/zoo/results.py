@@ -31,14 +31,16 @@ def main():
         ssim = ", ".join(f"{s} {v['ssim_y']['float32']:.4f} -> {v['ssim_y']['uint8']:.4f}" for s, v in card["scores"].items())
         print(f"\nSSIM (Y), float32 -> uint8: {ssim}.\n")
         print(f"Training: {training['note']}")
-        recipe = training["recipe"]
-        print(f"Recipe `{recipe['name']}`, {recipe['steps']:,} steps, best at {training['best_step']:,}.\n")
+        recipes = ", then ".join(f"`{s['recipe']['name']}` ({s['recipe']['steps']:,} steps)" for s in training["stages"])
+        print(f"Recipe: {recipes}; best at step {training['best_step']:,}.\n")
         _curve(zoo.FOLDER / training["log"], scale)
 
 
 def _curve(log, scale):
+    """About twelve points of the training log."""
     rows = list(csv.DictReader(log.open()))
-    picked = [rows[0], *(r for k, r in enumerate(rows[1:-1], 1) if (k + 1) % max(1, len(rows) // 10) == 0), rows[-1]]
+    every = max(1, len(rows) // 10)
+    picked = [row for k, row in enumerate(rows, 1) if k in (1, len(rows)) or k % every == 0]
     print(f"Validation PSNR over steps (RGB, x{scale}, held-out training images):\n")
     print("| steps | " + " | ".join(f"{int(r['step']):,}" for r in picked) + " |")
     print("|---" * (len(picked) + 1) + "|")

@@ -126,13 +126,13 @@ def test_charbonnier_is_the_papers():
 
 def test_the_rate_is_one_triangle():
     recipe = recipes.load("xlsr_x3")
-    assert training.triangular_rate(0, recipe) == pytest.approx(5e-5)
-    assert training.triangular_rate(5000, recipe) == pytest.approx(25e-4)
-    assert training.triangular_rate(500_000, recipe) == pytest.approx(1e-4)
+    assert recipes.triangular_rate(0, recipe) == pytest.approx(5e-5)
+    assert recipes.triangular_rate(5000, recipe) == pytest.approx(25e-4)
+    assert recipes.triangular_rate(500_000, recipe) == pytest.approx(1e-4)
     schedule = training._optimizer(recipe)._learning_rate
     for step in (0, 1, 2500, 4999, 5000, 250_000, 500_000):
         found = float(keras.ops.convert_to_numpy(schedule(step)))
-        assert found == pytest.approx(training.triangular_rate(step, recipe), rel=1e-5)
+        assert found == pytest.approx(recipes.triangular_rate(step, recipe), rel=1e-5)
 
 
 def test_recipes_by_name():

@@ -1,0 +1,167 @@
+"""A run folder: what a training writes and remembers.
+
+config.json, history.csv, tensorboard/, checkpoint.npz (and the one before it) and best.npz.
+"""
+
+import csv
+import io
+import os
+import sys
+import time
+
+import numpy as np
+
+from mobile_sr import models, weights
+from mobile_sr.errors import UserError
+from mobile_sr.files import write_text
+from mobile_sr.metrics import psnr
+from mobile_sr.recipes import triangular_rate
+
+_COLUMNS = ("step", "seconds", "loss", "rate", "validation_psnr_rgb", "steps_per_s", "input_share")
+
+
+class Run:
+    """What a running training writes and remembers: progress, history, checkpoints and the best weights."""
+
+    def __init__(self, out, recipe, model, validation):
+        self.out, self.recipe, self.model = out, recipe, model
+        self.step, self.best, self.history, self.seconds = 0, float("-inf"), [], 0.0
+        self._lr, self._hr = validation
+        # The averaged weights are scored and kept in a model of their own, so that training goes on undisturbed.
+        self._scored = models.build(recipe.network) if recipe.weight_average else model
+        self._board = None
+
+    def start(self, batches):
+        self._batches = batches
+        self._began = self._mark = time.perf_counter()
+        self._mark_step, self._mark_input = self.step, 0.0
+        self._tty = sys.stderr.isatty()
+        self._seconds_before = self.seconds
+        try:
+            from tensorboard.summary import Writer
+
+            self._board = Writer(str(self.out / "tensorboard"))
+        except ImportError:
+            print("no TensorBoard log: the tensorboard package is not installed", file=sys.stderr)
+
+    def close(self):
+        if self._board:
+            self._board.close()
+
+    def callback(self):
+        """The Keras callback that drives this object."""
+        import keras
+
+        run = self
+
+        class Progress(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                run._batches.epoch = epoch
+
+            def on_train_batch_end(self, batch, logs=None):
+                run.finish_step(logs)
+
+            def on_epoch_end(self, epoch, logs=None):
+                run.finish_epoch(float(logs["loss"]))
+
+        return Progress()
+
+    def finish_step(self, logs):
+        """Count the step, end the training after the last one, and show progress on a terminal."""
+        self.step += 1
+        if self.step >= self.recipe.steps:
+            self.model.stop_training = True
+        if self._tty and self.step % 20 == 0:
+            self._print_progress(float(logs["loss"]), end="\r")
+
+    def finish_epoch(self, loss):
+        """Score the weights, keep them if they are the best, log, and write a checkpoint."""
+        now = time.perf_counter()
+        elapsed = max(now - self._mark, 1e-9)
+        score = self._score()
+        self.seconds = self._seconds_before + time.perf_counter() - self._began
+        row = {
+            "step": self.step,
+            "seconds": round(self.seconds, 1),
+            "loss": round(loss, 6),
+            "rate": round(triangular_rate(self.step, self.recipe), 8),
+            "validation_psnr_rgb": round(score, 4),
+            "steps_per_s": round((self.step - self._mark_step) / elapsed, 2),
+            "input_share": round((self._batches.seconds - self._mark_input) / elapsed, 4),
+        }
+        self.history.append(row)
+        if self._board:
+            for name in _COLUMNS[2:]:
+                self._board.add_scalar(name, row[name], self.step)
+            self._board.flush()
+        if score > self.best:
+            self.best = score
+            meta = {"step": self.step, "validation_psnr_rgb": round(score, 4), "recipe": self.recipe.name}
+            weights.save_model(self.out / "best.npz", self._scored, self.recipe.network, meta)
+        self.save()
+        self._print_progress(loss, score=score, speed=row["steps_per_s"], share=row["input_share"])
+        self._mark, self._mark_step, self._mark_input = time.perf_counter(), self.step, self._batches.seconds
+
+    def _score(self):
+        from keras import ops
+
+        if self._scored is not self.model:
+            self.model.optimizer.finalize_variable_values(self._scored.trainable_variables)
+        scale, total = self.recipe.network["scale"], 0.0
+        for lr, hr in zip(self._lr, self._hr, strict=True):
+            sr = ops.convert_to_numpy(self._scored(lr[None].astype(np.float32) / 255, training=False))[0]
+            sr = np.floor(np.clip(sr, 0, 1) * 255 + 0.5).astype(np.uint8)
+            total += psnr(sr, hr, "rgb", scale)
+        return total / len(self._lr)
+
+    def _print_progress(self, loss, score=None, speed=None, share=None, end="\n"):
+        if speed is None:
+            speed = (self.step - self._mark_step) / max(time.perf_counter() - self._mark, 1e-9)
+        left = (self.recipe.steps - self.step) / max(speed, 1e-9)
+        text = f"step {self.step}/{self.recipe.steps}  loss {loss:.5f}  {speed:.1f} steps/s"
+        text += f"  left {int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02}"
+        if score is not None:
+            text += f"  input {share:.1%}  validation {score:.3f} dB (best {self.best:.3f})"
+        print(text.ljust(100) if self._tty else text, end=end, file=sys.stderr, flush=True)
+
+    def save(self):
+        """Write a checkpoint, keeping the one before it, and the history."""
+        from keras import ops
+
+        kinds = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
+        arrays = {f"{kind}/{i}": ops.convert_to_numpy(v) for kind, vs in kinds.items() for i, v in enumerate(vs)}
+        meta = {"step": self.step, "best": self.best, "seconds": self.seconds, "history": self.history}
+        last, previous = self.out / "checkpoint.npz", self.out / "checkpoint.previous.npz"
+        if last.exists():
+            os.replace(last, previous)
+        weights.write_arrays(last, arrays, meta)
+        self._write_history()
+
+    def _write_history(self):
+        text = io.StringIO()
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        write_text(self.out / "history.csv", text.getvalue())
+
+    def restore(self):
+        """Take up the last checkpoint, or the one before it when the last is damaged (said on standard error).
+
+        Raises: UserError when neither can be read.
+        """
+        problems = []
+        for name in ("checkpoint.npz", "checkpoint.previous.npz"):
+            try:
+                arrays, meta = weights.read_arrays(self.out / name)
+                break
+            except UserError as error:
+                problems.append(str(error))
+        else:
+            raise UserError(f"{self.out}: no usable checkpoint ({'; '.join(problems)})")
+        if problems:
+            print(f"fell back to {name}: {problems[0]}", file=sys.stderr)
+        for kind, variables in (("model", self.model.variables), ("optimizer", self.model.optimizer.variables)):
+            for i, variable in enumerate(variables):
+                variable.assign(arrays[f"{kind}/{i}"])
+        self.step, self.best, self.seconds = meta["step"], meta["best"], meta["seconds"]
+        self.history = meta["history"]

@@ -1,0 +1,117 @@
+"""Bad and odd input at the command line, beyond what test_cli.py covers: handled and said, or refused in one line."""
+
+import json
+import resource
+import struct
+import subprocess
+import sys
+import zlib
+
+import pytest
+
+from mobile_sr.images import encode_image, write_image
+from mobile_sr.resize import downscale
+from tests.conftest import picture
+from tests.mobile_sr.test_cli import one_line
+
+BICUBIC = ("--model", "bicubic", "--scale", "3")
+
+
+def png_header(width, height):
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
+
+
+def test_odd_sizes_are_cut_or_padded(run_cli, tmp_path):
+    for k, size in enumerate([(50, 61), (17, 40), (9, 9), (4, 30)]):
+        write_image(tmp_path / "in" / f"{k}.png", picture(*size))
+    result = run_cli("evaluate", *BICUBIC, "--data", tmp_path / "in", "--json", tmp_path / "f.json")
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "f.json").read_text())["images"]
+    assert [row["psnr"] is None for row in rows] == [False, False, False, True]  # nothing is left of the last after the shave
+    assert [row["ssim"] is None for row in rows] == [False, True, True, True]
+    assert "-" in result.stdout
+    result = run_cli("upscale", tmp_path / "in", "--model", "xlsr_x3:uint8", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "4x9" not in result.stdout
+    assert "30x4 -> 90x12" in result.stdout
+
+
+def test_training_images_smaller_than_a_patch(run_cli, tmp_path, image_folder):
+    import shutil
+
+    shutil.copytree(image_folder, tmp_path / "in")
+    write_image(tmp_path / "in" / "tiny.png", picture(13, 200))
+    options = ("--smoke", "--steps", "1", "--data", tmp_path / "in", "--out", tmp_path / "run", "--cache", tmp_path / "cache")
+    result = run_cli("train", "--recipe", "xlsr_x3", *options, "--backend", "tensorflow")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 10), (10, 0), (100_000, 100_000), (2**31 - 1, 2**31 - 1)])
+def test_impossible_sizes(run_cli, tmp_path, width, height):
+    (tmp_path / "odd.png").write_bytes(png_header(width, height))
+    one_line(run_cli("upscale", tmp_path / "odd.png", *BICUBIC, "--out", tmp_path / "out"), "odd.png")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_mixed_folder_is_said_and_its_good_files_done(run_cli, tmp_path):
+    write_image(tmp_path / "in" / "good.png", picture(40, 40))
+    (tmp_path / "in" / "notes.txt").write_text("not an image, and not called one")
+    (tmp_path / "in" / "wrong.png").write_bytes(encode_image(picture(40, 40), ".png")[:200])
+    (tmp_path / "in" / "huge.png").write_bytes(png_header(50_000, 50_000))
+    for command in (("evaluate", *BICUBIC), ("compare", "--reference", "bicubic", "--model", "bicubic", "--scale", "3")):
+        result = run_cli(*command, "--data", tmp_path / "in")
+        assert result.returncode == 2
+        assert len(result.stderr.splitlines()) == 2
+        assert "wrong.png" in result.stderr
+        assert "huge.png" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_lr_and_hr_that_do_not_belong_together(run_cli, tmp_path):
+    hr = picture(60, 60)
+    write_image(tmp_path / "Set" / "HR" / "a.png", hr)
+    write_image(tmp_path / "Set" / "LR" / "X3" / "a.png", downscale(hr, 3)[1:])
+    one_line_after_skip = run_cli("evaluate", *BICUBIC, "--data", tmp_path / "Set")
+    assert one_line_after_skip.returncode == 2
+    assert "20x19 is not 1/3" in one_line_after_skip.stderr
+    write_image(tmp_path / "Set" / "LR" / "X3" / "b.png", hr)
+    one_line(run_cli("evaluate", *BICUBIC, "--data", tmp_path / "Set"), "2 LR images for 1 HR")
+
+
+def test_unwritable_results(run_cli, tmp_path):
+    write_image(tmp_path / "a.png", picture(40, 40))
+    (tmp_path / "file").write_text("in the way")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        one_line(run_cli("upscale", tmp_path / "a.png", *BICUBIC, "--out", out), "file")
+        one_line(run_cli("export", "--model", "xlsr_x3", "--precision", "float32", "--out", out), "file")
+    one_line(run_cli("train", "--recipe", "xlsr_x3", "--smoke", "--data", tmp_path, "--out", tmp_path / "file"), "file")
+    one_line(run_cli("inspect", "--model", "xlsr_x3:uint8", "--json", tmp_path / "file" / "f.json"), "f.json")
+
+
+def test_a_full_disk_leaves_nothing_by_half(tmp_path):
+    """The operating system refuses the write half-way, as it does on a full disk."""
+    write_image(tmp_path / "a.png", picture(60, 60))
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+    command = [sys.executable, "-m", "mobile_sr", "upscale", tmp_path / "a.png", *BICUBIC, "--out", tmp_path / "out"]
+    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    one_line(result, "a.png", "cannot be written")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_foreign_run_folders_and_json(run_cli, tmp_path, image_folder):
+    run = tmp_path / "run"
+    run.mkdir()
+    train = ("train", "--recipe", "xlsr_x2", "--smoke", "--data", image_folder, "--out", run, "--cache", tmp_path / "cache")
+    for content, part in (('{"format": 99}', "format 99"), ("[1]", "config.json"), ("{", "config.json")):
+        (run / "config.json").write_text(content)
+        one_line(run_cli(*train, "--resume"), part)
+    one_line(run_cli(*train), "already holds a run")
