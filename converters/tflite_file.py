@@ -1,10 +1,21 @@
 """Reading a .tflite file without running it: its operators, tensors and quantization. Needs no TensorFlow."""
 
 import dataclasses
+import math
 import struct
 from pathlib import Path
 
 import numpy as np
+
+# What reading damaged bytes raises.
+_DAMAGE = (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, KeyError)
+_SUBGRAPHS, _SIGNATURE_DEFS = 8, 18  # places in the schema's vtable of Model
+_CALLS = {  # operators' options that name subgraphs
+    "WhileOptions": ("CondSubgraphIndex", "BodySubgraphIndex"),
+    "IfOptions": ("ThenSubgraphIndex", "ElseSubgraphIndex"),
+    "CallOptions": ("Subgraph",),
+    "CallOnceOptions": ("InitSubgraphIndex",),
+}
 
 
 class TFLiteFileError(ValueError):
@@ -21,6 +32,7 @@ class Tensor:
     scales: np.ndarray
     zero_points: np.ndarray
     constant: bool
+    variable: bool = False
 
     def describe(self):
         """The JSON-able form used by audits and sidecars: scale and zero_point are None when not quantized per tensor."""
@@ -46,36 +58,48 @@ class Op:
 
 @dataclasses.dataclass
 class Graph:
-    """The first subgraph of a file."""
+    """One subgraph of a file.
+
+    Attributes:
+        subgraph: its index. signatures: the names of the file's signatures. signature: the one this is, None without any.
+        input_names: {tensor index: name} of the inputs, as the signature calls them; {} without a signature.
+    """
 
     tensors: list
     ops: list
     inputs: list
     outputs: list
+    subgraph: int = 0
+    signatures: list = dataclasses.field(default_factory=list)
+    signature: str = None
+    input_names: dict = dataclasses.field(default_factory=dict)
 
 
 def _enum_names(enum):
     return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
 
 
-def parse(data):
-    """Graph of the first subgraph of a .tflite file's bytes.
+def parse(data, signature=None):
+    """Graph of a .tflite file's bytes: the subgraph of a signature.
 
-    Raises: TFLiteFileError when the bytes are no model, are truncated, or index outside themselves.
+    Args:
+        signature: its name; None means the only one, 'serving_default' among several, the first subgraph without any.
+    Raises: TFLiteFileError when the bytes are no model, are truncated, or index outside themselves, when there is no such
+        signature, or when one of several must be chosen.
     """
     if len(data) < 16 or bytes(data[4:8]) != b"TFL3":
         raise TFLiteFileError("not a .tflite file (the TFL3 mark is missing)")
     from ai_edge_litert import schema_py_generated as schema
 
     try:
-        return _parse(schema, data)
+        return _parse(schema, data, signature)
     except TFLiteFileError:
         raise
-    except (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, KeyError) as error:
+    except _DAMAGE as error:
         raise TFLiteFileError(f"damaged .tflite file ({type(error).__name__}: {error})") from None
 
 
-def _parse(schema, data):
+def _parse(schema, data, wanted):
     model = schema.Model.GetRootAs(data, 0)
     if model.SubgraphsLength() < 1:
         raise TFLiteFileError("damaged .tflite file (no subgraph)")
@@ -88,7 +112,8 @@ def _parse(schema, data):
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         custom = number == schema.BuiltinOperator.CUSTOM
         codes.append((code.CustomCode().decode() if custom else op_names[number], custom))
-    subgraph = model.Subgraphs(0)
+    index, signatures, signature, input_names = _choose(model, wanted)
+    subgraph = model.Subgraphs(index)
     tensors = [_tensor(subgraph.Tensors(i), model, dtypes) for i in range(subgraph.TensorsLength())]
 
     def indices(values):
@@ -105,7 +130,139 @@ def _parse(schema, data):
         ops.append(Op(name, inputs, indices([op.Outputs(k) for k in range(op.OutputsLength())]), custom))
     inputs = indices([subgraph.Inputs(i) for i in range(subgraph.InputsLength())])
     outputs = indices([subgraph.Outputs(i) for i in range(subgraph.OutputsLength())])
-    return Graph(tensors, ops, inputs, outputs)
+    graph = Graph(tensors, ops, inputs, outputs, index, signatures, signature, input_names)
+    _check_flow(graph)
+    _check_quantization(graph)
+    return graph
+
+
+def _choose(model, wanted):
+    """(subgraph index, names of the signatures, the chosen one, names of its inputs by tensor index)."""
+    found = {}
+    for i in range(model.SignatureDefsLength()):
+        signature = model.SignatureDefs(i)
+        found[(signature.SignatureKey() or b"").decode()] = signature
+    if wanted is None and found:
+        wanted = next(iter(found)) if len(found) == 1 else "serving_default"
+        if wanted not in found:
+            raise TFLiteFileError(f"choose one of its signatures with @signature=NAME: {', '.join(found)}")
+    if wanted is None:
+        return 0, [], None, {}
+    if wanted not in found:
+        raise TFLiteFileError(f"no signature '{wanted}'; it has {', '.join(found) or 'none'}")
+    chosen = found[wanted]
+    if chosen.SubgraphIndex() >= model.SubgraphsLength():
+        raise TFLiteFileError(f"damaged .tflite file (subgraph {chosen.SubgraphIndex()} of {model.SubgraphsLength()})")
+    inputs = [chosen.Inputs(i) for i in range(chosen.InputsLength())]
+    return chosen.SubgraphIndex(), list(found), wanted, {i.TensorIndex(): (i.Name() or b"").decode() for i in inputs}
+
+
+def primary(data, graph):
+    """The file's bytes with `graph`, one of its subgraphs, as the first, so that whatever runs the file runs it.
+
+    Signatures, which would then name the wrong subgraph, are dropped; the bytes of a file without a choice stay as they are.
+    Raises: TFLiteFileError when control flow in the file uses one of the subgraphs that trade places.
+    """
+    if len(graph.signatures) < 2 and graph.subgraph == 0:
+        return data
+    from ai_edge_litert import schema_py_generated as schema
+
+    patched = bytearray(data)
+    model = schema.Model.GetRootAs(patched, 0)
+    struct.pack_into("<I", patched, model._tab.Vector(model._tab.Offset(_SIGNATURE_DEFS)) - 4, 0)
+    if graph.subgraph == 0:
+        return bytes(patched)
+    try:
+        called = set(_called(schema, model))
+    except _DAMAGE as error:
+        raise TFLiteFileError(f"damaged .tflite file ({type(error).__name__}: {error})") from None
+    if called & {0, graph.subgraph}:
+        raise TFLiteFileError(f"an operator calls subgraph {graph.subgraph} or 0, which belong to signatures: not supported")
+    # A vector of tables holds distances, each from its own place to the table.
+    first = model._tab.Vector(model._tab.Offset(_SUBGRAPHS))
+    other = first + 4 * graph.subgraph
+    to_first, to_other = (struct.unpack_from("<I", patched, place)[0] for place in (first, other))
+    struct.pack_into("<I", patched, first, other + to_other - first)
+    struct.pack_into("<I", patched, other, first + to_first - other)
+    return bytes(patched)
+
+
+def _called(schema, model):
+    """The indices of the subgraphs that operators call."""
+    kinds = _enum_names(schema.BuiltinOptions)
+    subgraphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
+    for op in (subgraph.Operators(i) for subgraph in subgraphs for i in range(subgraph.OperatorsLength())):
+        kind = kinds.get(op.BuiltinOptionsType())
+        if kind in _CALLS:
+            options = getattr(schema, kind)()
+            options.Init(op.BuiltinOptions().Bytes, op.BuiltinOptions().Pos)
+            yield from (getattr(options, field)() for field in _CALLS[kind])
+
+
+_MAX_ELEMENTS = 2**28  # 64 float channels of a whole 1920x1080 image are half of that
+
+# Operators whose last inputs may be absent (-1), and the first place where that is so.
+_OPTIONAL_FROM = {
+    "CONV_2D": 2,
+    "DEPTHWISE_CONV_2D": 2,
+    "FULLY_CONNECTED": 2,
+    "CONV_3D": 2,
+    "CONV_3D_TRANSPOSE": 3,
+    "TRANSPOSE_CONV": 3,
+    "SVDF": 3,
+    "LSTM": 1,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 1,
+    "BIDIRECTIONAL_SEQUENCE_LSTM": 1,
+    "BIDIRECTIONAL_SEQUENCE_RNN": 4,
+}
+
+
+def _check_flow(graph):
+    """Operators must read what is there by then, and write what is neither constant nor written already.
+
+    The runtime takes that for granted: files that break it crash it.
+    """
+
+    def require(fine, what, tensor):
+        if not fine:
+            raise TFLiteFileError(f"damaged .tflite file ({what} tensor {tensor})")
+
+    written = {i for i, tensor in enumerate(graph.tensors) if tensor.constant}
+    for tensor in graph.inputs:
+        require(tensor >= 0 and tensor not in written, "its input is", tensor)
+        written.add(tensor)
+    given = {i for i, tensor in enumerate(graph.tensors) if tensor.variable or 0 in tensor.shape}  # those hold no bytes
+    for op in graph.ops:
+        absent_from = 0 if op.custom else _OPTIONAL_FROM.get(op.name, len(op.inputs))
+        for place, tensor in enumerate(op.inputs):
+            require(place >= absent_from if tensor < 0 else tensor in written or tensor in given, f"{op.name} reads", tensor)
+        for tensor in op.outputs:
+            require(tensor >= 0 and tensor not in written, f"{op.name} writes", tensor)
+            written.add(tensor)
+    for tensor in graph.outputs:
+        require(tensor in written, "its output is", tensor)
+
+
+_ZERO_POINTS = {"int8": (-128, 127), "uint8": (0, 255)}
+
+
+def _check_quantization(graph):
+    """Scales and zero points must be numbers to calculate with, and constants be unpacked in their own shape.
+
+    The runtime divides by the one and reads as much as the other says: files that break it crash it.
+    """
+    for tensor in graph.tensors:
+        scales, zero_points = tensor.scales, tensor.zero_points
+        least = 1e-30 if len(scales) == 1 else 0  # a channel of zeros may have the scale 0
+        low, high = _ZERO_POINTS.get(tensor.dtype, (-(2**31), 2**31 - 1))
+        fine = (scales >= least) & (scales < 1e30) & (zero_points >= low) & (zero_points <= high)
+        if not fine.all():
+            raise TFLiteFileError(f"damaged .tflite file (scale or zero point of tensor {tensor.name})")
+    for op in graph.ops:
+        if op.name in ("DEQUANTIZE", "DENSIFY") and len(op.inputs) == len(op.outputs) == 1:
+            source, target = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
+            if source.constant and source.shape != target.shape:
+                raise TFLiteFileError(f"damaged .tflite file ({op.name} turns {source.shape} into {target.shape})")
 
 
 def _check_buffers(model, size):
@@ -120,8 +277,11 @@ def _check_buffers(model, size):
 
 
 def _tensor(tensor, model, dtypes):
+    allocated = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
+    if math.prod(allocated) > _MAX_ELEMENTS:
+        raise TFLiteFileError(f"a tensor of shape {allocated} is too large (more than {_MAX_ELEMENTS:,} values)")
     signature = [tensor.ShapeSignature(i) for i in range(tensor.ShapeSignatureLength())]
-    shape = signature or [tensor.Shape(i) for i in range(tensor.ShapeLength())]
+    shape = signature or allocated
     quantization = tensor.Quantization()
     scales = zero_points = np.empty(0)
     if quantization is not None and quantization.ScaleLength():
@@ -136,6 +296,7 @@ def _tensor(tensor, model, dtypes):
         scales=scales,
         zero_points=zero_points,
         constant=bool(buffer.DataLength() or buffer.Offset() > 1),
+        variable=tensor.IsVariable(),
     )
 
 

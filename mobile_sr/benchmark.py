@@ -16,8 +16,9 @@ import numpy as np
 from mobile_sr import litert, zoo
 from mobile_sr.converters import tflite_prefix
 from mobile_sr.errors import UserError
-from mobile_sr.files import sha256
-from mobile_sr.resize import imresize
+from mobile_sr.files import sha256_file
+from mobile_sr.model_files import locate
+from mobile_sr.samples import picture
 
 DEFAULT_SIZE = (360, 640)  # LR (H, W) of a file with a dynamic size: 1080p at x3
 CHILD = (sys.executable, "-m", "mobile_sr.benchmark_child")
@@ -27,7 +28,7 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
     """Measure .tflite files side by side.
 
     Args:
-        models: paths of .tflite files or packaged ones ('xlsr_x3:uint8'); the first is what ratios refer to.
+        models: .tflite files or packaged ones ('xlsr_x3:uint8'), options behind '@'; the first is what ratios refer to.
         size: LR (H, W); None means the fixed size of the files that have one, else DEFAULT_SIZE.
         threads: CPU threads of each interpreter.
         runs: timed rounds; in each round every model is invoked once. warmup: rounds before them.
@@ -38,23 +39,23 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
         ratio_to_first, and layers where asked for.
     Raises: UserError when a file is unusable, has another size, or kills the process that measures it.
     """
-    files = [_File(model) for model in models]
+    files = [_open(model, threads) for model in models]
     height, width = size = _common_size(files, size)
     report = {"environment": environment(size, threads, runs, warmup), "results": []}
-    children = [measure_in_child(file, size, threads) for file in files]
+    children = [measure_in_child(str(model), file, size) for model, file in zip(models, files, strict=True)]
     image = picture(height, width)
-    interpreters = [_ready(file.data, file.name, litert.encode(image, file.input)[None], threads) for file in files]
-    invokes = [_guarded(interpreter, file.name) for interpreter, file in zip(interpreters, files, strict=True)]
-    wall, cpu = interleave(invokes, runs, warmup, progress)
+    for file in files:
+        file.set(image)
+    wall, cpu = interleave([file.invoke for file in files], runs, warmup, progress)
     # The fastest round is the least disturbed one: under load its ratio repeats better than the median's.
     basis = cpu if threads == 1 else wall
     for k, file in enumerate(files):
-        partitions, delegated, nodes = litert.residency(interpreters[k])
+        partitions, delegated, nodes = file.residency()
         report["results"].append(
             {
-                "model": file.name,
-                "sha256": sha256(file.data),
-                "size_bytes": len(file.data),
+                "model": str(models[k]),
+                "sha256": sha256_file(file.path),
+                "size_bytes": file.path.stat().st_size,
                 "threads": threads,
                 "latency_ms": statistics(wall[k]),
                 "cpu_ms": statistics(cpu[k]),
@@ -64,27 +65,20 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
                 "ratio_to_first": float(basis[k].min() / basis[0].min()),
             }
         )
-    del interpreters, invokes
+        file.close()
     if layers:
         for file, result in zip(files, report["results"], strict=True):
-            values = litert.encode(image, file.input)[None]
-            result["layers"] = layer_costs(file.data, file.name, values, threads, runs, warmup, progress)
+            result["layers"] = layer_costs(file, image, runs, warmup, progress)
     return report
 
 
-class _File:
-    """A .tflite file and what its ends look like. Raises: UserError when it is no single-image network."""
-
-    def __init__(self, model):
-        path = Path(model)
-        if not path.exists():
-            path = zoo.resolve(model)
-            if path.suffix != ".tflite":
-                variants = " or ".join(f"{model}:{variant}" for variant in zoo.VARIANTS)
-                raise UserError(f"{model}: a Keras network; the benchmark runs .tflite files, here {variants}")
-        self.name, self.path, self.data = str(model), path, litert.read_file(path)
-        self.input, _ = litert.image_ends(litert.parse_graph(self.data, model), model)
-        self.fixed = litert.fixed_size(self.input)
+def _open(model, threads):
+    """The TFLiteModel of a model string. Raises: UserError when it is no single-image network."""
+    path, options = locate(model)
+    if path.suffix == ".npz" and path.parent == zoo.FOLDER:
+        variants = " or ".join(f"{model}:{variant}" for variant in zoo.VARIANTS)
+        raise UserError(f"{model}: a Keras network; the benchmark runs .tflite files, here {variants}")
+    return litert.TFLiteModel(path, threads, options)
 
 
 def _common_size(files, size):
@@ -97,32 +91,6 @@ def _common_size(files, size):
 
 def _wxh(size):
     return f"{size[1]}x{size[0]} (width x height)"
-
-
-def picture(height, width, seed=0):
-    """A seeded [H, W, 3] uint8 image: smooth shapes and a little noise, as in a photograph."""
-    rng = np.random.default_rng(seed)
-    shapes = rng.integers(0, 256, (-(-height // 16), -(-width // 16), 3), np.uint8)
-    noise = rng.normal(0, 4, (height, width, 3))
-    return np.clip(imresize(shapes, 16)[:height, :width] + noise + 0.5, 0, 255).astype(np.uint8)
-
-
-def _ready(data, name, values, threads):
-    """An interpreter allocated for `values`, [1, H, W, 3] of the input's dtype, and holding them."""
-    interpreter = litert.open_interpreter(data, name, threads)
-    litert.allocate(interpreter, name, values.shape)
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values)
-    return interpreter
-
-
-def _guarded(interpreter, name):
-    def invoke():
-        try:
-            interpreter.invoke()
-        except (ValueError, RuntimeError) as error:
-            raise UserError(f"{name}: failed while running ({str(error).strip().splitlines()[0]})") from None
-
-    return invoke
 
 
 def interleave(invokes, runs, warmup=0, progress=None):
@@ -153,12 +121,12 @@ def statistics(samples):
     return {key: float(value) for key, value in found.items()}
 
 
-def measure_in_child(file, size, threads):
-    """{"init_ms", "peak_memory_bytes"} of a file, measured in a process of its own (see benchmark_child).
+def measure_in_child(model, file, size):
+    """{"init_ms", "peak_memory_bytes"} of a model string, measured in a process of its own (see benchmark_child).
 
     Raises: UserError with the child's reason, or with the signal that ended it.
     """
-    command = [*CHILD, str(file.path), *map(str, (*size, threads))]
+    command = [*CHILD, model, *map(str, (*size, file.threads, file.whites[0]))]
     child = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
@@ -174,25 +142,28 @@ def measure_in_child(file, size, threads):
     return found
 
 
-def layer_costs(data, name, values, threads, runs, warmup, progress=None):
+def layer_costs(file, image, runs, warmup, progress=None):
     """An estimate of each operator's CPU time: what a prefix of the graph that ends after it takes more than the one before.
 
     Neighbouring prefixes are timed interleaved, two at a time, and the median of the rounds' differences is taken. A
     delegate fuses and lays out a prefix in its own way, so that small costs can come out below zero.
 
+    Args:
+        file: litert.TFLiteModel. image: [H, W, 3] uint8.
     Returns: [{"index", "op", "output", "cpu_ms_estimate"}].
     """
-    tensors = litert.parse_graph(data, name).tensors
+    tensors = litert.parse_graph(file.data, file.name).tensors
     rows, before = [], None
-    for index, op, prefix in tflite_prefix.prefixes(data):
-        invoke = _guarded(_ready(prefix, f"{name} up to operator {index}", values, threads), name)
-        _, cpu = interleave([before, invoke] if before else [invoke], runs, warmup)
+    for index, op, data in tflite_prefix.prefixes(file.data):
+        prefix = file.with_graph(data, f"{file.name} up to operator {index}")
+        prefix.set(image)
+        _, cpu = interleave([before.invoke, prefix.invoke] if before else [prefix.invoke], runs, warmup)
         difference = cpu[1] - cpu[0] if before else cpu[0]
         row = {"index": index, "op": op.name, "output": tensors[op.outputs[0]].name}
         rows.append({**row, "cpu_ms_estimate": float(np.median(difference))})
-        before = invoke
+        before = prefix
         if progress:
-            progress(len(rows), f"layers of {name}")
+            progress(len(rows), f"layers of {file.name}")
     return rows
 
 

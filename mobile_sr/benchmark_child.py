@@ -1,4 +1,4 @@
-"""One .tflite in a fresh process: `python -m mobile_sr.benchmark_child FILE HEIGHT WIDTH THREADS` prints JSON."""
+"""One .tflite in a fresh process: `python -m mobile_sr.benchmark_child MODEL HEIGHT WIDTH THREADS WHITE` prints JSON."""
 
 import contextlib
 import json
@@ -8,31 +8,37 @@ from pathlib import Path
 
 import ai_edge_litert.interpreter  # here, so that neither memory nor init time counts an import
 import ai_edge_litert.schema_py_generated  # noqa: F401
+import numpy as np
 
-from mobile_sr import litert
+from mobile_sr import litert, samples
 from mobile_sr.errors import UserError
+from mobile_sr.model_files import locate
 
 INVOKES = 3  # the delegate's workspace has its full size after the first
+SIDE = 64  # LR pixels of the picture that is repeated over the input
 
 
-def measure(path, height, width, threads):
+def measure(model, height, width, threads, white):
     """{"init_ms", "peak_memory_bytes"}: to create an interpreter and allocate it, and what it takes to run it.
 
-    The memory is the peak of the resident set through a few invocations less the resident set before the file is read.
+    The memory is the peak of the resident set through a few invocations less the resident set before the file is read and
+    less the image. `white` is the real value of white in the file's input (see litert.TFLiteModel.whites).
     """
+    path, options = locate(model)
+    small = samples.picture(SIDE, SIDE)
     _reset_peak()
     before = _status_bytes("VmRSS")
-    data = litert.read_file(path)
-    litert.parse_graph(data, path)
+    file = litert.TFLiteModel(path, threads, options)
     start = time.perf_counter()
-    interpreter = litert.open_interpreter(data, path, threads)
-    litert.allocate(interpreter, path, (1, height, width, 3))
+    file.prepare((height, width))
     init_ms = 1e3 * (time.perf_counter() - start)
-    interpreter.tensor(interpreter.get_input_details()[0]["index"])().fill(0)
+    image = small[np.ix_(np.arange(height) % SIDE, np.arange(width) % SIDE)]  # not flat: some networks skip what is
+    file.set(image, white)
     for _ in range(INVOKES):
-        interpreter.invoke()
+        file.invoke()
     peak = _status_bytes("VmHWM")
-    return {"init_ms": init_ms, "peak_memory_bytes": None if before is None or peak is None else peak - before}
+    known = before is not None and peak is not None
+    return {"init_ms": init_ms, "peak_memory_bytes": peak - before - image.nbytes if known else None}
 
 
 def _reset_peak():
@@ -51,14 +57,14 @@ def _status_bytes(key):
 
 def main(argv):
     """Print {"init_ms", "peak_memory_bytes"}, or {"error"} with status 2."""
-    path, *numbers = argv
+    model, *numbers = argv
     try:
-        found = measure(path, *map(int, numbers))
+        found = measure(model, *map(int, numbers))
     except UserError as error:
         found = {"error": str(error)}
     except (ValueError, RuntimeError, MemoryError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        found = {"error": f"{path}: failed while running ({reason})"}
+        found = {"error": f"{model}: failed while running ({reason})"}
     print(json.dumps(found))
     return 2 if "error" in found else 0
 

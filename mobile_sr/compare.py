@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import evaluate, litert, metrics, upscaler, zoo
+from mobile_sr import evaluate, litert, metrics, model_files, upscaler
 from mobile_sr.converters import audit
 from mobile_sr.files import sha256
 
@@ -70,30 +70,36 @@ def folder_name(folder):
 
 def file_facts(name):
     """Size, hash and, for a .tflite, audit facts of the file behind a model name; {} for bicubic."""
-    path = Path(name)
-    if not path.exists():
-        if name == "bicubic":
-            return {}
-        path = zoo.resolve(name)
+    if name == "bicubic":
+        return {}
+    path, _ = model_files.locate(name)
     if path.is_dir():
         path = path / "best.npz"
     data = path.read_bytes()
     facts = {"size_bytes": len(data), "sha256": sha256(data)}
     if path.suffix == ".tflite":
-        facts["audit"] = inspect(path)
+        facts["audit"] = inspect(name)
     return facts
 
 
-def inspect(path):
-    """The facts of a .tflite: {"ops", "partitions", "inputs", "outputs", "size_bytes"}, and the checks of its sidecar.
+def inspect(model):
+    """The facts of a .tflite, which may be given with options as in 'net.tflite@signature=NAME'.
 
-    Raises: UserError when the file is missing or damaged.
+    Returns: {"ops", "partitions", "inputs", "outputs", "size_bytes"}, the checks of its sidecar, and where the file has
+        several signatures, their names and which one this is.
+    Raises: UserError when the file is missing or damaged, or an option does not fit it.
     """
-    path = Path(path)
+    path, options = model_files.locate(model)
     data = litert.read_file(path)
-    facts = audit.describe(litert.parse_graph(data, path), len(data))
-    facts = {"ops": facts.pop("ops"), "partitions": litert.delegate_partitions(data, path), **facts}
-    sidecar = upscaler.read_sidecar(path)
+    graph = litert.parse_graph(data, path, options.get("signature"))
+    if options.keys() - {"signature"}:
+        litert.TFLiteModel(path, options=options)  # raises UserError for options that do not fit
+    facts = audit.describe(graph, len(data))
+    partitions = litert.delegate_partitions(litert.primary(data, graph, path), path)
+    facts = {"ops": facts.pop("ops"), "partitions": partitions, **facts}
+    if len(graph.signatures) > 1:
+        facts |= {"signatures": graph.signatures, "signature": graph.signature}
+    sidecar = model_files.read_sidecar(path)
     if "audit" in sidecar:
         facts["checks"] = sidecar["audit"]["checks"]
     return facts

@@ -24,7 +24,7 @@ def _open(path):
         if path.stat().st_size == 0:
             raise UserError(f"{path}: the file is empty")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of large images, and of odd EXIF or APNG data that is then left alone
             image = Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP"))
     except Image.DecompressionBombError:
         raise UserError(f"{path}: more than {MAX_PIXELS} pixels; refused as a decompression bomb") from None
@@ -35,18 +35,20 @@ def _open(path):
     except (SyntaxError, ValueError, OverflowError, EOFError, MemoryError) as error:
         raise UserError(f"{path}: damaged image ({error})") from None
     if image.width * image.height > MAX_PIXELS:
+        image.close()
         raise UserError(f"{path}: {image.width}x{image.height} is more than {MAX_PIXELS} pixels; refused")
     return image
 
 
 def _decode(path):
     """The decoded PIL image, upright; raises UserError on a truncated or damaged file."""
-    image = _open(path)
     try:
-        with warnings.catch_warnings():
+        with _open(path) as image, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image.load()
             return ImageOps.exif_transpose(image)
+    except UserError:
+        raise
     except Exception as error:  # Pillow's decoders raise many types on damaged data
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: damaged or truncated image ({text})") from None
@@ -81,7 +83,8 @@ def read_with_alpha(path):
 
 def is_gray_file(path):
     """Whether the file stores one luminance channel (metrics then measure that channel as it is)."""
-    return _open(path).mode in _GRAY_MODES
+    with _open(path) as image:
+        return image.mode in _GRAY_MODES
 
 
 def encode_image(image, suffix, alpha=None):

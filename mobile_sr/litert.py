@@ -1,12 +1,16 @@
 """The one place that runs a .tflite file."""
 
+import copy
+import functools
 from pathlib import Path
 
 import numpy as np
 
+from mobile_sr import ends, model_files, samples, tensor_values
 from mobile_sr.converters import tflite_file
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
+from mobile_sr.resize import imresize
 
 
 def read_file(path):
@@ -17,10 +21,18 @@ def read_file(path):
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def parse_graph(data, name="model"):
-    """The parsed graph of a .tflite file's bytes. Raises: UserError when they are damaged."""
+def parse_graph(data, name="model", signature=None):
+    """The parsed graph of a .tflite file's bytes. Raises: UserError when they are damaged or the signature is not there."""
     try:
-        return tflite_file.parse(data)
+        return tflite_file.parse(data, signature)
+    except tflite_file.TFLiteFileError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def primary(data, graph, name="model"):
+    """The file's bytes with `graph` as what runs (see tflite_file.primary). Raises: UserError when that cannot be."""
+    try:
+        return tflite_file.primary(data, graph)
     except tflite_file.TFLiteFileError as error:
         raise UserError(f"{name}: {error}") from None
 
@@ -41,12 +53,16 @@ def open_interpreter(data, name="model", threads=1, delegate=True):
             raise UserError(f"{name}: the runtime refuses it ({_first_line(error, said())})") from None
 
 
-def allocate(interpreter, name, shape=None):
-    """Allocate tensors, for an input of `shape` if given. Raises: UserError with the runtime's reason."""
+def allocate(interpreter, name, shape=None, index=None):
+    """Allocate tensors, for an input of `shape` if given: the first one or that of tensor `index`.
+
+    Raises: UserError with the runtime's reason.
+    """
     with quiet() as said:
         try:
             if shape is not None:
-                interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], shape, strict=False)
+                index = interpreter.get_input_details()[0]["index"] if index is None else index
+                interpreter.resize_tensor_input(index, shape, strict=False)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError, MemoryError) as error:
             raise UserError(f"{name}: cannot run with input {shape} ({_first_line(error, said())})") from None
@@ -57,93 +73,175 @@ def _first_line(error, printed):
     return lines[0] if lines else type(error).__name__
 
 
-def image_ends(graph, name="model"):
-    """The input and the output tensor of a single-image network. Raises: UserError when the graph is none."""
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-        raise UserError(f"{name}: {counts}; expected one image in and one out")
-    ends = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    for tensor, what in zip(ends, ("input", "output"), strict=True):
-        if len(tensor.shape) != 4 or tensor.shape[3] not in (3, -1) or tensor.dtype not in ("float32", "uint8", "int8"):
-            raise UserError(f"{name}: {what} {tensor.name} is {tensor.dtype} {tensor.shape}; expected NHWC with 3 channels")
-        if tensor.dtype != "float32" and len(tensor.scales) != 1:
-            raise UserError(f"{name}: {what} {tensor.name} is {tensor.dtype} without a scale")
-    return ends
-
-
 def fixed_size(tensor):
     """(H, W) of an NHWC tensor, None when it is dynamic."""
     height, width = tensor.shape[1:3]
     return (height, width) if height > 0 and width > 0 else None
 
 
-def encode(image, tensor):
-    """[H, W, 3] uint8 as the values of the input `tensor`: 0..1 in float32, or quantized as the tensor asks."""
-    if tensor.dtype == "float32":
-        return image.astype(np.float32) / np.float32(255)
-    scale, zero_point = float(tensor.scales[0]), int(tensor.zero_points[0])
-    if tensor.dtype == "uint8" and zero_point == 0 and abs(scale * 255 - 1) < 1e-5:
-        return image
-    low, high = (0, 255) if tensor.dtype == "uint8" else (-128, 127)
-    table = np.clip(np.floor(np.arange(256) / 255 / scale + 0.5) + zero_point, low, high)
-    return table.astype(tensor.dtype)[image]
-
-
 class TFLiteModel:
-    """A single-image super-resolution .tflite: one [1, H, W, 3] input, one [1, H * s, W * s, 3] output.
+    """A super-resolution .tflite: one image, and any scalars, to one picture. The runtime opens it when it is first needed.
 
     Attributes:
-        scale: taken from the shapes.
+        path: the file, None for bytes. name: how messages call it.
+        data: the bytes that run (see tflite_file.primary).
+        image, picture: the tensors of the image [1, H, W, 3] and of the picture [1, H * s, W * s, 3].
         fixed: (H, W) when the input size is fixed, else None.
     """
 
-    def __init__(self, model, threads=1):
-        """Open a path or a file's bytes. Raises: UserError when it is unusable or no such network."""
-        data = model if isinstance(model, bytes) else read_file(model)
-        self.path = path = "model" if data is model else model
-        graph = parse_graph(data, path)
-        self.input, self.output = image_ends(graph, path)
-        self.fixed = fixed_size(self.input)
-        self._interpreter = open_interpreter(data, path, threads)
-        self._size = None
-        self._prepare(self.fixed or (16, 16))
-        out = self._interpreter.get_output_details()[0]["shape"]
-        self.scale = int(out[1]) // self._size[0]
-        if self.scale < 1 or tuple(out) != (1, self._size[0] * self.scale, self._size[1] * self.scale, 3):
-            raise UserError(f"{path}: turns {self._size} into {tuple(out[1:3])}, which is no whole scale")
+    def __init__(self, model, threads=1, options=None):
+        """Read and check a file.
 
-    def _prepare(self, size):
-        if size == self._size:
-            return
-        allocate(self._interpreter, self.path, None if size == self.fixed else (1, *size, 3))
-        self._size = size
-        self._in = self._interpreter.get_input_details()[0]["index"]
-        self._out = self._interpreter.get_output_details()[0]["index"]
-
-    def run(self, image):
-        """Upscale [H, W, 3] uint8 to [H * s, W * s, 3]: uint8 when the file's output is, else float32 in 0..1.
-
-        Raises: UserError when the runtime cannot run this size.
+        Args:
+            model: path, or the bytes of a file that this project converted (their float values are in 0..1).
+            options: {"range": "1" or "255", "signature": name, name of a scalar input: number}, see docs/models.md.
+        Raises: UserError when the file is unusable or no such network, or an option does not fit it.
         """
-        self._prepare(image.shape[:2])
-        self._interpreter.set_tensor(self._in, encode(image, self.input)[None])
+        self.path = None if isinstance(model, bytes) else Path(model)
+        self.name, self.threads = str(self.path or "model"), threads
+        data = model if self.path is None else read_file(self.path)
+        options = dict(options or {})
+        graph = parse_graph(data, self.name, options.pop("signature", None))
+        try:
+            self._ends = ends.find(graph)
+        except ends.EndsError as error:
+            raise UserError(f"{self.name}: {error}") from None
+        self.image, self.picture = graph.tensors[self._ends.image], graph.tensors[self._ends.picture]
+        self.fixed = fixed_size(self.image)
+        self._white = self._range_option(options.pop("range", None))
+        self._scalars = self._scalar_values(graph, options)
+        self.data = primary(data, graph, self.name)
+        self._interpreter = self._size = None
+
+    def _range_option(self, text):
+        if text is None:
+            return None
+        if text not in ("1", "255"):
+            raise UserError(f"{self.name}: range={text}; use 1 (values in 0..1) or 255 (values in 0..255)")
+        if self.image.dtype != "float32" and self.picture.dtype != "float32":
+            raise UserError(f"{self.name}: range is for float values; this file is quantized and says its own")
+        said = self._sidecar_white()
+        if said not in (None, int(text)):
+            raise UserError(f"{self.name}: range={text}, but its sidecar says {said}; leave the option out")
+        return int(text)
+
+    def _sidecar_white(self):
+        """1 or 255 when a sidecar that belongs to the file says so, else None."""
+        said = model_files.read_sidecar(self.path).get("value_range") if self.path else None
+        return said[1] if said in ([0, 1], [0, 255]) else None
+
+    def _scalar_values(self, graph, options):
+        """[(tensor index, array)] of all scalar inputs."""
+        values = []
+        for name, index in self._ends.scalars.items():
+            given = [key for key in ends.scalar_names(graph, index) if key in options]
+            if not given:
+                raise UserError(f"{self.name}: needs a number for its input '{name}'; add {name}=NUMBER behind '@'")
+            try:
+                values.append((index, tensor_values.scalar(options.pop(given[0]), graph.tensors[index])))
+            except ValueError as error:
+                raise UserError(f"{self.name}: {name}: {error}") from None
+        if options:
+            known = ", ".join(["range", "signature", *self._ends.scalars])
+            raise UserError(f"{self.name}: unknown option '{next(iter(options))}'; it takes {known}")
+        return values
+
+    @functools.cached_property
+    def scale(self):
+        """Taken from the shapes. Raises: UserError when it is no whole number, or as `prepare`."""
+        size = self._size or self.fixed or (16, 16)
+        self.prepare(size)
+        shape = self._picture_shape()
+        if shape[1] < size[0]:  # the runtime learns some shapes only by running
+            self.set(np.zeros((*size, 3), np.uint8), 1)
+            self.invoke()
+            shape = self._picture_shape()
+        scale = shape[1] // size[0]
+        if scale < 1 or shape != (1, size[0] * scale, size[1] * scale, 3):
+            raise UserError(f"{self.name}: turns {size[1]}x{size[0]} into {shape}, which is no whole scale")
+        return scale
+
+    def _picture_shape(self):
+        details = self._interpreter.get_output_details()
+        return next(tuple(map(int, end["shape"])) for end in details if end["index"] == self._ends.picture)
+
+    @functools.cached_property
+    def whites(self):
+        """The real value of white in the image and in the picture, each 1 or 255.
+
+        A sidecar that belongs to the file says it, or a quantized tensor by what it can hold. For float it stands in the
+        `range` option; else it is measured (see tensor_values.closest) on a small picture.
+        """
+        told = self._sidecar_white()
+        known = [told or tensor_values.white_of(tensor) for tensor in (self.image, self.picture)]
+        told = self._white or (None if self.path else 1)
+        if told or None not in known:
+            return tuple(white or told for white in known)
+        return self._measured_whites(*([white] if white else tensor_values.WHITES for white in known))
+
+    def _measured_whites(self, inputs, outputs):
+        image, pictures = samples.picture(*(self.fixed or (48, 48))), {}
+        for white in inputs:
+            self.set(image, white)
+            self.invoke()
+            pictures |= {(white, out): self._decoded(out) for out in outputs}
+        return tensor_values.closest(pictures, imresize(image, self.scale))
+
+    def prepare(self, size):
+        """Allocate for an image of (H, W). Raises: UserError when the runtime refuses the file or the size."""
+        if self._interpreter is None:
+            self._interpreter = open_interpreter(self.data, self.name, self.threads)
+        if size != self._size:
+            self._size = None
+            allocate(self._interpreter, self.name, None if size == self.fixed else (1, *size, 3), self._ends.image)
+            self._size = size
+
+    def set(self, image, white=None):
+        """Give the interpreter [H, W, 3] uint8, in the range that the file takes, and the scalars.
+
+        Raises: UserError as `prepare`.
+        """
+        values = tensor_values.encode(image, self.image, white or self.whites[0])
+        self.prepare(image.shape[:2])
+        self._interpreter.set_tensor(self._ends.image, values[None])
+        for index, value in self._scalars:
+            self._interpreter.set_tensor(index, value)
+
+    def invoke(self):
+        """Run what was set. Raises: UserError when the runtime fails."""
         try:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise UserError(f"{self.path}: failed on {image.shape[1]}x{image.shape[0]} ({_first_line(error, '')})") from None
-        return self._decode(self._interpreter.get_tensor(self._out)[0])
+            size = f"{self._size[1]}x{self._size[0]}"
+            raise UserError(f"{self.name}: failed while running on {size} ({_first_line(error, '')})") from None
 
-    def _decode(self, values):
-        tensor = self.output
-        if tensor.dtype == "float32":
-            return values
-        scale, zero_point = float(tensor.scales[0]), int(tensor.zero_points[0])
-        if tensor.dtype == "uint8" and zero_point == 0 and abs(scale * 255 - 1) < 1e-5:
-            return values
-        low = 0 if tensor.dtype == "uint8" else -128
-        real = (np.arange(low, low + 256) - zero_point) * scale
-        table = np.clip(np.floor(real * 255 + 0.5), 0, 255).astype(np.uint8)
-        return table[values.astype(np.int16) - low]
+    def get(self):
+        """The picture, [H * s, W * s, 3]: uint8 when the file's output is quantized, else float32 in 0..1."""
+        return self._decoded(self.whites[1])
+
+    def _decoded(self, white):
+        return tensor_values.decode(self._interpreter.get_tensor(self._ends.picture)[0], self.picture, white)
+
+    def run(self, image):
+        """`set`, `invoke` and `get`. Raises: UserError as they do."""
+        self.set(image)
+        self.invoke()
+        return self.get()
+
+    def with_graph(self, data, name):
+        """A model with the same inputs that runs other bytes, such as the beginning of its graph: for `set` and `invoke`."""
+        other = copy.copy(self)
+        other.data, other.name, other.whites = data, name, self.whites
+        other.close()
+        return other
+
+    def residency(self):
+        """How much of the graph the delegate took (see the function `residency`), once it is prepared."""
+        return residency(self._interpreter)
+
+    def close(self):
+        """Give the runtime's memory back; the next `prepare` opens it again."""
+        self._interpreter = self._size = None
 
 
 def delegate_partitions(data, name="model", size=(64, 64)):
@@ -153,9 +251,9 @@ def delegate_partitions(data, name="model", size=(64, 64)):
     """
     graph = parse_graph(data, name)
     interpreter = open_interpreter(data, name)
-    shape = graph.tensors[graph.inputs[0]].shape
-    dynamic = len(shape) == 4 and min(shape[1:3]) < 0
-    allocate(interpreter, name, (1, *size, shape[3]) if dynamic else None)
+    images = [i for i in graph.inputs if len(graph.tensors[i].shape) == 4 and min(graph.tensors[i].shape[1:3]) < 0]
+    shape = (1, *size, graph.tensors[images[0]].shape[3]) if images else None
+    allocate(interpreter, name, shape, images[0] if images else None)
     return residency(interpreter)[0]
 
 

@@ -1,4 +1,4 @@
-"""Sample images that need no download: the colour pictures inside scikit-image's wheel."""
+"""Sample images that need no download: the colour pictures inside scikit-image's wheel, and made ones."""
 
 import numpy as np
 
@@ -23,8 +23,17 @@ def images(names):
 
 
 def _load(data, name):
-    picture = getattr(data, name)()
-    picture = np.ascontiguousarray(picture[0] if isinstance(picture, tuple) else picture)[..., :3]
-    while picture.shape[0] * picture.shape[1] > 500_000:
-        picture = imresize(picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2], 0.5)
-    return picture
+    image = getattr(data, name)()
+    image = np.ascontiguousarray(image[0] if isinstance(image, tuple) else image)[..., :3]
+    while image.shape[0] * image.shape[1] > 500_000:
+        image = imresize(image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2], 0.5)
+    return image
+
+
+def picture(height, width, seed=0):
+    """A seeded [H, W, 3] uint8 image: smooth shapes and a little noise, as in a photograph."""
+    rng = np.random.default_rng(seed)
+    side = min(16, 1 + min(height, width) // 4)  # of a shape; small pictures have several, too
+    shapes = rng.integers(0, 256, (-(-height // side), -(-width // side), 3), np.uint8)
+    noise = rng.normal(0, 4, (height, width, 3))
+    return np.clip(imresize(shapes, side)[:height, :width] + noise + 0.5, 0, 255).astype(np.uint8)

@@ -1,12 +1,11 @@
 """The one thing that upscales: `load` turns a name or a file into an Upscaler."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 
 from mobile_sr.errors import UserError
-from mobile_sr.files import read_json, sha256_file
+from mobile_sr.model_files import locate, read_sidecar, split
 
 DEFAULT_TILE = 256  # LR pixels; an image with a longer side is cut into tiles about this large
 UNKNOWN_RECEPTIVE_FIELD = 16  # overlap for files that do not say how far their network sees
@@ -60,7 +59,9 @@ class Upscaler:
         return result
 
     def _overlap(self):
-        return UNKNOWN_RECEPTIVE_FIELD if self.receptive_field is None else self.receptive_field
+        if self.receptive_field is not None:
+            return self.receptive_field
+        return min(UNKNOWN_RECEPTIVE_FIELD, min(self.fixed) // 4) if self.fixed else UNKNOWN_RECEPTIVE_FIELD
 
     def _window(self, size, tile):
         """The one window size (H, W) in LR pixels that every tile of an image of `size` is run with."""
@@ -129,7 +130,8 @@ def load(model, scale=None, threads=1):
 
     Args:
         model: 'xlsr_x3' (Keras), 'xlsr_x3:float32' or 'xlsr_x3:uint8' (packaged .tflite), 'bicubic', or the path of a
-            .tflite, of an .onnx, of a .npz model file, of a .keras file or of a run folder.
+            .tflite, of an .onnx, of a .npz model file, of a .keras file or of a run folder; a .tflite takes options as in
+            'net.tflite@range=255' (docs/models.md).
         scale: wanted factor; required for 'bicubic', otherwise checked against the model's.
         threads: CPU threads of a .tflite.
     Raises: UserError when nothing has that name, the file is unusable, or the scales differ.
@@ -141,18 +143,17 @@ def load(model, scale=None, threads=1):
 
 
 def _load(model, scale, threads):
-    from mobile_sr import zoo
-
-    if model == "bicubic":
+    name, options = split(model)
+    path = None if name == "bicubic" else locate(model)[0]  # raises UserError for what is neither a file nor in the zoo
+    suffix = path.suffix.lower() if path else ""
+    if options and suffix != ".tflite":
+        raise UserError(f"{model}: options behind '@' are for .tflite files")
+    if path is None:
         return _bicubic(scale)
-    path = Path(model)
-    if not path.exists():
-        path = zoo.resolve(model)  # raises UserError for what is neither a file nor in the zoo
-    suffix = path.suffix.lower()
+    if suffix == ".tflite":
+        return _tflite(model, path, threads, options)
     if path.is_dir() or suffix == ".npz":
         return _keras_file(model, path)
-    if suffix == ".tflite":
-        return _tflite(model, path, threads)
     if suffix == ".onnx":
         return _onnx(model, path, threads)
     if suffix == ".keras":
@@ -169,10 +170,10 @@ def _bicubic(scale):
     return Upscaler("bicubic", scale, lambda image: imresize(image, scale), receptive_field=3)
 
 
-def _tflite(name, path, threads):
+def _tflite(name, path, threads, options):
     from mobile_sr.litert import TFLiteModel
 
-    runner = TFLiteModel(path, threads)
+    runner = TFLiteModel(path, threads, options)
     return Upscaler(name, runner.scale, runner.run, read_sidecar(path).get("receptive_field"), runner.fixed)
 
 
@@ -181,15 +182,6 @@ def _onnx(name, path, threads):
 
     runner = OnnxModel(path, threads)
     return Upscaler(name, runner.scale, runner.run, read_sidecar(path).get("receptive_field"), runner.fixed)
-
-
-def read_sidecar(path):
-    """The sidecar JSON of a model file, {} when there is none or it describes other bytes than the file's."""
-    sidecar = Path(path).with_suffix(".json")
-    if not sidecar.exists():
-        return {}
-    found = read_json(sidecar)
-    return found if found.get("sha256") == sha256_file(path) else {}
 
 
 def _keras_file(name, path):

@@ -14,7 +14,7 @@ def add_arguments(parser):
         "--model",
         action="append",
         required=True,
-        help="a .tflite file or a packaged one such as xlsr_x3:uint8; repeat to compare, ratios are to the first",
+        help="a .tflite file[@KEY=VALUE,...] or a packaged one: xlsr_x3:uint8; repeat to compare, ratios are to the first",
     )
     parser.add_argument("--height", type=int, help="LR height (default: the files' own, 360 when that is dynamic)")
     parser.add_argument("--width", type=int, help="LR width (default: the files' own, 640 when that is dynamic)")

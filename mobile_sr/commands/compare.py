@@ -10,7 +10,9 @@ HELP = "drop report of one model against another"
 
 def add_arguments(parser):
     """Arguments of `mobile-sr compare`."""
-    parser.add_argument("--reference", required=True, help="the model to compare with, usually float")
+    parser.add_argument(
+        "--reference", required=True, help="the model to compare with, usually float; a .tflite takes @KEY=VALUE,..."
+    )
     parser.add_argument("--model", required=True, help="the model that is judged, usually uint8")
     common.add_data(parser)
     parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")

@@ -10,7 +10,7 @@ HELP = "PSNR and SSIM of a model on a folder of images"
 
 def add_arguments(parser):
     """Arguments of `mobile-sr evaluate`."""
-    parser.add_argument("--model", required=True, help="zoo name, .tflite, model file, run folder, or bicubic")
+    parser.add_argument("--model", required=True, help="zoo name, .tflite[@KEY=VALUE,...], model file, run folder, or bicubic")
     common.add_data(parser)
     parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
     common.add_space(parser)

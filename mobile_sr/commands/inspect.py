@@ -10,21 +10,24 @@ HELP = "operators, partitions and quantization of a .tflite"
 
 def add_arguments(parser):
     """Arguments of `mobile-sr inspect`."""
-    parser.add_argument("--model", required=True, help="a .tflite file or a packaged one such as xlsr_x3:uint8")
+    parser.add_argument("--model", required=True, help="a .tflite file[@signature=NAME] or a packaged one: xlsr_x3:uint8")
     common.add_json(parser)
 
 
 def run(args):
     """Print the audit; status 1 when a check of its sidecar failed."""
     import sys
-    from pathlib import Path
 
-    from mobile_sr import compare, zoo
+    from mobile_sr import compare, model_files
 
-    path = Path(args.model) if Path(args.model).exists() else zoo.resolve(args.model)
-    facts = compare.inspect(path)
+    facts = compare.inspect(args.model)
     out = sys.stderr if args.json == "-" else sys.stdout
-    print(f"{path}: {facts['size_bytes']:,} bytes, {facts['partitions']} XNNPACK partition(s)", file=out)
+    print(
+        f"{model_files.locate(args.model)[0]}: {facts['size_bytes']:,} bytes, {facts['partitions']} XNNPACK partition(s)",
+        file=out,
+    )
+    if "signatures" in facts:
+        print(f"  signature {facts['signature']} of {', '.join(facts['signatures'])}", file=out)
     for name, count in facts["ops"].items():
         print(f"  {count:4d}  {name}", file=out)
     for end in ("inputs", "outputs"):

@@ -9,7 +9,9 @@ HELP = "upscale images"
 def add_arguments(parser):
     """Arguments of `mobile-sr upscale`."""
     parser.add_argument("files", nargs="+", metavar="FILES", help="image files or folders")
-    parser.add_argument("--model", required=True, help="zoo name, .tflite, .onnx, model file, run folder, or bicubic")
+    parser.add_argument(
+        "--model", required=True, help="zoo name, .tflite[@KEY=VALUE,...], .onnx, model file, run folder, bicubic"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results (NAME.png)")
     parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
     parser.add_argument("--format", choices=("png", "jpg", "webp", "bmp"), default="png", help="format (default png)")

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from mobile_sr import benchmark, cli, litert
+from mobile_sr import benchmark, cli, litert, tensor_values
 from mobile_sr.converters import tflite_prefix
 from mobile_sr.errors import UserError
 from tests.mobile_sr.test_cli import one_line
@@ -18,7 +18,7 @@ def open_at(data, size, delegate=True, image=None):
     litert.allocate(interpreter, "model", (1, *size, 3))
     if image is not None:
         graph = litert.parse_graph(data)
-        interpreter.set_tensor(graph.inputs[0], litert.encode(image, graph.tensors[graph.inputs[0]])[None])
+        interpreter.set_tensor(graph.inputs[0], tensor_values.encode(image, graph.tensors[graph.inputs[0]])[None])
     return interpreter
 
 
@@ -164,7 +164,7 @@ def test_a_fixed_size_decides(model_file, exported, tmp_path):
         assert (found["height"], found["width"]) == (12, 20)
     with pytest.raises(UserError, match=r"tiny_float32.tflite: takes 20x12 .* only, not 24x20 "):
         benchmark.benchmark([dynamic, fixed], size=(20, 24), runs=1)
-    assert benchmark._common_size([benchmark._File(dynamic)], None) == (360, 640)
+    assert benchmark._common_size([benchmark._open(dynamic, 1)], None) == (360, 640)
 
 
 def test_refusals(run_cli, exported, tmp_path):

@@ -1,0 +1,43 @@
+"""From what a user calls a model to its file: zoo names, paths, the options behind '@', and the sidecar beside the file."""
+
+from pathlib import Path
+
+from mobile_sr import zoo
+from mobile_sr.errors import UserError
+from mobile_sr.files import read_json, sha256_file
+
+
+def split(model):
+    """(name, options) of 'NAME@KEY=VALUE,KEY=VALUE'; the options are a dict of strings, {} without '@'.
+
+    A path that exists is a name as a whole, whatever it holds. Raises: UserError when what follows '@' is no such list.
+    """
+    text = str(model)
+    name, at, rest = text.rpartition("@")
+    if not at or Path(text).exists():
+        return text, {}
+    options = {}
+    for part in rest.split(","):
+        key, equals, value = part.partition("=")
+        if not (name and key and equals and value):
+            raise UserError(f"{text}: no such file, and '{part}' behind '@' is no option of the form KEY=VALUE")
+        if key in options:
+            raise UserError(f"{text}: the option '{key}' is given twice")
+        options[key] = value
+    return name, options
+
+
+def locate(model):
+    """(path, options) of a model string. Raises: UserError when it is neither a file nor in the zoo, or as `split`."""
+    name, options = split(model)
+    path = Path(name)
+    return (path if path.exists() else zoo.resolve(name)), options
+
+
+def read_sidecar(path):
+    """The sidecar JSON of a model file, {} when there is none or it describes other bytes than the file's."""
+    sidecar = Path(path).with_suffix(".json")
+    if not sidecar.exists():
+        return {}
+    found = read_json(sidecar)
+    return found if isinstance(found, dict) and found.get("sha256") == sha256_file(path) else {}
