@@ -12,6 +12,9 @@ from pathlib import Path
 
 from mobile_sr.errors import UserError
 
+_UMASK = os.umask(0)  # read once, at import: reading it changes it for a moment, also for other threads
+os.umask(_UMASK)
+
 
 @contextlib.contextmanager
 def atomic_path(path):
@@ -30,9 +33,7 @@ def atomic_path(path):
         raise UserError(f"{path}: cannot write there ({error.strerror})") from None
     try:
         yield Path(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files private; these are ordinary results
+        os.chmod(temporary, 0o666 & ~_UMASK)  # mkstemp makes files private; these are ordinary results
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None

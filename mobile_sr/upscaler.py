@@ -89,7 +89,8 @@ def to_uint8(image):
         return image
     scaled = image * np.float32(255)
     scaled += np.float32(0.5)
-    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+    with np.errstate(invalid="ignore"):  # a broken network's NaN becomes some level, not a warning
+        return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
 def _to_real(image):

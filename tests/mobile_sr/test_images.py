@@ -87,6 +87,18 @@ def test_unusable_files_are_refused_by_name(tmp_path, photo):
         read_image(tmp_path)
 
 
+def test_odd_exif_data_is_left_alone_silently(tmp_path, photo, recwarn):
+    exif = Image.Exif()
+    exif[0x010E] = "a description that is cut off below"
+    Image.fromarray(photo).save(tmp_path / "a.jpg", exif=exif)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    place = whole.index(b"\x01\x0e\x00\x02") + 4  # the tag's length
+    (tmp_path / "odd.jpg").write_bytes(whole[:place] + struct.pack(">I", 10**6) + whole[place + 4 :])
+    np.testing.assert_array_equal(read_image(tmp_path / "odd.jpg"), read_image(tmp_path / "a.jpg"))
+    assert not is_gray_file(tmp_path / "odd.jpg")
+    assert [str(w.message) for w in recwarn] == []
+
+
 def test_a_decompression_bomb_is_refused(tmp_path):
     buffer = io.BytesIO()
     Image.new("1", (20000, 20000)).save(buffer, "PNG")

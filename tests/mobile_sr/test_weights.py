@@ -1,4 +1,6 @@
+import io
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -41,6 +43,34 @@ def test_foreign_archives_are_refused(tmp_path):
     weights.write_arrays(tmp_path / "unknown.npz", {}, {"config": {"network": "nosuch", "scale": 3}})
     with pytest.raises(UserError, match="nosuch"):
         weights.load_model(tmp_path / "unknown.npz")
+
+
+def test_what_does_not_fit_a_network_is_refused(model_file, tmp_path):
+    arrays, meta = weights.read_arrays(model_file)
+    for number, scale in enumerate((0, 17, 10**9, "3", 3.0, None)):
+        path = tmp_path / f"scale{number}.npz"
+        weights.write_arrays(path, arrays, {"config": {**meta["config"], "scale": scale}})
+        with pytest.raises(UserError, match=f"scale {scale!r}"):
+            weights.load_model(path)
+    weights.write_arrays(tmp_path / "text.npz", {**arrays, "head/bias": arrays["head/bias"].astype(str)}, meta)
+    with pytest.raises(UserError, match="first difference: head/bias"):
+        weights.load_model(tmp_path / "text.npz")
+    weights.write_arrays(tmp_path / "list.npz", arrays, [1])
+    with pytest.raises(UserError, match="its configuration is a list"):
+        weights.read_arrays(tmp_path / "list.npz")
+
+
+def test_sizes_are_checked_before_memory_is_taken(tmp_path, monkeypatch):
+    npy = io.BytesIO()
+    np.lib.format.write_array_header_1_0(npy, {"shape": (2**40,), "fortran_order": False, "descr": "<f4"})
+    with zipfile.ZipFile(tmp_path / "claim.npz", "w") as archive:
+        archive.writestr("a.npy", npy.getvalue() + bytes(16))
+    with pytest.raises(UserError, match=r"claim.npz: .* shape \(1099511627776,\) in"):
+        weights.read_arrays(tmp_path / "claim.npz")
+    monkeypatch.setattr(weights, "MAX_BYTES", 10_000)
+    weights.write_arrays(tmp_path / "bomb.npz", {"a": np.zeros(10_000)}, {})
+    with pytest.raises(UserError, match=r"bomb.npz: would unpack to 80,\d+ bytes"):
+        weights.read_arrays(tmp_path / "bomb.npz")
 
 
 def test_pickles_are_never_loaded(tmp_path):

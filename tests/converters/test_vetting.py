@@ -1,0 +1,94 @@
+"""Files that would crash the runtime are refused by the parser."""
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from mobile_sr.converters import tflite_file
+
+
+@pytest.fixture
+def refused(exported):
+    """Change the object tree of a valid file, pack it again, and give what the parser says."""
+
+    def refuse(precision, change):
+        model = schema.ModelT.InitFromPackedBuf((exported / f"tiny_{precision}.tflite").read_bytes(), 0)
+        tflite_file.parse(packed(model))
+        change(model.subgraphs[0])
+        with pytest.raises(tflite_file.TFLiteFileError) as caught:
+            tflite_file.parse(packed(model))
+        return str(caught.value)
+
+    return refuse
+
+
+def packed(model):
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def set_to(what, **values):
+    def change(graph):
+        for name, value in values.items():
+            setattr(what(graph), name, value)
+
+    return change
+
+
+def input_tensor(graph):
+    return graph.tensors[graph.inputs[0]]
+
+
+def first_op(graph):
+    return graph.operators[0]
+
+
+def kernel(graph):
+    return graph.tensors[graph.operators[1].inputs[1]]
+
+
+def test_the_flow_of_tensors(refused):
+    def absent_kernel(graph):
+        graph.operators[1].inputs = [0, -1, 1]
+
+    def swapped(graph):
+        graph.operators[:2] = graph.operators[1::-1]
+
+    def constant_input(graph):
+        input_tensor(graph).buffer = kernel(graph).buffer
+
+    def constant_target(graph):
+        graph.tensors[first_op(graph).outputs[0]].buffer = kernel(graph).buffer
+
+    def written_twice(graph):
+        graph.operators[2].outputs = graph.operators[1].outputs
+
+    assert "CONV_2D reads tensor -1" in refused("uint8", absent_kernel)
+    assert "CONV_2D reads tensor" in refused("uint8", swapped)
+    assert "its input is tensor" in refused("uint8", constant_input)
+    assert "QUANTIZE writes tensor" in refused("uint8", constant_target)
+    assert "CONV_2D writes tensor" in refused("uint8", written_twice)
+    assert "its output is tensor -1" in refused("uint8", lambda graph: setattr(graph, "outputs", [-1]))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 4.6e-41, np.inf, np.nan])
+def test_scales(refused, scale):
+    change = set_to(lambda graph: input_tensor(graph).quantization, scale=np.array([scale], np.float32))
+    assert "scale or zero point of tensor" in refused("uint8", change)
+
+
+def test_zero_points(refused):
+    change = set_to(lambda graph: input_tensor(graph).quantization, zeroPoint=np.array([256]))
+    assert "scale or zero point of tensor" in refused("uint8", change)
+
+
+def test_shapes(refused):
+    def larger(graph):
+        op = next(op for op in graph.operators if op.inputs[0] not in graph.inputs and len(op.inputs) == 1)
+        graph.tensors[op.outputs[0]].shape = np.array([32, 1, 32767, 32], np.int32)
+
+    assert "DEQUANTIZE turns" in refused("float16", larger)
+    huge = set_to(input_tensor, shape=np.array([1, 2**24, 8, 3], np.int32))
+    assert "too large" in refused("uint8", huge)
