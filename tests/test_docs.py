@@ -26,6 +26,7 @@ def test_links_and_commands(page):
     text = page.read_text()
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert target.startswith("http") or (page.parent / target).exists(), target
-    for command in re.findall(r"^(?:\s*|.*`)mobile-sr ([a-z-]+)", text, re.MULTILINE):
+    code = "\n".join(block or inline for block, inline in re.findall(r"```(.*?)```|`([^`\n]+)`", text, re.DOTALL))
+    for command in re.findall(r"^mobile-sr ([a-z-]+)", code, re.MULTILINE):
         assert command in COMMANDS, command
     assert "@@" not in text

@@ -1,6 +1,7 @@
 """Make a zoo entry from training runs: `python -m mobile_sr.zoo.pack RUN... --name xlsr_x3 --data DIR [--training TEXT]`.
 
-The weights are those of the last run; the runs before it are what it started from (--init), in order.
+The weights are those of the last run; what stands before it is what it started from (--init), in order: run folders, or
+an entry of the zoo, also the one that is replaced.
 
 DIR holds Set5, Set14 and B100. Writes NAME.npz, NAME_float32.tflite, NAME_uint8.tflite with sidecars, NAME.json (the card)
 and NAME_log.csv into this folder. For maintainers: the entry's figures come from here and from nowhere else.
@@ -20,13 +21,13 @@ SETS = ("Set5", "Set14", "B100")
 def pack(runs, name, data, training_note):
     """Write the entry; returns its card."""
     folder = zoo.FOLDER
+    stages, rows = _log(runs)
     best = Path(runs[-1]) / "best.npz"
     backend.require_keras(name)
     model, config = weights.load_model(best)
     meta = weights.read_arrays(best)[1]
     weights.save_model(folder / f"{name}.npz", model, config, {key: meta[key] for key in ("step", "validation_psnr_rgb")})
     export.export(folder / f"{name}.npz", folder, list(zoo.VARIANTS))
-    stages, rows = _log(runs)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -56,13 +57,18 @@ def pack(runs, name, data, training_note):
 def _log(runs):
     """The stages (recipe, data, versions) of the runs and their histories as one, steps counted through."""
     stages, rows, offset = [], [], 0
-    for run in map(Path, runs):
-        settings = files.read_json(run / "config.json")
-        stages.append({key: settings[key] for key in ("recipe", "data", "versions")})
-        with (run / "history.csv").open() as history:
+    for run in runs:
+        if run in zoo.names():
+            training = zoo.entry(run)["training"]
+            found, log = training["stages"], zoo.FOLDER / training["log"]
+        else:
+            settings = files.read_json(Path(run) / "config.json")
+            found, log = [{key: settings[key] for key in ("recipe", "data", "versions")}], Path(run) / "history.csv"
+        with log.open() as history:
             for row in csv.DictReader(history):
-                rows.append({"recipe": settings["recipe"]["name"], **row, "step": offset + int(row["step"])})
-        offset += settings["recipe"]["steps"]
+                rows.append({"recipe": found[-1]["recipe"]["name"], **row, "step": offset + int(row["step"])})
+        stages += found
+        offset += sum(stage["recipe"]["steps"] for stage in found)
     return stages, rows
 
 

@@ -68,3 +68,17 @@ def test_unknown_entries_and_variants():
         zoo.resolve("nosuch")
     with pytest.raises(UserError, match="xlsr_x3:uint8"):
         zoo.resolve("xlsr_x3:int4")
+
+
+def test_logs_of_several_stages_are_counted_through(tmp_path):
+    """A run that went on from a zoo entry: its steps follow the entry's."""
+    from mobile_sr.zoo.pack import _log
+
+    recipe = {"name": "xlsr_finetune_x3", "steps": 20}
+    (tmp_path / "config.json").write_text(json.dumps({"recipe": recipe, "data": {}, "versions": {}}))
+    (tmp_path / "history.csv").write_text("step,validation_psnr_rgb\n10,26.2\n20,26.3\n")
+    stages, rows = _log(["xlsr_x3", tmp_path])
+    before = zoo.entry("xlsr_x3")["training"]
+    assert [stage["recipe"]["name"] for stage in stages[-2:]] == [before["stages"][-1]["recipe"]["name"], "xlsr_finetune_x3"]
+    assert [row["step"] for row in rows[-2:]] == [before["steps"] + 10, before["steps"] + 20]
+    assert rows[-1]["recipe"] == "xlsr_finetune_x3"
