@@ -2,11 +2,10 @@
 
 import importlib.metadata
 import os
-from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import __version__, litert, metrics, models, upscaler, weights, zoo
+from mobile_sr import __version__, litert, metrics, model_files, models, upscaler, weights
 from mobile_sr.calibration import calibration_set
 from mobile_sr.converters import audit, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
@@ -38,7 +37,7 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, log=p
     if size is not None and min(size) < 1:
         raise UserError(f"--height {size[0]} --width {size[1]}: both must be at least 1")
     _require_tensorflow()
-    path = Path(model) if Path(model).exists() else zoo.resolve(model)
+    path = model_files.find(model)
     file = weights.model_file(path)
     if file.suffix != ".npz":
         raise UserError(f"{model}: only trained Keras models (.npz, run folders, zoo names) are exported")

@@ -27,11 +27,16 @@ def split(model):
     return name, options
 
 
-def locate(model):
-    """(path, options) of a model string. Raises: UserError when it is neither a file nor in the zoo, or as `split`."""
-    name, options = split(model)
+def find(name):
+    """The path that a name without options stands for. Raises: UserError when it is neither a file nor in the zoo."""
     path = Path(name)
-    return (path if path.exists() else zoo.resolve(name)), options
+    return path if path.exists() else zoo.resolve(str(name))
+
+
+def locate(model):
+    """(path, options) of a model string. Raises: UserError as `split` and `find`."""
+    name, options = split(model)
+    return find(name), options
 
 
 def read_sidecar(path):
@@ -40,4 +45,4 @@ def read_sidecar(path):
     if not sidecar.exists():
         return {}
     found = read_json(sidecar)
-    return found if isinstance(found, dict) and found.get("sha256") == sha256_file(path) else {}
+    return found if found.get("sha256") == sha256_file(path) else {}

@@ -28,14 +28,14 @@ def run(args):
     """Train; prints the best validation score and the model file."""
     from pathlib import Path
 
-    from mobile_sr import backend, recipes, training, zoo
+    from mobile_sr import backend, model_files, recipes, training
     from mobile_sr.errors import UserError
 
     if args.init and args.resume:
         raise UserError("--init starts a run and --resume continues one; give one of them")
     recipe = recipes.load(args.recipe, args.smoke, args.steps, args.seed)
     folder = common.need_data(args)
-    init = args.init and (args.init if Path(args.init).exists() else zoo.resolve(args.init))
+    init = args.init and model_files.find(args.init)
     backend.choose_backend(args.backend)
     best = training.train(recipe, folder, args.out, init=init, resume=args.resume, cache=args.cache)
     print(f"best validation PSNR {best:.3f} dB (RGB): {Path(args.out) / 'best.npz'}")
