@@ -27,8 +27,8 @@ class Run:
         self.out, self.recipe, self.model = out, recipe, model
         self.step, self.best, self.history, self.seconds = 0, float("-inf"), [], 0.0
         self._lr, self._hr = validation
-        # The averaged weights are scored and kept in a model of their own, so that training goes on undisturbed.
-        self._scored = models.build(recipe.network) if recipe.weight_average else model
+        # What is scored and kept has a float32 model of its own, so that training goes on undisturbed.
+        self._scored = models.build(recipe.network)
         self._board = None
 
     def start(self, batches):
@@ -105,8 +105,10 @@ class Run:
     def _score(self):
         from keras import ops
 
-        if self._scored is not self.model:
+        if self.recipe.weight_average:
             self.model.optimizer.finalize_variable_values(self._scored.trainable_variables)
+        else:
+            self._scored.set_weights(self.model.get_weights())
         scale, total = self.recipe.network["scale"], 0.0
         for lr, hr in zip(self._lr, self._hr, strict=True):
             sr = ops.convert_to_numpy(self._scored(lr[None].astype(np.float32) / 255, training=False))[0]

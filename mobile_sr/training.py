@@ -12,13 +12,14 @@ from mobile_sr.run import Run
 RUN_FORMAT = 1
 
 
-def train(recipe, folder, out, *, init=None, resume=False, cache=None):
+def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="float32"):
     """Train `recipe` on the images of `folder`, leaving a run folder at `out`.
 
     Args:
         recipe: recipes.Recipe; on resume it must equal the run's own.
         init: a model file or run folder whose weights the run starts from; the scale may differ.
         resume: continue from the run's last checkpoint.
+        dtype: 'float32', or 'mixed_bfloat16': layers calculate in bfloat16, weights, loss, averages and scores stay float32.
     Returns: the best validation PSNR in dB (RGB, on held-out training images).
     Raises: UserError when the run folder holds another run, or the data or weights are unusable.
     """
@@ -39,13 +40,16 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None):
     keras.utils.set_random_seed(recipe.seed)
     images = data.TrainingImages(folder, recipe.network["scale"], cache, smallest=recipe.patch)
     train_on, held_out = data.split_validation(images, recipe.validation_images, recipe.validation_crop)
+    keras.config.set_dtype_policy(dtype)
     model = models.build(recipe.network)
+    keras.config.set_dtype_policy("float32")
     config = {
         "format": RUN_FORMAT,
         "recipe": recipe.to_json(),
         "data": {"sha256": images.sha256, "images": len(images), "held_out": [images.names[i] for i in held_out]},
         "parameters": model.count_params(),
         "init": str(init) if init else None,
+        "dtype": dtype,
         "versions": {"mobile_sr": __version__, "keras": keras.__version__, "backend": keras.backend.backend()},
     }
     if resume:

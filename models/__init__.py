@@ -4,9 +4,10 @@ Importing this package loads no Keras; building a network does.
 """
 
 import importlib
+import inspect
 import math
 
-NETWORKS = ("xlsr",)
+NETWORKS = ("xlsr", "fsrcnn", "espcn")
 
 
 def _module(name):
@@ -22,6 +23,13 @@ def build(config, **overrides):
     """
     arguments = {**config, **overrides}
     return _module(arguments.pop("network")).build(**arguments)
+
+
+def build_for_export(config, **overrides):
+    """`build` in the form that converts best: one grouped convolution where the training form may have several."""
+    if "grouped_form" in inspect.signature(_module(config["network"]).build).parameters:
+        overrides["grouped_form"] = "grouped"
+    return build(config, **overrides)
 
 
 def receptive_field(config):

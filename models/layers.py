@@ -1,11 +1,19 @@
 """Layers that the networks share. keras.ops only, so that every Keras backend trains them."""
 
 import keras
+import numpy as np
 from keras import ops
 
 # The form that trains fastest on a CPU with each backend (benchmarks/grouped_conv.py measures it).
 _FASTEST_FORM = {"torch": "grouped", "tensorflow": "dense", "jax": "split"}
 FORMS = ("grouped", "split", "dense")
+OUTPUT_ACTIVATIONS = ("clipped_relu", "linear")
+
+
+def check_output_activation(value):
+    """Raises: ValueError when a network's `output_activation` is none of OUTPUT_ACTIVATIONS."""
+    if value not in OUTPUT_ACTIVATIONS:
+        raise ValueError(f"output_activation must be 'clipped_relu' or 'linear', got {value!r}")
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
@@ -78,6 +86,94 @@ class GroupedConv2D(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "form": self.form,
         }
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class SubPixelConv2DTranspose(keras.layers.Layer):
+    """Transposed convolution, SAME padding, that gives its pixels as channels, for a DepthToSpace(strides) after it.
+
+    [N, H, W, C_in] -> [N, H, W, filters * strides**2]. The kernel is that of keras.layers.Conv2DTranspose(filters,
+    kernel_size, strides, padding="same"), [k, k, filters, C_in], and so is every value; but it runs as one ordinary
+    convolution of the kernel's phases, whose place among XNNPACK's and NPUs' operators is safer, and which a clip can follow
+    at LR size. Whether `strides` divides `kernel_size` decides how many of the phases' taps are zeros.
+
+    Args:
+        filters: channels of the picture. kernel_size, strides: ints, kernel_size >= strides.
+    """
+
+    def __init__(self, filters, kernel_size, strides, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        if kernel_size < strides:
+            raise ValueError(f"kernel_size={kernel_size} is smaller than strides={strides}")
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        shape = (self.kernel_size, self.kernel_size, self.filters, input_shape[-1])
+        self.kernel = self.add_weight(shape=shape, initializer=self.kernel_initializer, name="kernel")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+
+    def call(self, x):
+        y = ops.conv(x, self.phases(self.kernel), padding="same", data_format="channels_last")
+        return y + ops.tile(self.bias, self.strides**2)
+
+    def phases(self, kernel):
+        """[k, k, filters, C_in] -> [t, t, C_in, filters * strides**2], the kernel of the ordinary convolution."""
+        rows = self._taps()
+        taps = len(rows)
+        padded = ops.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))  # row and column k hold zeros
+        picked = ops.take(ops.take(padded, rows.reshape(-1), axis=0), rows.reshape(-1), axis=1)
+        s, (filters, channels) = self.strides, kernel.shape[2:]
+        split = ops.reshape(picked, (taps, s, taps, s, filters, channels))
+        return ops.reshape(ops.transpose(split, (0, 2, 5, 1, 3, 4)), (taps, taps, channels, s * s * filters))
+
+    def _taps(self):
+        """[t, strides] int array: which kernel row (kernel_size: none) acts at LR offset t - t // 2 on which phase."""
+        k, s = self.kernel_size, self.strides
+        before = (k - s) // 2  # what SAME pads in front
+        reach = max((s - 1 + before) // s, (k - 1 - before) // s)
+        offsets = np.arange(-reach, reach + 1)[:, None]
+        row = np.arange(s)[None] + before - offsets * s
+        return np.where((row >= 0) & (row < k), row, k)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.filters * self.strides**2)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+class _AtMostOne(keras.constraints.Constraint):
+    def __call__(self, w):
+        return ops.minimum(w, 1.0)
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class PReLU(keras.layers.Layer):
+    """x where x > 0, alpha * x elsewhere, one slope per channel (He et al., ICCV 2015, Eq. 1), slopes kept at most 1.
+
+    Written as alpha * x + relu((1 - alpha) * x), which equals it for such slopes: XNNPACK takes these operators in 8 bits
+    and leaves PRELU to a reference kernel, which took four times as long (docs/quantization.md).
+    """
+
+    def build(self, input_shape):
+        self.alpha = self.add_weight(
+            shape=(input_shape[-1],), initializer=keras.initializers.Constant(0.25), constraint=_AtMostOne(), name="alpha"
+        )
+
+    def call(self, x):
+        return x * self.alpha + ops.relu(x * (1.0 - self.alpha))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
 
 @keras.saving.register_keras_serializable("mobile_sr")

@@ -7,7 +7,7 @@ convolutions of the first stage are one, and the clip stands before depth_to_spa
 
 import keras
 
-from mobile_sr.models.layers import ClippedReLU, DepthToSpace, GroupedConv2D
+from mobile_sr.models.layers import ClippedReLU, DepthToSpace, GroupedConv2D, check_output_activation
 
 RECEPTIVE_FIELD = 5  # LR pixels to each side: 3x3 convolutions in a row on the longest path
 
@@ -22,8 +22,7 @@ def build(scale=3, output_activation="clipped_relu", grouped_form=None):
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
     Raises: ValueError for another output activation.
     """
-    if output_activation not in ("clipped_relu", "linear"):
-        raise ValueError(f"output_activation must be 'clipped_relu' or 'linear', got {output_activation!r}")
+    check_output_activation(output_activation)
     he_tenth = {"scale": 0.2, "mode": "fan_in", "distribution": "truncated_normal"}  # He (2.0), variance times 0.1
 
     def conv(x, filters, kernel_size, name, activation=None):

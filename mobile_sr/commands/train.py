@@ -17,6 +17,11 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, help="seed (default: the recipe's)")
     parser.add_argument("--smoke", action="store_true", help="the recipe shrunk to seconds, to try the pipeline")
     parser.add_argument("--init", metavar="MODEL", help="start from the weights of a zoo name, model file or run folder")
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="layers calculate in bfloat16 (twice as fast on a CPU with AMX); weights, loss and scores stay float32",
+    )
     parser.add_argument("--resume", action="store_true", help="continue from the run folder's last checkpoint")
     parser.add_argument(
         "--backend", choices=("tensorflow", "torch", "jax"), help="Keras backend (default: the first of these installed)"
@@ -37,5 +42,6 @@ def run(args):
     folder = common.need_data(args)
     init = args.init and model_files.find(args.init)
     backend.choose_backend(args.backend)
-    best = training.train(recipe, folder, args.out, init=init, resume=args.resume, cache=args.cache)
+    dtype = "mixed_bfloat16" if args.bfloat16 else "float32"
+    best = training.train(recipe, folder, args.out, init=init, resume=args.resume, cache=args.cache, dtype=dtype)
     print(f"best validation PSNR {best:.3f} dB (RGB): {Path(args.out) / 'best.npz'}")

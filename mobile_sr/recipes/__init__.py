@@ -6,7 +6,7 @@ import re
 
 from mobile_sr.errors import UserError
 
-RECIPES = ("xlsr", "xlsr_zoo", "xlsr_finetune")
+RECIPES = ("xlsr", "xlsr_zoo", "xlsr_finetune", "fsrcnn", "espcn")
 
 
 @dataclasses.dataclass
@@ -52,14 +52,18 @@ def triangular_rate(step, recipe):
 def load(name, smoke=False, steps=None, seed=None):
     """The recipe called e.g. 'xlsr_x3' (file xlsr, scale 3), shrunk when `smoke`, with other steps or seed if given.
 
+    'xlsr_linear_x3' is the same recipe for the network without its clipped output.
     Raises: UserError for an unknown recipe or an impossible number of steps.
     """
-    match = re.fullmatch(r"(\w+)_x(\d)", name)
-    if not match or match[1] not in RECIPES or match[2] not in "234":
-        known = ", ".join(f"{r}_x{s}" for r in RECIPES for s in (2, 3, 4))
-        raise UserError(f"unknown recipe '{name}'; known: {known}")
+    match = re.fullmatch(r"(\w+?)(_linear)?_x([234])", name)
+    if not match or match[1] not in RECIPES:
+        known = ", ".join(f"{r}_x3" for r in RECIPES)
+        also = "the same for x2 and x4, and for a linear output as in xlsr_linear_x3"
+        raise UserError(f"unknown recipe '{name}'; known: {known}, {also}")
     module = importlib.import_module(f"mobile_sr.recipes.{match[1]}")
-    recipe = module.recipe(scale=int(match[2]), smoke=smoke)
+    recipe = module.recipe(scale=int(match[3]), smoke=smoke)
+    if match[2]:
+        recipe.network["output_activation"] = "linear"
     recipe.name = name
     if steps is not None:
         if steps < 1:

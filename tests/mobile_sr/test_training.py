@@ -146,3 +146,21 @@ def test_recipes_by_name():
             recipes.load(bad)
     with pytest.raises(UserError, match="--steps 0"):
         recipes.load("xlsr_x3", steps=0)
+
+
+@pytest.mark.parametrize("name", ["fsrcnn_x3", "espcn_linear_x2"])
+def test_the_other_networks_train(name, image_folder, tmp_path, cache):
+    recipe = recipes.load(name, smoke=True, steps=2)
+    recipe.validate_every = 2
+    training.train(recipe, image_folder, tmp_path, cache=cache)
+    _, network = weights.load_model(tmp_path / "best.npz")
+    output = "linear" if "linear" in name else "clipped_relu"
+    assert network == {"network": name.split("_")[0], "scale": int(name[-1]), "output_activation": output}
+
+
+def test_bfloat16_calculates_in_half_and_keeps_float32(finished, image_folder, tmp_path, cache):
+    training.train(smoke(), image_folder, tmp_path, cache=cache, dtype="mixed_bfloat16")
+    halves, floats = (weights.read_arrays(run / "checkpoint.npz")[0]["model/0"] for run in (tmp_path, finished))
+    assert halves.dtype == np.float32
+    assert 0 < np.abs(halves - floats).max() < 0.05
+    assert keras.config.dtype_policy().name == "float32"

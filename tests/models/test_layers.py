@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from mobile_sr.models.layers import FORMS, ClippedReLU, DepthToSpace, GroupedConv2D
+from mobile_sr.models.layers import FORMS, ClippedReLU, DepthToSpace, GroupedConv2D, PReLU, SubPixelConv2DTranspose
 
 
 def plain_grouped(x, kernel, bias, groups):
@@ -72,3 +72,29 @@ def test_depth_to_space_order_and_shape():
 def test_clipped_relu():
     y = ClippedReLU()(np.array([-2.0, 0.0, 0.3, 1.0, 5.0], np.float32))
     np.testing.assert_allclose(keras.ops.convert_to_numpy(y), [0, 0, 0.3, 1, 1])
+
+
+@pytest.mark.parametrize(("size", "scale"), [(9, 2), (9, 3), (9, 4), (4, 2), (3, 3), (5, 3), (6, 4)])
+def test_sub_pixel_transposed_convolution_is_the_transposed_convolution(size, scale):
+    x = np.random.default_rng(0).normal(size=(2, 6, 7, 5)).astype(np.float32)
+    theirs = keras.layers.Conv2DTranspose(3, size, strides=scale, padding="same")
+    theirs.build(x.shape)
+    theirs.bias.assign([0.1, 0.2, 0.3])
+    ours = SubPixelConv2DTranspose(3, size, scale)
+    ours.build(x.shape)
+    ours.set_weights(theirs.get_weights())
+    found = keras.ops.convert_to_numpy(DepthToSpace(scale)(ours(x)))
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(theirs(x)), atol=1e-5)
+    assert ours.compute_output_shape(x.shape) == (2, 6, 7, 3 * scale**2)
+    with pytest.raises(ValueError, match="smaller"):
+        SubPixelConv2DTranspose(3, 2, 3)
+
+
+def test_prelu_is_its_definition_and_keeps_slopes_at_most_one():
+    layer = PReLU()
+    x = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype(np.float32)
+    layer.build(x.shape)
+    slopes = np.array([-0.5, 0.25, 1.0], np.float32)
+    layer.set_weights([slopes])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(x)), np.where(x > 0, x, slopes * x), atol=1e-6)
+    np.testing.assert_allclose(layer.alpha.constraint(np.array([0.5, 1.5], np.float32)), [0.5, 1.0])

@@ -1,0 +1,39 @@
+"""ESPCN in RGB, one of the two nets that the XLSR paper quantizes beside its own.
+
+Papers: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural
+Network", CVPR 2016, Sec. 3; in RGB with the output activation under study in Ayazoglu, CVPRW 2021, Table 5.
+"""
+
+import keras
+
+from mobile_sr.models.layers import ClippedReLU, DepthToSpace, check_output_activation
+
+RECEPTIVE_FIELD = 4  # LR pixels to each side: 5x5, 3x3, 3x3
+
+
+def build(scale=3, output_activation="clipped_relu", activation="tanh"):
+    """ESPCN as a functional Keras model.
+
+    Args:
+        scale: 2, 3 or 4 (any positive int works): 26,796 / 31,131 / 37,200 parameters.
+        output_activation: 'clipped_relu' or 'linear' (the paper's).
+        activation: of the two hidden layers, 'tanh' (the paper's) or 'relu'.
+    Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
+    Raises: ValueError for another activation.
+    """
+    check_output_activation(output_activation)
+    if activation not in ("tanh", "relu"):
+        raise ValueError(f"activation must be 'tanh' or 'relu', got {activation!r}")
+
+    def conv(x, filters, kernel_size, name, act=None):
+        return keras.layers.Conv2D(
+            filters, kernel_size, padding="same", activation=act, kernel_initializer="glorot_uniform", name=name
+        )(x)
+
+    lr = keras.Input((None, None, 3), name="lr")
+    x = conv(lr, 64, 5, "feature", activation)
+    x = conv(x, 32, 3, "map", activation)
+    x = conv(x, 3 * scale * scale, 3, "tail")
+    if output_activation == "clipped_relu":
+        x = ClippedReLU(name="clip")(x)
+    return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"espcn_x{scale}")
