@@ -1,6 +1,7 @@
 """What a .tflite file must hold to be what its precision promises. Needs no TensorFlow."""
 
 import collections
+import math
 
 CLIP_OPS = ("MINIMUM", "MAXIMUM", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "CLIP")
 
@@ -15,14 +16,15 @@ def describe(graph, size_bytes):
     }
 
 
-def check(graph, precision, *, clipped, convolutions):
+def check(graph, precision, *, clipped, convolutions, per_tensor=False):
     """Test a file against its promise.
 
     Args:
         graph: tflite_file.Graph.
-        precision: 'float32', 'float16', 'uint8' or 'int8'.
+        precision: of to_tflite.PRECISIONS.
         clipped: the network clips its output to 0..1.
         convolutions: how many convolutions the network has.
+        per_tensor: an integer file's kernels were quantized with one scale each.
     Returns: list of {"check": what, "passed": bool, "found": what was there}.
     """
     results = []
@@ -43,19 +45,34 @@ def check(graph, precision, *, clipped, convolutions):
         kernels = [graph.tensors[i].dtype for i in used if graph.tensors[i].constant and len(graph.tensors[i].shape) == 4]
         expect("float16 kernels", kernels and set(kernels) == {"float16"}, sorted(set(kernels)))
     else:
-        _check_integer(graph, precision, clipped, names, used, expect)
+        activations = {"int16": "int16", "dynamic": "float32"}.get(precision, "int8")
+        _check_convolutions(graph, activations, per_tensor, expect)
+        if activations == "int8":
+            _check_integer(graph, precision, clipped, names, used, expect)
+        else:
+            first, last = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+            expect("float32 in and out", first.dtype == last.dtype == "float32", f"{first.dtype}, {last.dtype}")
     return results
+
+
+def _check_convolutions(graph, activations, per_tensor, expect):
+    tensors = graph.tensors
+    convolutions = [op for op in graph.ops if op.name == "CONV_2D"]
+    if activations == "float32":  # the converter leaves kernels of less than 1,024 weights as they are
+        convolutions = [op for op in convolutions if math.prod(tensors[op.inputs[1]].shape) >= 1024]
+    wanted = [activations, "int8", activations]
+    bad = [k for k, op in enumerate(convolutions) if [tensors[i].dtype for i in (*op.inputs[:2], op.outputs[0])] != wanted]
+    what = "in int8" if activations == "int8" else f"with int8 weights and {activations} activations"
+    expect(f"every convolution {what}, the first and the last included", convolutions and not bad, f"others: {bad}")
+    kernels = [tensors[op.inputs[1]] for op in convolutions]
+    bad = [k for k, kernel in enumerate(kernels) if len(kernel.scales) != (1 if per_tensor else kernel.shape[0])]
+    expect("one weight scale per " + ("kernel" if per_tensor else "output channel"), not bad, f"others: {bad}")
 
 
 def _check_integer(graph, ends, clipped, names, used, expect):
     tensors = graph.tensors
     floats = [tensors[i].name for i in used if tensors[i].dtype.startswith("float")]
     expect("no float tensor", not floats, floats[:3])
-    convolutions = [op for op in graph.ops if op.name == "CONV_2D"]
-    bad = [k for k, op in enumerate(convolutions) if any(tensors[i].dtype != "int8" for i in (*op.inputs[:2], op.outputs[0]))]
-    expect("every convolution in int8, the first and the last included", convolutions and not bad, f"others: {bad}")
-    per_tensor = [k for k, op in enumerate(convolutions) if len(tensors[op.inputs[1]].scales) != tensors[op.inputs[1]].shape[0]]
-    expect("one weight scale per output channel", not per_tensor, f"others: {per_tensor}")
     inner = [
         k
         for k, op in enumerate(graph.ops)

@@ -4,44 +4,48 @@ import warnings
 
 from mobile_sr.converters.quiet import quiet
 
-PRECISIONS = ("float32", "float16", "uint8", "int8")
+PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
+CALIBRATED = ("uint8", "int8", "int16")  # those whose activations are integers of fixed ranges
 
 
 class ConversionError(RuntimeError):
     """TensorFlow's converter refused the model; the message holds the end of what it said."""
 
 
-def convert(build, weights, precision, *, clipped, size=None, calibration=()):
+def convert(build, weights, precision, *, clipped, size=None, calibration=(), per_tensor=False):
     """Convert a network to a .tflite file.
 
-    Integer files of a clipped network are made from its linear twin, ended by a fake quantization to 0..1: the output
+    8-bit files of a clipped network are made from its linear twin, ended by a fake quantization to 0..1: the output
     tensor then has scale 1/255 and zero point 0, saturates exactly where the clip would, and no clip op is left.
 
     Args:
         build: function of output_activation=None that returns the Keras model in its export form; None keeps the
             network's own output activation, 'linear' asks for the twin without a clip.
         weights: list of arrays for model.set_weights.
-        precision: 'float32', 'float16' (weights stored in half), 'uint8' or 'int8' (full integer with these ends,
-            per-channel int8 weights).
+        precision: 'float32', 'float16' (weights stored in half), 'uint8' or 'int8' (full integer with these ends, int8
+            weights), 'int16' (int8 weights, int16 activations, float ends; depth_to_space, for which the converter has no
+            16-bit form, runs on floats), 'dynamic' (int8 weights, float ends; activations are quantized as they come).
         clipped: whether the network's output activation clips to 0..1.
         size: (height, width) of a fixed input, or None for a dynamic one.
-        calibration: list of [1, H, W, 3] float32 images in 0..1; needed for integer files.
+        calibration: list of [1, H, W, 3] float32 images in 0..1; needed for CALIBRATED precisions.
+        per_tensor: one scale for a kernel instead of one for each of its output channels.
     Returns: bytes.
     Raises: ValueError for a wrong precision or a missing calibration set, ConversionError.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
-    integer = precision in ("uint8", "int8")
-    if integer and not calibration:
+    calibrated = precision in CALIBRATED
+    saturating = clipped and precision in ("uint8", "int8")
+    if calibrated and not calibration:
         raise ValueError("an integer file needs calibration images")
     with quiet() as said, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import keras
         import tensorflow as tf
 
-        model = build(output_activation="linear" if integer and clipped else None)
-        model.set_weights(weights)
-        if integer and clipped:
+        model = build(output_activation="linear" if saturating else None)
+        model.set_weights([_unlike(w) for w in weights] if calibrated else weights)
+        if saturating:
             model = keras.Model(model.input, _saturate(keras, tf)(model.output))
         if size is not None:
             lr = keras.Input((*size, 3), batch_size=1, name="lr")
@@ -51,16 +55,34 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=()):
         if precision == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-        if integer:
+        if precision == "dynamic" or calibrated:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter._experimental_disable_per_channel = per_tensor
+        if calibrated:
+            kinds = tf.lite.OpsSet
+            wide = [kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, kinds.TFLITE_BUILTINS]
             converter.representative_dataset = lambda: ([image] for image in calibration)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.target_spec.supported_ops = wide if precision == "int16" else [kinds.TFLITE_BUILTINS_INT8]
+        if precision in ("uint8", "int8"):
             converter.inference_input_type = converter.inference_output_type = getattr(tf, precision)
         try:
             return converter.convert()
         except Exception as error:  # the converter raises many types
             lines = [line for line in f"{said()}\n{error}".splitlines() if line.strip()]
             raise ConversionError(f"TensorFlow cannot convert it to {precision}: {' | '.join(lines[-3:])}") from error
+
+
+def _unlike(bias):
+    """A vector of equal values with the first one moved by the least possible amount.
+
+    The converter keeps equal values as one and quantizes them as one, with the first channel's scale for all.
+    """
+    import numpy as np
+
+    bias = np.array(bias)
+    if bias.ndim == 1 and len(bias) > 1 and np.all(bias == bias[0]) and bias[0] != 0:
+        bias[0] = np.nextafter(bias[0], np.float32(0))
+    return bias
 
 
 def _saturate(keras, tf):

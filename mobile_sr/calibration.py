@@ -1,5 +1,7 @@
 """Representative inputs for post-training quantization."""
 
+import itertools
+
 import numpy as np
 
 from mobile_sr import samples
@@ -10,10 +12,14 @@ from mobile_sr.resize import downscale
 
 COUNT = 32  # natural crops
 CROP = 96  # LR pixels
+ORDERS = [list(order) for order in itertools.permutations(range(3))][1:]  # of the channels, all but their own
 
 
 def calibration_set(folder, scale, seed=0):
-    """Seeded LR crops plus a black and a white one, so that the input's range reaches exactly 0 and 1.
+    """Seeded LR crops, the same with their colours exchanged, a black and a white one.
+
+    Exchanged colours stand for the saturated ones that few photographs hold and that would leave the measured ranges; black
+    and white let the input's range reach exactly 0 and 1. Chosen by measurement, see docs/quantization.md.
 
     Args:
         folder: images taken as HR and reduced by bicubic (or with LR beside them); None takes scikit-image's pictures.
@@ -28,6 +34,7 @@ def calibration_set(folder, scale, seed=0):
         height, width = (min(CROP, side) for side in lr.shape[:2])
         top, left = (int(rng.integers(side - crop + 1)) for side, crop in zip(lr.shape[:2], (height, width), strict=True))
         crops.append(lr[top : top + height, left : left + width])
+    crops += [crop[..., ORDERS[k % len(ORDERS)]] for k, crop in enumerate(crops)]
     crops += [np.full((CROP, CROP, 3), level, np.uint8) for level in (0, 255)]
     record = {
         "source": str(folder) if folder else "scikit-image: " + ", ".join(samples.CALIBRATION),

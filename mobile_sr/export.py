@@ -7,27 +7,35 @@ import numpy as np
 
 from mobile_sr import __version__, litert, metrics, model_files, models, upscaler, weights
 from mobile_sr.calibration import calibration_set
-from mobile_sr.converters import audit, to_onnx, to_tflite
+from mobile_sr.converters import audit, equalize, rounding, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes, write_json
 from mobile_sr.onnx_model import OnnxModel
 
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
+METHODS = ("equalize", "round")
+INTEGER_WEIGHTS = (*to_tflite.CALIBRATED, "dynamic")
 
 
 class AuditError(Exception):
     """A converted file does not hold what its precision promises; nothing was written."""
 
 
-def export(model, out, precisions, *, size=None, calibration=None, seed=0, log=print):
+def export(model, out, precisions, *, size=None, calibration=None, seed=0, per_tensor=False, methods=METHODS, log=print):
     """Convert a trained network and write NAME_PRECISION.tflite (or NAME.onnx) and its .json into `out`.
+
+    With 'equalize' among the methods and an integer file among the precisions, all files come from the equalized network
+    (same output, other weights), so that an integer file and its float one can be compared layer by layer.
 
     Args:
         model: zoo name, .npz model file or run folder.
         precisions: of PRECISIONS.
         size: (height, width) of a fixed LR input, None for dynamic.
         calibration: folder of images for the integer files, None for scikit-image's pictures.
+        per_tensor: integer kernels with one scale each (files NAME_PRECISION_per_tensor.tflite).
+        methods: of METHODS, what lowers the loss of integer files: 'equalize' (converters/equalize.py), 'round'
+            (converters/rounding.py).
     Returns: list of the paths.
     Raises: UserError for unusable arguments, AuditError when a file is not what it should be.
     """
@@ -36,7 +44,7 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, log=p
         raise UserError(f"unknown precision '{', '.join(unknown)}'; use {', '.join(PRECISIONS)}")
     if size is not None and min(size) < 1:
         raise UserError(f"--height {size[0]} --width {size[1]}: both must be at least 1")
-    _require_tensorflow()
+    require_tensorflow("export")
     path = model_files.find(model)
     file = weights.model_file(path)
     if file.suffix != ".npz":
@@ -44,14 +52,25 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, log=p
     with quiet():
         keras_model, config = weights.load_model(file)
     out = make_folder(out)
-    images, record = calibration_set(calibration, config["scale"], seed) if _integer(precisions) else ([], None)
+    calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
+    images, record = calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
+    equalized = None
+    if calibrated and "equalize" in methods:
+        log(f"equalizing on {len(images)} images ...")
+        arrays, layers = equalize.equalize(keras_model, images)
+        keras_model.set_weights(arrays)
+        equalized = {"strength": equalize.STRENGTH, "layers": layers}
     name = file.stem if path.is_file() else path.name
+    integer = _Integer(images, per_tensor, "round" in methods)
     written = []
     for precision in precisions:
         log(f"{name}: converting to {precision} ...")
-        target = out / (f"{name}.onnx" if precision == "onnx" else f"{name}_{precision}.tflite")
-        data, sidecar = (_convert_onnx if precision == "onnx" else _convert)(keras_model, config, precision, size, images)
-        sidecar["calibration"] = record if precision in ("uint8", "int8") else None
+        variant = f"{precision}_per_tensor" if per_tensor and precision in INTEGER_WEIGHTS else precision
+        target = out / (f"{name}.onnx" if precision == "onnx" else f"{name}_{variant}.tflite")
+        data, sidecar = (_convert_onnx if precision == "onnx" else _convert)(keras_model, config, precision, size, integer)
+        sidecar["calibration"] = record if precision in to_tflite.CALIBRATED else None
+        sidecar["equalization"] = equalized
+        sidecar["rounding"] = "second moments of the inputs" if integer.rounds(precision) else "to nearest"
         sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
         write_bytes(target, data)
         write_json(target.with_suffix(".json"), sidecar)
@@ -60,54 +79,73 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, log=p
     return written
 
 
-def _integer(precisions):
-    return any(p in ("uint8", "int8") for p in precisions)
+class _Integer:
+    """How the weights of integer files are made: `images` to calibrate on, one scale for a kernel or for each channel."""
+
+    def __init__(self, images, per_tensor, rounding):
+        self.images, self.per_tensor, self._rounding = images, per_tensor, rounding
+        self._weights = None
+
+    def rounds(self, precision):
+        return self._rounding and precision in to_tflite.CALIBRATED
+
+    def weights(self, keras_model, precision):
+        if not self.rounds(precision):
+            return keras_model.get_weights()
+        if self._weights is None:  # the same for all precisions
+            self._weights = rounding.round_weights(keras_model, self.images, self.per_tensor)
+        return self._weights
 
 
-def _require_tensorflow():
+def require_tensorflow(what):
+    """Choose Keras' TensorFlow backend. Raises: UserError when `what`, the command, cannot have it."""
     from importlib.util import find_spec
 
     if find_spec("tensorflow") is None or find_spec("keras") is None:
-        raise UserError("export needs TensorFlow and Keras: pip install 'mobile-sr[train]'")
+        raise UserError(f"{what} needs TensorFlow and Keras: pip install 'mobile-sr[train]'")
     if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        raise UserError(f"export needs the TensorFlow backend; KERAS_BACKEND is {os.environ['KERAS_BACKEND']}")
+        raise UserError(f"{what} needs the TensorFlow backend; KERAS_BACKEND is {os.environ['KERAS_BACKEND']}")
 
 
-def _convert(keras_model, config, precision, size, images):
+def _convert(keras_model, config, precision, size, integer):
     """(bytes, sidecar) of one precision, converted, audited and run once against the Keras model."""
+    per_tensor = integer.per_tensor and precision in INTEGER_WEIGHTS
     clipped = config.get("output_activation", "clipped_relu") == "clipped_relu"
 
     def build(output_activation):
         overrides = {} if output_activation is None else {"output_activation": output_activation}
-        return models.build(config, grouped_form="grouped", **overrides)
+        return models.build_for_export(config, **overrides)
 
     try:
-        data = to_tflite.convert(build, keras_model.get_weights(), precision, clipped=clipped, size=size, calibration=images)
+        arrays = integer.weights(keras_model, precision)
+        data = to_tflite.convert(
+            build, arrays, precision, clipped=clipped, size=size, calibration=integer.images, per_tensor=per_tensor
+        )
     except to_tflite.ConversionError as error:
         raise AuditError(str(error)) from None
     graph = litert.parse_graph(data)
     convolutions = sum(1 for layer in keras_model.layers if hasattr(layer, "kernel"))
-    checks = audit.check(graph, precision, clipped=clipped, convolutions=convolutions)
-    agreement = _agreement(upscaler.keras_runner(keras_model), litert.TFLiteModel(data).run, config, size)
+    checks = audit.check(graph, precision, clipped=clipped, convolutions=convolutions, per_tensor=per_tensor)
+    agreement = measure_agreement(upscaler.keras_runner(keras_model), litert.TFLiteModel(data).run, config, size)
     if precision.startswith("float"):
         limit = 2 / 255 if precision == "float16" else 1e-5  # halves carry 11 bits of every weight
         checks.append(_error_check("Keras", agreement, limit))
     facts = audit.describe(graph, len(data))
-    return data, _sidecar(config, precision, facts, data, checks, {"agreement_with_keras": agreement})
+    return data, make_sidecar(config, precision, facts, data, checks, {"agreement_with_keras": agreement})
 
 
-def _convert_onnx(keras_model, config, precision, size, images):
+def _convert_onnx(keras_model, config, precision, size, integer):
     """(bytes, sidecar) of an ONNX file, made from the float32 .tflite and run once against it in ONNX Runtime."""
-    tflite, _ = _convert(keras_model, config, "float32", size, images)
+    tflite, _ = _convert(keras_model, config, "float32", size, integer)
     try:
         data = to_onnx.convert(tflite)
     except ImportError as error:
         raise UserError(f"--precision onnx needs onnx and tf2onnx: pip install 'mobile-sr[onnx]' ({error})") from None
     except RuntimeError as error:
         raise AuditError(str(error)) from None
-    agreement = _agreement(litert.TFLiteModel(tflite).run, OnnxModel(data).run, config, size)
+    agreement = measure_agreement(litert.TFLiteModel(tflite).run, OnnxModel(data).run, config, size)
     checks = [_error_check("the float32 .tflite", agreement, 1e-5)]
-    return data, _sidecar(config, precision, to_onnx.describe(data), data, checks, {"agreement_with_tflite": agreement})
+    return data, make_sidecar(config, precision, to_onnx.describe(data), data, checks, {"agreement_with_tflite": agreement})
 
 
 def _error_check(other, agreement, limit):
@@ -115,7 +153,7 @@ def _error_check(other, agreement, limit):
     return {"check": f"output within {limit:.0e} of {other}", "passed": error <= limit, "found": error}
 
 
-def _sidecar(config, precision, facts, data, checks, agreement):
+def make_sidecar(config, precision, facts, data, checks, agreement):
     """What stands beside a file. Raises: AuditError when a check failed."""
     failed = [c for c in checks if not c["passed"]]
     if failed:
@@ -137,9 +175,9 @@ def _sidecar(config, precision, facts, data, checks, agreement):
     }
 
 
-def _agreement(truth, runner, config, size):
+def measure_agreement(truth, runner, config, size):
     """How far one runner's output is from another's on one made image: largest error (1.0 is white) and PSNR."""
-    image = _test_card(*(size or (48, 64)))
+    image = test_card(*(size or (48, 64)))
     wanted, found = truth(image), runner(image)
     real = found.astype(np.float32) / 255 if found.dtype == np.uint8 else found
     return {
@@ -149,7 +187,7 @@ def _agreement(truth, runner, config, size):
     }
 
 
-def _test_card(height, width):
+def test_card(height, width):
     """A smooth and noisy [H, W, 3] uint8 image that needs no file."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     waves = [np.sin(x / (2 + c) + y / 7) * np.cos(y / (3 + c)) for c in range(3)]

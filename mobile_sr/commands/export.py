@@ -13,7 +13,15 @@ def add_arguments(parser):
     parser.add_argument(
         "--precision",
         default="float32,float16,uint8",
-        help="of float32, float16, uint8, int8 (full integer, with these ends), onnx; commas between (default %(default)s)",
+        help="of float32, float16, uint8, int8 (full integer, with these ends), int16 (activations; float ends), dynamic "
+        "(int8 weights), onnx; commas between (default %(default)s)",
+    )
+    parser.add_argument("--per-tensor", action="store_true", help="integer kernels with one scale each, as some NPUs need")
+    parser.add_argument(
+        "--methods",
+        default="equalize,round",
+        help="what lowers the loss of integer files: equalize, round; 'none' is TensorFlow's own quantization "
+        "(default %(default)s)",
     )
     parser.add_argument("--height", type=int, help="fixed LR height (default: dynamic)")
     parser.add_argument("--width", type=int, help="fixed LR width (default: dynamic)")
@@ -34,8 +42,27 @@ def run(args):
     size = None if args.height is None else (args.height, args.width)
     precisions = list(dict.fromkeys(p.strip() for p in args.precision.split(",") if p.strip()))
     try:
-        export.export(args.model, args.out, precisions, size=size, calibration=args.calibration, seed=args.seed)
+        export.export(
+            args.model,
+            args.out,
+            precisions,
+            size=size,
+            calibration=args.calibration,
+            seed=args.seed,
+            per_tensor=args.per_tensor,
+            methods=_methods(args.methods, export.METHODS),
+        )
     except export.AuditError as error:
         print(f"mobile-sr export: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _methods(text, known):
+    from mobile_sr.errors import UserError
+
+    methods = [] if text == "none" else [m.strip() for m in text.split(",") if m.strip()]
+    unknown = [m for m in methods if m not in known]
+    if unknown:
+        raise UserError(f"--methods {text}: unknown '{unknown[0]}'; use {', '.join(known)} or none")
+    return methods

@@ -1,0 +1,103 @@
+"""Weight rounding that looks at the layer's inputs, instead of to the nearest integer.
+
+The integers of a kernel are chosen one input weight after the other; what rounding one of them does to the layer's output
+is taken back by the weights that are still to be rounded (Frantar et al., "GPTQ", ICLR 2023, Sec. 3, which follows LeCun's
+"Optimal Brain Damage"), with the second moments of the layer's inputs measured on images. What is left of the mean error
+goes into the bias (Nagel et al., ICCV 2019, Sec. 4.2). No training; a second or two for these networks.
+"""
+
+import numpy as np
+
+POSITIONS = 40_000  # of the images, on which a layer's second moments are taken
+DAMPING = 0.005  # added to the moments' diagonal, as a share of its mean
+
+
+def round_weights(model, images, per_tensor=False):
+    """Weights whose kernels lie on the grid that TensorFlow's converter gives them: steps of max |w| / 127.
+
+    Args:
+        model: a functional Keras model of the layers of mobile_sr.models; it is left as it is.
+        images: list of [1, H, W, 3] float32 in 0..1.
+        per_tensor: one grid for a kernel, else one for each of its output channels.
+    Returns: list for model.set_weights.
+    """
+    import keras
+
+    layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
+    probe = keras.Model(model.input, [layer.input for layer in layers])
+    pixels = sum(image.shape[1] * image.shape[2] for image in images)
+    every = max(1, round((pixels / POSITIONS) ** 0.5))
+    seen = [[] for _ in layers]
+    for image in images:
+        for layer, values, collected in zip(layers, probe(image, training=False), seen, strict=True):
+            size, groups = _kernel(layer).shape[0], getattr(layer, "groups", 1)
+            collected.append(_patches(keras.ops.convert_to_numpy(values), size, groups, every))
+    rounded = {layer.name: _round_layer(layer, np.concatenate(x), per_tensor) for layer, x in zip(layers, seen, strict=True)}
+    return [w for layer in model.layers for w in rounded.get(layer.name, layer.get_weights())]
+
+
+def _kernel(layer):
+    """The layer's kernel as an ordinary convolution's, [k, k, C_in / groups, C_out] float64."""
+    import keras
+
+    kernel = layer.phases(layer.kernel) if hasattr(layer, "phases") else layer.kernel
+    return keras.ops.convert_to_numpy(kernel).astype(np.float64)
+
+
+def _patches(x, size, groups, every):
+    """What each output position of a SAME convolution sees: [positions, groups, size * size * C / groups]."""
+    pad = size // 2
+    x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))[:, ::every, ::every]
+    parts = windows.reshape(*windows.shape[:3], groups, -1, size, size)  # [1, h, w, groups, C / groups, k, k]
+    return np.moveaxis(parts, 4, 6).reshape(-1, groups, parts.shape[4] * size * size).astype(np.float32)
+
+
+def _round_layer(layer, patches, per_tensor):
+    """[kernel, bias] of a layer, rounded; `patches` [positions, groups, inputs] are what it sees."""
+    kernel, bias = _kernel(layer), np.array(layer.get_weights()[1], np.float64)
+    groups = patches.shape[1]
+    steps = np.abs(kernel).max(axis=None if per_tensor else (0, 1, 2), keepdims=True).reshape(-1) / 127
+    steps = np.broadcast_to(np.maximum(steps, 1e-12), kernel.shape[-1])
+    flat = kernel.reshape(-1, kernel.shape[-1])
+    rounded, moved = np.empty_like(flat), np.empty(flat.shape[1])
+    for group, columns in enumerate(np.split(np.arange(flat.shape[1]), groups)):
+        x = patches[:, group].astype(np.float64)
+        mean = x.mean(axis=0)
+        centered = x - mean  # the bias takes the mean
+        moments = centered.T @ centered / len(x)
+        rounded[:, columns] = _gptq(flat[:, columns], moments, steps[columns])
+        moved[columns] = mean @ (flat[:, columns] - rounded[:, columns])
+    if not hasattr(layer, "phases"):
+        return [rounded.reshape(kernel.shape).astype(np.float32), (bias + moved).astype(np.float32)]
+    # Every weight of a transposed convolution is in one phase; the bias is one for all phases.
+    place = np.asarray(layer.phases(np.arange(1, layer.kernel.shape.num_elements() + 1).reshape(layer.kernel.shape)))
+    original = np.zeros(place.max() + 1)
+    original[place.reshape(-1)] = rounded.reshape(-1)
+    moved = moved.reshape(-1, len(bias)).mean(axis=0)
+    return [original[1:].reshape(layer.kernel.shape).astype(np.float32), (bias + moved).astype(np.float32)]
+
+
+def _gptq(weights, moments, steps):
+    """Weights [inputs, outputs] on the grid of `steps` [outputs], for inputs with the second moments [inputs, inputs].
+
+    The largest weight of every column stays at +-127 steps (of a shared grid: where it is that large), so that the
+    converter finds the same grid.
+    """
+    spread = np.diag(moments).mean()
+    if spread == 0:  # the layer sees constants
+        return np.round(weights / steps) * steps
+    order = np.argsort(-np.diag(moments), kind="stable")
+    moments = moments[np.ix_(order, order)] + np.eye(len(order)) * DAMPING * spread
+    left = weights[order].copy()
+    ends = np.round(left / steps)
+    ends[np.abs(ends) < 127] = 0
+    factor = np.linalg.cholesky(np.linalg.inv(moments)).T
+    rounded = np.empty_like(left)
+    for row in range(len(order)):
+        whole = np.where(ends[row] != 0, ends[row], np.clip(np.round(left[row] / steps), -127, 127))
+        rounded[row] = whole * steps
+        left[row:] -= np.outer(factor[row, row:], (left[row] - rounded[row]) / factor[row, row])
+    result = np.empty_like(rounded)
+    result[order] = rounded
+    return result
