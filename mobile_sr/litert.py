@@ -222,6 +222,10 @@ class TFLiteModel:
     def _decoded(self, white):
         return tensor_values.decode(self._interpreter.get_tensor(self._ends.picture)[0], self.picture, white)
 
+    def tensor(self, index):
+        """The raw values of an input or output of the graph, by its tensor index, after `invoke`."""
+        return self._interpreter.get_tensor(index)
+
     def run(self, image):
         """`set`, `invoke` and `get`. Raises: UserError as they do."""
         self.set(image)

@@ -5,7 +5,7 @@ import html
 import math
 from pathlib import Path
 
-from mobile_sr import __version__, metrics
+from mobile_sr import __version__, charts, metrics
 from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.images import encode_image
 
@@ -38,15 +38,23 @@ figcaption { font-size: 13px; text-align: center; padding-top: 3px; }
 .ok { color: #1b7f3b; } .no { color: var(--bad); font-weight: 700; }
 @media (prefers-color-scheme: dark) { .ok { color: #6fd08c; } }
 code { background: var(--panel); padding: 1px 5px; border-radius: 4px; }
+table.narrow { width: auto; } tr.no td { color: var(--bad); }
+table.layers { font-size: 13.5px; } table.layers th, table.layers td { padding: 4px 7px; }
+table.layers td:nth-child(2), table.layers th:nth-child(2) { text-align: left; }
+ol.worst-layers li { margin-bottom: 6px; } ul.legend { color: var(--soft); font-size: 13px; padding-left: 20px; }
 """
 
 
-def write(out, report, crops):
-    """Write report.json, report.md and report.html into `out`; returns the path of the HTML file."""
+def write(out, report, crops, appendix=("", "")):
+    """Write report.json, report.md and report.html into `out`; returns the path of the HTML file.
+
+    Args:
+        appendix: (HTML, Markdown) of further sections, such as layer_report's.
+    """
     out = make_folder(out)
     write_json(out / "report.json", report)
-    write_text(out / "report.md", markdown(report))
-    write_text(out / "report.html", page(report, crops))
+    write_text(out / "report.md", markdown(report) + (f"\n{appendix[1]}" if appendix[1] else ""))
+    write_text(out / "report.html", page(report, crops, appendix[0]))
     return Path(out) / "report.html"
 
 
@@ -183,34 +191,53 @@ def _file_section(key, name, size, digest, facts):
     return f'{title}<div class="scroll"><table>{lines}</table></div>'
 
 
-def page(report, crops):
-    """The report as one HTML page that loads nothing from elsewhere."""
+def document(title, about, body):
+    """A whole HTML page that loads nothing from elsewhere: `title` and `about` are text, `body` is HTML."""
+    title = html.escape(title)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,"><title>{title}</title><style>{_STYLE}{charts.STYLE}</style></head><body>
+<h1>{title}</h1>
+<p class="soft">{html.escape(about)}</p>
+{body}
+<p class="soft">Written by mobile-sr {__version__}.</p>
+</body></html>
+"""
+
+
+def cards(entries):
+    """[(CSS class, figure, what it is)] as HTML."""
+    boxes = (f'<div class="card {c}"><b>{html.escape(v)}</b><span>{html.escape(t)}</span></div>' for c, v, t in entries)
+    return f'<div class="cards">{"".join(boxes)}</div>'
+
+
+def files(report):
+    """The two files' sizes, hashes and audits as HTML."""
+    return "".join(_file_section(*side) for side in _sides(report))
+
+
+def page(report, crops, appendix=""):
+    """The report as one HTML page that loads nothing from elsewhere; `appendix` is HTML of further sections."""
     reference, model = report["reference"], report["model"]
-    cards = (
+    entries = (
         ("main", f"{number(report['drop_db'], 3)} dB", "PSNR lost"),
         ("", f"{number(reference['psnr'])} dB", f"reference: {Path(reference['name']).name}"),
         ("", f"{number(model['psnr'])} dB", f"model: {Path(model['name']).name}"),
         ("", f"{number(report['bicubic']['psnr'])} dB", "bicubic"),
         ("", number(report["ssim_drop"], 4), "SSIM lost"),
     )
-    title = html.escape(f"{Path(model['name']).name} against {Path(reference['name']).name}")
     skipped = "".join(f"<li>{html.escape(line)}</li>" for line in report["skipped"])
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title>{title}</title><style>{_STYLE}</style></head><body>
-<h1>{title}</h1>
-<p class="soft">{html.escape(report["data"])}, x{report["scale"]}.
-Protocol: {html.escape(metrics.describe(report["protocol"]))}.</p>
-<div class="cards">{"".join(f'<div class="card {c}"><b>{v}</b><span>{html.escape(t)}</span></div>' for c, v, t in cards)}</div>
+    body = f"""{cards(entries)}
 <h2>Where it shows: the images that lose most</h2>
 {"".join(_strip(crop) for crop in crops)}
 <h2>Every image</h2>
 <div class="scroll"><table><thead><tr>{_cells("th", _HEADINGS)}</tr></thead>
 <tbody>{"".join(f"<tr>{_cells('td', row)}</tr>" for row in _rows(report))}</tbody>
 <tfoot><tr>{_cells("td", _mean_row(report))}</tr></tfoot></table></div>
+{appendix}
 <h2>Files and audit</h2>
-{"".join(_file_section(*side) for side in _sides(report))}
-{f"<h2>Skipped</h2><ul>{skipped}</ul>" if skipped else ""}
-<p class="soft">Written by mobile-sr {__version__}.</p>
-</body></html>
-"""
+{files(report)}
+{f"<h2>Skipped</h2><ul>{skipped}</ul>" if skipped else ""}"""
+    about = f"{report['data']}, x{report['scale']}. Protocol: {metrics.describe(report['protocol'])}."
+    return document(f"{Path(model['name']).name} against {Path(reference['name']).name}", about, body)

@@ -18,6 +18,9 @@ def add_arguments(parser):
     parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
     common.add_space(parser)
     parser.add_argument("--report", metavar="OUT", help="folder for report.html, report.md and report.json")
+    parser.add_argument(
+        "--layers", action="store_true", help="locate the error layer by layer, too: both are .tflite of one network"
+    )
     parser.add_argument("--max-drop", type=float, metavar="DB", help="exit with status 1 when the mean drop is larger")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
     common.add_json(parser)
@@ -27,7 +30,7 @@ def run(args):
     """Print the drop; status 1 when it exceeds --max-drop, 2 when a file had to be skipped."""
     import sys
 
-    from mobile_sr import compare, metrics, report, upscaler
+    from mobile_sr import compare, error_location, layer_report, metrics, report, upscaler
     from mobile_sr.errors import UserError
 
     folder = common.need_data(args)
@@ -35,7 +38,15 @@ def run(args):
     model = upscaler.load(args.model, args.scale or reference.scale, args.threads)
     if reference.scale != model.scale:
         raise UserError(f"{args.reference} has scale {reference.scale}, {args.model} has {model.scale}")
+    if args.layers:
+        error_location.check(args.reference, args.model)
     result, crops = compare.compare(reference, model, folder, args.space, common.progress)
+    appendix = ("", "")
+    if args.layers:
+        found = error_location.locate(
+            args.reference, args.model, folder, args.space, threads=args.threads, progress=common.progress
+        )
+        result["location"], appendix = found, (layer_report.section(found), layer_report.markdown(found))
     common.clear_progress()
     out = sys.stderr if args.json == "-" else sys.stdout
     for key in ("reference", "model"):
@@ -43,8 +54,10 @@ def run(args):
         print(f"{key:<9}  {psnr:>7} dB  {ssim:>6}  {result[key]['name']}", file=out)
     print(f"{'drop':<9}  {report.number(result['drop_db'], 3):>7} dB  {report.number(result['ssim_drop'], 4):>6}", file=out)
     print(f"{len(result['images'])} images; {metrics.describe(result['protocol'])}", file=out)
+    if args.layers:
+        print(f"\n{layer_report.text(found)}\n", file=out)
     if args.report:
-        print(f"report: {report.write(args.report, result, crops)}", file=out)
+        print(f"report: {report.write(args.report, result, crops, appendix)}", file=out)
     common.write_json_result(args, result)
     if args.max_drop is not None and (result["drop_db"] is None or result["drop_db"] > args.max_drop):
         drop = report.number(result["drop_db"], 3)

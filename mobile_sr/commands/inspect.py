@@ -1,21 +1,38 @@
-"""The audit of a .tflite file: operators, delegate partitions, inputs and outputs with their quantization.
+"""The audit of a .tflite file, and with --reference where it loses against its float twin, layer by layer.
 
 Example: mobile-sr inspect --model xlsr_x3:uint8
+         mobile-sr inspect --model xlsr_x3:uint8 --reference xlsr_x3:float32 --data Set5 --report out/layers
 """
 
 from mobile_sr.commands import common
 
-HELP = "operators, partitions and quantization of a .tflite"
+HELP = "operators, partitions and quantization of a .tflite; where the error comes from"
 
 
 def add_arguments(parser):
     """Arguments of `mobile-sr inspect`."""
     parser.add_argument("--model", required=True, help="a .tflite file[@signature=NAME] or a packaged one: xlsr_x3:uint8")
+    parser.add_argument("--reference", help="the float .tflite of the same network: locates the quantization error")
+    common.add_data(parser, "with --reference: folder of images; without any, scikit-image's pictures")
+    common.add_space(parser)
+    parser.add_argument("--crops", type=int, default=16, help="on how many images the layers are measured (default 16)")
+    parser.add_argument("--report", metavar="OUT", help="with --reference: folder for layers.html and layers.json")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     common.add_json(parser)
 
 
 def run(args):
-    """Print the audit; status 1 when a check of its sidecar failed."""
+    """Print the audit or, with --reference, the layers; status 1 when a check of its sidecar failed."""
+    from mobile_sr.errors import UserError
+
+    if args.reference:
+        return _locate(args)
+    if args.report:
+        raise UserError("--report needs --reference, the float .tflite of the same network")
+    return _audit(args)
+
+
+def _audit(args):
     import sys
 
     from mobile_sr import compare, model_files
@@ -38,3 +55,24 @@ def run(args):
         print(f"  {'passed' if check['passed'] else 'FAILED'}  {check['check']}", file=out)
     common.write_json_result(args, facts)
     return 0 if all(check["passed"] for check in facts.get("checks", [])) else 1
+
+
+def _locate(args):
+    import sys
+
+    from mobile_sr import error_location, files, layer_report, samples
+    from mobile_sr.errors import UserError
+
+    if args.crops < 1:
+        raise UserError(f"--crops {args.crops}: at least 1 is needed")
+    if args.report:
+        files.check_folder(args.report)
+    folder = args.data or samples.images(samples.EVALUATION)
+    found = error_location.locate(args.reference, args.model, folder, args.space, args.crops, args.threads, common.progress)
+    common.clear_progress()
+    out = sys.stderr if args.json == "-" else sys.stdout
+    print(layer_report.text(found), file=out)
+    if args.report:
+        print(f"report: {layer_report.write(args.report, found)}", file=out)
+    common.write_json_result(args, found)
+    return 2 if found["skipped"] else 0

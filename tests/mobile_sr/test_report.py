@@ -27,10 +27,10 @@ def test_the_three_files_agree(written):
     for row in found["images"]:
         for document in (page, text):
             assert row["name"] in document
-            assert f"{row['drop_db']:.3f}" in document
+            assert report.number(row["drop_db"], 3) in document
             assert f"{row['model_psnr']:.2f}" in document
     for document in (page, text):
-        assert f"{found['drop_db']:.3f}" in document
+        assert report.number(found["drop_db"], 3) in document
         assert "shave 3" in document
         assert "no clip op" in document
         assert f"{found['model']['size_bytes']:,} bytes" in document

@@ -1,0 +1,48 @@
+"""Fine-tune a trained network with fake quantization and write the uint8 .tflite that it is then worth, audited.
+
+Example: mobile-sr qat --model runs/xlsr_x3 --data DIV2K_train_HR --out runs/xlsr_x3_qat
+"""
+
+from mobile_sr.commands import common
+from mobile_sr.qat.settings import Settings
+
+HELP = "quantization-aware training: fine-tune for uint8 and convert"
+
+
+def add_arguments(parser):
+    """Arguments of `mobile-sr qat`."""
+    default = Settings()
+    parser.add_argument("--model", required=True, help="zoo name, model file (.npz) or run folder to start from")
+    common.add_data(parser, "folder of HR images, with LR beside them in the DIV2K layout or made by bicubic")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the .tflite, its sidecar and the run's files")
+    parser.add_argument("--steps", type=int, default=default.steps, help="number of steps (default %(default)s)")
+    parser.add_argument("--per-tensor", action="store_true", help="one scale for each kernel instead of each output channel")
+    parser.add_argument("--rate", type=float, default=default.rate, help="peak of Adam's learning rate (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=default.batch, help="patches in a step (default %(default)s)")
+    parser.add_argument("--patch", type=int, default=default.patch, help="side of a patch in LR pixels (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=default.seed, help="seed (default %(default)s)")
+    parser.add_argument("--cache", metavar="DIR", help="where decoded images go (default $MOBILE_SR_CACHE, ~/.cache/mobile-sr)")
+    parser.add_argument("--calibration", metavar="DIR", help="images that the first ranges come from (default: --data's)")
+
+
+def run(args):
+    """Fine-tune and convert; prints the best validation score. Status 1 when the training or the audit fails."""
+    import sys
+
+    from mobile_sr import export
+    from mobile_sr.qat import parent
+
+    settings = Settings(
+        steps=args.steps, rate=args.rate, batch=args.batch, patch=args.patch, seed=args.seed, per_tensor=args.per_tensor
+    )
+    if args.per_tensor:
+        settings.equalize = 0.0  # it gives output channels unlike sizes, which one scale cannot serve (docs/qat.md)
+    settings.check()
+    folder = common.need_data(args)
+    try:
+        file, best = parent.train(args.model, folder, args.out, settings, cache=args.cache, calibration=args.calibration)
+    except (export.AuditError, parent.QatError) as error:
+        print(f"mobile-sr qat: {error}", file=sys.stderr)
+        return 1
+    print(f"best validation PSNR {best:.3f} dB (RGB) with fake quantization: {file}")
+    return 0

@@ -1,0 +1,133 @@
+"""Fine-tuning a fake-quantized network, and converting it. For the child process only (imports tfmot through net.py)."""
+
+import tempfile
+import time
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from mobile_sr import data
+from mobile_sr.metrics import psnr
+from mobile_sr.qat import quantizers
+from mobile_sr.qat.net import Net
+
+
+class FineTuning:
+    """A fake-quantized network in training beside its float original, its teacher.
+
+    Attributes:
+        best: (validation PSNR in dB, step, arrays, ranges) of the best state so far.
+    """
+
+    def __init__(self, nodes, arrays, settings, calibration):
+        """Build both networks and measure the ranges on `calibration`, a list of [1, H, W, 3] float32 in 0..1."""
+        self.nodes, self.settings = nodes, settings
+        self.teacher = Net(nodes, arrays, grouped=False) if settings.distill else None
+        self.net = Net(nodes, arrays, grouped=False, quantized=True, per_tensor=settings.per_tensor, ranges=settings.ranges)
+        with quantizers.observing():
+            for image in calibration:
+                self.net.model(image, training=True)
+        self.best = (float("-inf"), 0, self.net.get(), self.net.get_ranges())
+        named = {v.ref(): name for name, v in self.net.variables.items()}
+        self._weights = [v for v in self.net.model.trainable_variables if v.ref() in named]
+        self._ranges = [v for v in self.net.model.trainable_variables if v.ref() not in named]
+        rules = self.net.gradient_rules(arrays)
+        self._rules = [rules.get(named[v.ref()], lambda gradient: gradient) for v in self._weights]
+        self._slopes = [v for v in self._weights if named[v.ref()].endswith("/alpha")]
+        self._optimizers = [tf_keras.optimizers.Adam(0.0, epsilon=1e-8, jit_compile=False) for _ in range(2)]
+        for optimizer, variables in zip(self._optimizers, (self._weights, self._ranges), strict=True):
+            optimizer.build(variables)
+        self._steps = {}  # by whether ranges still move
+
+    def run(self, images, report):
+        """Train on TrainingImages; report(step, loss, PSNR or None, steps per second), the PSNR where it is validated."""
+        s = self.settings
+        train_on, held_out = data.split_validation(images, s.validation_images, s.validation_crop)
+        validation = data.center_crops(images, held_out, s.validation_crop)
+        report(0, None, self._validate(0, validation, images.scale), None)
+        losses, mark = [], time.perf_counter()
+        for step in range(s.steps):
+            lr, hr = data.patch_batch(
+                images, train_on, step, batch=s.batch, patch=s.patch, intensities=s.intensities, seed=s.seed
+            )
+            losses.append(self._step(step, lr, hr))
+            if (step + 1) % s.validate_every == 0 or step + 1 == s.steps:
+                loss = float(np.mean([float(v) for v in losses]))
+                speed = len(losses) / max(time.perf_counter() - mark, 1e-9)
+                report(step + 1, loss, self._validate(step + 1, validation, images.scale), speed)
+                losses, mark = [], time.perf_counter()
+            elif (step + 1) % 20 == 0:
+                report(step + 1, float(losses[-1]), None, len(losses) / max(time.perf_counter() - mark, 1e-9))
+
+    def _step(self, step, lr, hr):
+        s = self.settings
+        for optimizer, rate in zip(self._optimizers, (s.rate, s.range_rate), strict=True):
+            optimizer.learning_rate.assign(rate * s.rate_share(step))
+        moving = s.ranges == "moving" and step < s.freeze * s.steps
+        if moving not in self._steps:  # traced once for each, because tfmot decides by a Python bool
+            self._steps[moving] = tf.function(lambda lr, hr: self._train(lr, hr, moving or s.ranges == "learned"))
+        return self._steps[moving](tf.constant(lr), tf.constant(hr))
+
+    def _train(self, lr, hr, training):
+        s = self.settings
+        target = (1 - s.distill) * hr
+        if self.teacher:
+            target += s.distill * tf.stop_gradient(self.teacher.model(lr, training=False))
+        with tf.GradientTape() as tape:
+            error = self.net.model(lr, training=training) - target
+            loss = tf.reduce_mean(tf.sqrt(tf.square(error) + s.charbonnier_eps**2)) - s.charbonnier_eps
+        for_weights, for_ranges = tape.gradient(loss, [self._weights, self._ranges])
+        ruled = [rule(gradient) for rule, gradient in zip(self._rules, for_weights, strict=True)]
+        self._optimizers[0].apply_gradients(zip(ruled, self._weights, strict=True))
+        if self._ranges:
+            self._optimizers[1].apply_gradients(zip(for_ranges, self._ranges, strict=True))
+        for slope in self._slopes:
+            slope.assign(tf.minimum(slope, 1.0))
+        for end in self._ranges:
+            lower = end.name.split(":")[0].endswith("_min")
+            end.assign(tf.minimum(end, 0.0) if lower else tf.maximum(end, quantizers.SMALLEST))
+        return loss
+
+    def _validate(self, step, validation, scale):
+        """The fake-quantized net's mean PSNR (RGB, dB) on held-out crops; keeps the state when it is the best so far."""
+        total = 0.0
+        for lr, hr in zip(*validation, strict=True):
+            sr = self._infer(tf.constant(lr[None], tf.float32) / 255).numpy()[0]
+            total += psnr(np.floor(np.clip(sr, 0, 1) * 255 + 0.5).astype(np.uint8), hr, "rgb", scale)
+        score = total / len(validation[0])
+        if score > self.best[0]:
+            self.best = (score, step, self.net.get(), self.net.get_ranges())
+        return score
+
+    @tf.function(reduce_retracing=True)
+    def _infer(self, lr):
+        return self.net.model(lr, training=False)
+
+
+def convert(nodes, arrays, ranges, per_tensor):
+    """(bytes of the uint8 .tflite, the fake-quantized Net that it was made from)."""
+    net = Net(nodes, {name: _no_splat(name, value) for name, value in arrays.items()}, quantized=True, per_tensor=per_tensor)
+    net.set_ranges(ranges)
+    module = tf.Module()
+    module.variables_of_the_net = net.model.variables
+    module.infer = tf.function(
+        lambda lr: net.model(lr, training=False), input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, "lr")]
+    )
+    with tempfile.TemporaryDirectory() as folder:  # from_keras_model saves every layer's functions too, in four times as long
+        tf.saved_model.save(module, folder, signatures=module.infer)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+        converter._experimental_disable_per_channel = per_tensor
+        return converter.convert(), net
+
+
+def _no_splat(name, value):
+    """A bias whose values are all equal, with the last bit of one of them changed.
+
+    The converter of TensorFlow 2.21 quantizes such a bias as one number, by the first channel's scale, for all channels.
+    """
+    if not name.endswith("/bias") or value.size < 2 or np.any(value != value[0]) or not value[0]:
+        return value
+    return np.concatenate([np.nextafter(value[:1], np.float32(np.inf)), value[1:]])

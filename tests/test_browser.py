@@ -1,0 +1,104 @@
+"""The HTML reports in a headless Chromium: no console message, no missing picture, the right numbers."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from mobile_sr import compare, error_location, layer_report, load, report
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium, chromium-browser or google-chrome on the PATH")
+
+# Said by the page itself once everything is loaded; it is not in the file, but put into a copy.
+_PROBE = """<script>addEventListener("load", () => {
+  const images = [...document.images], charts = [...document.querySelectorAll("svg")];
+  const missing = images.filter(image => !image.complete || !image.naturalWidth).length;
+  const flat = charts.filter(chart => chart.getBoundingClientRect().height < 50).length;
+  const wide = document.documentElement.scrollWidth > innerWidth;
+  document.body.dataset.probe = JSON.stringify({images: images.length, missing, charts: charts.length, flat, wide});
+})</script></body>"""
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Open the page at a path: (its text as the browser shows it, console lines, what the probe says)."""
+
+    def open_page(path):
+        copy = tmp_path / "probed.html"
+        copy.write_text(path.read_text().replace("</body>", _PROBE))
+        options = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
+        quiet = ("--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}")
+        logging = ("--enable-logging=stderr", "--v=0", "--window-size=1200,1600", "--dump-dom")
+        command = [BROWSER, *options, *quiet, *logging, copy.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120)
+        assert done.returncode == 0, done.stderr
+        console = [line for line in done.stderr.splitlines() if re.search(r":CONSOLE[:(]", line)]
+        probe = re.search(r'data-probe="([^"]*)"', done.stdout)
+        assert probe, f"the page did not load: {done.stderr}"
+        body = re.sub(r"<style>.*?</style>|<script>.*?</script>", " ", done.stdout, flags=re.DOTALL)
+        shown = html.unescape(re.sub(r"<[^>]+>", " ", body))
+        return re.sub(r"\s+", " ", shown), console, json.loads(html.unescape(probe[1]))
+
+    return open_page
+
+
+@pytest.fixture(scope="module")
+def written(exported, image_folder, tmp_path_factory):
+    """A folder with report.html, layers.html and their JSON files."""
+    out = tmp_path_factory.mktemp("pages")
+    files = exported / "tiny_float32.tflite", exported / "tiny_uint8.tflite"
+    found = error_location.locate(*files, image_folder)
+    layer_report.write(out, found)
+    result, crops = compare.compare(*map(load, files), image_folder)
+    result["location"] = found
+    report.write(out, result, crops, (layer_report.section(found), layer_report.markdown(found)))
+    return out
+
+
+def test_the_compare_report(browse, written):
+    shown, console, probe = browse(written / "report.html")
+    assert console == []
+    found = json.loads((written / "report.json").read_text())
+    pictures = 5 * min(compare.WORST, len(found["images"]))
+    assert probe == {"images": pictures, "missing": 0, "charts": 2, "flat": 0, "wide": False}
+    assert f"{round(found['drop_db'], 3) + 0.0:.3f} dB PSNR lost" in shown
+    for row in found["images"]:
+        figures = [f"{row[key]:.2f}" for key in ("bicubic_psnr", "reference_psnr", "model_psnr")]
+        assert " ".join([row["name"], *figures, f"{round(row['drop_db'], 3) + 0.0:.3f}"]) in shown
+    assert_layers(shown, found["location"])
+
+
+def test_the_layer_report(browse, written):
+    shown, console, probe = browse(written / "layers.html")
+    assert console == []
+    assert probe == {"images": 0, "missing": 0, "charts": 2, "flat": 0, "wide": False}
+    assert_layers(shown, json.loads((written / "layers.json").read_text()))
+
+
+def assert_layers(shown, found):
+    for row in found["layers"]:
+        assert f"{row['name']} {row['op']} " in shown
+        if row["share"] and row["own_sqnr_db"] < 100:
+            assert f"{row['own_sqnr_db']:.1f}" in shown
+            assert f"{row['picture_noise_rms']:.3f} {row['share']:.1%}" in shown
+        if row["suggestion"]:
+            assert row["suggestion"] in shown
+    for part in found["split"]["parts"]:
+        assert f"{part['what']} {part['psnr']:.3f} {layer_report.report.number(part['drop_db'], 3)}" in shown
+
+
+def test_a_console_message_and_a_missing_picture_would_be_seen(browse, tmp_path):
+    page = tmp_path / "broken.html"
+    pixel = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+    page.write_text(
+        f'<!doctype html><html><body><img src="{pixel}"><img src="data:image/png;base64,AAAA"><img src="nowhere.png">'
+        '<script>console.error("said"); nothing.there</script></body></html>'
+    )
+    _, console, probe = browse(page)
+    assert any('"said"' in line for line in console)
+    assert any("nothing is not defined" in line for line in console)
+    assert (probe["images"], probe["missing"]) == (3, 2)
