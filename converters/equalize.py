@@ -14,6 +14,8 @@ import dataclasses
 
 import numpy as np
 
+from mobile_sr.converters.activations import activations
+
 STRENGTH = 1.0  # chosen on DIV2K validation crops, docs/quantization.md
 LARGEST = 64.0  # scale of a channel that is nearly always zero, so that its weights stay numbers to calculate with
 _CONVOLUTIONS = ("Conv2D", "GroupedConv2D", "SubPixelConv2DTranspose")
@@ -190,15 +192,10 @@ def _root(parent, x):
 
 def _ranges(model, tensors, images):
     """{layer name: (least [C], largest [C])} of the named layers' outputs over all images."""
-    import keras
-
-    names = list(tensors)
-    probe = keras.Model(model.input, [model.get_layer(name).output for name in names])
     found = {}
-    for image in images:
-        for name, value in zip(names, probe(image, training=False), strict=True):
-            flat = keras.ops.convert_to_numpy(value).reshape(-1, value.shape[-1])
-            low, high = flat.min(axis=0), flat.max(axis=0)
+    for batch in activations(model, [model.get_layer(name).output for name in tensors], images):
+        for name, values in zip(tensors, batch, strict=True):
+            low, high = values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))
             if name in found:
                 low, high = np.minimum(low, found[name][0]), np.maximum(high, found[name][1])
             found[name] = (low, high)

@@ -8,6 +8,8 @@ goes into the bias (Nagel et al., ICCV 2019, Sec. 4.2). No training; a second or
 
 import numpy as np
 
+from mobile_sr.converters.activations import activations
+
 POSITIONS = 40_000  # of the images, on which a layer's second moments are taken
 DAMPING = 0.005  # added to the moments' diagonal, as a share of its mean
 
@@ -21,17 +23,14 @@ def round_weights(model, images, per_tensor=False):
         per_tensor: one grid for a kernel, else one for each of its output channels.
     Returns: list for model.set_weights.
     """
-    import keras
-
     layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
-    probe = keras.Model(model.input, [layer.input for layer in layers])
     pixels = sum(image.shape[1] * image.shape[2] for image in images)
     every = max(1, round((pixels / POSITIONS) ** 0.5))
     seen = [[] for _ in layers]
-    for image in images:
-        for layer, values, collected in zip(layers, probe(image, training=False), seen, strict=True):
+    for batch in activations(model, [layer.input for layer in layers], images):
+        for layer, values, collected in zip(layers, batch, seen, strict=True):
             size, groups = _kernel(layer).shape[0], getattr(layer, "groups", 1)
-            collected.append(_patches(keras.ops.convert_to_numpy(values), size, groups, every))
+            collected.append(_patches(values, size, groups, every))
     rounded = {layer.name: _round_layer(layer, np.concatenate(x), per_tensor) for layer, x in zip(layers, seen, strict=True)}
     return [w for layer in model.layers for w in rounded.get(layer.name, layer.get_weights())]
 

@@ -57,9 +57,10 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, per_t
     equalized = None
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(images)} images ...")
-        arrays, layers = equalize.equalize(keras_model, images)
+        strength = 0.0 if per_tensor else equalize.STRENGTH  # scaling makes output channels unlike (docs/quantization.md)
+        arrays, layers = equalize.equalize(keras_model, images, strength)
         keras_model.set_weights(arrays)
-        equalized = {"strength": equalize.STRENGTH, "layers": layers}
+        equalized = {"strength": strength, "layers": layers}
     name = file.stem if path.is_file() else path.name
     integer = _Integer(images, per_tensor, "round" in methods)
     written = []

@@ -161,7 +161,7 @@ class PReLU(keras.layers.Layer):
     """x where x > 0, alpha * x elsewhere, one slope per channel (He et al., ICCV 2015, Eq. 1), slopes kept at most 1.
 
     Written as alpha * x + relu((1 - alpha) * x), which equals it for such slopes: XNNPACK takes these operators in 8 bits
-    and leaves PRELU to a reference kernel, which took four times as long (docs/quantization.md).
+    and leaves PRELU to a reference kernel, which took three times as long (docs/quantization.md).
     """
 
     def build(self, input_shape):

@@ -1,7 +1,7 @@
 """Make a zoo entry from training runs: `python -m mobile_sr.zoo.pack RUN... --name xlsr_x3 --data DIR [--training TEXT]`.
 
 The weights are those of the last run; what stands before it is what it started from (--init), in order: run folders, or
-an entry of the zoo, also the one that is replaced.
+an entry of the zoo, also the one that is replaced (alone: its files are made anew).
 
 DIR holds Set5, Set14 and B100. Writes NAME.npz, NAME_float32.tflite, NAME_uint8.tflite with sidecars, NAME.json (the card)
 and NAME_log.csv into this folder. For maintainers: the entry's figures come from here and from nowhere else.
@@ -13,7 +13,7 @@ import io
 import json
 from pathlib import Path
 
-from mobile_sr import backend, evaluate, export, files, metrics, models, upscaler, weights, zoo
+from mobile_sr import backend, evaluate, export, files, metrics, model_files, models, upscaler, weights, zoo
 
 SETS = ("Set5", "Set14", "B100")
 
@@ -22,7 +22,7 @@ def pack(runs, name, data, training_note):
     """Write the entry; returns its card."""
     folder = zoo.FOLDER
     stages, rows = _log(runs)
-    best = Path(runs[-1]) / "best.npz"
+    best = weights.model_file(model_files.find(runs[-1]))
     backend.require_keras(name)
     model, config = weights.load_model(best)
     meta = weights.read_arrays(best)[1]

@@ -50,9 +50,10 @@ def _curve(log, scale):
 _HEAD = """# Results
 
 Written by `python -m mobile_sr.zoo.results` from the zoo's cards, which `python -m mobile_sr.zoo.pack` measured. PSNR in dB
-under the protocol of [protocol.md](protocol.md). The uint8 files are plain post-training quantization, calibrated on
-scikit-image's pictures, uint8 in and out. Validation images were held out of the training images; test sets chose nothing.
-Two thirds of the training images are BSDS500's, the source of B100 too (no image is in both): that favours the B100 columns."""
+under the protocol of [protocol.md](protocol.md). The uint8 files are export's default ([quantization.md](quantization.md)):
+equalized, rounded by the inputs, calibrated on scikit-image's pictures, not trained; uint8 in and out. Validation images were
+held out of the training images; test sets chose nothing. Two thirds of the training images are BSDS500's, the source of
+B100 too (no image is in both): that favours the B100 columns."""
 
 
 if __name__ == "__main__":

@@ -1,0 +1,82 @@
+"""What a PReLU costs in 8 bits, by the operators it is written in: `python benchmarks/prelu_forms.py`.
+
+A 3x3 convolution to 56 channels, the PReLU, a 1x1 convolution to 12, at 360x640, int8, one thread: partitions and median
+CPU ms of 9 interleaved runs.
+"""
+
+import os
+import time
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mobile_sr import litert
+from mobile_sr.converters.quiet import quiet
+
+CHANNELS = 56
+
+
+class Form(keras.layers.Layer):
+    """One way to write a PReLU."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def forms():
+    """{name: layer}"""
+    alpha = np.random.default_rng(0).random(CHANNELS).astype(np.float32) / 2
+    prelu = keras.layers.PReLU(shared_axes=[1, 2])
+    prelu.build((None, None, None, CHANNELS))
+    prelu.set_weights([alpha.reshape(1, 1, CHANNELS)])
+    return {
+        "ReLU, for comparison": Form(tf.nn.relu),
+        "PRELU": prelu,
+        "MAXIMUM(x, alpha x), 0 <= alpha <= 1": Form(lambda x: tf.maximum(x, x * alpha)),
+        "alpha x + relu((1 - alpha) x)": Form(lambda x: x * alpha + tf.nn.relu(x * (1 - alpha))),
+    }
+
+
+def convert(layer, images):
+    """The bytes of the int8 .tflite."""
+    keras.utils.set_random_seed(0)
+    x = lr = keras.Input((360, 640, 3), batch_size=1)
+    x = keras.layers.Conv2D(12, 1)(layer(keras.layers.Conv2D(CHANNELS, 3, padding="same")(x)))
+    with quiet():
+        converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(lr, x))
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([image] for image in images)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+        return converter.convert()
+
+
+def main():
+    """Print the table."""
+    images = [np.random.default_rng(k).random((1, 360, 640, 3)).astype(np.float32) for k in range(2)]
+    files = {name: convert(layer, images) for name, layer in forms().items()}
+    interpreters = {name: litert.open_interpreter(data) for name, data in files.items()}
+    times = {name: [] for name in files}
+    for interpreter in interpreters.values():
+        litert.allocate(interpreter, "form")
+        interpreter.invoke()
+    for _ in range(9):
+        for name, interpreter in interpreters.items():
+            start = time.process_time()
+            interpreter.invoke()
+            times[name].append(1000 * (time.process_time() - start))
+    print("| form | XNNPACK partitions | CPU ms |\n|---|---|---|")
+    for name, data in files.items():
+        print(f"| {name} | {litert.delegate_partitions(data)} | {np.median(times[name]):.1f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Conversion of every network in every mode."""
+
+import numpy as np
+import pytest
+
+from mobile_sr import litert, models, samples, upscaler, weights, zoo
+from mobile_sr.converters import audit, tflite_file, to_tflite
+from mobile_sr.errors import UserError
+from mobile_sr.export import export
+
+
+def calibration():
+    rng = np.random.default_rng(0)
+    flat = [np.full((1, 24, 24, 3), level, np.float32) for level in (0, 1)]
+    return [rng.random((1, 24, 24, 3)).astype(np.float32) for _ in range(3)] + flat
+
+
+def random_model(config, seed=2):
+    model = models.build(config)
+    rng = np.random.default_rng(seed)
+    arrays = [rng.normal(0, np.prod(w.shape[:-1]) ** -0.5, w.shape) if w.ndim == 4 else w for w in model.get_weights()]
+    arrays[-1] = arrays[-1] + 0.5  # one value for all channels of the tail's bias
+    model.set_weights(arrays)
+    return model
+
+
+def convert(model, config, precision, **arguments):
+    def build(output_activation=None):
+        return models.build_for_export(config, **({"output_activation": output_activation} if output_activation else {}))
+
+    images = calibration()
+    return to_tflite.convert(build, model.get_weights(), precision, clipped=True, calibration=images, **arguments)
+
+
+@pytest.mark.parametrize("network", ["fsrcnn", "espcn"])
+def test_the_peers_are_one_partition_in_8_bits(network):
+    config = {"network": network, "scale": 3}
+    model = random_model(config)
+    data = convert(model, config, "uint8")
+    graph = tflite_file.parse(data)
+    convolutions = {"fsrcnn": 8, "espcn": 3}[network]
+    checks = audit.check(graph, "uint8", clipped=True, convolutions=convolutions)
+    assert [c for c in checks if not c["passed"]] == []
+    assert litert.delegate_partitions(data) == 1
+    assert not {"PRELU", "TRANSPOSE_CONV", "MINIMUM", "RELU"} & {op.name for op in graph.ops}
+    image = np.random.default_rng(5).integers(0, 256, (20, 24, 3), np.uint8)
+    wanted = upscaler.to_uint8(upscaler.keras_runner(model)(image)).astype(int)
+    # The converter would give all channels of an even bias the first one's scale; that is off by far more.
+    assert np.abs(upscaler.to_uint8(litert.TFLiteModel(data).run(image)) - wanted).mean() < 3
+
+
+@pytest.mark.parametrize("per_tensor", [False, True])
+@pytest.mark.parametrize("precision", ["int16", "dynamic", "uint8"])
+def test_modes_pass_their_audits(model_file, tmp_path, precision, per_tensor):
+    (path,) = export(model_file, tmp_path, [precision], per_tensor=per_tensor, log=lambda line: None)
+    assert path.name == f"tiny_{precision}{'_per_tensor' if per_tensor else ''}.tflite"
+    graph = tflite_file.load(path)
+    for promise in ("int16", "dynamic", "uint8"):
+        for kernels in (False, True):
+            checks = audit.check(graph, promise, clipped=True, convolutions=11, per_tensor=kernels)
+            assert all(c["passed"] for c in checks) == (promise == precision and kernels == per_tensor)
+    model, _ = weights.load_model(model_file)
+    image = np.random.default_rng(5).integers(0, 256, (20, 24, 3), np.uint8)
+    wanted = upscaler.to_uint8(upscaler.keras_runner(model)(image)).astype(int)
+    assert np.abs(upscaler.to_uint8(litert.TFLiteModel(path).run(image)) - wanted).mean() < 4
+
+
+def test_methods_are_recorded_and_lose_less(tmp_path):
+    model, _ = weights.load_model(zoo.resolve("xlsr_x3"))
+    image = samples.images(["coffee"])[0][1][100:160, 200:280]
+    wanted = np.clip(upscaler.keras_runner(model)(image), 0, 1) * 255
+    errors = {}
+    for methods in ((), ("equalize", "round")):
+        (path,) = export("xlsr_x3", tmp_path / str(len(methods)), ["uint8"], methods=methods, log=lambda line: None)
+        said = path.with_suffix(".json").read_text()
+        assert ('"equalization": null' in said) == (not methods)
+        assert ("second moments" in said) == bool(methods)
+        errors[methods] = np.mean((litert.TFLiteModel(path).run(image).astype(float) - wanted) ** 2)
+    assert errors["equalize", "round"] < 0.6 * errors[()]
+
+
+def test_unknown_methods_are_refused(run_cli, tmp_path):
+    result = run_cli("export", "--model", "xlsr_x3", "--out", tmp_path / "out", "--methods", "equalise")
+    assert result.returncode == 2
+    assert "equalise" in result.stderr
+    assert "equalize, round or none" in result.stderr
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="int32"):
+        export("xlsr_x3", tmp_path / "out", ["int32"])
