@@ -73,7 +73,7 @@ def test_an_interruption_leaves_whole_files_only(tmp_path, workers):
     command += ["--model", "xlsr_x3:uint8", "--workers", workers]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(5):
-        assert process.stdout.readline()
+        assert process.stdout.readline(), process.communicate()[1]
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
