@@ -285,7 +285,8 @@ class _Sums:
 def _weight_numbers(layer):
     """The worst operand's SQNR with the one stored weight that is farthest off, and the bias's error in output steps.
 
-    Biases stand in 32 or 64 bits: they are no part of the former, and are off only in a wrong file.
+    Biases stand in 32 or 64 bits: they are no part of the former, and are off only in a wrong file, or where they take back
+    the mean of what the weights' rounding moves (rounding.py).
     """
     worst, bias = None, tflite_constants.BIASED.get(layer.op, (None, None, None))[2]
     numbers = {"weights_sqnr_db": None, "bias_error_steps": None}

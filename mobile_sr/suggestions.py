@@ -6,7 +6,7 @@ WORST = 3  # layers named at most
 LEAST_SHARE = 0.05  # of the picture's noise, for a layer to be named
 
 _WEIGHTS_OFF_DB = 15  # int8 weights of the same net have 30 to 50, also with one scale for all channels
-_BIAS_STEPS = 0.5  # of the result's grid; a sound bias in 32 bits is off by about 0.01
+_BIAS_STEPS = 4.0  # of the result's grid; corrections of what the weights' rounding moves are of 1 or 2 steps
 _MOSTLY = 0.5
 _SMALL_USE = 0.5
 
@@ -51,9 +51,9 @@ def suggest(row):
         )
     if (row["bias_error_steps"] or 0) > _BIAS_STEPS:
         return (
-            f"its stored bias is off by up to {row['bias_error_steps']:.1f} steps of its result's grid, which 32 bits never "
-            "are: convert both files from the same weights; TensorFlow's converter also does this to a bias whose values "
-            "are all equal"
+            f"its stored bias is off by up to {row['bias_error_steps']:.1f} steps of its result's grid, more than a "
+            "correction would be: convert both files from the same weights; TensorFlow's converter also does this to a bias "
+            "whose values are all equal"
         )
     by_weights, by_rounding = row["own_by_weights_db"], row["own_by_rounding_db"]
     if by_rounding is None or (by_weights is not None and by_weights < by_rounding):
