@@ -154,6 +154,7 @@ def test_train(image_folder, tmp_path, kills):
         assert left == ["best.npz", "checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv"]
 
 
+@pytest.mark.slow
 @KILLS
 def test_export(model_file, image_folder, tmp_path, kills):
     def export(out):

@@ -51,6 +51,7 @@ def test_the_peers_are_one_partition_in_8_bits(network):
 
 @pytest.mark.parametrize("per_tensor", [False, True])
 @pytest.mark.parametrize("precision", ["int16", "dynamic", "uint8"])
+@pytest.mark.slow
 def test_modes_pass_their_audits(model_file, tmp_path, precision, per_tensor):
     (path,) = export(model_file, tmp_path, [precision], per_tensor=per_tensor, log=lambda line: None)
     assert path.name == f"tiny_{precision}{'_per_tensor' if per_tensor else ''}.tflite"

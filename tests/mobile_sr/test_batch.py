@@ -65,6 +65,7 @@ def test_results_never_replace_sources_or_each_other(tmp_path):
         batch.plan([tmp_path / "a.png"], tmp_path, ".png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_interruption_leaves_whole_files_only(tmp_path, workers):
     for k in range(300):

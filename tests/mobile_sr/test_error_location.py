@@ -99,7 +99,9 @@ def test_a_weight_times_100_is_named(nets, pictures):
     assert "<- worst 1\n" in layer_report.text(found)
 
 
-@pytest.mark.parametrize("layer", ["head_1", "gblock3_mix_1", "shortcut_1", "tail_1"])
+@pytest.mark.parametrize(
+    "layer", ["head_1", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gblock3_mix_1", "shortcut_1", "tail_1"))]
+)
 def test_a_kernel_stored_with_a_wrong_scale_is_named(nets, pictures, tmp_path, layer):
     def change(model):
         quantization = operand(model, f"/{layer}/", 1).quantization

@@ -143,6 +143,7 @@ def test_the_file_computes_what_was_trained(tuned, model_file):
     assert np.abs(floating - start).max() >= 1
 
 
+@pytest.mark.slow
 def test_a_transposed_convolution_and_slopes(tmp_path, image_folder):
     """FSRCNN x2, whose 9x9 transposed convolution has taps that are always zero: training fails if they have moved.
 
@@ -161,6 +162,7 @@ def test_a_transposed_convolution_and_slopes(tmp_path, image_folder):
         assert np.any(before[name] != after[name]), name
 
 
+@pytest.mark.slow
 def test_per_tensor_kernels_tanh_and_a_linear_output(tmp_path, image_folder):
     model, config = random_net("espcn", 2, "linear", seed=5)
     weights.save_model(tmp_path / "lin.npz", model, config)

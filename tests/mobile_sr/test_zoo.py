@@ -34,7 +34,7 @@ def test_cards_tell_the_truth_about_their_files(name):
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-@pytest.mark.parametrize("set_name", ["Set5", "Set14"])
+@pytest.mark.parametrize("set_name", ["Set5", pytest.param("Set14", marks=pytest.mark.slow)])
 def test_scores_on_the_cards_are_measured(data_dir, name, set_name):
     scores = zoo.entry(name)["scores"][set_name]
     for variant in zoo.VARIANTS:
