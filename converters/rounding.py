@@ -69,12 +69,8 @@ def _round_layer(layer, patches, per_tensor):
         moved[columns] = mean @ (flat[:, columns] - rounded[:, columns])
     if not hasattr(layer, "phases"):
         return [rounded.reshape(kernel.shape).astype(np.float32), (bias + moved).astype(np.float32)]
-    # Every weight of a transposed convolution is in one phase; the bias is one for all phases.
-    place = np.asarray(layer.phases(np.arange(1, layer.kernel.shape.num_elements() + 1).reshape(layer.kernel.shape)))
-    original = np.zeros(place.max() + 1)
-    original[place.reshape(-1)] = rounded.reshape(-1)
-    moved = moved.reshape(-1, len(bias)).mean(axis=0)
-    return [original[1:].reshape(layer.kernel.shape).astype(np.float32), (bias + moved).astype(np.float32)]
+    moved = moved.reshape(-1, len(bias)).mean(axis=0)  # the bias is one for all phases
+    return [layer.from_phases(rounded.reshape(kernel.shape)).astype(np.float32), (bias + moved).astype(np.float32)]
 
 
 def _gptq(weights, moments, steps):

@@ -129,6 +129,18 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
         split = ops.reshape(picked, (taps, s, taps, s, filters, channels))
         return ops.reshape(ops.transpose(split, (0, 2, 5, 1, 3, 4)), (taps, taps, channels, s * s * filters))
 
+    def places(self):
+        """[t, t, C_in, filters * strides**2] ints: 1 + the place in the flat kernel that a tap comes from, 0 for a zero."""
+        numbers = np.arange(1, 1 + np.prod(self.kernel.shape), dtype=np.int32).reshape(self.kernel.shape)
+        return ops.convert_to_numpy(self.phases(numbers))
+
+    def from_phases(self, phases):
+        """The kernel of these phases, the inverse of `phases`; what stands where that puts zeros is not read."""
+        places = self.places()
+        kernel = np.zeros(self.kernel.shape, phases.dtype)
+        kernel.flat[places[places > 0] - 1] = phases[places > 0]
+        return kernel
+
     def _taps(self):
         """[t, strides] int array: which kernel row (kernel_size: none) acts at LR offset t - t // 2 on which phase."""
         k, s = self.kernel_size, self.strides

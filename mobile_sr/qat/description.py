@@ -43,12 +43,10 @@ def assign(model, arrays):
     """
     for layer in model.layers:
         if type(layer).__name__ == "SubPixelConv2DTranspose":
-            places, phases, bias = _phase_places(layer), arrays[f"{layer.name}/kernel"], arrays[f"{layer.name}/bias"]
-            if np.any(phases[places == 0]) or np.any(bias.reshape(-1, layer.filters) != bias[: layer.filters]):
+            phases, bias = arrays[f"{layer.name}/kernel"], arrays[f"{layer.name}/bias"]
+            if np.any(phases[layer.places() == 0]) or np.any(bias.reshape(-1, layer.filters) != bias[: layer.filters]):
                 raise ValueError(f"layer {layer.name}: its phases are those of no transposed convolution")
-            kernel = np.zeros(layer.kernel.shape, np.float32)
-            kernel.flat[places[places > 0] - 1] = phases[places > 0]
-            layer.kernel.assign(kernel)
+            layer.kernel.assign(layer.from_phases(phases))
             layer.bias.assign(bias[: layer.filters])
         else:
             for weight in layer.weights:
@@ -82,16 +80,10 @@ def _conv(layer):
 
 
 def _transpose(layer):
-    places = _phase_places(layer)
-    values = {"kernel": layer.phases(layer.kernel), "bias": np.tile(layer.bias, layer.strides**2), "mask": places > 0}
+    bias = np.tile(layer.bias, layer.strides**2)
+    values = {"kernel": layer.phases(layer.kernel), "bias": bias, "mask": layer.places() > 0}
     fields = {"kind": "conv", "groups": 1, "activation": None, "zeros": True, "bias_period": layer.filters}
     return fields, values
-
-
-def _phase_places(layer):
-    """[t, t, C_in, filters * s**2] ints: 1 + which place of the flat kernel a tap comes from, 0 where it is always zero."""
-    numbers = np.arange(1, 1 + np.prod(layer.kernel.shape), dtype=np.int32).reshape(layer.kernel.shape)
-    return np.asarray(layer.phases(numbers))
 
 
 _DESCRIBERS = {

@@ -90,6 +90,17 @@ def test_sub_pixel_transposed_convolution_is_the_transposed_convolution(size, sc
         SubPixelConv2DTranspose(3, 2, 3)
 
 
+@pytest.mark.parametrize(("size", "scale"), [(9, 2), (9, 3), (5, 3), (6, 4)])
+def test_phases_map_back_to_their_kernel(size, scale):
+    layer = SubPixelConv2DTranspose(3, size, scale)
+    layer.build((None, None, None, 5))
+    phases = keras.ops.convert_to_numpy(layer.phases(layer.kernel))
+    places = layer.places()
+    assert sorted(places[places > 0]) == list(range(1, 1 + size * size * 3 * 5))  # every weight acts on one phase
+    assert not phases[places == 0].any()
+    np.testing.assert_array_equal(layer.from_phases(phases + (places == 0)), keras.ops.convert_to_numpy(layer.kernel))
+
+
 def test_prelu_is_its_definition_and_keeps_slopes_at_most_one():
     layer = PReLU()
     x = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype(np.float32)
