@@ -2,6 +2,8 @@
 
 import warnings
 
+import numpy as np
+
 from mobile_sr.converters.quiet import quiet
 
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
@@ -44,7 +46,7 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         import tensorflow as tf
 
         model = build(output_activation="linear" if saturating else None)
-        model.set_weights([_unlike(w) for w in weights] if calibrated else weights)
+        model.set_weights([unlike(w) for w in weights] if calibrated else weights)
         if saturating:
             model = keras.Model(model.input, _saturate(keras, tf)(model.output))
         if size is not None:
@@ -72,17 +74,15 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
             raise ConversionError(f"TensorFlow cannot convert it to {precision}: {' | '.join(lines[-3:])}") from error
 
 
-def _unlike(bias):
-    """A vector of equal values with the first one moved by the least possible amount.
+def unlike(weights):
+    """The array; a vector of equal values, as a bias may be, with the first one moved by the least possible amount.
 
     The converter keeps equal values as one and quantizes them as one, with the first channel's scale for all.
     """
-    import numpy as np
-
-    bias = np.array(bias)
-    if bias.ndim == 1 and len(bias) > 1 and np.all(bias == bias[0]) and bias[0] != 0:
-        bias[0] = np.nextafter(bias[0], np.float32(0))
-    return bias
+    weights = np.array(weights)
+    if weights.ndim == 1 and len(weights) > 1 and np.all(weights == weights[0]) and weights[0] != 0:
+        weights[0] = np.nextafter(weights[0], np.float32(0))
+    return weights
 
 
 def _saturate(keras, tf):
@@ -97,8 +97,6 @@ def _saturate(keras, tf):
 
 def _fit(image, size):
     """Centre-crop or edge-pad a [1, H, W, 3] image to a fixed size."""
-    import numpy as np
-
     cut = [max(0, have - want) // 2 for have, want in zip(image.shape[1:3], size, strict=True)]
     image = image[:, cut[0] : cut[0] + size[0], cut[1] : cut[1] + size[1]]
     down, right = (want - have for have, want in zip(image.shape[1:3], size, strict=True))

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from mobile_sr import data
+from mobile_sr.converters.to_tflite import unlike
 from mobile_sr.metrics import psnr
 from mobile_sr.qat import quantizers
 from mobile_sr.qat.net import Net
@@ -107,7 +108,7 @@ class FineTuning:
 
 def convert(nodes, arrays, ranges, per_tensor):
     """(bytes of the uint8 .tflite, the fake-quantized Net that it was made from)."""
-    net = Net(nodes, {name: _no_splat(name, value) for name, value in arrays.items()}, quantized=True, per_tensor=per_tensor)
+    net = Net(nodes, {name: unlike(value) for name, value in arrays.items()}, quantized=True, per_tensor=per_tensor)
     net.set_ranges(ranges)
     module = tf.Module()
     module.variables_of_the_net = net.model.variables
@@ -121,13 +122,3 @@ def convert(nodes, arrays, ranges, per_tensor):
         converter.inference_input_type = converter.inference_output_type = tf.uint8
         converter._experimental_disable_per_channel = per_tensor
         return converter.convert(), net
-
-
-def _no_splat(name, value):
-    """A bias whose values are all equal, with the last bit of one of them changed.
-
-    The converter of TensorFlow 2.21 quantizes such a bias as one number, by the first channel's scale, for all channels.
-    """
-    if not name.endswith("/bias") or value.size < 2 or np.any(value != value[0]) or not value[0]:
-        return value
-    return np.concatenate([np.nextafter(value[:1], np.float32(np.inf)), value[1:]])

@@ -49,6 +49,15 @@ def test_the_peers_are_one_partition_in_8_bits(network):
     assert np.abs(upscaler.to_uint8(litert.TFLiteModel(data).run(image)) - wanted).mean() < 3
 
 
+def test_equal_biases_are_told_apart():
+    even = np.full(4, 0.5, np.float32)
+    found = to_tflite.unlike(even)
+    assert found[0] != 0.5
+    np.testing.assert_allclose(found, even, rtol=1e-7)
+    for kept in (np.zeros(4, np.float32), np.full(1, 0.5, np.float32), np.array([0.5, 0.6]), np.ones((1, 1, 2, 2))):
+        np.testing.assert_array_equal(to_tflite.unlike(kept), kept)
+
+
 @pytest.mark.parametrize("per_tensor", [False, True])
 @pytest.mark.parametrize("precision", ["int16", "dynamic", "uint8"])
 @pytest.mark.slow
