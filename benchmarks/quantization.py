@@ -3,6 +3,7 @@
 DATA holds Set5 and DIV2K_valid_crop256. Everything on the page is measured anew, on the zoo's networks.
 """
 
+import functools
 import itertools
 import os
 import sys
@@ -37,11 +38,7 @@ class Bench:
         model = models.build(self.config)
         model.set_weights(equalize.equalize(self.model, images, strength, center)[0])
         arrays = rounding.round_weights(model, images, per_tensor) if round else model.get_weights()
-
-        def build(output_activation=None):
-            overrides = {} if output_activation is None else {"output_activation": output_activation}
-            return models.build_for_export(self.config, **overrides)
-
+        build = functools.partial(models.build_for_export, self.config)
         return to_tflite.convert(build, arrays, precision, clipped=True, calibration=images, per_tensor=per_tensor)
 
     def scores(self, data):

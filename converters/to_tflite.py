@@ -21,8 +21,8 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
     tensor then has scale 1/255 and zero point 0, saturates exactly where the clip would, and no clip op is left.
 
     Args:
-        build: function of output_activation=None that returns the Keras model in its export form; None keeps the
-            network's own output activation, 'linear' asks for the twin without a clip.
+        build: returns the Keras model in its export form, and with output_activation='linear' its twin without a clip:
+            models.build_for_export with a configuration.
         weights: list of arrays for model.set_weights.
         precision: 'float32', 'float16' (weights stored in half), 'uint8' or 'int8' (full integer with these ends, int8
             weights), 'int16' (int8 weights, int16 activations, float ends; depth_to_space, for which the converter has no
@@ -45,7 +45,7 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         import keras
         import tensorflow as tf
 
-        model = build(output_activation="linear" if saturating else None)
+        model = build(output_activation="linear") if saturating else build()
         model.set_weights([unlike(w) for w in weights] if calibrated else weights)
         if saturating:
             model = keras.Model(model.input, _saturate(keras, tf)(model.output))

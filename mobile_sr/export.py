@@ -1,5 +1,6 @@
 """From a trained Keras model to a deployment folder: .tflite and ONNX files that passed their audit, each with a sidecar."""
 
+import functools
 import importlib.metadata
 import os
 
@@ -112,11 +113,7 @@ def _convert(keras_model, config, precision, size, integer):
     """(bytes, sidecar) of one precision, converted, audited and run once against the Keras model."""
     per_tensor = integer.per_tensor and precision in INTEGER_WEIGHTS
     clipped = config.get("output_activation", "clipped_relu") == "clipped_relu"
-
-    def build(output_activation):
-        overrides = {} if output_activation is None else {"output_activation": output_activation}
-        return models.build_for_export(config, **overrides)
-
+    build = functools.partial(models.build_for_export, config)
     try:
         arrays = integer.weights(keras_model, precision)
         data = to_tflite.convert(

@@ -1,5 +1,7 @@
 """Conversion of every network in every mode."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -25,10 +27,7 @@ def random_model(config, seed=2):
 
 
 def convert(model, config, precision, **arguments):
-    def build(output_activation=None):
-        return models.build_for_export(config, **({"output_activation": output_activation} if output_activation else {}))
-
-    images = calibration()
+    build, images = functools.partial(models.build_for_export, config), calibration()
     return to_tflite.convert(build, model.get_weights(), precision, clipped=True, calibration=images, **arguments)
 
 

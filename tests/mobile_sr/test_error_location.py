@@ -1,3 +1,4 @@
+import functools
 import json
 
 import numpy as np
@@ -28,10 +29,7 @@ def nets(model_file, tmp_path_factory):
     calibration = [picture(48, 48, seed=k)[None].astype(np.float32) / 255 for k in range(4)]
     calibration += [np.full((1, 48, 48, 3), level, np.float32) for level in (0, 1)]
     folder = tmp_path_factory.mktemp("nets")
-
-    def build(output_activation=None):
-        overrides = {"output_activation": output_activation} if output_activation else {}
-        return models.build({**config, "grouped_form": "grouped", **overrides})
+    build = functools.partial(models.build_for_export, config)
 
     def convert(name, values, precision):
         data = to_tflite.convert(build, values, precision, clipped=True, calibration=calibration)
