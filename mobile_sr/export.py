@@ -63,40 +63,28 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, per_t
         keras_model.set_weights(arrays)
         equalized = {"strength": strength, "layers": layers}
     name = file.stem if path.is_file() else path.name
-    integer = _Integer(images, per_tensor, "round" in methods)
+    plain = keras_model.get_weights()
+    rounded = rounding.round_weights(keras_model, images, per_tensor) if calibrated and "round" in methods else plain
     written = []
     for precision in precisions:
+        integer, one_scale = precision in to_tflite.CALIBRATED, per_tensor and precision in INTEGER_WEIGHTS
         log(f"{name}: converting to {precision} ...")
-        variant = f"{precision}_per_tensor" if per_tensor and precision in INTEGER_WEIGHTS else precision
-        target = out / (f"{name}.onnx" if precision == "onnx" else f"{name}_{variant}.tflite")
-        data, sidecar = (_convert_onnx if precision == "onnx" else _convert)(keras_model, config, precision, size, integer)
-        sidecar["calibration"] = record if precision in to_tflite.CALIBRATED else None
+        if precision == "onnx":
+            target = out / f"{name}.onnx"
+            data, sidecar = _convert_onnx(keras_model, config, size)
+        else:
+            target = out / f"{name}_{precision}{'_per_tensor' if one_scale else ''}.tflite"
+            arrays = rounded if integer else plain
+            data, sidecar = _convert(keras_model, config, precision, arrays, size, images, one_scale)
+        sidecar["calibration"] = record if integer else None
         sidecar["equalization"] = equalized
-        sidecar["rounding"] = "second moments of the inputs" if integer.rounds(precision) else "to nearest"
+        sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
         sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
         write_bytes(target, data)
         write_json(target.with_suffix(".json"), sidecar)
         log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks)")
         written.append(target)
     return written
-
-
-class _Integer:
-    """How the weights of integer files are made: `images` to calibrate on, one scale for a kernel or for each channel."""
-
-    def __init__(self, images, per_tensor, rounding):
-        self.images, self.per_tensor, self._rounding = images, per_tensor, rounding
-        self._weights = None
-
-    def rounds(self, precision):
-        return self._rounding and precision in to_tflite.CALIBRATED
-
-    def weights(self, keras_model, precision):
-        if not self.rounds(precision):
-            return keras_model.get_weights()
-        if self._weights is None:  # the same for all precisions
-            self._weights = rounding.round_weights(keras_model, self.images, self.per_tensor)
-        return self._weights
 
 
 def require_tensorflow(what):
@@ -109,15 +97,13 @@ def require_tensorflow(what):
         raise UserError(f"{what} needs the TensorFlow backend; KERAS_BACKEND is {os.environ['KERAS_BACKEND']}")
 
 
-def _convert(keras_model, config, precision, size, integer):
-    """(bytes, sidecar) of one precision, converted, audited and run once against the Keras model."""
-    per_tensor = integer.per_tensor and precision in INTEGER_WEIGHTS
+def _convert(keras_model, config, precision, arrays, size, calibration=(), per_tensor=False):
+    """(bytes, sidecar) of one precision with the weights `arrays`, audited and run once against the Keras model."""
     clipped = config.get("output_activation", "clipped_relu") == "clipped_relu"
     build = functools.partial(models.build_for_export, config)
     try:
-        arrays = integer.weights(keras_model, precision)
         data = to_tflite.convert(
-            build, arrays, precision, clipped=clipped, size=size, calibration=integer.images, per_tensor=per_tensor
+            build, arrays, precision, clipped=clipped, size=size, calibration=calibration, per_tensor=per_tensor
         )
     except to_tflite.ConversionError as error:
         raise AuditError(str(error)) from None
@@ -132,9 +118,9 @@ def _convert(keras_model, config, precision, size, integer):
     return data, make_sidecar(config, precision, facts, data, checks, {"agreement_with_keras": agreement})
 
 
-def _convert_onnx(keras_model, config, precision, size, integer):
+def _convert_onnx(keras_model, config, size):
     """(bytes, sidecar) of an ONNX file, made from the float32 .tflite and run once against it in ONNX Runtime."""
-    tflite, _ = _convert(keras_model, config, "float32", size, integer)
+    tflite, _ = _convert(keras_model, config, "float32", keras_model.get_weights(), size)
     try:
         data = to_onnx.convert(tflite)
     except ImportError as error:
@@ -143,7 +129,7 @@ def _convert_onnx(keras_model, config, precision, size, integer):
         raise AuditError(str(error)) from None
     agreement = measure_agreement(litert.TFLiteModel(tflite).run, OnnxModel(data).run, config, size)
     checks = [_error_check("the float32 .tflite", agreement, 1e-5)]
-    return data, make_sidecar(config, precision, to_onnx.describe(data), data, checks, {"agreement_with_tflite": agreement})
+    return data, make_sidecar(config, "onnx", to_onnx.describe(data), data, checks, {"agreement_with_tflite": agreement})
 
 
 def _error_check(other, agreement, limit):
