@@ -46,10 +46,7 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, per_t
     if size is not None and min(size) < 1:
         raise UserError(f"--height {size[0]} --width {size[1]}: both must be at least 1")
     require_tensorflow("export")
-    path = model_files.find(model)
-    file = weights.model_file(path)
-    if file.suffix != ".npz":
-        raise UserError(f"{model}: only trained Keras models (.npz, run folders, zoo names) are exported")
+    file, name = model_files.trained(model)
     with quiet():
         keras_model, config = weights.load_model(file)
     out = make_folder(out)
@@ -62,7 +59,6 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, per_t
         arrays, layers = equalize.equalize(keras_model, images, strength)
         keras_model.set_weights(arrays)
         equalized = {"strength": strength, "layers": layers}
-    name = file.stem if path.is_file() else path.name
     plain = keras_model.get_weights()
     rounded = rounding.round_weights(keras_model, images, per_tensor) if calibrated and "round" in methods else plain
     written = []

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mobile_sr import zoo
+from mobile_sr import weights, zoo
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json, sha256_file
 
@@ -37,6 +37,18 @@ def locate(model):
     """(path, options) of a model string. Raises: UserError as `split` and `find`."""
     name, options = split(model)
     return find(name), options
+
+
+def trained(model):
+    """(.npz file, name for what is made from it) of a trained Keras model: zoo name, .npz model file or run folder.
+
+    Raises: UserError when there is none, or the name stands for another kind of model.
+    """
+    path = find(model)
+    file = weights.model_file(path)
+    if file.suffix != ".npz":
+        raise UserError(f"{model}: not a trained Keras model (.npz, run folder or zoo name)")
+    return file, file.stem if path.is_file() else path.name
 
 
 def read_sidecar(path):

@@ -44,10 +44,7 @@ def train(model, folder, out, settings, *, cache=None, calibration=None, log=pri
 
     if find_spec("tensorflow_model_optimization") is None or find_spec("tf_keras") is None:
         raise UserError("qat needs tensorflow-model-optimization and tf_keras: pip install 'mobile-sr[train]'")
-    path = model_files.find(model)
-    file = weights.model_file(path)
-    if file.suffix != ".npz":
-        raise UserError(f"{model}: only trained Keras models (.npz, run folders, zoo names) are fine-tuned")
+    file, name = model_files.trained(model)
     out = Path(out)
     if (out / "config.json").exists():
         raise UserError(f"{out}: already holds a run; use another --out")
@@ -83,7 +80,7 @@ def train(model, folder, out, settings, *, cache=None, calibration=None, log=pri
     sidecar["weights"] = {"file": "best.npz", "sha256": sha256_file(out / "best.npz")}
     trained_on = {"sha256": images.sha256, "images": len(images), "held_out": [images.names[i] for i in held_out]}
     sidecar["qat"] = {"settings": settings.to_json(), **found, "data": trained_on}
-    target = out / f"{file.stem if path.is_file() else path.name}_uint8.tflite"
+    target = out / f"{name}_uint8.tflite"
     write_bytes(target, tflite)
     write_json(target.with_suffix(".json"), sidecar)
     start = {"file": str(file), "sha256": sha256_file(file)}

@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from mobile_sr import weights
+from mobile_sr import model_files, weights
 from mobile_sr.errors import UserError
 
 
@@ -16,6 +16,17 @@ def test_model_files_rebuild_the_network(model_file, tmp_path):
     assert again_config == config
     for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_trained_model_is_found_with_its_name(model_file, tmp_path):
+    run = tmp_path / "run.1"
+    run.mkdir()
+    (run / "best.npz").write_bytes(model_file.read_bytes())
+    assert model_files.trained(model_file) == (model_file, "tiny")
+    assert model_files.trained(run) == (run / "best.npz", "run.1")
+    assert model_files.trained("xlsr_x3")[1] == "xlsr_x3"
+    with pytest.raises(UserError, match="xlsr_x3:uint8: not a trained Keras model"):
+        model_files.trained("xlsr_x3:uint8")
 
 
 def test_damage_is_refused(model_file, tmp_path):
