@@ -95,23 +95,31 @@ def require_tensorflow(what):
 
 def _convert(keras_model, config, precision, arrays, size, calibration=(), per_tensor=False):
     """(bytes, sidecar) of one precision with the weights `arrays`, audited and run once against the Keras model."""
-    clipped = config.get("output_activation", "clipped_relu") == "clipped_relu"
     build = functools.partial(models.build_for_export, config)
     try:
         data = to_tflite.convert(
-            build, arrays, precision, clipped=clipped, size=size, calibration=calibration, per_tensor=per_tensor
+            build, arrays, precision, clipped=_clips(config), size=size, calibration=calibration, per_tensor=per_tensor
         )
     except to_tflite.ConversionError as error:
         raise AuditError(str(error)) from None
-    graph = litert.parse_graph(data)
-    convolutions = sum(1 for layer in keras_model.layers if hasattr(layer, "kernel"))
-    checks = audit.check(graph, precision, clipped=clipped, convolutions=convolutions, per_tensor=per_tensor)
+    facts, checks = audit_file(data, keras_model, config, precision, per_tensor)
     agreement = measure_agreement(upscaler.keras_runner(keras_model), litert.TFLiteModel(data).run, config, size)
     if precision.startswith("float"):
         limit = 2 / 255 if precision == "float16" else 1e-5  # halves carry 11 bits of every weight
         checks.append(_error_check("Keras", agreement, limit))
-    facts = audit.describe(graph, len(data))
     return data, make_sidecar(config, precision, facts, data, checks, {"agreement_with_keras": agreement})
+
+
+def _clips(config):
+    return config.get("output_activation", "clipped_relu") == "clipped_relu"
+
+
+def audit_file(data, keras_model, config, precision, per_tensor=False):
+    """(audit.describe's facts, audit.check's checks) of the .tflite that a Keras model became."""
+    graph = litert.parse_graph(data)
+    convolutions = sum(1 for layer in keras_model.layers if hasattr(layer, "kernel"))
+    checks = audit.check(graph, precision, clipped=_clips(config), convolutions=convolutions, per_tensor=per_tensor)
+    return audit.describe(graph, len(data)), checks
 
 
 def _convert_onnx(keras_model, config, size):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mobile_sr import __version__, data, litert, upscaler, weights
 from mobile_sr.calibration import calibration_set
-from mobile_sr.converters import audit, equalize
+from mobile_sr.converters import equalize
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, sha256_file, write_bytes, write_json, write_text
@@ -94,10 +94,7 @@ def _sidecar(keras_model, config, settings, tflite, card, fake_quantized):
     """The sidecar of the child's file. Raises: export.AuditError."""
     from mobile_sr import export
 
-    graph = litert.parse_graph(tflite)
-    clipped = config.get("output_activation", "clipped_relu") == "clipped_relu"
-    convolutions = sum(1 for layer in keras_model.layers if hasattr(layer, "kernel"))
-    checks = audit.check(graph, "uint8", clipped=clipped, convolutions=convolutions, per_tensor=settings.per_tensor)
+    facts, checks = export.audit_file(tflite, keras_model, config, "uint8", settings.per_tensor)
     partitions = litert.delegate_partitions(tflite)
     checks.append({"check": "one XNNPACK partition", "passed": partitions == 1, "found": partitions})
     run = litert.TFLiteModel(tflite).run
@@ -109,7 +106,6 @@ def _sidecar(keras_model, config, settings, tflite, card, fake_quantized):
     psnr = agreement["agreement_with_fake_quantized"]["psnr_rgb"]
     what = f"output within {AGREEMENT_DB:.0f} dB of the fake-quantized network"
     checks.append({"check": what, "passed": psnr >= AGREEMENT_DB, "found": psnr})
-    facts = audit.describe(graph, len(tflite))
     sidecar = export.make_sidecar(config, "uint8", facts, tflite, checks, agreement)
     sidecar["versions"].update(_versions())
     return sidecar
