@@ -52,7 +52,7 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         if size is not None:
             lr = keras.Input((*size, 3), batch_size=1, name="lr")
             model = keras.Model(lr, model(lr))
-            calibration = [_fit(image, size) for image in calibration]
+            calibration = [fit(image, size) for image in calibration]
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         if precision == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -95,9 +95,9 @@ def _saturate(keras, tf):
     return Saturate()
 
 
-def _fit(image, size):
-    """Centre-crop or edge-pad a [1, H, W, 3] image to a fixed size."""
-    cut = [max(0, have - want) // 2 for have, want in zip(image.shape[1:3], size, strict=True)]
-    image = image[:, cut[0] : cut[0] + size[0], cut[1] : cut[1] + size[1]]
-    down, right = (want - have for have, want in zip(image.shape[1:3], size, strict=True))
-    return np.pad(image, ((0, 0), (0, down), (0, right), (0, 0)), mode="edge")
+def fit(image, size):
+    """Centre-crop or edge-pad (below, on the right) a [..., H, W, 3] image to a size (height, width)."""
+    top, left = (max(0, have - want) // 2 for have, want in zip(image.shape[-3:-1], size, strict=True))
+    image = image[..., top : top + size[0], left : left + size[1], :]
+    down, right = (want - have for have, want in zip(image.shape[-3:-1], size, strict=True))
+    return np.pad(image, (*[(0, 0)] * (image.ndim - 3), (0, down), (0, right), (0, 0)), mode="edge")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mobile_sr import compare, evaluate, litert, metrics, model_files, suggestions, upscaler
-from mobile_sr.converters import tflite_constants, tflite_file, tflite_match, tflite_split
+from mobile_sr.converters import tflite_constants, tflite_file, tflite_match, tflite_split, to_tflite
 from mobile_sr.errors import UserError
 
 CROP = 96  # LR pixels a side of what the layers are measured on
@@ -123,11 +123,7 @@ class _Pair:
     def crop(self, lr):
         """The centre of an LR image, at most CROP pixels a side, or of the files' fixed size (edges repeated)."""
         sides = self.fixed or tuple(min(CROP, side) for side in lr.shape[:2])
-        for axis, side in enumerate(sides):
-            start = max(0, lr.shape[axis] - side) // 2
-            lr = lr.take(range(start, min(start + side, lr.shape[axis])), axis)
-        missing = [(0, side - have) for side, have in zip(sides, lr.shape[:2], strict=True)]
-        return np.pad(lr, (*missing, (0, 0)), mode="edge")
+        return to_tflite.fit(lr, sides)
 
 
 def _open(name, threads):

@@ -48,6 +48,17 @@ def test_the_peers_are_one_partition_in_8_bits(network):
     assert np.abs(upscaler.to_uint8(litert.TFLiteModel(data).run(image)) - wanted).mean() < 3
 
 
+@pytest.mark.parametrize("size", [(4, 5), (9, 3), (2, 8), (6, 7)])
+def test_images_are_cut_in_their_middle_or_padded_at_their_ends(size):
+    image = np.arange(6 * 7 * 3).reshape(6, 7, 3)
+    rows, columns = (
+        np.clip(np.arange(want) + max(0, have - want) // 2, 0, have - 1) for have, want in zip((6, 7), size, strict=True)
+    )
+    wanted = image[rows][:, columns]
+    np.testing.assert_array_equal(to_tflite.fit(image, size), wanted)
+    np.testing.assert_array_equal(to_tflite.fit(image[None], size), wanted[None])
+
+
 def test_equal_biases_are_told_apart():
     even = np.full(4, 0.5, np.float32)
     found = to_tflite.unlike(even)
