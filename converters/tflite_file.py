@@ -300,6 +300,15 @@ def _tensor(tensor, model, dtypes):
     )
 
 
+def pack(model):
+    """The bytes of a .tflite from the schema's object tree (ModelT), as the modules that edit files hold it."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
 def load(path):
     """`parse` of a file. Raises: OSError, TFLiteFileError."""
     return parse(Path(path).read_bytes())

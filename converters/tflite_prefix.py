@@ -13,7 +13,6 @@ def prefixes(data):
         data: bytes that `tflite_file.parse` accepts.
     Yields: (index of the last operator, its tflite_file.Op, bytes of the .tflite that ends after it).
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     graph = tflite_file.parse(data)
@@ -27,9 +26,7 @@ def prefixes(data):
         subgraph = model.subgraphs[0]
         subgraph.operators = subgraph.operators[: index + 1]
         subgraph.outputs = _outputs(graph, index + 1, varying)
-        builder = flatbuffers.Builder(len(data) + 1024)
-        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-        yield index, op, bytes(builder.Output())
+        yield index, op, tflite_file.pack(model)
 
 
 def _outputs(graph, count, varying):

@@ -4,6 +4,8 @@ import copy
 
 import numpy as np
 
+from mobile_sr.converters import tflite_file
+
 _VERSIONS = {"QUANTIZE": 2, "DEQUANTIZE": 3}  # the first that know int16
 
 
@@ -91,8 +93,6 @@ class _Rewriter:
 
     def packed(self, trades=None):
         """The file's bytes, tensors having traded their indices as `trades` says."""
-        import flatbuffers
-
         trades = trades or {}
         keyed = [(place, 0, op) for place, op in enumerate(self.operators)]
         keyed += [(place, order, op) for order, (place, op) in enumerate(self.added, 1)]
@@ -104,9 +104,7 @@ class _Rewriter:
         for old, new in trades.items():
             self.graph.tensors[new] = tensors[old]
         self.graph.outputs = self.outputs
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(self.model.Pack(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())
+        return tflite_file.pack(self.model)
 
     @staticmethod
     def _trades(moved):

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobile_sr.converters import tflite_file
 from tests.conftest import ROOT, picture
 
 MEMORY_BYTES = 2 * 1024**3  # on top of what the child needs for undamaged files
@@ -92,7 +93,6 @@ def damage_values(data, rng):
 
 def damage_fields(data, rng):
     """Change fields of a .tflite, which is then a well-formed flatbuffer."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     while True:
@@ -100,10 +100,8 @@ def damage_fields(data, rng):
         for _ in range(rng.choice((1, 1, 2, 3))):
             holder, key = rng.choice(list(_places(vars(model))))
             holder[key] = _other_value(holder[key], rng)
-        builder = flatbuffers.Builder(len(data))
         with contextlib.suppress(Exception):  # some values fit no field: try others
-            builder.Finish(model.Pack(builder), b"TFL3")
-            return bytes(builder.Output())
+            return tflite_file.pack(model)
 
 
 def _places(node):

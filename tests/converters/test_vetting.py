@@ -1,6 +1,5 @@
 """Files that would crash the runtime are refused by the parser."""
 
-import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -14,19 +13,13 @@ def refused(exported):
 
     def refuse(precision, change):
         model = schema.ModelT.InitFromPackedBuf((exported / f"tiny_{precision}.tflite").read_bytes(), 0)
-        tflite_file.parse(packed(model))
+        tflite_file.parse(tflite_file.pack(model))
         change(model.subgraphs[0])
         with pytest.raises(tflite_file.TFLiteFileError) as caught:
-            tflite_file.parse(packed(model))
+            tflite_file.parse(tflite_file.pack(model))
         return str(caught.value)
 
     return refuse
-
-
-def packed(model):
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def set_to(what, **values):

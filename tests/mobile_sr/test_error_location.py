@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mobile_sr import error_location, layer_report, litert, suggestions
-from mobile_sr.converters import tflite_match, tflite_split, to_tflite
+from mobile_sr.converters import tflite_file, tflite_match, tflite_split, to_tflite
 from mobile_sr.converters.tflite_constants import Constants
 from mobile_sr.errors import UserError
 
@@ -66,14 +66,11 @@ def matched(nets):
 
 def edit(source, target, change):
     """Write `target`, the .tflite `source` after change(object API model)."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(source.read_bytes(), 0)
     change(model)
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    target.write_bytes(bytes(builder.Output()))
+    target.write_bytes(tflite_file.pack(model))
     return target
 
 
