@@ -40,9 +40,11 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     keras.utils.set_random_seed(recipe.seed)
     images = data.TrainingImages(folder, recipe.network["scale"], cache, smallest=recipe.patch)
     train_on, held_out = data.split_validation(images, recipe.validation_images, recipe.validation_crop)
-    keras.config.set_dtype_policy(dtype)
-    model = models.build(recipe.network)
-    keras.config.set_dtype_policy("float32")
+    try:
+        keras.config.set_dtype_policy(dtype)
+        model = models.build(recipe.network)
+    finally:
+        keras.config.set_dtype_policy("float32")
     config = {
         "format": RUN_FORMAT,
         "recipe": recipe.to_json(),

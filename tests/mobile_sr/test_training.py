@@ -164,3 +164,11 @@ def test_bfloat16_calculates_in_half_and_keeps_float32(finished, image_folder, t
     assert halves.dtype == np.float32
     assert 0 < np.abs(halves - floats).max() < 0.05
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_network_that_cannot_be_built_leaves_the_float32_policy(image_folder, tmp_path, cache):
+    recipe = smoke()
+    recipe.network["output_activation"] = "none"
+    with pytest.raises(ValueError, match="output_activation"):
+        training.train(recipe, image_folder, tmp_path, cache=cache, dtype="mixed_bfloat16")
+    assert keras.config.dtype_policy().name == "float32"
