@@ -9,6 +9,7 @@ from absl import app
 from absl.flags import argparse_flags
 
 from mobile_sr import __version__
+from mobile_sr.converters.quiet import say
 from mobile_sr.errors import UserError
 
 # Each command is a module in mobile_sr.commands with HELP, add_arguments(parser) and run(args) -> exit status or None.
@@ -50,10 +51,10 @@ def main(args):
     try:
         return args.run(args) or 0
     except UserError as error:
-        print(f"mobile-sr {args.command}: {error}", file=sys.stderr)
+        say(f"mobile-sr {args.command}: {error}", sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nmobile-sr {args.command}: interrupted", file=sys.stderr)
+        say(f"\nmobile-sr {args.command}: interrupted", sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

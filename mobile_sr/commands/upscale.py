@@ -26,6 +26,7 @@ def run(args):
     import time
 
     from mobile_sr import batch, files, upscaler
+    from mobile_sr.converters.quiet import say
     from mobile_sr.errors import UserError
 
     for name, least in (("tile", 0), ("threads", 1), ("workers", 1)):
@@ -48,9 +49,9 @@ def run(args):
     for count, result in enumerate(batch.upscale_files(jobs, load, args.workers, args.tile, progress), 1):
         if result.error:
             failed += 1
-            print(f"mobile-sr upscale: {result.error}", file=sys.stderr)
+            say(f"mobile-sr upscale: {result.error}", sys.stderr)
             continue
         left = (time.monotonic() - start) / count * (len(jobs) - count)
         sizes = "{}x{} -> {}x{}".format(*result.size_in, *result.size_out)
-        print(f"[{count}/{len(jobs)}, {left:.0f} s left] {result.source} {sizes} {result.target}", flush=True)
+        say(f"[{count}/{len(jobs)}, {left:.0f} s left] {result.source} {sizes} {result.target}")
     return 2 if failed else 0
