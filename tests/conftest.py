@@ -1,6 +1,7 @@
 """Fixtures: made images, a small network with known weights, its converted files, and the research image sets."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 
 from mobile_sr import calibration
 from mobile_sr.images import write_image
+
+# A shell's background jobs ignore it, and so would what is started here to be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 calibration.COUNT, calibration.CROP = 8, 48  # fewer and smaller crops than users get: exports in this process are quick
 
