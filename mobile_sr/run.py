@@ -29,6 +29,7 @@ class Run:
         self._lr, self._hr = validation
         # What is scored and kept has a float32 model of its own, so that training goes on undisturbed.
         self._scored = models.build(recipe.network)
+        self.depths = {}  # mean depth on the validation images for each desired depth
         self._board = None
 
     def start(self, batches):
@@ -103,18 +104,26 @@ class Run:
         self._mark, self._mark_step, self._mark_input = time.perf_counter(), self.step, self._batches.seconds
 
     def _score(self):
+        """Mean PSNR in dB on the validation images; with a desired depth, over a quarter to all of the blocks."""
         from keras import ops
 
         if self.recipe.weight_average:
             self.model.optimizer.finalize_variable_values(self._scored.trainable_variables)
         else:
             self._scored.set_weights(self.model.get_weights())
-        scale, total = self.recipe.network["scale"], 0.0
-        for lr, hr in zip(self._lr, self._hr, strict=True):
-            sr = ops.convert_to_numpy(self._scored(lr[None].astype(np.float32) / 255, training=False))[0]
-            sr = np.floor(np.clip(sr, 0, 1) * 255 + 0.5).astype(np.uint8)
-            total += psnr(sr, hr, "rgb", scale)
-        return total / len(self._lr)
+        network, found, depths = self.recipe.network, [], {}
+        deepest = models.deepest(network)
+        for desired in (None,) if deepest is None else np.arange(1, 5) * deepest / 4:
+            for lr, hr in zip(self._lr, self._hr, strict=True):
+                x = lr[None].astype(np.float32) / 255
+                y = self._scored(x if desired is None else [x, np.full((1, 1), desired, np.float32)], training=False)
+                if models.has_depth(network):
+                    y, depth_map = y
+                    depths.setdefault(desired, []).append(float(ops.mean(depth_map)))
+                sr = np.floor(np.clip(ops.convert_to_numpy(y)[0], 0, 1) * 255 + 0.5).astype(np.uint8)
+                found.append(psnr(sr, hr, "rgb", network["scale"]))
+        self.depths = {desired: np.mean(values) for desired, values in depths.items()}
+        return float(np.mean(found))
 
     def _print_progress(self, loss, score=None, speed=None, share=None, end="\n"):
         if speed is None:
@@ -123,6 +132,8 @@ class Run:
         text = f"step {self.step}/{self.recipe.steps}  loss {loss:.5f}  {speed:.1f} steps/s"
         text += f"  left {int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02}"
         if score is not None:
+            for desired, depth in self.depths.items():
+                text += f"  depth {depth:.2f}" + ("" if desired is None else f" for {desired:g}")
             text += f"  input {share:.1%}  validation {score:.3f} dB (best {self.best:.3f})"
         print(text.ljust(100) if self._tty else text, end=end, file=sys.stderr, flush=True)
 

@@ -4,12 +4,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from mobile_sr import __version__, data, models, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, read_json, write_json
 from mobile_sr.run import Run
 
 RUN_FORMAT = 1
+_ADDED = ("depth", "adapter_channels", "depth_scales")  # what a network with an adapter may differ in from its backbone
 
 
 def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="float32"):
@@ -59,7 +62,10 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     elif init:
         _start_from(model, recipe.network, init)
 
-    model.compile(optimizer=_optimizer(recipe), loss=_charbonnier(recipe.charbonnier_eps))
+    loss, loss_weights = _charbonnier(recipe.charbonnier_eps), None
+    if models.has_depth(recipe.network):
+        loss, loss_weights = [loss, depth_hinge], [1.0, recipe.depth_weight]
+    model.compile(optimizer=_optimizer(recipe), loss=loss, loss_weights=loss_weights)
     model.optimizer.build(model.trainable_variables)
     run = Run(out, recipe, model, data.center_crops(images, held_out, recipe.validation_crop))
     if resume:
@@ -85,19 +91,18 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
 
 
 def _start_from(model, network, init):
-    """Copy the weights of `init`; from another scale of the same network, all but the layers whose shape the scale sets."""
+    """Copy the weights of `init`: all but the layers whose shape the scale sets, from another scale of the same network,
+    and all but the adapter's, from the backbone of a network with one."""
     start, config = weights.load_model(weights.model_file(init))
-    if {**config, "scale": None} != {**network, "scale": None}:
+    same = {key: value for key, value in network.items() if key not in _ADDED and key != "scale"}
+    if {key: value for key, value in config.items() if key not in _ADDED and key != "scale"} != same:
         raise UserError(f"{init}: is {config}, the recipe trains {network}")
     given = {v.path: v for v in start.variables}
-    fitting = [v for v in model.variables if given[v.path].shape == v.shape]
+    fitting = [v for v in model.variables if v.path in given and given[v.path].shape == v.shape]
     for variable in fitting:
         variable.assign(given[variable.path])
     if len(fitting) < len(model.variables):
-        print(
-            f"{init}: {len(fitting)} of {len(model.variables)} arrays fit x{network['scale']}; the rest starts anew",
-            file=sys.stderr,
-        )
+        print(f"{init}: {len(fitting)} of {len(model.variables)} arrays fit; the rest starts anew", file=sys.stderr)
 
 
 def _read_config(file):
@@ -126,6 +131,17 @@ def _charbonnier(eps):
     return charbonnier
 
 
+def depth_hinge(desired, depth_map):
+    """max(0, mean depth - desired depth), averaged over images and depth maps (Liu et al. 2020, Sec. 3.4).
+
+    [N, 1] and [N, H, W, M], both in blocks.
+    """
+    from keras import ops
+
+    mean = ops.mean(ops.cast(depth_map, "float32"), axis=(1, 2))
+    return ops.mean(ops.relu(mean - ops.cast(desired, "float32")))
+
+
 def _optimizer(recipe):
     import keras
     from keras import ops
@@ -146,6 +162,19 @@ def _optimizer(recipe):
     return keras.optimizers.Adam(Triangular(), beta_1=0.9, beta_2=0.999, epsilon=1e-8, **average)
 
 
+def desired_depths(recipe, step):
+    """[batch, 1] float32: the desired depth of each image of a step, uniform in 0..D (Liu et al. 2020, Sec. 3.4), or fixed."""
+    deepest = models.deepest(recipe.network)
+    if deepest is None:
+        return np.full((recipe.batch, 1), recipe.fixed_depth, np.float32)
+    return np.random.default_rng([recipe.seed, step, 1]).uniform(0, deepest, (recipe.batch, 1)).astype(np.float32)
+
+
+def _with_depth(lr, hr, depth, is_input):
+    """(inputs, targets) of a network with a depth map."""
+    return (lr, depth) if is_input else lr, (hr, depth)
+
+
 class _Batches:
     """The training batches, and how long making them took."""
 
@@ -161,6 +190,8 @@ class _Batches:
         batch = data.patch_batch(
             self.images, self.indices, step, batch=r.batch, patch=r.patch, intensities=r.intensities, seed=r.seed
         )
+        if models.has_depth(r.network):
+            batch = _with_depth(*batch, desired_depths(r, step), models.deepest(r.network) is not None)
         self.seconds += time.perf_counter() - start
         return batch
 
@@ -192,6 +223,9 @@ class _Batches:
         r = self.recipe
         sides = (r.patch, r.patch * r.network["scale"])
         signature = tuple(tf.TensorSpec((r.batch, side, side, 3), tf.float32) for side in sides)
+        if models.has_depth(r.network):
+            depth = tf.TensorSpec((r.batch, 1), tf.float32)
+            signature = _with_depth(*signature, depth, models.deepest(r.network) is not None)
         epoch = tf.data.Dataset.from_generator(lambda: map(self, range(r.validate_every)), output_signature=signature)
         options = tf.data.Options()
         options.autotune.enabled = False

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import math
 
-NETWORKS = ("xlsr", "fsrcnn", "espcn")
+NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan")
 
 
 def _module(name):
@@ -34,13 +34,36 @@ def build_for_export(config, **overrides):
 
 def receptive_field(config):
     """LR pixels to each side that an output pixel depends on, or None for a network that sees the whole image."""
-    return _module(config["network"]).RECEPTIVE_FIELD
+    module = _module(config["network"])
+    return module.receptive_field(config) if hasattr(module, "receptive_field") else module.RECEPTIVE_FIELD
+
+
+def has_depth(config):
+    """Whether the network has AdaDSR's adapter, and so a depth map as its second output."""
+    return config.get("depth", "none") != "none"
+
+
+def deepest(config):
+    """The largest desired depth that the network takes as its second input, in blocks; None where it takes none."""
+    if config.get("depth") != "input":
+        return None
+    default = inspect.signature(_module(config["network"]).build).parameters["blocks"].default
+    return config.get("blocks", default)
 
 
 def multiply_adds(model, lr_pixels):
     """Multiply-adds of all convolutions for an LR input of that many pixels (bias and activations not counted).
 
-    Every convolution of these networks runs at LR size with stride 1, so each kernel weight is used once per LR pixel.
+    Every convolution of these networks has stride 1, so that each kernel weight is used once per pixel of its input: LR
+    pixels, s * s as many behind a depth_to_space, one behind a global mean. Masks are taken as all ones.
     For a 1280x720 output, the literature's unit, lr_pixels is 1280 * 720 / scale**2.
     """
-    return lr_pixels * sum(math.prod(layer.kernel.shape) for layer in model.layers if hasattr(layer, "kernel"))
+    total, pixels = 0, {id(model.inputs[0]): lr_pixels}
+    for layer in model.layers:
+        sources = layer.input if isinstance(layer.input, list) else [layer.input]
+        size = max((pixels.get(id(source), 0) for source in sources), default=pixels.get(id(layer.output), 0))
+        if hasattr(layer, "kernel"):
+            total += size * math.prod(layer.kernel.shape)
+        kind = type(layer).__name__
+        pixels[id(layer.output)] = 1 if kind == "GlobalMean" else size * getattr(layer, "block_size", 1) ** 2
+    return total

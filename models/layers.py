@@ -189,6 +189,14 @@ class PReLU(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
+class ScalarPReLU(PReLU):
+    """PReLU with one slope for all channels."""
+
+    def build(self, input_shape):
+        super().build((1,))
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
 class DepthToSpace(keras.layers.Layer):
     """[N, H, W, C * s * s] -> [N, H * s, W * s, C]; channel (i * s + j) * C + c goes to pixel (i, j)."""
 

@@ -6,7 +6,17 @@ import re
 
 from mobile_sr.errors import UserError
 
-RECIPES = ("xlsr", "xlsr_zoo", "xlsr_finetune", "fsrcnn", "espcn")
+# Name of a recipe: its file and what its function gets besides the scale.
+RECIPES = {
+    **{name: (name, {}) for name in ("xlsr", "xlsr_zoo", "xlsr_finetune", "fsrcnn", "espcn")},
+    **{f"edsr_b{blocks}": ("edsr", {"blocks": blocks}) for blocks in (2, 4, 6, 8)},
+    "adaedsr_b8": ("adaedsr", {"blocks": 8}),
+    "fadaedsr_b8": ("adaedsr", {"blocks": 8, "fixed_depth": 4}),
+    "edsr_paper": ("adadsr_paper", {"network": "edsr"}),
+    "adaedsr_paper": ("adadsr_paper", {"network": "edsr", "depth": "input"}),
+    "rcan_paper": ("adadsr_paper", {"network": "rcan"}),
+    "adarcan_paper": ("adadsr_paper", {"network": "rcan", "depth": "input"}),
+}
 
 
 @dataclasses.dataclass
@@ -23,6 +33,8 @@ class Recipe:
     rate_start: float = 5e-5
     rate_peak: float = 25e-4
     rate_end: float = 1e-4
+    depth_weight: float = 0.0  # of AdaDSR's hinge on the mean depth
+    fixed_depth: float = 0.0  # the mean depth that the hinge allows a network without a desired depth
     rise: float = 0.01  # share of the steps in which the rate climbs from start to peak
     weight_average: float = 0.0  # decay of an exponential moving average of the weights; 0 is off
     validate_every: int = 100
@@ -60,8 +72,8 @@ def load(name, smoke=False, steps=None, seed=None):
         known = ", ".join(f"{r}_x3" for r in RECIPES)
         also = "the same for x2 and x4, and for a linear output as in xlsr_linear_x3"
         raise UserError(f"unknown recipe '{name}'; known: {known}, {also}")
-    module = importlib.import_module(f"mobile_sr.recipes.{match[1]}")
-    recipe = module.recipe(scale=int(match[3]), smoke=smoke)
+    file, arguments = RECIPES[match[1]]
+    recipe = importlib.import_module(f"mobile_sr.recipes.{file}").recipe(scale=int(match[3]), smoke=smoke, **arguments)
     if match[2]:
         recipe.network["output_activation"] = "linear"
     recipe.name = name

@@ -1,0 +1,108 @@
+"""What AdaDSR adds to a backbone: the adapter that predicts a depth per pixel, and the masks made from it.
+
+Paper: Liu et al., "AdaDSR: Adaptive Depth Super-Resolution", ECCV Workshops 2020, Sec. 3. Shared by edsr.py and rcan.py.
+"""
+
+import keras
+from keras import ops
+
+from mobile_sr.models.layers import ScalarPReLU
+
+DEPTHS = ("none", "input", "fixed")
+DEPTH_SCALES = ("first", "last")
+
+
+def check_depth(depth, depth_scales):
+    """Raises: ValueError for an adapter that does not exist."""
+    if depth not in DEPTHS:
+        raise ValueError(f"depth must be one of {DEPTHS}, got {depth!r}")
+    if depth_scales not in DEPTH_SCALES:
+        raise ValueError(f"depth_scales must be one of {DEPTH_SCALES}, got {depth_scales!r}")
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class ScaledByDepth(keras.layers.Layer):
+    """x * depth + bias: with a convolution without bias before it, a convolution whose kernel, not bias, is scaled (Eq. 4).
+
+    [N, H, W, C] and [N, 1] -> [N, H, W, C].
+    """
+
+    def build(self, input_shapes):
+        self.bias = self.add_weight(shape=(input_shapes[0][-1],), initializer="zeros", name="bias")
+
+    def call(self, inputs):
+        x, depth = inputs
+        return x * ops.reshape(depth, (-1, 1, 1, 1)) + self.bias
+
+    def compute_output_shape(self, input_shapes):
+        return input_shapes[0]
+
+
+def adapter(features, desired, channels, maps, start, depth_scales="first"):
+    """The lightweight network P of Sec. 3.2: five 3x3 convolutions, one slope per PReLU, ReLU at the end.
+
+    Args:
+        features: [N, H, W, C], the head's. desired: [N, 1], the desired depth, None for a fixed depth (FAdaEDSR).
+        channels: of the hidden layers. maps: depth maps, one for EDSR, one per group for RCAN.
+        start: bias of the last layer before training; the number of blocks makes training start from the whole backbone.
+        depth_scales: where `desired` acts: 'first', on the first convolution's kernel (the paper), or 'last', on the
+            last output (the authors' release of AdaEDSR).
+    Returns: [N, H, W, maps], depths >= 0 in blocks.
+    """
+    x = features
+    for index in range(4):
+        scaled = index == 0 and desired is not None and depth_scales == "first"
+        x = keras.layers.Conv2D(
+            channels, 3, padding="same", kernel_initializer="he_normal", use_bias=not scaled, name=f"adapter{index + 1}"
+        )(x)
+        if scaled:
+            x = ScaledByDepth(name="adapter1_depth")([x, desired])
+        x = ScalarPReLU(name=f"adapter{index + 1}_prelu")(x)
+    last_scaled = desired is not None and depth_scales == "last"
+    bias = keras.initializers.Constant(1.0 if last_scaled else start)
+    x = keras.layers.Conv2D(
+        maps,
+        3,
+        padding="same",
+        activation="relu",
+        kernel_initializer="glorot_uniform",
+        bias_initializer=bias,
+        dtype="float32",  # 8 bits of mantissa cannot tell a depth of 7.1 from 7.12
+        name="adapter5",
+    )(x)
+    return DepthProduct(name="depth_scaled")([x, desired]) if last_scaled else x
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class DepthProduct(keras.layers.Layer):
+    """[N, H, W, C] times [N, 1]."""
+
+    def call(self, inputs):
+        x, depth = inputs
+        return x * ops.reshape(depth, (-1, 1, 1, 1))
+
+    def compute_output_shape(self, input_shapes):
+        return input_shapes[0]
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class DepthMask(keras.layers.Layer):
+    """The mask of block `block` (counted from 0) of a depth map: clamp(depth - block, 0, 1) (Eqs. 3 and 5).
+
+    [N, H, W, M] -> [N, H, W, 1], from map number `depth_map`. Written with two ReLUs, which survive 8 bits: a clamp's
+    MINIMUM does not run in XNNPACK.
+    """
+
+    def __init__(self, block, depth_map=0, **kwargs):
+        super().__init__(**kwargs)
+        self.block, self.depth_map = block, depth_map
+
+    def call(self, depth):
+        above = depth[..., self.depth_map : self.depth_map + 1] - self.block
+        return ops.relu(above) - ops.relu(above - 1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 1)
+
+    def get_config(self):
+        return {**super().get_config(), "block": self.block, "depth_map": self.depth_map}
