@@ -5,6 +5,7 @@ import dataclasses
 import threading
 from pathlib import Path
 
+from mobile_sr import depth_map as depth_maps
 from mobile_sr import images, resize
 from mobile_sr.errors import UserError
 
@@ -38,19 +39,20 @@ def plan(names, out, suffix):
     return jobs
 
 
-def upscale_files(jobs, load, workers=1, tile=None, progress=None):
+def upscale_files(jobs, load, workers=1, tile=None, progress=None, depth_map=False):
     """Upscale every (source, target); yields a Result each, in the order in which they end.
 
     Args:
         load: function without arguments that returns an Upscaler; called once by each worker.
         workers: threads; each holds one image and its result, and the native code of .tflite runs in parallel.
         progress: called with (tiles done, tiles in all) of a file, only with one worker.
+        depth_map: write NAME_depth.png beside every result (see depth_map.overlay).
     An interruption finishes no file by half: results are renamed into place when they are whole.
     """
     if workers == 1:
         upscaler = load()
         for source, target in jobs:
-            yield _upscale(upscaler, source, target, tile, progress)
+            yield _upscale(upscaler, source, target, tile, progress, depth_map)
         return
     local, stop = threading.local(), threading.Event()
 
@@ -59,7 +61,7 @@ def upscale_files(jobs, load, workers=1, tile=None, progress=None):
             return None
         if not hasattr(local, "upscaler"):
             local.upscaler = load()
-        return _upscale(local.upscaler, *job, tile, None)
+        return _upscale(local.upscaler, *job, tile, None, depth_map)
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         try:
@@ -69,10 +71,15 @@ def upscale_files(jobs, load, workers=1, tile=None, progress=None):
             stop.set()  # reached by an interruption too: files that have not begun are left alone
 
 
-def _upscale(upscaler, source, target, tile, progress):
+def _upscale(upscaler, source, target, tile, progress, depth_map):
     try:
         image, alpha = images.read_with_alpha(source)
-        result = upscaler(image, tile, progress)
+        if depth_map:
+            result, depths = upscaler.with_depth_map(image, tile, progress)
+            shown = depth_maps.overlay(result, depths, upscaler.deepest)
+            images.write_image(target.with_name(f"{target.stem}_depth.png"), shown)
+        else:
+            result = upscaler(image, tile, progress)
         if alpha is not None:
             alpha = resize.imresize(alpha, upscaler.scale)
         images.write_image(target, result, alpha)

@@ -18,45 +18,75 @@ class Upscaler:
         name: what was loaded. scale: the factor.
         receptive_field: LR pixels to each side that matter, None when the network sees the whole image.
         fixed: (H, W) when the model takes one input size only.
+        deepest: D, the largest desired depth in blocks that the model takes; None where it takes none.
+        depth: the desired depth of calls that give none; the deepest unless set.
     """
 
-    def __init__(self, name, scale, run, receptive_field, fixed=None):
-        """`run` takes [H, W, 3] uint8 and returns [H * s, W * s, 3], uint8 or float32 in 0..1."""
+    def __init__(self, name, scale, run, receptive_field, fixed=None, deepest=None):
+        """`run` takes [H, W, 3] uint8 and returns [H * s, W * s, 3], uint8 or float32 in 0..1.
+
+        With `deepest` it takes a desired depth too, and returns (picture, depth map [H, W, M] float32 in blocks).
+        """
         self.name, self.scale, self.receptive_field, self.fixed = name, scale, receptive_field, fixed
+        self.deepest = self.depth = deepest
         self._run = run
 
-    def __call__(self, image, tile=None, progress=None):
+    def __call__(self, image, tile=None, progress=None, depth=None):
         """Upscale [H, W, 3] uint8 RGB to [H * s, W * s, 3] uint8.
 
         Args:
             tile: side of the tiles in LR pixels; None cuts large images only, 0 never cuts.
             progress: called with (tiles done, tiles in all).
+            depth: desired depth in blocks, 0..deepest, for a model that takes one.
+        Raises: UserError for a depth that the model does not take.
         """
-        return self._tiled(image, tile, progress, to_uint8)
+        return self._tiled(image, tile, progress, to_uint8, depth)[0]
 
-    def real(self, image, tile=None):
+    def real(self, image, tile=None, depth=None):
         """As calling, but [H * s, W * s, 3] float32, 1.0 being white, not rounded (a uint8 model's levels / 255)."""
-        return self._tiled(image, tile, None, _to_real)
+        return self._tiled(image, tile, None, _to_real, depth)[0]
 
-    def _tiled(self, image, tile, progress, convert):
+    def with_depth_map(self, image, tile=None, progress=None, depth=None):
+        """As calling, with the map of depths in blocks: (picture, [H, W, M] float32; M is 1 or the groups of RCAN).
+
+        Raises: UserError as calling, and for a model without a desired depth.
+        """
+        if self.deepest is None:
+            raise UserError(f"{self.name}: has no depth map; only networks with AdaDSR's adapter have one")
+        return self._tiled(image, tile, progress, to_uint8, depth)
+
+    def check_depth(self, depth):
+        """The desired depth to run with: `depth`, or the model's own where that is None. Raises: UserError."""
+        if depth is None:
+            return self.depth
+        if self.deepest is None:
+            raise UserError(f"{self.name}: takes no desired depth")
+        if not 0 <= depth <= self.deepest:
+            raise UserError(f"{self.name}: a desired depth of {depth:g}; it takes 0 to {self.deepest:g}")
+        return depth
+
+    def _tiled(self, image, tile, progress, convert, depth):
+        """[picture] or [picture, depth map] of an image."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"expected a non-empty [H, W, 3] uint8 image, got {image.dtype} {image.shape}")
+        depth = self.check_depth(depth)
         windows = list(plan_tiles(image.shape[:2], self._window(image.shape[:2], tile), self._overlap()))
-        result = None
+        results = None
         for done, (window, inner) in enumerate(windows, 1):
-            part = convert(self._run_window(image[window]))
-            s = self.scale
+            picture, *maps = self._run_window(image[window], depth)
+            parts = [(convert(picture), self.scale), *((found, 1) for found in maps)]
+            if results is None and len(windows) > 1:
+                results = [np.empty((image.shape[0] * s, image.shape[1] * s, p.shape[2]), p.dtype) for p, s in parts]
             top, left = (i.start - w.start for i, w in zip(inner, window, strict=True))
             height, width = (i.stop - i.start for i in inner)
-            part = part[top * s : (top + height) * s, left * s : (left + width) * s]
-            if len(windows) == 1:
-                return np.ascontiguousarray(part)
-            if result is None:
-                result = np.empty((image.shape[0] * s, image.shape[1] * s, 3), part.dtype)
-            result[tuple(slice(i.start * s, i.stop * s) for i in inner)] = part
+            parts = [(p[top * s : (top + height) * s, left * s : (left + width) * s], s) for p, s in parts]
+            if results is None:
+                return [np.ascontiguousarray(part) for part, _ in parts]
+            for result, (part, s) in zip(results, parts, strict=True):
+                result[tuple(slice(i.start * s, i.stop * s) for i in inner)] = part
             if progress:
                 progress(done, len(windows))
-        return result
+        return results
 
     def _overlap(self):
         if self.receptive_field is not None:
@@ -75,12 +105,14 @@ class Upscaler:
             return size
         return tuple(min(side, tile + 2 * self._overlap()) for side in size)
 
-    def _run_window(self, part):
-        if self.fixed and part.shape[:2] != self.fixed:
-            down, right = (want - have for want, have in zip(self.fixed, part.shape[:2], strict=True))
-            full = self._run(np.pad(part, ((0, down), (0, right), (0, 0)), mode="edge"))
-            return full[: part.shape[0] * self.scale, : part.shape[1] * self.scale]
-        return self._run(part)
+    def _run_window(self, part, depth):
+        """(picture,) or (picture, depth map) of a window."""
+        size = part.shape[:2]
+        if self.fixed and size != self.fixed:
+            down, right = (want - have for want, have in zip(self.fixed, size, strict=True))
+            part = np.pad(part, ((0, down), (0, right), (0, 0)), mode="edge")
+        found = (self._run(part),) if self.deepest is None else self._run(part, depth)
+        return tuple(x[: size[0] * s, : size[1] * s] for x, s in zip(found, (self.scale, 1), strict=False))
 
 
 def to_uint8(image):
@@ -190,7 +222,8 @@ def _keras_file(name, path):
 
     backend.require_keras(name)
     model, config = weights.load_model(weights.model_file(path))
-    return Upscaler(name, config["scale"], keras_runner(model), models.receptive_field(config))
+    runner = keras_runner(model, models.has_depth(config))
+    return Upscaler(name, config["scale"], runner, models.receptive_field(config), deepest=models.deepest(config))
 
 
 def _keras_archive(name, path):
@@ -213,12 +246,22 @@ def _keras_archive(name, path):
     return Upscaler(name, scale, keras_runner(model), None)
 
 
-def keras_runner(model):
-    """A function from [H, W, 3] uint8 to the model's [H * s, W * s, 3] float32 output."""
+def keras_runner(model, depth_map=False):
+    """A function from [H, W, 3] uint8 to the model's [H * s, W * s, 3] float32 output.
+
+    Of a model with a second input it takes the desired depth too, and returns (picture, depth map [H, W, M]).
+
+    Args:
+        depth_map: the model has one as its second output.
+    """
     from keras import ops
 
-    def run(image):
+    desired = len(model.inputs) > 1
+
+    def run(image, depth=None):
         x = ops.convert_to_tensor(image[None].astype(np.float32) / np.float32(255))
-        return ops.convert_to_numpy(model(x, training=False))[0]
+        y = model([x, ops.convert_to_tensor([[float(depth)]], "float32")] if desired else x, training=False)
+        found = [ops.convert_to_numpy(t)[0] for t in (y if depth_map else [y])]
+        return tuple(found) if desired else found[0]
 
     return run

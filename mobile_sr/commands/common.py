@@ -18,6 +18,29 @@ def need_data(args):
     return args.data
 
 
+def add_depth(parser):
+    """--depth."""
+    parser.add_argument(
+        "--depth", type=float, metavar="D", help="desired depth in blocks of an AdaDSR network (default: all of them)"
+    )
+
+
+def load_model(args, name):
+    """The Upscaler of a model at --scale, --threads and --depth. Raises: UserError."""
+    from mobile_sr import upscaler
+
+    model = upscaler.load(name, args.scale, args.threads)
+    set_depth(args.depth, model)
+    return model
+
+
+def set_depth(depth, *models):
+    """Let those of the models that take a desired depth run with this one. Raises: UserError when it fits none of them."""
+    taking = [model for model in models if model.deepest is not None] or models[-1:]
+    for model in taking:
+        model.depth = model.check_depth(depth)
+
+
 def add_space(parser):
     """--space y|rgb."""
     parser.add_argument("--space", choices=("y", "rgb"), default="y", help="colour space of the metric (default y)")

@@ -16,6 +16,7 @@ def add_arguments(parser):
     parser.add_argument("--model", required=True, help="the model that is judged, usually uint8")
     common.add_data(parser)
     parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
+    common.add_depth(parser)
     common.add_space(parser)
     parser.add_argument("--report", metavar="OUT", help="folder for report.html, report.md and report.json")
     parser.add_argument(
@@ -36,6 +37,7 @@ def run(args):
     folder = common.need_data(args)
     reference = upscaler.load(args.reference, args.scale, args.threads)
     model = upscaler.load(args.model, args.scale or reference.scale, args.threads)
+    common.set_depth(args.depth, reference, model)
     if reference.scale != model.scale:
         raise UserError(f"{args.reference} has scale {reference.scale}, {args.model} has {model.scale}")
     if args.layers:

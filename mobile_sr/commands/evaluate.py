@@ -13,6 +13,7 @@ def add_arguments(parser):
     parser.add_argument("--model", required=True, help="zoo name, .tflite[@KEY=VALUE,...], model file, run folder, or bicubic")
     common.add_data(parser)
     parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
+    common.add_depth(parser)
     common.add_space(parser)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
     common.add_json(parser)
@@ -22,10 +23,10 @@ def run(args):
     """Print the table; status 2 when a file had to be skipped."""
     import sys
 
-    from mobile_sr import evaluate, metrics, upscaler
+    from mobile_sr import evaluate, metrics
 
     folder = common.need_data(args)
-    result = evaluate.evaluate(upscaler.load(args.model, args.scale, args.threads), folder, args.space, common.progress)
+    result = evaluate.evaluate(common.load_model(args, args.model), folder, args.space, common.progress)
     common.clear_progress()
     out = sys.stderr if args.json == "-" else sys.stdout
     width = max(len(row["name"]) for row in result["images"])

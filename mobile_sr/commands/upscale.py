@@ -3,6 +3,8 @@
 Example: mobile-sr upscale photo.jpg holiday/ --model xlsr_x3:uint8 --out big
 """
 
+from mobile_sr.commands import common
+
 HELP = "upscale images"
 
 
@@ -16,6 +18,8 @@ def add_arguments(parser):
     parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
     parser.add_argument("--format", choices=("png", "jpg", "webp", "bmp"), default="png", help="format (default png)")
     parser.add_argument("--tile", type=int, metavar="N", help="tile side in LR pixels; 0: whole (default: large images only)")
+    common.add_depth(parser)
+    parser.add_argument("--depth-map", action="store_true", help="also write NAME_depth.png, the depth as colours")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite or .onnx (default 1)")
     parser.add_argument("--workers", type=int, default=1, help="files at a time (default 1)")
 
@@ -25,7 +29,7 @@ def run(args):
     import sys
     import time
 
-    from mobile_sr import batch, files, upscaler
+    from mobile_sr import batch, files
     from mobile_sr.converters.quiet import say
     from mobile_sr.errors import UserError
 
@@ -34,19 +38,21 @@ def run(args):
         if value is not None and value < least:
             raise UserError(f"--{name} {value}: must be at least {least}")
     jobs = batch.plan(args.files, args.out, f".{args.format}")
-    first = upscaler.load(args.model, args.scale, args.threads)  # a bad model is said before anything else
+    first = common.load_model(args, args.model)  # a bad model is said before anything else
+    if args.depth_map and first.deepest is None:
+        raise UserError(f"{args.model}: has no depth map; --depth-map is for networks with AdaDSR's adapter")
     files.make_folder(args.out)
     models = [first]
 
     def load():
-        return models.pop() if models else upscaler.load(args.model, args.scale, args.threads)
+        return models.pop() if models else common.load_model(args, args.model)
 
     def progress(done, total):
         if sys.stderr.isatty():
             print(f"\r  tile {done}/{total} ", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     failed, start = 0, time.monotonic()
-    for count, result in enumerate(batch.upscale_files(jobs, load, args.workers, args.tile, progress), 1):
+    for count, result in enumerate(batch.upscale_files(jobs, load, args.workers, args.tile, progress, args.depth_map), 1):
         if result.error:
             failed += 1
             say(f"mobile-sr upscale: {result.error}", sys.stderr)

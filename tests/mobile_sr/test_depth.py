@@ -1,0 +1,122 @@
+"""A desired depth for networks with AdaDSR's adapter, from Python."""
+
+import numpy as np
+import pytest
+
+from mobile_sr import cli as command_line
+from mobile_sr import depth_map, images, models, upscaler, weights
+from mobile_sr.errors import UserError
+
+CONFIG = {"network": "edsr", "scale": 2, "blocks": 3, "channels": 8, "depth": "input"}
+
+
+@pytest.fixture(scope="module")
+def depth_file(tmp_path_factory):
+    """A small AdaEDSR with random weights whose depth varies over an image and with the desired depth."""
+    path = tmp_path_factory.mktemp("depth") / "ada.npz"
+    model = models.build(CONFIG)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.2, w.shape) for w in model.get_weights()])
+    weights.save_model(path, model, CONFIG)
+    return path
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run a command in this process; returns (status, standard output, standard error)."""
+
+    def run(*arguments):
+        status = command_line.main(command_line._parse(["mobile-sr", *map(str, arguments)]))
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(1).integers(0, 256, (45, 38, 3)).astype(np.uint8)
+
+
+def test_the_depth_changes_the_picture_and_the_map(depth_file, image):
+    model = upscaler.load(depth_file)
+    assert model.deepest == model.depth == 3
+    pictures = [model(image, depth=d) for d in (0, 1.5, 3)]
+    assert pictures[0].shape == (90, 76, 3)
+    assert not np.array_equal(pictures[0], pictures[2])
+    np.testing.assert_array_equal(model(image), pictures[2])
+    maps = [model.with_depth_map(image, depth=d)[1] for d in (0, 3)]
+    assert maps[0].shape == (45, 38, 1)
+    assert maps[0].dtype == np.float32
+    assert maps[0].min() >= 0
+    assert not np.array_equal(*maps)
+
+
+def test_the_model_s_own_depth_is_what_calls_without_one_take(depth_file, image):
+    model = upscaler.load(depth_file)
+    wanted = model(image, depth=1)
+    model.depth = 1
+    np.testing.assert_array_equal(model(image), wanted)
+
+
+def test_tiles_give_the_whole_picture_and_map(depth_file, image):
+    model = upscaler.load(depth_file)
+    whole, tiled = (model.with_depth_map(image, tile=tile, depth=2) for tile in (0, 8))
+    assert np.abs(whole[0].astype(int) - tiled[0]).max() <= 1  # sums in another order
+    np.testing.assert_allclose(whole[1], tiled[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [-0.1, 3.1, float("nan")])
+def test_a_depth_outside_is_refused(depth_file, image, depth):
+    with pytest.raises(UserError, match="0 to 3"):
+        upscaler.load(depth_file)(image, depth=depth)
+
+
+def test_other_models_take_no_depth(image):
+    model = upscaler.load("xlsr_x2:uint8")
+    assert model.deepest is None
+    with pytest.raises(UserError, match="takes no desired depth"):
+        model(image, depth=1)
+    with pytest.raises(UserError, match="no depth map"):
+        model.with_depth_map(image)
+
+
+def test_commands_take_a_depth(depth_file, image, tmp_path, cli):
+    images.write_image(tmp_path / "a.png", image)
+    options = ("--depth", 1, "--depth-map", "--out", tmp_path / "o")
+    code, out, err = cli("upscale", tmp_path / "a.png", "--model", depth_file, *options)
+    assert code == 0, err
+    np.testing.assert_array_equal(images.read_image(tmp_path / "o" / "a.png"), upscaler.load(depth_file)(image, depth=1))
+    shown = images.read_image(tmp_path / "o" / "a_depth.png")
+    assert shown.shape[1] == 76
+    assert shown.shape[0] > 90
+    for arguments, said in (
+        (["--model", depth_file, "--depth", 9], "0 to 3"),
+        (["--model", "xlsr_x2:uint8", "--depth", 1], "takes no desired depth"),
+        (["--model", "xlsr_x2:uint8", "--depth-map"], "has no depth map"),
+    ):
+        code, out, err = cli("upscale", tmp_path / "a.png", *arguments, "--out", tmp_path / "no")
+        assert code == 2
+        assert said in err
+        assert len(err.strip().splitlines()) == 1
+        assert not (tmp_path / "no").exists()
+
+
+def test_evaluate_and_compare_take_a_depth(depth_file, image_folder, cli):
+    code, out, err = cli("evaluate", "--model", depth_file, "--depth", 0.5, "--data", image_folder)
+    assert code == 0, err
+    common = ("compare", "--reference", "bicubic", "--scale", 2, "--depth", 2, "--data", image_folder)
+    code, out, err = cli(*common, "--model", depth_file)
+    assert code == 0, err
+    code, out, err = cli(*common, "--model", "xlsr_x2")
+    assert code == 2
+    assert "takes no desired depth" in err
+
+
+def test_the_heat_map_shows_depth_as_lightness():
+    picture = np.full((40, 80, 3), 128, np.uint8)
+    depth = np.zeros((20, 40, 2), np.float32)
+    depth[:, 20:] = 4
+    shown = depth_map.overlay(picture, depth, 4).astype(int)
+    assert shown[:40, 40:].mean() > shown[:40, :40].mean() + 80
+    lightness = depth_map.colours(np.linspace(0, 1, 50)) @ np.array([0.299, 0.587, 0.114])
+    assert np.all(np.diff(lightness) > 0)
