@@ -59,8 +59,13 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     }
     if resume:
         _check_same_run(out, before, config)
-    elif init:
-        _start_from(model, recipe.network, init)
+    else:
+        taken = _start_from(model, recipe.network, init) if init else set()
+        if models.has_depth(recipe.network) and "adapter5/kernel" not in taken:
+            from mobile_sr.models import adadsr
+
+            crops = data.center_crops(images, held_out, recipe.validation_crop)[0].astype(np.float32) / 255
+            adadsr.start_at(model, crops, recipe.fixed_depth or models.deepest(recipe.network) / 2)
 
     loss, loss_weights = _charbonnier(recipe.charbonnier_eps), None
     if models.has_depth(recipe.network):
@@ -92,7 +97,10 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
 
 def _start_from(model, network, init):
     """Copy the weights of `init`: all but the layers whose shape the scale sets, from another scale of the same network,
-    and all but the adapter's, from the backbone of a network with one."""
+    and all but the adapter's, from the backbone of a network with one.
+
+    Returns: the paths of the copied arrays.
+    """
     start, config = weights.load_model(weights.model_file(init))
     same = {key: value for key, value in network.items() if key not in _ADDED and key != "scale"}
     if {key: value for key, value in config.items() if key not in _ADDED and key != "scale"} != same:
@@ -103,6 +111,7 @@ def _start_from(model, network, init):
         variable.assign(given[variable.path])
     if len(fitting) < len(model.variables):
         print(f"{init}: {len(fitting)} of {len(model.variables)} arrays fit; the rest starts anew", file=sys.stderr)
+    return {v.path for v in fitting}
 
 
 def _read_config(file):

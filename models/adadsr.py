@@ -4,6 +4,7 @@ Paper: Liu et al., "AdaDSR: Adaptive Depth Super-Resolution", ECCV Workshops 202
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 from mobile_sr.models.layers import ScalarPReLU
@@ -38,16 +39,16 @@ class ScaledByDepth(keras.layers.Layer):
         return input_shapes[0]
 
 
-def adapter(features, desired, channels, maps, start, depth_scales="first"):
+def adapter(features, desired, channels, maps, depth_scales="first"):
     """The lightweight network P of Sec. 3.2: five 3x3 convolutions, one slope per PReLU, ReLU at the end.
 
     Args:
         features: [N, H, W, C], the head's. desired: [N, 1], the desired depth, None for a fixed depth (FAdaEDSR).
         channels: of the hidden layers. maps: depth maps, one for EDSR, one per group for RCAN.
-        start: bias of the last layer before training; the number of blocks makes training start from the whole backbone.
         depth_scales: where `desired` acts: 'first', on the first convolution's kernel (the paper), or 'last', on the
             last output (the authors' release of AdaEDSR).
-    Returns: [N, H, W, maps], depths >= 0 in blocks.
+    Returns: [N, H, W, maps], depths >= 0 in blocks. Biases start at 0 and the last kernel positive, so that the depth is
+        proportional to the desired one before training; `start_at` then makes the factor 1.
     """
     x = features
     for index in range(4):
@@ -58,19 +59,31 @@ def adapter(features, desired, channels, maps, start, depth_scales="first"):
         if scaled:
             x = ScaledByDepth(name="adapter1_depth")([x, desired])
         x = ScalarPReLU(name=f"adapter{index + 1}_prelu")(x)
-    last_scaled = desired is not None and depth_scales == "last"
-    bias = keras.initializers.Constant(1.0 if last_scaled else start)
     x = keras.layers.Conv2D(
         maps,
         3,
         padding="same",
         activation="relu",
-        kernel_initializer="glorot_uniform",
-        bias_initializer=bias,
+        kernel_initializer=keras.initializers.RandomUniform(0.0, 0.1),
         dtype="float32",  # 8 bits of mantissa cannot tell a depth of 7.1 from 7.12
         name="adapter5",
     )(x)
+    last_scaled = desired is not None and depth_scales == "last"
     return DepthProduct(name="depth_scaled")([x, desired]) if last_scaled else x
+
+
+def start_at(model, lr, depth):
+    """Scale the adapter's last kernel until the mean depth on images is the one wanted; for a network before its training.
+
+    Args:
+        model: with an adapter whose last bias is 0. lr: [N, h, w, 3] float32 in 0..1.
+        depth: in blocks: what is given as the desired depth, and the mean of the map afterwards.
+    """
+    inputs = [lr, np.full((len(lr), 1), depth, np.float32)] if len(model.inputs) > 1 else lr
+    mean = float(ops.mean(model(inputs, training=False)[1]))
+    last = model.get_layer("adapter5")
+    kernel, bias = last.get_weights()
+    last.set_weights([kernel * depth / max(mean, 1e-6), bias])
 
 
 @keras.saving.register_keras_serializable("mobile_sr")

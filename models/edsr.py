@@ -42,7 +42,7 @@ def build(
     features = conv(lr, channels, "head")
     depth_map = None
     if depth != "none":
-        depth_map = adapter(features, desired, adapter_channels or channels // 2, 1, blocks, depth_scales)
+        depth_map = adapter(features, desired, adapter_channels or channels // 2, 1, depth_scales)
     x = features
     for index in range(blocks):
         y = conv(conv(x, channels, f"block{index + 1}_conv1", "relu"), channels, f"block{index + 1}_conv2")

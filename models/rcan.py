@@ -50,7 +50,7 @@ def build(
     features = conv(lr, channels, "head")
     depth_map = None
     if depth != "none":
-        depth_map = adapter(features, desired, adapter_channels or channels, groups, blocks, depth_scales)
+        depth_map = adapter(features, desired, adapter_channels or channels, groups, depth_scales)
     x = features
     for group in range(groups):
         inside = x

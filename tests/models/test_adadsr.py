@@ -88,6 +88,17 @@ def test_where_the_desired_depth_acts(where, expected):
         assert at_0.min() > 0
 
 
+@pytest.mark.parametrize("where", ["first", "last"])
+@pytest.mark.parametrize("config", [EDSR, RCAN])
+def test_before_training_the_mean_depth_is_the_desired_one(config, where):
+    model = models.build({**config, "depth": "input", "depth_scales": where})
+    lr = np.random.default_rng(4).random((2, 12, 12, 3)).astype(np.float32)
+    adadsr.start_at(model, lr, 1.5)
+    for depth in (0.5, 1, 1.5):
+        mean = float(keras.ops.mean(model([lr, np.full((2, 1), depth, np.float32)])[1]))
+        assert mean == pytest.approx(depth, rel=1e-3)
+
+
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("depth", ["none", "fixed"])
 def test_the_receptive_field_is_what_tiles_overlap_by(scale, depth):
