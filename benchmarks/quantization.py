@@ -5,57 +5,20 @@ DATA holds Set5 and DIV2K_valid_crop256. Everything on the page is measured anew
 
 import functools
 import itertools
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
+import hybrid_precision
+import merged_linear
 import numpy as np
+import one_partition
+import prelu_forms
+import quantization_peers
+from quantization_bench import CHOSEN, PLAIN, Bench
 
-from mobile_sr import calibration, evaluate, litert, metrics, models, upscaler, weights, zoo
+from mobile_sr import calibration, zoo
 from mobile_sr.converters import equalize, rounding, to_tflite
 from mobile_sr.converters.quiet import quiet
-
-SETS = ("DIV2K_valid_crop256", "Set5")
-CHOSEN = {"strength": equalize.STRENGTH, "center": True, "round": True}
-
-
-class Bench:
-    """One network of the zoo, the sets at its scale and its float scores."""
-
-    def __init__(self, name, data):
-        self.model, self.config = weights.load_model(zoo.FOLDER / f"{name}.npz")
-        scale = self.config["scale"]
-        self.pairs = {s: list(evaluate.each_pair(data / s, scale, [])) for s in SETS}
-        self.images, _ = calibration.calibration_set(None, scale)
-        self.float = self.scores(self.convert("float32", strength=0, center=False, round=False))
-
-    def convert(self, precision="uint8", *, images=None, strength, center, round, per_tensor=False):
-        """The bytes of a .tflite."""
-        images = images or self.images
-        model = models.build(self.config)
-        model.set_weights(equalize.equalize(self.model, images, strength, center)[0])
-        arrays = rounding.round_weights(model, images, per_tensor) if round else model.get_weights()
-        build = functools.partial(models.build_for_export, self.config)
-        return to_tflite.convert(build, arrays, precision, clipped=True, calibration=images, per_tensor=per_tensor)
-
-    def scores(self, data):
-        """Mean PSNR in Y and RGB of every set."""
-        run, scale, means = litert.TFLiteModel(data).run, self.config["scale"], []
-        for pairs in self.pairs.values():
-            found = []
-            for _, hr, lr, gray in pairs:
-                sr = upscaler.to_uint8(run(lr))
-                found.append([metrics.psnr(sr, hr, space, scale, gray) for space in ("y", "rgb")])
-            means += list(np.mean(found, axis=0))
-        return np.array(means)
-
-    def row(self, label, **arguments):
-        """Print one row of a table: the drops."""
-        drops = self.float - self.scores(self.convert(**arguments))
-        print(f"| {label} | " + " | ".join(f"{drop:.3f}" for drop in drops) + " |", flush=True)
 
 
 def header(first):
@@ -65,13 +28,12 @@ def header(first):
 def methods(bench):
     """What each method gives, alone and together."""
     header("XLSR x3, uint8")
-    plain = {"strength": 0, "center": False, "round": False}
-    bench.row("plain (TensorFlow's own)", **plain)
-    bench.row("rounding by the inputs", **{**plain, "round": True})
+    bench.row("plain (TensorFlow's own)", **PLAIN)
+    bench.row("rounding by the inputs", **{**PLAIN, "round": True})
     for strength in (0.5, 1.0):
-        bench.row(f"scaled, strength {strength}", **{**plain, "strength": strength})
-    bench.row("centred", **{**plain, "center": True})
-    bench.row("centred and scaled, 1.0", **{**plain, "center": True, "strength": 1.0})
+        bench.row(f"scaled, strength {strength}", **{**PLAIN, "strength": strength})
+    bench.row("centred", **{**PLAIN, "center": True})
+    bench.row("centred and scaled, 1.0", **{**PLAIN, "center": True, "strength": 1.0})
     for strength in (0.5, 0.75, 1.0):
         bench.row(f"centred, scaled {strength}, rounding by the inputs", center=True, strength=strength, round=True)
 
@@ -80,10 +42,10 @@ def modes(bench):
     """The other precisions and per-tensor weights."""
     header("XLSR x3")
     for precision in ("float16", "dynamic", "int16", "uint8"):
-        bench.row(f"{precision}, plain", precision=precision, strength=0, center=False, round=False)
+        bench.row(f"{precision}, plain", precision=precision, **PLAIN)
     bench.row("int16, all methods", precision="int16", **CHOSEN)
     bench.row("uint8, all methods (the default)", **CHOSEN)
-    bench.row("uint8 per tensor, plain", strength=0, center=False, round=False, per_tensor=True)
+    bench.row("uint8 per tensor, plain", per_tensor=True, **PLAIN)
     for strength in (0, 0.25, 0.5, 1.0):
         arguments = {**CHOSEN, "strength": strength, "per_tensor": True}
         bench.row(f"uint8 per tensor, centred, scaled {strength}, rounding by the inputs", **arguments)
@@ -113,15 +75,45 @@ def networks(data):
     """Plain against default for every network of the zoo."""
     header("uint8")
     for name in zoo.names():
-        bench = Bench(name, data)
-        bench.row(f"{name}, plain", strength=0, center=False, round=False)
+        bench = Bench(zoo.FOLDER / f"{name}.npz", data)
+        bench.row(f"{name}, plain", **PLAIN)
         bench.row(f"{name}, all methods", **CHOSEN)
+
+
+def merged(data):
+    """Two linear layers of XLSR merged into one."""
+    header("uint8, all methods")
+    for name in zoo.names():
+        bench = Bench(zoo.FOLDER / f"{name}.npz", data)
+        bench.row(f"{name} as it is", **CHOSEN)
+        model = merged_linear.merge(bench.model, bench.config)
+        for label, arguments in (("merged, plain", PLAIN), ("merged", CHOSEN)):
+            twin = merged_linear.build(bench.config)
+            twin.set_weights(equalize.equalize(model, bench.images, arguments["strength"], arguments["center"])[0])
+            arrays = rounding.round_weights(twin, bench.images) if arguments["round"] else twin.get_weights()
+            build = functools.partial(merged_linear.build, bench.config)
+            file = to_tflite.convert(build, arrays, "uint8", clipped=True, calibration=bench.images)
+            bench.drops(f"{name} {label}", bench.scores(file))
+
+
+def hybrid(bench):
+    """16-bit outputs of single layers, simulated."""
+    header("XLSR x3, 16 bits in")
+    model = bench.equalized(CHOSEN["strength"], CHOSEN["center"])
+    model.set_weights(rounding.round_weights(model, bench.images))
+    ranges = hybrid_precision.ranges(model, bench.images)
+    layers = [layer.name for layer in model.layers if hasattr(layer, "kernel")][:-1]
+    choices = {"no layer": (), **{name: (name,) for name in layers}}
+    choices["shortcut, gblock3_mix (one tensor) and tail_mix"] = ("shortcut", "gblock3_mix", "tail_mix")
+    choices["all layers"] = layers
+    for label, wide in choices.items():
+        bench.drops(label, bench.scores_of(hybrid_precision.runner(model, ranges, wide)))
 
 
 def main(data):
     """Print the page."""
     with quiet():
-        bench = Bench("xlsr_x3", data)
+        bench = Bench(zoo.FOLDER / "xlsr_x3.npz", data)
     print(_HEAD.format(*bench.float))
     methods(bench)
     print(_METHODS)
@@ -130,6 +122,15 @@ def main(data):
     calibration_study(bench)
     print(_CALIBRATION)
     networks(data)
+    quantization_peers.tables(data)
+    print(_PARTITION)
+    one_partition.main()
+    print(_PRELU)
+    prelu_forms.main()
+    print(_MERGED)
+    merged(data)
+    print(_HYBRID)
+    hybrid(bench)
     print(_REST)
 
 
@@ -176,28 +177,36 @@ measured ranges is cut off; exchanging the channels of the same crops mends it.
 
 ## Networks"""
 
-_REST = """
+_PARTITION = """
 ## One partition
 
 The default uint8 files of XLSR, FSRCNN and ESPCN run as one XNNPACK partition (tested). The clip is the output tensor's own
-saturation. A transposed convolution runs as an ordinary one on its phases, and a PReLU as `alpha * x + relu((1 - alpha) *
-x)`: `benchmarks/prelu_forms.py` measures the operators that a PReLU can become (3x3 convolution to 56 channels, PReLU, 1x1
+saturation, a transposed convolution runs as an ordinary one on its phases, and a PReLU as `alpha * x + relu((1 - alpha) *
+x)`. `benchmarks/one_partition.py` measures the whole networks against the same ones written with Keras' own layers and
+converted plainly (one thread, medians of interleaved runs):
+"""
+
+_PRELU = """
+`benchmarks/prelu_forms.py` measures the operators that a PReLU can become (3x3 convolution to 56 channels, PReLU, 1x1
 convolution, int8, 360x640, one thread):
+"""
 
-| form | XNNPACK partitions | CPU ms |
-|---|---|---|
-| ReLU, for comparison | 1 | 35.0 |
-| PRELU | 2 | 165.4 |
-| MAXIMUM(x, alpha x), 0 <= alpha <= 1 | 2 | 47.8 |
-| **alpha x + relu((1 - alpha) x)** | 1 | 57.1 |
-
+_MERGED = """
 ## Tried and left out
 
-- Percentiles instead of the least and largest value: in a simulation 99.999 % gained 0.004 dB, 99.99 % lost; not
-  kept.
-- Merging XLSR's last 1x1 with the one behind the concatenation was not tried with these methods: alone it raised the drop.
-- Not measured yet: FSRCNN and ESPCN trained under one budget with XLSR, with clipped and with linear output (Tables 2 and 5
-  of the XLSR paper)."""
+**Merging linear layers.** XLSR's last Gblock ends in a 1x1 convolution that the 1x1 behind the concatenation reads: one
+layer in float, and 1,024 of 21.9K multiply-adds per LR pixel less. In 8 bits it costs three to six times the drop, with every
+method on; the concatenation then holds a ReLU's output, which cannot be centred, beside the shortcut."""
+
+_HYBRID = """
+**Hybrid precision.** 16-bit activations in single layers, simulated (`benchmarks/hybrid_precision.py`; the row without any
+is to be compared with the real file's above):"""
+
+_REST = """
+Most of what is left comes from the shortcut and the layer behind it. A real file of this kind leaves XNNPACK at each border
+(its convolutions take 8 bits only), which costs more time than 0.02 dB are worth: not offered, `--precision int16` is.
+
+**Percentiles** instead of the least and largest value: in a simulation 99.999 % gained 0.004 dB, 99.99 % lost; not kept."""
 
 
 if __name__ == "__main__":

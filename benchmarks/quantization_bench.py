@@ -1,0 +1,65 @@
+"""Converts one network in all ways and scores the files; what the parts of quantization.py measure with."""
+
+import functools
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from mobile_sr import calibration, evaluate, litert, metrics, models, upscaler, weights
+from mobile_sr.converters import equalize, rounding, to_tflite
+
+SETS = ("DIV2K_valid_crop256", "Set5")
+CHOSEN = {"strength": equalize.STRENGTH, "center": True, "round": True}
+PLAIN = {"strength": 0, "center": False, "round": False}
+
+
+class Bench:
+    """One network, the sets at its scale and its float scores."""
+
+    def __init__(self, file, data):
+        self.model, self.config = weights.load_model(file)
+        scale = self.config["scale"]
+        self.clipped = self.config["output_activation"] == "clipped_relu"
+        self.pairs = {s: list(evaluate.each_pair(data / s, scale, [])) for s in SETS}
+        self.images, _ = calibration.calibration_set(None, scale)
+        self.float = self.scores(self.convert("float32", **PLAIN))
+
+    def equalized(self, strength, center, images=None):
+        """A copy of the Keras model, equalized."""
+        model = models.build(self.config)
+        model.set_weights(equalize.equalize(self.model, images or self.images, strength, center)[0])
+        return model
+
+    def convert(self, precision="uint8", *, images=None, strength, center, round, per_tensor=False):
+        """The bytes of a .tflite."""
+        images = images or self.images
+        model = self.equalized(strength, center, images)
+        arrays = rounding.round_weights(model, images, per_tensor) if round else model.get_weights()
+        build = functools.partial(models.build_for_export, self.config)
+        return to_tflite.convert(build, arrays, precision, clipped=self.clipped, calibration=images, per_tensor=per_tensor)
+
+    def scores(self, data):
+        """Mean PSNR in Y and RGB of every set, of the bytes of a .tflite."""
+        return self.scores_of(litert.TFLiteModel(data).run)
+
+    def scores_of(self, run):
+        """The same of a function from [H, W, 3] uint8 to the picture."""
+        scale, means = self.config["scale"], []
+        for pairs in self.pairs.values():
+            found = []
+            for _, hr, lr, gray in pairs:
+                sr = upscaler.to_uint8(run(lr))
+                found.append([metrics.psnr(sr, hr, space, scale, gray) for space in ("y", "rgb")])
+            means += list(np.mean(found, axis=0))
+        return np.array(means)
+
+    def row(self, label, **arguments):
+        """Print one row of a table: the drops of a file."""
+        self.drops(label, self.scores(self.convert(**arguments)))
+
+    def drops(self, label, scores):
+        """Print one row of a table: the float scores less these."""
+        print(f"| {label} | " + " | ".join(f"{drop:.3f}" for drop in self.float - scores) + " |", flush=True)

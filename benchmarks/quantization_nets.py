@@ -1,0 +1,55 @@
+"""Trains what docs/quantization.md compares: `python benchmarks/quantization_nets.py TRAIN WORK` (two hours on two CPU cores).
+
+Three networks at x3, each with a clipped and with a linear output, under one budget (recipes fsrcnn, espcn, xlsr_zoo; 10,000
+steps), and two quantization-aware trainings of each (1,000 steps). WORK holds the runs, and a second call goes on where the
+first one stopped; the weights, the logs and the .tflite files go into benchmarks/quantization_nets/.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+NETS = ("fsrcnn_x3", "fsrcnn_linear_x3", "espcn_x3", "espcn_linear_x3", "xlsr_zoo_x3", "xlsr_zoo_linear_x3")
+FOLDER = Path(__file__).parent / "quantization_nets"
+STEPS, QAT_STEPS = 10_000, 1_000
+
+
+def mobile_sr(*arguments):
+    """Run a command of the toolkit. Raises: CalledProcessError."""
+    subprocess.run([sys.executable, "-m", "mobile_sr", *map(str, arguments)], check=True)
+
+
+def train(net, data, work):
+    """The network's weights and log in FOLDER."""
+    run = work / net
+    if not (FOLDER / f"{net}.npz").exists():
+        resume = ["--resume"] if (run / "config.json").exists() else []
+        mobile_sr("train", "--recipe", net, "--steps", STEPS, "--bfloat16", "--data", data, "--out", run, *resume)
+        shutil.copy(run / "history.csv", FOLDER / f"{net}.csv")
+        shutil.copy(run / "best.npz", FOLDER / f"{net}.npz")
+
+
+def fine_tune(net, data, work, variant, *options):
+    """The file and the log of a quantization-aware training in FOLDER."""
+    out, name = work / f"{net}_{variant}", f"{net}_{variant}"
+    if not (FOLDER / f"{name}.tflite").exists():
+        shutil.rmtree(out, ignore_errors=True)
+        model = FOLDER / f"{net}.npz"
+        mobile_sr("qat", "--model", model, "--data", data, "--out", out, "--steps", QAT_STEPS, *options)
+        shutil.copy(out / "history.csv", FOLDER / f"{name}.csv")
+        shutil.copy(out / f"{net}_uint8.tflite", FOLDER / f"{name}.tflite")
+
+
+def main(data, work):
+    """Everything that is not there yet."""
+    FOLDER.mkdir(exist_ok=True)
+    for net in NETS:
+        train(net, data, work)
+    for net in NETS:
+        fine_tune(net, data, work, "qat")
+        fine_tune(net, data, work, "qat_per_tensor", "--per-tensor")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
