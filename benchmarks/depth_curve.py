@@ -1,0 +1,85 @@
+"""What a desired depth costs and gives: `python benchmarks/depth_curve.py DATA ADA PEER...` (about twenty minutes).
+
+ADA is an AdaEDSR and each PEER an EDSR with fewer blocks under the same budget: run folders, .npz files or zoo names. DATA holds Set5,
+Set14 and B100. Prints the tables of docs/adadsr.md and writes docs/adadsr_curve.svg (Liu et al. 2020, Fig. 5 and Table 3).
+Times are CPU ms of the float32 .tflite files on a picture of Set5, one thread, medians of interleaved runs.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from mobile_sr import depth_counts, evaluate, export, metrics, model_files, models, plots, upscaler, weights
+
+SETS = ("Set5", "Set14", "B100")
+STEPS = 8  # desired depths besides 0
+RUNS = 7
+
+
+def measure(runner, model, config, data, depth=None):
+    """(mean PSNR in Y of every set, G multiply-adds per 1280x720 picture, mean depth) at one desired depth."""
+    scale, scores, shares, depths = config["scale"], [], [], []
+    for name in SETS:
+        found = []
+        for _, hr, lr, gray in evaluate.each_pair(data / name, scale, []):
+            if depth is None:
+                sr, count = runner(lr), models.multiply_adds(model, lr.shape[0] * lr.shape[1])
+            else:
+                sr, depth_map = runner.with_depth_map(lr, depth=depth)
+                count = depth_counts.multiply_adds(model, depth_map)
+                depths.append(depth_map.mean())
+            found.append(metrics.psnr(sr, hr, "y", scale, gray))
+            shares.append(count / (lr.shape[0] * lr.shape[1]))
+        scores.append(np.mean(found))
+    giga = np.mean(shares) * 1280 * 720 / scale**2 / 1e9
+    return scores, giga, float(np.mean(depths)) if depths else None
+
+
+def times(files, image):
+    """Median CPU ms of [(name of a .tflite with options)] on one LR image, interleaved."""
+    runners = [upscaler.load(name) for name in files]
+    taken = [[] for _ in runners]
+    for _ in range(RUNS + 1):
+        for runner, found in zip(runners, taken, strict=True):
+            start = time.process_time()
+            runner(image, tile=0)
+            found.append(1000 * (time.process_time() - start))
+    return [float(np.median(found[1:])) for found in taken]
+
+
+def main(data, ada, peers):
+    """Print the tables, write the plot."""
+    rows, files = [], []
+    out = Path(tempfile.mkdtemp())
+    loaded = {name: weights.load_model(model_files.trained(name)[0]) for name in (ada, *peers)}
+    model, config = loaded[ada]
+    exported = export.export(ada, out, ["float32"], log=lambda line: None)[0]
+    for depth in np.arange(STEPS + 1) * models.deepest(config) / STEPS:
+        rows.append((f"AdaEDSR, d = {depth:g}", *measure(upscaler.load(ada), model, config, data, depth)))
+        files.append(f"{exported}@signature=sparse,desired_depth={depth}")
+    for peer in peers:
+        model, config = loaded[peer]
+        rows.append((f"EDSR, {config['blocks']} blocks", *measure(upscaler.load(peer), model, config, data)))
+        files.append(str(export.export(peer, out, ["float32"], log=lambda line: None)[0]))
+    image = next(iter(evaluate.each_pair(data / "Set5", config["scale"], [])))[2]
+    print("| network | " + " | ".join(SETS) + " | mean depth | Mult-Adds, G | CPU ms |\n|---" + "|---" * (len(SETS) + 3) + "|")
+    for (name, scores, giga, depth), cpu in zip(rows, times(files, image), strict=True):
+        cells = [*(f"{score:.3f}" for score in scores), "" if depth is None else f"{depth:.2f}", f"{giga:.1f}", f"{cpu:.0f}"]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    points = [(giga, float(np.mean(scores)), name.split(", ")[1]) for name, scores, giga, _ in rows]
+    count = STEPS + 1
+    series = [("AdaEDSR, desired depth d", points[:count], True), ("EDSR", points[count:], True)]
+    title = "PSNR against Mult-Adds, x2, mean of the sets' means"
+    text = plots.plot(title, "Mult-Adds for a 1280x720 picture, G", "PSNR in Y, dB", series)
+    (Path(__file__).parent.parent / "docs" / "adadsr_curve.svg").write_text(text)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -1,0 +1,71 @@
+"""A line or scatter plot as a standalone SVG, for docs/ and reports."""
+
+import html
+import math
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 460, 70, 20, 44, 54
+_COLOURS = ("#2563a8", "#c2410c", "#4d7c0f", "#7e22ce", "#0f766e", "#a16207")
+
+
+def plot(title, x_label, y_label, series):
+    """The text of an SVG file.
+
+    Args:
+        series: [(name, [(x, y, label)], joined)]: points with a label each ('' for none), joined by a line or not.
+    Raises: ValueError when there is no point.
+    """
+    points = [point for _, found, _ in series for point in found]
+    if not points:
+        raise ValueError("nothing to plot")
+    across = _Axis([x for x, _, _ in points], _LEFT, _WIDTH - _RIGHT)
+    up = _Axis([y for _, y, _ in points], _HEIGHT - _BOTTOM, _TOP)
+    parts = [f'<text x="{_LEFT}" y="24" font-size="16" font-weight="600">{html.escape(title)}</text>']
+    for value, at in across.ticks():
+        parts.append(f'<line class="grid" x1="{at:.1f}" y1="{_TOP}" x2="{at:.1f}" y2="{_HEIGHT - _BOTTOM}"/>')
+        parts.append(f'<text x="{at:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{value:g}</text>')
+    for value, at in up.ticks():
+        parts.append(f'<line class="grid" x1="{_LEFT}" y1="{at:.1f}" x2="{_WIDTH - _RIGHT}" y2="{at:.1f}"/>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{value:g}</text>')
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">{html.escape(x_label)}</text>')
+    side = (_TOP + _HEIGHT - _BOTTOM) / 2
+    parts.append(f'<text transform="translate(16 {side}) rotate(-90)" text-anchor="middle">{html.escape(y_label)}</text>')
+    for k, (name, found, joined) in enumerate(series):
+        colour = _COLOURS[k % len(_COLOURS)]
+        places = [(across(x), up(y), label) for x, y, label in found]
+        if joined:
+            line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
+            parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        for x, y, label in places:
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+            if label:
+                parts.append(f'<text x="{x + 7:.1f}" y="{y + 14:.1f}" fill="{colour}">{html.escape(label)}</text>')
+        y = _HEIGHT - _BOTTOM - 14 - 18 * (len(series) - 1 - k)
+        parts.append(f'<circle cx="{_WIDTH - 190}" cy="{y - 4}" r="4" fill="{colour}"/>')
+        parts.append(f'<text x="{_WIDTH - 180}" y="{y}">{html.escape(name)}</text>')
+    style = "text { font: 12px system-ui, sans-serif; fill: #222; } .grid { stroke: #ddd; }"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
+    background = f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
+    return f"{head}<title>{html.escape(title)}</title><style>{style}</style>{background}{''.join(parts)}</svg>\n"
+
+
+class _Axis:
+    """Values to places between two ends, with round ticks."""
+
+    def __init__(self, values, start, stop):
+        low, high = min(values), max(values)
+        spread = (high - low) or abs(high) or 1.0
+        self.low, self.high = low - 0.06 * spread, high + 0.06 * spread
+        self.start, self.stop = start, stop
+
+    def __call__(self, value):
+        return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
+
+    def ticks(self):
+        """[(value, place)] at multiples of 1, 2 or 5 times a power of ten, about six of them."""
+        raw = (self.high - self.low) / 6
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next(power * k for k in (1, 2, 5, 10) if power * k >= raw)
+        first = math.ceil(self.low / step)
+        values = [round(k * step, 10) for k in range(first, math.floor(self.high / step) + 1)]
+        return [(value, self(value)) for value in values]
