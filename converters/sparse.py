@@ -140,19 +140,20 @@ class _Walk:
         active, reached = (tf.reshape(m, (-1,)) > 0 for m in (mask, dilated))
         threshold = dense_above(x.shape[-1]) if self.threshold is None else self.threshold
         if threshold >= 1:
-            result = self._sparse_block(block, x, mask, active, reached)
+            y, places = self._sparse_rows(block, x, mask, active, reached)
+            result = x + tf.gather(y, places)
         else:
+            # Where the dense block runs, the sparse one has no rows. It stays outside of the branch, because the runtime
+            # gives a branch's dynamic tensors back after each run, and touching fresh memory takes longer than the products.
             rows = sum(tf.reduce_sum(tf.cast(m, tf.int32)) for m in (active, reached))
-            most = tf.cast(2 * threshold * tf.cast(self.height * self.width, tf.float32), tf.int32)
-            result = tf.cond(
-                rows > most,
-                lambda: self._dense_block(block, x, mask),
-                lambda: self._sparse_block(block, x, mask, active, reached),
-            )
+            few = rows <= tf.cast(2 * threshold * tf.cast(self.height * self.width, tf.float32), tf.int32)
+            y, places = self._sparse_rows(block, x, mask, active & few, reached & few)
+            result = tf.cond(few, lambda: x + tf.gather(y, places), lambda: self._dense_block(block, x, mask))
             result.set_shape(x.shape)
         self.rows[id(block.add.output)] = result
 
-    def _sparse_block(self, block, x, mask, active, reached):
+    def _sparse_rows(self, block, x, mask, active, reached):
+        """(A row of zeros and what the block adds to its active rows, [1 + N, C]; the place of each row there, [area])."""
         tf = self.tf
         at1, at2 = (tf.cast(tf.reshape(tf.where(m), (-1,)), tf.int32) for m in (reached, active))
         offsets = self._offsets()
@@ -162,7 +163,7 @@ class _Walk:
         if block.squeeze is not None:
             pixels = tf.cast(self.height * self.width, x.dtype)
             y = y * self._attention(block, tf.reduce_sum(y, axis=0, keepdims=True) / pixels)
-        return x + tf.gather(y, self._places(at2))
+        return y, self._places(at2)
 
     def _offsets(self):
         """[1, 9]: how far a pixel's neighbours are, in rows."""
@@ -197,15 +198,20 @@ class _Walk:
         return mean
 
     def _dense_block(self, block, x, mask):
-        """The block for all pixels; the border of zeros is conv1's padding."""
+        """The block for all rows.
+
+        Padding conv1's result by 2 keeps the border, whose results the mask puts to 0; XNNPACK pads inside the convolution.
+        """
         tf = self.tf
         (kernel1, bias1), (kernel2, bias2) = (self.arrays[conv.name] for conv in (block.conv1, block.conv2))
         y = block.conv1.activation(tf.nn.conv2d(self._picture(x), kernel1, 1, "VALID") + bias1)
-        y = (tf.nn.conv2d(y, kernel2, 1, "SAME") + bias2) * self._picture(mask)[:, 1:-1, 1:-1]
+        y = tf.pad(y, [[0, 0], [2, 2], [2, 2], [0, 0]])
+        y = (tf.nn.conv2d(y, kernel2, 1, "VALID") + bias2) * self._picture(mask)
         if block.squeeze is not None:
-            mean = self._attention(block, tf.reduce_mean(y, axis=(1, 2)))
+            pixels = tf.cast(self.height * self.width, x.dtype)
+            mean = self._attention(block, tf.reduce_sum(y, axis=(1, 2)) / pixels)
             y = y * tf.reshape(mean, (1, 1, 1, x.shape[-1]))
-        return x + tf.reshape(tf.pad(y, [[0, 0], [1, 1], [1, 1], [0, 0]]), (self.area, x.shape[-1]))
+        return x + tf.reshape(y, (self.area, x.shape[-1]))
 
 
 def convert(model, size=None, **options):
