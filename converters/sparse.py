@@ -212,21 +212,3 @@ class _Walk:
             mean = self._attention(block, tf.reduce_sum(y, axis=(1, 2)) / pixels)
             y = y * tf.reshape(mean, (1, 1, 1, x.shape[-1]))
         return x + tf.reshape(y, (self.area, x.shape[-1]))
-
-
-def convert(model, size=None, **options):
-    """The sparse form of a Keras model as a float32 .tflite with one signature.
-
-    Args:
-        size: (height, width) of a fixed input, None for a dynamic one. options: of `function`.
-    Returns: bytes; inputs lr [1, H, W, 3] and, where the model takes it, desired_depth [1, 1], outputs as of `function`.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    height, width = size or (None, None)
-    specs = [tf.TensorSpec((1, height, width, 3), name="lr")]
-    if len(model.inputs) > 1:
-        specs.append(tf.TensorSpec((1, 1), name="desired_depth"))
-    traced = tf.function(function(model, **options), specs, autograph=False).get_concrete_function()
-    return tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(traced)]).convert()

@@ -4,18 +4,20 @@ import warnings
 
 import numpy as np
 
+from mobile_sr.converters import sparse
 from mobile_sr.converters.quiet import quiet
 
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
 CALIBRATED = ("uint8", "int8", "int16")  # those whose activations are integers of fixed ranges
+OUTPUTS = ("sr", "depth_map")  # of a network with depth masks, in this order
 
 
 class ConversionError(RuntimeError):
     """TensorFlow's converter refused the model; the message holds the end of what it said."""
 
 
-def convert(build, weights, precision, *, clipped, size=None, calibration=(), per_tensor=False):
-    """Convert a network to a .tflite file.
+def convert(build, weights, precision, *, clipped, size=None, calibration=(), per_tensor=False, form="dense"):
+    """Convert a network to a .tflite file with one signature or none.
 
     8-bit files of a clipped network are made from its linear twin, ended by a fake quantization to 0..1: the output
     tensor then has scale 1/255 and zero point 0, saturates exactly where the clip would, and no clip op is left.
@@ -29,10 +31,12 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
             16-bit form, runs on floats), 'dynamic' (int8 weights, float ends; activations are quantized as they come).
         clipped: whether the network's output activation clips to 0..1.
         size: (height, width) of a fixed input, or None for a dynamic one.
-        calibration: list of [1, H, W, 3] float32 images in 0..1; needed for CALIBRATED precisions.
+        calibration: list of [1, H, W, 3] float32 images in 0..1, or of (image, [1, 1] desired depth) where the network takes
+            one; needed for CALIBRATED precisions.
         per_tensor: one scale for a kernel instead of one for each of its output channels.
+        form: 'dense', or 'sparse' for converters/sparse.py's form of a network with depth masks, in float32 or float16.
     Returns: bytes.
-    Raises: ValueError for a wrong precision or a missing calibration set, ConversionError.
+    Raises: ValueError for a wrong precision or form or a missing calibration set, ConversionError.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
@@ -40,6 +44,8 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
     saturating = clipped and precision in ("uint8", "int8")
     if calibrated and not calibration:
         raise ValueError("an integer file needs calibration images")
+    if form == "sparse" and precision not in ("float32", "float16"):
+        raise ValueError(f"TensorFlow converts the sparse form to float32 or float16, got {precision!r}")
     with quiet() as said, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import keras
@@ -48,12 +54,17 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         model = build(output_activation="linear") if saturating else build()
         model.set_weights([unlike(w) for w in weights] if calibrated else weights)
         if saturating:
-            model = keras.Model(model.input, _saturate(keras, tf)(model.output))
+            sr, *others = model.outputs
+            model = keras.Model(model.input, [_saturate(keras, tf)(sr), *others] if others else _saturate(keras, tf)(sr))
+        calibration = [list(sample) if isinstance(sample, tuple) else [sample] for sample in calibration]
         if size is not None:
-            lr = keras.Input((*size, 3), batch_size=1, name="lr")
-            model = keras.Model(lr, model(lr))
-            calibration = [fit(image, size) for image in calibration]
-        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+            calibration = [[fit(image, size), *depth] for image, *depth in calibration]
+        if form == "sparse":
+            converter = _sparse_converter(tf, model, size)
+        else:
+            if size is not None or len(model.inputs) > 1:
+                model = _of_one_image(keras, model, size or (None, None))
+            converter = tf.lite.TFLiteConverter.from_keras_model(model)
         if precision == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
@@ -63,7 +74,7 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         if calibrated:
             kinds = tf.lite.OpsSet
             wide = [kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, kinds.TFLITE_BUILTINS]
-            converter.representative_dataset = lambda: ([image] for image in calibration)
+            converter.representative_dataset = lambda: iter(calibration)
             converter.target_spec.supported_ops = wide if precision == "int16" else [kinds.TFLITE_BUILTINS_INT8]
         if precision in ("uint8", "int8"):
             converter.inference_input_type = converter.inference_output_type = getattr(tf, precision)
@@ -72,6 +83,28 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         except Exception as error:  # the converter raises many types
             lines = [line for line in f"{said()}\n{error}".splitlines() if line.strip()]
             raise ConversionError(f"TensorFlow cannot convert it to {precision}: {' | '.join(lines[-3:])}") from error
+
+
+def _of_one_image(keras, model, size):
+    lr = keras.Input((*size, 3), batch_size=1, name="lr")
+    others = [keras.Input(other.shape[1:], batch_size=1, name=other.name) for other in model.inputs[1:]]
+    return keras.Model([lr, *others] if others else lr, model([lr, *others] if others else lr))
+
+
+def _sparse_converter(tf, model, size):
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    run = sparse.function(model)
+    specs = [tf.TensorSpec((1, *(size or (None, None)), 3), name="lr")]
+    specs += [tf.TensorSpec((1, *other.shape[1:]), name=other.name) for other in model.inputs[1:]]
+
+    def outputs(*inputs):
+        found = run(*inputs)
+        return [found[name] for name in OUTPUTS]
+
+    traced = tf.function(outputs, specs, autograph=False)
+    frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
+    return tf.lite.TFLiteConverter.from_concrete_functions([frozen])
 
 
 def unlike(weights):
