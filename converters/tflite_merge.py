@@ -10,7 +10,8 @@ def merge(parts, outputs):
     """One file with a signature for each of several.
 
     A constant is stored once whatever its shape: the [C, 3, 3, C] kernel of a convolution and the same as the [C, 9 * C] one of
-    a FULLY_CONNECTED are the same bytes.
+    a FULLY_CONNECTED are the same bytes. Inner tensors of all but the first part lose their names, which take more room than the
+    rest of the graph.
 
     Args:
         parts: {name of the signature: bytes of a .tflite}; its first subgraph and those that this calls are taken.
@@ -34,8 +35,11 @@ def merge(parts, outputs):
         codes = [_code(whole, code) for code in part.operatorCodes]
         first = len(whole.subgraphs)
         for subgraph in part.subgraphs:
-            for tensor in subgraph.tensors:
+            ends = {int(i) for i in (*subgraph.inputs, *subgraph.outputs)}
+            for index, tensor in enumerate(subgraph.tensors):
                 tensor.buffer = buffers[tensor.buffer]
+                if whole.signatureDefs and index not in ends:
+                    tensor.name = None
             for op in subgraph.operators:
                 op.opcodeIndex = codes[op.opcodeIndex]
                 for field in _CALLS:
@@ -45,6 +49,14 @@ def merge(parts, outputs):
         whole.subgraphs += part.subgraphs
         whole.signatureDefs.append(_signature(schema, name, first, part.subgraphs[0], outputs))
     return tflite_file.pack(whole)
+
+
+def constant_bytes(data):
+    """How many bytes of a .tflite are constants: weights, shapes, indices."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(data, 0)
+    return sum(model.Buffers(i).DataLength() for i in range(model.BuffersLength()))
 
 
 def _code(whole, code):

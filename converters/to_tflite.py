@@ -9,6 +9,7 @@ from mobile_sr.converters.quiet import quiet
 
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
 CALIBRATED = ("uint8", "int8", "int16")  # those whose activations are integers of fixed ranges
+SPARSE = ("float32", "float16")  # those that AdaDSR's sparse form has
 OUTPUTS = ("sr", "depth_map")  # of a network with depth masks, in this order
 
 
@@ -44,8 +45,8 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
     saturating = clipped and precision in ("uint8", "int8")
     if calibrated and not calibration:
         raise ValueError("an integer file needs calibration images")
-    if form == "sparse" and precision not in ("float32", "float16"):
-        raise ValueError(f"TensorFlow converts the sparse form to float32 or float16, got {precision!r}")
+    if form == "sparse" and precision not in SPARSE:
+        raise ValueError(f"TensorFlow converts the sparse form to {' or '.join(SPARSE)}, got {precision!r}")
     with quiet() as said, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import keras

@@ -213,12 +213,17 @@ def _keras_archive(name, path):
     return Upscaler(name, scale, keras_runner(model), None)
 
 
-def keras_runner(model):
-    """A function from [H, W, 3] uint8 to the model's [H * s, W * s, 3] float32 output."""
+def keras_runner(model, depth=None):
+    """A function from [H, W, 3] uint8 to the model's [H * s, W * s, 3] float32 output.
+
+    Args:
+        depth: the desired depth, for a network that takes one.
+    """
     from keras import ops
 
     def run(image):
         x = ops.convert_to_tensor(image[None].astype(np.float32) / np.float32(255))
-        return ops.convert_to_numpy(model(x, training=False))[0]
+        y = model(x if depth is None else [x, ops.full((1, 1), depth, "float32")], training=False)
+        return ops.convert_to_numpy(y[0] if isinstance(y, (list, tuple)) else y)[0]
 
     return run
