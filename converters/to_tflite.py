@@ -57,6 +57,8 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         if saturating:
             sr, *others = model.outputs
             model = keras.Model(model.input, [_saturate(keras, tf)(sr), *others] if others else _saturate(keras, tf)(sr))
+        if precision in ("uint8", "int8"):
+            model = _saturating_masks(keras, tf, model)
         calibration = [list(sample) if isinstance(sample, tuple) else [sample] for sample in calibration]
         if size is not None:
             calibration = [[fit(image, size), *depth] for image, *depth in calibration]
@@ -75,7 +77,10 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         if calibrated:
             kinds = tf.lite.OpsSet
             wide = [kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, kinds.TFLITE_BUILTINS]
-            converter.representative_dataset = lambda: iter(calibration)
+            names = [tensor.name for tensor in model.inputs]  # the converter sorts several inputs by their names
+            converter.representative_dataset = lambda: (
+                sample if len(sample) == 1 else dict(zip(names, sample, strict=True)) for sample in calibration
+            )
             converter.target_spec.supported_ops = wide if precision == "int16" else [kinds.TFLITE_BUILTINS_INT8]
         if precision in ("uint8", "int8"):
             converter.inference_input_type = converter.inference_output_type = getattr(tf, precision)
@@ -119,14 +124,41 @@ def unlike(weights):
     return weights
 
 
-def _saturate(keras, tf):
+# Subtracting 0 would be no op, and the first mask the depth map itself. The least that XNNPACK subtracts from a result of
+# scale 1/255 is 2**-10; this one moves no level of a mask by more than its rounding.
+_NEARLY_ZERO = 2.0**-9
+
+
+def _saturate(keras, tf, most=1.0, below=0.0):
     class Saturate(keras.layers.Layer):
-        """Ends the graph in 8 bits of 0..1; becomes the output tensor's quantization, not an op."""
+        """Ends a tensor's quantization at 0 and `most`, `below` being subtracted before; the limits become no op."""
 
         def call(self, x):
-            return tf.quantization.fake_quant_with_min_max_args(x, min=0.0, max=1.0, num_bits=8)
+            return tf.quantization.fake_quant_with_min_max_args(x - below if below else x, min=0.0, max=most, num_bits=8)
 
     return Saturate()
+
+
+def _saturating_masks(keras, tf, model):
+    """The model with depths and masks that end at their limits by saturation; itself when it has no masks.
+
+    A mask, clamp(depth - l, 0, 1), is then one subtraction whose result has the scale 1/255: exactly 0 and 1 at its ends. As
+    the difference of two ReLUs, each rounded by its own scale, it would hardly ever be.
+    """
+    masks = [layer for layer in model.layers if type(layer).__name__ == "DepthMask"]
+    if not masks:
+        return model
+    deepest = float(1 + max(mask.block for mask in masks))
+    depth = next(layer.name for layer in model.layers if layer.output is masks[0].input)
+
+    def call(layer, *args, **kwargs):
+        if type(layer).__name__ == "DepthMask":
+            maps = args[0][..., layer.depth_map : layer.depth_map + 1]
+            return _saturate(keras, tf, below=layer.block or _NEARLY_ZERO)(maps)
+        result = layer(*args, **kwargs)
+        return _saturate(keras, tf, most=deepest)(result) if layer.name == depth else result
+
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
 def fit(image, size):

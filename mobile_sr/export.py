@@ -59,6 +59,7 @@ def export(
     out = make_folder(out)
     calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
     images, record = calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
+    images = with_depths(images, models.deepest(config))
     equalized = None
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(images)} images ...")
@@ -89,6 +90,15 @@ def export(
         log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks)")
         written.append(target)
     return written
+
+
+def with_depths(images, deepest):
+    """The calibration images; where a network takes a desired depth of 0..`deepest`, each with one, spread over all of that."""
+    if deepest is None:
+        return images
+    steps = np.arange(len(images)) * 0.618 % 1  # neighbours, which look alike, get unlike depths
+    depths = np.argsort(np.argsort(steps)) / max(1, len(images) - 1) * deepest
+    return [(image, np.full((1, 1), depth, np.float32)) for image, depth in zip(images, depths, strict=True)]
 
 
 def require_tensorflow(what):
