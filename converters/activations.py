@@ -10,16 +10,18 @@ def activations(model, tensors, images):
 
     Args:
         model: a functional Keras model. tensors: list of its KerasTensors.
-        images: list of [1, H, W, 3] float32.
+        images: list of [1, H, W, 3] float32, or of (image, [1, 1] desired depth) where the model takes one.
     Yields: list of [N, H, W, C] float32 arrays, one for each tensor.
     """
     import keras
 
     probe = keras.Model(model.input, tensors)
     by_shape = {}
-    for image in images:
-        by_shape.setdefault(image.shape, []).append(image)
+    for sample in images:
+        inputs = sample if isinstance(sample, tuple) else (sample,)
+        by_shape.setdefault(inputs[0].shape, []).append(inputs)
     for same in by_shape.values():
         for first in range(0, len(same), BATCH):
-            values = probe(np.concatenate(same[first : first + BATCH]), training=False)
+            inputs = [np.concatenate(part) for part in zip(*same[first : first + BATCH], strict=True)]
+            values = probe(inputs if len(inputs) > 1 else inputs[0], training=False)
             yield [keras.ops.convert_to_numpy(value) for value in values]

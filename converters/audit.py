@@ -55,6 +55,23 @@ def check(graph, precision, *, clipped, convolutions, per_tensor=False):
     return results
 
 
+def check_sparse(graph, constants, dense_constants):
+    """Test the sparse signature of a file and its constants' bytes beside those of the dense-only file; as `check`."""
+    names = collections.Counter(op.name for op in graph.ops)
+    outside = sorted({op.name for op in graph.ops if op.custom})
+    products = {kind: names[kind] for kind in ("FULLY_CONNECTED", "BATCH_MATMUL")}
+    shared = constants <= 1.02 * dense_constants + 4096  # shapes and indices are few
+    return [
+        {"check": "built-in operators only (sparse)", "passed": not outside, "found": outside},
+        {
+            "check": "products by FULLY_CONNECTED (sparse)",
+            "passed": products["FULLY_CONNECTED"] > 0 and products["BATCH_MATMUL"] == 0,
+            "found": products,
+        },
+        {"check": "weights stored once", "passed": shared, "found": f"{constants} bytes, dense alone {dense_constants}"},
+    ]
+
+
 def _check_convolutions(graph, activations, per_tensor, expect):
     tensors = graph.tensors
     convolutions = [op for op in graph.ops if op.name == "CONV_2D"]

@@ -26,7 +26,7 @@ def equalize(model, images, strength=STRENGTH, center=True):
 
     Args:
         model: of the layers of mobile_sr.models; it is left as it is.
-        images: list of [1, H, W, 3] float32 in 0..1, on which the ranges are measured.
+        images: as for `activations`, in 0..1, on which the ranges are measured.
         strength: exponent of the scales, 0 (all 1) to 1 (equal ranges).
         center: shift channels so that their range is symmetric, where that is possible.
     Returns: (weights for model.set_weights, {layer name: {"largest_scale", "largest_shift"}} of the layers that changed).
@@ -46,18 +46,18 @@ def _apply(model, graph, scale, shift):
     for layer in model.layers:
         values = [np.array(w, np.float64) for w in layer.get_weights()]
         if layer.name in graph.inputs:
-            kernel, bias = values
+            kernel, *biases = values
             before = graph.atoms(graph.inputs[layer.name])
             if np.any(shift[before]):  # then it is a 1x1 convolution
-                bias = bias + shift[before] @ kernel[0, 0]
+                biases = [bias + shift[before] @ kernel[0, 0] for bias in biases]
             kernel = kernel / _on_inputs(layer, scale[before])
             if layer.name in graph.producers:
                 own = graph.atoms(graph.producers[layer.name])
-                kernel, bias = kernel * scale[own], (bias - shift[own]) * scale[own]
+                kernel, biases = kernel * scale[own], [(bias - shift[own]) * scale[own] for bias in biases]
                 if np.any(scale[own] != 1) or np.any(shift[own]):
                     largest = float(np.abs(shift[own]).max())
                     record[layer.name] = {"largest_scale": float(scale[own].max()), "largest_shift": largest}
-            values = [kernel, bias]
+            values = [kernel, *biases]
         weights += [value.astype(np.float32) for value in values]
     return weights, record
 
@@ -115,6 +115,10 @@ class _Graph:
                 self._fixed.update(t.atoms)
                 for a, b in zip(inputs[0].atoms, t.atoms, strict=True):
                     self._join(a, b)
+            tensor = _Tensor(inputs[0].atoms, self._pool())
+        elif kind == "Multiply" and inputs[1] and layer.input[1].shape[-1] == 1 < channels:  # by a mask
+            self._fixed.update(inputs[0].atoms)
+            self._pin(inputs[1])
             tensor = _Tensor(inputs[0].atoms, self._pool())
         else:  # the input, and whatever is not known to be homogeneous
             for t in inputs:
@@ -195,7 +199,8 @@ def _ranges(model, tensors, images):
     found = {}
     for batch in activations(model, [model.get_layer(name).output for name in tensors], images):
         for name, values in zip(tensors, batch, strict=True):
-            low, high = values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))
+            axes = tuple(range(values.ndim - 1))
+            low, high = values.min(axis=axes), values.max(axis=axes)
             if name in found:
                 low, high = np.minimum(low, found[name][0]), np.maximum(high, found[name][1])
             found[name] = (low, high)

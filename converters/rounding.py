@@ -6,6 +6,8 @@ is taken back by the weights that are still to be rounded (Frantar et al., "GPTQ
 goes into the bias (Nagel et al., ICCV 2019, Sec. 4.2). No training; a second or two for these networks.
 """
 
+import math
+
 import numpy as np
 
 from mobile_sr.converters.activations import activations
@@ -19,12 +21,12 @@ def round_weights(model, images, per_tensor=False):
 
     Args:
         model: a functional Keras model of the layers of mobile_sr.models; it is left as it is.
-        images: list of [1, H, W, 3] float32 in 0..1.
+        images: as for `activations`, in 0..1.
         per_tensor: one grid for a kernel, else one for each of its output channels.
     Returns: list for model.set_weights.
     """
     layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
-    pixels = sum(image.shape[1] * image.shape[2] for image in images)
+    pixels = sum(math.prod((image[0] if isinstance(image, tuple) else image).shape[1:3]) for image in images)
     every = max(1, round((pixels / POSITIONS) ** 0.5))
     seen = [[] for _ in layers]
     for batch in activations(model, [layer.input for layer in layers], images):
@@ -53,8 +55,8 @@ def _patches(x, size, groups, every):
 
 
 def _round_layer(layer, patches, per_tensor):
-    """[kernel, bias] of a layer, rounded; `patches` [positions, groups, inputs] are what it sees."""
-    kernel, bias = _kernel(layer), np.array(layer.get_weights()[1], np.float64)
+    """[kernel, bias] of a layer, or [kernel] of one without, rounded; `patches` [positions, groups, inputs] are what it sees."""
+    kernel, biases = _kernel(layer), layer.get_weights()[1:]
     groups = patches.shape[1]
     steps = np.abs(kernel).max(axis=None if per_tensor else (0, 1, 2), keepdims=True).reshape(-1) / 127
     steps = np.broadcast_to(np.maximum(steps, 1e-12), kernel.shape[-1])
@@ -68,7 +70,8 @@ def _round_layer(layer, patches, per_tensor):
         rounded[:, columns] = _gptq(flat[:, columns], moments, steps[columns])
         moved[columns] = mean @ (flat[:, columns] - rounded[:, columns])
     if not hasattr(layer, "phases"):
-        return [rounded.reshape(kernel.shape).astype(np.float32), (bias + moved).astype(np.float32)]
+        return [rounded.reshape(kernel.shape).astype(np.float32), *((bias + moved).astype(np.float32) for bias in biases)]
+    bias = np.array(biases[0], np.float64)
     moved = moved.reshape(-1, len(bias)).mean(axis=0)  # the bias is one for all phases
     return [layer.from_phases(rounded.reshape(kernel.shape)).astype(np.float32), (bias + moved).astype(np.float32)]
 

@@ -4,18 +4,21 @@ import warnings
 
 import numpy as np
 
+from mobile_sr.converters import sparse
 from mobile_sr.converters.quiet import quiet
 
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
 CALIBRATED = ("uint8", "int8", "int16")  # those whose activations are integers of fixed ranges
+SPARSE = ("float32", "float16")  # those that AdaDSR's sparse form has
+OUTPUTS = ("sr", "depth_map")  # of a network with depth masks, in this order
 
 
 class ConversionError(RuntimeError):
     """TensorFlow's converter refused the model; the message holds the end of what it said."""
 
 
-def convert(build, weights, precision, *, clipped, size=None, calibration=(), per_tensor=False):
-    """Convert a network to a .tflite file.
+def convert(build, weights, precision, *, clipped, size=None, calibration=(), per_tensor=False, form="dense"):
+    """Convert a network to a .tflite file with one signature or none.
 
     8-bit files of a clipped network are made from its linear twin, ended by a fake quantization to 0..1: the output
     tensor then has scale 1/255 and zero point 0, saturates exactly where the clip would, and no clip op is left.
@@ -29,10 +32,12 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
             16-bit form, runs on floats), 'dynamic' (int8 weights, float ends; activations are quantized as they come).
         clipped: whether the network's output activation clips to 0..1.
         size: (height, width) of a fixed input, or None for a dynamic one.
-        calibration: list of [1, H, W, 3] float32 images in 0..1; needed for CALIBRATED precisions.
+        calibration: list of [1, H, W, 3] float32 images in 0..1, or of (image, [1, 1] desired depth) where the network takes
+            one; needed for CALIBRATED precisions.
         per_tensor: one scale for a kernel instead of one for each of its output channels.
+        form: 'dense', or 'sparse' for converters/sparse.py's form of a network with depth masks, in float32 or float16.
     Returns: bytes.
-    Raises: ValueError for a wrong precision or a missing calibration set, ConversionError.
+    Raises: ValueError for a wrong precision or form or a missing calibration set, ConversionError.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
@@ -40,6 +45,8 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
     saturating = clipped and precision in ("uint8", "int8")
     if calibrated and not calibration:
         raise ValueError("an integer file needs calibration images")
+    if form == "sparse" and precision not in SPARSE:
+        raise ValueError(f"TensorFlow converts the sparse form to {' or '.join(SPARSE)}, got {precision!r}")
     with quiet() as said, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import keras
@@ -48,12 +55,19 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         model = build(output_activation="linear") if saturating else build()
         model.set_weights([unlike(w) for w in weights] if calibrated else weights)
         if saturating:
-            model = keras.Model(model.input, _saturate(keras, tf)(model.output))
+            sr, *others = model.outputs
+            model = keras.Model(model.input, [_saturate(keras, tf)(sr), *others] if others else _saturate(keras, tf)(sr))
+        if precision in ("uint8", "int8"):
+            model = _saturating_masks(keras, tf, model)
+        calibration = [list(sample) if isinstance(sample, tuple) else [sample] for sample in calibration]
         if size is not None:
-            lr = keras.Input((*size, 3), batch_size=1, name="lr")
-            model = keras.Model(lr, model(lr))
-            calibration = [fit(image, size) for image in calibration]
-        converter = tf.lite.TFLiteConverter.from_keras_model(model)
+            calibration = [[fit(image, size), *depth] for image, *depth in calibration]
+        if form == "sparse":
+            converter = _sparse_converter(tf, model, size)
+        else:
+            if size is not None or len(model.inputs) > 1:
+                model = _of_one_image(keras, model, size or (None, None))
+            converter = tf.lite.TFLiteConverter.from_keras_model(model)
         if precision == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
@@ -63,7 +77,10 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         if calibrated:
             kinds = tf.lite.OpsSet
             wide = [kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, kinds.TFLITE_BUILTINS]
-            converter.representative_dataset = lambda: ([image] for image in calibration)
+            names = [tensor.name for tensor in model.inputs]  # the converter sorts several inputs by their names
+            converter.representative_dataset = lambda: (
+                sample if len(sample) == 1 else dict(zip(names, sample, strict=True)) for sample in calibration
+            )
             converter.target_spec.supported_ops = wide if precision == "int16" else [kinds.TFLITE_BUILTINS_INT8]
         if precision in ("uint8", "int8"):
             converter.inference_input_type = converter.inference_output_type = getattr(tf, precision)
@@ -72,6 +89,28 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         except Exception as error:  # the converter raises many types
             lines = [line for line in f"{said()}\n{error}".splitlines() if line.strip()]
             raise ConversionError(f"TensorFlow cannot convert it to {precision}: {' | '.join(lines[-3:])}") from error
+
+
+def _of_one_image(keras, model, size):
+    lr = keras.Input((*size, 3), batch_size=1, name="lr")
+    others = [keras.Input(other.shape[1:], batch_size=1, name=other.name) for other in model.inputs[1:]]
+    return keras.Model([lr, *others] if others else lr, model([lr, *others] if others else lr))
+
+
+def _sparse_converter(tf, model, size):
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    run = sparse.function(model)
+    specs = [tf.TensorSpec((1, *(size or (None, None)), 3), name="lr")]
+    specs += [tf.TensorSpec((1, *other.shape[1:]), name=other.name) for other in model.inputs[1:]]
+
+    def outputs(*inputs):
+        found = run(*inputs)
+        return [found[name] for name in OUTPUTS]
+
+    traced = tf.function(outputs, specs, autograph=False)
+    frozen = convert_variables_to_constants_v2(traced.get_concrete_function())
+    return tf.lite.TFLiteConverter.from_concrete_functions([frozen])
 
 
 def unlike(weights):
@@ -85,14 +124,41 @@ def unlike(weights):
     return weights
 
 
-def _saturate(keras, tf):
+# Subtracting 0 would be no op, and the first mask the depth map itself. The least that XNNPACK subtracts from a result of
+# scale 1/255 is 2**-10; this one moves no level of a mask by more than its rounding.
+_NEARLY_ZERO = 2.0**-9
+
+
+def _saturate(keras, tf, most=1.0, below=0.0):
     class Saturate(keras.layers.Layer):
-        """Ends the graph in 8 bits of 0..1; becomes the output tensor's quantization, not an op."""
+        """Ends a tensor's quantization at 0 and `most`, `below` being subtracted before; the limits become no op."""
 
         def call(self, x):
-            return tf.quantization.fake_quant_with_min_max_args(x, min=0.0, max=1.0, num_bits=8)
+            return tf.quantization.fake_quant_with_min_max_args(x - below if below else x, min=0.0, max=most, num_bits=8)
 
     return Saturate()
+
+
+def _saturating_masks(keras, tf, model):
+    """The model with depths and masks that end at their limits by saturation; itself when it has no masks.
+
+    A mask, clamp(depth - l, 0, 1), is then one subtraction whose result has the scale 1/255: exactly 0 and 1 at its ends. As
+    the difference of two ReLUs, each rounded by its own scale, it would hardly ever be.
+    """
+    masks = [layer for layer in model.layers if type(layer).__name__ == "DepthMask"]
+    if not masks:
+        return model
+    deepest = float(1 + max(mask.block for mask in masks))
+    depth = next(layer.name for layer in model.layers if layer.output is masks[0].input)
+
+    def call(layer, *args, **kwargs):
+        if type(layer).__name__ == "DepthMask":
+            maps = args[0][..., layer.depth_map : layer.depth_map + 1]
+            return _saturate(keras, tf, below=layer.block or _NEARLY_ZERO)(maps)
+        result = layer(*args, **kwargs)
+        return _saturate(keras, tf, most=deepest)(result) if layer.name == depth else result
+
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
 def fit(image, size):

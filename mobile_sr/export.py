@@ -8,7 +8,7 @@ import numpy as np
 
 from mobile_sr import __version__, litert, metrics, model_files, models, upscaler, weights
 from mobile_sr.calibration import calibration_set
-from mobile_sr.converters import audit, equalize, rounding, to_onnx, to_tflite
+from mobile_sr.converters import audit, equalize, rounding, tflite_merge, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes, write_json
@@ -17,13 +17,16 @@ from mobile_sr.onnx_model import OnnxModel
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
 METHODS = ("equalize", "round")
 INTEGER_WEIGHTS = (*to_tflite.CALIBRATED, "dynamic")
+PATHS = ("sparse", "dense")
 
 
 class AuditError(Exception):
     """A converted file does not hold what its precision promises; nothing was written."""
 
 
-def export(model, out, precisions, *, size=None, calibration=None, seed=0, per_tensor=False, methods=METHODS, log=print):
+def export(
+    model, out, precisions, *, size=None, calibration=None, seed=0, per_tensor=False, methods=METHODS, path=None, log=print
+):
     """Convert a trained network and write NAME_PRECISION.tflite (or NAME.onnx) and its .json into `out`.
 
     With 'equalize' among the methods and an integer file among the precisions, all files come from the equalized network
@@ -37,6 +40,9 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, per_t
         per_tensor: integer kernels with one scale each (files NAME_PRECISION_per_tensor.tflite).
         methods: of METHODS, what lowers the loss of integer files: 'equalize' (converters/equalize.py), 'round'
             (converters/rounding.py).
+        path: for networks with depth masks: 'sparse', files NAME_sparse_PRECISION.tflite with the signatures `sparse`
+            (converters/sparse.py) and `dense`, which share their weights; 'dense', for delegates without GATHER. None is 'sparse'
+            where the network takes a desired depth and the precision has that path, 'dense' elsewhere.
     Returns: list of the paths.
     Raises: UserError for unusable arguments, AuditError when a file is not what it should be.
     """
@@ -49,9 +55,11 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, per_t
     file, name = model_files.trained(model)
     with quiet():
         keras_model, config = weights.load_model(file)
+    paths = {precision: _path(path, precision, config, model) for precision in precisions}
     out = make_folder(out)
     calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
     images, record = calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
+    images = with_depths(images, models.deepest(config))
     equalized = None
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(images)} images ...")
@@ -69,9 +77,10 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, per_t
             target = out / f"{name}.onnx"
             data, sidecar = _convert_onnx(keras_model, config, size)
         else:
-            target = out / f"{name}_{precision}{'_per_tensor' if one_scale else ''}.tflite"
+            kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
+            target = out / f"{name}_{kind}.tflite"
             arrays = rounded if integer else plain
-            data, sidecar = _convert(keras_model, config, precision, arrays, size, images, one_scale)
+            data, sidecar = _convert(keras_model, config, precision, arrays, size, images, one_scale, paths[precision])
         sidecar["calibration"] = record if integer else None
         sidecar["equalization"] = equalized
         sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
@@ -81,6 +90,15 @@ def export(model, out, precisions, *, size=None, calibration=None, seed=0, per_t
         log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks)")
         written.append(target)
     return written
+
+
+def with_depths(images, deepest):
+    """The calibration images; where a network takes a desired depth of 0..`deepest`, each with one, spread over all of that."""
+    if deepest is None:
+        return images
+    steps = np.arange(len(images)) * 0.618 % 1  # neighbours, which look alike, get unlike depths
+    depths = np.argsort(np.argsort(steps)) / max(1, len(images) - 1) * deepest
+    return [(image, np.full((1, 1), depth, np.float32)) for image, depth in zip(images, depths, strict=True)]
 
 
 def require_tensorflow(what):
@@ -93,21 +111,60 @@ def require_tensorflow(what):
         raise UserError(f"{what} needs the TensorFlow backend; KERAS_BACKEND is {os.environ['KERAS_BACKEND']}")
 
 
-def _convert(keras_model, config, precision, arrays, size, calibration=(), per_tensor=False):
-    """(bytes, sidecar) of one precision with the weights `arrays`, audited and run once against the Keras model."""
+def _path(path, precision, config, model):
+    """The path of one precision's file. Raises: UserError when the network or the precision has no such path."""
+    if path not in (None, *PATHS):
+        raise UserError(f"--path {path}: use {' or '.join(PATHS)}")
+    able = precision in to_tflite.SPARSE
+    if path is None:
+        return "sparse" if able and models.deepest(config) is not None else "dense"
+    if path == "sparse" and not models.has_depth(config):
+        raise UserError(f"--path sparse: {model} has no depth masks; only AdaEDSR and AdaRCAN have a sparse path")
+    if path == "sparse" and not able:
+        raise UserError(f"--path sparse: not in {precision}; use {', '.join(to_tflite.SPARSE)}, or --path dense")
+    return path
+
+
+def _convert(keras_model, config, precision, arrays, size, calibration=(), per_tensor=False, path="dense"):
+    """(bytes, sidecar) of one precision with the weights `arrays`, audited and run against the Keras model."""
     build = functools.partial(models.build_for_export, config)
+    parts = {}
     try:
-        data = to_tflite.convert(
-            build, arrays, precision, clipped=_clips(config), size=size, calibration=calibration, per_tensor=per_tensor
-        )
+        for form in ("dense",) if path == "dense" else reversed(PATHS):
+            parts[form] = to_tflite.convert(
+                build, arrays, precision, clipped=_clips(config), size=size, calibration=calibration, per_tensor=per_tensor,
+                form=form,
+            )  # fmt: skip
     except to_tflite.ConversionError as error:
         raise AuditError(str(error)) from None
-    facts, checks = audit_file(data, keras_model, config, precision, per_tensor)
-    agreement = measure_agreement(upscaler.keras_runner(keras_model), litert.TFLiteModel(data).run, config, size)
-    if precision.startswith("float"):
-        limit = 2 / 255 if precision == "float16" else 1e-5  # halves carry 11 bits of every weight
-        checks.append(_error_check("Keras", agreement, limit))
+    facts, checks = audit_file(parts["dense"], keras_model, config, precision, per_tensor)
+    data = parts["dense"]
+    if path == "sparse":
+        data = tflite_merge.merge(parts, to_tflite.OUTPUTS)
+        graph = litert.parse_graph(data, signature="sparse")
+        facts = {**audit.describe(graph, len(data)), "signatures": list(parts), "size_bytes_dense_only": len(parts["dense"])}
+        checks += audit.check_sparse(graph, *(tflite_merge.constant_bytes(d) for d in (data, parts["dense"])))
+    facts["desired_depth"] = None if models.deepest(config) is None else [0, models.deepest(config)]
+    agreement = None
+    for signature in parts if path == "sparse" else [None]:
+        agreement = _agreement(keras_model, data, config, size, signature)
+        if precision.startswith("float"):
+            limit = 2 / 255 if precision == "float16" else 1e-5  # halves carry 11 bits of every weight
+            checks.append(_error_check("Keras" + (f" ({signature})" if signature else ""), agreement, limit))
     return data, make_sidecar(config, precision, facts, data, checks, {"agreement_with_keras": agreement})
+
+
+def _agreement(keras_model, data, config, size, signature=None):
+    """`measure_agreement` of a .tflite's signature with the Keras model, the worst over desired depths."""
+    deepest = models.deepest(config)
+    found = []
+    for depth in (None,) if deepest is None else (0, deepest / 2, deepest):
+        options = {} if signature is None else {"signature": signature}
+        options |= {} if depth is None else {"desired_depth": str(depth)}
+        keras_runner = upscaler.keras_runner(keras_model)
+        truth = keras_runner if depth is None else lambda image, d=depth, run=keras_runner: run(image, d)[0]
+        found.append(measure_agreement(truth, litert.TFLiteModel(data, options=options).run, config, size))
+    return max(found, key=lambda agreement: agreement["largest_error"])
 
 
 def _clips(config):

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,11 @@ class TFLiteModel:
         said = model_files.read_sidecar(self.path).get("value_range") if self.path else None
         return said[1] if said in ([0, 1], [0, 255]) else None
 
+    def _range_of(self, name):
+        """What a scalar input may be, as a sidecar that belongs to the file says it."""
+        said = model_files.read_sidecar(self.path).get(name) if self.path and name == "desired_depth" else None
+        return said or (-math.inf, math.inf)
+
     def _scalar_values(self, graph, options):
         """[(tensor index, array)] of all scalar inputs."""
         values = []
@@ -137,10 +143,14 @@ class TFLiteModel:
             given = [key for key in ends.scalar_names(graph, index) if key in options]
             if not given:
                 raise UserError(f"{self.name}: needs a number for its input '{name}'; add {name}=NUMBER behind '@'")
+            text = options.pop(given[0])
             try:
-                values.append((index, tensor_values.scalar(options.pop(given[0]), graph.tensors[index])))
+                values.append((index, tensor_values.scalar(text, graph.tensors[index])))
             except ValueError as error:
                 raise UserError(f"{self.name}: {name}: {error}") from None
+            low, high = self._range_of(name)
+            if not low <= float(text) <= high:
+                raise UserError(f"{self.name}: {name}={text} is outside of {low}..{high}, what the network was trained for")
         if options:
             known = ", ".join(["range", "signature", *self._ends.scalars])
             raise UserError(f"{self.name}: unknown option '{next(iter(options))}'; it takes {known}")

@@ -222,8 +222,8 @@ def _keras_file(name, path):
 
     backend.require_keras(name)
     model, config = weights.load_model(weights.model_file(path))
-    runner = keras_runner(model, models.has_depth(config))
-    return Upscaler(name, config["scale"], runner, models.receptive_field(config), deepest=models.deepest(config))
+    field, deepest = models.receptive_field(config), models.deepest(config)
+    return Upscaler(name, config["scale"], keras_runner(model), field, deepest=deepest)
 
 
 def _keras_archive(name, path):
@@ -246,22 +246,17 @@ def _keras_archive(name, path):
     return Upscaler(name, scale, keras_runner(model), None)
 
 
-def keras_runner(model, depth_map=False):
+def keras_runner(model):
     """A function from [H, W, 3] uint8 to the model's [H * s, W * s, 3] float32 output.
 
     Of a model with a second input it takes the desired depth too, and returns (picture, depth map [H, W, M]).
-
-    Args:
-        depth_map: the model has one as its second output.
     """
     from keras import ops
 
-    desired = len(model.inputs) > 1
-
     def run(image, depth=None):
         x = ops.convert_to_tensor(image[None].astype(np.float32) / np.float32(255))
-        y = model([x, ops.convert_to_tensor([[float(depth)]], "float32")] if desired else x, training=False)
-        found = [ops.convert_to_numpy(t)[0] for t in (y if depth_map else [y])]
-        return tuple(found) if desired else found[0]
+        y = model(x if depth is None else [x, ops.full((1, 1), float(depth), "float32")], training=False)
+        found = tuple(ops.convert_to_numpy(t)[0] for t in (y if isinstance(y, (list, tuple)) else [y]))
+        return found[0] if depth is None else found
 
     return run

@@ -23,6 +23,13 @@ def add_arguments(parser):
         help="what lowers the loss of integer files: equalize, round; 'none' is TensorFlow's own quantization "
         "(default %(default)s)",
     )
+    parser.add_argument(
+        "--path",
+        choices=("sparse", "dense"),
+        help="AdaDSR networks: sparse writes NAME_sparse_PRECISION.tflite, whose signatures sparse and dense share their weights "
+        "(float32, float16); dense the dense network alone, for delegates without GATHER (GPU, NNAPI); default: sparse where "
+        "there is one",
+    )
     parser.add_argument("--height", type=int, help="fixed LR height (default: dynamic)")
     parser.add_argument("--width", type=int, help="fixed LR width (default: dynamic)")
     parser.add_argument("--calibration", metavar="DIR", help="images for the integer files (default: scikit-image's)")
@@ -51,6 +58,7 @@ def run(args):
             seed=args.seed,
             per_tensor=args.per_tensor,
             methods=_methods(args.methods, export.METHODS),
+            path=args.path,
         )
     except export.AuditError as error:
         print(f"mobile-sr export: {error}", file=sys.stderr)

@@ -1,0 +1,86 @@
+"""Several .tflite files as the signatures of one, whose equal constants are stored once. Needs no TensorFlow."""
+
+from mobile_sr.converters import tflite_file
+
+# Fields of operators' options that name subgraphs.
+_CALLS = ("thenSubgraphIndex", "elseSubgraphIndex", "condSubgraphIndex", "bodySubgraphIndex", "initSubgraphIndex", "subgraph")
+
+
+def merge(parts, outputs):
+    """One file with a signature for each of several.
+
+    A constant is stored once whatever its shape: the [C, 3, 3, C] kernel of a convolution and the same as the [C, 9 * C] one of
+    a FULLY_CONNECTED are the same bytes. Inner tensors of all but the first part lose their names, which take more room than the
+    rest of the graph.
+
+    Args:
+        parts: {name of the signature: bytes of a .tflite}; its first subgraph and those that this calls are taken.
+        outputs: names of the outputs, in their order. Inputs keep their names.
+    Returns: bytes.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    whole = schema.ModelT()
+    whole.version, whole.description = 3, "mobile-sr"
+    whole.operatorCodes, whole.subgraphs, whole.signatureDefs = [], [], []
+    whole.buffers, places = [schema.BufferT()], {b"": 0}
+    for name, data in parts.items():
+        part = schema.ModelT.InitFromPackedBuf(data, 0)
+        for buffer in part.buffers:
+            key = b"" if buffer.data is None else bytes(buffer.data)
+            if key not in places:
+                places[key] = len(whole.buffers)
+                whole.buffers.append(buffer)
+        buffers = [places[b"" if buffer.data is None else bytes(buffer.data)] for buffer in part.buffers]
+        codes = [_code(whole, code) for code in part.operatorCodes]
+        first = len(whole.subgraphs)
+        for subgraph in part.subgraphs:
+            ends = {int(i) for i in (*subgraph.inputs, *subgraph.outputs)}
+            for index, tensor in enumerate(subgraph.tensors):
+                tensor.buffer = buffers[tensor.buffer]
+                if whole.signatureDefs and index not in ends:
+                    tensor.name = None
+            for op in subgraph.operators:
+                op.opcodeIndex = codes[op.opcodeIndex]
+                for field in _CALLS:
+                    if hasattr(op.builtinOptions, field):
+                        setattr(op.builtinOptions, field, getattr(op.builtinOptions, field) + first)
+            subgraph.name = f"{name}_{(subgraph.name or b'').decode()}"
+        whole.subgraphs += part.subgraphs
+        whole.signatureDefs.append(_signature(schema, name, first, part.subgraphs[0], outputs))
+    return tflite_file.pack(whole)
+
+
+def constant_bytes(data):
+    """How many bytes of a .tflite are constants: weights, shapes, indices."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(data, 0)
+    return sum(model.Buffers(i).DataLength() for i in range(model.BuffersLength()))
+
+
+def _code(whole, code):
+    """The place of an operator code in `whole`, added where it is not there yet."""
+
+    def key(code):
+        return code.builtinCode, code.deprecatedBuiltinCode, code.customCode, code.version
+
+    known = [key(other) for other in whole.operatorCodes]
+    if key(code) not in known:
+        whole.operatorCodes.append(code)
+        known.append(key(code))
+    return known.index(key(code))
+
+
+def _signature(schema, name, index, subgraph, outputs):
+    def end(tensor, name):
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = name, int(tensor)
+        return entry
+
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = name, index
+    names = [subgraph.tensors[i].name.decode().removeprefix("serving_default_").removesuffix(":0") for i in subgraph.inputs]
+    signature.inputs = [end(*pair) for pair in zip(subgraph.inputs, names, strict=True)]
+    signature.outputs = [end(*pair) for pair in zip(subgraph.outputs, outputs, strict=True)]
+    return signature
