@@ -91,7 +91,7 @@ def _score(bench, data, read):
     for _, hr, lr, gray in next(iter(bench.pairs.values())):
         model.set(lr)
         model.invoke()
-        raw = model._interpreter.get_tensor(model._ends.picture)[0]
+        raw = model.tensor(model._ends.picture)[0]
         found.append(metrics.psnr(read(raw, scale, zero_point), hr, "rgb", bench.config["scale"], gray))
     return np.mean(found)
 

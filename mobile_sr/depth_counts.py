@@ -46,7 +46,9 @@ def multiply_adds(model, depth_map, fallback=True):
     for block, (active, reached) in zip(found, fractions, strict=True):
         channels = block.conv2.kernel.shape[-1]
         if not fallback or (active + reached) / 2 <= sparse.dense_above(channels):
-            total -= pixels * ((1 - reached) * np.prod(block.conv1.kernel.shape) + (1 - active) * np.prod(block.conv2.kernel.shape))
+            total -= pixels * (
+                (1 - reached) * np.prod(block.conv1.kernel.shape) + (1 - active) * np.prod(block.conv2.kernel.shape)
+            )
     return total
 
 

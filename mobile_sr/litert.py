@@ -80,6 +80,9 @@ def fixed_size(tensor):
     return (height, width) if height > 0 and width > 0 else None
 
 
+DESIRED_DEPTH = "desired_depth"
+
+
 class TFLiteModel:
     """A super-resolution .tflite: one image, and any scalars, to one picture. The runtime opens it when it is first needed.
 
@@ -88,6 +91,8 @@ class TFLiteModel:
         data: the bytes that run (see tflite_file.primary).
         image, picture: the tensors of the image [1, H, W, 3] and of the picture [1, H * s, W * s, 3].
         fixed: (H, W) when the input size is fixed, else None.
+        deepest: D, where the file takes a desired depth of 0..D; None when it takes none, or an option said it.
+        depth: the desired depth that `set` gives; D unless assigned.
     """
 
     def __init__(self, model, threads=1, options=None):
@@ -102,7 +107,8 @@ class TFLiteModel:
         self.name, self.threads = str(self.path or "model"), threads
         data = model if self.path is None else read_file(self.path)
         options = dict(options or {})
-        graph = parse_graph(data, self.name, options.pop("signature", None))
+        self._sidecar = model_files.read_sidecar(self.path) if self.path else {}
+        graph = parse_graph(data, self.name, options.pop("signature", self._own_signature()))
         try:
             self._ends = ends.find(graph)
         except ends.EndsError as error:
@@ -110,9 +116,16 @@ class TFLiteModel:
         self.image, self.picture = graph.tensors[self._ends.image], graph.tensors[self._ends.picture]
         self.fixed = fixed_size(self.image)
         self._white = self._range_option(options.pop("range", None))
+        self.deepest, self._depth_input, self._depth_map = self._depths(graph, options)
+        self.depth = self.deepest
         self._scalars = self._scalar_values(graph, options)
         self.data = primary(data, graph, self.name)
         self._interpreter = self._size = None
+
+    def _own_signature(self):
+        """What runs unless an option says otherwise: the sparse path of a file whose sidecar tells of one."""
+        said = self._sidecar.get("signatures")
+        return "sparse" if isinstance(said, list) and "sparse" in said else None
 
     def _range_option(self, text):
         if text is None:
@@ -128,18 +141,29 @@ class TFLiteModel:
 
     def _sidecar_white(self):
         """1 or 255 when a sidecar that belongs to the file says so, else None."""
-        said = model_files.read_sidecar(self.path).get("value_range") if self.path else None
+        said = self._sidecar.get("value_range")
         return said[1] if said in ([0, 1], [0, 255]) else None
+
+    def _depths(self, graph, options):
+        """(D, desired depth's index and tensor, depth map's) of a file whose sidecar tells D, unless an option gives a depth."""
+        index, limits = self._ends.scalars.get(DESIRED_DEPTH), self._range_of(DESIRED_DEPTH)
+        if index is None or math.isinf(limits[1]) or set(options) & set(ends.scalar_names(graph, index)):
+            return None, None, None
+        depth_map = next(i for i in graph.outputs if i != self._ends.picture)
+        return limits[1], (index, graph.tensors[index]), (depth_map, graph.tensors[depth_map])
 
     def _range_of(self, name):
         """What a scalar input may be, as a sidecar that belongs to the file says it."""
-        said = model_files.read_sidecar(self.path).get(name) if self.path and name == "desired_depth" else None
-        return said or (-math.inf, math.inf)
+        said = self._sidecar.get(name) if name == DESIRED_DEPTH else None
+        known = isinstance(said, list) and len(said) == 2 and all(isinstance(limit, (int, float)) for limit in said)
+        return said if known else (-math.inf, math.inf)
 
     def _scalar_values(self, graph, options):
         """[(tensor index, array)] of all scalar inputs."""
         values = []
         for name, index in self._ends.scalars.items():
+            if self._depth_input and index == self._depth_input[0]:
+                continue
             given = [key for key in ends.scalar_names(graph, index) if key in options]
             if not given:
                 raise UserError(f"{self.name}: needs a number for its input '{name}'; add {name}=NUMBER behind '@'")
@@ -216,6 +240,9 @@ class TFLiteModel:
         self._interpreter.set_tensor(self._ends.image, values[None])
         for index, value in self._scalars:
             self._interpreter.set_tensor(index, value)
+        if self._depth_input:
+            index, tensor = self._depth_input
+            self._interpreter.set_tensor(index, tensor_values.scalar(self.depth, tensor))
 
     def invoke(self):
         """Run what was set. Raises: UserError when the runtime fails."""
@@ -241,6 +268,13 @@ class TFLiteModel:
         self.set(image)
         self.invoke()
         return self.get()
+
+    def run_with_map(self, image, depth):
+        """`run` at a desired depth of 0..D: (picture, depth map [H, W, M] float32 in blocks)."""
+        self.depth = depth
+        picture = self.run(image)
+        index, tensor = self._depth_map
+        return picture, tensor_values.real(self.tensor(index)[0], tensor)
 
     def with_graph(self, data, name):
         """A model with the same inputs that runs other bytes, such as the beginning of its graph: for `set` and `invoke`."""

@@ -59,6 +59,14 @@ def decode(values, tensor, white=1):
     return table[values.view(unsigned)]
 
 
+def real(values, tensor):
+    """An output's values as float32, by the tensor's scale and zero point."""
+    if tensor.dtype.startswith("float"):
+        return values.astype(np.float32)
+    scale, zero_point = quantization(tensor)
+    return ((values.astype(np.float64) - zero_point) * scale).astype(np.float32)
+
+
 def scalar(text, tensor):
     """The value of a scalar input: `text` as an array of one element in the tensor's dtype and quantization.
 

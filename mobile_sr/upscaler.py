@@ -207,7 +207,9 @@ def _tflite(name, path, threads, options):
     from mobile_sr.litert import TFLiteModel
 
     runner = TFLiteModel(path, threads, options)
-    return Upscaler(name, runner.scale, runner.run, read_sidecar(path).get("receptive_field"), runner.fixed)
+    run = runner.run if runner.deepest is None else runner.run_with_map
+    field = read_sidecar(path).get("receptive_field")
+    return Upscaler(name, runner.scale, run, field, runner.fixed, deepest=runner.deepest)
 
 
 def _onnx(name, path, threads):

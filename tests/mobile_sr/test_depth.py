@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mobile_sr import cli as command_line
-from mobile_sr import depth_map, images, models, upscaler, weights
+from mobile_sr import depth_map, export, images, models, upscaler, weights
 from mobile_sr.errors import UserError
 
 CONFIG = {"network": "edsr", "scale": 2, "blocks": 3, "channels": 8, "depth": "input"}
@@ -120,3 +120,37 @@ def test_the_heat_map_shows_depth_as_lightness():
     assert shown[:40, 40:].mean() > shown[:40, :40].mean() + 80
     lightness = depth_map.colours(np.linspace(0, 1, 50)) @ np.array([0.299, 0.587, 0.114])
     assert np.all(np.diff(lightness) > 0)
+
+
+@pytest.fixture(scope="module")
+def sparse_file(depth_file, tmp_path_factory):
+    return export.export(depth_file, tmp_path_factory.mktemp("tflite"), ["float32"], log=lambda line: None)[0]
+
+
+@pytest.mark.parametrize("signature", ["sparse", "dense"])
+def test_a_tflite_takes_the_depth_of_the_keras_model(depth_file, sparse_file, image, signature):
+    keras_model, file = upscaler.load(depth_file), upscaler.load(f"{sparse_file}@signature={signature}")
+    assert file.deepest == 3
+    for depth in (None, 0, 1.25, 3):
+        wanted, found = (model.with_depth_map(image, depth=depth) for model in (keras_model, file))
+        assert np.abs(wanted[0].astype(int) - found[0]).max() <= 1  # a value near a half
+        np.testing.assert_allclose(found[1], wanted[1], atol=1e-4)
+    with pytest.raises(UserError, match="0 to 3"):
+        file(image, depth=3.5)
+
+
+def test_an_option_fixes_a_tflite_s_depth(sparse_file, image):
+    fixed, free = (upscaler.load(f"{sparse_file}{options}") for options in ("@desired_depth=1", ""))
+    np.testing.assert_array_equal(fixed(image), free(image, depth=1))
+    assert fixed.deepest is None
+
+
+def test_wrong_use_of_a_tflite(depth_file, sparse_file, tmp_path):
+    dense = export.export(depth_file, tmp_path, ["float32"], path="dense", log=lambda line: None)[0]
+    for name, said in (
+        (f"{sparse_file}@desired_depth=4", "outside of 0"),
+        (f"{sparse_file}@signature=third", "third"),
+        (f"{dense}@signature=sparse", "sparse"),
+    ):
+        with pytest.raises(UserError, match=said):
+            upscaler.load(name)
