@@ -17,7 +17,7 @@ from mobile_sr import litert, zoo
 from mobile_sr.converters import tflite_prefix
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
-from mobile_sr.model_files import locate
+from mobile_sr.model_files import locate, split
 from mobile_sr.samples import picture
 
 # How often the interpreters are opened anew: where their memory then lies moves a float file's time by up to 10 %.
@@ -70,6 +70,21 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
         for file, result in zip(files, report["results"], strict=True):
             result["layers"] = layer_costs(file, image, runs, warmup, progress)
     return report
+
+
+def at_depth(models, depth):
+    """The model strings with a desired depth for those that take one. Raises: UserError when none does, or not this one."""
+    found, taking = [], 0
+    for model in models:
+        deepest = _open(model, 1).deepest
+        if deepest is not None:
+            if not 0 <= depth <= deepest:
+                raise UserError(f"{model}: a desired depth of {depth:g}; it takes 0 to {deepest:g}")
+            model, taking = f"{model}{',' if split(model)[1] else '@'}desired_depth={depth:g}", taking + 1
+        found.append(model)
+    if not taking:
+        raise UserError(f"--depth {depth:g}: none of the files takes a desired depth")
+    return found
 
 
 def ratios_to_first(openings):

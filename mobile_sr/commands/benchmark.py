@@ -18,6 +18,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--height", type=int, help="LR height (default: the files' own, 360 when that is dynamic)")
     parser.add_argument("--width", type=int, help="LR width (default: the files' own, 640 when that is dynamic)")
+    common.add_depth(parser)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--runs", type=int, default=20, help="timed rounds (default 20)")
     parser.add_argument("--warmup", type=int, default=3, metavar="N", help="rounds before them (default 3)")
@@ -40,7 +41,8 @@ def run(args):
     from mobile_sr import benchmark
 
     size = None if args.height is None else (args.height, args.width)
-    found = benchmark.benchmark(args.model, size, args.threads, args.runs, args.warmup, args.layers, common.progress)
+    models = args.model if args.depth is None else benchmark.at_depth(args.model, args.depth)
+    found = benchmark.benchmark(models, size, args.threads, args.runs, args.warmup, args.layers, common.progress)
     common.clear_progress()
     _print(found, sys.stderr if args.json == "-" else sys.stdout)
     common.write_json_result(args, found)

@@ -1,5 +1,7 @@
 """A desired depth for networks with AdaDSR's adapter, from Python."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -137,6 +139,21 @@ def test_a_tflite_takes_the_depth_of_the_keras_model(depth_file, sparse_file, im
         np.testing.assert_allclose(found[1], wanted[1], atol=1e-4)
     with pytest.raises(UserError, match="0 to 3"):
         file(image, depth=3.5)
+
+
+def test_benchmark_takes_a_depth(sparse_file, cli, tmp_path):
+    size = ("--height", 24, "--width", 24, "--runs", 2, "--warmup", 0)
+    names = ("--model", sparse_file, "--model", f"{sparse_file}@signature=dense", "--model", "xlsr_x2:uint8")
+    code, out, err = cli("benchmark", *names, "--depth", 1.5, *size, "--json", tmp_path / "found.json")
+    assert code == 0, err
+    named = [row["model"] for row in json.loads((tmp_path / "found.json").read_text())["results"]]
+    assert named[0].endswith("float32.tflite@desired_depth=1.5")
+    assert named[1].endswith("@signature=dense,desired_depth=1.5")
+    assert named[2] == "xlsr_x2:uint8"
+    for model, depth, said in (("xlsr_x2:uint8", 1, "none of the files"), (sparse_file, 9, "0 to 3")):
+        code, out, err = cli("benchmark", "--model", model, "--depth", depth, *size)
+        assert code == 2
+        assert said in err
 
 
 def test_an_option_fixes_a_tflite_s_depth(sparse_file, image):
