@@ -31,25 +31,46 @@ def active_fractions(depth_map, blocks):
     return np.array(fractions)
 
 
-def multiply_adds(model, depth_map, fallback=True):
-    """Multiply-adds of all convolutions that the sparse path really does for one image, the adapter's included.
+def costs(model):
+    """What a network costs, as JSON: a file's sidecar keeps it, so that `count` needs no Keras model.
 
     Args:
-        model: Keras AdaEDSR or AdaRCAN. depth_map: [H, W, maps] float, its second output for the image.
-        fallback: blocks with many active pixels are computed densely, as exported files do it (sparse.dense_above).
+        model: Keras AdaEDSR or AdaRCAN.
+    Returns: {"always": multiply-adds per LR pixel outside of the masked blocks, "blocks": [[conv1's, conv2's] of each masked
+        block], "dense_above": share of a block's rows above which it is computed densely (converters/sparse.py)}.
+    """
+    found = [block for block in sparse.blocks(model).values()]
+    pairs = [[int(np.prod(conv.kernel.shape)) for conv in (block.conv1, block.conv2)] for block in found]
+    always = models.multiply_adds(model, 1) - sum(map(sum, pairs))
+    return {"always": always, "blocks": pairs, "dense_above": sparse.dense_above(found[0].conv2.kernel.shape[-1])}
+
+
+def read_costs(value):
+    """`costs` as a sidecar has it; None for anything else."""
+    fits = isinstance(value, dict) and all(isinstance(value.get(key), (int, float)) for key in ("always", "dense_above"))
+    if not fits or np.ndim(value.get("blocks")) != 2 or np.shape(value["blocks"])[1] != 2:
+        return None
+    return value
+
+
+def count(costs, depth_map, fallback=True):
+    """Multiply-adds that the sparse path really does for one image, conv1's rows around the active ones and the adapter included.
+
+    Args:
+        costs: of the network. depth_map: [H, W, maps] float, its second output for the image.
+        fallback: blocks with many active pixels are computed densely, as exported files do it.
     Returns: float. Index arithmetic and bias are not counted; `models.multiply_adds` has the count for full masks.
     """
-    pixels = depth_map.shape[0] * depth_map.shape[1]
-    found = list(sparse.blocks(model).values())
-    fractions = active_fractions(depth_map, len(found) // depth_map.shape[2])
-    total = float(models.multiply_adds(model, pixels))
-    for block, (active, reached) in zip(found, fractions, strict=True):
-        channels = block.conv2.kernel.shape[-1]
-        if not fallback or (active + reached) / 2 <= sparse.dense_above(channels):
-            total -= pixels * (
-                (1 - reached) * np.prod(block.conv1.kernel.shape) + (1 - active) * np.prod(block.conv2.kernel.shape)
-            )
-    return total
+    fractions = active_fractions(depth_map, len(costs["blocks"]) // depth_map.shape[2])
+    dense = fractions.mean(axis=1, keepdims=True) > costs["dense_above"] if fallback else np.zeros((len(fractions), 1), bool)
+    shares = np.where(dense, 1.0, fractions)[:, ::-1]  # conv1 works on the larger set
+    per_pixel = costs["always"] + float(np.sum(shares * np.array(costs["blocks"])))
+    return per_pixel * depth_map.shape[0] * depth_map.shape[1]
+
+
+def multiply_adds(model, depth_map, fallback=True):
+    """`count` for a Keras AdaEDSR or AdaRCAN."""
+    return count(costs(model), depth_map, fallback)
 
 
 def paper_count(config, lr_size, active=None):

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from mobile_sr import __version__, litert, metrics, model_files, models, upscaler, weights
+from mobile_sr import __version__, depth_counts, litert, metrics, model_files, models, upscaler, weights
 from mobile_sr.calibration import calibration_set
 from mobile_sr.converters import audit, equalize, rounding, tflite_merge, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
@@ -144,6 +144,8 @@ def _convert(keras_model, config, precision, arrays, size, calibration=(), per_t
         graph = litert.parse_graph(data, signature="sparse")
         facts = {**audit.describe(graph, len(data)), "signatures": list(parts), "size_bytes_dense_only": len(parts["dense"])}
         checks += audit.check_sparse(graph, *(tflite_merge.constant_bytes(d) for d in (data, parts["dense"])))
+    if models.has_depth(config):
+        facts["multiply_adds"] = depth_counts.costs(keras_model)
     facts["desired_depth"] = None if models.deepest(config) is None else [0, models.deepest(config)]
     agreement = None
     for signature in parts if path == "sparse" else [None]:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from mobile_sr import depth_budget
 from mobile_sr.errors import UserError
 from mobile_sr.model_files import locate, read_sidecar, split
 
@@ -20,15 +21,18 @@ class Upscaler:
         fixed: (H, W) when the model takes one input size only.
         deepest: D, the largest desired depth in blocks that the model takes; None where it takes none.
         depth: the desired depth of calls that give none; the deepest unless set.
+        budget: {"gmacs": G} or {"ms": T} that chooses the depth of each image instead (depth_budget.choose); None for none.
+        costs: of a network with masks, where they are known (depth_counts.costs).
     """
 
-    def __init__(self, name, scale, run, receptive_field, fixed=None, deepest=None):
+    def __init__(self, name, scale, run, receptive_field, fixed=None, deepest=None, costs=None):
         """`run` takes [H, W, 3] uint8 and returns [H * s, W * s, 3], uint8 or float32 in 0..1.
 
         With `deepest` it takes a desired depth too, and returns (picture, depth map [H, W, M] float32 in blocks).
         """
         self.name, self.scale, self.receptive_field, self.fixed = name, scale, receptive_field, fixed
         self.deepest = self.depth = deepest
+        self.budget, self.costs = None, costs
         self._run = run
 
     def __call__(self, image, tile=None, progress=None, depth=None):
@@ -69,6 +73,8 @@ class Upscaler:
         """[picture] or [picture, depth map] of an image."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"expected a non-empty [H, W, 3] uint8 image, got {image.dtype} {image.shape}")
+        if depth is None and self.budget:
+            depth = depth_budget.choose(self, image, **self.budget)
         depth = self.check_depth(depth)
         windows = list(plan_tiles(image.shape[:2], self._window(image.shape[:2], tile), self._overlap()))
         results = None
@@ -204,12 +210,14 @@ def _bicubic(scale):
 
 
 def _tflite(name, path, threads, options):
+    from mobile_sr import depth_counts
     from mobile_sr.litert import TFLiteModel
 
     runner = TFLiteModel(path, threads, options)
     run = runner.run if runner.deepest is None else runner.run_with_map
-    field = read_sidecar(path).get("receptive_field")
-    return Upscaler(name, runner.scale, run, field, runner.fixed, deepest=runner.deepest)
+    sidecar = read_sidecar(path)
+    field, costs = sidecar.get("receptive_field"), depth_counts.read_costs(sidecar.get("multiply_adds"))
+    return Upscaler(name, runner.scale, run, field, runner.fixed, deepest=runner.deepest, costs=costs)
 
 
 def _onnx(name, path, threads):
@@ -220,12 +228,13 @@ def _onnx(name, path, threads):
 
 
 def _keras_file(name, path):
-    from mobile_sr import backend, models, weights
+    from mobile_sr import backend, depth_counts, models, weights
 
     backend.require_keras(name)
     model, config = weights.load_model(weights.model_file(path))
     field, deepest = models.receptive_field(config), models.deepest(config)
-    return Upscaler(name, config["scale"], keras_runner(model), field, deepest=deepest)
+    costs = None if deepest is None else depth_counts.costs(model)
+    return Upscaler(name, config["scale"], keras_runner(model), field, deepest=deepest, costs=costs)
 
 
 def _keras_archive(name, path):

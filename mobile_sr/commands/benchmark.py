@@ -18,7 +18,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--height", type=int, help="LR height (default: the files' own, 360 when that is dynamic)")
     parser.add_argument("--width", type=int, help="LR width (default: the files' own, 640 when that is dynamic)")
-    common.add_depth(parser)
+    parser.add_argument("--depth", type=float, metavar="D", help="desired depth in blocks of AdaDSR networks (default: all)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--runs", type=int, default=20, help="timed rounds (default 20)")
     parser.add_argument("--warmup", type=int, default=3, metavar="N", help="rounds before them (default 3)")

@@ -19,26 +19,39 @@ def need_data(args):
 
 
 def add_depth(parser):
-    """--depth."""
-    parser.add_argument(
-        "--depth", type=float, metavar="D", help="desired depth in blocks of an AdaDSR network (default: all of them)"
-    )
+    """--depth, --budget-ms and --budget-gmacs, of which one may be given."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--depth", type=float, metavar="D", help="desired depth in blocks of an AdaDSR network (default: all)")
+    group.add_argument("--budget-ms", type=float, metavar="T", help="choose each image's depth for T ms on this machine")
+    group.add_argument("--budget-gmacs", type=float, metavar="G", help="choose each image's depth for G * 10^9 multiply-adds")
+
+
+def set_depth(args, *models):
+    """Let those of the Upscalers that take a desired depth run as `add_depth`'s options say.
+
+    Raises: UserError when none takes one, or not this one.
+    """
+    from mobile_sr.errors import UserError
+
+    taking = [model for model in models if model.deepest is not None]
+    budgets = {"ms": args.budget_ms, "gmacs": args.budget_gmacs}
+    given = {unit: budget for unit, budget in budgets.items() if budget is not None}
+    for unit, budget in given.items():
+        if not taking:
+            raise UserError(f"--budget-{unit}: {models[-1].name} takes no desired depth")
+        if not budget > 0:
+            raise UserError(f"--budget-{unit} {budget:g}: must be above 0")
+    for model in taking or models[-1:]:
+        model.depth, model.budget = model.check_depth(args.depth), given
 
 
 def load_model(args, name):
-    """The Upscaler of a model at --scale, --threads and --depth. Raises: UserError."""
+    """The Upscaler of a model at --scale, --threads and as `add_depth`'s options say. Raises: UserError."""
     from mobile_sr import upscaler
 
     model = upscaler.load(name, args.scale, args.threads)
-    set_depth(args.depth, model)
+    set_depth(args, model)
     return model
-
-
-def set_depth(depth, *models):
-    """Let those of the models that take a desired depth run with this one. Raises: UserError when it fits none of them."""
-    taking = [model for model in models if model.deepest is not None] or models[-1:]
-    for model in taking:
-        model.depth = model.check_depth(depth)
 
 
 def add_space(parser):

@@ -37,7 +37,7 @@ def run(args):
     folder = common.need_data(args)
     reference = upscaler.load(args.reference, args.scale, args.threads)
     model = upscaler.load(args.model, args.scale or reference.scale, args.threads)
-    common.set_depth(args.depth, reference, model)
+    common.set_depth(args, reference, model)
     if reference.scale != model.scale:
         raise UserError(f"{args.reference} has scale {reference.scale}, {args.model} has {model.scale}")
     if args.layers:

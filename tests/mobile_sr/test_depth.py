@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mobile_sr import cli as command_line
-from mobile_sr import depth_map, export, images, models, upscaler, weights
+from mobile_sr import depth_budget, depth_counts, depth_map, export, images, models, upscaler, weights
 from mobile_sr.errors import UserError
 
 CONFIG = {"network": "edsr", "scale": 2, "blocks": 3, "channels": 8, "depth": "input"}
@@ -171,3 +171,61 @@ def test_wrong_use_of_a_tflite(depth_file, sparse_file, tmp_path):
     ):
         with pytest.raises(UserError, match=said):
             upscaler.load(name)
+
+
+@pytest.mark.parametrize("kind", ["keras", "tflite"])
+def test_a_budget_of_multiply_adds_chooses_the_largest_depth_within_it(depth_file, sparse_file, image, kind):
+    model = upscaler.load(depth_file if kind == "keras" else sparse_file)
+    cost = {d: depth_counts.count(model.costs, model.with_depth_map(image, depth=d)[1]) / 1e9 for d in np.arange(0, 193) / 64}
+    budget = cost[1.5] * 1.0001
+    chosen = depth_budget.choose(model, image, gmacs=budget)
+    assert cost[chosen] <= budget
+    assert chosen == 3 or cost[chosen + 3 / 64] > budget or chosen >= 1.5
+    assert depth_budget.choose(model, image, gmacs=1e3) == 3
+    with pytest.raises(UserError, match="more than the budget of 1e-09"):
+        depth_budget.choose(model, image, gmacs=1e-9)
+    model.budget = {"gmacs": budget}
+    np.testing.assert_array_equal(model(image), model(image, depth=chosen))
+
+
+def test_a_budget_of_time(depth_file, image, monkeypatch):
+    model = upscaler.load(depth_file)
+    monkeypatch.setattr(depth_budget, "_milliseconds", lambda model, image, depth: 10 + 5 * depth)
+    assert depth_budget.choose(model, image, ms=17.6) == pytest.approx(1.5, abs=3 / 64)
+    assert depth_budget.choose(model, image, ms=25) == 3
+    with pytest.raises(UserError, match="costs 10 ms at depth 0"):
+        depth_budget.choose(model, image, ms=9)
+
+
+def test_budgets_at_the_command_line(depth_file, image, tmp_path, cli):
+    images.write_image(tmp_path / "a.png", image)
+    common = ("upscale", tmp_path / "a.png", "--out", tmp_path / "o")
+    code, out, err = cli(*common, "--model", depth_file, "--budget-gmacs", 100)
+    assert code == 0, err
+    np.testing.assert_array_equal(images.read_image(tmp_path / "o" / "a.png"), upscaler.load(depth_file)(image))
+    code, out, err = cli(*common, "--model", depth_file, "--budget-ms", 1e5)
+    assert code == 0, err
+    for arguments, said in (
+        (("--model", depth_file, "--budget-gmacs", 1e-9), "more than the budget"),
+        (("--model", depth_file, "--budget-gmacs", -1), "must be above 0"),
+        (("--model", "xlsr_x2:uint8", "--budget-ms", 10), "takes no desired depth"),
+    ):
+        code, out, err = cli(*common, *arguments)
+        assert code == 2
+        assert said in err
+        assert len(err.strip().splitlines()) == 1
+
+
+def test_counts():
+    """Two blocks of which the first works on one pixel of 25, nine around it for conv1, and the second nowhere."""
+    costs = {"always": 1000, "blocks": [[10, 20], [10, 20]], "dense_above": 0.5}
+    depth = np.zeros((5, 5, 1), np.float32)
+    depth[2, 2] = 0.5
+    assert depth_counts.count(costs, depth) == pytest.approx(25 * 1000 + 9 * 10 + 20)
+    depth[:] = 1
+    assert depth_counts.count(costs, depth) == pytest.approx(25 * 1030)
+    depth[:, 0] = 0  # 0.9 on average: dense
+    assert depth_counts.count(costs, depth) == pytest.approx(25 * 1030)
+    assert depth_counts.count(costs, depth, fallback=False) == pytest.approx(25 * 1010 + 20 * 20)
+    assert depth_counts.read_costs(costs) == costs
+    assert [depth_counts.read_costs(wrong) for wrong in (None, 3, {}, {**costs, "blocks": [1]})] == [None] * 4
