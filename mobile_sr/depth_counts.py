@@ -39,7 +39,7 @@ def costs(model):
     Returns: {"always": multiply-adds per LR pixel outside of the masked blocks, "blocks": [[conv1's, conv2's] of each masked
         block], "dense_above": share of a block's rows above which it is computed densely (converters/sparse.py)}.
     """
-    found = [block for block in sparse.blocks(model).values()]
+    found = list(sparse.blocks(model).values())
     pairs = [[int(np.prod(conv.kernel.shape)) for conv in (block.conv1, block.conv2)] for block in found]
     always = models.multiply_adds(model, 1) - sum(map(sum, pairs))
     return {"always": always, "blocks": pairs, "dense_above": sparse.dense_above(found[0].conv2.kernel.shape[-1])}
@@ -54,7 +54,7 @@ def read_costs(value):
 
 
 def count(costs, depth_map, fallback=True):
-    """Multiply-adds that the sparse path really does for one image, conv1's rows around the active ones and the adapter included.
+    """Multiply-adds that the sparse path really does for one image, rows around active ones and the adapter included.
 
     Args:
         costs: of the network. depth_map: [H, W, maps] float, its second output for the image.

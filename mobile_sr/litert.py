@@ -145,7 +145,7 @@ class TFLiteModel:
         return said[1] if said in ([0, 1], [0, 255]) else None
 
     def _depths(self, graph, options):
-        """(D, desired depth's index and tensor, depth map's) of a file whose sidecar tells D, unless an option gives a depth."""
+        """(D, desired depth's index and tensor, depth map's), when the sidecar tells D and no option gives a depth."""
         index, limits = self._ends.scalars.get(DESIRED_DEPTH), self._range_of(DESIRED_DEPTH)
         if index is None or math.isinf(limits[1]) or set(options) & set(ends.scalar_names(graph, index)):
             return None, None, None
