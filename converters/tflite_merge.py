@@ -26,18 +26,22 @@ def merge(parts, outputs):
     whole.buffers, places = [schema.BufferT()], {b"": 0}
     for name, data in parts.items():
         part = schema.ModelT.InitFromPackedBuf(data, 0)
-        for buffer in part.buffers:
-            key = b"" if buffer.data is None else bytes(buffer.data)
-            if key not in places:
-                places[key] = len(whole.buffers)
-                whole.buffers.append(buffer)
-        buffers = [places[b"" if buffer.data is None else bytes(buffer.data)] for buffer in part.buffers]
+        buffers = {}
+        for subgraph in part.subgraphs:
+            used = {int(i) for op in subgraph.operators for i in op.inputs}
+            for index, tensor in enumerate(subgraph.tensors):
+                data = part.buffers[tensor.buffer].data if index in used else None
+                key = b"" if data is None else bytes(data)
+                if key not in places:
+                    places[key] = len(whole.buffers)
+                    whole.buffers.append(part.buffers[tensor.buffer])
+                buffers[id(tensor)] = places[key]
         codes = [_code(whole, code) for code in part.operatorCodes]
         first = len(whole.subgraphs)
         for subgraph in part.subgraphs:
             ends = {int(i) for i in (*subgraph.inputs, *subgraph.outputs)}
             for index, tensor in enumerate(subgraph.tensors):
-                tensor.buffer = buffers[tensor.buffer]
+                tensor.buffer = buffers[id(tensor)]
                 if whole.signatureDefs and index not in ends:
                     tensor.name = None
             for op in subgraph.operators:
