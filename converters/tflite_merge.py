@@ -51,7 +51,7 @@ def merge(parts, outputs):
                         setattr(op.builtinOptions, field, getattr(op.builtinOptions, field) + first)
             subgraph.name = f"{name}_{(subgraph.name or b'').decode()}"
         whole.subgraphs += part.subgraphs
-        whole.signatureDefs.append(_signature(schema, name, first, part.subgraphs[0], outputs))
+        whole.signatureDefs.append(_signature(schema, name, first, part, outputs))
     return tflite_file.pack(whole)
 
 
@@ -76,7 +76,11 @@ def _code(whole, code):
     return known.index(key(code))
 
 
-def _signature(schema, name, index, subgraph, outputs):
+def _signature(schema, name, index, part, outputs):
+    subgraph, ordered = part.subgraphs[0], [int(i) for i in part.subgraphs[0].outputs]
+    if part.signatureDefs:  # Keras calls them output_0, output_1
+        ordered = [int(end.tensorIndex) for end in sorted(part.signatureDefs[0].outputs, key=lambda end: end.name)]
+
     def end(tensor, name):
         entry = schema.TensorMapT()
         entry.name, entry.tensorIndex = name, int(tensor)
@@ -86,5 +90,5 @@ def _signature(schema, name, index, subgraph, outputs):
     signature.signatureKey, signature.subgraphIndex = name, index
     names = [subgraph.tensors[i].name.decode().removeprefix("serving_default_").removesuffix(":0") for i in subgraph.inputs]
     signature.inputs = [end(*pair) for pair in zip(subgraph.inputs, names, strict=True)]
-    signature.outputs = [end(*pair) for pair in zip(subgraph.outputs, outputs, strict=True)]
+    signature.outputs = [end(*pair) for pair in zip(ordered, outputs, strict=True)]
     return signature
