@@ -50,18 +50,28 @@ def check(graph, precision, *, clipped, convolutions, per_tensor=False):
         if activations == "int8":
             _check_integer(graph, precision, clipped, names, used, expect)
         else:
-            first, last = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+            first, last = _ends(graph)
             expect("float32 in and out", first.dtype == last.dtype == "float32", f"{first.dtype}, {last.dtype}")
     return results
 
 
-def check_sparse(graph, constants, dense_constants):
+def _ends(graph):
+    """The tensors of the image and of the picture; other inputs are scalars, other outputs depth maps."""
+    inputs = [i for i in graph.inputs if len(graph.tensors[i].shape) == 4]
+    outputs = [i for i in graph.outputs if graph.output_names.get(i) in ("sr", "output_0")]
+    return graph.tensors[(inputs or graph.inputs)[0]], graph.tensors[(outputs or graph.outputs)[0]]
+
+
+def check_sparse(graph, constants, dense_constants, integer):
     """Test the sparse signature of a file and its constants' bytes beside those of the dense-only file; as `check`."""
     names = collections.Counter(op.name for op in graph.ops)
     outside = sorted({op.name for op in graph.ops if op.custom})
     products = {kind: names[kind] for kind in ("FULLY_CONNECTED", "BATCH_MATMUL")}
     shared = constants <= 1.02 * dense_constants + 4096  # shapes and indices are few
+    used = sorted({graph.tensors[i].dtype for op in graph.ops for i in (*op.inputs, *op.outputs) if i >= 0})
+    floats = [dtype for dtype in used if dtype.startswith("float")]
     return [
+        {"check": f"{'no' if integer else 'only'} float arithmetic (sparse)", "passed": bool(floats) != integer, "found": used},
         {"check": "built-in operators only (sparse)", "passed": not outside, "found": outside},
         {
             "check": "products by FULLY_CONNECTED (sparse)",
@@ -96,7 +106,7 @@ def _check_integer(graph, ends, clipped, names, used, expect):
         if op.name == "QUANTIZE" and op.inputs[0] not in graph.inputs and op.outputs[0] not in graph.outputs
     ]
     expect("QUANTIZE only at the ends, no DEQUANTIZE", not inner and "DEQUANTIZE" not in names, f"others: {inner}")
-    first, last = tensors[graph.inputs[0]], tensors[graph.outputs[0]]
+    first, last = _ends(graph)
     expect(f"{ends} in and out", first.dtype == last.dtype == ends, f"{first.dtype}, {last.dtype}")
     if not clipped:
         return

@@ -67,37 +67,32 @@ def function(model, chunks=None, threshold=None):
         It raises ValueError for a batch of more than one image.
     Raises: ValueError for a model without masks.
     """
-    if not blocks(model):
-        raise ValueError(f"{model.name} has no depth masks, and so no sparse form")
-
-    # Arrays, for what a branch of tf.cond captures from outside would be no constant of the .tflite's branches.
-    parts = [layer for block in blocks(model).values() for layer in (block.conv1, block.conv2, block.squeeze, block.excite)]
-    arrays = {layer.name: layer.get_weights() for layer in parts if layer is not None}
-
-    def run(lr, desired_depth=None):
-        return _Walk(model, arrays, chunks, threshold).run(lr, desired_depth)
-
-    return run
+    return Walk(model, chunks, threshold).run
 
 
-class _Walk:
-    """One pass through a model's layers; `values` are [1, H, W, C] tensors, `rows` the padded rows of some, by KerasTensor."""
+class Walk:
+    """A pass through a model's layers that computes its blocks sparsely; arguments as of `function`.
 
-    def __init__(self, model, arrays, chunks, threshold):
+    `values` are [1, H, W, C] tensors, `rows` the padded rows of some, by KerasTensor.
+    """
+
+    def __init__(self, model, chunks=None, threshold=None):
         import tensorflow as tf
 
-        self.tf, self.model, self.arrays, self.blocks = tf, model, arrays, blocks(model)
+        self.tf, self.model, self.blocks = tf, model, blocks(model)
+        if not self.blocks:
+            raise ValueError(f"{model.name} has no depth masks, and so no sparse form")
         self.chunks, self.threshold = chunks, threshold
-        self.values, self.rows = {}, {}
+        # Arrays, for what a branch of tf.cond captures from outside would be no constant of the .tflite's branches.
+        parts = [part for block in self.blocks.values() for part in (block.conv1, block.conv2, block.squeeze, block.excite)]
+        self.arrays = {layer.name: layer.get_weights() for layer in parts if layer is not None}
 
-    def run(self, lr, desired_depth):
-        tf = self.tf
+    def run(self, lr, desired_depth=None):
+        """What `function` returns."""
         if lr.shape[0] not in (1, None):
             raise ValueError(f"the sparse form takes one image at a time, got a batch of {lr.shape[0]}")
-        known = lr.shape[1:3]
-        self.height, self.width = known if None not in known else tf.unstack(tf.shape(lr)[1:3])
-        self.area = (self.height + 2) * (self.width + 2)
-        self.values = {id(self.model.inputs[0]): lr}
+        self._set_size(lr)
+        self.rows, self.values = {}, {id(self.model.inputs[0]): lr}
         if len(self.model.inputs) > 1:
             self.values[id(self.model.inputs[1])] = desired_depth
         inside = set().union(*(block.inside for block in self.blocks.values()))
@@ -110,6 +105,20 @@ class _Walk:
                 self.values[id(layer.output)] = layer(inputs if len(inputs) > 1 else inputs[0])
         sr, depth = (self._value(output) for output in self.model.outputs)
         return {"sr": sr, "depth_map": depth}
+
+    def run_blocks(self, names, x, depth_map):
+        """The features [1, H, W, C] behind the blocks `names`, which follow each other, given those before them."""
+        chain = [self.blocks[name] for name in names]
+        self._set_size(x)
+        self.rows, self.values = {}, {id(chain[0].conv1.input): x, id(chain[0].mask.input): depth_map}
+        for block in chain:
+            self._block(block)
+        return self._value(chain[-1].add.output)
+
+    def _set_size(self, x):
+        known = x.shape[1:3]
+        self.height, self.width = known if None not in known else self.tf.unstack(self.tf.shape(x)[1:3])
+        self.area = (self.height + 2) * (self.width + 2)
 
     def _value(self, tensor):
         """[1, H, W, C], cut out of the rows where only those are there."""
@@ -135,8 +144,9 @@ class _Walk:
         """A mask grows with the depth and is 0 where that is 0: the border, and its maximum is that of the maximum's."""
         tf = self.tf
         x, depth = self._rows(block.conv1.input), block.mask.input
-        mask = tf.reshape(block.mask(self._picture(self._rows(depth))), (self.area, 1))
-        dilated = tf.reshape(block.mask(self._picture(self._rows(depth, pool=True))), (self.area, 1))
+        mask, dilated = (
+            tf.reshape(self._mask(block, self._picture(self._rows(depth, pool))), (self.area, 1)) for pool in (False, True)
+        )
         active, reached = (tf.reshape(m, (-1,)) > 0 for m in (mask, dilated))
         threshold = dense_above(x.shape[-1]) if self.threshold is None else self.threshold
         if threshold >= 1:
@@ -146,7 +156,7 @@ class _Walk:
             # Where the dense block runs, the sparse one has no rows. It stays outside of the branch, because the runtime
             # gives a branch's dynamic tensors back after each run, and touching fresh memory takes longer than the products.
             rows = sum(tf.reduce_sum(tf.cast(m, tf.int32)) for m in (active, reached))
-            few = rows <= tf.cast(2 * threshold * tf.cast(self.height * self.width, tf.float32), tf.int32)
+            few = rows <= self.height * self.width // 64 * int(2 * 64 * threshold)
             y, places = self._sparse_rows(block, x, mask, active & few, reached & few)
             result = tf.cond(few, lambda: x + tf.gather(y, places), lambda: self._dense_block(block, x, mask))
             result.set_shape(x.shape)
@@ -160,10 +170,21 @@ class _Walk:
         h = self._product(block.conv1, at1, lambda at: tf.gather(x, at + offsets))
         places = self._places(at1)
         y = self._product(block.conv2, at2, lambda at: tf.gather(h, tf.gather(places, at + offsets)), mask)
-        if block.squeeze is not None:
-            pixels = tf.cast(self.height * self.width, x.dtype)
-            y = y * self._attention(block, tf.reduce_sum(y, axis=0, keepdims=True) / pixels)
-        return y, self._places(at2)
+        places = self._places(at2)
+        return (y if block.squeeze is None else y * self._attention(block, self._mean_of_rows(y, places))), places
+
+    def _mask(self, block, depth):
+        return block.mask(depth)
+
+    def _mean_of_rows(self, y, places):
+        """[1, C]: the mean over all pixels of what stands in the rows y at `places`."""
+        tf = self.tf
+        return tf.reduce_sum(y, axis=0, keepdims=True) / tf.cast(self.height * self.width, y.dtype)
+
+    def _mean(self, y):
+        """[1, C]: the mean over the pixels of a picture with a border of zeros."""
+        tf = self.tf
+        return tf.reduce_sum(y, axis=(1, 2)) / tf.cast(self.height * self.width, y.dtype)
 
     def _offsets(self):
         """[1, 9]: how far a pixel's neighbours are, in rows."""
@@ -208,7 +229,5 @@ class _Walk:
         y = tf.pad(y, [[0, 0], [2, 2], [2, 2], [0, 0]])
         y = (tf.nn.conv2d(y, kernel2, 1, "VALID") + bias2) * self._picture(mask)
         if block.squeeze is not None:
-            pixels = tf.cast(self.height * self.width, x.dtype)
-            mean = self._attention(block, tf.reduce_sum(y, axis=(1, 2)) / pixels)
-            y = y * tf.reshape(mean, (1, 1, 1, x.shape[-1]))
+            y = y * tf.reshape(self._attention(block, self._mean(y)), (1, 1, 1, x.shape[-1]))
         return x + tf.reshape(y, (self.area, x.shape[-1]))

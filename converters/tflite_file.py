@@ -62,7 +62,7 @@ class Graph:
 
     Attributes:
         subgraph: its index. signatures: the names of the file's signatures. signature: the one this is, None without any.
-        input_names: {tensor index: name} of the inputs, as the signature calls them; {} without a signature.
+        input_names, output_names: {tensor index: name}, as the signature calls them; {} without a signature.
     """
 
     tensors: list
@@ -73,6 +73,7 @@ class Graph:
     signatures: list = dataclasses.field(default_factory=list)
     signature: str = None
     input_names: dict = dataclasses.field(default_factory=dict)
+    output_names: dict = dataclasses.field(default_factory=dict)
 
 
 def _enum_names(enum):
@@ -112,7 +113,7 @@ def _parse(schema, data, wanted):
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         custom = number == schema.BuiltinOperator.CUSTOM
         codes.append((code.CustomCode().decode() if custom else op_names[number], custom))
-    index, signatures, signature, input_names = _choose(model, wanted)
+    index, *chosen = _choose(model, wanted)
     subgraph = model.Subgraphs(index)
     tensors = [_tensor(subgraph.Tensors(i), model, dtypes) for i in range(subgraph.TensorsLength())]
 
@@ -130,14 +131,14 @@ def _parse(schema, data, wanted):
         ops.append(Op(name, inputs, indices([op.Outputs(k) for k in range(op.OutputsLength())]), custom))
     inputs = indices([subgraph.Inputs(i) for i in range(subgraph.InputsLength())])
     outputs = indices([subgraph.Outputs(i) for i in range(subgraph.OutputsLength())])
-    graph = Graph(tensors, ops, inputs, outputs, index, signatures, signature, input_names)
+    graph = Graph(tensors, ops, inputs, outputs, index, *chosen)
     _check_flow(graph)
     _check_quantization(graph)
     return graph
 
 
 def _choose(model, wanted):
-    """(subgraph index, names of the signatures, the chosen one, names of its inputs by tensor index)."""
+    """(subgraph index, names of the signatures, the chosen one, names of its inputs and of its outputs by tensor index)."""
     found = {}
     for i in range(model.SignatureDefsLength()):
         signature = model.SignatureDefs(i)
@@ -147,14 +148,15 @@ def _choose(model, wanted):
         if wanted not in found:
             raise TFLiteFileError(f"choose one of its signatures with @signature=NAME: {', '.join(found)}")
     if wanted is None:
-        return 0, [], None, {}
+        return 0, [], None, {}, {}
     if wanted not in found:
         raise TFLiteFileError(f"no signature '{wanted}'; it has {', '.join(found) or 'none'}")
     chosen = found[wanted]
     if chosen.SubgraphIndex() >= model.SubgraphsLength():
         raise TFLiteFileError(f"damaged .tflite file (subgraph {chosen.SubgraphIndex()} of {model.SubgraphsLength()})")
-    inputs = [chosen.Inputs(i) for i in range(chosen.InputsLength())]
-    return chosen.SubgraphIndex(), list(found), wanted, {i.TensorIndex(): (i.Name() or b"").decode() for i in inputs}
+    ends = [(chosen.Inputs, chosen.InputsLength()), (chosen.Outputs, chosen.OutputsLength())]
+    names = [{end(i).TensorIndex(): (end(i).Name() or b"").decode() for i in range(count)} for end, count in ends]
+    return chosen.SubgraphIndex(), list(found), wanted, *names
 
 
 def primary(data, graph):

@@ -26,18 +26,22 @@ def merge(parts, outputs):
     whole.buffers, places = [schema.BufferT()], {b"": 0}
     for name, data in parts.items():
         part = schema.ModelT.InitFromPackedBuf(data, 0)
-        for buffer in part.buffers:
-            key = b"" if buffer.data is None else bytes(buffer.data)
-            if key not in places:
-                places[key] = len(whole.buffers)
-                whole.buffers.append(buffer)
-        buffers = [places[b"" if buffer.data is None else bytes(buffer.data)] for buffer in part.buffers]
+        buffers = {}
+        for subgraph in part.subgraphs:
+            used = {int(i) for op in subgraph.operators for i in op.inputs}
+            for index, tensor in enumerate(subgraph.tensors):
+                data = part.buffers[tensor.buffer].data if index in used else None
+                key = b"" if data is None else bytes(data)
+                if key not in places:
+                    places[key] = len(whole.buffers)
+                    whole.buffers.append(part.buffers[tensor.buffer])
+                buffers[id(tensor)] = places[key]
         codes = [_code(whole, code) for code in part.operatorCodes]
         first = len(whole.subgraphs)
         for subgraph in part.subgraphs:
             ends = {int(i) for i in (*subgraph.inputs, *subgraph.outputs)}
             for index, tensor in enumerate(subgraph.tensors):
-                tensor.buffer = buffers[tensor.buffer]
+                tensor.buffer = buffers[id(tensor)]
                 if whole.signatureDefs and index not in ends:
                     tensor.name = None
             for op in subgraph.operators:
@@ -47,7 +51,7 @@ def merge(parts, outputs):
                         setattr(op.builtinOptions, field, getattr(op.builtinOptions, field) + first)
             subgraph.name = f"{name}_{(subgraph.name or b'').decode()}"
         whole.subgraphs += part.subgraphs
-        whole.signatureDefs.append(_signature(schema, name, first, part.subgraphs[0], outputs))
+        whole.signatureDefs.append(_signature(schema, name, first, part, outputs))
     return tflite_file.pack(whole)
 
 
@@ -72,7 +76,11 @@ def _code(whole, code):
     return known.index(key(code))
 
 
-def _signature(schema, name, index, subgraph, outputs):
+def _signature(schema, name, index, part, outputs):
+    subgraph, ordered = part.subgraphs[0], [int(i) for i in part.subgraphs[0].outputs]
+    if part.signatureDefs:  # Keras calls them output_0, output_1
+        ordered = [int(end.tensorIndex) for end in sorted(part.signatureDefs[0].outputs, key=lambda end: end.name)]
+
     def end(tensor, name):
         entry = schema.TensorMapT()
         entry.name, entry.tensorIndex = name, int(tensor)
@@ -82,5 +90,5 @@ def _signature(schema, name, index, subgraph, outputs):
     signature.signatureKey, signature.subgraphIndex = name, index
     names = [subgraph.tensors[i].name.decode().removeprefix("serving_default_").removesuffix(":0") for i in subgraph.inputs]
     signature.inputs = [end(*pair) for pair in zip(subgraph.inputs, names, strict=True)]
-    signature.outputs = [end(*pair) for pair in zip(subgraph.outputs, outputs, strict=True)]
+    signature.outputs = [end(*pair) for pair in zip(ordered, outputs, strict=True)]
     return signature

@@ -9,7 +9,7 @@ from mobile_sr.converters.quiet import quiet
 
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
 CALIBRATED = ("uint8", "int8", "int16")  # those whose activations are integers of fixed ranges
-SPARSE = ("float32", "float16")  # those that AdaDSR's sparse form has
+SPARSE = ("float32", "float16", "uint8", "int8")  # those that AdaDSR's sparse form has
 OUTPUTS = ("sr", "depth_map")  # of a network with depth masks, in this order
 
 
@@ -35,7 +35,8 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         calibration: list of [1, H, W, 3] float32 images in 0..1, or of (image, [1, 1] desired depth) where the network takes
             one; needed for CALIBRATED precisions.
         per_tensor: one scale for a kernel instead of one for each of its output channels.
-        form: 'dense', or 'sparse' for converters/sparse.py's form of a network with depth masks, in float32 or float16.
+        form: 'dense', or 'sparse' for converters/sparse.py's form of a network with depth masks, in float32 or float16
+            (converters/sparse_integer.py makes the others' from the dense file).
     Returns: bytes.
     Raises: ValueError for a wrong precision or form or a missing calibration set, ConversionError.
     """
@@ -45,8 +46,8 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
     saturating = clipped and precision in ("uint8", "int8")
     if calibrated and not calibration:
         raise ValueError("an integer file needs calibration images")
-    if form == "sparse" and precision not in SPARSE:
-        raise ValueError(f"TensorFlow converts the sparse form to {' or '.join(SPARSE)}, got {precision!r}")
+    if form == "sparse" and precision not in ("float32", "float16"):
+        raise ValueError(f"TensorFlow converts the sparse form to float32 or float16, got {precision!r}")
     with quiet() as said, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import keras

@@ -3,6 +3,7 @@
 import dataclasses
 
 IMAGE_DTYPES = ("float32", "uint8", "int8", "int16")
+PICTURES = ("sr", "output_0")  # how the signatures of this project and of Keras call the picture among several outputs
 SCALAR_DTYPES = ("float32", "float16", "uint8", "int8", "int16", "int32", "int64", "bool")
 
 
@@ -28,6 +29,9 @@ def find(graph):
             raise EndsError(f"input {name} is {tensors[index].dtype}; a scalar may be {', '.join(SCALAR_DTYPES)}")
     image = _one(graph, [i for i in graph.inputs if i not in scalars.values()], "input", "in")
     outputs = [i for i in graph.outputs if _why_not(tensors[i]) is None] or graph.outputs
+    named = [i for i in outputs if graph.output_names.get(i) in PICTURES]
+    if len(outputs) > 1 and len(named) == 1:  # the other may be a map of three channels
+        outputs = named
     return Ends(image, _one(graph, outputs, "output", "out"), scalars)
 
 

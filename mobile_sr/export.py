@@ -8,7 +8,7 @@ import numpy as np
 
 from mobile_sr import __version__, depth_counts, litert, metrics, model_files, models, upscaler, weights
 from mobile_sr.calibration import calibration_set
-from mobile_sr.converters import audit, equalize, rounding, tflite_merge, to_onnx, to_tflite
+from mobile_sr.converters import audit, equalize, rounding, sparse_integer, tflite_merge, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes, write_json
@@ -128,14 +128,14 @@ def _path(path, precision, config, model):
 def _convert(keras_model, config, precision, arrays, size, calibration=(), per_tensor=False, path="dense"):
     """(bytes, sidecar) of one precision with the weights `arrays`, audited and run against the Keras model."""
     build = functools.partial(models.build_for_export, config)
-    parts = {}
+    parts, options = {}, {"clipped": _clips(config), "size": size, "calibration": calibration, "per_tensor": per_tensor}
     try:
-        for form in ("dense",) if path == "dense" else reversed(PATHS):
-            parts[form] = to_tflite.convert(
-                build, arrays, precision, clipped=_clips(config), size=size, calibration=calibration, per_tensor=per_tensor,
-                form=form,
-            )  # fmt: skip
-    except to_tflite.ConversionError as error:
+        parts["dense"] = to_tflite.convert(build, arrays, precision, **options)
+        if path == "sparse" and precision in to_tflite.CALIBRATED:
+            parts["sparse"] = sparse_integer.convert(parts["dense"], keras_model)
+        elif path == "sparse":
+            parts["sparse"] = to_tflite.convert(build, arrays, precision, form="sparse", **options)
+    except (to_tflite.ConversionError, sparse_integer.NoSparseForm) as error:
         raise AuditError(str(error)) from None
     facts, checks = audit_file(parts["dense"], keras_model, config, precision, per_tensor)
     data = parts["dense"]
@@ -143,7 +143,8 @@ def _convert(keras_model, config, precision, arrays, size, calibration=(), per_t
         data = tflite_merge.merge(parts, to_tflite.OUTPUTS)
         graph = litert.parse_graph(data, signature="sparse")
         facts = {**audit.describe(graph, len(data)), "signatures": list(parts), "size_bytes_dense_only": len(parts["dense"])}
-        checks += audit.check_sparse(graph, *(tflite_merge.constant_bytes(d) for d in (data, parts["dense"])))
+        constants = [tflite_merge.constant_bytes(d) for d in (data, parts["dense"])]
+        checks += audit.check_sparse(graph, *constants, precision in to_tflite.CALIBRATED)
     if models.has_depth(config):
         facts["multiply_adds"] = depth_counts.costs(keras_model)
     facts["desired_depth"] = None if models.deepest(config) is None else [0, models.deepest(config)]
@@ -153,20 +154,32 @@ def _convert(keras_model, config, precision, arrays, size, calibration=(), per_t
         if precision.startswith("float"):
             limit = 2 / 255 if precision == "float16" else 1e-5  # halves carry 11 bits of every weight
             checks.append(_error_check("Keras" + (f" ({signature})" if signature else ""), agreement, limit))
+    if path == "sparse" and precision in to_tflite.CALIBRATED:
+        checks.append(_error_check("the dense signature (sparse)", _agreement(None, data, config, size, "sparse"), 1.01 / 255))
     return data, make_sidecar(config, precision, facts, data, checks, {"agreement_with_keras": agreement})
 
 
 def _agreement(keras_model, data, config, size, signature=None):
-    """`measure_agreement` of a .tflite's signature with the Keras model, the worst over desired depths."""
+    """`measure_agreement` of a .tflite's signature with the Keras model, or its dense one if None; the worst over depths."""
     deepest = models.deepest(config)
+
+    def runner(name, depth):
+        options = {} if name is None else {"signature": name}
+        return litert.TFLiteModel(data, options=options | ({} if depth is None else {"desired_depth": str(depth)})).run
+
     found = []
     for depth in (None,) if deepest is None else (0, deepest / 2, deepest):
-        options = {} if signature is None else {"signature": signature}
-        options |= {} if depth is None else {"desired_depth": str(depth)}
-        keras_runner = upscaler.keras_runner(keras_model)
-        truth = keras_runner if depth is None else lambda image, d=depth, run=keras_runner: run(image, d)[0]
-        found.append(measure_agreement(truth, litert.TFLiteModel(data, options=options).run, config, size))
+        if keras_model is None:
+            truth = runner("dense", depth)
+        else:
+            truth = _at_depth(upscaler.keras_runner(keras_model), depth)
+        found.append(measure_agreement(truth, runner(signature, depth), config, size))
     return max(found, key=lambda agreement: agreement["largest_error"])
+
+
+def _at_depth(run, depth):
+    """The picture alone, of a runner that may take a desired depth."""
+    return run if depth is None else lambda image: run(image, depth)[0]
 
 
 def _clips(config):
@@ -226,7 +239,7 @@ def measure_agreement(truth, runner, config, size):
     """How far one runner's output is from another's on one made image: largest error (1.0 is white) and PSNR."""
     image = test_card(*(size or (48, 64)))
     wanted, found = truth(image), runner(image)
-    real = found.astype(np.float32) / 255 if found.dtype == np.uint8 else found
+    wanted, real = (image.astype(np.float32) / 255 if image.dtype == np.uint8 else image for image in (wanted, found))
     return {
         "image": "generated test card",
         "largest_error": float(np.abs(np.clip(wanted, 0, 1) - np.clip(real, 0, 1)).max()),

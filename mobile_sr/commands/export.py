@@ -27,7 +27,7 @@ def add_arguments(parser):
         "--path",
         choices=("sparse", "dense"),
         help="AdaDSR networks: sparse writes NAME_sparse_PRECISION.tflite, whose signatures sparse and dense share their weights "
-        "(float32, float16); dense the dense network alone, for delegates without GATHER (GPU, NNAPI); default: sparse where "
+        "(float32, float16, uint8, int8); dense the dense network alone, for delegates without GATHER (GPU, NNAPI); default: sparse where "
         "there is one",
     )
     parser.add_argument("--height", type=int, help="fixed LR height (default: dynamic)")

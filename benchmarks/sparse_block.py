@@ -1,0 +1,158 @@
+"""AdaDSR's residual blocks, sparse against dense, in the .tflite runtime (docs/adadsr.md).
+
+python benchmarks/sparse_block.py            # four blocks of 64 channels at 180x320 and of 256 channels at 96x96
+python benchmarks/sparse_block.py --variants # what else was tried
+
+The masks are blobs whose active share is exact. All forms take turns in one process with one thread; times are medians of
+the process's CPU time, in ms per block. The ratio is that of the medians, dense / sparse.
+"""
+
+import argparse
+import os
+import time
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+
+from mobile_sr.converters.quiet import quiet
+
+SETTINGS = ((180, 320, 64), (96, 96, 256))
+ACTIVITIES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
+BLOCKS = 4
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", action="store_true", help="the forms that were tried instead of the shipped one alone")
+    parser.add_argument("--runs", type=int, default=11)
+    args = parser.parse_args()
+    for height, width, channels in SETTINGS:
+        with quiet():
+            files = make_files(height, width, channels, args.variants)
+        print(f"\nC = {channels}, {height}x{width}, {BLOCKS} blocks: ms per block of the dense form, dense / other\n")
+        print(f"| active | reached | dense | {' | '.join(list(files)[1:])} |\n|{'---|' * (len(files) + 2)}")
+        measure(files, height, width, channels, args.runs)
+
+
+def make_files(height, width, channels, variants):
+    """{form: .tflite bytes}, the dense one first; each takes features and a mask."""
+    import tensorflow as tf
+
+    from mobile_sr.converters import sparse
+
+    model = network(height, width, channels)
+    forms = {"shipped": sparse.Walk(model), "never dense": sparse.Walk(model, threshold=1)}
+    if variants:
+        forms |= {f"K = {count}": sparse.Walk(model, count, 1) for count in (1, 2, 4, 8)}
+        forms |= {name: form(model, threshold=1) for name, form in other_forms(sparse).items()}
+        forms["all in the branch"] = in_branch(sparse)(model, threshold=0.999)
+    files = {"dense": tf.lite.TFLiteConverter.from_keras_model(model).convert()}
+    specs = [tf.TensorSpec((1, height, width, channels)), tf.TensorSpec((1, height, width, 1))]
+    for name, walk in forms.items():
+        traced = tf.function(lambda x, mask, walk=walk: walk.run(x, mask)["sr"], specs, autograph=False)
+        files[name] = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()]).convert()
+    return files
+
+
+def network(height, width, channels):
+    """BLOCKS masked blocks, all with the mask that is the second input."""
+    import keras
+
+    from mobile_sr.models.adadsr import DepthMask
+    from mobile_sr.models.edsr import conv
+
+    x, depth = (keras.Input((height, width, last), batch_size=1) for last in (channels, 1))
+    y = x
+    for index in range(1, BLOCKS + 1):
+        z = conv(conv(y, channels, f"block{index}_conv1", "relu"), channels, f"block{index}_conv2")
+        z = keras.layers.Multiply(name=f"block{index}_masked")([z, DepthMask(0, name=f"block{index}_mask")(depth)])
+        y = keras.layers.Add(name=f"block{index}")([y, z])
+    return keras.Model([x, depth], [y, depth])
+
+
+def other_forms(sparse):
+    """{name: subclass of sparse.Walk}."""
+
+    class OneSet(sparse.Walk):
+        """conv2 also on the pixels of conv1: one list of rows and one array of places."""
+
+        def _sparse_rows(self, block, x, mask, active, reached):
+            return super()._sparse_rows(block, x, mask, reached, reached)
+
+    class Unpadded(sparse.Walk):
+        """The border of zeros is cut off and put on again for each block."""
+
+        def _block(self, block):
+            super()._block(block)
+            key = id(block.add.output)
+            self._value(block.add.output)
+            del self.rows[key]
+
+    return {"one index set": OneSet, "border per block": Unpadded}
+
+
+def in_branch(sparse):
+    """A subclass of sparse.Walk whose sparse rows are made in the branch that uses them."""
+
+    class InBranch(sparse.Walk):
+        def _sparse_rows(self, block, x, mask, active, reached):
+            tf, make = self.tf, super()._sparse_rows
+            channels = x.shape[-1]
+            y, places = tf.cond(
+                tf.reduce_any(active),
+                lambda: make(block, x, mask, active, reached),
+                lambda: (tf.zeros((1, channels)), tf.zeros(tf.reshape(self.area, (1,)), tf.int32)),
+            )
+            y.set_shape((None, channels))
+            return y, places
+
+    return InBranch
+
+
+def blobs(height, width, share):
+    """A [1, H, W, 1] float32 mask of smooth blobs, the given share of it above 0."""
+    if share >= 1:
+        return np.ones((1, height, width, 1), np.float32)
+    noise = np.random.default_rng(0).normal(size=(height, width))
+    frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(height), np.fft.fftfreq(width), indexing="ij"))
+    smooth = np.fft.ifft2(np.fft.fft2(noise) * np.exp(-((frequencies * 27) ** 2))).real
+    level = np.quantile(smooth, 1 - share)
+    return np.clip((smooth - level) / (smooth.max() - level) * 4, 0, 1).astype(np.float32)[None, :, :, None]
+
+
+def measure(files, height, width, channels, runs):
+    """Print a row for each activity."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    from mobile_sr.depth_counts import active_fractions
+
+    with quiet():
+        interpreters = {name: Interpreter(model_content=data, num_threads=1) for name, data in files.items()}
+        for interpreter in interpreters.values():
+            interpreter.allocate_tensors()
+    features = np.random.default_rng(1).normal(size=(1, height, width, channels)).astype(np.float32)
+    for share in ACTIVITIES:
+        mask, times, results = blobs(height, width, share), {name: [] for name in files}, {}
+        for run in range(runs):
+            for name in np.roll(list(files), run):
+                interpreter = interpreters[name]
+                for end in interpreter.get_input_details():
+                    interpreter.set_tensor(end["index"], mask if end["shape"][3] == 1 else features)
+                start = time.process_time()
+                interpreter.invoke()
+                times[name].append(time.process_time() - start)
+                outputs = [end for end in interpreter.get_output_details() if end["shape"][3] == channels]
+                results[name] = interpreter.get_tensor(outputs[0]["index"])
+        for name, result in results.items():
+            error = np.abs(result - results["dense"]).max() / np.abs(results["dense"]).max()
+            assert error < 1e-5, f"{name} differs from dense by {error}"
+        medians = {name: np.median(found) / BLOCKS * 1000 for name, found in times.items()}
+        cells = [f"{medians['dense'] / medians[name]:.2f}" for name in list(files)[1:]]
+        reached = active_fractions(mask[0], 1)[0, 1]
+        print(f"| {share:.0%} | {reached:.0%} | {medians['dense']:.0f} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
