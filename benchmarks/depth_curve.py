@@ -1,7 +1,8 @@
 """What a desired depth costs and gives: `python benchmarks/depth_curve.py DATA ADA PEER...` (about twenty minutes).
 
-ADA is an AdaEDSR and each PEER an EDSR with fewer blocks under the same budget: run folders, .npz files or zoo names. DATA holds Set5,
-Set14 and B100. Prints the tables of docs/adadsr.md and writes docs/adadsr_curve.svg (Liu et al. 2020, Fig. 5 and Table 3).
+ADA is an AdaEDSR, each PEER an EDSR with fewer blocks under the same budget: run folders, .npz files or zoo names.
+DATA holds Set5, Set14 and B100. Prints the table of docs/adadsr.md and writes docs/adadsr_curve.svg (Liu et al. 2020,
+Fig. 5 and Table 3).
 Times are CPU ms of the float32 .tflite files on a picture of Set5, one thread, medians of interleaved runs.
 """
 

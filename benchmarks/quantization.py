@@ -1,6 +1,7 @@
-"""What each way to quantize costs: `python benchmarks/quantization.py DATA > docs/quantization.md` (about ten minutes).
+"""What each way to quantize costs: `python benchmarks/quantization.py DATA > docs/quantization.md` (half an hour).
 
-DATA holds Set5 and DIV2K_valid_crop256. Everything on the page is measured anew, on the zoo's networks.
+DATA holds Set5 and DIV2K_valid_crop256. Everything on the page is measured anew, on the zoo's networks and on those that
+quantization_nets.py trained.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""AdaDSR's sparse form: a TensorFlow graph of a trained AdaEDSR or AdaRCAN that computes its blocks where their masks are not 0.
+"""AdaDSR's sparse form: a graph of a trained AdaEDSR or AdaRCAN that computes its blocks where their masks are not 0.
 
 Paper: Liu et al., "AdaDSR: Adaptive Depth Super-Resolution", ECCV Workshops 2020, Sec. 3.3; the authors' sparse
 convolution is a CUDA kernel, this one is made of operators that every TFLite runtime has. Every layer outside of the blocks is
