@@ -55,7 +55,7 @@ def _patches(x, size, groups, every):
 
 
 def _round_layer(layer, patches, per_tensor):
-    """[kernel, bias] of a layer, or [kernel] of one without, rounded; `patches` [positions, groups, inputs] are what it sees."""
+    """[kernel, bias] of a layer, or [kernel] of one without, rounded; `patches` [positions, groups, inputs]: what it sees."""
     kernel, biases = _kernel(layer), layer.get_weights()[1:]
     groups = patches.shape[1]
     steps = np.abs(kernel).max(axis=None if per_tensor else (0, 1, 2), keepdims=True).reshape(-1) / 127

@@ -1,4 +1,4 @@
-"""AdaDSR's sparse form: a graph of a trained AdaEDSR or AdaRCAN that computes its blocks where their masks are not 0.
+"""AdaDSR's sparse form: a TensorFlow graph of a trained AdaEDSR or AdaRCAN whose blocks work where their masks are not 0.
 
 Paper: Liu et al., "AdaDSR: Adaptive Depth Super-Resolution", ECCV Workshops 2020, Sec. 3.3; the authors' sparse
 convolution is a CUDA kernel, this one is made of operators that every TFLite runtime has. Every layer outside of the blocks is
@@ -49,8 +49,13 @@ def chunks_for(channels):
     return 4 if channels <= 64 else 2
 
 
-def dense_above(channels):
-    """Share of a block's rows (mean of both convolutions) from which on the dense block is faster, measured."""
+def dense_above(channels, integer=False):
+    """Share of a block's rows (mean of both convolutions) from which on the dense block is faster, measured.
+
+    Dense convolutions gain more from 8 bits than gathers and index arithmetic do.
+    """
+    if integer:
+        return 0.2 if channels <= 64 else 0.5
     return 0.5 if channels <= 64 else 0.8
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 
 from mobile_sr.converters import sparse, tflite_file
+from mobile_sr.converters.quiet import quiet
 
 # Operators whose result has the values of their first input.
 _MOVES = {"RESHAPE", "GATHER", "PAD", "SLICE", "STRIDED_SLICE", "MAX_POOL_2D"}
@@ -45,7 +46,7 @@ def convert(data, model, threshold=None):
 
     Args:
         data: to_tflite.convert's bytes for the form 'dense'. model: the Keras model, for its blocks' order and shapes.
-        threshold: as for sparse.function.
+        threshold: as for sparse.function; None for sparse.dense_above of integers.
     Returns: bytes with one subgraph and those of its branches.
     Raises: NoSparseForm.
     """
@@ -185,7 +186,7 @@ class _Quantizer:
 
     def __init__(self, splice, part, blocks, markers):
         self.splice, self.part, self.blocks, self.markers = splice, part, blocks, markers
-        self.dense, self.schema = splice.graph.tensors, splice.schema
+        self.dense, self.schema, self.exchanged = splice.graph.tensors, splice.schema, {}
 
     def quantize(self, subgraph, known):
         """Quantize a subgraph whose inputs are `known`. Returns: the known tensors, its outputs among them."""
@@ -255,7 +256,11 @@ class _Quantizer:
 
     def _exchange(self, op, place, tensors, source, zeros=False):
         """Give an operator the dense file's constant `source` in the shape of its own; or zeros on the grid of `source`."""
-        tensor = copy.copy(tensors[op.inputs[place]])  # one constant may stand for several
+        key = id(tensors), op.inputs[place], id(source)  # one constant of the float form may stand for several
+        if key in self.exchanged:
+            op.inputs[place] = self.exchanged[key]
+            return
+        tensor = copy.copy(tensors[op.inputs[place]])
         if zeros:
             buffer = self.schema.BufferT()
             level = int(source.quantization.zeroPoint[0])
@@ -266,17 +271,19 @@ class _Quantizer:
             tensor.own = source.buffer
         self._like(tensor, source)
         tensors.append(tensor)
-        op.inputs[place] = len(tensors) - 1
+        op.inputs[place] = self.exchanged[key] = len(tensors) - 1
 
 
 def _template(schema, model, names, threshold):
     """(ModelT of a float conversion of the blocks `names`, {marker: (number, name of the convolution in _Block)}).
 
-    The weights of a convolution all are its marker, but for the first bias, which keeps the converter from sharing them.
+    The weights of a convolution all are its marker.
     """
     import tensorflow as tf
 
-    walk = _Template(model, threshold=threshold)
+    walk = _Template(model, chunks=1)  # int8 rows are a quarter as long; more products would add more graph than speed
+    channels = walk.blocks[names[0]].conv1.kernel.shape[-1]
+    walk.threshold = sparse.dense_above(channels, integer=True) if threshold is None else threshold
     markers = {}
     for number, name in enumerate(names):
         block = walk.blocks[name]
@@ -289,7 +296,8 @@ def _template(schema, model, names, threshold):
     first = walk.blocks[names[0]]
     specs = [tf.TensorSpec((1, None, None, end.shape[-1])) for end in (first.conv1.input, first.mask.input)]
     traced = tf.function(lambda x, depth: walk.run_blocks(names, x, depth), specs, autograph=False)
-    data = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()]).convert()
+    with quiet():
+        data = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()]).convert()
     return schema.ModelT.InitFromPackedBuf(data, 0), markers
 
 

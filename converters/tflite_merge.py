@@ -10,8 +10,7 @@ def merge(parts, outputs):
     """One file with a signature for each of several.
 
     A constant is stored once whatever its shape: the [C, 3, 3, C] kernel of a convolution and the same as the [C, 9 * C] one of
-    a FULLY_CONNECTED are the same bytes. Inner tensors of all but the first part lose their names, which take more room than the
-    rest of the graph.
+    a FULLY_CONNECTED are the same bytes. Inner tensors of all but the first part lose their names, which take much room.
 
     Args:
         parts: {name of the signature: bytes of a .tflite}; its first subgraph and those that this calls are taken.

@@ -31,23 +31,27 @@ def active_fractions(depth_map, blocks):
     return np.array(fractions)
 
 
-def costs(model):
+def costs(model, integer=False):
     """What a network costs, as JSON: a file's sidecar keeps it, so that `count` needs no Keras model.
 
     Args:
-        model: Keras AdaEDSR or AdaRCAN.
-    Returns: {"always": multiply-adds per LR pixel outside of the masked blocks, "blocks": [[conv1's, conv2's] of each masked
-        block], "dense_above": share of a block's rows above which it is computed densely (converters/sparse.py)}.
+        model: Keras AdaEDSR or AdaRCAN. integer: of an 8-bit file, whose blocks run densely from another share on.
+    Returns: {"always": multiply-adds per LR pixel outside of the masked blocks, "once": those per image (behind global means),
+        "blocks": [[conv1's, conv2's] of each masked block], "dense_above": share of a block's rows above which it is
+        computed densely (converters/sparse.py)}.
     """
     found = list(sparse.blocks(model).values())
     pairs = [[int(np.prod(conv.kernel.shape)) for conv in (block.conv1, block.conv2)] for block in found]
-    always = models.multiply_adds(model, 1) - sum(map(sum, pairs))
-    return {"always": always, "blocks": pairs, "dense_above": sparse.dense_above(found[0].conv2.kernel.shape[-1])}
+    one, two = (models.multiply_adds(model, pixels) for pixels in (1, 2))
+    share = sparse.dense_above(found[0].conv2.kernel.shape[-1], integer)
+    return {"always": two - one - sum(map(sum, pairs)), "once": 2 * one - two, "blocks": pairs, "dense_above": share}
 
 
 def read_costs(value):
     """`costs` as a sidecar has it; None for anything else."""
-    fits = isinstance(value, dict) and all(isinstance(value.get(key), (int, float)) for key in ("always", "dense_above"))
+    fits = isinstance(value, dict) and all(
+        isinstance(value.get(key), (int, float)) for key in ("always", "once", "dense_above")
+    )
     if not fits or np.ndim(value.get("blocks")) != 2 or np.shape(value["blocks"])[1] != 2:
         return None
     return value
@@ -65,7 +69,7 @@ def count(costs, depth_map, fallback=True):
     dense = fractions.mean(axis=1, keepdims=True) > costs["dense_above"] if fallback else np.zeros((len(fractions), 1), bool)
     shares = np.where(dense, 1.0, fractions)[:, ::-1]  # conv1 works on the larger set
     per_pixel = costs["always"] + float(np.sum(shares * np.array(costs["blocks"])))
-    return per_pixel * depth_map.shape[0] * depth_map.shape[1]
+    return per_pixel * depth_map.shape[0] * depth_map.shape[1] + costs["once"]
 
 
 def multiply_adds(model, depth_map, fallback=True):

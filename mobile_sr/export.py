@@ -41,8 +41,8 @@ def export(
         methods: of METHODS, what lowers the loss of integer files: 'equalize' (converters/equalize.py), 'round'
             (converters/rounding.py).
         path: for networks with depth masks: 'sparse', files NAME_sparse_PRECISION.tflite with the signatures `sparse`
-            (converters/sparse.py) and `dense`, which share their weights; 'dense', for delegates without GATHER. None is 'sparse'
-            where the network takes a desired depth and the precision has that path, 'dense' elsewhere.
+            (converters/sparse.py) and `dense`, which share their weights; 'dense', for delegates without GATHER. None is
+            'sparse' where the network takes a desired depth and the precision has that path, 'dense' elsewhere.
     Returns: list of the paths.
     Raises: UserError for unusable arguments, AuditError when a file is not what it should be.
     """
@@ -146,7 +146,7 @@ def _convert(keras_model, config, precision, arrays, size, calibration=(), per_t
         constants = [tflite_merge.constant_bytes(d) for d in (data, parts["dense"])]
         checks += audit.check_sparse(graph, *constants, precision in to_tflite.CALIBRATED)
     if models.has_depth(config):
-        facts["multiply_adds"] = depth_counts.costs(keras_model)
+        facts["multiply_adds"] = depth_counts.costs(keras_model, precision in ("uint8", "int8"))
     facts["desired_depth"] = None if models.deepest(config) is None else [0, models.deepest(config)]
     agreement = None
     for signature in parts if path == "sparse" else [None]:
@@ -169,10 +169,8 @@ def _agreement(keras_model, data, config, size, signature=None):
 
     found = []
     for depth in (None,) if deepest is None else (0, deepest / 2, deepest):
-        if keras_model is None:
-            truth = runner("dense", depth)
-        else:
-            truth = _at_depth(upscaler.keras_runner(keras_model), depth)
+        keras = keras_model and _at_depth(upscaler.keras_runner(keras_model), depth)
+        truth = keras or runner("dense", depth)
         found.append(measure_agreement(truth, runner(signature, depth), config, size))
     return max(found, key=lambda agreement: agreement["largest_error"])
 

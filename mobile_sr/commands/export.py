@@ -26,9 +26,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--path",
         choices=("sparse", "dense"),
-        help="AdaDSR networks: sparse writes NAME_sparse_PRECISION.tflite, whose signatures sparse and dense share their weights "
-        "(float32, float16, uint8, int8); dense the dense network alone, for delegates without GATHER (GPU, NNAPI); default: sparse where "
-        "there is one",
+        help="AdaDSR networks: sparse writes NAME_sparse_PRECISION.tflite, with the signatures sparse and dense (float32, "
+        "float16, uint8, int8); dense writes the dense network alone, for delegates without GATHER (GPU, NNAPI); default: "
+        "sparse where there is one",
     )
     parser.add_argument("--height", type=int, help="fixed LR height (default: dynamic)")
     parser.add_argument("--width", type=int, help="fixed LR width (default: dynamic)")

@@ -35,7 +35,7 @@ def test_desired_depths_are_seeded_and_spread_over_all_blocks():
     assert np.all(training.desired_depths(fixed, 0) == 4)
 
 
-@pytest.mark.parametrize("name", ["adaedsr_b8_x2", "fadaedsr_b8_x3", "adarcan_paper_x4"])
+@pytest.mark.parametrize("name", ["adaedsr_b8_x2", "fadaedsr_b8_x3", pytest.param("adarcan_paper_x4", marks=pytest.mark.slow)])
 def test_depth_networks_train(name, image_folder, tmp_path, cache, capsys):
     recipe = recipes.load(name, smoke=True, steps=2)
     recipe.validate_every = 2
