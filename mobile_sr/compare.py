@@ -90,8 +90,8 @@ def inspect(model):
     Raises: UserError when the file is missing or damaged, or an option does not fit it.
     """
     path, options = model_files.locate(model)
-    data = litert.read_file(path)
-    graph = litert.parse_graph(data, path, options.get("signature"))
+    data, sidecar = litert.read_file(path), model_files.read_sidecar(path)
+    graph = litert.parse_graph(data, path, options.get("signature", model_files.own_signature(sidecar)))
     if options.keys() - {"signature"}:
         litert.TFLiteModel(path, options=options)  # raises UserError for options that do not fit
     facts = audit.describe(graph, len(data))
@@ -99,7 +99,6 @@ def inspect(model):
     facts = {"ops": facts.pop("ops"), "partitions": partitions, **facts}
     if len(graph.signatures) > 1:
         facts |= {"signatures": graph.signatures, "signature": graph.signature}
-    sidecar = model_files.read_sidecar(path)
     if "audit" in sidecar:
         facts["checks"] = sidecar["audit"]["checks"]
     return facts

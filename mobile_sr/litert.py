@@ -108,7 +108,7 @@ class TFLiteModel:
         data = model if self.path is None else read_file(self.path)
         options = dict(options or {})
         self._sidecar = model_files.read_sidecar(self.path) if self.path else {}
-        graph = parse_graph(data, self.name, options.pop("signature", self._own_signature()))
+        graph = parse_graph(data, self.name, options.pop("signature", model_files.own_signature(self._sidecar)))
         try:
             self._ends = ends.find(graph)
         except ends.EndsError as error:
@@ -121,11 +121,6 @@ class TFLiteModel:
         self._scalars = self._scalar_values(graph, options)
         self.data = primary(data, graph, self.name)
         self._interpreter = self._size = None
-
-    def _own_signature(self):
-        """What runs unless an option says otherwise: the sparse path of a file whose sidecar tells of one."""
-        said = self._sidecar.get("signatures")
-        return "sparse" if isinstance(said, list) and "sparse" in said else None
 
     def _range_option(self, text):
         if text is None:

@@ -51,6 +51,12 @@ def trained(model):
     return file, file.stem if path.is_file() else path.name
 
 
+def own_signature(sidecar):
+    """The signature that runs unless an option says otherwise, by a file's sidecar: its sparse path, None where it has none."""
+    said = sidecar.get("signatures")
+    return "sparse" if isinstance(said, list) and "sparse" in said else None
+
+
 def read_sidecar(path):
     """The sidecar JSON of a model file, {} when there is none or it describes other bytes than the file's."""
     sidecar = Path(path).with_suffix(".json")

@@ -12,7 +12,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from mobile_sr import __version__, data, litert, upscaler, weights
+from mobile_sr import __version__, data, litert, models, upscaler, weights
 from mobile_sr.calibration import calibration_set
 from mobile_sr.converters import equalize
 from mobile_sr.converters.quiet import quiet
@@ -45,6 +45,8 @@ def train(model, folder, out, settings, *, cache=None, calibration=None, log=pri
     if find_spec("tensorflow_model_optimization") is None or find_spec("tf_keras") is None:
         raise UserError("qat needs tensorflow-model-optimization and tf_keras: pip install 'mobile-sr[train]'")
     file, name = model_files.trained(model)
+    if models.has_depth(weights.read_arrays(file)[1].get("config", {})):
+        raise UserError(f"{model}: networks with depth masks are not fine-tuned with fake quantization; export them")
     out = Path(out)
     if (out / "config.json").exists():
         raise UserError(f"{out}: already holds a run; use another --out")

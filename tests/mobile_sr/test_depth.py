@@ -232,3 +232,25 @@ def test_counts():
     assert depth_counts.count(costs, depth, fallback=False) == pytest.approx(25 * 1010 + 20 * 20 + 7)
     assert depth_counts.read_costs(costs) == costs
     assert [depth_counts.read_costs(wrong) for wrong in (None, 3, {}, {**costs, "blocks": [1]})] == [None] * 4
+
+
+def test_the_other_commands_know_files_of_two_paths(depth_file, sparse_file, image_folder, tmp_path, cli):
+    code, out, err = cli("inspect", "--model", sparse_file)
+    assert code == 0, err
+    assert "signature sparse of dense, sparse" in out
+    common = ("--model", sparse_file, "--data", image_folder)
+    code, out, err = cli("compare", "--reference", f"{sparse_file}@signature=dense", *common, "--report", tmp_path / "report")
+    assert code == 0, err
+    narrow = {"network": "rcan", "scale": 2, "groups": 1, "blocks": 1, "channels": 8, "reduction": 4, "depth": "input"}
+    weights.save_model(tmp_path / "narrow.npz", models.build(narrow), narrow)
+    for arguments, said in (
+        (("inspect", "--reference", sparse_file, *common), "control flow"),
+        (("export", "--model", depth_file, "--precision", "onnx", "--out", tmp_path / "o"), "to .tflite only"),
+        (("export", "--model", tmp_path / "narrow.npz", "--precision", "uint8", "--out", tmp_path / "o"), "4 channels"),
+        (("qat", "--model", depth_file, "--data", image_folder, "--out", tmp_path / "q"), "depth masks"),
+    ):
+        code, out, err = cli(*arguments)
+        assert code == 2
+        assert said in err
+        assert len(err.strip().splitlines()) == 1
+        assert not (tmp_path / "o").exists()
