@@ -55,8 +55,8 @@ def export(
     file, name = model_files.trained(model)
     with quiet():
         keras_model, config = weights.load_model(file)
-    if models.deepest(config) is not None and "onnx" in precisions:
-        raise UserError(f"{model}: takes a desired depth; such networks are exported to .tflite only")
+    if models.has_depth(config) and "onnx" in precisions:
+        raise UserError(f"{model}: has a depth map; such networks are exported to .tflite only")
     narrow = config["network"] == "rcan" and config.get("channels", 64) // config.get("reduction", 16) < 4
     if narrow and any(p in to_tflite.CALIBRATED for p in precisions):
         # XNNPACK (LiteRT 2.3) ends the process with "double free" on an 8-bit attention of 2 channels; with 4 it runs.
