@@ -96,7 +96,7 @@ def test_export_refuses_what_fails_its_audit(model_file, tmp_path, monkeypatch):
 
     monkeypatch.setattr(audit, "CLIP_OPS", ("DEPTH_TO_SPACE",))
     with pytest.raises(export.AuditError, match="no clip op"):
-        export.export(model_file, tmp_path / "out", ["uint8"], log=lambda line: None)
+        export.export(model_file, tmp_path / "out", ["uint8"], methods=(), log=lambda line: None)
     assert list((tmp_path / "out").iterdir()) == []
 
 
