@@ -90,11 +90,11 @@ def plan(kills, seed):
 
 
 def check_hits(hits):
-    """Half of many signals must have landed in the work, one of a few, or the test shows nothing.
+    """Half of the signals, rounded down, must have landed in the work, or the test shows nothing.
 
     Where they land rests on how long an earlier run took; a machine that was busier then lets some come too late.
     """
-    assert sum(hits) >= max(1, len(hits) // 2 - 1), hits
+    assert sum(hits) >= len(hits) // 2, hits
 
 
 def names(folder):
