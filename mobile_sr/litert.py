@@ -142,9 +142,9 @@ class TFLiteModel:
     def _depths(self, graph, options):
         """(D, desired depth's index and tensor, depth map's), when the sidecar tells D and no option gives a depth."""
         index, limits = self._ends.scalars.get(DESIRED_DEPTH), self._range_of(DESIRED_DEPTH)
-        if index is None or math.isinf(limits[1]) or set(options) & set(ends.scalar_names(graph, index)):
+        depth_map = next((i for i in graph.outputs if i != self._ends.picture), None)
+        if None in (index, depth_map) or math.isinf(limits[1]) or set(options) & set(ends.scalar_names(graph, index)):
             return None, None, None
-        depth_map = next(i for i in graph.outputs if i != self._ends.picture)
         return limits[1], (index, graph.tensors[index]), (depth_map, graph.tensors[depth_map])
 
     def _range_of(self, name):
