@@ -6,10 +6,10 @@ Fig. 5 and Table 3).
 Times are CPU ms of the float32 .tflite files on a picture of Set5, one thread, medians of interleaved runs.
 """
 
+import functools
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from mobile_sr import depth_counts, evaluate, export, metrics, model_files, models, plots, upscaler, weights
+from mobile_sr.benchmark import interleave
 
 SETS = ("Set5", "Set14", "B100")
 STEPS = 8  # desired depths besides 0
@@ -45,25 +46,19 @@ def measure(runner, model, config, data, depth=None):
 
 def times(files, image):
     """Median CPU ms of [(name of a .tflite with options)] on one LR image, interleaved."""
-    runners = [upscaler.load(name) for name in files]
-    taken = [[] for _ in runners]
-    for _ in range(RUNS + 1):
-        for runner, found in zip(runners, taken, strict=True):
-            start = time.process_time()
-            runner(image, tile=0)
-            found.append(1000 * (time.process_time() - start))
-    return [float(np.median(found[1:])) for found in taken]
+    calls = [functools.partial(upscaler.load(name), image, tile=0) for name in files]
+    return np.median(interleave(calls, RUNS, warmup=1)[1], axis=1)
 
 
-def main(data, ada, peers):
-    """Print the tables, write the plot."""
+def main(data, ada, peers, out):
+    """Print the table, write the plot; the .tflite files are made in `out`."""
     rows, files = [], []
-    out = Path(tempfile.mkdtemp())
     loaded = {name: weights.load_model(model_files.trained(name)[0]) for name in (ada, *peers)}
     model, config = loaded[ada]
     exported = export.export(ada, out, ["float32"], log=lambda line: None)[0]
+    runner = upscaler.load(ada)
     for depth in np.arange(STEPS + 1) * models.deepest(config) / STEPS:
-        rows.append((f"AdaEDSR, d = {depth:g}", *measure(upscaler.load(ada), model, config, data, depth)))
+        rows.append((f"AdaEDSR, d = {depth:g}", *measure(runner, model, config, data, depth)))
         files.append(f"{exported}@signature=sparse,desired_depth={depth}")
     for peer in peers:
         model, config = loaded[peer]
@@ -83,4 +78,5 @@ def main(data, ada, peers):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    with tempfile.TemporaryDirectory() as folder:
+        main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:], Path(folder))

@@ -11,33 +11,23 @@ from mobile_sr import models
 MERGED = ("gblock3_mix", "tail_mix")
 
 
-def build(config, output_activation=None):
+def build(config, **overrides):
     """XLSR in its export form without gblock3_mix."""
-    overrides = {} if output_activation is None else {"output_activation": output_activation}
-    whole = models.build_for_export(config, **overrides)
-    found = {id(whole.input): whole.input}
-    for layer in whole.layers[1:]:
-        sources = [found[id(t)] for t in (layer.input if isinstance(layer.input, list) else [layer.input])]
-        if layer.name == MERGED[0]:
-            found[id(layer.output)] = sources[0]
-        else:
-            copy = type(layer).from_config(layer.get_config())
-            found[id(layer.output)] = copy(sources if len(sources) > 1 else sources[0])
-    return keras.Model(whole.input, found[id(whole.output)])
+
+    def call(layer, x, **kwargs):
+        return x if layer.name == MERGED[0] else layer(x, **kwargs)
+
+    return keras.models.clone_model(models.build_for_export(config, **overrides), call_function=call)
 
 
 def merge(model, config):
     """The merged network of a trained one."""
     merged = build(config)
     for layer in merged.layers:
-        layer.set_weights(model.get_layer(layer.name).get_weights() if layer.name in _names(model) else [])
+        layer.set_weights(model.get_layer(layer.name).get_weights())
     (first, first_bias), (second, bias) = (model.get_layer(name).get_weights() for name in MERGED)
     channels = first.shape[-1]
     kernel = second.copy()
     kernel[0, 0, :channels] = first[0, 0].astype(np.float64) @ second[0, 0, :channels]
     merged.get_layer(MERGED[1]).set_weights([kernel, bias + first_bias @ second[0, 0, :channels]])
     return merged
-
-
-def _names(model):
-    return {layer.name for layer in model.layers if layer.get_weights()}

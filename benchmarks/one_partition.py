@@ -6,7 +6,6 @@ CPU ms, medians of 15 interleaved runs.
 """
 
 import os
-import time
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from mobile_sr import litert, models
+from mobile_sr.benchmark import interleave
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quiet import quiet
 from mobile_sr.models.layers import PReLU, SubPixelConv2DTranspose
 
 SIZE, SCALE, RUNS = (360, 640), 3, 15
@@ -52,16 +51,12 @@ def plain(model):
     return keras.Model(model.input, y)
 
 
-def convert_plain(model, images):
-    """The bytes of a uint8 .tflite by TensorFlow's plain recipe."""
-    lr = keras.Input((*SIZE, 3), batch_size=1)
-    with quiet():
-        converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(lr, model(lr)))
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([image] for image in images)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.uint8
-        return converter.convert()
+def cpu_ms(files, runs):
+    """Median CPU ms of the bytes of .tflite files, interleaved."""
+    interpreters = [litert.open_interpreter(data) for data in files]
+    for interpreter in interpreters:
+        litert.allocate(interpreter, "form")
+    return np.median(interleave([interpreter.invoke for interpreter in interpreters], runs, warmup=1)[1], axis=1)
 
 
 def main():
@@ -74,19 +69,12 @@ def main():
         build = functools.partial(models.build_for_export, {"network": network, "scale": SCALE})
         linear = build(output_activation="linear")
         weights = linear.get_weights()
-        ours = to_tflite.convert(build, weights, "uint8", clipped=True, size=SIZE, calibration=images)
-        files = (convert_plain(plain(linear), images), ours)
-        interpreters = [litert.open_interpreter(data) for data in files]
-        times = ([], [])
-        for interpreter in interpreters:
-            litert.allocate(interpreter, network)
-            interpreter.invoke()
-        for _ in range(RUNS):
-            for interpreter, found in zip(interpreters, times, strict=True):
-                start = time.process_time()
-                interpreter.invoke()
-                found.append(1000 * (time.process_time() - start))
-        before, after = (np.median(found) for found in times)
+        own = plain(linear)
+        files = (
+            to_tflite.convert(lambda own=own: own, own.get_weights(), "uint8", clipped=False, size=SIZE, calibration=images),
+            to_tflite.convert(build, weights, "uint8", clipped=True, size=SIZE, calibration=images),
+        )
+        before, after = cpu_ms(files, RUNS)
         counts = " | ".join(str(litert.delegate_partitions(data)) for data in files)
         print(f"| {network} | {counts} | {before:.0f} | {after:.0f} | {after / before:.2f} |", flush=True)
 

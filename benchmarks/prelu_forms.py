@@ -5,7 +5,6 @@ CPU ms of 9 interleaved runs.
 """
 
 import os
-import time
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -13,9 +12,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from one_partition import cpu_ms
 
 from mobile_sr import litert
-from mobile_sr.converters.quiet import quiet
+from mobile_sr.converters import to_tflite
 
 CHANNELS = 56
 
@@ -50,32 +50,18 @@ def convert(layer, images):
     keras.utils.set_random_seed(0)
     x = lr = keras.Input((360, 640, 3), batch_size=1)
     x = keras.layers.Conv2D(12, 1)(layer(keras.layers.Conv2D(CHANNELS, 3, padding="same")(x)))
-    with quiet():
-        converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(lr, x))
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([image] for image in images)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-        return converter.convert()
+    model = keras.Model(lr, x)
+    return to_tflite.convert(lambda: model, model.get_weights(), "int8", clipped=False, calibration=images)
 
 
 def main():
     """Print the table."""
     images = [np.random.default_rng(k).random((1, 360, 640, 3)).astype(np.float32) for k in range(2)]
     files = {name: convert(layer, images) for name, layer in forms().items()}
-    interpreters = {name: litert.open_interpreter(data) for name, data in files.items()}
-    times = {name: [] for name in files}
-    for interpreter in interpreters.values():
-        litert.allocate(interpreter, "form")
-        interpreter.invoke()
-    for _ in range(9):
-        for name, interpreter in interpreters.items():
-            start = time.process_time()
-            interpreter.invoke()
-            times[name].append(1000 * (time.process_time() - start))
+    times = dict(zip(files, cpu_ms(files.values(), 9), strict=True))
     print("| form | XNNPACK partitions | CPU ms |\n|---|---|---|")
     for name, data in files.items():
-        print(f"| {name} | {litert.delegate_partitions(data)} | {np.median(times[name]):.1f} |")
+        print(f"| {name} | {litert.delegate_partitions(data)} | {times[name]:.1f} |")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import quantization_peers
 from quantization_bench import CHOSEN, PLAIN, Bench
 
 from mobile_sr import calibration, zoo
-from mobile_sr.converters import equalize, rounding, to_tflite
+from mobile_sr.converters import rounding
 from mobile_sr.converters.quiet import quiet
 
 
@@ -87,14 +87,10 @@ def merged(data):
     for name in zoo.names():
         bench = Bench(zoo.FOLDER / f"{name}.npz", data)
         bench.row(f"{name} as it is", **CHOSEN)
-        model = merged_linear.merge(bench.model, bench.config)
-        for label, arguments in (("merged, plain", PLAIN), ("merged", CHOSEN)):
-            twin = merged_linear.build(bench.config)
-            twin.set_weights(equalize.equalize(model, bench.images, arguments["strength"], arguments["center"])[0])
-            arrays = rounding.round_weights(twin, bench.images) if arguments["round"] else twin.get_weights()
-            build = functools.partial(merged_linear.build, bench.config)
-            file = to_tflite.convert(build, arrays, "uint8", clipped=True, calibration=bench.images)
-            bench.drops(f"{name} {label}", bench.scores(file))
+        bench.model = merged_linear.merge(bench.model, bench.config)
+        bench.build = functools.partial(merged_linear.build, bench.config)
+        bench.row(f"{name} merged, plain", **PLAIN)
+        bench.row(f"{name} merged", **CHOSEN)
 
 
 def hybrid(bench):

@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import numpy as np
 
 from mobile_sr import calibration, evaluate, litert, metrics, models, upscaler, weights
@@ -21,6 +22,7 @@ class Bench:
 
     def __init__(self, file, data):
         self.model, self.config = weights.load_model(file)
+        self.build = functools.partial(models.build_for_export, self.config)
         scale = self.config["scale"]
         self.clipped = self.config["output_activation"] == "clipped_relu"
         self.pairs = {s: list(evaluate.each_pair(data / s, scale, [])) for s in SETS}
@@ -29,7 +31,7 @@ class Bench:
 
     def equalized(self, strength, center, images=None):
         """A copy of the Keras model, equalized."""
-        model = models.build(self.config)
+        model = keras.models.clone_model(self.model)
         model.set_weights(equalize.equalize(self.model, images or self.images, strength, center)[0])
         return model
 
@@ -38,8 +40,7 @@ class Bench:
         images = images or self.images
         model = self.equalized(strength, center, images)
         arrays = rounding.round_weights(model, images, per_tensor) if round else model.get_weights()
-        build = functools.partial(models.build_for_export, self.config)
-        return to_tflite.convert(build, arrays, precision, clipped=self.clipped, calibration=images, per_tensor=per_tensor)
+        return to_tflite.convert(self.build, arrays, precision, clipped=self.clipped, calibration=images, per_tensor=per_tensor)
 
     def scores(self, data):
         """Mean PSNR in Y and RGB of every set, of the bytes of a .tflite."""

@@ -7,7 +7,7 @@ import numpy as np
 from quantization_bench import CHOSEN, PLAIN, Bench
 from quantization_nets import FOLDER, NETS, QAT_STEPS, STEPS
 
-from mobile_sr import litert, metrics, upscaler
+from mobile_sr import litert, upscaler
 
 RGB = 1  # of Bench's scores: DIV2K, RGB, what the paper's table measures
 
@@ -24,7 +24,7 @@ def tables(data):
     print("| what is done with the uint8 file | " + " | ".join(map(title, NETS)) + " |\n" + "|---" * (len(NETS) + 1) + "|")
     files = {net: bench.convert(**PLAIN) for net, bench in benches.items()}
     for label, read in _READERS.items():
-        drops = [bench.float[RGB] - _score(bench, files[net], read) for net, bench in benches.items()]
+        drops = [(bench.float - bench.scores_of(_reader(files[net], read)))[RGB] for net, bench in benches.items()]
         print(f"| {label} | " + " | ".join(f"{drop:.2f}" for drop in drops) + " |", flush=True)
     for label, images in _calibrations(benches[NETS[0]]).items():
         drops = [bench.float - bench.scores(bench.convert(images=images, **PLAIN)) for bench in benches.values()]
@@ -84,16 +84,17 @@ def _calibrations(bench):
     }
 
 
-def _score(bench, data, read):
-    """Mean RGB PSNR on DIV2K's crops of the file's output bytes as `read` understands them."""
-    model, found = litert.TFLiteModel(data), []
+def _reader(data, read):
+    """A function from [H, W, 3] uint8 to the picture, by the file's output bytes as `read` understands them."""
+    model = litert.TFLiteModel(data)
     scale, zero_point = float(model.picture.scales[0]), int(model.picture.zero_points[0])
-    for _, hr, lr, gray in next(iter(bench.pairs.values())):
+
+    def run(lr):
         model.set(lr)
         model.invoke()
-        raw = model.tensor(model._ends.picture)[0]
-        found.append(metrics.psnr(read(raw, scale, zero_point), hr, "rgb", bench.config["scale"], gray))
-    return np.mean(found)
+        return read(model.tensor(model._ends.picture)[0], scale, zero_point)
+
+    return run
 
 
 _HEAD = """

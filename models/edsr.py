@@ -35,25 +35,43 @@ def build(
         [lr, desired_depth], the latter [N, 1] in 0..blocks; with an adapter to [sr, depth map [N, H, W, 1] in blocks].
     Raises: ValueError for an argument that is none of the above.
     """
+
+    def body(x, masked):
+        for index in range(blocks):
+            name = f"block{index + 1}"
+            y = conv(conv(x, channels, f"{name}_conv1", "relu"), channels, f"{name}_conv2")
+            x = keras.layers.Add(name=name)([x, masked(y, name, index)])
+        return x
+
+    return assemble("edsr", body, scale, output_activation, channels, depth, adapter_channels or channels // 2, 1, depth_scales)
+
+
+def assemble(name, body, scale, output_activation, channels, depth, adapter_channels, maps, depth_scales):
+    """The model of a backbone, with or without an adapter; for rcan.py too.
+
+    Args:
+        body: function of the head's features and of `masked`, which multiplies a block's result by its mask, given the
+            block's name, its number and the number of its depth map; it returns the features before the last convolution.
+        maps: depth maps. The rest as for `build`.
+    """
     check_output_activation(output_activation)
     check_depth(depth, depth_scales)
     lr = keras.Input((None, None, 3), name="lr")
     desired = keras.Input((1,), name="desired_depth") if depth == "input" else None
     features = conv(lr, channels, "head")
-    depth_map = None
-    if depth != "none":
-        depth_map = adapter(features, desired, adapter_channels or channels // 2, 1, depth_scales)
-    x = features
-    for index in range(blocks):
-        y = conv(conv(x, channels, f"block{index + 1}_conv1", "relu"), channels, f"block{index + 1}_conv2")
-        if depth != "none":
-            mask = DepthMask(index, dtype="float32", name=f"block{index + 1}_mask")(depth_map)
-            y = keras.layers.Multiply(name=f"block{index + 1}_masked")([y, mask])
-        x = keras.layers.Add(name=f"block{index + 1}")([x, y])
-    x = keras.layers.Add(name="body_skip")([conv(x, channels, "body"), features])
-    sr = tail(x, scale, channels, output_activation)
-    name = {"none": "edsr", "input": "adaedsr", "fixed": "fadaedsr"}[depth]
-    return as_model(lr, desired, sr, depth_map, f"{name}_x{scale}")
+    depth_map = None if depth == "none" else adapter(features, desired, adapter_channels, maps, depth_scales)
+
+    def masked(y, block, index, depth_map_index=0):
+        if depth_map is None:
+            return y
+        mask = DepthMask(index, depth_map_index, dtype="float32", name=f"{block}_mask")(depth_map)
+        return keras.layers.Multiply(name=f"{block}_masked")([y, mask])
+
+    x = keras.layers.Add(name="body_skip")([conv(body(features, masked), channels, "body"), features])
+    sr = _tail(x, scale, channels, output_activation)
+    prefix = {"none": "", "input": "ada", "fixed": "fada"}[depth]
+    inputs = lr if desired is None else [lr, desired]
+    return keras.Model(inputs, sr if depth_map is None else [sr, depth_map], name=f"{prefix}{name}_x{scale}")
 
 
 def conv(x, filters, name, activation=None, kernel_size=3, **kwargs):
@@ -62,7 +80,7 @@ def conv(x, filters, name, activation=None, kernel_size=3, **kwargs):
     return keras.layers.Conv2D(filters, kernel_size, padding="same", activation=activation, name=name, **kwargs)(x)
 
 
-def tail(x, scale, channels, output_activation):
+def _tail(x, scale, channels, output_activation):
     """Sub-pixel convolutions up to the picture: two of factor 2 for x4, one otherwise."""
     for index, factor in enumerate((2, 2) if scale == 4 else (scale,)):
         x = DepthToSpace(factor, name=f"up{index + 1}_pixels")(conv(x, channels * factor**2, f"up{index + 1}"))
@@ -72,12 +90,6 @@ def tail(x, scale, channels, output_activation):
 
 def _div2k_mean(shape, dtype=None):
     return keras.ops.convert_to_tensor(DIV2K_MEAN, dtype=dtype)
-
-
-def as_model(lr, desired, sr, depth_map, name):
-    """The model of a backbone with or without an adapter."""
-    inputs = lr if desired is None else [lr, desired]
-    return keras.Model(inputs, sr if depth_map is None else [sr, depth_map], name=name)
 
 
 def receptive_field(config):

@@ -7,9 +7,7 @@ ECCV Workshops 2020, Sec. 3.1: the mask acts before the channel attention, which
 import keras
 from keras import ops
 
-from mobile_sr.models.adadsr import DepthMask, adapter, check_depth
-from mobile_sr.models.edsr import as_model, conv, tail
-from mobile_sr.models.layers import check_output_activation
+from mobile_sr.models.edsr import assemble, conv
 
 RECEPTIVE_FIELD = None  # the attention pools over the whole image
 
@@ -43,29 +41,19 @@ def build(
         reduction: of the channels inside the attention. The defaults are the paper's: 15,444,643 parameters at x2.
         adapter_channels: None is `channels`, the paper's (153,486 parameters in the adapter).
     """
-    check_output_activation(output_activation)
-    check_depth(depth, depth_scales)
-    lr = keras.Input((None, None, 3), name="lr")
-    desired = keras.Input((1,), name="desired_depth") if depth == "input" else None
-    features = conv(lr, channels, "head")
-    depth_map = None
-    if depth != "none":
-        depth_map = adapter(features, desired, adapter_channels or channels, groups, depth_scales)
-    x = features
-    for group in range(groups):
-        inside = x
-        for block in range(blocks):
-            name = f"group{group + 1}_block{block + 1}"
-            y = conv(conv(inside, channels, f"{name}_conv1", "relu"), channels, f"{name}_conv2")
-            if depth != "none":
-                mask = DepthMask(block, group, dtype="float32", name=f"{name}_mask")(depth_map)
-                y = keras.layers.Multiply(name=f"{name}_masked")([y, mask])
-            inside = keras.layers.Add(name=name)([inside, _attention(y, channels, reduction, name)])
-        x = keras.layers.Add(name=f"group{group + 1}")([x, conv(inside, channels, f"group{group + 1}_end")])
-    x = keras.layers.Add(name="body_skip")([conv(x, channels, "body"), features])
-    sr = tail(x, scale, channels, output_activation)
-    name = {"none": "rcan", "input": "adarcan", "fixed": "fadarcan"}[depth]
-    return as_model(lr, desired, sr, depth_map, f"{name}_x{scale}")
+
+    def body(x, masked):
+        for group in range(groups):
+            inside = x
+            for block in range(blocks):
+                name = f"group{group + 1}_block{block + 1}"
+                y = conv(conv(inside, channels, f"{name}_conv1", "relu"), channels, f"{name}_conv2")
+                y = _attention(masked(y, name, block, group), channels, reduction, name)
+                inside = keras.layers.Add(name=name)([inside, y])
+            x = keras.layers.Add(name=f"group{group + 1}")([x, conv(inside, channels, f"group{group + 1}_end")])
+        return x
+
+    return assemble("rcan", body, scale, output_activation, channels, depth, adapter_channels or channels, groups, depth_scales)
 
 
 def _attention(x, channels, reduction, name):
