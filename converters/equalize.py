@@ -18,7 +18,7 @@ from mobile_sr.converters.activations import activations
 
 STRENGTH = 1.0  # chosen on DIV2K validation crops, docs/quantization.md
 LARGEST = 64.0  # scale of a channel that is nearly always zero, so that its weights stay numbers to calculate with
-_CONVOLUTIONS = ("Conv2D", "GroupedConv2D", "SubPixelConv2DTranspose")
+_CONVOLUTIONS = ("Conv2D", "GroupedConv2D", "SubPixelConv2DTranspose", "SpreadConv2D")
 
 
 def equalize(model, images, strength=STRENGTH, center=True):
@@ -110,6 +110,14 @@ class _Graph:
             tensor = _Tensor([atom for t in inputs for atom in t.atoms], self._pool())
             for t in inputs:  # one scale and zero point for all in a quantized CONCATENATION
                 self._pools[_root(self._pools, t.pool)] = _root(self._pools, tensor.pool)
+        elif kind == "PadChannels":  # a quantized PAD keeps its input's scale
+            tensor = _Tensor(inputs[0].atoms + self._new_atoms(channels - len(inputs[0].atoms)), inputs[0].pool)
+            self._fixed.update(tensor.atoms)
+        elif kind == "MixOfActivations":  # homogeneous where there is no tanh
+            self._fixed.update(inputs[0].atoms)
+            for atom in inputs[0].atoms[layer.straight :]:
+                self._join(atom, 0)
+            tensor = _Tensor(inputs[0].atoms, self._pool())
         elif kind in ("ReLU", "PReLU", "Add"):
             for t in inputs:
                 self._fixed.update(t.atoms)
@@ -131,17 +139,21 @@ class _Graph:
         self.inputs[layer.name] = source.atoms
         if kind != "Conv2D" or tuple(layer.kernel_size) != (1, 1) or layer.groups != 1:
             self._fixed.update(source.atoms)
-        first = len(self._parent)
-        self._parent += range(first, first + channels)
-        tensor = _Tensor(list(range(first, first + channels)), self._pool())
-        activation = "linear" if kind == "SubPixelConv2DTranspose" else layer.activation.__name__
+        tensor = _Tensor(self._new_atoms(channels), self._pool())
+        activation = layer.activation.__name__ if hasattr(layer, "activation") else "linear"
         if kind == "SubPixelConv2DTranspose" or activation not in ("linear", "relu"):
             self._pin(tensor)
         else:
-            self.producers[layer.name] = tensor.atoms
+            own = getattr(layer, "positions", range(channels))
+            self.producers[layer.name] = [tensor.atoms[place] for place in own]
             if activation == "relu":
                 self._fixed.update(tensor.atoms)
         return tensor
+
+    def _new_atoms(self, count):
+        first = len(self._parent)
+        self._parent += range(first, first + count)
+        return list(range(first, first + count))
 
     def atoms(self, atoms):
         """[C] indices into the arrays of `scales` and `shiftable`."""

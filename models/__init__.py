@@ -7,7 +7,7 @@ import importlib
 import inspect
 import math
 
-NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan")
+NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet")
 
 
 def _module(name):

@@ -1,0 +1,211 @@
+"""FGNAS: the supernet's equations, costs, and the compact network that is cut out of it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mobile_sr import models
+from mobile_sr.converters import equalize, fgnas_compact, to_tflite
+from mobile_sr.models import fgnas, fgnas_costs, fgnas_supernet
+from mobile_sr.upscaler import load
+
+MULTIPLY_ADDS = fgnas_costs.Cost("multiply_adds")
+KINDS = (("relu", "prelu", "tanh"), ("relu",), ("prelu", "tanh"), ("relu", "tanh"), ("relu", "prelu"))
+
+
+def supernet(seed=0, share=None, **arguments):
+    """(model, configuration) of a small supernet with random weights; each gate is open with the probability `share`."""
+    config = {"network": "fgnas_supernet", "scale": 2, "blocks": 3, "channels": 6, "output_activation": "linear", **arguments}
+    keras.utils.set_random_seed(seed)
+    model, rng = models.build(config), np.random.default_rng(seed)
+    for variable in model.variables:
+        if variable.path.endswith("psi") and share is not None:
+            variable.assign((rng.random(variable.shape) < share).astype(np.float32))
+        elif variable.path.endswith(("bias", "alpha")):
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+    return model, config
+
+
+def picture(seed=0):
+    return np.random.default_rng(seed).random((2, 9, 11, 3)).astype(np.float32)
+
+
+def gradient(function, value):
+    value = tf.constant(value, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(value)
+        result = function(value)
+    return tape.gradient(result, value).numpy()
+
+
+def sigmoid_slope(psi):
+    s = 1 / (1 + np.exp(-psi))
+    return s * (1 - s)
+
+
+def test_a_gate_is_a_step_forward_and_a_sigmoid_backward():
+    """Eq. 1; exactly 0 and 1 forward, 0.5 closed."""
+    psi = np.array([-3.0, 0.2, 0.5, 0.5001, 1.7, 30.0], np.float32)
+    assert fgnas_supernet.straight_through(tf.constant(psi)).numpy().tolist() == [0, 0, 0, 1, 1, 1]
+    np.testing.assert_allclose(gradient(fgnas_supernet.straight_through, psi), sigmoid_slope(psi), rtol=1e-5)
+
+
+def test_channels_are_counted_by_the_union_forward_and_the_sum_backward():
+    """Eq. 4."""
+    gates = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]], np.float32)
+    assert fgnas_supernet.alive(tf.constant(gates)).numpy().tolist() == [0, 1, 1, 1]
+    np.testing.assert_array_equal(gradient(fgnas_supernet.alive, gates), np.ones((4, 3)))
+
+
+def test_the_papers_supernet_has_1290688_multiply_adds_per_lr_pixel():
+    model = models.build({"network": "fgnas_supernet", "scale": 2})
+    assert MULTIPLY_ADDS.total(fgnas_supernet.operators(model, full=True)) == 1_290_688
+
+
+def test_all_gates_start_open():
+    model, _ = supernet(blocks=1)
+    full, now = (float(MULTIPLY_ADDS.total(fgnas_supernet.operators(model, full=full))) for full in (True, False))
+    assert full == now
+
+
+def test_the_regulariser_has_the_gradient_of_equation_3():
+    """d R / d psi of one block's pointwise and activation gates, worked out by hand."""
+    model, _ = supernet(blocks=1, channels=4)
+    block = fgnas_supernet.searchable_blocks(model)[0]
+    rng = np.random.default_rng(1)
+    for gate in (*block.gates().values(), model.get_layer("head").gate, model.get_layer("tail").gate):
+        gate._stored.assign(rng.uniform(-0.5, 1.5, gate.shape))
+    stored = {name: gate._stored for name, gate in block.gates().items()}
+    with tf.GradientTape() as tape:
+        total = MULTIPLY_ADDS.total(fgnas_supernet.operators(model))
+    got = tape.gradient(total, [stored["pointwise"].value, stored["activation"].value])
+    psi = {name: np.asarray(variable) for name, variable in stored.items()}
+    opened = {name: (values > 0.5).any(axis=-1).sum() for name, values in psi.items()}
+    head = (np.asarray(model.get_layer("head").gate.psi) > 0.5).sum()
+    np.testing.assert_allclose(got[0], sigmoid_slope(psi["pointwise"]) * (head + 9 * opened["activation"]), rtol=1e-4)
+    either_side = 9 * opened["pointwise"] + 9 * opened["residual"]
+    np.testing.assert_allclose(got[1], sigmoid_slope(psi["activation"]) * either_side, rtol=1e-4)
+
+
+def test_activations_are_gated_and_divided_by_three():
+    layer = fgnas_supernet.MixedActivations(3, fgnas_supernet.ACTIVATIONS)
+    layer.build((None, None, None, 3))
+    layer.gate._stored.assign([[1, 0, 0], [0, 1, 0], [1, 1, 1]])
+    x = np.array([-2.0, -2.0, -2.0, 1.5, 1.5, 1.5], np.float32).reshape(1, 1, 2, 3)
+    bent = np.tanh(x[0, 0, :, 2])
+    wanted = [[0, -0.5, 0 - 0.5 + bent[0]], [1.5, 1.5, 3 + bent[1]]]
+    np.testing.assert_allclose(np.asarray(layer(x))[0, 0], np.array(wanted) / 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("closed", ["pointwise", "activation", "residual"])
+def test_a_block_without_open_channels_in_a_layer_adds_exactly_nothing(closed):
+    model, _ = supernet(blocks=1)
+    block = fgnas_supernet.searchable_blocks(model)[0]
+    gate = block.gates()[closed]
+    x = np.random.default_rng(0).normal(size=(1, 5, 5, 6)).astype(np.float32)
+    assert np.abs(np.asarray(block(x)) - x).max() > 0.01
+    gate._stored.assign(np.zeros(gate.shape))
+    np.testing.assert_array_equal(np.asarray(block(x)), x)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 7, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 16))])
+def test_the_compact_network_is_the_gated_supernet(seed):
+    """Random gates: empty layers and vanished blocks, all activation sets and searches, every form of merging."""
+    search = ("both", "both", "channels", "activations")[seed % 4]
+    arguments = {"activations": KINDS[seed % 5], "search": search, "pointwise": seed % 3 > 0}
+    model, config = supernet(seed, share=(0.35, 0.5, 0.7)[seed % 3], **arguments)
+    compact, arrays = fgnas_compact.compact(model, config)
+    wanted = np.asarray(model(picture()))
+    for merge in fgnas.MERGES:
+        small = models.build(compact, merge=merge)
+        fgnas_compact.set_weights(small, arrays)
+        np.testing.assert_allclose(np.asarray(small(picture())), wanted, atol=1e-5)
+    counted, left = float(MULTIPLY_ADDS.total(fgnas_supernet.operators(model))), models.multiply_adds(small, 1)
+    assert counted >= left
+    if None not in compact["blocks"]:
+        assert counted == left
+    assert fgnas.executed_multiply_adds(small, 1) >= left
+
+
+def test_vanished_blocks_and_an_empty_body_leave_the_compact_network():
+    model, config = supernet(share=1.0)
+    second = fgnas_supernet.searchable_blocks(model)[1].gates()["activation"]
+    second._stored.assign(np.zeros(second.shape))
+    compact, _ = fgnas_compact.compact(model, config)
+    assert [block is None for block in compact["blocks"]] == [False, True, False]
+    model.get_layer("tail").gate._stored.assign(np.zeros((6, 1)))
+    compact, arrays = fgnas_compact.compact(model, config)
+    assert compact["blocks"] == [None] * 3
+    small = models.build(compact)
+    fgnas_compact.set_weights(small, arrays)
+    np.testing.assert_allclose(np.asarray(small(picture())), np.asarray(model(picture())), atol=1e-5)
+    model.get_layer("head").gate._stored.assign(np.zeros((6, 1)))
+    with pytest.raises(fgnas_compact.Collapsed, match="first convolution"):
+        fgnas_compact.compact(model, config)
+
+
+def test_costs_of_all_kinds():
+    operators = [("conv3x3", 4.0, 8.0), ("conv1x1", 8.0, 6.0), ("tanh", 6.0, 6.0)]
+    assert MULTIPLY_ADDS.total(operators) == 9 * 32 + 48
+    assert fgnas_costs.Cost("parameters").total(operators) == 9 * 32 + 8 + 48 + 6
+    assert fgnas_costs.Cost("activations").total(operators) == 14
+    table = {"grid": [0, 4, 8], "conv3x3": [[0, 0, 0], [0, 10, 20], [0, 30, 50]], "tanh": [0, 1, 3]}
+    latency = fgnas_costs.Cost(table)
+    assert float(latency.of("conv3x3", 4.0, 8.0)) == 20
+    assert float(latency.of("conv3x3", 6.0, 6.0)) == pytest.approx((10 + 20 + 30 + 50) / 4)
+    assert float(latency.of("tanh", 5.0, 5.0)) == 1.5
+    np.testing.assert_allclose(gradient(lambda n: latency.of("tanh", n, n), 5.0), 0.5)
+    with pytest.raises(ValueError, match="cost must be"):
+        fgnas_costs.Cost("watts")
+
+
+@pytest.mark.parametrize("kinds", [KINDS[0], KINDS[4]])
+def test_equalization_keeps_the_compact_network(kinds):
+    model, config = supernet(5, share=0.7, activations=kinds)
+    compact, arrays = fgnas_compact.compact(model, config)
+    small, other = models.build(compact), models.build(compact)
+    fgnas_compact.set_weights(small, arrays)
+    images = [picture(seed)[:1] for seed in range(3)]
+    changed, record = equalize.equalize(small, images)
+    other.set_weights(changed)
+    assert any(name.endswith("conv2") for name in record)
+    wanted = np.asarray(small(images[0]))
+    np.testing.assert_allclose(np.asarray(other(images[0])), wanted, atol=2e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("merge", ["zeros", *(pytest.param(m, marks=pytest.mark.slow) for m in fgnas.MERGES[1:])])
+def test_the_tflite_holds_built_in_operators_and_the_same_function(merge, tmp_path):
+    model, config = supernet(1, share=0.7)
+    compact, arrays = fgnas_compact.compact(model, config)
+    small = models.build(compact, merge=merge)
+    fgnas_compact.set_weights(small, arrays)
+    data = to_tflite.convert(lambda: small, small.get_weights(), "float32", clipped=False)
+    (tmp_path / "net.tflite").write_bytes(data)
+    image = (picture()[0] * 255).astype(np.uint8)
+    runner = load(tmp_path / "net.tflite", scale=2)
+    sr = np.clip(np.asarray(small(image[None].astype(np.float32) / 255))[0], 0, 1) * 255
+    assert np.abs(runner(image).astype(float) - sr).max() < 0.51
+
+
+def test_a_uniform_network_is_edsrs_block():
+    config = {"network": "fgnas", "scale": 3, **fgnas.uniform(2, 16)}
+    model = models.build(config)
+    assert models.multiply_adds(model, 1) == 27 * 16 + 5 * 9 * 16 * 16 + 9 * 16 * 27
+    assert models.receptive_field(config) == 7
+    assert tuple(model(np.zeros((1, 5, 7, 3), np.float32)).shape) == (1, 15, 21, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head": 0}, "head"),
+        ({"tail": []}, "tail"),
+        ({"tail": [0, 5]}, "tail must be places"),
+        ({"blocks": [{"pointwise": 2, "mix": {"sine": 3}, "residual": [0]}]}, "block 1: mix"),
+        ({"blocks": [{"pointwise": 2, "mix": {"relu": 3}, "residual": [1, 0]}]}, "block 1: residual"),
+    ],
+)
+def test_what_is_no_architecture_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        models.build({"network": "fgnas", **fgnas.uniform(1, 4), **change})
