@@ -23,6 +23,8 @@ _COLUMNS = ("step", "seconds", "loss", "rate", "validation_psnr_rgb", "steps_per
 class Run:
     """What a running training writes and remembers: progress, history, checkpoints and the best weights."""
 
+    columns = _COLUMNS
+
     def __init__(self, out, recipe, model, validation):
         self.out, self.recipe, self.model = out, recipe, model
         self.step, self.best, self.history, self.seconds = 0, float("-inf"), [], 0.0
@@ -89,19 +91,31 @@ class Run:
             "validation_psnr_rgb": round(score, 4),
             "steps_per_s": round((self.step - self._mark_step) / elapsed, 2),
             "input_share": round((self._batches.seconds - self._mark_input) / elapsed, 4),
+            **self._more_columns(),
         }
         self.history.append(row)
         if self._board:
-            for name in _COLUMNS[2:]:
-                self._board.add_scalar(name, row[name], self.step)
+            for name in self.columns[2:]:
+                if not isinstance(row[name], str):
+                    self._board.add_scalar(name, row[name], self.step)
             self._board.flush()
-        if score > self.best:
+        if self._keeps(score):
             self.best = score
-            meta = {"step": self.step, "validation_psnr_rgb": round(score, 4), "recipe": self.recipe.name}
-            weights.save_model(self.out / "best.npz", self._scored, self.recipe.network, meta)
+            self._save_best({"step": self.step, "validation_psnr_rgb": round(score, 4), "recipe": self.recipe.name})
         self.save()
         self._print_progress(loss, score=score, speed=row["steps_per_s"], share=row["input_share"])
         self._mark, self._mark_step, self._mark_input = time.perf_counter(), self.step, self._batches.seconds
+
+    def _more_columns(self):
+        """{name: value} of the history's columns beyond _COLUMNS."""
+        return {}
+
+    def _keeps(self, score):
+        """Whether the weights just scored are the ones to keep."""
+        return score > self.best
+
+    def _save_best(self, meta):
+        weights.save_model(self.out / "best.npz", self._scored, self.recipe.network, meta)
 
     def _score(self):
         """Mean PSNR in dB on the validation images; with a desired depth, over a quarter to all of the blocks."""
@@ -132,10 +146,14 @@ class Run:
         text = f"step {self.step}/{self.recipe.steps}  loss {loss:.5f}  {speed:.1f} steps/s"
         text += f"  left {int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02}"
         if score is not None:
-            for desired, depth in self.depths.items():
-                text += f"  depth {depth:.2f}" + ("" if desired is None else f" for {desired:g}")
+            text += self._status()
             text += f"  input {share:.1%}  validation {score:.3f} dB (best {self.best:.3f})"
         print(text.ljust(100) if self._tty else text, end=end, file=sys.stderr, flush=True)
+
+    def _status(self):
+        """What a progress line says besides."""
+        depths = self.depths.items()
+        return "".join(f"  depth {depth:.2f}" + ("" if desired is None else f" for {desired:g}") for desired, depth in depths)
 
     def save(self):
         """Write a checkpoint, keeping the one before it, and the history."""
@@ -152,7 +170,7 @@ class Run:
 
     def _write_history(self):
         text = io.StringIO()
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.history)
         write_text(self.out / "history.csv", text.getvalue())

@@ -15,7 +15,7 @@ RUN_FORMAT = 1
 _ADDED = ("depth", "adapter_channels", "depth_scales")  # what a network with an adapter may differ in from its backbone
 
 
-def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="float32"):
+def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="float32", kind=Run):
     """Train `recipe` on the images of `folder`, leaving a run folder at `out`.
 
     Args:
@@ -23,6 +23,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         init: a model file or run folder whose weights the run starts from; the scale may differ.
         resume: continue from the run's last checkpoint.
         dtype: 'float32', or 'mixed_bfloat16': layers calculate in bfloat16, weights, loss, averages and scores stay float32.
+        kind: the Run class, which decides what is scored and kept.
     Returns: the best validation PSNR in dB (RGB, on held-out training images).
     Raises: UserError when the run folder holds another run, or the data or weights are unusable.
     """
@@ -72,7 +73,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         loss, loss_weights = [loss, depth_hinge], [1.0, recipe.depth_weight]
     model.compile(optimizer=_optimizer(recipe), loss=loss, loss_weights=loss_weights)
     model.optimizer.build(model.trainable_variables)
-    run = Run(out, recipe, model, data.center_crops(images, held_out, recipe.validation_crop))
+    run = kind(out, recipe, model, data.center_crops(images, held_out, recipe.validation_crop))
     if resume:
         run.restore()
     else:

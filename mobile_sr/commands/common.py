@@ -9,6 +9,30 @@ def add_data(parser, what="folder of images (DIV2K layout, HR/, or any folder)")
     parser.add_argument("--data", default=os.environ.get("MOBILE_SR_DATA"), help=f"{what}; default $MOBILE_SR_DATA")
 
 
+def add_training(parser):
+    """What `train` and `search` share."""
+    add_data(parser, "folder of HR images, with LR beside them in the DIV2K layout or made by bicubic")
+    parser.add_argument("--out", required=True, metavar="RUN", help="run folder")
+    parser.add_argument("--steps", type=int, help="number of steps (default: the recipe's)")
+    parser.add_argument("--seed", type=int, help="seed (default: the recipe's)")
+    parser.add_argument("--smoke", action="store_true", help="the recipe shrunk to seconds, to try the pipeline")
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="layers calculate in bfloat16 (twice as fast on a CPU with AMX); weights, loss and scores stay float32",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue from the run folder's last checkpoint")
+    parser.add_argument(
+        "--backend", choices=("tensorflow", "torch", "jax"), help="Keras backend (default: the first of these installed)"
+    )
+    parser.add_argument("--cache", metavar="DIR", help="where decoded images go (default $MOBILE_SR_CACHE, ~/.cache/mobile-sr)")
+
+
+def dtype(args):
+    """training.train's dtype for --bfloat16."""
+    return "mixed_bfloat16" if args.bfloat16 else "float32"
+
+
 def need_data(args):
     """The --data folder. Raises: UserError when neither the option nor the variable is given."""
     from mobile_sr.errors import UserError

@@ -11,22 +11,11 @@ HELP = "train a recipe on a folder of images"
 def add_arguments(parser):
     """Arguments of `mobile-sr train`."""
     parser.add_argument("--recipe", required=True, help="recipe and scale, e.g. xlsr_x3 or xlsr_zoo_x3")
-    common.add_data(parser, "folder of HR images, with LR beside them in the DIV2K layout or made by bicubic")
-    parser.add_argument("--out", required=True, metavar="RUN", help="run folder")
-    parser.add_argument("--steps", type=int, help="number of steps (default: the recipe's)")
-    parser.add_argument("--seed", type=int, help="seed (default: the recipe's)")
-    parser.add_argument("--smoke", action="store_true", help="the recipe shrunk to seconds, to try the pipeline")
+    common.add_training(parser)
     parser.add_argument("--init", metavar="MODEL", help="start from the weights of a zoo name, model file or run folder")
     parser.add_argument(
-        "--bfloat16",
-        action="store_true",
-        help="layers calculate in bfloat16 (twice as fast on a CPU with AMX); weights, loss and scores stay float32",
+        "--architecture", metavar="FILE", help="for an FGNAS recipe: a search's architecture.json (default: that of --init)"
     )
-    parser.add_argument("--resume", action="store_true", help="continue from the run folder's last checkpoint")
-    parser.add_argument(
-        "--backend", choices=("tensorflow", "torch", "jax"), help="Keras backend (default: the first of these installed)"
-    )
-    parser.add_argument("--cache", metavar="DIR", help="where decoded images go (default $MOBILE_SR_CACHE, ~/.cache/mobile-sr)")
 
 
 def run(args):
@@ -42,6 +31,28 @@ def run(args):
     folder = common.need_data(args)
     init = args.init and model_files.find(args.init)
     backend.choose_backend(args.backend)
-    dtype = "mixed_bfloat16" if args.bfloat16 else "float32"
-    best = training.train(recipe, folder, args.out, init=init, resume=args.resume, cache=args.cache, dtype=dtype)
+    recipe.network |= _architecture(args, recipe, init)
+    options = {"init": init, "resume": args.resume, "cache": args.cache, "dtype": common.dtype(args)}
+    best = training.train(recipe, folder, args.out, **options)
     print(f"best validation PSNR {best:.3f} dB (RGB): {Path(args.out) / 'best.npz'}")
+
+
+def _architecture(args, recipe, init):
+    """What the network of an FGNAS recipe is built from: --architecture, else that of --init or of the run to resume."""
+    from mobile_sr import architecture
+    from mobile_sr.errors import UserError
+
+    network = recipe.network["network"]
+    if network == "fgnas_supernet":
+        raise UserError(f"--recipe {args.recipe}: is a search; use `mobile-sr search`")
+    if network != "fgnas":
+        if args.architecture:
+            raise UserError(f"--architecture: recipe {args.recipe} is no FGNAS recipe and has its own")
+        return {}
+    if args.architecture:
+        return architecture.read(args.architecture)
+    if args.resume:
+        return architecture.of_run(args.out)
+    if not init:
+        raise UserError(f"--recipe {args.recipe}: give --init SEARCH or --architecture FILE, what a search has found")
+    return architecture.of_model(init)

@@ -16,6 +16,12 @@ RECIPES = {
     "adaedsr_paper": ("adadsr_paper", {"network": "edsr", "depth": "input"}),
     "rcan_paper": ("adadsr_paper", {"network": "rcan"}),
     "adarcan_paper": ("adadsr_paper", {"network": "rcan", "depth": "input"}),
+    "fgnas": ("fgnas", {}),
+    "fgnas_mobile": ("fgnas_search", {}),
+    **{
+        f"fgnas_{size}": ("fgnas_search", {"blocks": n, "channels": 64, "paper": True})
+        for size, n in (("s", 16), ("m", 32), ("l", 64))
+    },
 }
 
 
@@ -59,6 +65,11 @@ def triangular_rate(step, recipe):
         return recipe.rate_start + (recipe.rate_peak - recipe.rate_start) * step / rise
     fall = max(1.0, recipe.steps - rise)
     return recipe.rate_peak + (recipe.rate_end - recipe.rate_peak) * min(1.0, (step - rise) / fall)
+
+
+def has_scale(name):
+    """Whether a recipe's name ends in a scale."""
+    return re.search(r"_x[234]$", name) is not None
 
 
 def load(name, smoke=False, steps=None, seed=None):

@@ -1,0 +1,90 @@
+"""Search the channels and activations of every layer by gradient descent (FGNAS); interrupt it at any time, --resume goes on.
+
+Example: mobile-sr search --recipe fgnas_mobile --budget 10G --data DIV2K_train_HR --out runs/search
+Then: mobile-sr train --recipe fgnas_x2 --init runs/search --data DIV2K_train_HR --out runs/fgnas
+"""
+
+from mobile_sr.commands import common
+
+HELP = "search a network under a budget (FGNAS)"
+COSTS = ("multiply_adds", "parameters", "activations", "latency")
+
+
+def add_arguments(parser):
+    """Arguments of `mobile-sr search`."""
+    parser.add_argument(
+        "--recipe", required=True, help="fgnas_mobile, fgnas_s, fgnas_m or fgnas_l, x2 unless a scale follows: fgnas_s_x3"
+    )
+    parser.add_argument("--cost", choices=COSTS, default="multiply_adds", help="what the budget counts (default multiply_adds)")
+    parser.add_argument(
+        "--budget",
+        metavar="B",
+        help="10G multiply-adds or activations of a 1280x720 output, 120K parameters, 8.5 (ms), or 30%% of the full supernet",
+    )
+    parser.add_argument("--weight", type=float, metavar="L", help="lambda (with a budget: at the start; default: the recipe's)")
+    parser.add_argument(
+        "--activations", metavar="A,B", help="of relu, prelu, tanh, those that a delegate runs well (default: all)"
+    )
+    parser.add_argument("--search", choices=("both", "channels", "activations"), help="what is searched (default both)")
+    parser.add_argument("--no-pointwise", action="store_true", help="blocks without their 1x1 convolution")
+    parser.add_argument(
+        "--table", metavar="FILE", help="latency table for --cost latency (default: measured now, on this machine)"
+    )
+    common.add_training(parser)
+
+
+def run(args):
+    """Search; prints the best validation score and the files."""
+    import dataclasses
+    from pathlib import Path
+
+    from mobile_sr import backend, recipes
+    from mobile_sr.errors import UserError
+
+    name = args.recipe if recipes.has_scale(args.recipe) else f"{args.recipe}_x2"
+    recipe = recipes.load(name, args.smoke, args.steps, args.seed)
+    if recipe.network["network"] != "fgnas_supernet":
+        raise UserError(
+            f"--recipe {args.recipe}: is no search; use fgnas_mobile, fgnas_s, fgnas_m or fgnas_l, or `mobile-sr train`"
+        )
+    if args.weight is not None:
+        if not args.weight > 0:
+            raise UserError(f"--weight {args.weight:g}: must be above 0")
+        recipe.network["weight"] = args.weight
+    if args.activations:
+        recipe.network["activations"] = args.activations.split(",")
+    if args.search:
+        recipe.network["search"] = args.search
+    if args.no_pointwise:
+        recipe.network["pointwise"] = False
+    if args.budget and args.search == "activations":
+        raise UserError("--budget: a search of activations alone has none; leave it out")
+    folder = common.need_data(args)
+    backend.choose_backend(args.backend)
+    from mobile_sr import search
+
+    try:
+        search.set_cost(recipe, _cost(args, recipe), args.budget)
+    except ValueError as error:
+        raise UserError(f"--activations {args.activations}: {error}") from None
+    best, found = search.search(
+        dataclasses.replace(recipe), folder, args.out, resume=args.resume, cache=args.cache, dtype=common.dtype(args)
+    )
+    vanished = sum(block is None for block in found["blocks"])
+    print(f"validation PSNR {best:.3f} dB (RGB), {len(found['blocks']) - vanished} of {len(found['blocks'])} blocks left")
+    print(f"architecture {search.SearchRun.file(args.out)}, network {Path(args.out) / 'best.npz'}")
+
+
+def _cost(args, recipe):
+    from pathlib import Path
+
+    from mobile_sr import latency_table
+    from mobile_sr.files import read_json
+
+    if args.cost != "latency":
+        return args.cost
+    if args.resume and (Path(args.out) / "config.json").exists():
+        return read_json(Path(args.out) / "config.json")["recipe"]["network"]["cost"]
+    if args.table:
+        return latency_table.read(args.table)
+    return latency_table.measure(recipe.network["channels"], common.progress)

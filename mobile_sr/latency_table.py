@@ -1,0 +1,74 @@
+"""What each operator of FGNAS takes in an int8 .tflite on this machine, by its channels: for latency-driven searches."""
+
+import numpy as np
+
+from mobile_sr import litert
+from mobile_sr.benchmark import environment, interleave
+from mobile_sr.errors import UserError
+from mobile_sr.files import read_json
+
+SIZE = (180, 320)  # LR (H, W) at which the operators are timed
+RUNS = 9
+_PAIRS = ("conv3x3", "conv1x1")
+_SINGLE = ("relu", "prelu", "tanh", "add")
+
+
+def measure(channels, progress=None, size=SIZE, runs=RUNS):
+    """A table for fgnas_costs.Cost: CPU ms, medians of interleaved runs, one thread.
+
+    Args:
+        channels: the most that a layer has; the grid is 0 and its quarters. progress: called with (files made, what).
+    Returns: {"grid": [0, ...], "conv3x3": [inputs][outputs], "conv1x1", "relu", "prelu", "tanh", "add": [channels], "size",
+        "environment"}, JSON-able.
+    """
+    grid = sorted({max(1, channels * quarter // 4) for quarter in (1, 2, 3, 4)})
+    cells = [(kind, a, b) for kind in _PAIRS for a in grid for b in grid] + [(kind, a, a) for kind in _SINGLE for a in grid]
+    files = []
+    for cell in cells:
+        files.append(_file(*cell, size))
+        if progress:
+            progress(len(files), f"of {len(cells)} operators")
+    interpreters = [litert.open_interpreter(data) for data in files]
+    for interpreter in interpreters:
+        litert.allocate(interpreter, "operator")
+    times = np.median(interleave([interpreter.invoke for interpreter in interpreters], runs, 1, progress)[1], axis=1)
+    found = dict(zip(cells, (round(float(t), 4) for t in times), strict=True))
+    table = {"grid": [0, *grid]}
+    for kind in _PAIRS:
+        table[kind] = [[0.0] * (len(grid) + 1)] + [[0.0, *(found[kind, a, b] for b in grid)] for a in grid]
+    table |= {kind: [0.0, *(found[kind, a, a] for a in grid)] for kind in _SINGLE}
+    return table | {"size": f"{size[1]}x{size[0]}", "environment": environment(size, 1, runs, 1)}
+
+
+def read(path):
+    """A table that was written as JSON. Raises: UserError when it is none."""
+    table = read_json(path)
+    try:
+        count = len(table["grid"])
+        shapes = {kind: (count, count) if kind in _PAIRS else (count,) for kind in (*_PAIRS, *_SINGLE)}
+        fits = all(np.asarray(table[kind], np.float32).shape == shape for kind, shape in shapes.items())
+        if not fits or table["grid"][0] != 0 or sorted(set(table["grid"])) != table["grid"]:
+            raise ValueError("its tables do not fit its grid of channels, which rises from 0")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: no latency table ({error})") from None
+    return table
+
+
+def _file(kind, inputs, outputs, size):
+    """The bytes of an int8 .tflite with that operator alone."""
+    import keras
+    from keras import ops
+
+    from mobile_sr.converters import to_tflite
+    from mobile_sr.models.layers import PReLU
+
+    x = keras.Input((*size, inputs), batch_size=1)
+    if kind in _PAIRS:
+        y = keras.layers.Conv2D(outputs, int(kind[-1]), padding="same")(x)
+    elif kind == "add":
+        y = keras.layers.Add()([x, keras.layers.ReLU()(x)])  # XNNPACK's ReLU takes a small part of it
+    else:
+        y = PReLU()(x) if kind == "prelu" else keras.layers.Activation(getattr(ops, kind))(x)
+    model = keras.Model(x, y)
+    sample = np.random.default_rng(0).uniform(-1, 1, (1, *size, inputs)).astype(np.float32)
+    return to_tflite.convert(lambda: model, model.get_weights(), "int8", clipped=False, calibration=[sample])

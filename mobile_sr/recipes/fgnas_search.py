@@ -1,0 +1,34 @@
+"""FGNAS's search: a supernet's weights and gates, trained together; `mobile-sr search` (Kim et al., JVCIR 2022).
+
+fgnas_mobile is 8 blocks of 32 channels, for two CPU cores: 20k steps take about 30 minutes (--bfloat16). fgnas_s, _m and _l
+have the paper's 16, 32 and 64 blocks of 64 channels, patches and steps, for a GPU; not run.
+
+    mobile-sr search --recipe fgnas_mobile --budget 15G --data TRAIN --out runs/search
+"""
+
+from mobile_sr.recipes import Recipe
+
+
+def recipe(scale=2, smoke=False, blocks=8, channels=32, paper=False):
+    """Without a budget lambda stays at `weight`; 1e-9 per multiply-add of a training patch, the paper's, has no unit given."""
+    network = {"network": "fgnas_supernet", "scale": scale, "output_activation": "clipped_relu"}
+    network |= {"blocks": blocks, "channels": channels, "weight": 1e-3}
+    r = Recipe(name="fgnas_search", network=network, steps=20_000)
+    r.batch = 8
+    r.patch = 32
+    r.charbonnier_eps = 1e-3
+    r.intensities = (1.0,)
+    r.rate_start, r.rate_peak, r.rate_end = 1e-5, 5e-4, 1e-4
+    r.rise = 0.02
+    r.validate_every = 500
+    r.validation_images = 24
+    if paper:
+        r.steps, r.batch, r.patch = 2_000_000, 16, 96
+        r.rate_start, r.rate_peak, r.rate_end, r.rise = 1e-4, 1e-4, 5e-5, 0.0005
+        r.validate_every = 10_000
+    if smoke:
+        r.network |= {"blocks": 2, "channels": 8, "weight": 1e-2, "gate_rate": 5.0}
+        r.steps, r.patch, r.batch, r.rise = 200, 16, 4, 0.05
+        r.rate_peak, r.rate_end = 2e-3, 1e-3
+        r.validate_every, r.validation_images, r.validation_crop = 50, 2, 24
+    return r

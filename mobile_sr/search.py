@@ -1,0 +1,136 @@
+"""FGNAS's search: trains a supernet's weights and gates, and keeps the compact network that its open gates describe."""
+
+import re
+
+import numpy as np
+
+from mobile_sr import architecture, files, models, training, weights
+from mobile_sr.converters import fgnas_compact
+from mobile_sr.errors import UserError
+from mobile_sr.models import fgnas_costs, fgnas_supernet
+from mobile_sr.run import Run
+
+# Factor from the unit in which a budget is given to the cost's own, per LR pixel where that is so.
+_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
+_HD = 1280 * 720  # multiply-adds and activations are told for an output of that size
+
+
+def search(recipe, folder, out, **options):
+    """Search on the images of `folder`; the run folder `out` gets best.npz, the compact network, and architecture.json.
+
+    Args: as for training.train; recipe.network is a supernet's.
+    Returns: (validation PSNR in dB of what was kept, its architecture).
+    Raises: UserError as training.train, and when the budget was not met.
+    """
+    best = training.train(recipe, folder, out, kind=SearchRun, **options)
+    file = SearchRun.file(out)
+    if not file.exists():
+        share, budget = float(_history(out)[-1]["cost_share"]), recipe.network["budget"]
+        raise UserError(
+            f"{out}: the budget is not met after {recipe.steps} steps: {share:.1%} of the full cost is left, wanted were "
+            f"{budget:.1%}; give more --steps or a larger --budget"
+        )
+    return best, architecture.read(file)
+
+
+def _history(out):
+    import csv
+
+    with open(f"{out}/history.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def set_cost(recipe, cost, budget=None):
+    """Let a search recipe count `cost`, of fgnas_costs.KINDS or a latency table, and meet `budget`.
+
+    Args:
+        budget: '10G' (multiply-adds or activations of a 1280x720 output), '120K' (parameters), '8.5' (ms of a latency table's
+            picture) or '30%' (of the full supernet's cost); None leaves lambda at the recipe's.
+    Raises: UserError for a budget that is no number, or which no network of the supernet meets or all of them do.
+    """
+    network = recipe.network
+    network["cost"], network["steps"] = cost, recipe.steps
+    if budget is None:
+        return
+    match = re.fullmatch(r"([0-9.]+)([KMG%]?)", budget)
+    try:
+        value = float(match[1])
+    except (TypeError, ValueError):
+        raise UserError(f"--budget {budget}: give a number with K, M, G or %, e.g. 10G or 30%") from None
+    full, least = (cost_of(recipe, kind) for kind in ("full", "least"))
+    per_pixel = _HD / network["scale"] ** 2 if cost in ("multiply_adds", "activations") else 1
+    share = value / 100 if match[2] == "%" else value * _UNITS.get(match[2], 1) / (full * per_pixel)
+    if not least / full < share < 1:
+        unit = 1e9 if cost in ("multiply_adds", "activations") else 1e3 if cost == "parameters" else 1
+        ends = " and ".join(f"{c * per_pixel / unit:.4g}{ {1e9: 'G', 1e3: 'K', 1: ' ms'}[unit] }" for c in (least, full))
+        raise UserError(f"--budget {budget}: networks of this supernet cost between {ends}")
+    network["budget"] = share
+
+
+def cost_of(recipe, which):
+    """The cost of the 'full' supernet of a recipe, or the 'least' that is left when one channel of the head remains."""
+    cost, scale = fgnas_costs.Cost(recipe.network.get("cost", "multiply_adds")), recipe.network["scale"]
+    if which == "least":
+        return float(cost.total([("conv3x3", 3.0, 1.0), ("conv3x3", 1.0, 3.0 * scale**2)]))
+    return float(cost.total(fgnas_supernet.operators(models.build(recipe.network), full=True)))
+
+
+class SearchRun(Run):
+    """Keeps the best weights that meet the budget, or without one the last, as a compact network."""
+
+    columns = (*Run.columns, "cost_share", "multiply_adds_share", "lambda", "alive")
+
+    def __init__(self, out, recipe, model, validation):
+        super().__init__(out, recipe, model, validation)
+        kinds = ("multiply_adds", recipe.network.get("cost", "multiply_adds"))
+        self._costs = [fgnas_costs.Cost(kind) for kind in kinds]
+        self._full = [float(cost.total(fgnas_supernet.operators(self._scored, full=True))) for cost in self._costs]
+
+    @staticmethod
+    def file(out):
+        """The run folder's architecture file."""
+        return files.Path(out) / "architecture.json"
+
+    def shares(self):
+        """(multiply-adds, cost) of the weights last scored, as shares of the full supernet's."""
+        operators = fgnas_supernet.operators(self._scored)
+        return [float(cost.total(operators)) / full for cost, full in zip(self._costs, self._full, strict=True)]
+
+    def _more_columns(self):
+        multiply_adds, share = self.shares()
+        resources = [layer for layer in self._scored.layers if layer.name == "resources"]
+        weight = float(np.asarray(resources[0].weight)) if resources else 0.0
+        row = {"cost_share": round(share, 5), "multiply_adds_share": round(multiply_adds, 5)}
+        return row | {"lambda": float(f"{weight:.4g}"), "alive": alive(self._scored)}
+
+    def _keeps(self, score):
+        budget = self.recipe.network.get("budget")
+        return True if budget is None else self.shares()[1] <= budget and score > self.best
+
+    def _save_best(self, meta):
+        try:
+            config, arrays = fgnas_compact.compact(self._scored, self.recipe.network)
+        except fgnas_compact.Collapsed as error:
+            raise UserError(f"{self.out}: the search has collapsed, {error}; lower --weight or raise --budget") from None
+        model = models.build(config)
+        fgnas_compact.set_weights(model, arrays)
+        weights.save_model(self.out / "best.npz", model, config, meta)
+        about = {key: self.recipe.network[key] for key in ("scale", "channels") if key in self.recipe.network}
+        about |= {"multiply_adds_per_lr_pixel": models.multiply_adds(model, 1), "parameters": model.count_params()}
+        architecture.write(self.file(self.out), architecture.parts(config), {**about, **meta})
+
+    def _status(self):
+        multiply_adds, share = self.shares()
+        total = multiply_adds * self._full[0] * _HD / self.recipe.network["scale"] ** 2 / 1e9
+        cost = "" if self._costs[1].kind == "multiply_adds" else f"  cost {share:.1%}"
+        return f"  Mult-Adds {multiply_adds:.1%} ({total:.2f} G){cost}  alive {alive(self._scored)}"
+
+
+def alive(model):
+    """The open channels of every layer in one line: 'head | pointwise-mixed-residual of each block | tail'."""
+
+    def count(gate):
+        return str(int(np.asarray(fgnas_supernet.alive(gate.open())).sum()))
+
+    blocks = ["-".join(map(count, block.gates().values())) for block in fgnas_supernet.searchable_blocks(model)]
+    return " ".join((count(model.get_layer("head").gate), "|", *blocks, "|", count(model.get_layer("tail").gate)))
