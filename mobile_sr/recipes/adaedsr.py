@@ -15,5 +15,5 @@ def recipe(scale=2, smoke=False, blocks=8, channels=64, fixed_depth=0):
     r.network |= {"depth": "fixed" if fixed_depth else "input", "adapter_channels": r.network["channels"] // 4}
     r.fixed_depth = float(min(fixed_depth, r.network["blocks"] / 2))
     # The paper's 0.01 in 0..255 is 4e-5 here; at 8 blocks a block is worth more than that, and the depth would ignore d.
-    r.depth_weight = 4e-4
+    r.depth_weight = 2e-3
     return r
