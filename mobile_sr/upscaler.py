@@ -59,6 +59,13 @@ class Upscaler:
             raise UserError(f"{self.name}: has no depth map; only networks with AdaDSR's adapter have one")
         return self._tiled(image, tile, progress, to_uint8, depth)
 
+    def depth_for(self, image):
+        """The desired depth at which a call without one runs [H, W, 3] uint8: the budget's choice, else `depth`.
+
+        Raises: UserError as depth_budget.choose.
+        """
+        return depth_budget.choose(self, image, **self.budget) if self.budget else self.depth
+
     def check_depth(self, depth):
         """The desired depth to run with: `depth`, or the model's own where that is None. Raises: UserError."""
         if depth is None:
@@ -73,9 +80,7 @@ class Upscaler:
         """[picture] or [picture, depth map] of an image."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"expected a non-empty [H, W, 3] uint8 image, got {image.dtype} {image.shape}")
-        if depth is None and self.budget:
-            depth = depth_budget.choose(self, image, **self.budget)
-        depth = self.check_depth(depth)
+        depth = self.depth_for(image) if depth is None else self.check_depth(depth)
         windows = list(plan_tiles(image.shape[:2], self._window(image.shape[:2], tile), self._overlap()))
         results = None
         for done, (window, inner) in enumerate(windows, 1):
