@@ -114,6 +114,12 @@ def test_wrong_arguments(config, wrong):
         models.build({**config, **wrong})
 
 
+def test_a_configuration_is_completed_from_the_build_function():
+    found = models.complete({"network": "rcan", "scale": 3, "blocks": 7, "own": 1})
+    assert (found["scale"], found["blocks"], found["groups"], found["reduction"], found["own"]) == (3, 7, 10, 16, 1)
+    assert models.receptive_field({"network": "edsr", "scale": 2}) == 1 + 2 * 32 + 1 + 2
+
+
 def test_the_deepest_desired_depth():
     assert models.deepest({**EDSR, "depth": "input"}) == 3
     assert models.deepest({"network": "rcan", "scale": 2, "depth": "input"}) == 20
