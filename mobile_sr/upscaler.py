@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mobile_sr import depth_budget
+from mobile_sr import depth_budget, litert
 from mobile_sr.errors import UserError
 from mobile_sr.model_files import locate, read_sidecar, split
 
@@ -72,8 +72,7 @@ class Upscaler:
             return self.depth
         if self.deepest is None:
             raise UserError(f"{self.name}: takes no desired depth")
-        if not 0 <= depth <= self.deepest:
-            raise UserError(f"{self.name}: a desired depth of {depth:g}; it takes 0 to {self.deepest:g}")
+        litert.check_depth(self.name, depth, (0, self.deepest))
         return depth
 
     def _tiled(self, image, tile, progress, convert, depth):
@@ -216,9 +215,8 @@ def _bicubic(scale):
 
 def _tflite(name, path, threads, options):
     from mobile_sr import depth_counts
-    from mobile_sr.litert import TFLiteModel
 
-    runner = TFLiteModel(path, threads, options)
+    runner = litert.TFLiteModel(path, threads, options)
     run = runner.run if runner.deepest is None else runner.run_with_map
     sidecar = read_sidecar(path)
     field, costs = sidecar.get("receptive_field"), depth_counts.read_costs(sidecar.get("multiply_adds"))

@@ -152,7 +152,7 @@ def test_an_option_fixes_a_tflite_s_depth(sparse_file, image):
 def test_wrong_use_of_a_tflite(depth_file, sparse_file, tmp_path):
     dense = export.export(depth_file, tmp_path, ["float32"], path="dense", log=lambda line: None)[0]
     for name, said in (
-        (f"{sparse_file}@desired_depth=4", "outside of 0"),
+        (f"{sparse_file}@desired_depth=4", "a desired depth of 4; it takes 0 to 3"),
         (f"{sparse_file}@signature=third", "third"),
         (f"{dense}@signature=sparse", "sparse"),
     ):
