@@ -18,7 +18,7 @@ import quantization_peers
 from quantization_bench import CHOSEN, PLAIN, Bench
 
 from mobile_sr import calibration, zoo
-from mobile_sr.converters import rounding
+from mobile_sr.converters import equalize, rounding
 from mobile_sr.converters.quiet import quiet
 
 
@@ -98,7 +98,7 @@ def hybrid(bench):
     header("XLSR x3, 16 bits in")
     model = bench.equalized(CHOSEN["strength"], CHOSEN["center"])
     model.set_weights(rounding.round_weights(model, bench.images))
-    ranges = hybrid_precision.ranges(model, bench.images)
+    ranges = equalize.shared_ranges(model, bench.images)
     layers = [layer.name for layer in model.layers if hasattr(layer, "kernel")][:-1]
     choices = {"no layer": (), **{name: (name,) for name in layers}}
     choices["shortcut, gblock3_mix (one tensor) and tail_mix"] = ("shortcut", "gblock3_mix", "tail_mix")

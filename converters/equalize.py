@@ -40,6 +40,17 @@ def equalize(model, images, strength=STRENGTH, center=True):
     return _apply(model, graph, graph.scales(lows - shift, highs - shift, strength), shift)
 
 
+def shared_ranges(model, images):
+    """{layer name: (least, largest)} of the layers' outputs on images, 0 included; one range for what shares one in a .tflite.
+
+    Args: as for `equalize`.
+    """
+    graph = _Graph(model)
+    lows, highs = graph.ranges(_ranges(model, graph.tensors, images))
+    pools = {name: _root(graph._pools, tensor.pool) for name, tensor in graph.tensors.items()}
+    return {name: (min(0.0, lows[pool].min()), max(0.0, highs[pool].max())) for name, pool in pools.items()}
+
+
 def _apply(model, graph, scale, shift):
     """`equalize`'s result for scale and shift of every atom; the shift is in the unit of the channel before it is scaled."""
     weights, record = [], {}

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import evaluate, litert, metrics, model_files, upscaler
+from mobile_sr import depth_map, evaluate, litert, metrics, model_files, upscaler
 from mobile_sr.converters import audit
 from mobile_sr.files import sha256
+from mobile_sr.resize import imresize
 
 CROP = 96  # HR pixels a side
 WORST = 4  # images shown as crops
+HEAT_MAP = 320  # pixels of the longer side of a heat map, at most
 
 
 def compare(reference, model, folder, space="y", progress=None):
@@ -17,15 +19,21 @@ def compare(reference, model, folder, space="y", progress=None):
 
     Returns: (report, crops). The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", ...}, "model":
     {...}, "drop_db", "images": [{"name", "reference_psnr", "model_psnr", "drop_db"}], "skipped"}; drop_db is the mean
-    PSNR of the reference less that of the model. Crops, of the WORST images by drop, are dicts of [h, w, 3] uint8
-    arrays: hr, bicubic, reference, model, difference.
+    PSNR of the reference less that of the model. Where the model takes a desired depth, or else the reference, images
+    have {"depth": {"mean", "desired"}} in blocks, and the report the means and {"of", "deepest"}. Crops, of the WORST
+    images by drop, have dicts of [h, w, 3] uint8 arrays: hr, bicubic, reference, model, difference; with depths also the
+    whole image's heat map, at most HEAT_MAP pixels a side.
     Raises: UserError when no image is usable.
     """
     scale = reference.scale
-    bicubic = upscaler.load("bicubic", scale)
+    sides = {"reference": reference, "model": model, "bicubic": upscaler.load("bicubic", scale)}
+    mapped = next((key for key in ("model", "reference") if sides[key].deepest is not None), None)
     rows, problems, worst, scored = [], [], [], {"reference": [], "model": [], "bicubic": []}
     for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems):
-        pictures = {"reference": reference(lr), "model": model(lr), "bicubic": bicubic(lr)}
+        pictures = {key: side(lr) for key, side in sides.items() if key != mapped}
+        depth, heat_map = {}, {}
+        if mapped:
+            pictures[mapped], depth["depth"], heat_map["heat_map"] = _with_depth(sides[mapped], lr)
         scores = {key: evaluate.score(picture, hr, space, scale, gray) for key, picture in pictures.items()}
         for key, value in scores.items():
             scored[key].append(value)
@@ -41,9 +49,10 @@ def compare(reference, model, folder, space="y", progress=None):
                 "model_ssim": scores["model"]["ssim"],
                 "differing_pixels": float(np.mean(np.any(pictures["reference"] != pictures["model"], axis=2))),
                 "largest_difference": int(_difference(pictures["reference"], pictures["model"]).max()),
+                **depth,
             }
         )
-        worst.append((drop if drop is not None else -1.0, len(rows) - 1, {"hr": hr, **pictures}))
+        worst.append((drop if drop is not None else -1.0, len(rows) - 1, {"hr": hr, **pictures}, heat_map))
         worst = sorted(worst, key=lambda entry: -entry[0])[:WORST]
         if progress:
             progress(len(rows), name)
@@ -60,7 +69,19 @@ def compare(reference, model, folder, space="y", progress=None):
         "images": rows,
         "skipped": problems,
     }
-    return report, [{"row": rows[index], **_crop(pictures)} for _, index, pictures in worst]
+    if mapped:
+        means = {what: float(np.mean([row["depth"][what] for row in rows])) for what in ("mean", "desired")}
+        report["depth"] = {"of": mapped, **means, "deepest": sides[mapped].deepest}
+    return report, [{"row": rows[index], **_crop(pictures), **heat_map} for _, index, pictures, heat_map in worst]
+
+
+def _with_depth(model, lr):
+    """(picture, {"mean", "desired"} depth in blocks, heat map over the LR image) of a model that takes a desired depth."""
+    desired = model.depth_for(lr)
+    picture, found = model.with_depth_map(lr, depth=desired)
+    heat_map = depth_map.heat_map(lr, found, model.deepest, opacity=0.8)  # small pictures: the legend's colours tell more
+    shrunk = imresize(heat_map, min(1.0, HEAT_MAP / max(heat_map.shape)))
+    return picture, {"mean": float(found.mean()), "desired": float(desired)}, shrunk
 
 
 def folder_name(folder):
@@ -126,4 +147,5 @@ def _crop(pictures):
     crops = {key: picture[place] for key, picture in pictures.items()}
     amplify = 32
     crops["difference"] = np.clip(difference[place].astype(np.int32) * amplify, 0, 255).astype(np.uint8)
-    return {"pictures": crops, "place": [int(left), int(top), width, height], "amplified": amplify}
+    place = [int(left), int(top), width, height]
+    return {"pictures": crops, "place": place, "size": difference.shape[:2], "amplified": amplify}

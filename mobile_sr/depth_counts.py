@@ -92,7 +92,8 @@ def paper_count(config, lr_size, active=None):
     """
     if config["network"] != "edsr":
         raise ValueError(f"the paper's rule is for edsr, got {config['network']!r}")
-    blocks, channels, scale = config.get("blocks", 32), config.get("channels", 256), config["scale"]
+    config = models.complete(config)
+    blocks, channels, scale = config["blocks"], config["channels"], config["scale"]
     active = [1.0] * blocks if active is None else list(active)
     if len(active) != blocks:
         raise ValueError(f"{len(active)} active shares for {blocks} blocks")

@@ -57,8 +57,7 @@ def export(
         keras_model, config = weights.load_model(file)
     if models.has_depth(config) and "onnx" in precisions:
         raise UserError(f"{model}: has a depth map; such networks are exported to .tflite only")
-    narrow = config["network"] == "rcan" and config.get("channels", 64) // config.get("reduction", 16) < 4
-    if narrow and any(p in to_tflite.CALIBRATED for p in precisions):
+    if _narrow_attention(models.complete(config)) and any(p in to_tflite.CALIBRATED for p in precisions):
         # XNNPACK (LiteRT 2.3) ends the process with "double free" on an 8-bit attention of 2 channels; with 4 it runs.
         raise UserError(
             f"{model}: its attention has fewer than 4 channels, on which the runtime fails in 8 bits; use a float file"
@@ -189,7 +188,11 @@ def _at_depth(run, depth):
 
 
 def _clips(config):
-    return config.get("output_activation", "clipped_relu") == "clipped_relu"
+    return models.complete(config)["output_activation"] == "clipped_relu"
+
+
+def _narrow_attention(config):
+    return config["network"] == "rcan" and config["channels"] // config["reduction"] < 4
 
 
 def audit_file(data, keras_model, config, precision, per_tensor=False):

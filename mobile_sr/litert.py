@@ -83,6 +83,12 @@ def fixed_size(tensor):
 DESIRED_DEPTH = "desired_depth"
 
 
+def check_depth(name, depth, limits):
+    """Raises: UserError when a desired depth for the model `name` lies outside of its (least, largest), or is NaN."""
+    if not limits[0] <= depth <= limits[1]:
+        raise UserError(f"{name}: a desired depth of {depth:g}; it takes {limits[0]:g} to {limits[1]:g}")
+
+
 class TFLiteModel:
     """A super-resolution .tflite: one image, and any scalars, to one picture. The runtime opens it when it is first needed.
 
@@ -141,15 +147,15 @@ class TFLiteModel:
 
     def _depths(self, graph, options):
         """(D, desired depth's index and tensor, depth map's), when the sidecar tells D and no option gives a depth."""
-        index, limits = self._ends.scalars.get(DESIRED_DEPTH), self._range_of(DESIRED_DEPTH)
+        index, limits = self._ends.scalars.get(DESIRED_DEPTH), self._depth_limits()
         depth_map = next((i for i in graph.outputs if i != self._ends.picture), None)
         if None in (index, depth_map) or math.isinf(limits[1]) or set(options) & set(ends.scalar_names(graph, index)):
             return None, None, None
         return limits[1], (index, graph.tensors[index]), (depth_map, graph.tensors[depth_map])
 
-    def _range_of(self, name):
-        """What a scalar input may be, as a sidecar that belongs to the file says it."""
-        said = self._sidecar.get(name) if name == DESIRED_DEPTH else None
+    def _depth_limits(self):
+        """The least and the largest desired depth, as a sidecar that belongs to the file says them."""
+        said = self._sidecar.get(DESIRED_DEPTH)
         known = isinstance(said, list) and len(said) == 2 and all(isinstance(limit, (int, float)) for limit in said)
         return said if known else (-math.inf, math.inf)
 
@@ -167,9 +173,8 @@ class TFLiteModel:
                 values.append((index, tensor_values.scalar(text, graph.tensors[index])))
             except ValueError as error:
                 raise UserError(f"{self.name}: {name}: {error}") from None
-            low, high = self._range_of(name)
-            if not low <= float(text) <= high:
-                raise UserError(f"{self.name}: {name}={text} is outside of {low}..{high}, what the network was trained for")
+            if name == DESIRED_DEPTH:
+                check_depth(self.name, float(text), self._depth_limits())
         if options:
             known = ", ".join(["range", "signature", *self._ends.scalars])
             raise UserError(f"{self.name}: unknown option '{next(iter(options))}'; it takes {known}")

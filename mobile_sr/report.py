@@ -5,7 +5,7 @@ import html
 import math
 from pathlib import Path
 
-from mobile_sr import __version__, charts, metrics
+from mobile_sr import __version__, charts, depth_map, metrics
 from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.images import encode_image
 
@@ -34,7 +34,12 @@ tfoot td { font-weight: 700; border-bottom: none; }
 .strip { display: grid; grid-template-columns: repeat(5, 1fr); gap: 8px; margin: 6px 0 22px; }
 figure { margin: 0; } figure img { width: 100%; display: block; border-radius: 4px; image-rendering: pixelated; }
 figcaption { font-size: 13px; text-align: center; padding-top: 3px; }
-@media (max-width: 640px) { .strip { grid-template-columns: repeat(2, 1fr); } }
+.strip.depths { grid-template-columns: repeat(5, 1fr) 1.6fr; }
+@media (max-width: 640px) { .strip, .strip.depths { grid-template-columns: repeat(2, 1fr); } }
+.heat { position: relative; margin: 0 auto; } .heat img { image-rendering: auto; }
+.heat i { position: absolute; border: 2px solid #fff; outline: 1px solid #000; }
+.legend { white-space: nowrap; }
+.scale { display: inline-block; width: 160px; height: 12px; border-radius: 3px; border: 1px solid var(--line); margin: 0 6px; }
 .ok { color: #1b7f3b; } .no { color: var(--bad); font-weight: 700; }
 @media (prefers-color-scheme: dark) { .ok { color: #6fd08c; } }
 code { background: var(--panel); padding: 1px 5px; border-radius: 4px; }
@@ -63,6 +68,12 @@ def number(value, digits=2):
     if value is None:
         return "-"
     return "equal" if math.isinf(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
+
+
+def _depth_text(report):
+    depth = report["depth"]
+    means = f"mean {number(depth['mean'])} of {depth['deepest']:g} blocks, desired {number(depth['desired'])}"
+    return f"Depth of the {depth['of']}, over all images: {means}."
 
 
 def _rows(report):
@@ -136,6 +147,7 @@ def markdown(report):
         "",
         f"Protocol: {metrics.describe(report['protocol'])}.",
         "",
+        *((_depth_text(report), "") if "depth" in report else ()),
         "| " + " | ".join(_HEADINGS) + " |",
         "|---" + "|---:" * (len(_HEADINGS) - 1) + "|",
     ]
@@ -155,8 +167,32 @@ def _cells(tag, values):
     return "".join(f"<{tag}>{html.escape(value)}</{tag}>" for value in values)
 
 
-def _picture(image):
-    return "data:image/png;base64," + base64.b64encode(encode_image(image, ".png")).decode()
+def _picture(image, kind="png"):
+    return f"data:image/{kind};base64," + base64.b64encode(encode_image(image, "." + kind)).decode()
+
+
+def _heat_map(crop):
+    """The figure of the whole image's depths, with the crop's place; '' without depths."""
+    if "heat_map" not in crop:
+        return ""
+    row, image = crop["row"], crop["heat_map"]
+    (left, top, width, height), (rows, columns) = crop["place"], crop["size"]
+    frame = f"left:{left / columns:.2%};top:{top / rows:.2%};width:{width / columns:.2%};height:{height / rows:.2%}"
+    caption = f"depth: mean {number(row['depth']['mean'])}, desired {number(row['depth']['desired'])}"
+    return (
+        f'<figure><div class="heat" style="max-width:{165 * columns // rows}px"><img alt="{html.escape(row["name"])}: depth" '
+        f'src="{_picture(image, "jpeg")}"><i style="{frame}"></i></div><figcaption>{caption}</figcaption></figure>'
+    )
+
+
+def _depth_legend(report):
+    if "depth" not in report:
+        return ""
+    bar = f'<span class="scale" style="background:{depth_map.css_gradient()}"></span>'
+    return (
+        f'<p class="soft">{_depth_text(report)}<br>The heat maps show it over the whole LR image and the crop\'s place: '
+        f'<span class="legend">0 {bar} {report["depth"]["deepest"]:g} blocks</span></p>'
+    )
 
 
 def _strip(crop):
@@ -174,7 +210,8 @@ def _strip(crop):
         for key, label in _KINDS
     )
     title = f"{row['name']}: drop {number(row['drop_db'], 3)} dB; {place[2]}x{place[3]} pixels at ({place[0]}, {place[1]})"
-    return f'<p><b>{html.escape(title)}</b></p><div class="strip">{figures}</div>'
+    heat_map = _heat_map(crop)
+    return f'<p><b>{html.escape(title)}</b></p><div class="strip{" depths" if heat_map else ""}">{figures}{heat_map}</div>'
 
 
 def _file_section(key, name, size, digest, facts):
@@ -230,6 +267,7 @@ def page(report, crops, appendix=""):
     skipped = "".join(f"<li>{html.escape(line)}</li>" for line in report["skipped"])
     body = f"""{cards(entries)}
 <h2>Where it shows: the images that lose most</h2>
+{_depth_legend(report)}
 {"".join(_strip(crop) for crop in crops)}
 <h2>Every image</h2>
 <div class="scroll"><table><thead><tr>{_cells("th", _HEADINGS)}</tr></thead>

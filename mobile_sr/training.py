@@ -172,17 +172,14 @@ def _optimizer(recipe):
     return keras.optimizers.Adam(Triangular(), beta_1=0.9, beta_2=0.999, epsilon=1e-8, **average)
 
 
-def desired_depths(recipe, step):
-    """[batch, 1] float32: the desired depth of each image of a step, uniform in 0..D (Liu et al. 2020, Sec. 3.4), or fixed."""
-    deepest = models.deepest(recipe.network)
+def desired_depths(recipe, deepest, step):
+    """The desired depth of each image of a step, [batch, 1] float32.
+
+    Uniform in 0..deepest (Liu et al. 2020, Sec. 3.4), the recipe's fixed depth where the network takes none.
+    """
     if deepest is None:
         return np.full((recipe.batch, 1), recipe.fixed_depth, np.float32)
     return np.random.default_rng([recipe.seed, step, 1]).uniform(0, deepest, (recipe.batch, 1)).astype(np.float32)
-
-
-def _with_depth(lr, hr, depth, is_input):
-    """(inputs, targets) of a network with a depth map."""
-    return (lr, depth) if is_input else lr, (hr, depth)
 
 
 class _Batches:
@@ -190,6 +187,7 @@ class _Batches:
 
     def __init__(self, recipe, images, indices):
         self.recipe, self.images, self.indices = recipe, images, indices
+        self.has_depth, self.deepest = models.has_depth(recipe.network), models.deepest(recipe.network)
         self.seconds = 0.0
         self.epoch = 0
 
@@ -200,10 +198,14 @@ class _Batches:
         batch = data.patch_batch(
             self.images, self.indices, step, batch=r.batch, patch=r.patch, intensities=r.intensities, seed=r.seed
         )
-        if models.has_depth(r.network):
-            batch = _with_depth(*batch, desired_depths(r, step), models.deepest(r.network) is not None)
+        if self.has_depth:
+            batch = self._with_depth(*batch, desired_depths(r, self.deepest, step))
         self.seconds += time.perf_counter() - start
         return batch
+
+    def _with_depth(self, lr, hr, depth):
+        """(inputs, targets) of a network with a depth map."""
+        return lr if self.deepest is None else (lr, depth), (hr, depth)
 
     def keras_dataset(self):
         """One epoch (validate_every steps) as Keras reads it."""
@@ -233,9 +235,8 @@ class _Batches:
         r = self.recipe
         sides = (r.patch, r.patch * r.network["scale"])
         signature = tuple(tf.TensorSpec((r.batch, side, side, 3), tf.float32) for side in sides)
-        if models.has_depth(r.network):
-            depth = tf.TensorSpec((r.batch, 1), tf.float32)
-            signature = _with_depth(*signature, depth, models.deepest(r.network) is not None)
+        if self.has_depth:
+            signature = self._with_depth(*signature, tf.TensorSpec((r.batch, 1), tf.float32))
         epoch = tf.data.Dataset.from_generator(lambda: map(self, range(r.validate_every)), output_signature=signature)
         options = tf.data.Options()
         options.autotune.enabled = False

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mobile_sr import depth_budget
+from mobile_sr import depth_budget, litert
 from mobile_sr.errors import UserError
 from mobile_sr.model_files import locate, read_sidecar, split
 
@@ -59,23 +59,27 @@ class Upscaler:
             raise UserError(f"{self.name}: has no depth map; only networks with AdaDSR's adapter have one")
         return self._tiled(image, tile, progress, to_uint8, depth)
 
+    def depth_for(self, image):
+        """The desired depth at which a call without one runs [H, W, 3] uint8: the budget's choice, else `depth`.
+
+        Raises: UserError as depth_budget.choose.
+        """
+        return depth_budget.choose(self, image, **self.budget) if self.budget else self.depth
+
     def check_depth(self, depth):
         """The desired depth to run with: `depth`, or the model's own where that is None. Raises: UserError."""
         if depth is None:
             return self.depth
         if self.deepest is None:
             raise UserError(f"{self.name}: takes no desired depth")
-        if not 0 <= depth <= self.deepest:
-            raise UserError(f"{self.name}: a desired depth of {depth:g}; it takes 0 to {self.deepest:g}")
+        litert.check_depth(self.name, depth, (0, self.deepest))
         return depth
 
     def _tiled(self, image, tile, progress, convert, depth):
         """[picture] or [picture, depth map] of an image."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"expected a non-empty [H, W, 3] uint8 image, got {image.dtype} {image.shape}")
-        if depth is None and self.budget:
-            depth = depth_budget.choose(self, image, **self.budget)
-        depth = self.check_depth(depth)
+        depth = self.depth_for(image) if depth is None else self.check_depth(depth)
         windows = list(plan_tiles(image.shape[:2], self._window(image.shape[:2], tile), self._overlap()))
         results = None
         for done, (window, inner) in enumerate(windows, 1):
@@ -211,9 +215,8 @@ def _bicubic(scale):
 
 def _tflite(name, path, threads, options):
     from mobile_sr import depth_counts
-    from mobile_sr.litert import TFLiteModel
 
-    runner = TFLiteModel(path, threads, options)
+    runner = litert.TFLiteModel(path, threads, options)
     run = runner.run if runner.deepest is None else runner.run_with_map
     sidecar = read_sidecar(path)
     field, costs = sidecar.get("receptive_field"), depth_counts.read_costs(sidecar.get("multiply_adds"))

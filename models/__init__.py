@@ -25,9 +25,15 @@ def build(config, **overrides):
     return _module(arguments.pop("network")).build(**arguments)
 
 
+def complete(config):
+    """The configuration with the defaults of the network's build() for the arguments that it leaves out."""
+    parameters = inspect.signature(_module(config["network"]).build).parameters
+    return {**{name: parameter.default for name, parameter in parameters.items()}, **config}
+
+
 def build_for_export(config, **overrides):
     """`build` in the form that converts best: one grouped convolution where the training form may have several."""
-    if "grouped_form" in inspect.signature(_module(config["network"]).build).parameters:
+    if "grouped_form" in complete(config):
         overrides["grouped_form"] = "grouped"
     return build(config, **overrides)
 
@@ -35,7 +41,7 @@ def build_for_export(config, **overrides):
 def receptive_field(config):
     """LR pixels to each side that an output pixel depends on, or None for a network that sees the whole image."""
     module = _module(config["network"])
-    return module.receptive_field(config) if hasattr(module, "receptive_field") else module.RECEPTIVE_FIELD
+    return module.receptive_field(complete(config)) if hasattr(module, "receptive_field") else module.RECEPTIVE_FIELD
 
 
 def has_depth(config):
@@ -45,10 +51,7 @@ def has_depth(config):
 
 def deepest(config):
     """The largest desired depth that the network takes as its second input, in blocks; None where it takes none."""
-    if config.get("depth") != "input":
-        return None
-    default = inspect.signature(_module(config["network"]).build).parameters["blocks"].default
-    return config.get("blocks", default)
+    return complete(config)["blocks"] if config.get("depth") == "input" else None
 
 
 def multiply_adds(model, lr_pixels):

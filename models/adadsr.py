@@ -22,7 +22,19 @@ def check_depth(depth, depth_scales):
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
-class ScaledByDepth(keras.layers.Layer):
+class DepthProduct(keras.layers.Layer):
+    """[N, H, W, C] times [N, 1]."""
+
+    def call(self, inputs):
+        x, depth = inputs
+        return x * ops.reshape(depth, (-1, 1, 1, 1))
+
+    def compute_output_shape(self, input_shapes):
+        return input_shapes[0]
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class ScaledByDepth(DepthProduct):
     """x * depth + bias: with a convolution without bias before it, a convolution whose kernel, not bias, is scaled (Eq. 4).
 
     [N, H, W, C] and [N, 1] -> [N, H, W, C].
@@ -32,11 +44,7 @@ class ScaledByDepth(keras.layers.Layer):
         self.bias = self.add_weight(shape=(input_shapes[0][-1],), initializer="zeros", name="bias")
 
     def call(self, inputs):
-        x, depth = inputs
-        return x * ops.reshape(depth, (-1, 1, 1, 1)) + self.bias
-
-    def compute_output_shape(self, input_shapes):
-        return input_shapes[0]
+        return super().call(inputs) + self.bias
 
 
 def adapter(features, desired, channels, maps, depth_scales="first"):
@@ -84,18 +92,6 @@ def start_at(model, lr, depth):
     last = model.get_layer("adapter5")
     kernel, bias = last.get_weights()
     last.set_weights([kernel * depth / max(mean, 1e-6), bias])
-
-
-@keras.saving.register_keras_serializable("mobile_sr")
-class DepthProduct(keras.layers.Layer):
-    """[N, H, W, C] times [N, 1]."""
-
-    def call(self, inputs):
-        x, depth = inputs
-        return x * ops.reshape(depth, (-1, 1, 1, 1))
-
-    def compute_output_shape(self, input_shapes):
-        return input_shapes[0]
 
 
 @keras.saving.register_keras_serializable("mobile_sr")

@@ -93,9 +93,8 @@ def _div2k_mean(shape, dtype=None):
 
 
 def receptive_field(config):
-    """LR pixels to each side that an output pixel depends on.
+    """LR pixels to each side that an output pixel depends on, of a complete configuration.
 
     Head 1, body's end 1, 2 for the tail (1 + 1/2 + 1/4 at x4), 2 a block; a first mask that sees as far as five.
     """
-    blocks, adapted = config.get("blocks", 32), config.get("depth", "none") != "none"
-    return 1 + 2 * blocks + (3 if adapted else 0) + 1 + 2
+    return 1 + 2 * config["blocks"] + (3 if config["depth"] != "none" else 0) + 1 + 2

@@ -88,6 +88,20 @@ def model_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def depth_file(tmp_path_factory):
+    """A small AdaEDSR x2 of 3 blocks with random weights, whose depth varies over an image and with the desired depth."""
+    from mobile_sr import models, weights
+
+    config = {"network": "edsr", "scale": 2, "blocks": 3, "channels": 8, "depth": "input"}
+    path = tmp_path_factory.mktemp("depth") / "ada.npz"
+    model = models.build(config)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.2, w.shape) for w in model.get_weights()])
+    weights.save_model(path, model, config)
+    return path
+
+
+@pytest.fixture(scope="session")
 def exported(model_file, tmp_path_factory):
     """The folder with tiny_float32, _float16, _uint8 and _int8 .tflite and their sidecars."""
     from mobile_sr.export import export

@@ -72,6 +72,16 @@ def test_the_compare_report(browse, written):
     assert_layers(shown, found["location"])
 
 
+def test_the_compare_report_of_a_network_with_depths(browse, depth_file, photo, tmp_path):
+    found, crops = compare.compare(load("bicubic", 2), load(depth_file), [("photo", photo)])
+    shown, console, probe = browse(report.write(tmp_path / "report", found, crops))
+    assert console == []
+    assert probe == {"images": 6, "missing": 0, "charts": 0, "flat": 0, "wide": False}
+    depth = found["images"][0]["depth"]
+    assert f"depth: mean {depth['mean']:.2f}, desired 3.00" in shown
+    assert "0 3 blocks" in shown  # the legend's ends
+
+
 def test_the_layer_report(browse, written):
     shown, console, probe = browse(written / "layers.html")
     assert console == []

@@ -8,7 +8,8 @@ from mobile_sr.errors import UserError
 
 # Name of a recipe: its file and what its function gets besides the scale.
 RECIPES = {
-    **{name: (name, {}) for name in ("xlsr", "xlsr_zoo", "xlsr_finetune", "fsrcnn", "espcn")},
+    **{name: (name, {}) for name in ("xlsr", "xlsr_zoo", "xlsr_finetune")},
+    **{network: ("xlsr_zoo", {"network": network}) for network in ("fsrcnn", "espcn")},
     **{f"edsr_b{blocks}": ("edsr", {"blocks": blocks}) for blocks in (2, 4, 6, 8)},
     "adaedsr_b8": ("adaedsr", {"blocks": 8}),
     "fadaedsr_b8": ("adaedsr", {"blocks": 8, "fixed_depth": 4}),

@@ -2,6 +2,8 @@
 
 Differences from xlsr.py: 100k steps, an exponential moving average of the weights (decay 0.999) that is what gets
 validated and kept, more held-out images, validation every 1,000 steps.
+`fsrcnn` and `espcn` are the same for the two peers: one recipe makes their quantization comparable, though their papers' own
+training sets and losses differ.
 Cost: under an hour on two free CPU cores. Result: docs/results.md.
 
     mobile-sr train --recipe xlsr_zoo_x3 --data TRAIN --out runs/xlsr_zoo_x3
@@ -10,9 +12,10 @@ Cost: under an hour on two free CPU cores. Result: docs/results.md.
 from mobile_sr.recipes import xlsr
 
 
-def recipe(scale=3, smoke=False):
-    """The paper's recipe shortened; `smoke` as in xlsr.py."""
+def recipe(scale=3, smoke=False, network="xlsr"):
+    """The paper's recipe shortened, for XLSR or another network; `smoke` as in xlsr.py."""
     r = xlsr.recipe(scale, smoke)
+    r.network["network"] = network
     r.weight_average = 0.9 if smoke else 0.999
     if not smoke:
         r.steps = 100_000

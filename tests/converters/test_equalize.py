@@ -117,3 +117,12 @@ def test_rounded_weights_are_on_the_grid_and_nearer_in_the_output(network, per_t
         steps = np.abs(old).max(axis=None if per_tensor else (0, 1, 2)) / 127
         nearest.append(np.round(old / steps) * steps)
     assert error(weights) < 0.7 * error(nearest)
+
+
+def test_shared_ranges_are_of_whole_tensors():
+    model, image = random_weights(models.build({"network": "xlsr", "scale": 3})), images(1)
+    found = equalize.shared_ranges(model, image)
+    parts = [outputs(model, name, image[0]) for name in ("shortcut", "gblock3_mix")]  # they meet in a concatenation
+    wanted = (min(y.min() for y in parts), max(y.max() for y in parts))
+    assert found["shortcut"] == found["gblock3_mix"] == found["concat"] == pytest.approx(wanted, rel=1e-4)
+    assert found["tail_mix"] == (0, pytest.approx(outputs(model, "tail_mix", image[0]).max(), rel=1e-4))

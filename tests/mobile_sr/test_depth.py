@@ -9,19 +9,6 @@ from mobile_sr import cli as command_line
 from mobile_sr import depth_budget, depth_counts, depth_map, export, images, models, upscaler, weights
 from mobile_sr.errors import UserError
 
-CONFIG = {"network": "edsr", "scale": 2, "blocks": 3, "channels": 8, "depth": "input"}
-
-
-@pytest.fixture(scope="module")
-def depth_file(tmp_path_factory):
-    """A small AdaEDSR with random weights whose depth varies over an image and with the desired depth."""
-    path = tmp_path_factory.mktemp("depth") / "ada.npz"
-    model = models.build(CONFIG)
-    rng = np.random.default_rng(0)
-    model.set_weights([rng.normal(0, 0.2, w.shape) for w in model.get_weights()])
-    weights.save_model(path, model, CONFIG)
-    return path
-
 
 @pytest.fixture
 def cli(capsys):
@@ -165,7 +152,7 @@ def test_an_option_fixes_a_tflite_s_depth(sparse_file, image):
 def test_wrong_use_of_a_tflite(depth_file, sparse_file, tmp_path):
     dense = export.export(depth_file, tmp_path, ["float32"], path="dense", log=lambda line: None)[0]
     for name, said in (
-        (f"{sparse_file}@desired_depth=4", "outside of 0"),
+        (f"{sparse_file}@desired_depth=4", "a desired depth of 4; it takes 0 to 3"),
         (f"{sparse_file}@signature=third", "third"),
         (f"{dense}@signature=sparse", "sparse"),
     ):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobile_sr import compare, load, report
+from mobile_sr import compare, depth_budget, depth_map, evaluate, load, report
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +85,44 @@ def test_names_are_escaped(written):
     changed = {**found, "images": [{**found["images"][0], "name": "<b>|evil.png"}]}
     assert "<b>|evil" not in report.page(changed, [])
     assert "<b>\\|evil.png" in report.markdown(changed)
+
+
+@pytest.fixture
+def pictures(photo):
+    """Two small pictures, (name, image), to compare on."""
+    return [("left", photo[:48, :60]), ("right", photo[40:, 70:])]
+
+
+@pytest.mark.parametrize("of", ["model", "reference"])
+def test_the_report_shows_the_depths(depth_file, pictures, tmp_path, of):
+    deep, plain = load(depth_file), load("bicubic", 2)
+    deep.depth = 1
+    found, crops = compare.compare(*((plain, deep) if of == "model" else (deep, plain)), pictures)
+    assert (found["depth"]["of"], found["depth"]["desired"], found["depth"]["deepest"]) == (of, 1, 3)
+    assert found["depth"]["mean"] == pytest.approx(np.mean([row["depth"]["mean"] for row in found["images"]]))
+    lr = next(lr for name, _, lr, _ in evaluate.each_pair(pictures, 2, []) if name == crops[0]["row"]["name"])
+    depths = deep.with_depth_map(lr)[1]
+    assert crops[0]["row"]["depth"] == {"mean": pytest.approx(depths.mean()), "desired": 1}
+    np.testing.assert_array_equal(crops[0]["heat_map"], depth_map.heat_map(lr, depths, 3, opacity=0.8))
+    page = report.write(tmp_path, found, crops).read_text()
+    assert page.count('class="heat"') == len(crops)
+    assert f"depth: mean {depths.mean():.2f}, desired 1.00" in page
+    assert "of 3 blocks, desired 1.00" in (tmp_path / "report.md").read_text()
+
+
+def test_a_report_without_depths_has_no_heat_map(pictures, tmp_path):
+    bicubic = load("bicubic", 2)
+    found, crops = compare.compare(bicubic, bicubic, pictures)
+    page = report.write(tmp_path, found, crops).read_text()
+    assert 'class="heat"' not in page
+    assert "blocks" not in page
+    assert "depth" not in found
+
+
+def test_the_report_says_the_depths_that_a_budget_chose(depth_file, pictures, monkeypatch):
+    model = load(depth_file)
+    model.budget = {"ms": 10}
+    monkeypatch.setattr(depth_budget, "choose", lambda model, image, ms: image.shape[1] / 100)
+    found, _ = compare.compare(load("bicubic", 2), model, pictures)
+    widths = {name: lr.shape[1] for name, _, lr, _ in evaluate.each_pair(pictures, 2, [])}
+    assert {row["name"]: row["depth"]["desired"] for row in found["images"]} == {n: w / 100 for n, w in widths.items()}

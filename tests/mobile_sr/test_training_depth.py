@@ -25,14 +25,14 @@ def test_the_hinge_is_the_papers():
 def test_desired_depths_are_seeded_and_spread_over_all_blocks():
     recipe = recipes.load("adaedsr_b8_x2")
     recipe.batch = 500
-    depths = training.desired_depths(recipe, 3)
+    depths = training.desired_depths(recipe, 8, 3)
     assert depths.shape == (500, 1)
     assert 0 <= depths.min() < 0.2
     assert 7.8 < depths.max() <= 8
-    np.testing.assert_array_equal(depths, training.desired_depths(recipe, 3))
-    assert not np.array_equal(depths, training.desired_depths(recipe, 4))
+    np.testing.assert_array_equal(depths, training.desired_depths(recipe, 8, 3))
+    assert not np.array_equal(depths, training.desired_depths(recipe, 8, 4))
     fixed = recipes.load("fadaedsr_b8_x2")
-    assert np.all(training.desired_depths(fixed, 0) == 4)
+    assert np.all(training.desired_depths(fixed, None, 0) == 4)
 
 
 @pytest.mark.parametrize("name", ["adaedsr_b8_x2", "fadaedsr_b8_x3", pytest.param("adarcan_paper_x4", marks=pytest.mark.slow)])

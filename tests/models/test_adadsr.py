@@ -98,27 +98,6 @@ def test_before_training_the_mean_depth_is_the_desired_one(config, where):
         assert mean == pytest.approx(depth, rel=1e-3)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("depth", ["none", "fixed"])
-def test_the_receptive_field_is_what_tiles_overlap_by(scale, depth):
-    config = {**EDSR, "scale": scale, "depth": depth, "blocks": 2}
-    model = randomized(config, seed=3, output_activation="linear")
-    if depth == "fixed":
-        last = model.get_layer("adapter5")
-        last.set_weights([last.get_weights()[0] * 0.01, np.array([1.0])])
-    x = np.random.default_rng(1).random((1, 41, 41, 3)).astype(np.float32)
-    other = x.copy()
-    other[0, 20, 20] += 0.5
-    a, b = (np.asarray(y[0] if depth == "fixed" else y)[0] for y in (model(x), model(other)))
-    moved = np.argwhere(np.abs(a - b).max(axis=-1) > 0)
-    reach = int(np.ceil(max(20 * scale - moved.min(), moved.max() - (20 * scale + scale - 1)) / scale))
-    assert reach == models.receptive_field(config)
-
-
-def test_rcan_sees_the_whole_image():
-    assert models.receptive_field(RCAN) is None
-
-
 def test_multiply_adds():
     """EDSR(16 x 64) x2: 1.37M weights at LR size but for the last convolution, which runs at HR size."""
     model = models.build({"network": "edsr", "scale": 2, "blocks": 16, "channels": 64})
@@ -133,6 +112,12 @@ def test_multiply_adds():
 def test_wrong_arguments(config, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         models.build({**config, **wrong})
+
+
+def test_a_configuration_is_completed_from_the_build_function():
+    found = models.complete({"network": "rcan", "scale": 3, "blocks": 7, "own": 1})
+    assert (found["scale"], found["blocks"], found["groups"], found["reduction"], found["own"]) == (3, 7, 10, 16, 1)
+    assert models.receptive_field({"network": "edsr", "scale": 2}) == 1 + 2 * 32 + 1 + 2
 
 
 def test_the_deepest_desired_depth():

@@ -43,20 +43,6 @@ def test_initial_variance_is_a_tenth_of_he():
         assert values.var() * np.prod(values.shape[:3]) == pytest.approx(0.2, rel=0.25)
 
 
-def test_the_receptive_field_is_what_tiles_overlap_by(model_file):
-    from mobile_sr import weights
-
-    model, config = weights.load_model(model_file)
-    x = np.random.default_rng(0).random((1, 25, 25, 3)).astype(np.float32)
-    changed = x.copy()
-    changed[0, 12, 12] = 1 - changed[0, 12, 12]
-    moved = np.abs(keras.ops.convert_to_numpy(model(x)) - keras.ops.convert_to_numpy(model(changed))).max(axis=3)[0]
-    rows = np.nonzero(moved.max(axis=1))[0] // 3
-    assert models.receptive_field(config) == 5
-    assert 12 - rows.min() == 5
-    assert rows.max() - 12 == 5
-
-
 def test_unknown_network():
     with pytest.raises(ValueError, match="xlsr"):
         models.build({"network": "nosuch", "scale": 2})

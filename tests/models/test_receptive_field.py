@@ -1,0 +1,40 @@
+"""How far a changed pixel reaches: what tiles overlap by."""
+
+import keras
+import numpy as np
+import pytest
+
+from mobile_sr import models
+
+SIDE = 41  # pixels of the image, whose centre is changed
+EDSR = {"network": "edsr", "blocks": 2, "channels": 8}
+NETWORKS = [{"network": "xlsr"}, {"network": "fsrcnn"}, {"network": "espcn"}, EDSR, {**EDSR, "depth": "fixed"}]
+
+
+def reach(model, scale):
+    """LR pixels that the change of one goes to each side of it, with random weights."""
+    rng = np.random.default_rng(1)
+    model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
+    if len(model.outputs) > 1:  # depths around 1, where the second mask depends on them
+        last = model.get_layer("adapter5")
+        last.set_weights([last.get_weights()[0] * 0.01, np.array([1.0])])
+    x = rng.random((1, SIDE, SIDE, 3)).astype(np.float32)
+    other, middle = x.copy(), SIDE // 2
+    other[0, middle, middle] += 0.5
+    found = [model(image) for image in (x, other)]
+    a, b = (keras.ops.convert_to_numpy(y[0] if len(model.outputs) > 1 else y)[0] for y in found)
+    moved = np.argwhere(np.any(a != b, axis=2)) // scale
+    return max(middle - moved.min(), moved.max() - middle)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("config", NETWORKS, ids=lambda config: "_".join(map(str, config.values())))
+def test_the_receptive_field_is_what_tiles_overlap_by(config, scale):
+    """Exactly, but for FSRCNN, which sees a pixel less at some scales."""
+    model = models.build({**config, "scale": scale, "output_activation": "linear"})
+    field = models.receptive_field({**config, "scale": scale})
+    assert field - (1 if config["network"] == "fsrcnn" else 0) <= reach(model, scale) <= field
+
+
+def test_rcan_sees_the_whole_image():
+    assert models.receptive_field({"network": "rcan", "scale": 2}) is None
