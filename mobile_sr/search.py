@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from mobile_sr import architecture, files, models, training, weights
+from mobile_sr import architecture, architecture_plot, files, models, training, weights
 from mobile_sr.converters import fgnas_compact
 from mobile_sr.errors import UserError
 from mobile_sr.models import fgnas_costs, fgnas_supernet
@@ -16,7 +16,7 @@ _HD = 1280 * 720  # multiply-adds and activations are told for an output of that
 
 
 def search(recipe, folder, out, **options):
-    """Search on the images of `folder`; the run folder `out` gets best.npz, the compact network, and architecture.json.
+    """Search on the images of `folder`; `out` gets best.npz, the compact network, and its architecture (.json, .svg).
 
     Args: as for training.train; recipe.network is a supernet's.
     Returns: (validation PSNR in dB of what was kept, its architecture).
@@ -117,7 +117,10 @@ class SearchRun(Run):
         weights.save_model(self.out / "best.npz", model, config, meta)
         about = {key: self.recipe.network[key] for key in ("scale", "channels") if key in self.recipe.network}
         about |= {"multiply_adds_per_lr_pixel": models.multiply_adds(model, 1), "parameters": model.count_params()}
-        architecture.write(self.file(self.out), architecture.parts(config), {**about, **meta})
+        found = architecture.parts(config)
+        architecture.write(self.file(self.out), found, {**about, **meta})
+        title = f"{meta['recipe']}, step {meta['step']}: {about['multiply_adds_per_lr_pixel']:,} multiply-adds per LR pixel"
+        files.write_text(self.out / "architecture.svg", architecture_plot.plot(found, about["channels"], title))
 
     def _status(self):
         multiply_adds, share = self.shares()

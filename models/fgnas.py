@@ -43,33 +43,35 @@ class MixOfActivations(keras.layers.Layer):
             self.alpha = self.add_weight(shape=(count,), initializer=start, constraint=limit, name="alpha")
 
     def call(self, x):
-        ends = [0, *itertools.accumulate(self.counts)]
-        only_relu, no_tanh, last_linear = ends[1], self.straight, ends[6]
-        parts = [ops.relu(x[..., :only_relu])] if only_relu else []
-        linear = x[..., only_relu:last_linear]  # positive part times `steep`, negative part times alpha or 0
-        if ends[5] > only_relu:
-            alpha = ops.concatenate([self.alpha, ops.zeros((self.counts[5],), self.alpha.dtype)])
-            steep = ops.cast(self.steep[only_relu:last_linear], x.dtype)
-            linear = linear * alpha + ops.relu(linear * (steep - alpha))
-        else:
-            linear = ops.relu(linear)
-        if no_tanh > only_relu:
-            parts.append(linear[..., : no_tanh - only_relu])
-        if ends[7] > no_tanh:
-            bent = ops.tanh(x[..., no_tanh:])
-            if last_linear > no_tanh:
-                both = last_linear - no_tanh
-                parts.append(linear[..., no_tanh - only_relu :] + bent[..., :both])
-                bent = bent[..., both:]
-            if ends[7] > last_linear:
-                parts.append(bent)
+        straight, unbent, channels = self.straight, sum(self.counts[:6]), x.shape[-1]
+        linear = self._linear(_channels(x, 0, unbent)) if unbent else None
+        bent = ops.tanh(_channels(x, straight, channels)) if straight < channels else None
+        parts = []
+        if straight:
+            parts.append(_channels(linear, 0, straight))
+        if straight < unbent:
+            parts.append(_channels(linear, straight, unbent) + _channels(bent, 0, unbent - straight))
+        if unbent < channels:
+            parts.append(_channels(bent, unbent - straight, channels - straight))
         return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+
+    def _linear(self, x):
+        """ReLU + PReLU, each where it is wanted; one formula for all, as XNNPACK runs no ReLU of its own in 8 bits."""
+        if not hasattr(self, "alpha"):
+            return ops.relu(x)
+        none = [ops.zeros((self.counts[place],), self.alpha.dtype) for place in (0, 5)]
+        alpha, steep = ops.concatenate([none[0], self.alpha, none[1]]), ops.cast(self.steep[: x.shape[-1]], x.dtype)
+        return x * alpha + ops.relu(x * (steep - alpha))
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
         return {**super().get_config(), "mix": self.mix}
+
+
+def _channels(x, start, stop):
+    return x if (start, stop) == (0, x.shape[-1]) else x[..., start:stop]
 
 
 def _at_most_one(w):

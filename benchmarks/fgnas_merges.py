@@ -1,0 +1,59 @@
+"""How a residual is best added to some of a trunk's channels: `python benchmarks/fgnas_merges.py [RUN ...]` (three minutes).
+
+FGNAS's compact network in its forms `zeros`, `slices` and `gather`, float32 and uint8, 180x320, one thread: median CPU ms of
+interleaved runs, multiply-adds that the architecture has (Eq. 3) and that are carried out. RUN is a run folder
+of a search or training; without one, architectures with 8 blocks of 32 channels of which a random part is open.
+"""
+
+import os
+import sys
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import functools
+
+import numpy as np
+from one_partition import cpu_ms
+
+from mobile_sr import architecture, litert, models
+from mobile_sr.converters import fgnas_compact, to_tflite
+from mobile_sr.models import fgnas
+
+SIZE, RUNS = (180, 320), 9
+
+
+def random_architecture(share):
+    """8 blocks of 32 channels, each gate open with the probability `share`; PReLU and ReLU only."""
+    rng = np.random.default_rng(0)
+    config = {"network": "fgnas_supernet", "blocks": 8, "channels": 32, "activations": ["relu", "prelu"]}
+    supernet = models.build(config)
+    for variable in supernet.variables:
+        if variable.path.endswith("psi"):
+            variable.assign((rng.random(variable.shape) < share).astype(np.float32))
+    return architecture.parts(fgnas_compact.compact(supernet, config)[0])
+
+
+def main(runs):
+    """Print the table."""
+    images = [np.random.default_rng(k).random((1, *SIZE, 3)).astype(np.float32) for k in range(2)]
+    found = {run: architecture.of_model(run) for run in runs}
+    found = found or {f"{share:.0%} open": random_architecture(share) for share in (0.4, 0.7)}
+    print("| architecture | precision | " + " | ".join(fgnas.MERGES) + " | partitions | Mult-Adds per LR pixel | carried out |")
+    print("|---" * (5 + len(fgnas.MERGES)) + "|")
+    for name, parts in found.items():
+        config = {"network": "fgnas", "scale": 2, **parts}
+        for precision in ("float32", "uint8"):
+            builds = [functools.partial(models.build, config, merge=merge) for merge in fgnas.MERGES]
+            values = builds[0]().get_weights()
+            options = {"clipped": True, "size": SIZE, "calibration": images}
+            files = [to_tflite.convert(build, values, precision, **options) for build in builds]
+            times = " | ".join(f"{ms:.1f}" for ms in cpu_ms(files, RUNS))
+            counts = ", ".join(str(litert.delegate_partitions(data)) for data in files)
+            model = builds[0]()
+            work = f"{models.multiply_adds(model, 1):,} | {fgnas.executed_multiply_adds(model, 1):,}"
+            print(f"| {name} | {precision} | {times} | {counts} | {work} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,58 @@
+"""FGNAS's networks beside hand-made ones: `python benchmarks/fgnas_table.py DATA RUN...` prints the table of docs/fgnas.md.
+
+`python benchmarks/fgnas_table.py uniform BLOCKS CHANNELS FILE` writes the architecture of a hand-made network, every layer with
+all channels and ReLU and no 1x1 convolutions, for `mobile-sr train --recipe fgnas_x2 --architecture FILE`.
+DATA holds Set5, Set14 and B100; RUN is a run folder. PSNR in Y; CPU ms at 180x320, one thread, interleaved.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from mobile_sr import architecture, benchmark, evaluate, export, metrics, model_files, models, upscaler, weights
+from mobile_sr.models import fgnas
+
+SETS = ("Set5", "Set14", "B100")
+SIZE, RUNS = (180, 320), 12
+
+
+def psnr(runner, folder, scale):
+    """Mean PSNR in Y over a folder of images."""
+    pairs = evaluate.each_pair(folder, scale, [])
+    return np.mean([metrics.psnr(runner(lr), hr, "y", scale, gray) for _, hr, lr, gray in pairs])
+
+
+def main(data, runs):
+    """Print the table."""
+    rows, files = [], []
+    with tempfile.TemporaryDirectory() as out:
+        for run in runs:
+            file, name = model_files.trained(run)
+            model, config = weights.load_model(file)
+            giga = models.multiply_adds(model, 1280 * 720 / config["scale"] ** 2) / 1e9
+            scores = [psnr(upscaler.load(run), data / name, config["scale"]) for name in SETS]
+            made = export.export(run, out, ["float32", "uint8"], log=lambda line: None)
+            quantized = [psnr(upscaler.load(made[1]), data / name, config["scale"]) for name in SETS]
+            rows.append((name, model.count_params(), giga, scores, quantized))
+            files += made
+        found = benchmark.benchmark([str(file) for file in files], SIZE, 1, RUNS, 2)["results"]
+    print("| network | parameters | Mult-Adds, G | " + " | ".join(SETS) + " | uint8: " + " | ".join(SETS), end="")
+    print(" | CPU ms float32 | uint8 |\n" + "|---" * (5 + 2 * len(SETS)) + "|")
+    for k, (name, parameters, giga, scores, quantized) in enumerate(rows):
+        cells = [name, f"{parameters:,}", f"{giga:.2f}", *(f"{score:.3f}" for score in (*scores, *quantized))]
+        cells += [f"{found[2 * k + i]['cpu_ms']['p50']:.1f}" for i in (0, 1)]
+        print("| " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "uniform":
+        blocks, channels = map(int, sys.argv[2:4])
+        architecture.write(Path(sys.argv[4]), fgnas.uniform(blocks, channels), {"channels": channels})
+    else:
+        main(Path(sys.argv[1]), sys.argv[2:])
