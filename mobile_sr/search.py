@@ -72,7 +72,7 @@ def cost_of(recipe, which):
     cost, scale = fgnas_costs.Cost(recipe.network.get("cost", "multiply_adds")), recipe.network["scale"]
     if which == "least":
         return float(cost.total([("conv3x3", 3.0, 1.0), ("conv3x3", 1.0, 3.0 * scale**2)]))
-    return float(cost.total(fgnas_supernet.operators(models.build(recipe.network), full=True)))
+    return float(cost.total(fgnas_supernet.operators(models.build(recipe.network), True, cost.executed)))
 
 
 class SearchRun(Run):
@@ -84,7 +84,7 @@ class SearchRun(Run):
         super().__init__(out, recipe, model, validation)
         kinds = ("multiply_adds", recipe.network.get("cost", "multiply_adds"))
         self._costs = [fgnas_costs.Cost(kind) for kind in kinds]
-        self._full = [float(cost.total(fgnas_supernet.operators(self._scored, full=True))) for cost in self._costs]
+        self._full = self._totals(full=True)
 
     @staticmethod
     def file(out):
@@ -93,8 +93,10 @@ class SearchRun(Run):
 
     def shares(self):
         """(multiply-adds, cost) of the weights last scored, as shares of the full supernet's."""
-        operators = fgnas_supernet.operators(self._scored)
-        return [float(cost.total(operators)) / full for cost, full in zip(self._costs, self._full, strict=True)]
+        return [now / full for now, full in zip(self._totals(), self._full, strict=True)]
+
+    def _totals(self, full=False):
+        return [float(c.total(fgnas_supernet.operators(self._scored, full, c.executed))) for c in self._costs]
 
     def _more_columns(self):
         multiply_adds, share = self.shares()

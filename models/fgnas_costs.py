@@ -25,6 +25,7 @@ class Cost:
         if not isinstance(kind, dict) and kind not in KINDS:
             raise ValueError(f"cost must be one of {KINDS} or a latency table, got {kind!r}")
         self.kind = kind
+        self.executed = isinstance(kind, dict)  # which counts it wants, see fgnas_supernet.operators
         if isinstance(kind, dict):
             self._table = {name: np.asarray(value, np.float32) for name, value in kind.items() if isinstance(value, list)}
 

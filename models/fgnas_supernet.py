@@ -221,18 +221,27 @@ def build(
     sr = ClippedReLU(name="sr")(sr) if output_activation == "clipped_relu" else sr
     measured = fgnas_costs.Cost(cost)
     if rate:
-        full = measured.total(operators(model := keras.Model(lr, sr), full=True))
+        full = measured.total(operators(model := keras.Model(lr, sr), full=True, executed=measured.executed))
         sr = Resources(
-            lambda: measured.total(operators(model)) / full, weight, budget, steps, dtype="float32", name="resources"
+            lambda: measured.total(operators(model, executed=measured.executed)) / full,
+            weight,
+            budget,
+            steps,
+            dtype="float32",
+            name="resources",
         )(sr)
     return keras.Model(lr, sr, name=f"fgnas_supernet_x{scale}")
 
 
-def operators(model, full=False):
-    """What an image costs: list of (operator, alive inputs, alive outputs) with differentiable float counts, at LR size.
+def operators(model, full=False, executed=False):
+    """What an image costs: list of (operator, inputs, outputs) with differentiable float counts of channels, at LR size.
 
-    Operators are 'conv3x3', 'conv1x1', the ACTIVATIONS and 'add'. `full`: with all gates open, as numbers.
-    The inputs of a layer behind a skip are the union of both (Sec. 3.2.4).
+    Operators are 'conv3x3', 'conv1x1', 'relu', 'prelu', 'tanh' and 'add'. The inputs of a layer behind a skip are the union of
+    both (Sec. 3.2.4).
+    Args:
+        full: with all gates open, as numbers.
+        executed: as the exported network runs them: a residual's convolution gives all of the trunk's channels, ReLU and
+            PReLU are one operator, ReLU alone is part of its convolution. Otherwise as Eq. 3 counts them.
     """
 
     def openings(gate):
@@ -241,6 +250,14 @@ def operators(model, full=False):
     def count(vector):
         total = ops.sum(vector)
         return float(total) if full else total
+
+    def union(*vectors):
+        return alive(ops.stack(vectors, axis=-1))
+
+    def residual(inputs, own, trunk):
+        """The convolution and the addition that end a block and the body."""
+        width = count(trunk)
+        return [("conv3x3", inputs, width if executed else count(own)), ("add", width, width)]
 
     head, tail, last = (model.get_layer(name) for name in ("head", "tail", "last"))
     first = trunk = alive(openings(head.gate))
@@ -255,19 +272,19 @@ def operators(model, full=False):
         mixed = count(inner["activation"])
         found.append(("conv3x3", before, mixed))
         kinds = block.activation.kinds
-        each = (
-            gates["activation"]
-            if gates["activation"].shape[1] == len(kinds)
-            else ops.tile(gates["activation"], (1, len(kinds)))
-        )
-        found += [(kind, count(each[:, place]), count(each[:, place])) for place, kind in enumerate(kinds)]
-        found.append(("conv3x3", mixed, count(inner["residual"])))
-        found.append(("add", count(inner["residual"]), count(inner["residual"])))
-        trunk = alive(ops.stack([trunk, inner["residual"]], axis=-1))
+        each = ops.broadcast_to(gates["activation"], (block.activation.gate.shape[0], len(kinds)))
+        of = {kind: each[:, place] for place, kind in enumerate(kinds)}
+        if kinds != ("relu",):
+            unbent = [of[kind] for kind in ("relu", "prelu") if kind in of]
+            counts = {"prelu" if "prelu" in of else "relu": count(union(*unbent))} if unbent else {}
+            counts |= {"tanh": count(of["tanh"])} if "tanh" in of else {}
+            found += [(kind, channels, channels) for kind, channels in counts.items()]
+        trunk = union(trunk, inner["residual"])
+        found += residual(mixed, inner["residual"], trunk)
     body = alive(openings(tail.gate))
-    found.append(("conv3x3", count(trunk), count(body)))
-    found.append(("add", count(body), count(body)))
-    found.append(("conv3x3", count(alive(ops.stack([first, body], axis=-1))), float(last.filters)))
+    out = union(first, body)
+    found += residual(count(trunk), body, out)
+    found.append(("conv3x3", count(out), float(last.filters)))
     return found
 
 
