@@ -1,6 +1,7 @@
 """The training loop: a recipe and a folder of images become a run folder (see run.py)."""
 
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -30,12 +31,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     import keras
 
     out = Path(out)
-    config_file = out / "config.json"
-    if config_file.exists() and not resume:
-        raise UserError(f"{out}: already holds a run; use --resume to continue it, or another --out")
-    if resume and not config_file.exists():
-        raise UserError(f"{out}: no run to resume (config.json is missing)")
-    check_folder(out)
+    config_file = check_run_folder(out, resume)
     before = _read_config(config_file) if resume else None
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -96,6 +92,17 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     return run.best
 
 
+def check_run_folder(out, resume):
+    """The file config.json of a run folder. Raises: UserError when it has one and none is resumed, or the reverse."""
+    config_file = Path(out) / "config.json"
+    if config_file.exists() and not resume:
+        raise UserError(f"{out}: already holds a run; use --resume to continue it, or another --out")
+    if resume and not config_file.exists():
+        raise UserError(f"{out}: no run to resume (config.json is missing)")
+    check_folder(out)
+    return config_file
+
+
 def _start_from(model, network, init):
     """Copy the weights of `init`: all but the layers whose shape the scale sets, from another scale of the same network,
     and all but the adapter's, from the backbone of a network with one.
@@ -103,9 +110,10 @@ def _start_from(model, network, init):
     Returns: the paths of the copied arrays.
     """
     start, config = weights.load_model(weights.model_file(init))
-    same = {key: value for key, value in network.items() if key not in _ADDED and key != "scale"}
-    if {key: value for key, value in config.items() if key not in _ADDED and key != "scale"} != same:
-        raise UserError(f"{init}: is {config}, the recipe trains {network}")
+    for key in sorted({*network, *config} - {*_ADDED, "scale"}):
+        if network.get(key) != config.get(key):
+            have, want = (textwrap.shorten(str(value.get(key)), 60) for value in (config, network))
+            raise UserError(f"{init}: its {key} is {have}, the recipe trains one of {want}")
     given = {v.path: v for v in start.variables}
     fitting = [v for v in model.variables if v.path in given and given[v.path].shape == v.shape]
     for variable in fitting:

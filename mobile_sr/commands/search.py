@@ -7,6 +7,7 @@ Then: mobile-sr train --recipe fgnas_x2 --init runs/search --data DIV2K_train_HR
 from mobile_sr.commands import common
 
 HELP = "search a network under a budget (FGNAS)"
+ACTIVATIONS = ("relu", "prelu", "tanh")
 COSTS = ("multiply_adds", "parameters", "activations", "latency")
 
 
@@ -35,7 +36,6 @@ def add_arguments(parser):
 
 def run(args):
     """Search; prints the best validation score and the files."""
-    import dataclasses
     from pathlib import Path
 
     from mobile_sr import backend, recipes
@@ -53,6 +53,8 @@ def run(args):
         recipe.network["weight"] = args.weight
     if args.activations:
         recipe.network["activations"] = args.activations.split(",")
+        if set(recipe.network["activations"]) - set(ACTIVATIONS):
+            raise UserError(f"--activations {args.activations}: use some of {','.join(ACTIVATIONS)}")
     if args.search:
         recipe.network["search"] = args.search
     if args.no_pointwise:
@@ -61,15 +63,11 @@ def run(args):
         raise UserError("--budget: a search of activations alone has none; leave it out")
     folder = common.need_data(args)
     backend.choose_backend(args.backend)
-    from mobile_sr import search
+    from mobile_sr import search, training
 
-    try:
-        search.set_cost(recipe, _cost(args, recipe), args.budget)
-    except ValueError as error:
-        raise UserError(f"--activations {args.activations}: {error}") from None
-    best, found = search.search(
-        dataclasses.replace(recipe), folder, args.out, resume=args.resume, cache=args.cache, dtype=common.dtype(args)
-    )
+    training.check_run_folder(args.out, args.resume)
+    search.set_cost(recipe, _cost(args, recipe), args.budget)
+    best, found = search.search(recipe, folder, args.out, resume=args.resume, cache=args.cache, dtype=common.dtype(args))
     vanished = sum(block is None for block in found["blocks"])
     print(f"validation PSNR {best:.3f} dB (RGB), {len(found['blocks']) - vanished} of {len(found['blocks'])} blocks left")
     print(f"architecture {search.SearchRun.file(args.out)}, network {Path(args.out) / 'best.npz'}")

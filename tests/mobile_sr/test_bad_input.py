@@ -115,3 +115,19 @@ def test_foreign_run_folders_and_json(run_cli, tmp_path, image_folder):
         (run / "config.json").write_text(content)
         one_line(run_cli(*train, "--resume"), part)
     one_line(run_cli(*train), "already holds a run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("search", "--recipe", "xlsr_x3"), "is no search"),
+        (("search", "--recipe", "fgnas_mobile", "--activations", "relu,gelu"), "use some of relu,prelu,tanh"),
+        (("search", "--recipe", "fgnas_mobile", "--search", "activations", "--budget", "3G"), "has none"),
+        (("train", "--recipe", "fgnas_x2"), "what a search has found"),
+        (("train", "--recipe", "fgnas_mobile_x2"), "use `mobile-sr search`"),
+        (("train", "--recipe", "xlsr_x2", "--architecture", "README.md"), "is no FGNAS recipe"),
+    ],
+)
+def test_searches_and_trainings_that_are_none(run_cli, tmp_path, image_folder, arguments, message):
+    one_line(run_cli(*arguments, "--data", image_folder, "--out", tmp_path / "run"), message)
+    assert not (tmp_path / "run").exists()
