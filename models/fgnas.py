@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mobile_sr.models.layers import ClippedReLU, DepthToSpace, check_output_activation
+from mobile_sr.models.layers import ClippedReLU, DepthToSpace, at_most_one, check_output_activation
 
 # The order makes the channels of PReLU, of ReLU or PReLU, and of tanh contiguous.
 MIXES = ("relu", "relu+prelu", "prelu", "prelu+tanh", "relu+prelu+tanh", "relu+tanh", "tanh")
@@ -39,7 +39,7 @@ class MixOfActivations(keras.layers.Layer):
     def build(self, input_shape):
         count = sum(self.counts[1:5])
         if count:
-            start, limit = keras.initializers.Constant(0.25), _at_most_one
+            start, limit = keras.initializers.Constant(0.25), at_most_one
             self.alpha = self.add_weight(shape=(count,), initializer=start, constraint=limit, name="alpha")
 
     def call(self, x):
@@ -72,10 +72,6 @@ class MixOfActivations(keras.layers.Layer):
 
 def _channels(x, start, stop):
     return x if (start, stop) == (0, x.shape[-1]) else x[..., start:stop]
-
-
-def _at_most_one(w):
-    return ops.minimum(w, 1.0)
 
 
 @keras.saving.register_keras_serializable("mobile_sr")

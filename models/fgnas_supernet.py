@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from mobile_sr.models import fgnas_costs
-from mobile_sr.models.layers import ClippedReLU, DepthToSpace, check_output_activation
+from mobile_sr.models.layers import ClippedReLU, DepthToSpace, at_most_one, check_output_activation
 
 ACTIVATIONS = ("relu", "prelu", "tanh")
 SEARCHES = ("both", "channels", "activations")
@@ -80,7 +80,7 @@ class MixedActivations(keras.layers.Layer):
         self.gate.build()
         if "prelu" in self.kinds:
             quarter = keras.initializers.Constant(0.25)
-            self.alpha = self.add_weight(shape=input_shape[-1:], initializer=quarter, constraint=_at_most_one, name="alpha")
+            self.alpha = self.add_weight(shape=input_shape[-1:], initializer=quarter, constraint=at_most_one, name="alpha")
 
     def call(self, x):
         gates = ops.cast(self.gate.open(), x.dtype) / len(self.kinds)
@@ -93,10 +93,6 @@ class MixedActivations(keras.layers.Layer):
         if "relu" in of or "prelu" in of:
             y = y + ops.relu(x) * positive
         return y + ops.tanh(x) * of["tanh"] if "tanh" in of else y
-
-
-def _at_most_one(w):
-    return ops.minimum(w, 1.0)
 
 
 class GatedConvolution(keras.layers.Layer):

@@ -163,9 +163,9 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
         }
 
 
-class _AtMostOne(keras.constraints.Constraint):
-    def __call__(self, w):
-        return ops.minimum(w, 1.0)
+def at_most_one(w):
+    """The constraint of PReLU's slopes."""
+    return ops.minimum(w, 1.0)
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
@@ -178,7 +178,7 @@ class PReLU(keras.layers.Layer):
 
     def build(self, input_shape):
         self.alpha = self.add_weight(
-            shape=(input_shape[-1],), initializer=keras.initializers.Constant(0.25), constraint=_AtMostOne(), name="alpha"
+            shape=(input_shape[-1],), initializer=keras.initializers.Constant(0.25), constraint=at_most_one, name="alpha"
         )
 
     def call(self, x):
