@@ -303,5 +303,6 @@ class Walk:
         tf = self.tf
         both = tf.concat([tf.reshape(x, (self.area, x.shape[-1])), values], axis=0)  # fails for more than one image
         moves = self.area + tf.range(1, tf.size(pixels) + 1) - pixels
-        places = tf.range(self.area) + tf.scatter_nd(tf.reshape(pixels, (-1, 1)), moves, tf.reshape(self.area, (1,)))
+        limit = tf.minimum(self.area, self.area + tf.size(pixels))  # of a known one, the file would hold all numbers
+        places = tf.range(limit) + tf.scatter_nd(tf.reshape(pixels, (-1, 1)), moves, tf.reshape(self.area, (1,)))
         return tf.reshape(tf.gather(both, places), (1, self.height, self.width, x.shape[-1]))
