@@ -187,7 +187,8 @@ class Walk:
     def _rows(self, chain, parts, first, depth, reached):
         """The _Rows of the blocks from part number `first` on."""
         tf = self.tf
-        further = tf.reshape(tf.nn.max_pool2d(reached, 3, 1, "SAME"), (-1,))
+        further = tf.nn.max_pool2d(reached, 3, 1, "SAME")
+        further = tf.reshape(further, tf.reshape(self.area, (1,)))  # fails for more than one image
         levels = tf.constant([float(part[0].mask.block) for part in parts] + [FAR])
         pixels = self._where(further > tf.gather(levels, first))
         # A border of one pixel, so that the neighbours of all pixels are at fixed distances.
@@ -301,7 +302,7 @@ class Walk:
     def _picture(self, x, values, pixels):
         """x [1, H, W, C] with the rows' values at their pixels."""
         tf = self.tf
-        both = tf.concat([tf.reshape(x, (self.area, x.shape[-1])), values], axis=0)  # fails for more than one image
+        both = tf.concat([tf.reshape(x, (self.area, x.shape[-1])), values], axis=0)
         moves = self.area + tf.range(1, tf.size(pixels) + 1) - pixels
         limit = tf.minimum(self.area, self.area + tf.size(pixels))  # of a known one, the file would hold all numbers
         places = tf.range(limit) + tf.scatter_nd(tf.reshape(pixels, (-1, 1)), moves, tf.reshape(self.area, (1,)))
