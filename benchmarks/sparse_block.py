@@ -1,7 +1,7 @@
 """AdaDSR's residual blocks, sparse against dense, in the .tflite runtime (docs/adadsr.md).
 
 python benchmarks/sparse_block.py            # four blocks of 64 channels at 180x320 and of 256 channels at 96x96
-python benchmarks/sparse_block.py --variants # what else was tried
+python benchmarks/sparse_block.py --variants # other numbers of products and of blocks that are dense together
 
 The masks are blobs whose active share is exact. All forms take turns in one process with one thread; times are medians of
 the process's CPU time, in ms per block. The ratio is that of the medians, dense / sparse.
@@ -9,13 +9,13 @@ the process's CPU time, in ms per block. The ratio is that of the medians, dense
 
 import argparse
 import os
-import time
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
+from mobile_sr.benchmark import interleave
 from mobile_sr.converters.quiet import quiet
 
 SETTINGS = ((180, 320, 64), (96, 96, 256))
@@ -25,7 +25,7 @@ BLOCKS = 4
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variants", action="store_true", help="the forms that were tried instead of the shipped one alone")
+    parser.add_argument("--variants", action="store_true", help="other forms beside the shipped one")
     parser.add_argument("--runs", type=int, default=11)
     args = parser.parse_args()
     for height, width, channels in SETTINGS:
@@ -46,8 +46,7 @@ def make_files(height, width, channels, variants):
     forms = {"shipped": sparse.Walk(model), "never dense": sparse.Walk(model, threshold=1)}
     if variants:
         forms |= {f"K = {count}": sparse.Walk(model, count, 1) for count in (1, 2, 4, 8)}
-        forms |= {name: form(model, threshold=1) for name, form in other_forms(sparse).items()}
-        forms["all in the branch"] = in_branch(sparse)(model, threshold=0.999)
+        forms |= {f"span {span}": sparse.Walk(model, span=span) for span in (1, 2, 4)}
     files = {"dense": tf.lite.TFLiteConverter.from_keras_model(model).convert()}
     specs = [tf.TensorSpec((1, height, width, channels)), tf.TensorSpec((1, height, width, 1))]
     for name, walk in forms.items():
@@ -70,45 +69,6 @@ def network(height, width, channels):
         z = keras.layers.Multiply(name=f"block{index}_masked")([z, DepthMask(0, name=f"block{index}_mask")(depth)])
         y = keras.layers.Add(name=f"block{index}")([y, z])
     return keras.Model([x, depth], [y, depth])
-
-
-def other_forms(sparse):
-    """{name: subclass of sparse.Walk}."""
-
-    class OneSet(sparse.Walk):
-        """conv2 also on the pixels of conv1: one list of rows and one array of places."""
-
-        def _sparse_rows(self, block, x, mask, active, reached):
-            return super()._sparse_rows(block, x, mask, reached, reached)
-
-    class Unpadded(sparse.Walk):
-        """The border of zeros is cut off and put on again for each block."""
-
-        def _block(self, block):
-            super()._block(block)
-            key = id(block.add.output)
-            self._value(block.add.output)
-            del self.rows[key]
-
-    return {"one index set": OneSet, "border per block": Unpadded}
-
-
-def in_branch(sparse):
-    """A subclass of sparse.Walk whose sparse rows are made in the branch that uses them."""
-
-    class InBranch(sparse.Walk):
-        def _sparse_rows(self, block, x, mask, active, reached):
-            tf, make = self.tf, super()._sparse_rows
-            channels = x.shape[-1]
-            y, places = tf.cond(
-                tf.reduce_any(active),
-                lambda: make(block, x, mask, active, reached),
-                lambda: (tf.zeros((1, channels)), tf.zeros(tf.reshape(self.area, (1,)), tf.int32)),
-            )
-            y.set_shape((None, channels))
-            return y, places
-
-    return InBranch
 
 
 def blobs(height, width, share):
@@ -134,24 +94,20 @@ def measure(files, height, width, channels, runs):
             interpreter.allocate_tensors()
     features = np.random.default_rng(1).normal(size=(1, height, width, channels)).astype(np.float32)
     for share in ACTIVITIES:
-        mask, times, results = blobs(height, width, share), {name: [] for name in files}, {}
-        for run in range(runs):
-            for name in np.roll(list(files), run):
-                interpreter = interpreters[name]
-                for end in interpreter.get_input_details():
-                    interpreter.set_tensor(end["index"], mask if end["shape"][3] == 1 else features)
-                start = time.process_time()
-                interpreter.invoke()
-                times[name].append(time.process_time() - start)
-                outputs = [end for end in interpreter.get_output_details() if end["shape"][3] == channels]
-                results[name] = interpreter.get_tensor(outputs[0]["index"])
-        for name, result in results.items():
-            error = np.abs(result - results["dense"]).max() / np.abs(results["dense"]).max()
+        mask, results = blobs(height, width, share), {}
+        for interpreter in interpreters.values():
+            for end in interpreter.get_input_details():
+                interpreter.set_tensor(end["index"], mask if end["shape"][3] == 1 else features)
+        times = interleave([interpreter.invoke for interpreter in interpreters.values()], runs, warmup=1)[1]
+        for name, interpreter in interpreters.items():
+            outputs = [end for end in interpreter.get_output_details() if end["shape"][3] == channels]
+            results[name] = interpreter.get_tensor(outputs[0]["index"])
+            error = np.abs(results[name] - results["dense"]).max() / np.abs(results["dense"]).max()
             assert error < 1e-5, f"{name} differs from dense by {error}"
-        medians = {name: np.median(found) / BLOCKS * 1000 for name, found in times.items()}
-        cells = [f"{medians['dense'] / medians[name]:.2f}" for name in list(files)[1:]]
+        dense, *others = np.median(times, axis=1) / BLOCKS
         reached = active_fractions(mask[0], 1)[0, 1]
-        print(f"| {share:.0%} | {reached:.0%} | {medians['dense']:.0f} | {' | '.join(cells)} |", flush=True)
+        cells = " | ".join(f"{dense / other:.2f}" for other in others)
+        print(f"| {share:.0%} | {reached:.0%} | {dense:.0f} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,17 @@ convolution is a CUDA kernel, this one is made of operators that every TFLite ru
 the Keras model's own, so that the network stands in one place.
 
 A block x + mask * conv2(relu(conv1(x))) needs conv2 where the mask is positive and conv1 where one of its 3x3 neighbours is.
-Between blocks the features are rows [(H + 2) * (W + 2), C]: the picture with a border of zeros, so that a pixel's neighbours
-are at fixed distances and none needs to be tested. Each convolution is a gather of the nine neighbours by one [N, 9] array of
-row numbers and a product with the dense kernel as [9 * C, C]. Its results are N rows behind a row of zeros; an array with the
-place of each pixel's row there, 0 for pixels that have none, brings them back into the picture.
+Blocks that follow each other form a chain. A block's mask is positive only where that of the block before is, so that the
+first blocks of a chain are the ones that dense convolutions compute faster. They run as a dense network; all later ones work
+on *rows* [1 + N, C]: a row of zeros, which stands for what is outside of the picture, and the pixels within two of an active
+one. Each convolution is a gather of the nine neighbours by an [N, 9] array of row numbers and a product with the dense kernel
+as [9 * C, C]. After the last block the rows go back to their pixels.
 """
 
 import dataclasses
 
+SPAN = 2  # blocks that are dense or sparse together
+FAR = 1e9  # above any depth
 NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 
 
@@ -44,50 +47,79 @@ def blocks(model):
     return found
 
 
+def chains(model):
+    """The names of a Keras model's masked blocks, in lists of those that follow each other: EDSR's one, RCAN's groups."""
+    found, before = [], None
+    for name, block in blocks(model).items():
+        if before is not None and block.conv1.input is before.add.output:
+            found[-1].append(name)
+        else:
+            found.append([name])
+        before = block
+    return found
+
+
 def chunks_for(channels):
     """Into how many products one convolution is cut, measured (benchmarks/sparse_block.py)."""
     return 4 if channels <= 64 else 2
 
 
 def dense_above(channels, integer=False):
-    """Share of a block's rows (mean of both convolutions) from which on the dense block is faster, measured.
+    """Share of reached pixels (mean of a part's blocks) from which on dense blocks are faster, measured.
 
     Dense convolutions gain more from 8 bits than gathers and index arithmetic do.
     """
     if integer:
-        return 0.2 if channels <= 64 else 0.5
+        return 0.25 if channels <= 64 else 0.5
     return 0.5 if channels <= 64 else 0.8
 
 
-def function(model, chunks=None, threshold=None):
+SAMPLED = 4  # The shares are taken from every fourth pixel of every fourth row: counting all of them would cost time.
+
+
+def function(model, chunks=None, threshold=None, span=SPAN):
     """The sparse form of a Keras model as a function of tensors, to be run eagerly or traced by tf.function.
 
     Args:
         model: AdaEDSR or AdaRCAN, float32, with the desired depth as input or fixed. Its weights at the time of the
             call count.
         chunks: products per convolution, None for `chunks_for`.
-        threshold: share of active rows above which a block is computed densely; None for `dense_above`, 1 for never.
+        threshold: share of reached pixels above which blocks are computed densely; None for `dense_above`, 1 for never.
+        span: blocks that are dense or sparse together.
     Returns: function of lr [1, H, W, 3] and, where the model takes it, the desired depth [1, 1], that returns
         {"sr": [1, H * s, W * s, 3], "depth_map": [1, H, W, maps]}, the Keras model's outputs.
         It raises ValueError for a batch of more than one image.
     Raises: ValueError for a model without masks.
     """
-    return Walk(model, chunks, threshold).run
+    return Walk(model, chunks, threshold, span).run
+
+
+@dataclasses.dataclass
+class _Rows:
+    """Where the rows of a chain are; made once, of the pixels that its sparse blocks need.
+
+    N pixels; a row's number is 0 for the row of zeros.
+    """
+
+    pixels: object  # [N], numbers in the picture
+    neighbours: object  # [1 + N, 9], row numbers
+    depth: object  # [1 + N, maps]
+    reached: object  # [1 + N, 1], the largest depth of the 3x3 neighbours
 
 
 class Walk:
     """A pass through a model's layers that computes its blocks sparsely; arguments as of `function`.
 
-    `values` are [1, H, W, C] tensors, `rows` the padded rows of some, by KerasTensor.
+    `values` are [1, H, W, C] tensors by KerasTensor.
     """
 
-    def __init__(self, model, chunks=None, threshold=None):
+    def __init__(self, model, chunks=None, threshold=None, span=SPAN):
         import tensorflow as tf
 
         self.tf, self.model, self.blocks = tf, model, blocks(model)
         if not self.blocks:
             raise ValueError(f"{model.name} has no depth masks, and so no sparse form")
-        self.chunks, self.threshold = chunks, threshold
+        self.chunks, self.threshold, self.span = chunks, threshold, span
         # Arrays, for what a branch of tf.cond captures from outside would be no constant of the .tflite's branches.
         parts = [part for block in self.blocks.values() for part in (block.conv1, block.conv2, block.squeeze, block.excite)]
         self.arrays = {layer.name: layer.get_weights() for layer in parts if layer is not None}
@@ -96,106 +128,120 @@ class Walk:
         """What `function` returns."""
         if lr.shape[0] not in (1, None):
             raise ValueError(f"the sparse form takes one image at a time, got a batch of {lr.shape[0]}")
-        self._set_size(lr)
-        self.rows, self.values = {}, {id(self.model.inputs[0]): lr}
+        values = {id(self.model.inputs[0]): lr}
         if len(self.model.inputs) > 1:
-            self.values[id(self.model.inputs[1])] = desired_depth
-        inside = set().union(*(block.inside for block in self.blocks.values()))
+            values[id(self.model.inputs[1])] = desired_depth
+        firsts = {chain[0]: chain for chain in chains(self.model)}
+        inside = set(self.blocks).union(*(block.inside for block in self.blocks.values()))
         for layer in self.model.layers:
-            if layer.name in self.blocks:
-                self._block(self.blocks[layer.name])
-            elif layer.name not in inside and id(layer.output) not in self.values:
+            if layer.name in firsts:
+                chain = firsts[layer.name]
+                first, last = (self.blocks[chain[end]] for end in (0, -1))
+                x, depth = values[id(first.conv1.input)], values[id(first.mask.input)]
+                values[id(last.add.output)] = self.run_blocks(chain, x, depth)
+            elif layer.name not in inside and id(layer.output) not in values:
                 sources = layer.input if isinstance(layer.input, list) else [layer.input]
-                inputs = [self._value(source) for source in sources]
-                self.values[id(layer.output)] = layer(inputs if len(inputs) > 1 else inputs[0])
-        sr, depth = (self._value(output) for output in self.model.outputs)
+                inputs = [values[id(source)] for source in sources]
+                values[id(layer.output)] = layer(inputs if len(inputs) > 1 else inputs[0])
+        sr, depth = (values[id(output)] for output in self.model.outputs)
         return {"sr": sr, "depth_map": depth}
 
-    def run_blocks(self, names, x, depth_map):
-        """The features [1, H, W, C] behind the blocks `names`, which follow each other, given those before them."""
+    def run_blocks(self, names, x, depth):
+        """The features [1, H, W, C] behind the blocks `names`, a chain, given those before them and the depth map."""
+        tf = self.tf
+        known, channels = x.shape[1:3], x.shape[-1]
+        self.height, self.width = known if None not in known else tf.unstack(tf.shape(x)[1:3])
+        self.area = self.height * self.width
         chain = [self.blocks[name] for name in names]
-        self._set_size(x)
-        self.rows, self.values = {}, {id(chain[0].conv1.input): x, id(chain[0].mask.input): depth_map}
-        for block in chain:
-            self._block(block)
-        return self._value(chain[-1].add.output)
+        which = chain[0].mask.depth_map
+        reached = tf.nn.max_pool2d(depth[..., which : which + 1], 3, 1, "SAME")
+        threshold = dense_above(channels) if self.threshold is None else self.threshold
+        never = threshold >= 1
+        parts = [chain] if never else [chain[at : at + self.span] for at in range(0, len(chain), self.span)]
+        dense = None if never else self._dense_parts(chain, len(parts), reached, threshold)
+        first = 0 if never else tf.reduce_sum(tf.cast(dense, tf.int32))
+        rows = self._rows(chain, parts, first, depth, reached)
+        values = tf.zeros((1, channels), x.dtype)
+        for number, part in enumerate(parts):
+            here, live = (
+                (1, 1) if never else (tf.cast(condition, tf.int32) for condition in (tf.equal(first, number), first <= number))
+            )
+            entering = tf.gather(tf.reshape(x, (-1, channels)), rows.pixels[: tf.size(rows.pixels) * here])
+            values = tf.concat([values, entering], axis=0)
+            for block in part:
+                values = self._sparse_block(block, values, rows, live)
+            x = self._pass(part, x) if never else self._dense_part(part, dense[number], x, depth)
+        return self._picture(x, values, rows.pixels)
 
-    def _set_size(self, x):
-        known = x.shape[1:3]
-        self.height, self.width = known if None not in known else self.tf.unstack(self.tf.shape(x)[1:3])
-        self.area = (self.height + 2) * (self.width + 2)
-
-    def _value(self, tensor):
-        """[1, H, W, C], cut out of the rows where only those are there."""
-        if id(tensor) not in self.values:
-            padded = self._picture(self.rows[id(tensor)])
-            self.values[id(tensor)] = padded[:, 1:-1, 1:-1]
-        return self.values[id(tensor)]
-
-    def _picture(self, rows):
-        return self.tf.reshape(rows, (1, self.height + 2, self.width + 2, rows.shape[-1]))
-
-    def _rows(self, tensor, pool=False):
-        """[area, C] with a border of zeros; `pool`: of the maximum over 3x3 pixels."""
-        key = (id(tensor), "pooled") if pool else id(tensor)
-        if key not in self.rows:
-            value = self._value(tensor)
-            value = self.tf.nn.max_pool2d(value, 3, 1, "SAME") if pool else value
-            padded = self.tf.pad(value, [[0, 0], [1, 1], [1, 1], [0, 0]])
-            self.rows[key] = self.tf.reshape(padded, (self.area, value.shape[-1]))
-        return self.rows[key]
-
-    def _block(self, block):
-        """A mask grows with the depth and is 0 where that is 0: the border, and its maximum is that of the maximum's."""
+    def _dense_parts(self, chain, parts, reached, threshold):
+        """[parts] bool: whether a part's blocks are computed densely; true for the first ones, as shares fall along a chain."""
         tf = self.tf
-        x, depth = self._rows(block.conv1.input), block.mask.input
-        mask, dilated = (
-            tf.reshape(self._mask(block, self._picture(self._rows(depth, pool))), (self.area, 1)) for pool in (False, True)
-        )
-        active, reached = (tf.reshape(m, (-1,)) > 0 for m in (mask, dilated))
-        threshold = dense_above(x.shape[-1]) if self.threshold is None else self.threshold
-        if threshold >= 1:
-            y, places = self._sparse_rows(block, x, mask, active, reached)
-            result = x + tf.gather(y, places)
-        else:
-            # Where the dense block runs, the sparse one has no rows. It stays outside of the branch, because the runtime
-            # gives a branch's dynamic tensors back after each run, and touching fresh memory takes longer than the products.
-            rows = sum(tf.reduce_sum(tf.cast(m, tf.int32)) for m in (active, reached))
-            few = rows <= self.height * self.width // 64 * int(2 * 64 * threshold)
-            y, places = self._sparse_rows(block, x, mask, active & few, reached & few)
-            result = tf.cond(few, lambda: x + tf.gather(y, places), lambda: self._dense_block(block, x, mask))
-            result.set_shape(x.shape)
-        self.rows[id(block.add.output)] = result
+        sample = tf.reshape(reached[:, ::SAMPLED, ::SAMPLED], (-1, 1))
+        levels = [float(block.mask.block) for block in chain]
+        levels += [FAR] * (parts * self.span - len(chain))
+        counts = tf.reduce_sum(tf.cast(sample > tf.constant([levels]), tf.int32), axis=0)
+        counts = tf.reduce_sum(tf.reshape(counts, (parts, self.span)), axis=1)
+        lengths = [min(self.span, len(chain) - at) for at in range(0, len(chain), self.span)]
+        return counts * 64 > tf.size(sample) * tf.constant([int(64 * threshold) * length for length in lengths])
 
-    def _sparse_rows(self, block, x, mask, active, reached):
-        """(A row of zeros and what the block adds to its active rows, [1 + N, C]; the place of each row there, [area])."""
+    def _rows(self, chain, parts, first, depth, reached):
+        """The _Rows of the blocks from part number `first` on."""
         tf = self.tf
-        at1, at2 = (tf.cast(tf.reshape(tf.where(m), (-1,)), tf.int32) for m in (reached, active))
-        offsets = self._offsets()
-        h = self._product(block.conv1, at1, lambda at: tf.gather(x, at + offsets))
-        places = self._places(at1)
-        y = self._product(block.conv2, at2, lambda at: tf.gather(h, tf.gather(places, at + offsets)), mask)
-        places = self._places(at2)
-        return (y if block.squeeze is None else y * self._attention(block, self._mean_of_rows(y, places))), places
+        further = tf.nn.max_pool2d(reached, 3, 1, "SAME")
+        further = tf.reshape(further, tf.reshape(self.area, (1,)))  # fails for more than one image
+        levels = tf.constant([float(part[0].mask.block) for part in parts] + [FAR])
+        pixels = self._where(further > tf.gather(levels, first))
+        # A border of one pixel, so that the neighbours of all pixels are at fixed distances.
+        width = self.width + 2
+        padded = pixels + 2 * (pixels // self.width) + width + 1
+        places = self._places(padded, (self.height + 2) * width)
+        neighbours = tf.gather(places, tf.reshape(padded, (-1, 1)) + self._offsets(width))
+        neighbours = tf.concat([tf.zeros((1, 9), tf.int32), neighbours], axis=0)
+
+        def of_pixels(values):
+            maps = values.shape[-1]
+            found = tf.gather(tf.reshape(values, (-1, maps)), pixels)
+            return tf.concat([tf.zeros((1, maps), values.dtype), found], axis=0)
+
+        return _Rows(pixels, neighbours, of_pixels(depth), of_pixels(reached))
+
+    def _where(self, condition):
+        """[M] int32: where a [N] bool is true."""
+        return self.tf.cast(self.tf.reshape(self.tf.where(condition), (-1,)), self.tf.int32)
+
+    def _offsets(self, width):
+        """[1, 9]: how far a pixel's neighbours are, in pixels of a picture of that width."""
+        tf = self.tf
+        down, right = (tf.constant(steps) for steps in zip(*NEIGHBOURS, strict=True))
+        return tf.reshape(down * width + right, (1, 9))
+
+    def _sparse_block(self, block, x, rows, live):
+        """The rows [1 + N, C] behind a block, given those before it; the row of zeros alone where `live` is 0."""
+        tf = self.tf
+        count = 1 + tf.size(rows.pixels) * live
+        which, level = block.mask.depth_map, float(block.mask.block)
+        at1 = self._where(tf.reshape(rows.reached[:count], (-1,)) > level)
+        at2 = self._where(tf.reshape(rows.depth[:count, which : which + 1], (-1,)) > level)
+        h = self._product(block.conv1, at1, lambda at: tf.gather(x, tf.gather(rows.neighbours, at)))
+        places = self._places(at1, count)
+        mask = self._mask(block, tf.gather(rows.depth, at2))
+        y = self._product(block.conv2, at2, lambda at: tf.gather(h, tf.gather(places, tf.gather(rows.neighbours, at))), mask)
+        places = self._places(at2, count)
+        if block.squeeze is not None:
+            y = y * self._attention(block, self._mean_of_rows(y, places, rows, live))
+        return x + tf.gather(y, places)
 
     def _mask(self, block, depth):
         return block.mask(depth)
 
-    def _mean_of_rows(self, y, places):
-        """[1, C]: the mean over all pixels of what stands in the rows y at `places`."""
+    def _mean_of_rows(self, y, places, rows, live):
+        """[1, C]: the mean over all pixels of what stands in the rows y."""
         tf = self.tf
-        return tf.reduce_sum(y, axis=0, keepdims=True) / tf.cast(self.height * self.width, y.dtype)
+        return tf.reduce_sum(y, axis=0, keepdims=True) / tf.cast(self.area, y.dtype)
 
     def _mean(self, y):
-        """[1, C]: the mean over the pixels of a picture with a border of zeros."""
-        tf = self.tf
-        return tf.reduce_sum(y, axis=(1, 2)) / tf.cast(self.height * self.width, y.dtype)
-
-    def _offsets(self):
-        """[1, 9]: how far a pixel's neighbours are, in rows."""
-        tf = self.tf
-        down, right = (tf.constant(steps) for steps in zip(*NEIGHBOURS, strict=True))
-        return tf.reshape(down * (self.width + 2) + right, (1, 9))
+        """[1, C]: the mean over the pixels of a picture."""
+        return self.tf.reduce_mean(y, axis=(1, 2))
 
     def _product(self, conv, at, gather, mask=None):
         """A row of zeros and then the convolution's results [1 + N, C] for the rows `at`, times their masks if given."""
@@ -205,16 +251,16 @@ class Walk:
         parts = [tf.zeros((1, outputs), kernel.dtype)]
         count, size = self.chunks or chunks_for(outputs), tf.size(at)
         for part in range(count):
-            rows = at[size * part // count : size * (part + 1) // count]
-            patches = tf.reshape(gather(tf.reshape(rows, (-1, 1))), (-1, inputs))
+            cut = slice(size * part // count, size * (part + 1) // count)
+            patches = tf.reshape(gather(at[cut] if count > 1 else at), (-1, inputs))
             result = conv.activation(tf.matmul(patches, kernel.reshape(inputs, outputs)) + bias)
-            parts.append(result if mask is None else result * tf.gather(mask, rows))
+            parts.append(result if mask is None else result * (mask[cut] if count > 1 else mask))
         return tf.concat(parts, axis=0)
 
-    def _places(self, at):
-        """[area]: the place of each pixel's row among the results of the rows `at`, which start at 1; 0 for none."""
+    def _places(self, at, count):
+        """[count]: the place of each row among the results of the rows `at`, which start at 1; 0 for none."""
         tf = self.tf
-        return tf.scatter_nd(tf.reshape(at, (-1, 1)), tf.range(1, tf.size(at) + 1), tf.reshape(self.area, (1,)))
+        return tf.scatter_nd(tf.reshape(at, (-1, 1)), tf.range(1, tf.size(at) + 1), tf.reshape(count, (1,)))
 
     def _attention(self, block, mean):
         """[1, C] -> [1, C]."""
@@ -223,16 +269,41 @@ class Walk:
             mean = layer.activation(self.tf.matmul(mean, kernel[0, 0]) + bias)
         return mean
 
-    def _dense_block(self, block, x, mask):
-        """The block for all rows.
+    def _dense_part(self, part, condition, x, depth):
+        """[1, H, W, C] behind blocks that are computed densely if `condition`, and skipped otherwise.
 
-        Padding conv1's result by 2 keeps the border, whose results the mask puts to 0; XNNPACK pads inside the convolution.
+        Only these are in a branch: the runtime gives a branch's dynamic tensors back after each run, and touching fresh memory
+        takes longer than the sparse products.
         """
+
+        def dense():
+            y = x
+            for block in part:
+                y = self._dense_block(block, y, self._mask(block, depth))
+            return y
+
+        result = self.tf.cond(condition, dense, lambda: self._pass(part, x))
+        result.set_shape(x.shape)
+        return result
+
+    def _pass(self, part, x):
+        """What blocks make of pixels where their masks are 0."""
+        return x
+
+    def _dense_block(self, block, x, mask):
         tf = self.tf
         (kernel1, bias1), (kernel2, bias2) = (self.arrays[conv.name] for conv in (block.conv1, block.conv2))
-        y = block.conv1.activation(tf.nn.conv2d(self._picture(x), kernel1, 1, "VALID") + bias1)
-        y = tf.pad(y, [[0, 0], [2, 2], [2, 2], [0, 0]])
-        y = (tf.nn.conv2d(y, kernel2, 1, "VALID") + bias2) * self._picture(mask)
+        y = block.conv1.activation(tf.nn.conv2d(x, kernel1, 1, "SAME") + bias1)
+        y = (tf.nn.conv2d(y, kernel2, 1, "SAME") + bias2) * mask
         if block.squeeze is not None:
             y = y * tf.reshape(self._attention(block, self._mean(y)), (1, 1, 1, x.shape[-1]))
-        return x + tf.reshape(y, (self.area, x.shape[-1]))
+        return x + y
+
+    def _picture(self, x, values, pixels):
+        """x [1, H, W, C] with the rows' values at their pixels."""
+        tf = self.tf
+        both = tf.concat([tf.reshape(x, (self.area, x.shape[-1])), values], axis=0)
+        moves = self.area + tf.range(1, tf.size(pixels) + 1) - pixels
+        limit = tf.minimum(self.area, self.area + tf.size(pixels))  # of a known one, the file would hold all numbers
+        places = tf.range(limit) + tf.scatter_nd(tf.reshape(pixels, (-1, 1)), moves, tf.reshape(self.area, (1,)))
+        return tf.reshape(tf.gather(both, places), (1, self.height, self.width, x.shape[-1]))

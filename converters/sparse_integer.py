@@ -113,7 +113,7 @@ class _Splice:
         ends = [int(i) for i in part.subgraphs[0].inputs], int(part.subgraphs[0].outputs[0])
         last = chain[-1][1]
         known = {ends[0][0]: (chain[0][1].x, None), ends[0][1]: (depth, None)}
-        _Quantizer(self, part, [block for _, block in chain], markers).quantize(part.subgraphs[0], known)
+        _Quantizer(self, part, [block for _, block in chain], markers, depth).quantize(part.subgraphs[0], known)
         first = len(self.model.subgraphs) - 1  # the part's first subgraph becomes operators of this file's
         buffers = self._take_buffers(part)
         codes = [self._code(code) for code in part.operatorCodes]
@@ -184,8 +184,8 @@ class _Quantizer:
     `known` maps a tensor to (the dense file's tensor whose values it has, the number of the block that made it or None).
     """
 
-    def __init__(self, splice, part, blocks, markers):
-        self.splice, self.part, self.blocks, self.markers = splice, part, blocks, markers
+    def __init__(self, splice, part, blocks, markers, depth):
+        self.splice, self.part, self.blocks, self.markers, self.depth = splice, part, blocks, markers, depth
         self.dense, self.schema, self.exchanged = splice.graph.tensors, splice.schema, {}
 
     def quantize(self, subgraph, known):
@@ -219,23 +219,30 @@ class _Quantizer:
         numbers = [number for _, number in varying if number is not None]
         if kind == "SHAPE":
             return None
-        if kind in _MOVES:
-            return varying[0]
         if kind in ("FULLY_CONNECTED", "CONV_2D"):
             number, name = self.markers[self._values(tensors[op.inputs[1]])[0]]
             twin = getattr(self.blocks[number], name)
             for place in (1, 2):
                 self._exchange(op, place, tensors, self.dense[twin.inputs[place]])
             return int(twin.outputs[0]), number
-        if kind in ("CONCATENATION", "GREATER"):
+        if kind in ("CONCATENATION", "GREATER", "GATHER"):
+            source = varying[0][0] if varying else self.depth
             for place in constants:
-                self._exchange(op, place, tensors, self.dense[varying[0][0]], zeros=True)
-            return varying[0] if kind == "CONCATENATION" else None
+                self._exchange_levels(op, place, tensors, self.dense[source])
+            return None if kind == "GREATER" else (varying or [(self.depth, None)])[0]
+        if kind in _MOVES:
+            return varying[0]
         if kind == "SUB":
             number = round(float(self._values(tensors[op.inputs[constants[0]]])[0]) - 0.5)
             mask = self.blocks[number].mask
             self._exchange(op, constants[0], tensors, self.dense[mask.inputs[1]])
             return int(mask.outputs[0]), None
+        if kind == "ADD" and constants:  # a block whose mask is 0 everywhere
+            block = self.blocks[round(float(self._values(tensors[op.inputs[constants[0]]])[0]) - 0.5)]
+            added = self.dense[(block.scaled or block.masked).outputs[0]]
+            self._exchange_levels(op, constants[0], tensors, added, nothing=True)
+            op.builtinOptions.fusedActivationFunction = self.schema.ActivationFunctionType.NONE
+            return int(block.add.outputs[0]), None
         block = self.blocks[numbers[0]] if numbers else None
         if block is None or kind not in ("MUL", "ADD", "MEAN", "LOGISTIC"):
             raise NoSparseForm(f"no integer form of {kind} in the sparse blocks")
@@ -254,24 +261,35 @@ class _Quantizer:
     def _like(self, tensor, source):
         tensor.type, tensor.quantization = source.type, copy.copy(source.quantization)
 
-    def _exchange(self, op, place, tensors, source, zeros=False):
-        """Give an operator the dense file's constant `source` in the shape of its own; or zeros on the grid of `source`."""
-        key = id(tensors), op.inputs[place], id(source)  # one constant of the float form may stand for several
-        if key in self.exchanged:
-            op.inputs[place] = self.exchanged[key]
-            return
-        tensor = copy.copy(tensors[op.inputs[place]])
-        if zeros:
+    def _exchange(self, op, place, tensors, source):
+        """Give an operator the dense file's constant `source` in the shape of its own."""
+        self._replace(op, place, tensors, source, lambda tensor: source.buffer)
+
+    def _exchange_levels(self, op, place, tensors, source, nothing=False):
+        """Give an operator its constant's values, or zeros, on the grid of `source`, rounded down.
+
+        Rows are so many more than needed, by those whose mask rounds to 0, and never fewer.
+        """
+
+        def make(tensor):
+            values = self._values(tensor) * (0 if nothing else 1)
+            levels = np.floor(values / source.quantization.scale[0] + 1e-3) + source.quantization.zeroPoint[0]
             buffer = self.schema.BufferT()
-            level = int(source.quantization.zeroPoint[0])
-            buffer.data = np.full(len(self._values(tensor)), level, np.int8).view(np.uint8)
+            buffer.data = np.clip(levels, -128, 127).astype(np.int8).view(np.uint8)
             self.splice.model.buffers.append(buffer)
-            tensor.own = len(self.splice.model.buffers) - 1
-        else:
-            tensor.own = source.buffer
-        self._like(tensor, source)
-        tensors.append(tensor)
-        op.inputs[place] = self.exchanged[key] = len(tensors) - 1
+            return len(self.splice.model.buffers) - 1
+
+        self._replace(op, place, tensors, source, make)
+
+    def _replace(self, op, place, tensors, source, make):
+        key = id(tensors), op.inputs[place], id(source)  # one constant of the float form may stand for several
+        if key not in self.exchanged:
+            tensor = copy.copy(tensors[op.inputs[place]])
+            tensor.own = make(tensor)
+            self._like(tensor, source)
+            tensors.append(tensor)
+            self.exchanged[key] = len(tensors) - 1
+        op.inputs[place] = self.exchanged[key]
 
 
 def _template(schema, model, names, threshold):
@@ -304,16 +322,37 @@ def _template(schema, model, names, threshold):
 class _Template(sparse.Walk):
     """The sparse form in operators that have one of the dense file's as a twin."""
 
+    def run_blocks(self, names, x, depth):
+        self.numbers = {id(self.blocks[name]): number for number, name in enumerate(names)}
+        return super().run_blocks(names, x, depth)
+
     def _mask(self, block, depth):
         """One subtraction, which ends at 0 and 1 by its quantization; the half keeps block 0's from vanishing."""
         which = block.mask.depth_map
-        return depth[..., which : which + 1] - (block.mask.block + 0.5)
+        return depth[..., which : which + 1] - (self.numbers[id(block)] + 0.5)
 
-    def _mean_of_rows(self, y, places):
-        return self._mean(self._picture(self.tf.gather(y, places)))
+    def _pass(self, part, x):
+        """Zeros are added: the dense blocks change the scale even where they change no value.
+
+        The constants are markers; without a ReLU between, the converter would make one addition of all.
+        """
+        for block in part:
+            x = self.tf.nn.relu(x + (self.numbers[id(block)] + 0.5))
+        return x
+
+    def _mean_of_rows(self, y, places, rows, live):
+        """Of the whole picture, as the dense file has it; of one pixel where the block has no rows."""
+        tf = self.tf
+        numbers = tf.scatter_nd(
+            tf.reshape(rows.pixels, (-1, 1)), tf.range(1, tf.size(rows.pixels) + 1), tf.reshape(self.area, (1,))
+        )
+        numbers = numbers[: 1 + (self.area - 1) * live] * live
+        picture = tf.gather(y, tf.gather(places, numbers))
+        shape = (1, 1 + (self.height - 1) * live, 1 + (self.width - 1) * live, y.shape[-1])
+        return self._mean(tf.reshape(picture, shape))
 
     def _mean(self, y):
-        return self.tf.reduce_mean(y[:, 1:-1, 1:-1], axis=(1, 2), keepdims=True)
+        return self.tf.reduce_mean(y, axis=(1, 2), keepdims=True)
 
     def _attention(self, block, mean):
         tf = self.tf

@@ -19,16 +19,19 @@ def active_fractions(depth_map, blocks):
     """
     if depth_map.ndim != 3:
         raise ValueError(f"depth_map must be [H, W, maps], got shape {depth_map.shape}")
+    return np.stack([_shares(values, blocks) for values in (depth_map, _reached(depth_map))], axis=1)
+
+
+def _shares(values, blocks):
+    """[maps * blocks]: where [H, W, maps] depths are above 0, 1, ... `blocks` - 1."""
+    return np.array([np.mean(values[..., which] > block) for which in range(values.shape[2]) for block in range(blocks)])
+
+
+def _reached(depth_map):
+    """[H, W, maps]: the largest depth among a pixel and its neighbours."""
     height, width = depth_map.shape[:2]
     padded = np.pad(depth_map, ((1, 1), (1, 1), (0, 0)))
-    windows = [padded[dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
-    reached = np.max(windows, axis=0)
-    fractions = [
-        [np.mean(values[..., which] > block) for values in (depth_map, reached)]
-        for which in range(depth_map.shape[2])
-        for block in range(blocks)
-    ]
-    return np.array(fractions)
+    return np.max([padded[dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)], axis=0)
 
 
 def costs(model, integer=False):
@@ -44,13 +47,14 @@ def costs(model, integer=False):
     pairs = [[int(np.prod(conv.kernel.shape)) for conv in (block.conv1, block.conv2)] for block in found]
     one, two = (models.multiply_adds(model, pixels) for pixels in (1, 2))
     share = sparse.dense_above(found[0].conv2.kernel.shape[-1], integer)
-    return {"always": two - one - sum(map(sum, pairs)), "once": 2 * one - two, "blocks": pairs, "dense_above": share}
+    always, once = two - one - sum(map(sum, pairs)), 2 * one - two
+    return {"always": always, "once": once, "blocks": pairs, "dense_above": share, "span": sparse.SPAN}
 
 
 def read_costs(value):
     """`costs` as a sidecar has it; None for anything else."""
     fits = isinstance(value, dict) and all(
-        isinstance(value.get(key), (int, float)) for key in ("always", "once", "dense_above")
+        isinstance(value.get(key), (int, float)) for key in ("always", "once", "dense_above", "span")
     )
     if not fits or np.ndim(value.get("blocks")) != 2 or np.shape(value["blocks"])[1] != 2:
         return None
@@ -65,11 +69,21 @@ def count(costs, depth_map, fallback=True):
         fallback: blocks with many active pixels are computed densely, as exported files do it.
     Returns: float. Index arithmetic and bias are not counted; `models.multiply_adds` has the count for full masks.
     """
-    fractions = active_fractions(depth_map, len(costs["blocks"]) // depth_map.shape[2])
-    dense = fractions.mean(axis=1, keepdims=True) > costs["dense_above"] if fallback else np.zeros((len(fractions), 1), bool)
-    shares = np.where(dense, 1.0, fractions)[:, ::-1]  # conv1 works on the larger set
+    blocks = len(costs["blocks"]) // depth_map.shape[2]
+    fractions = active_fractions(depth_map, blocks)
+    dense = _dense(costs, depth_map, blocks) if fallback else np.zeros(len(fractions), bool)
+    shares = np.where(dense[:, None], 1.0, fractions)[:, ::-1]  # conv1 works on the larger set
     per_pixel = costs["always"] + float(np.sum(shares * np.array(costs["blocks"])))
     return per_pixel * depth_map.shape[0] * depth_map.shape[1] + costs["once"]
+
+
+def _dense(costs, depth_map, blocks):
+    """[maps * blocks] bool: the blocks that are computed densely, by the rule of sparse.Walk._dense_parts."""
+    sample = _reached(depth_map)[:: sparse.SAMPLED, :: sparse.SAMPLED]
+    shares = _shares(sample, blocks).reshape(-1, blocks)
+    cuts = range(0, blocks, costs["span"])
+    means = [shares[:, at : at + costs["span"]].mean(axis=1) for at in cuts]
+    return np.repeat(np.stack(means, axis=1) > costs["dense_above"], costs["span"], axis=1)[:, :blocks].ravel()
 
 
 def multiply_adds(model, depth_map, fallback=True):

@@ -208,15 +208,16 @@ def test_budgets_at_the_command_line(depth_file, image, tmp_path, cli):
 
 def test_counts():
     """Two blocks of which the first works on one pixel of 25, nine around it for conv1, and the second nowhere."""
-    costs = {"always": 1000, "once": 7, "blocks": [[10, 20], [10, 20]], "dense_above": 0.5}
+    costs = {"always": 1000, "once": 7, "blocks": [[10, 20], [10, 20]], "dense_above": 0.5, "span": 1}
     depth = np.zeros((5, 5, 1), np.float32)
     depth[2, 2] = 0.5
     assert depth_counts.count(costs, depth) == pytest.approx(25 * 1000 + 9 * 10 + 20 + 7)
     depth[:] = 1
     assert depth_counts.count(costs, depth) == pytest.approx(25 * 1030 + 7)
-    depth[:, 0] = 0  # 0.9 on average: dense
+    depth[:, 0] = 0  # the first block reaches all pixels: dense
     assert depth_counts.count(costs, depth) == pytest.approx(25 * 1030 + 7)
     assert depth_counts.count(costs, depth, fallback=False) == pytest.approx(25 * 1010 + 20 * 20 + 7)
+    assert depth_counts.count({**costs, "span": 2}, depth) == pytest.approx(25 * 1010 + 20 * 20 + 7)  # 0.5 of both: not above
     assert depth_counts.read_costs(costs) == costs
     assert [depth_counts.read_costs(wrong) for wrong in (None, 3, {}, {**costs, "blocks": [1]})] == [None] * 4
 
