@@ -61,9 +61,9 @@ def _array(data):
     return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
 
 
-def save_model(path, model, config, meta=None):
-    """Write a Keras model's weights with its configuration, so that the file alone rebuilds the network."""
-    arrays = {v.path: np.asarray(value) for v, value in zip(model.variables, model.get_weights(), strict=True)}
+def save_model(path, model, config, meta=None, dtype="float32"):
+    """Write a Keras model's weights, as `dtype`, with its configuration, so that the file alone rebuilds the network."""
+    arrays = {v.path: np.asarray(value, dtype) for v, value in zip(model.variables, model.get_weights(), strict=True)}
     write_arrays(path, arrays, {"config": config, **(meta or {})})
 
 

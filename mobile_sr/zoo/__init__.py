@@ -1,4 +1,4 @@
-"""Packaged, trained networks. One entry = NAME.npz (Keras weights), NAME_{float32,uint8}.tflite with sidecars, NAME.json."""
+"""Packaged, trained networks: NAME.npz (Keras weights), NAME[_sparse]_{float32,uint8}.tflite with sidecars, NAME.json."""
 
 import json
 from pathlib import Path
@@ -29,4 +29,5 @@ def resolve(model):
         return FOLDER / f"{name}.npz"
     if variant not in VARIANTS:
         raise UserError(f"{model}: unknown variant '{variant}'; use {' or '.join(f'{name}:{v}' for v in VARIANTS)}")
-    return FOLDER / f"{name}_{variant}.tflite"
+    files = [FOLDER / f"{name}{path}_{variant}.tflite" for path in ("", "_sparse")]  # as export names them
+    return next((file for file in files if file.exists()), files[0])

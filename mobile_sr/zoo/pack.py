@@ -18,15 +18,17 @@ from mobile_sr import backend, evaluate, export, files, metrics, model_files, mo
 SETS = ("Set5", "Set14", "B100")
 
 
-def pack(runs, name, data, training_note):
-    """Write the entry; returns its card."""
+def pack(runs, name, data, training_note, half=False):
+    """Write the entry; returns its card. `half`: the .npz, from which all files are made, holds float16."""
     folder = zoo.FOLDER
     stages, rows = _log(runs)
     best = weights.model_file(model_files.find(runs[-1]))
     backend.require_keras(name)
     model, config = weights.load_model(best)
     meta = weights.read_arrays(best)[1]
-    weights.save_model(folder / f"{name}.npz", model, config, {key: meta[key] for key in ("step", "validation_psnr_rgb")})
+    kept = {key: meta[key] for key in ("step", "validation_psnr_rgb")}
+    weights.save_model(folder / f"{name}.npz", model, config, kept, "float16" if half else "float32")
+    model, _ = weights.load_model(folder / f"{name}.npz")
     export.export(folder / f"{name}.npz", folder, list(zoo.VARIANTS))
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -92,8 +94,9 @@ def main():
     parser.add_argument("--name", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--training", default="", help="one sentence on the training images")
+    parser.add_argument("--half", action="store_true", help="keep the weights in float16")
     args = parser.parse_args()
-    print(json.dumps(pack(args.runs, args.name, args.data, args.training)["scores"], indent=2))
+    print(json.dumps(pack(args.runs, args.name, args.data, args.training, args.half)["scores"], indent=2))
 
 
 if __name__ == "__main__":
