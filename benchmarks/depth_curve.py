@@ -3,6 +3,7 @@
 ADA is an AdaEDSR, each PEER an EDSR with fewer blocks under the same budget: run folders, .npz files or zoo names.
 DATA holds Set5, Set14 and B100. Prints the table of docs/adadsr.md and writes docs/adadsr_curve.svg (Liu et al. 2020,
 Fig. 5 and Table 3).
+*above EDSR* is the mean of the sets' PSNR less that of the plain networks at equal multiply-adds, on the line between two.
 Times are CPU ms of the float32 .tflite files on a picture of Set5, one thread, medians of interleaved runs.
 """
 
@@ -50,6 +51,13 @@ def times(files, image):
     return np.median(interleave(calls, RUNS, warmup=1)[1], axis=1)
 
 
+def above(rows, score, giga):
+    """By how much a mean PSNR exceeds that of the plain networks at equal multiply-adds, on the line between two of them."""
+    plain = sorted((cost, np.mean(scores)) for _, scores, cost, depth in rows if depth is None)
+    costs, means = zip(*plain, strict=True)
+    return f"{score - np.interp(giga, costs, means):+.3f}" if costs[0] <= giga <= costs[-1] else ""
+
+
 def main(data, ada, peers, out):
     """Print the table, write the plot; the .tflite files are made in `out`."""
     rows, files = [], []
@@ -65,9 +73,11 @@ def main(data, ada, peers, out):
         rows.append((f"EDSR, {config['blocks']} blocks", *measure(upscaler.load(peer), model, config, data)))
         files.append(str(export.export(peer, out, ["float32"], log=lambda line: None)[0]))
     image = next(iter(evaluate.each_pair(data / "Set5", config["scale"], [])))[2]
-    print("| network | " + " | ".join(SETS) + " | mean depth | Mult-Adds, G | CPU ms |\n|---" + "|---" * (len(SETS) + 3) + "|")
+    print("| network | " + " | ".join(SETS) + " | mean depth | Mult-Adds, G | CPU ms | above EDSR, dB |", end="")
+    print("\n|---" + "|---" * (len(SETS) + 4) + "|")
     for (name, scores, giga, depth), cpu in zip(rows, times(files, image), strict=True):
         cells = [*(f"{score:.3f}" for score in scores), "" if depth is None else f"{depth:.2f}", f"{giga:.1f}", f"{cpu:.0f}"]
+        cells.append("" if depth is None else above(rows, np.mean(scores), giga))
         print(f"| {name} | " + " | ".join(cells) + " |")
     points = [(giga, float(np.mean(scores)), name.split(", ")[1]) for name, scores, giga, _ in rows]
     count = STEPS + 1
