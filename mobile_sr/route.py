@@ -3,6 +3,7 @@
 What routes is described by NAME.route.json, beside which its .tflite files lie; route_training.py makes them.
 """
 
+import itertools
 import math
 from pathlib import Path
 
@@ -17,6 +18,7 @@ FORMAT = 1
 KIND = "mobile_sr.route"
 SUFFIX = ".route.json"
 MAX_PATCH = 1024  # LR pixels
+MAX_COST = 1e12  # multiply-adds per LR pixel
 
 
 class RoutedUpscaler(upscaler.Upscaler):
@@ -244,6 +246,7 @@ def read(path):
         else "classifier" if not _file(classifier)
         else "nets" if not (isinstance(nets, list) and len(nets) > 1 and all(map(_file, nets)))
         else "receptive_field" if not all(_whole(net.get("receptive_field"), 0, MAX_PATCH) for net in nets)
+        else "multiply_adds" if any(a["multiply_adds"] >= b["multiply_adds"] for a, b in itertools.pairwise(nets))
         else None
     )  # fmt: skip
     if problem:
@@ -261,5 +264,5 @@ def _file(entry):
         return False
     name, cost = entry.get("file"), entry.get("multiply_adds")
     plain = isinstance(name, str) and name.isprintable() and Path(name).name == name and "\\" not in name
-    counted = type(cost) in (int, float) and 0 < cost < math.inf
+    counted = type(cost) in (int, float) and 0 < cost < MAX_COST
     return plain and name.endswith(".tflite") and isinstance(entry.get("sha256"), str) and counted

@@ -198,7 +198,8 @@ def test_unusable_sidecars_are_refused(routed, tmp_path):
         assert str(path) in str(error.value)
 
     shutil.copytree(routed, tmp_path, dirs_exist_ok=True)
-    refused("not a JSON object", "[1")
+    for text in ("[1", "[]", "", "[" * 100_000):
+        refused("not a JSON object", text)
     refused("kind", "{}")
     refused("kind", (routed / "b1_uint8.json").read_text())
     refused("format 2", format=2)
@@ -209,9 +210,10 @@ def test_unusable_sidecars_are_refused(routed, tmp_path):
     shutil.copy(routed / first["file"], outside)
     for name in (f"../{outside.name}", str(outside), f"./{first['file']}", "..", "", "a\0.tflite", "..\\x.tflite", 3):
         refused("damaged, 'nets'", nets=[{**first, "file": name}, *rest])
-    for key, value in (("multiply_adds", math.inf), ("multiply_adds", 0), ("sha256", None)):
+    for key, value in (("multiply_adds", 10**400), ("multiply_adds", 0), ("sha256", None)):
         refused("damaged, 'nets'", nets=[{**first, key: value}, *rest])
     refused("damaged, 'receptive_field'", nets=[{**first, "receptive_field": None}, *rest])
+    refused("damaged, 'multiply_adds'", nets=[rest[0], first, rest[1]])
     refused("nosuch.tflite is missing", nets=[{**first, "file": "nosuch.tflite"}, *rest])
     refused("SHA-256", nets=[{**first, "sha256": rest[0]["sha256"]}, *rest])
     refused("does not fit", scale=3)
