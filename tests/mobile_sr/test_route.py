@@ -124,7 +124,7 @@ def test_a_patch_is_classified_as_if_it_were_alone(routed):
 
 
 def test_the_classifier_learns_where_a_network_fails():
-    """Smooth patches, which both networks do equally well, and textured ones, where the small one errs; deterministic."""
+    """Smooth patches, which both networks do equally well, and textured ones, where the small one errs."""
     rng = np.random.default_rng(0)
     hard = np.arange(200) % 4 == 0
     noise = rng.normal(0, 1, (200, PATCH, PATCH, 3)) * np.where(hard, 40, 2)[:, None, None, None]
@@ -135,7 +135,14 @@ def test_the_classifier_learns_where_a_network_fails():
     chosen = np.asarray(model(patches[120:].astype(np.float32) / 255))[:, 0, 0].argmax(1)
     assert costs[chosen].mean() <= 1.3 + 1 / 80  # the threshold, in float32, may fall on a patch
     assert (chosen[hard[120:]] == 1).all()
-    first, second = (route_training.fit(found, costs, 1.3, steps=3) for _ in range(2))
+
+
+@pytest.mark.slow
+def test_a_seed_gives_one_classifier():
+    rng = np.random.default_rng(0)
+    patches = rng.integers(0, 256, (60, PATCH, PATCH, 3), np.uint8)
+    found = route_training.Measured(patches, rng.random((60, 2)), np.arange(60) >= 40)
+    first, second = (route_training.fit(found, np.array([1.0, 2.0]), 1.3, steps=5) for _ in range(2))
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
