@@ -60,8 +60,8 @@ def train(
     unknown = [p for p in precisions if p not in PRECISIONS]
     if unknown or not precisions:
         raise UserError(f"unknown precision '{', '.join(unknown)}'; routing has {' and '.join(PRECISIONS)}")
-    from mobile_sr.models import patch_classifier
-
+    with quiet():  # TensorFlow announces itself at length
+        from mobile_sr.models import patch_classifier
     if patch % patch_classifier.STRIDE or not patch_classifier.STRIDE <= patch <= route.MAX_PATCH:
         raise UserError(f"--patch {patch}: a multiple of {patch_classifier.STRIDE} up to {route.MAX_PATCH} is needed")
     nets, scale = _networks(names)
