@@ -13,7 +13,20 @@ from mobile_sr.converters.quiet import say
 from mobile_sr.errors import UserError
 
 # Each command is a module in mobile_sr.commands with HELP, add_arguments(parser) and run(args) -> exit status or None.
-COMMANDS = ("demo", "upscale", "train", "search", "qat", "export", "evaluate", "compare", "benchmark", "inspect", "models")
+COMMANDS = (
+    "demo",
+    "upscale",
+    "train",
+    "search",
+    "route",
+    "qat",
+    "export",
+    "evaluate",
+    "compare",
+    "benchmark",
+    "inspect",
+    "models",
+)
 
 
 class _Parser(argparse_flags.ArgumentParser):

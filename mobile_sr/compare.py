@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import depth_map, evaluate, litert, metrics, model_files, upscaler
+from mobile_sr import depth_map, evaluate, litert, metrics, model_files, route, upscaler
 from mobile_sr.converters import audit
 from mobile_sr.files import sha256
 from mobile_sr.resize import imresize
@@ -20,7 +20,8 @@ def compare(reference, model, folder, space="y", progress=None):
     Returns: (report, crops). The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", ...}, "model":
     {...}, "drop_db", "images": [{"name", "reference_psnr", "model_psnr", "drop_db"}], "skipped"}; drop_db is the mean
     PSNR of the reference less that of the model. Where the model takes a desired depth, or else the reference, images
-    have {"depth": {"mean", "desired"}} in blocks, and the report the means and {"of", "deepest"}. Crops, of the WORST
+    have {"depth": {"mean", "desired"}} in blocks, and the report the means and {"of", "deepest"}; where the model is routed, it
+    has {"routing": route.Tally.summary}. Crops, of the WORST
     images by drop, have dicts of [h, w, 3] uint8 arrays: hr, bicubic, reference, model, difference; with depths also the
     whole image's heat map, at most HEAT_MAP pixels a side.
     Raises: UserError when no image is usable.
@@ -69,6 +70,7 @@ def compare(reference, model, folder, space="y", progress=None):
         "images": rows,
         "skipped": problems,
     }
+    report |= {"routing": model.tally.summary()} if isinstance(model, route.RoutedUpscaler) else {}
     if mapped:
         means = {what: float(np.mean([row["depth"][what] for row in rows])) for what in ("mean", "desired")}
         report["depth"] = {"of": mapped, **means, "deepest": sides[mapped].deepest}
@@ -97,6 +99,8 @@ def file_facts(name):
     if path.is_dir():
         path = path / "best.npz"
     data = path.read_bytes()
+    if path.name.endswith(route.SUFFIX):
+        return {"size_bytes": sum(file.stat().st_size for file in route.files(path)), "sha256": sha256(data)}
     facts = {"size_bytes": len(data), "sha256": sha256(data)}
     if path.suffix == ".tflite":
         facts["audit"] = inspect(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import data, images, metrics
+from mobile_sr import data, images, metrics, route
 from mobile_sr.errors import UserError
 
 
@@ -59,7 +59,8 @@ def mean(rows):
 def evaluate(upscaler, folder, space="y", progress=None):
     """Measure an Upscaler on a folder.
 
-    Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim"}], "mean": {"psnr", "ssim"}, "skipped": [lines]}.
+    Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim"}], "mean": {"psnr", "ssim"}, "skipped": [lines]},
+        and {"routing": route.Tally.summary} of a routed model.
     Raises: UserError as each_pair.
     """
     rows, problems = [], []
@@ -73,4 +74,5 @@ def evaluate(upscaler, folder, space="y", progress=None):
         "images": rows,
         "mean": mean(rows),
         "skipped": problems,
+        **({"routing": upscaler.tally.summary()} if isinstance(upscaler, route.RoutedUpscaler) else {}),
     }

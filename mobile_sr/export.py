@@ -240,7 +240,7 @@ def make_sidecar(config, precision, facts, data, checks, agreement):
         "sha256": sha256(data),
         "audit": {"checks": checks},
         **agreement,
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -264,7 +264,8 @@ def test_card(height, width):
     return np.clip((np.stack(waves, -1) * 0.4 + 0.5 + noise) * 255, 0, 255).astype(np.uint8)
 
 
-def _versions():
+def versions():
+    """{package: version} of what made a file."""
     found = {"mobile_sr": __version__}
     for package in ("tensorflow", "keras", "ai-edge-litert", "numpy"):
         found[package] = importlib.metadata.version(package)

@@ -102,7 +102,7 @@ def read_json(path):
         found = json.loads(Path(path).read_text())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for what is nested too deep
         found = None
     if not isinstance(found, dict):
         raise UserError(f"{path}: not a JSON object")

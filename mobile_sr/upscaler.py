@@ -75,10 +75,20 @@ class Upscaler:
         litert.check_depth(self.name, depth, (0, self.deepest))
         return depth
 
-    def _tiled(self, image, tile, progress, convert, depth):
-        """[picture] or [picture, depth map] of an image."""
+    def pixels(self, size, tile=None):
+        """LR pixels that are run for an image of (H, W), the tiles' overlaps counted as often as they are run."""
+        windows = plan_tiles(size, self._window(size, tile), self._overlap())
+        return sum(math.prod(w.stop - w.start for w in window) for window, _ in windows)
+
+    @staticmethod
+    def check_image(image):
+        """Raises: ValueError for anything but a non-empty [H, W, 3] uint8 image."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"expected a non-empty [H, W, 3] uint8 image, got {image.dtype} {image.shape}")
+
+    def _tiled(self, image, tile, progress, convert, depth):
+        """[picture] or [picture, depth map] of an image."""
+        self.check_image(image)
         depth = self.depth_for(image) if depth is None else self.check_depth(depth)
         windows = list(plan_tiles(image.shape[:2], self._window(image.shape[:2], tile), self._overlap()))
         results = None
@@ -173,8 +183,8 @@ def load(model, scale=None, threads=1):
 
     Args:
         model: 'xlsr_x3' (Keras), 'xlsr_x3:float32' or 'xlsr_x3:uint8' (packaged .tflite), 'bicubic', or the path of a
-            .tflite, of an .onnx, of a .npz model file, of a .keras file or of a run folder; a .tflite takes options as in
-            'net.tflite@range=255' (docs/models.md).
+            .tflite, of a routing sidecar (.route.json), of an .onnx, of a .npz model file, of a .keras file or of a run
+            folder; a .tflite takes options as in 'net.tflite@range=255' (docs/models.md).
         scale: wanted factor; required for 'bicubic', otherwise checked against the model's.
         threads: CPU threads of a .tflite.
     Raises: UserError when nothing has that name, the file is unusable, or the scales differ.
@@ -195,13 +205,17 @@ def _load(model, scale, threads):
         return _bicubic(scale)
     if suffix == ".tflite":
         return _tflite(model, path, threads, options)
+    if path.name.endswith(".route.json"):
+        from mobile_sr import route
+
+        return route.load(path, threads)
     if path.is_dir() or suffix == ".npz":
         return _keras_file(model, path)
     if suffix == ".onnx":
         return _onnx(model, path, threads)
     if suffix == ".keras":
         return _keras_archive(model, path)
-    raise UserError(f"{model}: not a model (expected .tflite, .onnx, .npz, .keras or a run folder)")
+    raise UserError(f"{model}: not a model (expected .tflite, .route.json, .onnx, .npz, .keras or a run folder)")
 
 
 def _bicubic(scale):

@@ -31,7 +31,7 @@ def run(args):
     """Print the drop; status 1 when it exceeds --max-drop, 2 when a file had to be skipped."""
     import sys
 
-    from mobile_sr import compare, error_location, layer_report, metrics, report, upscaler
+    from mobile_sr import compare, error_location, layer_report, metrics, report, route, upscaler
     from mobile_sr.errors import UserError
 
     folder = common.need_data(args)
@@ -56,6 +56,8 @@ def run(args):
         print(f"{key:<9}  {psnr:>7} dB  {ssim:>6}  {result[key]['name']}", file=out)
     print(f"{'drop':<9}  {report.number(result['drop_db'], 3):>7} dB  {report.number(result['ssim_drop'], 4):>6}", file=out)
     print(f"{len(result['images'])} images; {metrics.describe(result['protocol'])}", file=out)
+    if "routing" in result:
+        print(route.describe(result["routing"]), file=out)
     if args.layers:
         print(f"\n{layer_report.text(found)}\n", file=out)
     if args.report:

@@ -23,7 +23,7 @@ def run(args):
     """Print the table; status 2 when a file had to be skipped."""
     import sys
 
-    from mobile_sr import evaluate, metrics
+    from mobile_sr import evaluate, metrics, route
 
     folder = common.need_data(args)
     result = evaluate.evaluate(common.load_model(args, args.model), folder, args.space, common.progress)
@@ -35,5 +35,7 @@ def run(args):
         ssim = "-" if row["ssim"] is None else f"{row['ssim']:.4f}"
         print(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}", file=out)
     print(f"{args.model}: {metrics.describe(result['protocol'])}", file=out)
+    if "routing" in result:
+        print(route.describe(result["routing"]), file=out)
     common.write_json_result(args, result)
     return 2 if result["skipped"] else 0
