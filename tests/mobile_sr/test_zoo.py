@@ -33,7 +33,10 @@ def test_cards_tell_the_truth_about_their_files(name):
     assert int(best["step"]) == card["training"]["best_step"]
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+LARGE = [name for name in ENTRIES if zoo.entry(name)["parameters"] > 100_000]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in ENTRIES])
 @pytest.mark.parametrize("set_name", ["Set5", pytest.param("Set14", marks=pytest.mark.slow)])
 def test_scores_on_the_cards_are_measured(data_dir, name, set_name):
     scores = zoo.entry(name)["scores"][set_name]
