@@ -1,0 +1,154 @@
+package org.mobilesr.demo;
+
+import android.content.Context;
+import android.os.Handler;
+import android.os.Looper;
+import android.util.Log;
+import java.io.IOException;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.mobilesr.core.RgbImage;
+import org.mobilesr.core.RunConfig;
+
+/**
+ * The benchmarks of this process, one at a time, all on one thread: the GPU delegate must be made, run and closed on the same
+ * one. They belong to the process and not to a screen, so that they outlive a rotation and go on in the background.
+ */
+final class Benchmarks {
+    static final String TAG = "MobileSR";
+    static final Benchmarks INSTANCE = new Benchmarks();
+    /** Reads and writes files, so that the main thread never does. */
+    static final ExecutorService FILES = Executors.newSingleThreadExecutor();
+
+    /** What the screen shows; `result` is null while it runs. */
+    static final class State {
+        final RunConfig config;
+        final BenchmarkRun.Stage stage;
+        final int done;
+        final int total;
+        final Result result;
+
+        State(RunConfig config, BenchmarkRun.Stage stage, int done, int total, Result result) {
+            this.config = config;
+            this.stage = stage;
+            this.done = done;
+            this.total = total;
+            this.result = result;
+        }
+    }
+
+    /** A finished benchmark: the JSON text, and its pictures, null where it failed. */
+    static final class Result {
+        final String json;
+        final RgbImage image;
+        final RgbImage picture;
+
+        Result(String json, RgbImage image, RgbImage picture) {
+            this.json = json;
+            this.image = image;
+            this.picture = picture;
+        }
+    }
+
+    private final ExecutorService worker = Executors.newSingleThreadExecutor(task -> new Thread(task, "benchmark"));
+    private final Handler main = new Handler(Looper.getMainLooper());
+    private AtomicBoolean cancelled = new AtomicBoolean();
+    private volatile State state;
+    private Runnable listener;
+
+    private Benchmarks() {}
+
+    /** Null when none has run, the last one was cancelled, or its result was dismissed. */
+    State state() {
+        return state;
+    }
+
+    boolean isRunning() {
+        State now = state;
+        return now != null && now.result == null;
+    }
+
+    boolean isCancelling() {
+        return isRunning() && cancelled.get();
+    }
+
+    /** @param changed called on the main thread whenever the state changed; null to stop that. */
+    void listen(Runnable changed) {
+        listener = changed;
+    }
+
+    /** On the main thread. @return false when another one is running. */
+    boolean start(Context context, RunConfig config) {
+        if (isRunning()) {
+            return false;
+        }
+        Context application = context.getApplicationContext();
+        AtomicBoolean stop = new AtomicBoolean();
+        cancelled = stop;
+        set(new State(config, BenchmarkRun.Stage.OPENING, 0, 1, null));
+        Log.i(TAG, "BENCHMARK STARTED output=" + config.output());
+        worker.execute(() -> work(application, config, stop));
+        return true;
+    }
+
+    /** Stops after the inference that is running. */
+    void cancel() {
+        cancelled.set(true);
+        changed();
+    }
+
+    /** Forget the result and its pictures. */
+    void dismiss() {
+        if (!isRunning()) {
+            set(null);
+        }
+    }
+
+    static void logFailure(String output, String reason) {
+        Log.e(TAG, "BENCHMARK FAILED output=" + output + " reason=" + RunConfig.oneLine(reason));
+    }
+
+    private void work(Context context, RunConfig config, AtomicBoolean stop) {
+        BenchmarkRun run = new BenchmarkRun(
+                context, config, stop, (stage, done, total) -> set(new State(config, stage, done, total, null)));
+        State after = null;
+        String failure = null;
+        try {
+            run.run();
+            failure = run.result.error;
+            String json = run.json();
+            after = new State(config, BenchmarkRun.Stage.COMPARING, 1, 1, new Result(json, run.image, run.picture));
+            new Storage(context).writeResult(config.output(), json);
+        } catch (CancellationException error) {
+            failure = "cancelled";
+        } catch (IOException error) {
+            failure = "the result cannot be written: " + error.getMessage();
+        } catch (RuntimeException | Error error) {
+            Log.e(TAG, "unexpected", error);
+            failure = error.toString();
+            run.result.error = RunConfig.oneLine(failure);
+            after = new State(config, BenchmarkRun.Stage.COMPARING, 1, 1, new Result(run.json(), null, null));
+        }
+        set(after);
+        if (failure == null) {
+            Log.i(TAG, "BENCHMARK DONE output=" + config.output());
+        } else {
+            logFailure(config.output(), failure);
+        }
+    }
+
+    private void set(State next) {
+        state = next;
+        changed();
+    }
+
+    private void changed() {
+        main.post(() -> {
+            if (listener != null) {
+                listener.run();
+            }
+        });
+    }
+}
