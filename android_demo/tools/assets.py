@@ -1,4 +1,4 @@
-"""What the app carries: exported models and sample images. Usage: assets.py OUT; writes OUT/models and OUT/images."""
+"""What the app carries: exported models and sample images. Usage: assets.py OUT; writes OUT/models and OUT/samples."""
 
 import shutil
 import subprocess
@@ -42,7 +42,7 @@ def main(out):
     temporary = Path(f"{out}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     export_models(temporary / "models")
-    write_images(temporary / "images")
+    write_images(temporary / "samples")
     shutil.rmtree(out, ignore_errors=True)
     temporary.rename(out)
 

@@ -11,7 +11,7 @@ done
 for abi in $abis; do grep -q "native-code:.*'$abi'" <<<"$badging" || fail "aapt finds no code for $abi"; done
 
 files=$(unzip -Z1 "$apk")
-for file in assets/models/xlsr_x3_{uint8,float32}.tflite assets/images/chelsea{,_hr}.png; do
+for file in assets/models/xlsr_x3_{uint8,float32}.tflite assets/samples/chelsea{,_hr}.png; do
     grep -qxF "$file" <<<"$files" || fail "lacks $file"
 done
 for abi in $abis; do

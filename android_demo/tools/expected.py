@@ -6,20 +6,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mobile_sr import litert
+from mobile_sr import litert, metrics
 from mobile_sr.images import read_image
 
 IMAGES = ("astronaut", "chelsea", "coffee")
 
 
 def main(assets, out):
-    """Write the raw output of each model for each image, and an image that is too large for the tests' heap."""
+    """Write each model's raw output for each image, the PSNR of uint8 ones, and an image too large for the tests' heap."""
     out.mkdir(parents=True, exist_ok=True)
     for file in sorted((assets / "models").glob("*.tflite")):
         model = litert.TFLiteModel(file.read_bytes())
         for name in IMAGES:
-            np.ascontiguousarray(model.run(read_image(assets / "images" / f"{name}.png"))).tofile(out / f"{file.stem}_{name}.raw")
-    Image.new("1", (16000, 16000)).save(out / "huge.png")
+            picture = model.run(read_image(assets / "samples" / f"{name}.png"))
+            np.ascontiguousarray(picture).tofile(out / f"{file.stem}_{name}.raw")
+            if picture.dtype == np.uint8:
+                original = read_image(assets / "samples" / f"{name}_hr.png")
+                found = metrics.psnr(picture, original, "rgb", model.scale)
+                (out / f"{file.stem}_{name}.psnr").write_text(repr(float(found)))
+    Image.new("1", (13200, 13200)).save(out / "huge.png")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ package org.mobilesr.demo;
 
 import android.content.Context;
 import android.os.Debug;
+import android.util.Log;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.List;
@@ -59,14 +60,16 @@ final class BenchmarkRun {
     void run() {
         try {
             measure();
+        } catch (CancellationException error) {
+            throw error;
         } catch (IOException | IllegalArgumentException | IllegalStateException error) {
-            if (error instanceof CancellationException) {
-                throw (CancellationException) error;
-            }
             fail(error.getMessage() == null ? error.getClass().getSimpleName() : error.getMessage());
         } catch (OutOfMemoryError error) {
             image = null;
             fail("out of memory; take a smaller image or model");
+        } catch (RuntimeException | LinkageError error) {
+            Log.e(Benchmarks.TAG, "unexpected", error);
+            fail(error.toString());
         }
     }
 

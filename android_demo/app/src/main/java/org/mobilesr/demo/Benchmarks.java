@@ -1,6 +1,7 @@
 package org.mobilesr.demo;
 
 import android.content.Context;
+import android.graphics.Bitmap;
 import android.os.Handler;
 import android.os.Looper;
 import android.util.Log;
@@ -39,16 +40,39 @@ final class Benchmarks {
         }
     }
 
-    /** A finished benchmark: the JSON text, and its pictures, null where it failed. */
+    /** A finished benchmark: its name, the JSON text, what came in and out, and why it could not be saved; null without. */
     static final class Result {
-        final String json;
-        final RgbImage image;
-        final RgbImage picture;
+        /** A canvas refuses much larger pictures: of those, the middle is shown. */
+        private static final int MOST_SHOWN = 2048;
 
-        Result(String json, RgbImage image, RgbImage picture) {
+        final String output;
+        final String json;
+        final Bitmap before;
+        final Bitmap after;
+        final String notice;
+
+        Result(String output, String json, Bitmap before, Bitmap after, String notice) {
+            this.output = output;
             this.json = json;
-            this.image = image;
-            this.picture = picture;
+            this.before = before;
+            this.after = after;
+            this.notice = notice;
+        }
+
+        static Result of(String output, String json, RgbImage image, RgbImage picture, String notice) {
+            if (image == null || picture == null) {
+                return new Result(output, json, null, null, notice);
+            }
+            int scale = picture.width() / image.width();
+            RgbImage part = image.middle(MOST_SHOWN / scale);
+            int left = scale * ((image.width() - part.width()) / 2);
+            int top = scale * ((image.height() - part.height()) / 2);
+            RgbImage larger = picture.crop(left, top, scale * part.width(), scale * part.height());
+            return new Result(output, json, bitmap(part), bitmap(larger), notice);
+        }
+
+        private static Bitmap bitmap(RgbImage image) {
+            return Bitmap.createBitmap(image.toArgb(), image.width(), image.height(), Bitmap.Config.ARGB_8888);
         }
     }
 
@@ -119,23 +143,33 @@ final class Benchmarks {
             run.run();
             failure = run.result.error;
             String json = run.json();
-            after = new State(config, BenchmarkRun.Stage.COMPARING, 1, 1, new Result(json, run.image, run.picture));
-            new Storage(context).writeResult(config.output(), json);
+            String notice = save(context, config.output(), json);
+            if (notice != null) {
+                failure = "the result cannot be written: " + notice;
+            }
+            Result result = Result.of(config.output(), json, run.image, run.picture, notice);
+            after = new State(config, BenchmarkRun.Stage.COMPARING, 1, 1, result);
         } catch (CancellationException error) {
             failure = "cancelled";
-        } catch (IOException error) {
-            failure = "the result cannot be written: " + error.getMessage();
         } catch (RuntimeException | Error error) {
             Log.e(TAG, "unexpected", error);
             failure = error.toString();
-            run.result.error = RunConfig.oneLine(failure);
-            after = new State(config, BenchmarkRun.Stage.COMPARING, 1, 1, new Result(run.json(), null, null));
         }
         set(after);
         if (failure == null) {
             Log.i(TAG, "BENCHMARK DONE output=" + config.output());
         } else {
             logFailure(config.output(), failure);
+        }
+    }
+
+    /** @return why it could not be saved, null when it was. */
+    private static String save(Context context, String output, String json) {
+        try {
+            new Storage(context).writeResult(output, json);
+            return null;
+        } catch (IOException error) {
+            return RunConfig.oneLine(error.getMessage());
         }
     }
 

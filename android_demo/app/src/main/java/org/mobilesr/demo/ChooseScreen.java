@@ -37,8 +37,8 @@ final class ChooseScreen {
         image = activity.findViewById(R.id.image);
         delegate = activity.findViewById(R.id.delegate);
         error = activity.findViewById(R.id.choose_error);
-        wantedModel = saved == null ? null : saved.getString(MODEL);
-        wantedImage = saved == null ? null : saved.getString(IMAGE);
+        wantedModel = saved == null ? RunConfig.DEFAULT_MODEL : saved.getString(MODEL);
+        wantedImage = saved == null ? RunConfig.DEFAULT_IMAGE : saved.getString(IMAGE);
     }
 
     /** The lists are read in the background; what was chosen stays chosen. */

@@ -17,13 +17,13 @@ final class HistoryScreen {
     private final Activity activity;
     private final ListView list;
 
-    /** A result file and the line that stands for it. */
+    /** A result and the line that stands for it. */
     static final class Entry {
-        final String json;
+        final Benchmarks.Result result;
         final String line;
 
-        Entry(String json, String line) {
-            this.json = json;
+        Entry(Benchmarks.Result result, String line) {
+            this.result = result;
             this.line = line;
         }
     }
@@ -39,12 +39,16 @@ final class HistoryScreen {
         for (File file : new Storage(activity).results()) {
             try {
                 String json = Storage.readText(file);
-                entries.add(new Entry(json, line(new JSONObject(json))));
+                entries.add(new Entry(new Benchmarks.Result(name(file), json, null, null, null), line(new JSONObject(json))));
             } catch (JSONException | IOException error) {
                 continue;
             }
         }
         return entries;
+    }
+
+    private static String name(File file) {
+        return file.getName().substring(0, file.getName().lastIndexOf('.'));
     }
 
     private String line(JSONObject file) throws JSONException {

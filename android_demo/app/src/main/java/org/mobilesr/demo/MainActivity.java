@@ -78,9 +78,12 @@ public final class MainActivity extends Activity {
 
     private void restore(Bundle saved) {
         int screen = saved.getInt(SCREEN);
-        String json = saved.getString(RESULT);
-        if (screen == SHOW_RESULT && json != null && benchmarks.state() == null) {
-            show(new Benchmarks.Result(json, null, null));
+        String output = saved.getString(RESULT);
+        if (screen == SHOW_RESULT && output != null && benchmarks.state() == null) {
+            Storage storage = new Storage(this);
+            load(
+                    () -> Storage.readText(storage.result(output)),
+                    json -> show(new Benchmarks.Result(output, json, null, null, null)));
         } else if (screen == HISTORY) {
             openHistory();
         }
@@ -92,7 +95,7 @@ public final class MainActivity extends Activity {
         choose.save(state);
         state.putInt(SCREEN, screens.getDisplayedChild());
         if (result.shown() != null) {
-            state.putString(RESULT, result.shown().json);
+            state.putString(RESULT, result.shown().output);
         }
     }
 
@@ -220,7 +223,7 @@ public final class MainActivity extends Activity {
 
     private void openHistory() {
         toScreen(HISTORY);
-        load(history::read, entries -> history.show(entries, entry -> show(new Benchmarks.Result(entry.json, null, null))));
+        load(history::read, entries -> history.show(entries, entry -> show(entry.result)));
     }
 
     @Override
@@ -265,7 +268,7 @@ public final class MainActivity extends Activity {
 
     private void export() {
         Intent intent = new Intent(Intent.ACTION_CREATE_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE);
-        open(intent.setType("application/json").putExtra(Intent.EXTRA_TITLE, "mobile-sr.json"), EXPORT);
+        open(intent.setType("application/json").putExtra(Intent.EXTRA_TITLE, result.shown().output + ".json"), EXPORT);
     }
 
     private void open(Intent intent, int request) {

@@ -1,7 +1,6 @@
 package org.mobilesr.demo;
 
 import android.app.Activity;
-import android.graphics.Bitmap;
 import android.view.View;
 import android.widget.SeekBar;
 import android.widget.TableLayout;
@@ -13,7 +12,6 @@ import org.json.JSONException;
 import org.json.JSONObject;
 import org.mobilesr.core.Delegate;
 import org.mobilesr.core.Psnr;
-import org.mobilesr.core.RgbImage;
 
 /** Shows a result file; the same for one that was just made and one of the history, which has no pictures. */
 final class ResultScreen implements SeekBar.OnSeekBarChangeListener {
@@ -47,19 +45,22 @@ final class ResultScreen implements SeekBar.OnSeekBarChangeListener {
         JSONObject measured = file.getJSONArray("results").getJSONObject(0);
         JSONObject latency = measured.optJSONObject("latency_ms");
         shown = result;
-        showWarning(file.getString("where"), measured);
+        showWarning(file.getString("where"), measured, result.notice);
         visible(R.id.result_headline, latency != null);
         if (latency != null) {
             text(R.id.result_median).setText(milliseconds(latency, "p50"));
             int runs = measured.getJSONArray("samples_ms").length();
-            text(R.id.result_runs).setText(activity.getString(R.string.median, runs));
+            text(R.id.result_runs).setText(activity.getResources().getQuantityString(R.plurals.median, runs, runs));
         }
-        showPictures(result.image, result.picture);
+        boolean pictures = result.before != null && result.after != null;
+        visible(R.id.result_pictures, pictures);
+        compare.show(result.before, result.after);
+        slider.setProgress(500);
         table.removeAllViews();
         fillTable(environment, measured, latency);
     }
 
-    private void showWarning(String where, JSONObject measured) throws JSONException {
+    private void showWarning(String where, JSONObject measured, String notice) throws JSONException {
         List<String> lines = new ArrayList<>();
         String requested = measured.getString("requested_delegate");
         String effective = measured.isNull("effective_delegate") ? null : measured.getString("effective_delegate");
@@ -68,22 +69,15 @@ final class ResultScreen implements SeekBar.OnSeekBarChangeListener {
         } else if (effective != null && !effective.equals(requested)) {
             lines.add(activity.getString(R.string.fallback, name(requested), name(effective)));
         }
-        if (!where.equals("device")) {
+        if (notice != null) {
+            lines.add(activity.getString(R.string.not_saved, notice));
+        }
+        if (!where.equals("device") && measured.isNull("error")) {
             lines.add(activity.getString(R.string.not_a_device, where));
         }
         text(R.id.result_warning).setText(String.join("\n", lines));
+        text(R.id.result_warning).setTextColor(activity.getColor(measured.isNull("error") ? R.color.warning : R.color.error));
         visible(R.id.result_warning, !lines.isEmpty());
-    }
-
-    private void showPictures(RgbImage image, RgbImage picture) {
-        boolean there = image != null && picture != null;
-        visible(R.id.result_pictures, there);
-        compare.show(there ? bitmap(image) : null, there ? bitmap(picture) : null);
-        slider.setProgress(500);
-    }
-
-    static Bitmap bitmap(RgbImage image) {
-        return Bitmap.createBitmap(image.toArgb(), image.width(), image.height(), Bitmap.Config.ARGB_8888);
     }
 
     private void fillTable(JSONObject environment, JSONObject measured, JSONObject latency) throws JSONException {

@@ -28,6 +28,9 @@ final class Storage {
     static final String MODELS = "models";
     static final String IMAGES = "images";
     static final String RESULTS = "results";
+    /** The assets of IMAGES: an app's assets in a folder "images" are mixed with the system's own there. */
+    private static final String IMAGE_ASSETS = "samples";
+
     /** Larger files are refused before they are read. */
     private static final int MOST_BYTES = 512 << 20;
 
@@ -60,8 +63,8 @@ final class Storage {
 
     private List<String> names(String folder, String... endings) throws IOException {
         List<String> found = new ArrayList<>();
-        String[] assets = context.getAssets().list(folder);
-        for (String name : assets == null ? new String[0] : assets) {
+        String[] packaged = context.getAssets().list(assets(folder));
+        for (String name : packaged == null ? new String[0] : packaged) {
             found.add(RunConfig.ASSET + name);
         }
         String[] files = folder(folder).list();
@@ -69,6 +72,10 @@ final class Storage {
         found.removeIf(name -> Arrays.stream(endings).noneMatch(name.toLowerCase()::endsWith));
         found.sort(null);
         return found;
+    }
+
+    private static String assets(String folder) {
+        return folder.equals(IMAGES) ? IMAGE_ASSETS : folder;
     }
 
     byte[] read(String folder, String name) throws IOException {
@@ -81,7 +88,7 @@ final class Storage {
 
     private InputStream open(String folder, String name) throws IOException {
         if (name.startsWith(RunConfig.ASSET)) {
-            return context.getAssets().open(folder + "/" + name.substring(RunConfig.ASSET.length()));
+            return context.getAssets().open(assets(folder) + "/" + name.substring(RunConfig.ASSET.length()));
         }
         return new FileInputStream(new File(folder(folder), name));
     }

@@ -4,13 +4,20 @@ package org.mobilesr.core;
 public record RgbImage(int width, int height, byte[] rgb) {
 
     public RgbImage {
-        if (width < 1 || height < 1 || rgb.length != Math.multiplyExact(3, Math.multiplyExact(width, height))) {
+        if (rgb.length != bytes(width, height)) {
             throw new IllegalArgumentException(rgb.length + " bytes are no RGB image of " + width + "x" + height);
         }
     }
 
     public RgbImage(int width, int height) {
-        this(width, height, new byte[Math.multiplyExact(3, Math.multiplyExact(width, height))]);
+        this(width, height, new byte[bytes(width, height)]);
+    }
+
+    private static int bytes(int width, int height) {
+        if (width < 1 || height < 1 || 3L * width * height > Integer.MAX_VALUE) {
+            throw new IllegalArgumentException(width + "x" + height + " is no size for an image here");
+        }
+        return 3 * width * height;
     }
 
     /** From 0xAARRGGBB; alpha is left out. */
@@ -46,6 +53,13 @@ public record RgbImage(int width, int height, byte[] rgb) {
             }
         }
         return part;
+    }
+
+    /** The middle of the image, at most so long and so wide. */
+    public RgbImage middle(int most) {
+        int cropWidth = Math.min(width, most);
+        int cropHeight = Math.min(height, most);
+        return crop((width - cropWidth) / 2, (height - cropHeight) / 2, cropWidth, cropHeight);
     }
 
     /** Copy a rectangle of `source` into this image. */

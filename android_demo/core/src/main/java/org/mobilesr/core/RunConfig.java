@@ -14,6 +14,7 @@ import java.util.regex.Pattern;
 public record RunConfig(
         String model, String image, Delegate delegate, int threads, int warmup, int runs, Double depth, String output) {
     public static final String ASSET = "asset:";
+    public static final String DEFAULT_MODEL = "asset:xlsr_x3_uint8.tflite";
     public static final String DEFAULT_IMAGE = "asset:rocket_640x360.png";
     public static final int MOST_THREADS = 16;
     public static final int MOST_WARMUP = 1000;

@@ -2,6 +2,7 @@ package org.mobilesr.core;
 
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.Random;
@@ -60,6 +61,19 @@ class TilingTest {
     void aCropBeyondTheImageRepeatsItsEdge() {
         RgbImage image = new RgbImage(2, 1, new byte[] {1, 2, 3, 4, 5, 6});
         assertArrayEquals(new byte[] {4, 5, 6, 4, 5, 6, 4, 5, 6, 4, 5, 6}, image.crop(1, 0, 2, 2).rgb());
+    }
+
+    @Test
+    void theMiddleIsAtMostAsLargeAsAsked() {
+        RgbImage image = new RgbImage(4, 1, new byte[] {0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3});
+        assertArrayEquals(new byte[] {1, 1, 1, 2, 2, 2}, image.middle(2).rgb());
+        assertArrayEquals(image.rgb(), image.middle(9).rgb());
+    }
+
+    @Test
+    void aSizeThatNoArrayHoldsIsRefused() {
+        assertThrows(IllegalArgumentException.class, () -> new RgbImage(1 << 16, 1 << 15));
+        assertThrows(IllegalArgumentException.class, () -> new RgbImage(0, 1));
     }
 
     private static RgbImage sum(RgbImage image) {
