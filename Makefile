@@ -30,8 +30,12 @@ $(ANDROID)/assets/models: $(STAMP) android_demo/tools/assets.py mobile_sr/export
 apk: android-assets  ## the Android app, signed with a debug key; no Android SDK or Gradle needed
 	android_demo/tools/apk.sh $(ANDROID)/assets $(ANDROID)/apk/mobile-sr.apk
 
-test-android: apk  ## its tests, with the real interpreter on this machine's Java; screens in android_demo/build/test/screens
-	android_demo/tools/test.sh $(ANDROID)/assets $(ANDROID)/apk $(ANDROID)/test $(BIN)/python
+$(ANDROID)/test_models: $(STAMP) android_demo/tools/test_models.py mobile_sr/export.py $(wildcard models/*.py converters/*.py)
+	rm -rf $@
+	$(BIN)/python android_demo/tools/test_models.py $@.tmp && mv $@.tmp $@
+
+test-android: apk $(ANDROID)/test_models  ## its tests, with the real interpreter on this machine's Java; screens in android_demo/build/test/screens
+	android_demo/tools/test.sh $(ANDROID)/assets $(ANDROID)/test_models $(ANDROID)/apk $(ANDROID)/test $(BIN)/python
 
 clean:
 	rm -rf .venv $(ANDROID) android_demo/core/target demo_out dist build *.egg-info .pytest_cache .ruff_cache

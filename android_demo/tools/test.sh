@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# test.sh ASSETS APK_FOLDER OUT PYTHON: the tests of core, then those of the app on this machine's Java: Robolectric for the
+# test.sh ASSETS TEST_MODELS APK_FOLDER OUT PYTHON: the tests of core, then those of the app on this machine's Java: Robolectric for the
 # screens, and the AAR's own interpreter (x86_64) behind the C library shim. Screens are drawn to OUT/screens.
 set -euo pipefail
 tools=$(cd "$(dirname "$0")" && pwd)
 demo=$(dirname "$tools")
-assets=$(realpath "$1") work=$(realpath "$2")/work out=$(realpath -m "$3") python=$4
+assets=$(realpath "$1") models=$(realpath "$2") work=$(realpath "$3")/work out=$(realpath -m "$4") python=$5
 
 mvn -q -B -C -f "$demo/core/pom.xml" test
 echo "core: $(sed -nE 's/.*<testsuite [^>]* tests="([0-9]+)".*/\1/p' "$demo"/core/target/surefire-reports/*.xml | paste -sd+ | bc) tests passed"
@@ -15,7 +15,7 @@ if [ "$(uname -sm)" != "Linux x86_64" ]; then
 fi
 artifacts=$("$tools/artifacts/fetch.sh" test)
 rm -rf "$out/classes" "$out/screens" && mkdir -p "$out"/{classes/com/android/tools,shim,screens,monitor}
-"$python" "$tools/expected.py" "$assets" "$out/expected"
+"$python" "$tools/expected.py" "$assets" "$models" "$out/expected"
 
 "$tools/shim/build.sh" "$work/aar/tensorflow-lite-2.16.1/jni/x86_64/libtensorflowlite_jni.so" "$out/shim"
 cp "$work/aar/tensorflow-lite-2.16.1/jni/x86_64/libtensorflowlite_jni.so" "$out/shim"
@@ -42,6 +42,6 @@ classes=$(cd "$demo/app/src/test/java" && find . -name '*Test.java' | sed 's|^\.
 java -Xmx640m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.library.path="$out/shim" -Djava.awt.headless=true \
     --add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.util=ALL-UNNAMED \
     -Drobolectric.offline=true -Drobolectric.dependency.dir="$artifacts" \
-    -Dmobilesr.expected="$out/expected" -Dmobilesr.screens="$out/screens" \
+    -Dmobilesr.expected="$out/expected" -Dmobilesr.models="$models" -Dmobilesr.screens="$out/screens" \
     -cp "$classpath" org.junit.runner.JUnitCore $classes
 echo "screens: $out/screens"

@@ -2,6 +2,7 @@ package org.mobilesr.demo;
 
 import static org.junit.Assert.assertArrayEquals;
 import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertThrows;
 import static org.junit.Assert.assertTrue;
 
@@ -11,6 +12,8 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.function.Function;
 import org.junit.Before;
 import org.junit.Test;
 import org.junit.runner.RunWith;
@@ -78,6 +81,43 @@ public class NetworkTest {
                 }
                 assertEquals(new Residency("cpu", 14, 14), network.residency);
             }
+        }
+    }
+
+    private static ModelFile testModel(String name) throws IOException {
+        return new ModelFile(Files.readAllBytes(Path.of(System.getProperty("mobilesr.models"), name + ".tflite")));
+    }
+
+    private byte[] chelseaBy(String model, Double depth, Function<Network, byte[]> output) throws IOException {
+        RgbImage image = storage.readImage("asset:chelsea.png");
+        try (Network network = new Network(testModel(model), Delegate.CPU, 1, image.width(), image.height(), depth)) {
+            network.invoke(network.encode(image));
+            return output.apply(network);
+        }
+    }
+
+    private byte[] chelseaBy(String model, Double depth) throws IOException {
+        return chelseaBy(model, depth, network -> network.picture().rgb());
+    }
+
+    @Test
+    public void int8IsPythonsByteForByte() throws IOException {
+        assertArrayEquals(expected("tiny_int8_chelsea").array(), chelseaBy("tiny_int8", null));
+    }
+
+    @Test
+    public void aDesiredDepthReachesTheNetwork() throws IOException {
+        ByteBuffer expected = expected("ada_sparse_float32_chelsea");
+        ByteBuffer found = ByteBuffer.wrap(chelseaBy("ada_sparse_float32", 1.5, network -> bytes(network.raw()))).order(ByteOrder.nativeOrder());
+        assertEquals(expected.remaining(), found.remaining());
+        while (expected.hasRemaining()) {
+            assertEquals(expected.getFloat(), found.getFloat(), 1e-5f);
+        }
+        byte[] quantized = chelseaBy("ada_sparse_uint8", 1.5);
+        assertArrayEquals(expected("ada_sparse_uint8_chelsea").array(), quantized);
+        assertFalse("another depth, another picture", Arrays.equals(quantized, chelseaBy("ada_sparse_uint8", 0.0)));
+        for (Double wrong : new Double[] {null, 2.5, -1.0}) {
+            assertThrows(IllegalArgumentException.class, () -> chelseaBy("ada_sparse_uint8", wrong));
         }
     }
 
