@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/installed
 
-.PHONY: demo test test-all lint wheel clean apk android-assets test-android
+.PHONY: demo test test-all lint wheel clean apk android-assets test-android run-android-tests
 ANDROID = android_demo/build
 
 demo: $(STAMP)  ## export the packaged XLSR x3, measure float32 against uint8, write the report; no data needed
@@ -34,7 +34,11 @@ $(ANDROID)/test_models: $(STAMP) android_demo/tools/test_models.py mobile_sr/exp
 	rm -rf $@
 	$(BIN)/python android_demo/tools/test_models.py $@.tmp && mv $@.tmp $@
 
-test-android: apk $(ANDROID)/test_models  ## its tests, with the real interpreter on this machine's Java; screens in android_demo/build/test/screens
+test-android:  ## the app's tests, with the real interpreter on this machine's Java; screens in android_demo/build/test/screens
+	@android_demo/tools/need.sh zipalign apksigner aapt dexdump zip unzip gcc nm || { echo 'SKIPPED: make test-android, for want of these'; exit 0; }; \
+	$(MAKE) --no-print-directory run-android-tests
+
+run-android-tests: apk $(ANDROID)/test_models
 	android_demo/tools/test.sh $(ANDROID)/assets $(ANDROID)/test_models $(ANDROID)/apk $(ANDROID)/test $(BIN)/python
 
 clean:

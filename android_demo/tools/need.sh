@@ -7,6 +7,8 @@ for command in javac mvn "$@"; do
     case $command in
         javac) packages+=(openjdk-17-jdk-headless) ;;
         mvn) packages+=(maven) ;;
+        gcc) packages+=(gcc libc6-dev) ;;
+        nm) packages+=(binutils) ;;
         *) packages+=("$command") ;;
     esac
 done

@@ -6,6 +6,7 @@ import android.util.Log;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.mobilesr.core.BenchmarkResult;
@@ -79,10 +80,13 @@ final class BenchmarkRun {
         picture = null;
     }
 
-    String json() {
+    /** @param background whether the app was out of sight meanwhile. */
+    String json(boolean background) {
         Integer width = image == null ? null : Integer.valueOf(image.width());
         Integer height = image == null ? null : Integer.valueOf(image.height());
-        return result.toJson(DeviceInfo.where(), DeviceInfo.environment(context, config, width, height));
+        Map<String, Object> environment = DeviceInfo.environment(context, config, width, height);
+        environment.put("background", background);
+        return result.toJson(DeviceInfo.where(), environment);
     }
 
     private void measure() throws IOException {

@@ -80,6 +80,7 @@ final class Benchmarks {
     private final Handler main = new Handler(Looper.getMainLooper());
     private AtomicBoolean cancelled = new AtomicBoolean();
     private volatile State state;
+    private volatile boolean background;
     private Runnable listener;
 
     private Benchmarks() {}
@@ -103,6 +104,11 @@ final class Benchmarks {
         listener = changed;
     }
 
+    /** The app went out of sight: Android may slow down or freeze what runs now, and the result says so. */
+    void hidden() {
+        background = true;
+    }
+
     /** On the main thread. @return false when another one is running. */
     boolean start(Context context, RunConfig config) {
         if (isRunning()) {
@@ -111,6 +117,7 @@ final class Benchmarks {
         Context application = context.getApplicationContext();
         AtomicBoolean stop = new AtomicBoolean();
         cancelled = stop;
+        background = false;
         set(new State(config, BenchmarkRun.Stage.OPENING, 0, 1, null));
         Log.i(TAG, "BENCHMARK STARTED output=" + config.output());
         worker.execute(() -> work(application, config, stop));
@@ -142,7 +149,7 @@ final class Benchmarks {
         try {
             run.run();
             failure = run.result.error;
-            String json = run.json();
+            String json = run.json(background);
             String notice = save(context, config.output(), json);
             if (notice != null) {
                 failure = "the result cannot be written: " + notice;

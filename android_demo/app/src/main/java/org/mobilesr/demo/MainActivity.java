@@ -109,6 +109,9 @@ public final class MainActivity extends Activity {
     @Override
     protected void onStop() {
         benchmarks.listen(null);
+        if (!isChangingConfigurations()) {
+            benchmarks.hidden();
+        }
         super.onStop();
     }
 

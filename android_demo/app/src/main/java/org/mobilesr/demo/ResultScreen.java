@@ -45,7 +45,7 @@ final class ResultScreen implements SeekBar.OnSeekBarChangeListener {
         JSONObject measured = file.getJSONArray("results").getJSONObject(0);
         JSONObject latency = measured.optJSONObject("latency_ms");
         shown = result;
-        showWarning(file.getString("where"), measured, result.notice);
+        showWarning(file, measured, result.notice);
         visible(R.id.result_headline, latency != null);
         if (latency != null) {
             text(R.id.result_median).setText(milliseconds(latency, "p50"));
@@ -60,7 +60,7 @@ final class ResultScreen implements SeekBar.OnSeekBarChangeListener {
         fillTable(environment, measured, latency);
     }
 
-    private void showWarning(String where, JSONObject measured, String notice) throws JSONException {
+    private void showWarning(JSONObject file, JSONObject measured, String notice) throws JSONException {
         List<String> lines = new ArrayList<>();
         String requested = measured.getString("requested_delegate");
         String effective = measured.isNull("effective_delegate") ? null : measured.getString("effective_delegate");
@@ -72,6 +72,10 @@ final class ResultScreen implements SeekBar.OnSeekBarChangeListener {
         if (notice != null) {
             lines.add(activity.getString(R.string.not_saved, notice));
         }
+        if (file.getJSONObject("environment").optBoolean("background")) {
+            lines.add(activity.getString(R.string.in_background));
+        }
+        String where = file.getString("where");
         if (!where.equals("device") && measured.isNull("error")) {
             lines.add(activity.getString(R.string.not_a_device, where));
         }

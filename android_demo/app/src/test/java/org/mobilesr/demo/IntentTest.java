@@ -88,7 +88,7 @@ public class IntentTest {
         JSONObject environment = file.getJSONObject("environment");
         assertEquals(
                 List.of("device", "manufacturer", "android", "sdk", "abi", "cores", "app_version", "litert", "width", "height",
-                        "threads", "runs", "warmup", "date", "thermal"),
+                        "threads", "runs", "warmup", "date", "thermal", "background"),
                 keys(environment));
         assertEquals("2.16.1", environment.getString("litert"));
         assertEquals("1.0", environment.getString("app_version"));
@@ -138,6 +138,20 @@ public class IntentTest {
         send(intent("missing").putExtra("model", "nothing.tflite"));
         assertEquals("BENCHMARK FAILED output=missing reason=nothing.tflite is not in the app's models", awaitEnd());
         assertEquals("nothing.tflite is not in the app's models", result("missing").getJSONArray("results").getJSONObject(0).getString("error"));
+    }
+
+    /** A folder where the temporary file should be stands in for a storage that takes nothing. */
+    @Test
+    public void aResultThatCannotBeWrittenFails() throws IOException {
+        File inTheWay = new File(results, "full.json.tmp/file");
+        assertTrue(inTheWay.mkdirs());
+        send(intent("full"));
+        String end = awaitEnd();
+        assertTrue(end, end.startsWith("BENCHMARK FAILED output=full reason=the result cannot be written: "));
+        assertFalse(new File(results, "full.json").exists());
+        Screens.awaitScreen(controller.get(), MainActivity.SHOW_RESULT);
+        assertTrue(Screens.text(controller.get(), R.id.result_warning).startsWith("The result could not be saved: "));
+        assertTrue("what was measured is shown", Screens.visible(controller.get(), R.id.result_headline));
     }
 
     @Test

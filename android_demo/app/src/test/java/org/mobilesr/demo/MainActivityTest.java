@@ -188,14 +188,26 @@ public class MainActivityTest {
         controller.recreate();
         activity = controller.get();
         assertEquals(MainActivity.RUNNING, Screens.screen(activity));
+        assertTrue(Benchmarks.INSTANCE.isRunning());
         controller.pause().stop();
         Screens.await("it ended in the background", () -> !Benchmarks.INSTANCE.isRunning());
         controller.start().resume();
         Screens.awaitScreen(activity, MainActivity.SHOW_RESULT);
+        assertTrue(warning(), warning().startsWith("The app was in the background meanwhile"));
         assertTrue("the pictures are there", Screens.visible(activity, R.id.result_pictures));
         controller.recreate();
         activity = controller.get();
         Screens.awaitScreen(activity, MainActivity.SHOW_RESULT);
+    }
+
+    @Test
+    public void rotationIsNoBackground() {
+        runChelsea("60");
+        Screens.awaitScreen(activity, MainActivity.RUNNING);
+        controller.recreate();
+        activity = controller.get();
+        Screens.awaitScreen(activity, MainActivity.SHOW_RESULT);
+        assertEquals("Measured on host: not a device's time.", warning());
     }
 
     @Test
