@@ -29,6 +29,7 @@ import org.junit.After;
 import org.junit.Before;
 import org.junit.Test;
 import org.junit.runner.RunWith;
+import org.mobilesr.core.ModelFile;
 import org.mobilesr.core.RgbImage;
 import org.robolectric.Robolectric;
 import org.robolectric.RobolectricTestRunner;
@@ -148,11 +149,33 @@ public class MainActivityTest {
     public void theShownPictureHasNoColourShift() throws Exception {
         runChelsea("1");
         Screens.awaitScreen(activity, MainActivity.SHOW_RESULT);
+        assertPythonsPicture();
+    }
+
+    private static void assertPythonsPicture() throws IOException {
         byte[] expected = Files.readAllBytes(Path.of(System.getProperty("mobilesr.expected"), "xlsr_x3_uint8_chelsea.raw"));
         Bitmap shown = Benchmarks.INSTANCE.state().result.after;
         int[] pixels = new int[shown.getWidth() * shown.getHeight()];
         shown.getPixels(pixels, 0, shown.getWidth(), 0, 0, shown.getWidth(), shown.getHeight());
         assertArrayEquals(expected, RgbImage.fromArgb(shown.getWidth(), shown.getHeight(), pixels).rgb());
+    }
+
+    /** A file of a fixed size from the models folder: 150x100 in tiles of 64x48. */
+    @Test
+    public void tilesMakeTheSamePicture() throws IOException {
+        ModelFile sized = new ModelFile(storage.read(Storage.MODELS, "asset:xlsr_x3_uint8.tflite")).withSize(48, 64);
+        byte[] bytes = new byte[sized.size()];
+        sized.direct().get(bytes);
+        Files.write(storage.folder(Storage.MODELS).toPath().resolve("sized.tflite"), bytes);
+        controller.recreate();
+        activity = controller.get();
+        Screens.await("the list is read", () -> spinner(R.id.model).getCount() == 3 && spinner(R.id.image).getCount() > 0);
+        choose(R.id.model, "sized.tflite");
+        choose(R.id.image, "chelsea.png");
+        click(R.id.run);
+        Screens.awaitScreen(activity, MainActivity.SHOW_RESULT);
+        assertEquals("150 x 100", Screens.value(activity, "Image"));
+        assertPythonsPicture();
     }
 
     @Test
