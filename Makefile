@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/installed
 
-.PHONY: demo test test-all lint wheel clean
+.PHONY: demo test test-all lint wheel clean apk android-assets test-android run-android-tests
+ANDROID = android_demo/build
 
 demo: $(STAMP)  ## export the packaged XLSR x3, measure float32 against uint8, write the report; no data needed
 	$(BIN)/mobile-sr demo --out demo_out
@@ -21,8 +22,27 @@ lint: $(STAMP)
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel --outdir dist .
 
+android-assets: $(ANDROID)/assets/models  ## the app's models, exported here, and its sample images; Android Studio needs them, too
+
+$(ANDROID)/assets/models: $(STAMP) android_demo/tools/assets.py mobile_sr/export.py mobile_sr/zoo/xlsr_x3.npz $(wildcard models/*.py converters/*.py)
+	$(BIN)/python android_demo/tools/assets.py $(ANDROID)/assets
+
+apk: android-assets  ## the Android app, signed with a debug key; no Android SDK or Gradle needed
+	android_demo/tools/apk.sh $(ANDROID)/assets $(ANDROID)/apk/mobile-sr.apk
+
+$(ANDROID)/test_models: $(STAMP) android_demo/tools/test_models.py mobile_sr/export.py $(wildcard models/*.py converters/*.py)
+	rm -rf $@
+	$(BIN)/python android_demo/tools/test_models.py $@.tmp && mv $@.tmp $@
+
+test-android:  ## the app's tests, with the real interpreter on this machine's Java; screens in android_demo/build/test/screens
+	@android_demo/tools/need.sh zipalign apksigner aapt dexdump zip unzip gcc nm || { echo 'SKIPPED: make test-android, for want of these'; exit 0; }; \
+	$(MAKE) --no-print-directory run-android-tests
+
+run-android-tests: apk $(ANDROID)/test_models
+	android_demo/tools/test.sh $(ANDROID)/assets $(ANDROID)/test_models $(ANDROID)/apk $(ANDROID)/test $(BIN)/python
+
 clean:
-	rm -rf .venv demo_out dist build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv $(ANDROID) android_demo/core/target demo_out dist build *.egg-info .pytest_cache .ruff_cache
 
 $(STAMP): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("mobile-sr needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

@@ -1,0 +1,33 @@
+plugins {
+    id("com.android.application")
+}
+
+android {
+    namespace = "org.mobilesr.demo"
+    compileSdk = 34
+
+    defaultConfig {
+        applicationId = "org.mobilesr.demo"
+        minSdk = 26
+        targetSdk = 34
+        versionCode = 1
+        versionName = "1.0"
+        ndk { abiFilters += listOf("arm64-v8a", "armeabi-v7a", "x86_64") }
+    }
+
+    compileOptions {
+        sourceCompatibility = JavaVersion.VERSION_17
+        targetCompatibility = JavaVersion.VERSION_17
+    }
+
+    // make android-assets writes them.
+    sourceSets["main"].assets.srcDir("../build/assets")
+    androidResources { noCompress += listOf("tflite", "png") }
+}
+
+dependencies {
+    implementation(project(":core"))
+    implementation("org.tensorflow:tensorflow-lite:2.16.1")
+    implementation("org.tensorflow:tensorflow-lite-gpu:2.16.1")
+    implementation("org.tensorflow:tensorflow-lite-gpu-api:2.14.0")
+}

@@ -1,0 +1,195 @@
+package org.mobilesr.demo;
+
+import android.content.Context;
+import android.graphics.Bitmap;
+import android.os.Handler;
+import android.os.Looper;
+import android.util.Log;
+import java.io.IOException;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.mobilesr.core.RgbImage;
+import org.mobilesr.core.RunConfig;
+
+/**
+ * The benchmarks of this process, one at a time, all on one thread: the GPU delegate must be made, run and closed on the same
+ * one. They belong to the process and not to a screen, so that they outlive a rotation and go on in the background.
+ */
+final class Benchmarks {
+    static final String TAG = "MobileSR";
+    static final Benchmarks INSTANCE = new Benchmarks();
+    /** Reads and writes files, so that the main thread never does. */
+    static final ExecutorService FILES = Executors.newSingleThreadExecutor();
+
+    /** What the screen shows; `result` is null while it runs. */
+    static final class State {
+        final RunConfig config;
+        final BenchmarkRun.Stage stage;
+        final int done;
+        final int total;
+        final Result result;
+
+        State(RunConfig config, BenchmarkRun.Stage stage, int done, int total, Result result) {
+            this.config = config;
+            this.stage = stage;
+            this.done = done;
+            this.total = total;
+            this.result = result;
+        }
+    }
+
+    /** A finished benchmark: its name, the JSON text, what came in and out, and why it could not be saved; null without. */
+    static final class Result {
+        /** A canvas refuses much larger pictures: of those, the middle is shown. */
+        private static final int MOST_SHOWN = 2048;
+
+        final String output;
+        final String json;
+        final Bitmap before;
+        final Bitmap after;
+        final String notice;
+
+        Result(String output, String json, Bitmap before, Bitmap after, String notice) {
+            this.output = output;
+            this.json = json;
+            this.before = before;
+            this.after = after;
+            this.notice = notice;
+        }
+
+        static Result of(String output, String json, RgbImage image, RgbImage picture, String notice) {
+            if (image == null || picture == null) {
+                return new Result(output, json, null, null, notice);
+            }
+            int scale = picture.width() / image.width();
+            RgbImage part = image.middle(MOST_SHOWN / scale);
+            int left = scale * ((image.width() - part.width()) / 2);
+            int top = scale * ((image.height() - part.height()) / 2);
+            RgbImage larger = picture.crop(left, top, scale * part.width(), scale * part.height());
+            return new Result(output, json, bitmap(part), bitmap(larger), notice);
+        }
+
+        private static Bitmap bitmap(RgbImage image) {
+            return Bitmap.createBitmap(image.toArgb(), image.width(), image.height(), Bitmap.Config.ARGB_8888);
+        }
+    }
+
+    private final ExecutorService worker = Executors.newSingleThreadExecutor(task -> new Thread(task, "benchmark"));
+    private final Handler main = new Handler(Looper.getMainLooper());
+    private AtomicBoolean cancelled = new AtomicBoolean();
+    private volatile State state;
+    private volatile boolean background;
+    private Runnable listener;
+
+    private Benchmarks() {}
+
+    /** Null when none has run, the last one was cancelled, or its result was dismissed. */
+    State state() {
+        return state;
+    }
+
+    boolean isRunning() {
+        State now = state;
+        return now != null && now.result == null;
+    }
+
+    boolean isCancelling() {
+        return isRunning() && cancelled.get();
+    }
+
+    /** @param changed called on the main thread whenever the state changed; null to stop that. */
+    void listen(Runnable changed) {
+        listener = changed;
+    }
+
+    /** The app went out of sight: Android may slow down or freeze what runs now, and the result says so. */
+    void hidden() {
+        background = true;
+    }
+
+    /** On the main thread. @return false when another one is running. */
+    boolean start(Context context, RunConfig config) {
+        if (isRunning()) {
+            return false;
+        }
+        Context application = context.getApplicationContext();
+        AtomicBoolean stop = new AtomicBoolean();
+        cancelled = stop;
+        background = false;
+        set(new State(config, BenchmarkRun.Stage.OPENING, 0, 1, null));
+        Log.i(TAG, "BENCHMARK STARTED output=" + config.output());
+        worker.execute(() -> work(application, config, stop));
+        return true;
+    }
+
+    /** Stops after the inference that is running. */
+    void cancel() {
+        cancelled.set(true);
+        changed();
+    }
+
+    /** Forget the result and its pictures. */
+    void dismiss() {
+        if (!isRunning()) {
+            set(null);
+        }
+    }
+
+    static void logFailure(String output, String reason) {
+        Log.e(TAG, "BENCHMARK FAILED output=" + output + " reason=" + RunConfig.oneLine(reason));
+    }
+
+    private void work(Context context, RunConfig config, AtomicBoolean stop) {
+        BenchmarkRun run = new BenchmarkRun(
+                context, config, stop, (stage, done, total) -> set(new State(config, stage, done, total, null)));
+        State after = null;
+        String failure = null;
+        try {
+            run.run();
+            failure = run.result.error;
+            String json = run.json(background);
+            String notice = save(context, config.output(), json);
+            if (notice != null) {
+                failure = "the result cannot be written: " + notice;
+            }
+            Result result = Result.of(config.output(), json, run.image, run.picture, notice);
+            after = new State(config, BenchmarkRun.Stage.COMPARING, 1, 1, result);
+        } catch (CancellationException error) {
+            failure = "cancelled";
+        } catch (RuntimeException | Error error) {
+            Log.e(TAG, "unexpected", error);
+            failure = error.toString();
+        }
+        set(after);
+        if (failure == null) {
+            Log.i(TAG, "BENCHMARK DONE output=" + config.output());
+        } else {
+            logFailure(config.output(), failure);
+        }
+    }
+
+    /** @return why it could not be saved, null when it was. */
+    private static String save(Context context, String output, String json) {
+        try {
+            new Storage(context).writeResult(output, json);
+            return null;
+        } catch (IOException error) {
+            return RunConfig.oneLine(error.getMessage());
+        }
+    }
+
+    private void set(State next) {
+        state = next;
+        changed();
+    }
+
+    private void changed() {
+        main.post(() -> {
+            if (listener != null) {
+                listener.run();
+            }
+        });
+    }
+}

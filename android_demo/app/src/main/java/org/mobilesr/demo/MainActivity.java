@@ -1,0 +1,318 @@
+package org.mobilesr.demo;
+
+import android.app.Activity;
+import android.content.ActivityNotFoundException;
+import android.content.Intent;
+import android.net.Uri;
+import android.os.Bundle;
+import android.view.View;
+import android.view.WindowManager;
+import android.widget.Button;
+import android.widget.ProgressBar;
+import android.widget.TextView;
+import android.widget.Toast;
+import android.widget.ViewFlipper;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.nio.charset.StandardCharsets;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.json.JSONException;
+import org.mobilesr.core.RunConfig;
+
+/** The app's only window: choose, running, result, history. A benchmark is also started by the intent ACTION_BENCHMARK. */
+public final class MainActivity extends Activity {
+    static final String ACTION_BENCHMARK = "org.mobilesr.demo.BENCHMARK";
+    private static final String[] EXTRAS = {"model", "image", "delegate", "threads", "warmup", "runs", "depth", "output"};
+    private static final String SCREEN = "screen";
+    private static final String RESULT = "result";
+    private static final int OPEN_MODEL = 1;
+    private static final int EXPORT = 2;
+    static final int CHOOSE = 0;
+    static final int RUNNING = 1;
+    static final int SHOW_RESULT = 2;
+    static final int HISTORY = 3;
+
+    private interface FileWork<T> {
+        T get() throws IOException;
+    }
+
+    private interface Use<T> {
+        void accept(T value);
+    }
+
+    private final Benchmarks benchmarks = Benchmarks.INSTANCE;
+    private ViewFlipper screens;
+    private ChooseScreen choose;
+    private ResultScreen result;
+    private HistoryScreen history;
+
+    @Override
+    protected void onCreate(Bundle saved) {
+        super.onCreate(saved);
+        setContentView(R.layout.main);
+        screens = findViewById(R.id.screens);
+        choose = new ChooseScreen(this, saved);
+        result = new ResultScreen(this);
+        history = new HistoryScreen(this);
+        onClick(R.id.run, this::run);
+        onClick(R.id.open_model, this::openModel);
+        onClick(R.id.open_history, this::openHistory);
+        onClick(R.id.cancel, benchmarks::cancel);
+        onClick(R.id.result_back, this::toChoose);
+        onClick(R.id.history_back, this::toChoose);
+        onClick(R.id.share, this::share);
+        onClick(R.id.export, this::export);
+        loadLists(null);
+        if (saved == null) {
+            startFrom(getIntent());
+        } else {
+            restore(saved);
+        }
+    }
+
+    private void onClick(int id, Runnable action) {
+        findViewById(id).setOnClickListener(view -> action.run());
+    }
+
+    private void restore(Bundle saved) {
+        int screen = saved.getInt(SCREEN);
+        String output = saved.getString(RESULT);
+        if (screen == SHOW_RESULT && output != null && benchmarks.state() == null) {
+            Storage storage = new Storage(this);
+            load(
+                    () -> Storage.readText(storage.result(output)),
+                    json -> show(new Benchmarks.Result(output, json, null, null, null)));
+        } else if (screen == HISTORY) {
+            openHistory();
+        }
+    }
+
+    @Override
+    protected void onSaveInstanceState(Bundle state) {
+        super.onSaveInstanceState(state);
+        choose.save(state);
+        state.putInt(SCREEN, screens.getDisplayedChild());
+        if (result.shown() != null) {
+            state.putString(RESULT, result.shown().output);
+        }
+    }
+
+    @Override
+    protected void onStart() {
+        super.onStart();
+        benchmarks.listen(this::showState);
+        showState();
+    }
+
+    @Override
+    protected void onStop() {
+        benchmarks.listen(null);
+        if (!isChangingConfigurations()) {
+            benchmarks.hidden();
+        }
+        super.onStop();
+    }
+
+    @Override
+    protected void onNewIntent(Intent intent) {
+        super.onNewIntent(intent);
+        startFrom(intent);
+    }
+
+    /** Start what an intent asks for; whoever sent it reads the log, so that what is wrong stands there, too. */
+    private void startFrom(Intent intent) {
+        boolean again = (intent.getFlags() & Intent.FLAG_ACTIVITY_LAUNCHED_FROM_HISTORY) != 0;
+        if (!ACTION_BENCHMARK.equals(intent.getAction()) || again) {
+            return;
+        }
+        String output = "?";
+        try {
+            Map<String, Object> extras = extras(intent);
+            Object name = extras.get("output");
+            RunConfig.checkOutput(name == null ? null : name.toString());
+            output = name.toString();
+            start(RunConfig.parse(extras));
+        } catch (IllegalArgumentException error) {
+            Benchmarks.logFailure(output, error.getMessage());
+            choose.showError(error.getMessage());
+        }
+    }
+
+    @SuppressWarnings("deprecation") // Only Bundle.get takes numbers of any type, as the callers send them.
+    private static Map<String, Object> extras(Intent intent) {
+        Map<String, Object> extras = new HashMap<>();
+        Bundle bundle = intent.getExtras();
+        for (String key : EXTRAS) {
+            Object value = bundle == null ? null : bundle.get(key);
+            if (value != null) {
+                extras.put(key, value);
+            }
+        }
+        return extras;
+    }
+
+    private void run() {
+        try {
+            start(choose.config());
+        } catch (IllegalArgumentException error) {
+            choose.showError(error.getMessage());
+        }
+    }
+
+    private void start(RunConfig config) {
+        choose.showError(null);
+        if (!benchmarks.start(this, config)) {
+            throw new IllegalArgumentException("another benchmark is running");
+        }
+        showState();
+    }
+
+    /** Bring the screen to what the benchmarks are doing. */
+    private void showState() {
+        Benchmarks.State state = benchmarks.state();
+        if (state == null) {
+            if (screens.getDisplayedChild() == RUNNING) {
+                toScreen(CHOOSE);
+            }
+        } else if (state.result == null) {
+            showProgress(state);
+        } else if (result.shown() != state.result) {
+            show(state.result);
+        }
+    }
+
+    private void showProgress(Benchmarks.State state) {
+        toScreen(RUNNING);
+        String model = state.config.model();
+        text(R.id.running_what).setText(getString(R.string.history_row, model, state.config.delegate().id, state.config.image()));
+        text(R.id.running_stage).setText(getResources().getStringArray(R.array.stages)[state.stage.ordinal()]);
+        ProgressBar bar = findViewById(R.id.running_bar);
+        bar.setIndeterminate(state.total <= 1);
+        bar.setMax(state.total);
+        bar.setProgress(state.done);
+        text(R.id.running_count).setText(state.total > 1 ? getString(R.string.progress, state.done, state.total) : "");
+        Button cancel = findViewById(R.id.cancel);
+        cancel.setEnabled(!benchmarks.isCancelling());
+        cancel.setText(benchmarks.isCancelling() ? R.string.cancelling : R.string.cancel);
+    }
+
+    private void show(Benchmarks.Result found) {
+        try {
+            result.show(found);
+            toScreen(SHOW_RESULT);
+            findViewById(R.id.result_scroll).scrollTo(0, 0);
+        } catch (JSONException | IllegalArgumentException error) {
+            tell(getString(R.string.unreadable));
+        }
+    }
+
+    private void toScreen(int screen) {
+        if (screens.getDisplayedChild() != screen) {
+            screens.setDisplayedChild(screen);
+        }
+        if (screen == RUNNING) {
+            getWindow().addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON);
+        } else {
+            getWindow().clearFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON);
+        }
+    }
+
+    private void toChoose() {
+        benchmarks.dismiss();
+        toScreen(CHOOSE);
+    }
+
+    private void openHistory() {
+        toScreen(HISTORY);
+        load(history::read, entries -> history.show(entries, entry -> show(entry.result)));
+    }
+
+    @Override
+    @SuppressWarnings("deprecation") // Its successor needs Android 13.
+    public void onBackPressed() {
+        int screen = screens.getDisplayedChild();
+        if (screen == SHOW_RESULT || screen == HISTORY) {
+            toChoose();
+        } else {
+            super.onBackPressed();
+        }
+    }
+
+    /** @param select the model to choose, null for the one that is chosen. */
+    private void loadLists(String select) {
+        Storage storage = new Storage(this);
+        load(storage::models, names -> choose.setModels(names, select));
+        load(storage::images, choose::setImages);
+    }
+
+    /** Files are read in the background, and used on the main thread. */
+    private <T> void load(FileWork<T> work, Use<T> use) {
+        Benchmarks.FILES.execute(() -> {
+            try {
+                T value = work.get();
+                runOnUiThread(() -> use.accept(value));
+            } catch (IOException error) {
+                runOnUiThread(() -> choose.showError(error.getMessage()));
+            }
+        });
+    }
+
+    private void openModel() {
+        Intent intent = new Intent(Intent.ACTION_OPEN_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE).setType("*/*");
+        open(intent, OPEN_MODEL);
+    }
+
+    private void share() {
+        Intent send = new Intent(Intent.ACTION_SEND).setType("application/json");
+        startActivity(Intent.createChooser(send.putExtra(Intent.EXTRA_TEXT, result.shown().json), getString(R.string.share)));
+    }
+
+    private void export() {
+        Intent intent = new Intent(Intent.ACTION_CREATE_DOCUMENT).addCategory(Intent.CATEGORY_OPENABLE);
+        open(intent.setType("application/json").putExtra(Intent.EXTRA_TITLE, result.shown().output + ".json"), EXPORT);
+    }
+
+    private void open(Intent intent, int request) {
+        try {
+            startActivityForResult(intent, request);
+        } catch (ActivityNotFoundException error) {
+            tell(getString(R.string.no_app));
+        }
+    }
+
+    @Override
+    protected void onActivityResult(int request, int code, Intent data) {
+        if (code != RESULT_OK || data == null || data.getData() == null) {
+            return;
+        }
+        Uri uri = data.getData();
+        if (request == OPEN_MODEL) {
+            load(() -> new Storage(this).importModel(uri), this::loadLists);
+        } else if (request == EXPORT && result.shown() != null) {
+            String json = result.shown().json;
+            load(() -> write(uri, json), written -> {});
+        }
+    }
+
+    private Void write(Uri uri, String json) throws IOException {
+        try (OutputStream stream = getContentResolver().openOutputStream(uri, "wt")) {
+            if (stream == null) {
+                throw new IOException(getString(R.string.no_app));
+            }
+            stream.write(json.getBytes(StandardCharsets.UTF_8));
+        } catch (IOException error) {
+            runOnUiThread(() -> tell(error.getMessage()));
+        }
+        return null;
+    }
+
+    private void tell(String message) {
+        Toast.makeText(this, message, Toast.LENGTH_LONG).show();
+    }
+
+    private TextView text(int id) {
+        return findViewById(id);
+    }
+}

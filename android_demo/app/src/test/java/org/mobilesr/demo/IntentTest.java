@@ -1,0 +1,170 @@
+package org.mobilesr.demo;
+
+import static org.junit.Assert.assertEquals;
+import static org.junit.Assert.assertFalse;
+import static org.junit.Assert.assertTrue;
+
+import android.content.Intent;
+import java.io.File;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.List;
+import org.json.JSONObject;
+import org.junit.After;
+import org.junit.Before;
+import org.junit.Test;
+import org.junit.runner.RunWith;
+import org.robolectric.Robolectric;
+import org.robolectric.RobolectricTestRunner;
+import org.robolectric.RuntimeEnvironment;
+import org.robolectric.android.controller.ActivityController;
+
+/** Benchmarks that a laptop starts: what it gets is the log and the file. */
+@RunWith(RobolectricTestRunner.class)
+public class IntentTest {
+    private ActivityController<MainActivity> controller;
+    private File results;
+
+    @Before
+    public void setUp() throws IOException {
+        HostLog.connect();
+        results = new Storage(RuntimeEnvironment.getApplication()).folder(Storage.RESULTS);
+    }
+
+    @After
+    public void tearDown() {
+        Benchmarks.INSTANCE.cancel();
+        Screens.await("the benchmark has ended", () -> !Benchmarks.INSTANCE.isRunning());
+        Benchmarks.INSTANCE.dismiss();
+        controller.close();
+    }
+
+    private static Intent intent(String output) {
+        return new Intent(MainActivity.ACTION_BENCHMARK)
+                .putExtra("model", "asset:xlsr_x3_float32.tflite")
+                .putExtra("image", "asset:chelsea.png")
+                .putExtra("threads", 2)
+                .putExtra("warmup", 1)
+                .putExtra("runs", 3)
+                .putExtra("output", output);
+    }
+
+    private void send(Intent intent) {
+        controller = Robolectric.buildActivity(MainActivity.class, intent).setup();
+    }
+
+    private static String awaitEnd() {
+        Screens.await("it ended", () -> {
+            List<String> lines = HostLog.marked();
+            return !lines.isEmpty() && !lines.get(lines.size() - 1).startsWith("BENCHMARK STARTED");
+        });
+        List<String> lines = HostLog.marked();
+        return lines.get(lines.size() - 1);
+    }
+
+    private JSONObject result(String output) throws Exception {
+        return new JSONObject(Storage.readText(new File(results, output + ".json")));
+    }
+
+    private static List<String> keys(JSONObject object) {
+        List<String> keys = new ArrayList<>();
+        for (Iterator<String> iterator = object.keys(); iterator.hasNext(); ) {
+            keys.add(iterator.next());
+        }
+        return keys;
+    }
+
+    @Test
+    public void measuresAndWritesTheContractsFile() throws Exception {
+        send(intent("a.b_c-1").putExtra("delegate", "cpu"));
+        assertEquals("BENCHMARK DONE output=a.b_c-1", awaitEnd());
+        assertEquals("BENCHMARK STARTED output=a.b_c-1", HostLog.marked().get(0));
+        assertEquals(List.of("a.b_c-1.json"), List.of(results.list()));
+        JSONObject file = result("a.b_c-1");
+        assertEquals(List.of("format", "where", "environment", "results"), keys(file));
+        assertEquals("mobile-sr benchmark 1", file.getString("format"));
+        assertEquals("host", file.getString("where"));
+        JSONObject environment = file.getJSONObject("environment");
+        assertEquals(
+                List.of("device", "manufacturer", "android", "sdk", "abi", "cores", "app_version", "litert", "width", "height",
+                        "threads", "runs", "warmup", "date", "thermal", "background"),
+                keys(environment));
+        assertEquals("2.16.1", environment.getString("litert"));
+        assertEquals("1.0", environment.getString("app_version"));
+        assertEquals(150, environment.getInt("width"));
+        assertEquals(100, environment.getInt("height"));
+        assertEquals("none", environment.getString("thermal"));
+        JSONObject measured = file.getJSONArray("results").getJSONObject(0);
+        assertEquals(3, measured.getJSONArray("samples_ms").length());
+        assertEquals("asset:xlsr_x3_float32.tflite", measured.getString("model"));
+        assertEquals(14, measured.getInt("delegated_nodes"));
+        assertEquals(14, measured.getInt("nodes"));
+        assertTrue(measured.getDouble("init_ms") > 0 && measured.getDouble("first_ms") > 0);
+    }
+
+    /** NNAPI is not on this machine; that must never look like a result. */
+    @Test
+    public void aDelegateThatTookNothingFails() throws Exception {
+        send(intent("n").putExtra("delegate", "nnapi"));
+        String end = awaitEnd();
+        assertTrue(end, end.startsWith("BENCHMARK FAILED output=n reason=nnapi "));
+        JSONObject measured = result("n").getJSONArray("results").getJSONObject(0);
+        assertTrue(measured.isNull("latency_ms"));
+        assertEquals(0, measured.getJSONArray("samples_ms").length());
+        assertFalse("nnapi".equals(measured.optString("effective_delegate")));
+        assertTrue(end.endsWith(measured.getString("error")));
+    }
+
+    @Test
+    public void wrongExtrasFailInOneLineAndWriteNothing() {
+        Object[][] wrong = {
+            {intent("../x"), "?"}, {intent(""), "?"}, {intent("a").putExtra("model", "../../secret"), "a"},
+            {intent("a").putExtra("delegate", "dsp"), "a"}, {intent("a").putExtra("runs", -1), "a"},
+            {intent("a").putExtra("threads", "many"), "a"}, {intent("a").putExtra("image", "/sdcard/x.png"), "a"},
+            {new Intent(MainActivity.ACTION_BENCHMARK), "?"},
+        };
+        for (Object[] pair : wrong) {
+            org.robolectric.shadows.ShadowLog.reset();
+            send((Intent) pair[0]);
+            assertEquals(1, HostLog.marked().size());
+            assertTrue(HostLog.marked().get(0), HostLog.marked().get(0).startsWith("BENCHMARK FAILED output=" + pair[1] + " reason="));
+            assertEquals(0, results.list().length);
+        }
+    }
+
+    @Test
+    public void aFileThatIsNotThereFails() throws Exception {
+        send(intent("missing").putExtra("model", "nothing.tflite"));
+        assertEquals("BENCHMARK FAILED output=missing reason=nothing.tflite is not in the app's models", awaitEnd());
+        assertEquals("nothing.tflite is not in the app's models", result("missing").getJSONArray("results").getJSONObject(0).getString("error"));
+    }
+
+    /** A folder where the temporary file should be stands in for a storage that takes nothing. */
+    @Test
+    public void aResultThatCannotBeWrittenFails() throws IOException {
+        File inTheWay = new File(results, "full.json.tmp/file");
+        assertTrue(inTheWay.mkdirs());
+        send(intent("full"));
+        String end = awaitEnd();
+        assertTrue(end, end.startsWith("BENCHMARK FAILED output=full reason=the result cannot be written: "));
+        assertFalse(new File(results, "full.json").exists());
+        Screens.awaitScreen(controller.get(), MainActivity.SHOW_RESULT);
+        assertTrue(Screens.text(controller.get(), R.id.result_warning).startsWith("The result could not be saved: "));
+        assertTrue("what was measured is shown", Screens.visible(controller.get(), R.id.result_headline));
+    }
+
+    @Test
+    public void oneAtATime() {
+        send(intent("first").putExtra("runs", 5000));
+        controller.newIntent(intent("second"));
+        assertTrue(HostLog.marked().contains("BENCHMARK FAILED output=second reason=another benchmark is running"));
+        assertTrue(Benchmarks.INSTANCE.isRunning());
+    }
+
+    @Test
+    public void anIntentFromTheListOfRecentAppsStartsNothing() {
+        send(intent("again").addFlags(Intent.FLAG_ACTIVITY_LAUNCHED_FROM_HISTORY));
+        assertEquals(List.of(), HostLog.marked());
+    }
+}

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# apk.sh ASSETS OUT.apk: the signed debug APK, without Gradle or an Android SDK. Everything it makes lies beside OUT.apk.
+set -euo pipefail
+tools=$(cd "$(dirname "$0")" && pwd)
+demo=$(dirname "$tools")
+assets=$(realpath "$1") apk=$(realpath -m "$2") out=$(dirname "$(realpath -m "$2")")
+PACKAGE=org.mobilesr.demo MIN_SDK=26 TARGET_SDK=34 ABIS="arm64-v8a armeabi-v7a x86_64"
+VERSION_CODE=$(sed -nE 's/.*versionCode = ([0-9]+).*/\1/p' "$demo/app/build.gradle.kts")
+VERSION_NAME=$(sed -nE 's/.*versionName = "(.*)".*/\1/p' "$demo/app/build.gradle.kts")
+
+"$tools/need.sh" zipalign apksigner aapt dexdump zip unzip
+artifacts=$("$tools/artifacts/fetch.sh")
+work=$out/work
+rm -rf "$work" "$apk" && mkdir -p "$work"/{apktool,aar,classes/{core,app},gen,dex,root}
+
+# aapt2 and the framework's resources come inside of apktool's library.
+unzip -q "$artifacts"/apktool-lib-*.jar 'prebuilt/linux/aapt2' 'prebuilt/android-framework.jar' -d "$work/apktool"
+aapt2=$work/apktool/prebuilt/linux/aapt2 framework=$work/apktool/prebuilt/android-framework.jar
+chmod +x "$aapt2"
+
+libraries=""
+for aar in "$artifacts"/*.aar; do
+    folder=$work/aar/$(basename "$aar" .aar)
+    unzip -q "$aar" -d "$folder"
+    libraries+=":$folder/classes.jar"
+    for abi in $ABIS; do
+        [ ! -d "$folder/jni/$abi" ] || { mkdir -p "$work/root/lib/$abi" && cp "$folder/jni/$abi"/*.so "$work/root/lib/$abi"; }
+    done
+done
+libraries=${libraries#:}
+
+# The Gradle plugin wants the package outside of the manifest, aapt2 inside.
+sed "s|<manifest |<manifest package=\"$PACKAGE\" |" "$demo/app/src/main/AndroidManifest.xml" >"$work/AndroidManifest.xml"
+"$aapt2" compile --dir "$demo/app/src/main/res" -o "$work/resources.zip"
+"$aapt2" link -I "$framework" --manifest "$work/AndroidManifest.xml" -o "$work/linked.apk" --java "$work/gen" -A "$assets" \
+    -0 tflite -0 png --min-sdk-version $MIN_SDK --target-sdk-version $TARGET_SDK --debug-mode \
+    --version-code "$VERSION_CODE" --version-name "$VERSION_NAME" "$work/resources.zip"
+
+find "$demo/core/src/main/java" -name '*.java' >"$work/core.txt"
+find "$demo/app/src/main/java" "$work/gen" -name '*.java' >"$work/app.txt"
+javac --release 17 -Xlint:all -Werror -d "$work/classes/core" @"$work/core.txt"
+javac --release 17 -Xlint:all,-path,-classfile,-options,-serial -Werror -d "$work/classes/app" \
+    -cp "$work/classes/core:$libraries:$(echo "$artifacts"/android-all-*.jar)" @"$work/app.txt"
+for part in core app; do jar --create --file "$work/$part.jar" -C "$work/classes/$part" .; done
+# android-all has no java.*: D8 takes them from the JDK.
+java -cp "$(echo "$artifacts"/r8-*.jar)" com.android.tools.r8.D8 --release --min-api $MIN_SDK --output "$work/dex" \
+    --lib "$(echo "$artifacts"/android-all-*.jar)" --lib "$(dirname "$(dirname "$(readlink -f "$(command -v javac)")")")" \
+    "$work/core.jar" "$work/app.jar" ${libraries//:/ }
+
+cp "$work/linked.apk" "$work/unaligned.apk"
+(cd "$work/dex" && zip -q "$work/unaligned.apk" classes.dex)
+(cd "$work/root" && zip -q -0 -r "$work/unaligned.apk" lib)
+zipalign -f -p 4 "$work/unaligned.apk" "$work/aligned.apk"
+key=$out/debug.keystore
+[ -f "$key" ] || keytool -genkeypair -keystore "$key" -storepass android -keypass android -alias debug -keyalg RSA \
+    -keysize 2048 -validity 10000 -dname 'CN=Android Debug,O=Android,C=US' >/dev/null 2>&1
+apksigner sign --ks "$key" --ks-pass pass:android --out "$work/signed.apk" "$work/aligned.apk"
+
+"$tools/check_apk.sh" "$work/signed.apk" "$PACKAGE" "$MIN_SDK" "$TARGET_SDK" "$ABIS"
+mv "$work/signed.apk" "$apk"
+echo "$apk: $(stat -c %s "$apk") bytes, version $VERSION_NAME, for $ABIS; aapt, zipalign, apksigner and dexdump accept it"

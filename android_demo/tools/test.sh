@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# test.sh ASSETS TEST_MODELS APK_FOLDER OUT PYTHON: the tests of core, then those of the app on this machine's Java: Robolectric for the
+# screens, and the AAR's own interpreter (x86_64) behind the C library shim. Screens are drawn to OUT/screens.
+set -euo pipefail
+tools=$(cd "$(dirname "$0")" && pwd)
+demo=$(dirname "$tools")
+assets=$(realpath "$1") models=$(realpath "$2") work=$(realpath "$3")/work out=$(realpath -m "$4") python=$5
+
+mvn -q -B -C -f "$demo/core/pom.xml" test
+echo "core: $(grep -ho '<testcase ' "$demo"/core/target/surefire-reports/*.xml | wc -l) tests passed"
+
+if [ "$(uname -sm)" != "Linux x86_64" ]; then
+    echo "SKIPPED: the app's tests need Linux on x86_64, this is $(uname -sm)"
+    exit 0
+fi
+artifacts=$("$tools/artifacts/fetch.sh" test)
+rm -rf "$out/classes" "$out/screens" && mkdir -p "$out"/{classes/com/android/tools,shim,screens,monitor}
+"$python" "$tools/expected.py" "$assets" "$models" "$out/expected"
+
+"$tools/shim/build.sh" "$work/aar/tensorflow-lite-2.16.1/jni/x86_64/libtensorflowlite_jni.so" "$out/shim"
+cp "$work/aar/tensorflow-lite-2.16.1/jni/x86_64/libtensorflowlite_jni.so" "$out/shim"
+unzip -q -o "$artifacts"/monitor-*.aar classes.jar -d "$out/monitor"
+
+cat >"$out/classes/com/android/tools/test_config.properties" <<END
+android_merged_manifest=$work/AndroidManifest.xml
+android_merged_assets=$assets
+android_resource_apk=$work/linked.apk
+android_custom_package=org.mobilesr.demo
+END
+printf 'sdk=34\ngraphicsMode=NATIVE\n' >"$out/classes/robolectric.properties"
+
+# Robolectric brings Android's classes itself; for the compiler they come last, behind the JDK's and the libraries' own.
+android=$(echo "$artifacts"/android-all-14-*.jar)
+jars=$(find "$artifacts" -name '*.jar' ! -name 'android-all*' ! -name 'r8*' ! -name 'apktool*' | sort | paste -sd:)
+libraries=$(find "$work/aar" -name classes.jar | sort | paste -sd:)
+classpath=$out/classes:$work/classes/app:$work/classes/core:$libraries:$jars:$out/monitor/classes.jar:$android
+javac --release 17 -nowarn -d "$out/classes" -cp "$classpath" "$demo"/app/src/test/java/org/mobilesr/demo/*.java
+
+export MOBILE_SR_LOG=$out/log LD_LIBRARY_PATH=$out/shim PATH=$tools/host:$PATH
+: >"$MOBILE_SR_LOG"
+classes=$(cd "$demo/app/src/test/java" && find . -name '*Test.java' | sed 's|^\./||; s|\.java$||; s|/|.|g' | sort)
+java -Xmx640m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.library.path="$out/shim" -Djava.awt.headless=true \
+    --add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.util=ALL-UNNAMED \
+    -Drobolectric.offline=true -Drobolectric.dependency.dir="$artifacts" \
+    -Dmobilesr.expected="$out/expected" -Dmobilesr.models="$models" -Dmobilesr.screens="$out/screens" \
+    -cp "$classpath" org.junit.runner.JUnitCore $classes
+echo "screens: $out/screens"
