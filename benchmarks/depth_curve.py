@@ -80,8 +80,8 @@ def main(data, ada, peers, out):
         cells.append("" if depth is None else above(rows, np.mean(scores), giga))
         print(f"| {name} | " + " | ".join(cells) + " |")
     points = [(giga, float(np.mean(scores)), name.split(", ")[1]) for name, scores, giga, _ in rows]
-    count = STEPS + 1
-    series = [("AdaEDSR, desired depth d", points[:count], True), ("EDSR", points[count:], True)]
+    count = STEPS + 1  # depth 0 stays in the table: it is so far below that it would flatten the rest
+    series = [("AdaEDSR, desired depth d", points[1:count], True), ("EDSR", points[count:], True)]
     title = "PSNR against Mult-Adds, x2, mean of the sets' means"
     text = plots.plot(title, "Mult-Adds for a 1280x720 picture, G", "PSNR in Y, dB", series)
     (Path(__file__).parent.parent / "docs" / "adadsr_curve.svg").write_text(text)

@@ -39,7 +39,9 @@ def plot(title, x_label, y_label, series):
         for x, y, label in places:
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
             if label:
-                parts.append(f'<text x="{x + 7:.1f}" y="{y + 14:.1f}" fill="{colour}">{html.escape(label)}</text>')
+                at, anchor = (x + 7, "start") if x + 7 + 7 * len(label) < _WIDTH else (x - 7, "end")  # inside of the picture
+                place = f'x="{at:.1f}" y="{y + 14:.1f}" text-anchor="{anchor}"'
+                parts.append(f'<text {place} fill="{colour}">{html.escape(label)}</text>')
         y = _HEIGHT - _BOTTOM - 14 - 18 * (len(series) - 1 - k)
         parts.append(f'<circle cx="{_WIDTH - 190}" cy="{y - 4}" r="4" fill="{colour}"/>')
         parts.append(f'<text x="{_WIDTH - 180}" y="{y}">{html.escape(name)}</text>')
