@@ -117,7 +117,8 @@ def test_the_tensorflow_graph_equals_the_keras_model(name, threshold, span):
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("edsr", None), ("edsr", SIZES[0]), pytest.param("rcan", None, marks=pytest.mark.slow)]
+    ("name", "size"),
+    [("edsr", None), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("edsr", SIZES[0]), ("rcan", None)))],
 )
 def test_the_float_file_equals_the_keras_model(name, size):
     model, config = network(name)

@@ -122,10 +122,16 @@ def test_foreign_run_folders_and_json(run_cli, tmp_path, image_folder):
     [
         (("search", "--recipe", "xlsr_x3"), "is no search"),
         (("search", "--recipe", "fgnas_mobile", "--activations", "relu,gelu"), "use some of relu,prelu,tanh"),
-        (("search", "--recipe", "fgnas_mobile", "--search", "activations", "--budget", "3G"), "has none"),
+        pytest.param(
+            ("search", "--recipe", "fgnas_mobile", "--search", "activations", "--budget", "3G"),
+            "has none",
+            marks=pytest.mark.slow,
+        ),
         (("train", "--recipe", "fgnas_x2"), "what a search has found"),
-        (("train", "--recipe", "fgnas_mobile_x2"), "use `mobile-sr search`"),
-        (("train", "--recipe", "xlsr_x2", "--architecture", "README.md"), "is no FGNAS recipe"),
+        pytest.param(("train", "--recipe", "fgnas_mobile_x2"), "use `mobile-sr search`", marks=pytest.mark.slow),
+        pytest.param(
+            ("train", "--recipe", "xlsr_x2", "--architecture", "README.md"), "is no FGNAS recipe", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_searches_and_trainings_that_are_none(run_cli, tmp_path, image_folder, arguments, message):

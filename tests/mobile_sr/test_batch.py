@@ -85,7 +85,9 @@ def test_an_interruption_leaves_whole_files_only(tmp_path, workers):
         assert read_image(tmp_path / "out" / name).shape == (180, 180, 3)
 
 
-@pytest.mark.parametrize(("suffix", "model"), [(".jpg", "xlsr_x3:uint8"), (".png", "xlsr_x3:float32")])
+@pytest.mark.parametrize(
+    ("suffix", "model"), [(".jpg", "xlsr_x3:uint8"), pytest.param(".png", "xlsr_x3:float32", marks=pytest.mark.slow)]
+)
 def test_an_8k_result_keeps_its_memory_bound(tmp_path, suffix, model):
     """7680x4320 from a 2560x1440 photograph, in a process of its own."""
     photo = np.kron(picture(180, 320), np.ones((8, 8, 1), np.uint8))

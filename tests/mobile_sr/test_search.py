@@ -60,6 +60,7 @@ def test_an_interrupted_search_resumes_to_the_same_result(found, image_folder, t
         np.testing.assert_array_equal(array, resumed[name])
 
 
+@pytest.mark.slow
 def test_what_was_found_is_trained_on_also_at_another_scale(found, image_folder, tmp_path, cache, capsys):
     for scale, init in ((2, found), (3, tmp_path / "2")):
         made = recipes.load(f"fgnas_x{scale}", smoke=True, steps=2)
@@ -70,13 +71,17 @@ def test_what_was_found_is_trained_on_also_at_another_scale(found, image_folder,
     assert "the rest starts anew" in capsys.readouterr().err  # the last convolution
 
 
-def test_a_budget_that_cannot_be_met_is_refused_and_one_that_was_not_is_said(image_folder, tmp_path, cache):
+def test_a_budget_that_cannot_be_met_is_refused():
     for budget in ("0.001G", "100G", "0%", "120%"):
         with pytest.raises(UserError, match="networks of this supernet cost between"):
             recipe(budget)
     for budget in ("much", "5T", "-1G", "."):
         with pytest.raises(UserError, match="give a number"):
             recipe(budget)
+
+
+@pytest.mark.slow
+def test_a_budget_that_was_not_met_is_said(image_folder, tmp_path, cache):
     with pytest.raises(UserError, match="the budget is not met after 4 steps: .* of the full cost is left"):
         search.search(recipe("20%", steps=4), image_folder, tmp_path, cache=cache)
 

@@ -35,7 +35,9 @@ def test_desired_depths_are_seeded_and_spread_over_all_blocks():
     assert np.all(training.desired_depths(fixed, None, 0) == 4)
 
 
-@pytest.mark.parametrize("name", ["adaedsr_b8_x2", "fadaedsr_b8_x3", pytest.param("adarcan_paper_x4", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["adaedsr_b8_x2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fadaedsr_b8_x3", "adarcan_paper_x4"))]
+)
 def test_depth_networks_train(name, image_folder, tmp_path, cache, capsys):
     recipe = recipes.load(name, smoke=True, steps=2)
     recipe.validate_every = 2
@@ -45,6 +47,7 @@ def test_depth_networks_train(name, image_folder, tmp_path, cache, capsys):
     assert "depth" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_heavy_hinge_brings_the_depth_down_to_the_desired_one(image_folder, tmp_path, cache):
     recipe = recipes.load("fadaedsr_b8_x2", smoke=True, steps=60)
     recipe.validate_every, recipe.rate_peak, recipe.fixed_depth, recipe.depth_weight = 60, 2e-2, 0.5, 10.0

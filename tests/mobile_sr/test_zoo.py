@@ -36,7 +36,10 @@ def test_cards_tell_the_truth_about_their_files(name):
 LARGE = [name for name in ENTRIES if zoo.entry(name)["parameters"] > 100_000]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in ENTRIES])
+QUICK_FIRST = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in ENTRIES]
+
+
+@pytest.mark.parametrize("name", QUICK_FIRST)
 @pytest.mark.parametrize("set_name", ["Set5", pytest.param("Set14", marks=pytest.mark.slow)])
 def test_scores_on_the_cards_are_measured(data_dir, name, set_name):
     scores = zoo.entry(name)["scores"][set_name]
@@ -46,7 +49,7 @@ def test_scores_on_the_cards_are_measured(data_dir, name, set_name):
             assert found == pytest.approx(scores[space][variant], abs=0.01)
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", QUICK_FIRST)
 def test_packaged_nets_beat_bicubic_on_pictures_that_anyone_has(name):
     """Holds without any research image: float well above bicubic, uint8 close behind."""
     scale = zoo.entry(name)["config"]["scale"]

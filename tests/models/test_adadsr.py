@@ -26,7 +26,7 @@ def randomized(config, seed=0, **overrides):
         ({"network": "edsr"}, 40_729_603),
         ({"network": "edsr", "depth": "input"}, 40_729_603 + 738_949),
         ({"network": "edsr", "depth": "fixed"}, 40_729_603 + 738_949),
-        ({"network": "rcan", "depth": "input"}, 15_444_643 + 153_486),
+        pytest.param({"network": "rcan", "depth": "input"}, 15_444_643 + 153_486, marks=pytest.mark.slow),
     ],
 )
 def test_parameters_of_the_papers(config, parameters):
