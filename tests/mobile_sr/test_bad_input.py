@@ -84,6 +84,7 @@ def test_lr_and_hr_that_do_not_belong_together(run_cli, tmp_path):
     one_line(run_cli("evaluate", *BICUBIC, "--data", tmp_path / "Set"), "2 LR images for 1 HR")
 
 
+@pytest.mark.slow
 def test_unwritable_results(run_cli, tmp_path):
     write_image(tmp_path / "a.png", picture(40, 40))
     (tmp_path / "file").write_text("in the way")
@@ -107,6 +108,7 @@ def test_a_full_disk_leaves_nothing_by_half(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_foreign_run_folders_and_json(run_cli, tmp_path, image_folder):
     run = tmp_path / "run"
     run.mkdir()

@@ -46,7 +46,7 @@ def test_a_run_leaves_its_files(finished):
     assert weights.read_arrays(finished / "best.npz")[1]["validation_psnr_rgb"] == pytest.approx(best)
 
 
-@pytest.mark.parametrize("steps_done", [2, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (5, 8)), 11])
+@pytest.mark.parametrize("steps_done", [2, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (5, 8, 11))])
 def test_resumed_equals_uninterrupted(finished, image_folder, tmp_path, cache, monkeypatch, steps_done):
     """Killed after any step, resumed from the last checkpoint: the same bytes as a run that was left alone."""
     original = training.Run.finish_step

@@ -64,6 +64,7 @@ def test_a_heavy_hinge_brings_the_depth_down_to_the_desired_one(image_folder, tm
     assert run[-1].depths[None] < 1.0  # from 2
 
 
+@pytest.mark.slow
 def test_an_adapter_starts_from_its_backbone(image_folder, tmp_path, cache, capsys):
     backbone = recipes.load("edsr_b8_x2", smoke=True, steps=1)
     training.train(backbone, image_folder, tmp_path / "edsr", cache=cache)
