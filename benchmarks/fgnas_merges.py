@@ -14,9 +14,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import functools
 
 import numpy as np
-from one_partition import cpu_ms
 
 from mobile_sr import architecture, litert, models
+from mobile_sr.benchmark import cpu_ms
 from mobile_sr.converters import fgnas_compact, to_tflite
 from mobile_sr.models import fgnas
 

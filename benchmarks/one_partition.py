@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobile_sr import litert, models
-from mobile_sr.benchmark import interleave
+from mobile_sr.benchmark import cpu_ms
 from mobile_sr.converters import to_tflite
 from mobile_sr.models.layers import PReLU, SubPixelConv2DTranspose
 
@@ -49,14 +49,6 @@ def plain(model):
             y = layer(x)
         found[id(layer.output)] = y
     return keras.Model(model.input, y)
-
-
-def cpu_ms(files, runs):
-    """Median CPU ms of the bytes of .tflite files, interleaved."""
-    interpreters = [litert.open_interpreter(data) for data in files]
-    for interpreter in interpreters:
-        litert.allocate(interpreter, "form")
-    return np.median(interleave([interpreter.invoke for interpreter in interpreters], runs, warmup=1)[1], axis=1)
 
 
 def main():

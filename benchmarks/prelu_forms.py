@@ -12,9 +12,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from one_partition import cpu_ms
 
 from mobile_sr import litert
+from mobile_sr.benchmark import cpu_ms
 from mobile_sr.converters import to_tflite
 
 CHANNELS = 56

@@ -148,6 +148,14 @@ def interleave(invokes, runs, warmup=0, progress=None):
     return wall, cpu
 
 
+def cpu_ms(files, runs, progress=None):
+    """Median process CPU time in ms of the bytes of .tflite files of fixed sizes, one thread, interleaved. [files]"""
+    interpreters = [litert.open_interpreter(data) for data in files]
+    for interpreter in interpreters:
+        litert.allocate(interpreter, "model")
+    return np.median(interleave([interpreter.invoke for interpreter in interpreters], runs, 1, progress)[1], axis=1)
+
+
 def statistics(samples):
     """{"min", "mean", "p50", "p90", "p99", "std"} of samples: linear percentiles, population standard deviation."""
     p50, p90, p99 = np.percentile(samples, (50, 90, 99))

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from mobile_sr import litert
-from mobile_sr.benchmark import environment, interleave
+from mobile_sr.benchmark import cpu_ms, environment
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json
 
@@ -28,11 +27,7 @@ def measure(channels, progress=None, size=SIZE, runs=RUNS):
         files.append(_file(*cell, size))
         if progress:
             progress(len(files), f"of {len(cells)} operators")
-    interpreters = [litert.open_interpreter(data) for data in files]
-    for interpreter in interpreters:
-        litert.allocate(interpreter, "operator")
-    times = np.median(interleave([interpreter.invoke for interpreter in interpreters], runs, 1, progress)[1], axis=1)
-    found = dict(zip(cells, (round(float(t), 4) for t in times), strict=True))
+    found = dict(zip(cells, (round(float(t), 4) for t in cpu_ms(files, runs, progress)), strict=True))
     table = {"grid": [0, *grid]}
     for kind in _PAIRS:
         table[kind] = [[0.0] * (len(grid) + 1)] + [[0.0, *(found[kind, a, b] for b in grid)] for a in grid]
