@@ -13,19 +13,12 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 
-from mobile_sr import architecture, benchmark, evaluate, export, metrics, model_files, models, upscaler, weights
+from mobile_sr import architecture, benchmark, evaluate, export, model_files, models, upscaler, weights
 from mobile_sr.models import fgnas
 
 SETS = ("Set5", "Set14", "B100")
 SIZE, RUNS = (180, 320), 12
-
-
-def psnr(runner, folder, scale):
-    """Mean PSNR in Y over a folder of images."""
-    pairs = evaluate.each_pair(folder, scale, [])
-    return np.mean([metrics.psnr(runner(lr), hr, "y", scale, gray) for _, hr, lr, gray in pairs])
 
 
 def main(data, runs):
@@ -36,9 +29,9 @@ def main(data, runs):
             file, name = model_files.trained(run)
             model, config = weights.load_model(file)
             giga = models.multiply_adds(model, 1280 * 720 / config["scale"] ** 2) / 1e9
-            scores = [psnr(upscaler.load(run), data / name, config["scale"]) for name in SETS]
+            scores = [evaluate.evaluate(upscaler.load(run), data / s)["mean"]["psnr"] for s in SETS]
             made = export.export(run, out, ["float32", "uint8"], log=lambda line: None)
-            quantized = [psnr(upscaler.load(made[1]), data / name, config["scale"]) for name in SETS]
+            quantized = [evaluate.evaluate(upscaler.load(made[1]), data / s)["mean"]["psnr"] for s in SETS]
             rows.append((name, model.count_params(), giga, scores, quantized))
             files += made
         found = benchmark.benchmark([str(file) for file in files], SIZE, 1, RUNS, 2)["results"]

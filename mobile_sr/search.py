@@ -1,6 +1,8 @@
 """FGNAS's search: trains a supernet's weights and gates, and keeps the compact network that its open gates describe."""
 
+import csv
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -34,9 +36,7 @@ def search(recipe, folder, out, **options):
 
 
 def _history(out):
-    import csv
-
-    with open(f"{out}/history.csv") as file:
+    with (Path(out) / "history.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -89,17 +89,19 @@ class SearchRun(Run):
     @staticmethod
     def file(out):
         """The run folder's architecture file."""
-        return files.Path(out) / "architecture.json"
+        return Path(out) / "architecture.json"
 
-    def shares(self):
-        """(multiply-adds, cost) of the weights last scored, as shares of the full supernet's."""
-        return [now / full for now, full in zip(self._totals(), self._full, strict=True)]
+    def _score(self):
+        score = super()._score()
+        # (multiply-adds, cost) of the weights just scored, as shares of the full supernet's
+        self._shares = [now / full for now, full in zip(self._totals(), self._full, strict=True)]
+        return score
 
     def _totals(self, full=False):
         return [float(c.total(fgnas_supernet.operators(self._scored, full, c.executed))) for c in self._costs]
 
     def _more_columns(self):
-        multiply_adds, share = self.shares()
+        multiply_adds, share = self._shares
         resources = [layer for layer in self._scored.layers if layer.name == "resources"]
         weight = float(np.asarray(resources[0].weight)) if resources else 0.0
         row = {"cost_share": round(share, 5), "multiply_adds_share": round(multiply_adds, 5)}
@@ -107,7 +109,7 @@ class SearchRun(Run):
 
     def _keeps(self, score):
         budget = self.recipe.network.get("budget")
-        return True if budget is None else self.shares()[1] <= budget and score > self.best
+        return True if budget is None else self._shares[1] <= budget and score > self.best
 
     def _save_best(self, meta):
         try:
@@ -125,7 +127,7 @@ class SearchRun(Run):
         files.write_text(self.out / "architecture.svg", architecture_plot.plot(found, about["channels"], title))
 
     def _status(self):
-        multiply_adds, share = self.shares()
+        multiply_adds, share = self._shares
         total = multiply_adds * self._full[0] * _HD / self.recipe.network["scale"] ** 2 / 1e9
         cost = "" if self._costs[1].kind == "multiply_adds" else f"  cost {share:.1%}"
         return f"  Mult-Adds {multiply_adds:.1%} ({total:.2f} G){cost}  alive {alive(self._scored)}"

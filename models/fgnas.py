@@ -9,6 +9,7 @@ residual fills any of them (`residual`, places in the trunk; those behind its en
 """
 
 import itertools
+import math
 
 import keras
 import numpy as np
@@ -70,6 +71,10 @@ class MixOfActivations(keras.layers.Layer):
         return {**super().get_config(), "mix": self.mix}
 
 
+def _padded(x, width):
+    return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, width - x.shape[-1])))
+
+
 def _channels(x, start, stop):
     return x if (start, stop) == (0, x.shape[-1]) else x[..., start:stop]
 
@@ -115,7 +120,7 @@ class PadChannels(keras.layers.Layer):
         self.width = width
 
     def call(self, x):
-        return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.width - x.shape[-1])))
+        return _padded(x, self.width)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.width)
@@ -141,8 +146,8 @@ class AddAt(keras.layers.Layer):
         if self.form == "gather":
             places = np.full(self.width, len(self.positions))
             places[self.positions] = np.arange(len(self.positions))
-            y = ops.take(ops.pad(y, ((0, 0), (0, 0), (0, 0), (0, 1))), places, axis=-1)
-            return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, self.width - x.shape[-1]))) + y
+            y = ops.take(_padded(y, y.shape[-1] + 1), places, axis=-1)
+            return _padded(x, self.width) + y
         old, parts, taken = x.shape[-1], [], 0
         kinds = [(place < old, place in self.positions) for place in range(self.width)]
         for (known, filled), run in itertools.groupby(range(self.width), key=kinds.__getitem__):
@@ -252,9 +257,8 @@ def uniform(blocks, channels):
 
 def executed_multiply_adds(model, lr_pixels):
     """Multiply-adds that the exported 'zeros' form carries out, zero-filled channels included."""
-    size = {"SpreadConv2D": lambda layer: layer.kernel.shape[2] * 9 * layer.width}
     kernels = [layer for layer in model.layers if hasattr(layer, "kernel")]
-    return lr_pixels * sum(size.get(type(k).__name__, lambda layer: int(np.prod(layer.kernel.shape)))(k) for k in kernels)
+    return lr_pixels * sum(math.prod(k.kernel.shape[:-1]) * getattr(k, "width", k.kernel.shape[-1]) for k in kernels)
 
 
 def receptive_field(config):
