@@ -40,18 +40,19 @@ def make_files(height, width, channels, variants):
     """{form: .tflite bytes}, the dense one first; each takes features and a mask."""
     import tensorflow as tf
 
-    from mobile_sr.converters import sparse
+    from mobile_sr.converters import sparse, tflite_merge
 
     model = network(height, width, channels)
     forms = {"shipped": sparse.Walk(model), "never dense": sparse.Walk(model, threshold=1)}
     if variants:
-        forms |= {f"K = {count}": sparse.Walk(model, count, 1) for count in (1, 2, 4, 8)}
+        forms |= {f"K = {count}": sparse.Walk(model, count, 1) for count in (1, 4, 8, 16, 32)}
         forms |= {f"span {span}": sparse.Walk(model, span=span) for span in (1, 2, 4)}
     files = {"dense": tf.lite.TFLiteConverter.from_keras_model(model).convert()}
     specs = [tf.TensorSpec((1, height, width, channels)), tf.TensorSpec((1, height, width, 1))]
     for name, walk in forms.items():
         traced = tf.function(lambda x, mask, walk=walk: walk.run(x, mask)["sr"], specs, autograph=False)
-        files[name] = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()]).convert()
+        data = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()]).convert()
+        files[name] = tflite_merge.merge({"sparse": data}, ["sr"])
     return files
 
 

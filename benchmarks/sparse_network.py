@@ -24,9 +24,10 @@ from sparse_block import blobs
 from mobile_sr import export, litert, model_files, models, samples, weights
 from mobile_sr.benchmark import interleave, measure_in_child
 from mobile_sr.calibration import calibration_set
-from mobile_sr.converters import sparse_integer, tflite_merge, to_tflite
+from mobile_sr.converters import to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.depth_counts import active_fractions
+from mobile_sr.models import adadsr
 from mobile_sr.resize import downscale
 
 SETTINGS = ((180, 320, 64), (96, 96, 256))
@@ -61,7 +62,7 @@ def main():
 def by_share(args, config, precision, size):
     """Print the row of each activity."""
     model = random_network(config)
-    follow_green(model)
+    adadsr.follow_green(model)
     data = convert(model, config, precision, size, [np.random.default_rng(2).random((1, *size, 3)).astype(np.float32)])
     print("\n| active | dense | dense / sparse |\n|---|---|---|")
     for share in ACTIVITIES:
@@ -100,19 +101,6 @@ def random_network(config):
     return model
 
 
-def follow_green(model):
-    """Make the depth map the desired depth times the image's green."""
-    head, bias = model.get_layer("head").get_weights()
-    head[..., 0], bias[0] = 0, 0
-    head[1, 1, 1, 0] = 1
-    model.get_layer("head").set_weights([head, bias])
-    for layer in [layer for layer in model.layers if layer.name.startswith("adapter")]:
-        arrays = [w * 0 for w in layer.get_weights()]
-        if hasattr(layer, "kernel"):
-            arrays[0][1, 1, 0] = 1 if layer.name == "adapter5" else np.eye(1, arrays[0].shape[3])
-        layer.set_weights(arrays)
-
-
 def transplant(source, source_blocks, model, blocks):
     """Give a model with as many or more channels the depth map of a trained one, stretched to its number of blocks."""
     for layer in [layer for layer in source.layers if layer.get_weights() and layer.name.startswith(("head", "adapter"))]:
@@ -139,12 +127,7 @@ def convert(model, config, precision, size, images):
     images = [*images, *(np.full((1, *size, 3), level, np.float32) for level in (0, 1))]
     build = functools.partial(models.build_for_export, config)
     options = {"clipped": True, "size": size, "calibration": export.with_depths(images, config["blocks"])}
-    parts = {"dense": to_tflite.convert(build, model.get_weights(), precision, **options)}
-    if precision in to_tflite.CALIBRATED:
-        parts["sparse"] = sparse_integer.convert(parts["dense"], model)
-    else:
-        parts["sparse"] = to_tflite.convert(build, model.get_weights(), precision, form="sparse", **options)
-    return tflite_merge.merge(parts, to_tflite.OUTPUTS)
+    return to_tflite.convert_both(build, model, model.get_weights(), precision, **options)[0]
 
 
 def times(data, image, depth, runs):

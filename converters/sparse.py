@@ -59,9 +59,9 @@ def chains(model):
     return found
 
 
-def chunks_for(channels):
+def chunks_for(channels, integer=False):
     """Into how many products one convolution is cut, measured (benchmarks/sparse_block.py)."""
-    return 4 if channels <= 64 else 2
+    return 4 if integer or channels > 64 else 16
 
 
 def dense_above(channels, integer=False):
@@ -119,7 +119,8 @@ class Walk:
         self.tf, self.model, self.blocks = tf, model, blocks(model)
         if not self.blocks:
             raise ValueError(f"{model.name} has no depth masks, and so no sparse form")
-        self.chunks, self.threshold, self.span = chunks, threshold, span
+        self.chunks = chunks or chunks_for(next(iter(self.blocks.values())).conv1.kernel.shape[-1])
+        self.threshold, self.span = threshold, span
         # Arrays, for what a branch of tf.cond captures from outside would be no constant of the .tflite's branches.
         parts = [part for block in self.blocks.values() for part in (block.conv1, block.conv2, block.squeeze, block.excite)]
         self.arrays = {layer.name: layer.get_weights() for layer in parts if layer is not None}
@@ -222,14 +223,20 @@ class Walk:
         which, level = block.mask.depth_map, float(block.mask.block)
         at1 = self._where(tf.reshape(rows.reached[:count], (-1,)) > level)
         at2 = self._where(tf.reshape(rows.depth[:count, which : which + 1], (-1,)) > level)
-        h = self._product(block.conv1, at1, lambda at: tf.gather(x, tf.gather(rows.neighbours, at)))
-        places = self._places(at1, count)
-        mask = self._mask(block, tf.gather(rows.depth, at2))
-        y = self._product(block.conv2, at2, lambda at: tf.gather(h, tf.gather(places, tf.gather(rows.neighbours, at))), mask)
+        cut1, cut2 = self._cut(at1), self._cut(at2)
+        h = self._product(block.conv1, x, tf.gather(rows.neighbours, cut1))
+        neighbours = tf.gather(self._places(at1, count), tf.gather(rows.neighbours, cut2))
+        y = self._product(block.conv2, h, neighbours, self._mask(block, tf.gather(rows.depth, cut2)))
         places = self._places(at2, count)
         if block.squeeze is not None:
             y = y * self._attention(block, self._mean_of_rows(y, places, rows, live))
         return x + tf.gather(y, places)
+
+    def _cut(self, at):
+        """The row numbers, with as many times the row of zeros behind them as make products of equal lengths, above 0."""
+        tf = self.tf
+        more = self.chunks - tf.size(at) % self.chunks
+        return tf.concat([at, tf.zeros(tf.reshape(more, (1,)), tf.int32)], axis=0)
 
     def _mask(self, block, depth):
         return block.mask(depth)
@@ -243,18 +250,21 @@ class Walk:
         """[1, C]: the mean over the pixels of a picture."""
         return self.tf.reduce_mean(y, axis=(1, 2))
 
-    def _product(self, conv, at, gather, mask=None):
-        """A row of zeros and then the convolution's results [1 + N, C] for the rows `at`, times their masks if given."""
+    def _product(self, conv, x, neighbours, mask=None):
+        """A row of zeros and then the convolution's results [1 + M, C'], times their masks if given.
+
+        x: [1 + N, C]. neighbours: [M, 9], row numbers. mask: [M, 1]. Each gather is as long as fits the cache. That its product
+        follows at once is converters/tflite_order.py's doing.
+        """
         tf = self.tf
         kernel, bias = self.arrays[conv.name]
         inputs, outputs = 9 * kernel.shape[2], kernel.shape[3]
         parts = [tf.zeros((1, outputs), kernel.dtype)]
-        count, size = self.chunks or chunks_for(outputs), tf.size(at)
-        for part in range(count):
-            cut = slice(size * part // count, size * (part + 1) // count)
-            patches = tf.reshape(gather(at[cut] if count > 1 else at), (-1, inputs))
+        masks = [1] * self.chunks if mask is None else tf.unstack(tf.reshape(mask, (self.chunks, -1, 1)))
+        for part, factor in zip(tf.unstack(tf.reshape(neighbours, (self.chunks, -1))), masks, strict=True):
+            patches = tf.reshape(tf.gather(x, part), (-1, inputs))
             result = conv.activation(tf.matmul(patches, kernel.reshape(inputs, outputs)) + bias)
-            parts.append(result if mask is None else result * (mask[cut] if count > 1 else mask))
+            parts.append(result if mask is None else result * factor)
         return tf.concat(parts, axis=0)
 
     def _places(self, at, count):

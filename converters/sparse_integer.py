@@ -15,9 +15,9 @@ from mobile_sr.converters import sparse, tflite_file
 from mobile_sr.converters.quiet import quiet
 
 # Operators whose result has the values of their first input.
-_MOVES = {"RESHAPE", "GATHER", "PAD", "SLICE", "STRIDED_SLICE", "MAX_POOL_2D"}
+_MOVES = {"RESHAPE", "GATHER", "PAD", "SLICE", "STRIDED_SLICE", "MAX_POOL_2D", "UNPACK"}
 _WITH_INT8 = {"CONCATENATION": 2, "MUL": 2, "ADD": 2, "SUB": 2, "GREATER": 2, "PAD": 2, "MAX_POOL_2D": 2, "STRIDED_SLICE": 2,
-              "CONV_2D": 3, "FULLY_CONNECTED": 4, "GATHER": 2, "MEAN": 2, "LOGISTIC": 2}  # fmt: skip
+              "UNPACK": 2, "CONV_2D": 3, "FULLY_CONNECTED": 4, "GATHER": 2, "MEAN": 2, "LOGISTIC": 2}  # fmt: skip
 
 
 class NoSparseForm(ValueError):
@@ -207,7 +207,7 @@ class _Quantizer:
             if floats:
                 result = self._operator(op, kind, tensors, floats, known)
                 if result is not None:
-                    known[int(op.outputs[0])] = result
+                    known |= {int(i): result for i in op.outputs}
         for index, (source, _) in known.items():
             self._like(tensors[index], self.dense[source])
         return known
@@ -299,8 +299,8 @@ def _template(schema, model, names, threshold):
     """
     import tensorflow as tf
 
-    walk = _Template(model, chunks=1)  # int8 rows are a quarter as long; more products would add more graph than speed
-    channels = walk.blocks[names[0]].conv1.kernel.shape[-1]
+    channels = sparse.blocks(model)[names[0]].conv1.kernel.shape[-1]
+    walk = _Template(model, chunks=sparse.chunks_for(channels, integer=True))
     walk.threshold = sparse.dense_above(channels, integer=True) if threshold is None else threshold
     markers = {}
     for number, name in enumerate(names):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mobile_sr.converters import tflite_order
+
 # What reading damaged bytes raises.
 _DAMAGE = (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, KeyError)
 _SUBGRAPHS, _SIGNATURE_DEFS = 8, 18  # places in the schema's vtable of Model
@@ -105,6 +107,7 @@ def _parse(schema, data, wanted):
     if model.SubgraphsLength() < 1:
         raise TFLiteFileError("damaged .tflite file (no subgraph)")
     _check_buffers(model, len(data))
+    _control_dependencies(model)
     op_names = _enum_names(schema.BuiltinOperator)
     dtypes = _enum_names(schema.TensorType)
     codes = []
@@ -186,7 +189,23 @@ def primary(data, graph):
     to_first, to_other = (struct.unpack_from("<I", patched, place)[0] for place in (first, other))
     struct.pack_into("<I", patched, first, other + to_other - first)
     struct.pack_into("<I", patched, other, first + to_first - other)
+    place, pairs = _control_dependencies(schema.Model.GetRootAs(data, 0))
+    if pairs:
+        pairs[0], pairs[graph.subgraph] = pairs[graph.subgraph], pairs[0]
+        encoded = tflite_order.encode(pairs)
+        patched[place : place + len(encoded)] = encoded
     return bytes(patched)
+
+
+def _control_dependencies(model):
+    """(place in the file, pairs of operators for each subgraph) of the metadata tflite_order.METADATA; (None, []) without."""
+    for entry in map(model.Metadata, range(model.MetadataLength())):
+        if entry.Name() == tflite_order.METADATA:
+            buffer = model.Buffers(entry.Buffer())
+            encoded = buffer.DataAsNumpy().tobytes() if buffer.DataLength() else b""
+            operators = [model.Subgraphs(i).OperatorsLength() for i in range(model.SubgraphsLength())]
+            return buffer._tab.Vector(buffer._tab.Offset(4)), tflite_order.decode(encoded, operators)
+    return None, []
 
 
 def _called(schema, model):

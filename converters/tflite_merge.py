@@ -1,6 +1,6 @@
 """Several .tflite files as the signatures of one, whose equal constants are stored once. Needs no TensorFlow."""
 
-from mobile_sr.converters import tflite_file
+from mobile_sr.converters import tflite_file, tflite_order
 
 # Fields of operators' options that name subgraphs.
 _CALLS = ("thenSubgraphIndex", "elseSubgraphIndex", "condSubgraphIndex", "bodySubgraphIndex", "initSubgraphIndex", "subgraph")
@@ -51,6 +51,7 @@ def merge(parts, outputs):
             subgraph.name = f"{name}_{(subgraph.name or b'').decode()}"
         whole.subgraphs += part.subgraphs
         whole.signatureDefs.append(_signature(schema, name, first, part, outputs))
+    tflite_order.order(whole)
     return tflite_file.pack(whole)
 
 

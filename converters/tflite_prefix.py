@@ -1,6 +1,6 @@
 """Cutting a .tflite graph after each of its operators, to time layers where the runtime has no profiler."""
 
-from mobile_sr.converters import tflite_file
+from mobile_sr.converters import tflite_file, tflite_order
 
 
 def prefixes(data):
@@ -26,6 +26,7 @@ def prefixes(data):
         subgraph = model.subgraphs[0]
         subgraph.operators = subgraph.operators[: index + 1]
         subgraph.outputs = _outputs(graph, index + 1, varying)
+        tflite_order.forget(model)
         yield index, op, tflite_file.pack(model)
 
 

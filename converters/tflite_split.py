@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from mobile_sr.converters import tflite_file
+from mobile_sr.converters import tflite_file, tflite_order
 
 _VERSIONS = {"QUANTIZE": 2, "DEQUANTIZE": 3}  # the first that know int16
 
@@ -104,6 +104,7 @@ class _Rewriter:
         for old, new in trades.items():
             self.graph.tensors[new] = tensors[old]
         self.graph.outputs = self.outputs
+        tflite_order.forget(self.model)
         return tflite_file.pack(self.model)
 
     @staticmethod

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from mobile_sr.converters import sparse
+from mobile_sr.converters import sparse, sparse_integer, tflite_merge
 from mobile_sr.converters.quiet import quiet
 
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
@@ -90,6 +90,21 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         except Exception as error:  # the converter raises many types
             lines = [line for line in f"{said()}\n{error}".splitlines() if line.strip()]
             raise ConversionError(f"TensorFlow cannot convert it to {precision}: {' | '.join(lines[-3:])}") from error
+
+
+def convert_both(build, keras_model, weights, precision, **options):
+    """A network with depth masks as a .tflite with the signatures `dense` and `sparse`, which share their weights.
+
+    Args: as of `convert`; keras_model: the network, for its blocks' order and shapes.
+    Returns: (bytes, bytes of the dense form alone).
+    Raises: ConversionError, sparse_integer.NoSparseForm.
+    """
+    parts = {"dense": convert(build, weights, precision, **options)}
+    if precision in CALIBRATED:
+        parts["sparse"] = sparse_integer.convert(parts["dense"], keras_model)
+    else:
+        parts["sparse"] = convert(build, weights, precision, form="sparse", **options)
+    return tflite_merge.merge(parts, OUTPUTS), parts["dense"]
 
 
 def _of_one_image(keras, model, size):

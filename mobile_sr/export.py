@@ -135,28 +135,26 @@ def _path(path, precision, config, model):
 def _convert(keras_model, config, precision, arrays, size, calibration=(), per_tensor=False, path="dense"):
     """(bytes, sidecar) of one precision with the weights `arrays`, audited and run against the Keras model."""
     build = functools.partial(models.build_for_export, config)
-    parts, options = {}, {"clipped": _clips(config), "size": size, "calibration": calibration, "per_tensor": per_tensor}
+    options = {"clipped": _clips(config), "size": size, "calibration": calibration, "per_tensor": per_tensor}
     try:
-        parts["dense"] = to_tflite.convert(build, arrays, precision, **options)
-        if path == "sparse" and precision in to_tflite.CALIBRATED:
-            parts["sparse"] = sparse_integer.convert(parts["dense"], keras_model)
-        elif path == "sparse":
-            parts["sparse"] = to_tflite.convert(build, arrays, precision, form="sparse", **options)
+        if path == "sparse":
+            data, dense = to_tflite.convert_both(build, keras_model, arrays, precision, **options)
+        else:
+            data = dense = to_tflite.convert(build, arrays, precision, **options)
     except (to_tflite.ConversionError, sparse_integer.NoSparseForm) as error:
         raise AuditError(str(error)) from None
-    facts, checks = audit_file(parts["dense"], keras_model, config, precision, per_tensor)
-    data = parts["dense"]
+    facts, checks = audit_file(dense, keras_model, config, precision, per_tensor)
+    signatures = ["dense", "sparse"] if path == "sparse" else [None]
     if path == "sparse":
-        data = tflite_merge.merge(parts, to_tflite.OUTPUTS)
         graph = litert.parse_graph(data, signature="sparse")
-        facts = {**audit.describe(graph, len(data)), "signatures": list(parts), "size_bytes_dense_only": len(parts["dense"])}
-        constants = [tflite_merge.constant_bytes(d) for d in (data, parts["dense"])]
+        facts = {**audit.describe(graph, len(data)), "signatures": signatures, "size_bytes_dense_only": len(dense)}
+        constants = [tflite_merge.constant_bytes(d) for d in (data, dense)]
         checks += audit.check_sparse(graph, *constants, precision in to_tflite.CALIBRATED)
     if models.has_depth(config):
         facts["multiply_adds"] = depth_counts.costs(keras_model, precision in ("uint8", "int8"))
     facts["desired_depth"] = None if models.deepest(config) is None else [0, models.deepest(config)]
     agreement = None
-    for signature in parts if path == "sparse" else [None]:
+    for signature in signatures:
         agreement = _agreement(keras_model, data, config, size, signature)
         if precision.startswith("float"):
             limit = 2 / 255 if precision == "float16" else 1e-5  # halves carry 11 bits of every weight

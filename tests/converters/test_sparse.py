@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from mobile_sr import depth_counts, ends, export, litert, models, tensor_values, upscaler, weights, zoo
-from mobile_sr.converters import audit, sparse, sparse_integer, tflite_file, tflite_merge, to_tflite
+from mobile_sr.converters import audit, sparse, tflite_file, tflite_merge, to_tflite
 from mobile_sr.errors import UserError
+from mobile_sr.models import adadsr
 
 EDSR = {"network": "edsr", "scale": 2, "blocks": 3, "channels": 8, "depth": "input"}
 RCAN = {"network": "rcan", "scale": 2, "groups": 2, "blocks": 2, "channels": 16, "reduction": 4, "depth": "input"}
@@ -29,15 +30,7 @@ def network(name):
     """A network with random weights whose first map is, for an image of one green, the desired depth times that green."""
     config = {"edsr": EDSR, "rcan": RCAN}[name]
     model = network_of(config)
-    head, bias = model.get_layer("head").get_weights()
-    head[..., 0], bias[0] = 0, 0
-    head[1, 1, 1, 0] = 1
-    model.get_layer("head").set_weights([head, bias])
-    for layer in [layer for layer in model.layers if layer.name.startswith("adapter")]:
-        arrays = [w * 0 for w in layer.get_weights()]
-        if hasattr(layer, "kernel"):
-            arrays[0][1, 1, 0] = 1 if layer.name == "adapter5" else np.eye(1, arrays[0].shape[3])
-        layer.set_weights(arrays)
+    adadsr.follow_green(model)
     return model, config
 
 
@@ -70,12 +63,7 @@ def file(name, precision, size):
     samples = export.with_depths(calibration_images, models.deepest(config))
     options = {"clipped": True, "size": size, "calibration": samples}
     build = functools.partial(models.build_for_export, config)
-    parts = {"dense": to_tflite.convert(build, model.get_weights(), precision, **options)}
-    if precision == "uint8":
-        parts["sparse"] = sparse_integer.convert(parts["dense"], model)
-    else:
-        parts["sparse"] = to_tflite.convert(build, model.get_weights(), precision, form="sparse", **options)
-    return tflite_merge.merge(parts, to_tflite.OUTPUTS)
+    return to_tflite.convert_both(build, model, model.get_weights(), precision, **options)[0]
 
 
 @functools.cache
