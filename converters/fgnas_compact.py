@@ -4,6 +4,7 @@ The compact network computes what the gated one does (up to float rounding). Kim
 """
 
 import numpy as np
+from keras import ops
 
 from mobile_sr.models import fgnas, fgnas_supernet
 
@@ -71,7 +72,7 @@ def _block(block, trunk, name):
     arrays[f"{name}_conv1/bias"] = _bias(block.conv1)[mixed]
     curved = [channel for mix, group in groups.items() if "prelu" in mix for channel in group]
     if curved:
-        arrays[f"{name}_activation/alpha"] = np.asarray(block.activation.alpha)[curved]
+        arrays[f"{name}_activation/alpha"] = ops.convert_to_numpy(block.activation.alpha)[curved]
     places, grown = _places(trunk, inner["residual"])
     order = _in_trunk_order(grown, places)
     arrays[f"{name}_conv2/kernel"] = _kernel(block.conv2)[:, :, mixed][..., order] / len(kinds)
@@ -92,7 +93,7 @@ def _in_trunk_order(trunk, places):
 
 def _open(gate):
     """[C, M] bools."""
-    return np.asarray(gate.psi) > 0.5 if gate.rate else np.ones(gate.shape, bool)
+    return ops.convert_to_numpy(gate.psi) > 0.5 if gate.rate else np.ones(gate.shape, bool)
 
 
 def _alive(gate):
@@ -100,8 +101,8 @@ def _alive(gate):
 
 
 def _kernel(conv):
-    return np.asarray(conv.kernel)
+    return ops.convert_to_numpy(conv.kernel)
 
 
 def _bias(conv):
-    return np.asarray(conv.bias)
+    return ops.convert_to_numpy(conv.bias)

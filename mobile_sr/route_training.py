@@ -6,12 +6,11 @@ error plus a price for multiply-adds.
 """
 
 import dataclasses
-import re
 from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import data, export, model_files, models, route, upscaler, weights
+from mobile_sr import budgets, data, export, model_files, models, route, upscaler, weights
 from mobile_sr.converters import to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
@@ -22,7 +21,6 @@ HELD_OUT = 4  # every so manieth image is not trained on: it sets the threshold
 BATCH, RATE, STEPS = 128, 3e-3, 1000
 TEMPERATURE = 0.2  # of regrets whose largest is 1 in the mean
 CALIBRATION = 64  # patches
-_HD = 1280 * 720  # a budget in G is for an output of that size
 
 
 def train(
@@ -140,11 +138,9 @@ def parse_budget(text, costs, scale):
     """
     if text is None:
         return float(costs[0] + costs[-1]) / 2
-    match = re.fullmatch(r"([0-9]*\.?[0-9]+)([G%])", text)
-    if not match:
-        raise UserError(f"--budget {text}: give a share or multiply-adds for a 1280x720 output, e.g. 65% or 60G")
-    per_image = _HD / scale**2 / 1e9
-    limit = float(match[1]) / 100 * costs[-1] if match[2] == "%" else float(match[1]) / per_image
+    value, is_share = budgets.parse(text, ("G", "%"), "a share or multiply-adds for a 1280x720 output, e.g. 65% or 60G")
+    per_image = budgets.HD / scale**2 / 1e9
+    limit = value * costs[-1] if is_share else value / 1e9 / per_image
     if not costs[0] < limit < costs[-1]:
         least = f"{costs[0] * per_image:.4g}G ({costs[0] / costs[-1]:.1%})"
         raise UserError(f"--budget {text}: must lie between {least}, the cheapest network, and {costs[-1] * per_image:.4g}G")

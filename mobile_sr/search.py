@@ -1,20 +1,15 @@
 """FGNAS's search: trains a supernet's weights and gates, and keeps the compact network that its open gates describe."""
 
 import csv
-import re
 from pathlib import Path
 
-import numpy as np
+from keras import ops
 
-from mobile_sr import architecture, architecture_plot, files, models, training, weights
+from mobile_sr import architecture, architecture_plot, budgets, files, models, training, weights
 from mobile_sr.converters import fgnas_compact
 from mobile_sr.errors import UserError
 from mobile_sr.models import fgnas_costs, fgnas_supernet
 from mobile_sr.run import Run
-
-# Factor from the unit in which a budget is given to the cost's own, per LR pixel where that is so.
-_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
-_HD = 1280 * 720  # multiply-adds and activations are told for an output of that size
 
 
 def search(recipe, folder, out, **options):
@@ -52,14 +47,10 @@ def set_cost(recipe, cost, budget=None):
     network["cost"], network["steps"] = cost, recipe.steps
     if budget is None:
         return
-    match = re.fullmatch(r"([0-9.]+)([KMG%]?)", budget)
-    try:
-        value = float(match[1])
-    except (TypeError, ValueError):
-        raise UserError(f"--budget {budget}: give a number with K, M, G or %, e.g. 10G or 30%") from None
+    value, is_share = budgets.parse(budget, ("", "K", "M", "G", "%"), "a number with K, M, G or %, e.g. 10G or 30%")
     full, least = (cost_of(recipe, kind) for kind in ("full", "least"))
-    per_pixel = _HD / network["scale"] ** 2 if cost in ("multiply_adds", "activations") else 1
-    share = value / 100 if match[2] == "%" else value * _UNITS.get(match[2], 1) / (full * per_pixel)
+    per_pixel = budgets.HD / network["scale"] ** 2 if cost in ("multiply_adds", "activations") else 1
+    share = value if is_share else value / (full * per_pixel)
     if not least / full < share < 1:
         unit = 1e9 if cost in ("multiply_adds", "activations") else 1e3 if cost == "parameters" else 1
         ends = " and ".join(f"{c * per_pixel / unit:.4g}{ {1e9: 'G', 1e3: 'K', 1: ' ms'}[unit] }" for c in (least, full))
@@ -103,7 +94,7 @@ class SearchRun(Run):
     def _more_columns(self):
         multiply_adds, share = self._shares
         resources = [layer for layer in self._scored.layers if layer.name == "resources"]
-        weight = float(np.asarray(resources[0].weight)) if resources else 0.0
+        weight = float(ops.convert_to_numpy(resources[0].weight)) if resources else 0.0
         row = {"cost_share": round(share, 5), "multiply_adds_share": round(multiply_adds, 5)}
         return row | {"lambda": float(f"{weight:.4g}"), "alive": alive(self._scored)}
 
@@ -128,7 +119,7 @@ class SearchRun(Run):
 
     def _status(self):
         multiply_adds, share = self._shares
-        total = multiply_adds * self._full[0] * _HD / self.recipe.network["scale"] ** 2 / 1e9
+        total = multiply_adds * self._full[0] * budgets.HD / self.recipe.network["scale"] ** 2 / 1e9
         cost = "" if self._costs[1].kind == "multiply_adds" else f"  cost {share:.1%}"
         return f"  Mult-Adds {multiply_adds:.1%} ({total:.2f} G){cost}  alive {alive(self._scored)}"
 
@@ -137,7 +128,7 @@ def alive(model):
     """The open channels of every layer in one line: 'head | pointwise-mixed-residual of each block | tail'."""
 
     def count(gate):
-        return str(int(np.asarray(fgnas_supernet.alive(gate.open())).sum()))
+        return str(int(ops.convert_to_numpy(fgnas_supernet.alive(gate.open())).sum()))
 
     blocks = ["-".join(map(count, block.gates().values())) for block in fgnas_supernet.searchable_blocks(model)]
     return " ".join((count(model.get_layer("head").gate), "|", *blocks, "|", count(model.get_layer("tail").gate)))

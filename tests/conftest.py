@@ -53,6 +53,12 @@ def picture(height, width, seed=0):
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
+@pytest.fixture
+def cache(tmp_path_factory):
+    """The folder of prepared training images, one for all tests."""
+    return tmp_path_factory.getbasetemp() / "cache"
+
+
 @pytest.fixture(scope="session")
 def photo():
     """One made picture, [96, 120, 3] uint8."""

@@ -9,11 +9,6 @@ from mobile_sr import architecture, latency_table, models, recipes, search, trai
 from mobile_sr.errors import UserError
 
 
-@pytest.fixture
-def cache(tmp_path_factory):
-    return tmp_path_factory.getbasetemp() / "cache"
-
-
 def recipe(budget="60%", steps=60, cost="multiply_adds"):
     made = recipes.load("fgnas_mobile_x2", smoke=True, steps=steps)
     made.validate_every, made.network["gate_rate"] = 20, 15.0

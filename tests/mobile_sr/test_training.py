@@ -18,11 +18,6 @@ def smoke(**changes):
     return recipe
 
 
-@pytest.fixture
-def cache(tmp_path_factory):
-    return tmp_path_factory.getbasetemp() / "cache"
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, image_folder):
     """A run of 12 steps without interruption."""

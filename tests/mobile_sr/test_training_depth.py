@@ -7,11 +7,6 @@ from mobile_sr import models, recipes, training, weights
 from mobile_sr.errors import UserError
 
 
-@pytest.fixture
-def cache(tmp_path_factory):
-    return tmp_path_factory.getbasetemp() / "cache"
-
-
 def test_the_hinge_is_the_papers():
     """max(0, mean depth - d) for each image and map, then the mean."""
     depth = np.zeros((2, 2, 2, 2), np.float32)
