@@ -61,7 +61,7 @@ class Gate(keras.layers.Layer):
         return straight_through(self.psi) if self.rate else ops.ones(self.shape)
 
     def call(self, x, survives=1.0):
-        return x * ops.cast(self.open()[:, 0] * survives, x.dtype)
+        return x * (ops.cast(self.open()[:, 0], x.dtype) * ops.cast(survives, x.dtype))
 
 
 class MixedActivations(keras.layers.Layer):

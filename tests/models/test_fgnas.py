@@ -88,6 +88,20 @@ def test_the_regulariser_has_the_gradient_of_equation_3():
     np.testing.assert_allclose(got[1], sigmoid_slope(psi["activation"]) * either_side, rtol=1e-4)
 
 
+def test_half_precision_keeps_the_cost_whole():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half, config = supernet(share=0.7)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    whole, _ = supernet(share=0.7)
+    whole.set_weights(half.get_weights())
+    assert half.get_layer("block1").compute_dtype == "bfloat16"
+    np.testing.assert_allclose(half(picture()), whole(picture()), atol=0.1)
+    assert half.losses[0].dtype == "float32"
+    np.testing.assert_allclose(half.losses[0], whole.losses[0], rtol=1e-6)
+
+
 def test_activations_are_gated_and_divided_by_three():
     layer = fgnas_supernet.MixedActivations(3, fgnas_supernet.ACTIVATIONS)
     layer.build((None, None, None, 3))
