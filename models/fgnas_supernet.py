@@ -16,8 +16,8 @@ from mobile_sr.models.layers import ClippedReLU, DepthToSpace, at_most_one, chec
 ACTIVATIONS = ("relu", "prelu", "tanh")
 SEARCHES = ("both", "channels", "activations")
 PSI_START = (0.6, 1.4)
-_RAMP = 0.6  # share of the steps in which the target falls from 1 to the budget
-_LAMBDA_SPEED = 0.02  # by which factor lambda grows or shrinks in a step, at most
+_RAMP = 0.1, 0.6  # shares of the steps between which the target falls from 1 to the budget
+_LAMBDA_SPEED = 40, 0.02  # by which factor lambda grows or shrinks in all steps together, and in a step, at most
 _SOFT = 0.02  # relative miss of the target at which it does so in full
 
 
@@ -145,8 +145,9 @@ class SearchableBlock(keras.layers.Layer):
 class Resources(keras.layers.Layer):
     """Adds lambda * cost to the loss (Eq. 2) and steers lambda until the cost meets its budget; the picture passes through.
 
-    With a budget the cost's target falls linearly from 1 to it in the first 60 % of the steps; at each step lambda grows by up
-    to 2 % where the cost is above the target and shrinks where it is below.
+    With a budget the cost's target falls linearly from 1 to it between a tenth and 60 % of the steps; at each step lambda grows
+    where the cost is above the target and shrinks where it is below, by up to 40 / steps and 2 %. Slower than psi may move:
+    a lambda that runs ahead closes gates whatever they are worth.
     """
 
     def __init__(self, cost, weight, budget, steps, **kwargs):
@@ -159,10 +160,12 @@ class Resources(keras.layers.Layer):
     def call(self, sr, training=False):
         cost = self._cost()
         if training and self._budget is not None:
-            done = ops.minimum(1.0, self.step / (_RAMP * self._steps))
+            first, last = (share * self._steps for share in _RAMP)
+            done = ops.clip((self.step - first) / (last - first), 0.0, 1.0)
             target = 1 + (0.98 * self._budget - 1) * done  # a little below, so that it is met
             miss = ops.clip((ops.stop_gradient(cost) / target - 1) / _SOFT, -1.0, 1.0)
-            self.weight.assign(ops.clip(self.weight * (1 + _LAMBDA_SPEED * miss), 1e-6, 1e2))
+            speed = min(_LAMBDA_SPEED[0] / self._steps, _LAMBDA_SPEED[1])
+            self.weight.assign(ops.clip(self.weight * (1 + speed * miss), 1e-6, 1e2))
             self.step.assign(self.step + 1)
         self.add_loss(self.weight * cost)
         return sr

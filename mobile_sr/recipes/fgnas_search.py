@@ -12,7 +12,7 @@ from mobile_sr.recipes import Recipe
 def recipe(scale=2, smoke=False, blocks=8, channels=32, paper=False):
     """Without a budget lambda stays at `weight`; 1e-9 per multiply-add of a training patch, the paper's, has no unit given."""
     network = {"network": "fgnas_supernet", "scale": scale, "output_activation": "clipped_relu"}
-    network |= {"blocks": blocks, "channels": channels, "weight": 1e-3}
+    network |= {"blocks": blocks, "channels": channels, "weight": 1e-3, "gate_rate": 10.0}
     r = Recipe(name="fgnas_search", network=network, steps=20_000)
     r.batch = 8
     r.patch = 32
@@ -23,6 +23,7 @@ def recipe(scale=2, smoke=False, blocks=8, channels=32, paper=False):
     r.validate_every = 500
     r.validation_images = 24
     if paper:
+        r.network["gate_rate"] = 1.0
         r.steps, r.batch, r.patch = 2_000_000, 16, 96
         r.rate_start, r.rate_peak, r.rate_end, r.rise = 1e-4, 1e-4, 5e-5, 0.0005
         r.validate_every = 10_000

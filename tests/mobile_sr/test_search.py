@@ -11,7 +11,7 @@ from mobile_sr.errors import UserError
 
 def recipe(budget="60%", steps=60, cost="multiply_adds"):
     made = recipes.load("fgnas_mobile_x2", smoke=True, steps=steps)
-    made.validate_every, made.network["gate_rate"] = 20, 15.0
+    made.validate_every, made.network["gate_rate"] = 20, 25.0
     search.set_cost(made, cost, budget)
     return made
 
