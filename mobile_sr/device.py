@@ -253,14 +253,14 @@ class _App:
         """
         output = f"{_MINE}{secrets.token_hex(4)}"
         self._stop()
-        words = []
+        earlier, words = self._crashes(), []
         for key, value in {**extras, "output": output}.items():
             words += [{str: "--es", int: "--ei", float: "--ef"}[type(value)], key, value]
         action = f"{PACKAGE}.BENCHMARK"
         started = self.adb.shell("am", "start", "-n", f"{PACKAGE}/.MainActivity", "-a", action, *words)
         if started.returncode or re.search(r"^Error", started.stdout + started.stderr, re.MULTILINE):
             raise UserError(f"{self.adb.serial}: the app cannot be started: {said(started)}")
-        reason = self._wait(output, timeout, progress)
+        reason = self._wait(output, earlier, timeout, progress)
         report = self._fetch(output)
         if report is None:
             raise UserError(f"{self.adb.serial}: {reason or 'the app finished, but its result is not there'}")
@@ -270,19 +270,19 @@ class _App:
             raise UserError(f"{self.adb.serial}: the app's result is damaged ({type(error).__name__}: {error})") from None
         return report
 
-    def _wait(self, output, timeout, progress):
+    def _wait(self, output, earlier, timeout, progress):
         """Until the log says that it ended: why it failed, None when it did not. Raises: UserError."""
-        begun, pid = time.monotonic(), None
+        begun, seen = time.monotonic(), False
         while True:
-            running = self.adb.shell("pidof", PACKAGE).stdout.strip()
-            pid = running or pid
+            running = self.adb.shell("pidof", PACKAGE).returncode == 0
             log = self.adb.shell("logcat", "-d", "-v", "raw", "-s", _TAG).stdout
-            ended = re.search(rf"^BENCHMARK (DONE|FAILED) output={output}(?: reason=(.*?))?\r?$", log, re.MULTILINE)
-            if ended:
-                return None if ended[1] == "DONE" else ended[2] or "the app gives no reason"
-            passed = time.monotonic() - begun
-            if not running and (pid or passed > _START_S):
-                raise UserError(f"{self.adb.serial}: {self._crash(pid)}")
+            marked = re.findall(rf"^BENCHMARK (\w+) output={output}(?: reason=(.*?))?\r?$", log, re.MULTILINE)
+            for word, reason in marked:
+                if word != "STARTED":
+                    return None if word == "DONE" else reason or "the app gives no reason"
+            passed, seen = time.monotonic() - begun, seen or running or bool(marked)
+            if not running and (seen or passed > _START_S):
+                raise UserError(f"{self.adb.serial}: {self._crash(earlier)}")
             if passed > timeout:
                 raise UserError(
                     f"{self.adb.serial}: no result within {timeout:g} s; give it more by --timeout, or fewer --runs"
@@ -290,14 +290,18 @@ class _App:
             progress(int(passed))
             time.sleep(_POLL_S)
 
-    def _crash(self, pid):
-        """What the crash log says of a process, in one line."""
-        log = self.adb.shell("logcat", "-d", "-b", "crash", "-v", "raw").stdout
-        _, found, text = log.rpartition(f"PID: {pid}") if f"PID: {pid}" in log else log.rpartition(f"pid: {pid},")
-        lines = [line.strip() for line in text.splitlines() if _CRASH_LINE.match(line.strip())]
-        if pid is None or not found:
+    def _crashes(self):
+        return self.adb.shell("logcat", "-d", "-b", "crash", "-v", "raw").stdout
+
+    def _crash(self, earlier):
+        """What the crash log says beyond what it said earlier, in one line."""
+        log = self._crashes()
+        _, found, text = log.removeprefix(earlier).partition(PACKAGE)
+        if not found:
             return "the app ended without a result or a crash in its log; Android may have stopped it for want of memory"
-        return f"the app crashed: {' | '.join(lines[:3]) or 'its log tells no more'}"[:500]
+        lines = [" ".join(line.split()) for line in text.splitlines()]
+        told = [line for line in lines if _CRASH_LINE.match(line)]
+        return f"the app crashed: {' | '.join(told[:3]) or 'its log tells no more'}"[:500]
 
     def _fetch(self, output):
         """The result's JSON, None when there is no file. Raises: UserError when it is damaged."""
