@@ -42,6 +42,15 @@ libraries=$(find "$work/aar" -name classes.jar | sort | paste -sd:)
 classpath=$out/classes:$work/classes/app:$work/classes/core:$libraries:$jars:$out/monitor/classes.jar:$android
 javac --release 17 -nowarn -d "$out/classes" -cp "$classpath" "$demo"/app/src/test/java/org/mobilesr/demo/*.java
 
+# The Java lines of docs/use_in_your_app.md compile.
+{
+    echo 'import java.nio.*; import org.tensorflow.lite.Interpreter;'
+    echo 'class UseInYourApp { static void run(byte[] given, int width, int height, ByteBuffer modelBuffer) {'
+    sed -n '/^```java$/,/^```$/p' "$demo/../docs/use_in_your_app.md" | sed '/^```/d; s/= \.\.\.;/= given;/'
+    echo '} }'
+} >"$out/UseInYourApp.java"
+javac --release 17 -d "$out" -cp "$classpath" "$out/UseInYourApp.java"
+
 export MOBILE_SR_LOG=$out/log LD_LIBRARY_PATH=$out/shim PATH=$tools/host:$PATH
 : >"$MOBILE_SR_LOG"
 classes=$(cd "$demo/app/src/test/java" && find . -name '*Test.java' | sed 's|^\./||; s|\.java$||; s|/|.|g' | sort)
