@@ -111,7 +111,7 @@ def check(models, delegates, size, threads, runs, warmup):
             raise UserError(f"--delegates: '{delegate}' is not one of {', '.join(DELEGATES)}")
     files = [open_model(model, threads) for model in models]
     height, width = size = common_size(files, size)
-    if height * width > MOST_PIXELS and not any(file.fixed for file in files):
+    if height * width > MOST_PIXELS and not all(file.fixed for file in files):
         raise UserError(f"{width}x{height} (width x height): the app cuts LR images above {MOST_PIXELS} pixels into tiles")
     for model in models:
         others = set(locate(model)[1]) - {"desired_depth", "signature"}
@@ -143,8 +143,8 @@ def measure(adb, models, delegates, size=None, threads=1, runs=20, warmup=3, tim
                     # The file's data have the graph that runs on the host first, which is the one that the app runs.
                     extras = {"model": app.put(file.data, "models", ".tflite"), "image": app.put(image, "images", ".png")}
                     extras |= {"delegate": delegate, **asked, **_depth(model, file)}
-                    said_so_far = functools.partial(_tell, progress, f"s {delegate} {model}")
-                    report = app.run(extras, sha256(file.data), timeout, said_so_far)
+                    tell = functools.partial(_tell, progress, f"s {delegate} {model}")
+                    report = app.run(extras, sha256(file.data), timeout, tell)
                 except UserError as error:
                     lost = error if isinstance(error, DeviceLost) else lost
                     report = app.failed(delegate, asked, str(error))
