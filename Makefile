@@ -35,8 +35,7 @@ $(ANDROID)/test_models: $(STAMP) android_demo/tools/test_models.py mobile_sr/exp
 	$(BIN)/python android_demo/tools/test_models.py $@.tmp && mv $@.tmp $@
 
 test-android:  ## the app's tests, with the real interpreter on this machine's Java; screens in android_demo/build/test/screens
-	@android_demo/tools/need.sh zipalign apksigner aapt dexdump zip unzip gcc nm || { echo 'SKIPPED: make test-android, for want of these'; exit 0; }; \
-	$(MAKE) --no-print-directory run-android-tests
+	@android_demo/tools/ready.sh || { [ $$? = 3 ] && exit 0 || exit 1; }; $(MAKE) --no-print-directory run-android-tests
 
 run-android-tests: apk $(ANDROID)/test_models
 	android_demo/tools/test.sh $(ANDROID)/assets $(ANDROID)/test_models $(ANDROID)/apk $(ANDROID)/test $(BIN)/python

@@ -20,6 +20,8 @@ from mobile_sr.files import sha256_file
 from mobile_sr.model_files import locate, split
 from mobile_sr.samples import picture
 
+FORMAT = "mobile-sr benchmark 1"  # of the JSON, on phones, too: docs/benchmark.schema.json
+
 # How often the interpreters are opened anew: where their memory then lies moves a float file's time by up to 10 %.
 OPENINGS = 6
 DEFAULT_SIZE = (360, 640)  # LR (H, W) of a file with a dynamic size: 1080p at x3
@@ -36,14 +38,15 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
         runs: timed rounds; in each round every model is invoked once. warmup: rounds before those of each opening.
         layers: estimate the cost of each operator, too.
         progress: called with (rounds done, what runs).
-    Returns: JSON-able {"environment", "results"}; one result per model has latency_ms and cpu_ms (see `statistics`),
-        init_ms, peak_memory_bytes (None where the system does not tell), partitions and nodes (see `litert.residency`),
-        ratio_to_first, and layers where asked for.
+    Returns: JSON-able, as docs/benchmark.schema.json says: {"format", "where", "environment", "results"}; one result per model
+        has latency_ms and cpu_ms (see `statistics`), samples_ms (of latency_ms), init_ms, peak_memory_bytes (None where the
+        system does not tell), partitions, delegated_nodes and nodes (see `litert.residency`), ratio_to_first, and layers
+        where asked for.
     Raises: UserError when a file is unusable, has another size, or kills the process that measures it.
     """
-    files = [_open(model, threads) for model in models]
-    height, width = size = _common_size(files, size)
-    report = {"environment": environment(size, threads, runs, warmup), "results": []}
+    files = [open_model(model, threads) for model in models]
+    height, width = size = common_size(files, size)
+    report = {"format": FORMAT, "where": "host", "environment": environment(size, threads, runs, warmup), "results": []}
     children = [measure_in_child(str(model), file, size) for model, file in zip(models, files, strict=True)]
     image = picture(height, width)
     times = [_opening(files, image, share, warmup, progress) for share in _shares(runs)]
@@ -57,12 +60,17 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
                 "sha256": sha256_file(file.path),
                 "size_bytes": file.path.stat().st_size,
                 "threads": threads,
+                "requested_delegate": "cpu",
+                "effective_delegate": "cpu" if delegated else "none",
+                "delegated_nodes": delegated,
+                "nodes": nodes,
                 "latency_ms": statistics(wall[k]),
+                "samples_ms": wall[k].tolist(),
                 "cpu_ms": statistics(cpu[k]),
                 **children[k],
                 "partitions": partitions,
-                "nodes": {"delegated": delegated, "all": nodes},
                 "ratio_to_first": float(ratios[k]),
+                "error": None,
             }
         )
         file.close()
@@ -76,7 +84,7 @@ def at_depth(models, depth):
     """The model strings with a desired depth for those that take one. Raises: UserError when none does."""
     found, taking = [], 0
     for model in models:
-        if _open(model, 1).deepest is not None:
+        if open_model(model, 1).deepest is not None:
             model, taking = f"{model}{',' if split(model)[1] else '@'}desired_depth={depth:g}", taking + 1
         found.append(model)
     if not taking:
@@ -106,7 +114,7 @@ def _opening(files, image, runs, warmup, progress):
     return np.stack(interleave([file.invoke for file in files], runs, warmup, progress))
 
 
-def _open(model, threads):
+def open_model(model, threads):
     """The TFLiteModel of a model string. Raises: UserError when it is no single-image network."""
     path, options = locate(model)
     if path.suffix == ".npz" and path.parent == zoo.FOLDER:
@@ -115,7 +123,8 @@ def _open(model, threads):
     return litert.TFLiteModel(path, threads, options)
 
 
-def _common_size(files, size):
+def common_size(files, size):
+    """The LR (H, W) that all TFLiteModels run at: `size`, else their fixed one, else DEFAULT_SIZE. Raises: UserError."""
     for file in files:
         if file.fixed and size and file.fixed != size:
             raise UserError(f"{file.name}: takes {_wxh(file.fixed)} only, not {_wxh(size)}")
@@ -213,10 +222,10 @@ def environment(size, threads, runs, warmup):
     """What the figures depend on; nothing that tells whose machine it is."""
     return {
         "cpu": _cpu_name(),
-        "logical_cores": os.cpu_count(),
+        "cores": os.cpu_count(),
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "ai_edge_litert": importlib.metadata.version("ai-edge-litert"),
+        "litert": importlib.metadata.version("ai-edge-litert"),
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "height": size[0],

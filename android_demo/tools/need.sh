@@ -2,9 +2,12 @@
 # need.sh COMMAND...: makes sure of commands and of Java 17 with Maven, installing their Debian packages where that is possible.
 set -euo pipefail
 packages=()
-for command in javac mvn "$@"; do
-    command -v "$command" >/dev/null && continue
+for command in java javac mvn "$@"; do
+    if command -v "$command" >/dev/null; then
+        [ "$command" != javac ] || [ "$(javac -version 2>&1 | sed -E 's/[^0-9]*([0-9]+).*/\1/')" -ge 17 ] && continue
+    fi
     case $command in
+        java) ;; # comes with javac
         javac) packages+=(openjdk-17-jdk-headless) ;;
         mvn) packages+=(maven) ;;
         gcc) packages+=(gcc libc6-dev) ;;

@@ -7,6 +7,7 @@ import pytest
 from mobile_sr import benchmark, cli, litert, tensor_values
 from mobile_sr.converters import tflite_prefix
 from mobile_sr.errors import UserError
+from tests import schema
 from tests.mobile_sr.test_cli import one_line
 
 STATISTICS = {"min", "mean", "p50", "p90", "p99", "std"}
@@ -29,9 +30,10 @@ def test_json_contract(run_cli, exported, tmp_path):
     result = run_cli("benchmark", *options)
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "f.json").read_text())
-    assert set(found) == {"environment", "results"}
+    assert set(found) == {"format", "where", "environment", "results"}
+    assert (found["format"], found["where"]) == ("mobile-sr benchmark 1", "host")
     assert set(found["environment"]) == {
-        *("cpu", "logical_cores", "os", "python", "ai_edge_litert", "load_average", "date"),
+        *("cpu", "cores", "os", "python", "litert", "load_average", "date"),
         *("height", "width", "threads", "runs", "warmup", "openings", "ratio_of"),
     }
     numbers = [found["environment"][key] for key in ("height", "width", "threads", "runs", "warmup")]
@@ -41,10 +43,13 @@ def test_json_contract(run_cli, exported, tmp_path):
     for row in found["results"]:
         assert set(row) == {
             *("model", "sha256", "size_bytes", "threads", "latency_ms", "cpu_ms", "init_ms", "peak_memory_bytes"),
-            *("partitions", "nodes", "ratio_to_first", "layers"),
+            *("requested_delegate", "effective_delegate", "delegated_nodes", "nodes", "partitions", "samples_ms"),
+            *("ratio_to_first", "layers", "error"),
         }
         assert set(row["latency_ms"]) == set(row["cpu_ms"]) == STATISTICS
         assert row["partitions"] == 1
+        assert row["latency_ms"] == benchmark.statistics(row["samples_ms"])
+        assert len(row["samples_ms"]) == 3
         assert row["threads"] == 1
         assert row["peak_memory_bytes"] > 0 or not sys.platform.startswith("linux")
         assert all(set(layer) == {"index", "op", "output", "cpu_ms_estimate"} for layer in row["layers"])
@@ -54,6 +59,7 @@ def test_json_contract(run_cli, exported, tmp_path):
     layers = found["results"][1]["layers"]
     assert [(layer["index"], layer["op"]) for layer in layers] == [(k, op.name) for k, op in enumerate(graph.ops)]
     assert layers[-1]["output"] == graph.tensors[graph.outputs[0]].name
+    schema.check(found)
 
 
 def test_ratios_are_the_median_over_the_openings_of_their_fastest_rounds():
@@ -63,7 +69,7 @@ def test_ratios_are_the_median_over_the_openings_of_their_fastest_rounds():
 
 def test_every_opening_starts_from_a_closed_interpreter(exported):
     """All rounds are kept, whatever the number of openings they are spread over."""
-    model, calls = benchmark._open(exported / "tiny_uint8.tflite", 1), []
+    model, calls = benchmark.open_model(exported / "tiny_uint8.tflite", 1), []
     original = model.close
     model.close = lambda: (calls.append("close"), original())
     assert benchmark._opening([model], np.zeros((8, 8, 3), np.uint8), 3, 0, None).shape == (2, 1, 3)
@@ -179,7 +185,7 @@ def test_a_fixed_size_decides(model_file, exported, tmp_path):
         assert (found["height"], found["width"]) == (12, 20)
     with pytest.raises(UserError, match=r"tiny_float32.tflite: takes 20x12 .* only, not 24x20 "):
         benchmark.benchmark([dynamic, fixed], size=(20, 24), runs=1)
-    assert benchmark._common_size([benchmark._open(dynamic, 1)], None) == (360, 640)
+    assert benchmark.common_size([benchmark.open_model(dynamic, 1)], None) == (360, 640)
 
 
 def test_refusals(run_cli, exported, tmp_path):

@@ -54,8 +54,12 @@ public final class CompareView extends View {
         int width = MeasureSpec.getSize(widthSpec);
         // In landscape, too, the whole picture stays on the screen.
         int most = Math.max(1, getResources().getDisplayMetrics().heightPixels * 3 / 4);
-        int height = after == null ? 0 : Math.min(most, width * after.getHeight() / after.getWidth());
-        setMeasuredDimension(width, height);
+        if (after == null) {
+            setMeasuredDimension(width, 0);
+            return;
+        }
+        double scale = Math.min((double) width / after.getWidth(), (double) most / after.getHeight());
+        setMeasuredDimension((int) Math.round(scale * after.getWidth()), (int) Math.round(scale * after.getHeight()));
     }
 
     @Override

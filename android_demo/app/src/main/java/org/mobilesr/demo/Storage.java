@@ -23,7 +23,10 @@ import java.util.List;
 import org.mobilesr.core.RgbImage;
 import org.mobilesr.core.RunConfig;
 
-/** The app's files: models, images and results in its external folder, packaged models and images in its assets. */
+/**
+ * The app's files: models, images and results in its external folder, packaged models and images in its assets. A computer that
+ * may not write to the external folder uses the internal one, by run-as: what lies there is read first.
+ */
 final class Storage {
     static final String MODELS = "models";
     static final String IMAGES = "images";
@@ -90,7 +93,12 @@ final class Storage {
         if (name.startsWith(RunConfig.ASSET)) {
             return context.getAssets().open(assets(folder) + "/" + name.substring(RunConfig.ASSET.length()));
         }
-        return new FileInputStream(new File(folder(folder), name));
+        File file = new File(internal(folder), name);
+        return new FileInputStream(file.isFile() ? file : new File(folder(folder), name));
+    }
+
+    private File internal(String folder) {
+        return new File(context.getFilesDir(), folder);
     }
 
     private static byte[] readAll(InputStream stream) throws IOException {
@@ -162,8 +170,14 @@ final class Storage {
         return new File(folder(RESULTS), output + ".json");
     }
 
+    /** Also to the internal folder, where a computer has made one. */
     void writeResult(String output, String json) throws IOException {
-        write(result(output), json.getBytes(StandardCharsets.UTF_8));
+        File file = result(output);
+        byte[] bytes = json.getBytes(StandardCharsets.UTF_8);
+        if (internal(RESULTS).isDirectory()) {
+            write(new File(internal(RESULTS), file.getName()), bytes);
+        }
+        write(file, bytes);
     }
 
     /** Under a temporary name first: whoever waits for the file never sees half of it. */

@@ -7,6 +7,10 @@ import static org.junit.Assert.assertTrue;
 import android.content.Intent;
 import java.io.File;
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
@@ -101,6 +105,25 @@ public class IntentTest {
         assertEquals(14, measured.getInt("delegated_nodes"));
         assertEquals(14, measured.getInt("nodes"));
         assertTrue(measured.getDouble("init_ms") > 0 && measured.getDouble("first_ms") > 0);
+    }
+
+    /** What a computer brings by run-as lies in the internal folder, and it fetches the result from there. */
+    @Test
+    public void theInternalFolderServesWhereTheExternalOneIsOutOfReach() throws Exception {
+        Path internal = RuntimeEnvironment.getApplication().getFilesDir().toPath();
+        for (String folder : List.of(Storage.MODELS, Storage.IMAGES, Storage.RESULTS)) {
+            Files.createDirectories(internal.resolve(folder));
+        }
+        try (InputStream model = RuntimeEnvironment.getApplication().getAssets().open("models/xlsr_x3_float32.tflite");
+                InputStream image = RuntimeEnvironment.getApplication().getAssets().open("samples/chelsea.png")) {
+            Files.copy(model, internal.resolve("models/pushed.tflite"));
+            Files.copy(image, internal.resolve("images/pushed.png"));
+        }
+        send(intent("inside").putExtra("model", "pushed.tflite").putExtra("image", "pushed.png"));
+        assertEquals("BENCHMARK DONE output=inside", awaitEnd());
+        Path file = internal.resolve("results/inside.json");
+        assertEquals(Storage.readText(new File(results, "inside.json")), Storage.readText(file.toFile()));
+        Files.copy(file, Path.of(System.getProperty("mobilesr.screens"), "result.json"), StandardCopyOption.REPLACE_EXISTING);
     }
 
     /** NNAPI is not on this machine; that must never look like a result. */

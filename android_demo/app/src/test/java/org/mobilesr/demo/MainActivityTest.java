@@ -12,6 +12,7 @@ import android.content.Intent;
 import android.graphics.Bitmap;
 import android.net.Uri;
 import android.os.Looper;
+import android.view.View;
 import android.view.WindowManager;
 import android.widget.EditText;
 import android.widget.ListView;
@@ -371,6 +372,12 @@ public class MainActivityTest {
         Screens.draw(activity, "choose_landscape", false);
         runChelsea("3");
         Screens.awaitScreen(activity, MainActivity.SHOW_RESULT);
-        Screens.draw(activity, "result_landscape", false);
+        Screens.draw(activity, "result_landscape", true);
+        View compare = activity.findViewById(R.id.compare);
+        View slider = activity.findViewById(R.id.slider);
+        assertEquals(compare.getWidth(), slider.getWidth());
+        assertEquals(compare.getLeft(), slider.getLeft());
+        assertTrue(compare.getHeight() <= activity.getResources().getDisplayMetrics().heightPixels);
+        assertEquals(1.5, (double) compare.getWidth() / compare.getHeight(), 0.01);
     }
 }
