@@ -2,7 +2,7 @@
 
 import numpy as np
 
-BATCH = 16
+BATCH = 4  # images at once: all tensors of all of them are in memory
 
 
 def activations(model, tensors, images):

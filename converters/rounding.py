@@ -28,12 +28,12 @@ def round_weights(model, images, per_tensor=False):
     layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
     pixels = sum(math.prod((image[0] if isinstance(image, tuple) else image).shape[1:3]) for image in images)
     every = max(1, round((pixels / POSITIONS) ** 0.5))
-    seen = [[] for _ in layers]
+    seen = [_Moments() for _ in layers]
     for batch in activations(model, [layer.input for layer in layers], images):
-        for layer, values, collected in zip(layers, batch, seen, strict=True):
+        for layer, values, moments in zip(layers, batch, seen, strict=True):
             size, groups = _kernel(layer).shape[0], getattr(layer, "groups", 1)
-            collected.append(_patches(values, size, groups, every))
-    rounded = {layer.name: _round_layer(layer, np.concatenate(x), per_tensor) for layer, x in zip(layers, seen, strict=True)}
+            moments.add(_patches(values, size, groups, every))
+    rounded = {layer.name: _round_layer(layer, moments, per_tensor) for layer, moments in zip(layers, seen, strict=True)}
     return [w for layer in model.layers for w in rounded.get(layer.name, layer.get_weights())]
 
 
@@ -54,19 +54,35 @@ def _patches(x, size, groups, every):
     return np.moveaxis(parts, 4, 6).reshape(-1, groups, parts.shape[4] * size * size).astype(np.float32)
 
 
-def _round_layer(layer, patches, per_tensor):
-    """[kernel, bias] of a layer, or [kernel] of one without, rounded; `patches` [positions, groups, inputs]: what it sees."""
+class _Moments:
+    """Sums over what the positions of a layer see; the patches of a large network's layers would not fit into memory."""
+
+    def __init__(self):
+        self.count, self.sums, self.products = 0, 0.0, 0.0
+
+    def add(self, patches):
+        """patches: [positions, groups, inputs]."""
+        groups = patches.astype(np.float64).swapaxes(0, 1)
+        self.count += len(patches)
+        self.sums = self.sums + groups.sum(axis=1)
+        self.products = self.products + groups.swapaxes(1, 2) @ groups
+
+    def of(self, group):
+        """(mean [inputs], covariance [inputs, inputs]) of a group."""
+        mean = self.sums[group] / self.count
+        return mean, self.products[group] / self.count - np.outer(mean, mean)
+
+
+def _round_layer(layer, seen, per_tensor):
+    """[kernel, bias] of a layer, or [kernel] of one without, rounded; `seen`: the _Moments of its inputs."""
     kernel, biases = _kernel(layer), layer.get_weights()[1:]
-    groups = patches.shape[1]
+    groups = len(seen.sums)
     steps = np.abs(kernel).max(axis=None if per_tensor else (0, 1, 2), keepdims=True).reshape(-1) / 127
     steps = np.broadcast_to(np.maximum(steps, 1e-12), kernel.shape[-1])
     flat = kernel.reshape(-1, kernel.shape[-1])
     rounded, moved = np.empty_like(flat), np.empty(flat.shape[1])
     for group, columns in enumerate(np.split(np.arange(flat.shape[1]), groups)):
-        x = patches[:, group].astype(np.float64)
-        mean = x.mean(axis=0)
-        centered = x - mean  # the bias takes the mean
-        moments = centered.T @ centered / len(x)
+        mean, moments = seen.of(group)  # the bias takes the mean
         rounded[:, columns] = _gptq(flat[:, columns], moments, steps[columns])
         moved[columns] = mean @ (flat[:, columns] - rounded[:, columns])
     if not hasattr(layer, "phases"):
