@@ -7,7 +7,10 @@ import importlib
 import inspect
 import math
 
-NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet")
+NETWORKS = (
+    *("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", "abpn", "srcnn", "vdsr"),
+    *("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr"),  # NTIRE 2022
+)
 
 
 def _module(name):
