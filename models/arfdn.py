@@ -41,11 +41,14 @@ def build(scale=4, output_activation="clipped_relu", channels=50, distilled=25, 
         x = conv1x1(keras.layers.Concatenate(name=f"{name}_concat")(kept), channels, f"{name}_fuse")
         return esa(x, attention, f"{name}_esa", coarse_three)
 
+    def wide_leaky(x, name):
+        return leaky(x, name, 0.1)
+
     def body(x):
         outputs = []
         for index in range(blocks):
             x = block(x, f"block{index + 1}")
             outputs.append(x)
-        return conv(fused(outputs, channels), channels, "body")
+        return conv(fused(outputs, channels, act=wide_leaky), channels, "body")
 
     return assemble("arfdn", scale, output_activation, channels, body)

@@ -61,6 +61,11 @@ class WindowAttention(keras.layers.Layer):
         channels = self.outward.shape[0]
         return 4 * channels**2, 2 * self.window**2 * channels
 
+    def padded_pixels(self, height, width):
+        """(pixels of all windows of a picture, windows)."""
+        windows = -(-height // self.window) * -(-width // self.window)
+        return windows * self.window**2, windows
+
     def get_config(self):
         return {**super().get_config(), "heads": self.heads, "window": self.window}
 
