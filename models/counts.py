@@ -2,6 +2,7 @@
 
 import math
 
+_MEASURES = ("script_flops", "flops", "multiply_adds", "activations", "convolutions")
 
 def counts(model, height=256, width=256, script_skips=()):
     """The measures of the NTIRE 2022 efficient super-resolution challenge, for an LR input of one size.
@@ -19,11 +20,12 @@ def counts(model, height=256, width=256, script_skips=()):
         model: functional Keras model of this package, its layers being named as in efficient_blocks.py.
         height, width: of the LR input in pixels.
         script_skips: class names of the layers that the script does not see.
-    Returns: {"parameters", "script_flops", "multiply_adds", "activations", "convolutions"}, ints; `multiply_adds` are the true
-        ones, of convolutions, linear layers and attention, `activations` the elements of all convolutions' outputs.
+    Returns: {"parameters", "script_flops", "flops", "multiply_adds", "activations", "convolutions"}, ints. `multiply_adds` are
+        the true ones, of convolutions, linear layers and attention; `flops` these and 1 for each element of a rectifier's
+        output, the script's rule without its quirks; `activations` the elements of all convolutions' outputs.
     """
     shapes = {id(t): (1, height, width, 3) if len(t.shape) == 4 else (1, *t.shape[1:]) for t in model.inputs}
-    found = {"parameters": model.count_params(), "script_flops": 0, "multiply_adds": 0, "activations": 0, "convolutions": 0}
+    found = {"parameters": model.count_params(), **dict.fromkeys(_MEASURES, 0)}
     for layer in model.layers:
         kind = type(layer).__name__
         if kind == "InputLayer":
@@ -43,8 +45,10 @@ def counts(model, height=256, width=256, script_skips=()):
             found["script_flops"] += before[0][1] * after[1] if linear else products
             found["activations"] += 0 if linear else math.prod(after)
             found["convolutions"] += 0 if linear else 1
-        if _rectifies(layer, kind) and kind not in script_skips:
-            found["script_flops"] += math.prod(after)
+        if _rectifies(layer, kind):
+            found["flops"] += math.prod(after)
+            found["script_flops"] += 0 if kind in script_skips else math.prod(after)
+    found["flops"] += found["multiply_adds"]
     return found
 
 
