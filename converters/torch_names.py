@@ -89,7 +89,11 @@ def bsrn(config):
             names |= {f"{theirs}.c{k}_d": f"{ours}_stage{k}_distill_linear"}
             names |= blueprint(f"{theirs}.c{k}_r", f"{ours}_stage{k}_refine")
         names |= blueprint(f"{theirs}.c4", f"{ours}_stage4")
-        names |= {f"{theirs}.c5": f"{ours}_fuse_linear", theirs: f"{ours}_esa_weights", f"{theirs}.esa.conv2": f"{ours}_esa_stride"}
+        names |= {
+            f"{theirs}.c5": f"{ours}_fuse_linear",
+            theirs: f"{ours}_esa_weights",
+            f"{theirs}.esa.conv2": f"{ours}_esa_stride",
+        }
         names |= {f"{theirs}.conv_out": f"{ours}_esa_out_linear"}
         for a, b in (("conv1", "reduce"), ("conv_f", "skip"), ("conv4", "expand")):
             names |= {f"{theirs}.esa.{a}": f"{ours}_esa_{b}_linear"}

@@ -87,4 +87,5 @@ def multiply_adds(model, lr_pixels):
 
 
 def _more_pixels(layer):
-    return (getattr(layer, "scale", 1) if type(layer).__name__ == "BilinearUpscale" else getattr(layer, "block_size", 1)) ** 2
+    name = "scale" if type(layer).__name__ in ("BilinearUpscale", "BicubicUpscale") else "block_size"
+    return getattr(layer, name, 1) ** 2

@@ -1,6 +1,7 @@
 """ARFDN of team HiImageTeam, third of the complexity track of the NTIRE 2022 efficient super-resolution challenge.
 
-Paper: Li et al., CVPRW 2022, Sec. 4.6: RFDN whose 3x3 convolutions are pairs of 3x1 and 1x3, in both orders. Published for 0..1.
+Paper: Li et al., CVPRW 2022, Sec. 4.6: RFDN whose 3x3 convolutions are pairs of 3x1 and 1x3, in both orders. Published for
+0..1.
 """
 
 import keras

@@ -4,6 +4,7 @@ import math
 
 _MEASURES = ("script_flops", "flops", "multiply_adds", "activations", "convolutions")
 
+
 def counts(model, height=256, width=256, script_skips=()):
     """The measures of the NTIRE 2022 efficient super-resolution challenge, for an LR input of one size.
 

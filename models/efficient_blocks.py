@@ -42,12 +42,17 @@ class EdgePad(keras.layers.Layer):
     """
 
     def call(self, x):
-        x = ops.concatenate([x[:, :1], x, x[:, -1:]], axis=1)
-        return ops.concatenate([x[:, :, :1], x, x[:, :, -1:]], axis=2)
+        return edge_pad(x)
 
     def compute_output_shape(self, input_shape):
         n, h, w, c = input_shape
         return (n, h and h + 2, w and w + 2, c)
+
+
+def edge_pad(x):
+    """The tensor with its border rows and columns repeated once."""
+    x = ops.concatenate([x[:, :1], x, x[:, -1:]], axis=1)
+    return ops.concatenate([x[:, :, :1], x, x[:, :, -1:]], axis=2)
 
 
 @keras.saving.register_keras_serializable("mobile_sr")

@@ -10,6 +10,4 @@ __all__ = ["RECEPTIVE_FIELD", "build"]
 
 def build(scale=4, output_activation="clipped_relu", channels=40, distilled=20, attention=12, blocks=4):
     """The pruned RFDN as a functional Keras model; 289,888 parameters at x4. The rest as for rfdn.build."""
-    return distillation_network(
-        "pruned_rfdn", scale, output_activation, channels, distilled, attention, blocks, residual=False
-    )
+    return distillation_network("pruned_rfdn", scale, output_activation, channels, distilled, attention, blocks, residual=False)
