@@ -47,6 +47,11 @@ def receptive_field(config):
     return module.receptive_field(complete(config)) if hasattr(module, "receptive_field") else module.RECEPTIVE_FIELD
 
 
+def smallest_side(config):
+    """LR pixels that an image's height and width must have at least."""
+    return getattr(_module(config["network"]), "SMALLEST_SIDE", 1)
+
+
 def has_depth(config):
     """Whether the network has AdaDSR's adapter, and so a depth map as its second output."""
     return config.get("depth", "none") != "none"

@@ -6,8 +6,9 @@ Paper: Li et al., CVPRW 2022, Sec. 4.6: RFDN whose 3x3 convolutions are pairs of
 
 import keras
 
-from mobile_sr.models.efficient_blocks import assemble, coarse_three, conv, conv1x1, esa, fused, leaky
+from mobile_sr.models.efficient_blocks import SMALLEST_SIDE, assemble, coarse_three, conv, conv1x1, esa, fused, leaky
 
+__all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
 RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
 
 

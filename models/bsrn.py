@@ -7,6 +7,7 @@ Super-Resolution", CVPRW 2022. The network as submitted: ESA and a weight for ea
 import keras
 
 from mobile_sr.models.efficient_blocks import (
+    SMALLEST_SIDE,
     assemble,
     blueprint_conv,
     distillation_block,
@@ -17,6 +18,7 @@ from mobile_sr.models.efficient_blocks import (
     strided,
 )
 
+__all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
 RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
 
 

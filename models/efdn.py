@@ -8,6 +8,7 @@ blocks; here with the edge-oriented branches merged into 3x3 convolutions, as su
 from mobile_sr.models.efficient_blocks import assemble, coarse_two, conv, distillation_block, esa
 
 RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
+SMALLEST_SIDE = 5  # LR pixels: with its border repeated, one window of the pooling
 
 
 def build(scale=4, output_activation="clipped_relu", channels=42, distilled=10, attention=10, blocks=4):

@@ -3,9 +3,9 @@
 Paper: Li et al., CVPRW 2022, MegSR's section: RFDN of 40 channels whose stages have no skip. Published for 0..255.
 """
 
-from mobile_sr.models.rfdn import RECEPTIVE_FIELD, distillation_network
+from mobile_sr.models.rfdn import RECEPTIVE_FIELD, SMALLEST_SIDE, distillation_network
 
-__all__ = ["RECEPTIVE_FIELD", "build"]
+__all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
 
 
 def build(scale=4, output_activation="clipped_relu", channels=40, distilled=20, attention=12, blocks=4):

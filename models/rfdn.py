@@ -4,8 +4,9 @@ Paper: Liu et al., "Residual Feature Distillation Network for Lightweight Image 
 for 0..255.
 """
 
-from mobile_sr.models.efficient_blocks import assemble, coarse_three, conv, distillation_block, esa, fused
+from mobile_sr.models.efficient_blocks import SMALLEST_SIDE, assemble, coarse_three, conv, distillation_block, esa, fused
 
+__all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
 RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
 
 

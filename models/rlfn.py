@@ -6,8 +6,9 @@ Papers: Li et al., CVPRW 2022, Sec. 4.1; Kong et al., "Residual Local Feature Ne
 
 import keras
 
-from mobile_sr.models.efficient_blocks import assemble, coarse_one, conv, esa, leaky
+from mobile_sr.models.efficient_blocks import SMALLEST_SIDE, assemble, coarse_one, conv, esa, leaky
 
+__all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
 RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
 
 
