@@ -270,7 +270,7 @@ def _keras_archive(name, path):
     backend.require_keras(name)
     import keras
 
-    from mobile_sr.models import layers  # noqa: F401  registers the layers that a file may hold
+    from mobile_sr.models import bicubic, bsrn, efficient_blocks, layers, mobilesr  # noqa: F401  register a file's layers
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -7,10 +7,9 @@ import importlib
 import inspect
 import math
 
-NETWORKS = (
-    *("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", "abpn", "srcnn", "vdsr"),
-    *("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr"),  # NTIRE 2022
-)
+NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
+PEERS = ("srcnn", "vdsr", "abpn")
+NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", *PEERS, *NTIRE_2022)
 
 
 def _module(name):
