@@ -40,9 +40,8 @@ class WindowAttention(keras.layers.Layer):
     def call(self, x):
         n, height, width, channels = ops.shape(x)
         side, heads, depth = self.window, self.heads, x.shape[-1] // self.heads
-        down, right = -height % side, -width % side
-        x = ops.pad(x, ((0, 0), (0, down), (0, right), (0, 0)))
-        rows, columns = (height + down) // side, (width + right) // side
+        rows, columns = (height + side - 1) // side, (width + side - 1) // side
+        x = ops.pad(x, ((0, 0), (0, rows * side - height), (0, columns * side - width), (0, 0)))
         x = ops.reshape(x, (n, rows, side, columns, side, channels))
         x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, side * side, channels))
         x = ops.reshape(ops.matmul(x, self.inward), (-1, side * side, 3 * heads, depth))
