@@ -80,7 +80,8 @@ def multiply_adds(model, lr_pixels):
     for layer in model.layers:
         sources = layer.input if isinstance(layer.input, list) else [layer.input]
         size = max((pixels.get(id(source), 0) for source in sources), default=pixels.get(id(layer.output), 0))
-        size = size / math.prod(layer.strides) if math.prod(getattr(layer, "strides", (1,))) > 1 else size
+        if isinstance(getattr(layer, "strides", None), tuple) and layer.strides != (1, 1):
+            size = size / math.prod(layer.strides)
         if hasattr(layer, "kernel"):
             total += size * math.prod(layer.kernel.shape)
         elif hasattr(layer, "products"):
