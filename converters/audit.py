@@ -3,6 +3,7 @@
 import collections
 import math
 
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 CLIP_OPS = ("MINIMUM", "MAXIMUM", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "CLIP")
 
 
@@ -36,7 +37,7 @@ def check(graph, precision, *, clipped, convolutions, per_tensor=False):
     used = sorted({i for op in graph.ops for i in (*op.inputs, *op.outputs) if i >= 0})
     outside = sorted({op.name for op in graph.ops if op.custom})
     expect("built-in operators only", not outside, outside)
-    found = names.count("CONV_2D")
+    found = sum(names.count(kind) for kind in CONVOLUTIONS)
     expect("one CONV_2D per convolution", found == convolutions, f"{found} of {convolutions}")
     dtypes = collections.Counter(graph.tensors[i].dtype for i in used)
     if precision == "float32":
@@ -84,15 +85,17 @@ def check_sparse(graph, constants, dense_constants, integer):
 
 def _check_convolutions(graph, activations, per_tensor, expect):
     tensors = graph.tensors
-    convolutions = [op for op in graph.ops if op.name == "CONV_2D"]
+    convolutions = [op for op in graph.ops if op.name in CONVOLUTIONS]
     if activations == "float32":  # the converter leaves kernels of less than 1,024 weights as they are
         convolutions = [op for op in convolutions if math.prod(tensors[op.inputs[1]].shape) >= 1024]
     wanted = [activations, "int8", activations]
     bad = [k for k, op in enumerate(convolutions) if [tensors[i].dtype for i in (*op.inputs[:2], op.outputs[0])] != wanted]
     what = "in int8" if activations == "int8" else f"with int8 weights and {activations} activations"
     expect(f"every convolution {what}, the first and the last included", convolutions and not bad, f"others: {bad}")
-    kernels = [tensors[op.inputs[1]] for op in convolutions]
-    bad = [k for k, kernel in enumerate(kernels) if len(kernel.scales) != (1 if per_tensor else kernel.shape[0])]
+    kernels = [
+        (tensors[op.inputs[1]], 0 if op.name == "CONV_2D" else 3) for op in convolutions
+    ]  # and the output channels' axis
+    bad = [k for k, (kernel, axis) in enumerate(kernels) if len(kernel.scales) != (1 if per_tensor else kernel.shape[axis])]
     expect("one weight scale per " + ("kernel" if per_tensor else "output channel"), not bad, f"others: {bad}")
 
 

@@ -19,19 +19,21 @@ DAMPING = 0.005  # added to the moments' diagonal, as a share of its mean
 def round_weights(model, images, per_tensor=False):
     """Weights whose kernels lie on the grid that TensorFlow's converter gives them: steps of max |w| / 127.
 
+    Depthwise kernels, of 9 weights a channel, are left to the converter's rounding.
+
     Args:
         model: a functional Keras model of the layers of mobile_sr.models; it is left as it is.
         images: as for `activations`, in 0..1.
         per_tensor: one grid for a kernel, else one for each of its output channels.
     Returns: list for model.set_weights.
     """
-    layers = [layer for layer in model.layers if hasattr(layer, "kernel")]
+    layers = [layer for layer in model.layers if hasattr(layer, "kernel") and type(layer).__name__ != "DepthwiseConv2D"]
     pixels = sum(math.prod((image[0] if isinstance(image, tuple) else image).shape[1:3]) for image in images)
     every = max(1, round((pixels / POSITIONS) ** 0.5))
     seen = [_Moments() for _ in layers]
     for batch in activations(model, [layer.input for layer in layers], images):
         for layer, values, moments in zip(layers, batch, seen, strict=True):
-            size, groups = _kernel(layer).shape[0], getattr(layer, "groups", 1)
+            size, groups = _kernel(layer).shape[:2], getattr(layer, "groups", 1)
             moments.add(_patches(values, size, groups, every))
     rounded = {layer.name: _round_layer(layer, moments, per_tensor) for layer, moments in zip(layers, seen, strict=True)}
     return [w for layer in model.layers for w in rounded.get(layer.name, layer.get_weights())]
@@ -46,12 +48,14 @@ def _kernel(layer):
 
 
 def _patches(x, size, groups, every):
-    """What each output position of a SAME convolution sees: [positions, groups, size * size * C / groups]."""
-    pad = size // 2
-    x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))[:, ::every, ::every]
-    parts = windows.reshape(*windows.shape[:3], groups, -1, size, size)  # [1, h, w, groups, C / groups, k, k]
-    return np.moveaxis(parts, 4, 6).reshape(-1, groups, parts.shape[4] * size * size).astype(np.float32)
+    """What each output position of a SAME convolution sees: [positions, groups, kernel height * width * C / groups].
+
+    For one with a stride, whose positions are a part of these, that is what they see on average.
+    """
+    x = np.pad(x, ((0, 0), *((side // 2, side // 2) for side in size), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, size, axis=(1, 2))[:, ::every, ::every]
+    parts = windows.reshape(*windows.shape[:3], groups, -1, *size)  # [1, h, w, groups, C / groups, k, k]
+    return np.moveaxis(parts, 4, 6).reshape(-1, groups, parts.shape[4] * size[0] * size[1]).astype(np.float32)
 
 
 class _Moments:

@@ -29,7 +29,11 @@ def convert(tflite):
             except Exception as error:  # tf2onnx raises many types
                 raise RuntimeError(f"tf2onnx cannot convert it: {error}") from error
     _name_ends(model.graph)
-    onnx.checker.check_model(model)
+    _spell_out_gelu(onnx, model.graph)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise RuntimeError(f"tf2onnx makes no valid file of it: {error}") from error
     return model.SerializeToString()
 
 
@@ -52,6 +56,26 @@ def describe(data):
         "outputs": [end(value) for value in graph.output],
         "size_bytes": len(data),
     }
+
+
+def _spell_out_gelu(onnx, graph):
+    """Put x * (erf(x / sqrt 2) + 1) / 2 in the place of each exact GELU, which tf2onnx leaves as TFLite's operator."""
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "TFL_GELU" or any(a.name == "approximate" and a.i for a in node.attribute):
+            nodes.append(node)
+            continue
+        (x,), (y,) = node.input, node.output
+        last = x
+        for kind, number in (("Div", 2**0.5), ("Erf", None), ("Add", 1.0), ("Mul", 0.5), ("Mul", x)):
+            inputs = [last] if number is None else [last, number]
+            if isinstance(number, float):
+                inputs[1] = f"{y}_number{len(graph.initializer)}"
+                graph.initializer.append(onnx.helper.make_tensor(inputs[1], onnx.TensorProto.FLOAT, [], [number]))
+            last = y if number == x else f"{y}_part{len(nodes)}"
+            nodes.append(onnx.helper.make_node(kind, inputs, [last]))
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _name_ends(graph):

@@ -12,7 +12,8 @@ from mobile_sr import __version__
 from mobile_sr.converters.quiet import say
 from mobile_sr.errors import UserError
 
-# Each command is a module in mobile_sr.commands with HELP, add_arguments(parser) and run(args) -> exit status or None.
+# Each command is a module in mobile_sr.commands ("_" for its "-") with HELP, add_arguments(parser) and run(args) -> exit status
+# or None.
 COMMANDS = (
     "demo",
     "upscale",
@@ -26,6 +27,7 @@ COMMANDS = (
     "benchmark",
     "inspect",
     "models",
+    "import-weights",
 )
 
 
@@ -45,7 +47,7 @@ def _parse(argv):
     parser.add_argument("--version", action="version", version=f"mobile-sr {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module = importlib.import_module(f"mobile_sr.commands.{name}")
+        module = importlib.import_module(f"mobile_sr.commands.{name.replace('-', '_')}")
         command = commands.add_parser(
             name,
             help=module.HELP,

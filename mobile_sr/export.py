@@ -196,7 +196,7 @@ def _narrow_attention(config):
 def audit_file(data, keras_model, config, precision, per_tensor=False):
     """(audit.describe's facts, audit.check's checks) of the .tflite that a Keras model became."""
     graph = litert.parse_graph(data)
-    convolutions = sum(1 for layer in keras_model.layers if hasattr(layer, "kernel"))
+    convolutions = sum(getattr(layer, "CONVOLUTIONS", int(hasattr(layer, "kernel"))) for layer in keras_model.layers)
     checks = audit.check(graph, precision, clipped=_clips(config), convolutions=convolutions, per_tensor=per_tensor)
     return audit.describe(graph, len(data)), checks
 
@@ -233,6 +233,7 @@ def make_sidecar(config, precision, facts, data, checks, agreement):
         "scale": config["scale"],
         "precision": precision,
         "receptive_field": models.receptive_field(config),
+        "smallest_side": models.smallest_side(config),
         "value_range": [0, 1],
         **facts,
         "sha256": sha256(data),

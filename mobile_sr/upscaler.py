@@ -19,20 +19,21 @@ class Upscaler:
         name: what was loaded. scale: the factor.
         receptive_field: LR pixels to each side that matter, None when the network sees the whole image.
         fixed: (H, W) when the model takes one input size only.
+        smallest: shortest side in LR pixels that the model takes; smaller images are filled up with their last pixels.
         deepest: D, the largest desired depth in blocks that the model takes; None where it takes none.
         depth: the desired depth of calls that give none; the deepest unless set.
         budget: {"gmacs": G} or {"ms": T} that chooses the depth of each image instead (depth_budget.choose); None for none.
         costs: of a network with masks, where they are known (depth_counts.costs).
     """
 
-    def __init__(self, name, scale, run, receptive_field, fixed=None, deepest=None, costs=None):
+    def __init__(self, name, scale, run, receptive_field, fixed=None, deepest=None, costs=None, smallest=1):
         """`run` takes [H, W, 3] uint8 and returns [H * s, W * s, 3], uint8 or float32 in 0..1.
 
         With `deepest` it takes a desired depth too, and returns (picture, depth map [H, W, M] float32 in blocks).
         """
         self.name, self.scale, self.receptive_field, self.fixed = name, scale, receptive_field, fixed
         self.deepest = self.depth = deepest
-        self.budget, self.costs = None, costs
+        self.budget, self.costs, self.smallest = None, costs, smallest
         self._run = run
 
     def __call__(self, image, tile=None, progress=None, depth=None):
@@ -128,8 +129,9 @@ class Upscaler:
     def _run_window(self, part, depth):
         """(picture,) or (picture, depth map) of a window."""
         size = part.shape[:2]
-        if self.fixed and size != self.fixed:
-            down, right = (want - have for want, have in zip(self.fixed, size, strict=True))
+        wanted = self.fixed or tuple(max(side, self.smallest) for side in size)
+        if size != wanted:
+            down, right = (want - have for want, have in zip(wanted, size, strict=True))
             part = np.pad(part, ((0, down), (0, right), (0, 0)), mode="edge")
         found = (self._run(part),) if self.deepest is None else self._run(part, depth)
         return tuple(x[: size[0] * s, : size[1] * s] for x, s in zip(found, (self.scale, 1), strict=False))
@@ -234,14 +236,21 @@ def _tflite(name, path, threads, options):
     run = runner.run if runner.deepest is None else runner.run_with_map
     sidecar = read_sidecar(path)
     field, costs = sidecar.get("receptive_field"), depth_counts.read_costs(sidecar.get("multiply_adds"))
-    return Upscaler(name, runner.scale, run, field, runner.fixed, deepest=runner.deepest, costs=costs)
+    return Upscaler(name, runner.scale, run, field, runner.fixed, runner.deepest, costs, _smallest(sidecar))
 
 
 def _onnx(name, path, threads):
     from mobile_sr.onnx_model import OnnxModel
 
     runner = OnnxModel(path, threads)
-    return Upscaler(name, runner.scale, runner.run, read_sidecar(path).get("receptive_field"), runner.fixed)
+    sidecar = read_sidecar(path)
+    field = sidecar.get("receptive_field")
+    return Upscaler(name, runner.scale, runner.run, field, runner.fixed, smallest=_smallest(sidecar))
+
+
+def _smallest(sidecar):
+    side = sidecar.get("smallest_side")
+    return side if isinstance(side, int) and 1 <= side <= DEFAULT_TILE else 1
 
 
 def _keras_file(name, path):
@@ -251,7 +260,8 @@ def _keras_file(name, path):
     model, config = weights.load_model(weights.model_file(path))
     field, deepest = models.receptive_field(config), models.deepest(config)
     costs = None if deepest is None else depth_counts.costs(model)
-    return Upscaler(name, config["scale"], keras_runner(model), field, deepest=deepest, costs=costs)
+    smallest = models.smallest_side(config)
+    return Upscaler(name, config["scale"], keras_runner(model), field, deepest=deepest, costs=costs, smallest=smallest)
 
 
 def _keras_archive(name, path):
@@ -260,7 +270,7 @@ def _keras_archive(name, path):
     backend.require_keras(name)
     import keras
 
-    from mobile_sr.models import layers  # noqa: F401  registers the layers that a file may hold
+    from mobile_sr.models import bicubic, bsrn, efficient_blocks, layers, mobilesr  # noqa: F401  register a file's layers
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)

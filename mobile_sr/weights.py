@@ -27,25 +27,33 @@ def read_arrays(path):
 
     Raises: UserError when it is missing, damaged (zip checksums are verified), too large or not such a file.
     """
+    arrays = read_plain(path)
+    if _META not in arrays:
+        raise UserError(f"{path}: an .npz file, but not one that mobile-sr wrote (no configuration in it)")
+    try:
+        meta = json.loads(str(arrays.pop(_META)))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged or not a model file ({error})") from None
+    if not isinstance(meta, dict):
+        raise UserError(f"{path}: damaged or not a model file (its configuration is a {type(meta).__name__})")
+    return arrays, meta
+
+
+def read_plain(path):
+    """{name: array} of any .npz file of plain arrays. Raises: UserError as `read_arrays`."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             unpacked = sum(member.file_size for member in members)
             if unpacked > MAX_BYTES:
                 raise UserError(f"{path}: would unpack to {unpacked:,} bytes; more than {MAX_BYTES:,} are refused")
-            arrays = {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
-        if _META not in arrays:
-            raise UserError(f"{path}: an .npz file, but not one that mobile-sr wrote (no configuration in it)")
-        meta = json.loads(str(arrays.pop(_META)))
+            return {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
     except UserError:
         raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except Exception as error:  # zipfile, zlib, numpy and json raise many types on damaged data
+    except Exception as error:  # zipfile, zlib and numpy raise many types on damaged data
         raise UserError(f"{path}: damaged or not a model file ({str(error) or type(error).__name__})") from None
-    if not isinstance(meta, dict):
-        raise UserError(f"{path}: damaged or not a model file (its configuration is a {type(meta).__name__})")
-    return arrays, meta
 
 
 def _array(data):

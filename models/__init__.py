@@ -7,7 +7,9 @@ import importlib
 import inspect
 import math
 
-NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet")
+NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
+PEERS = ("srcnn", "vdsr", "abpn")
+NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", *PEERS, *NTIRE_2022)
 
 
 def _module(name):
@@ -44,6 +46,11 @@ def receptive_field(config):
     return module.receptive_field(complete(config)) if hasattr(module, "receptive_field") else module.RECEPTIVE_FIELD
 
 
+def smallest_side(config):
+    """LR pixels that an image's height and width must have at least."""
+    return getattr(_module(config["network"]), "SMALLEST_SIDE", 1)
+
+
 def has_depth(config):
     """Whether the network has AdaDSR's adapter, and so a depth map as its second output."""
     return config.get("depth", "none") != "none"
@@ -54,19 +61,36 @@ def deepest(config):
     return complete(config)["blocks"] if config.get("depth") == "input" else None
 
 
+def challenge_counts(config, height=256, width=256):
+    """`counts.counts` of a configuration's network, with what the challenge's script does not see of it."""
+    from mobile_sr.models import counts
+
+    return counts.counts(build(config), height, width, getattr(_module(config["network"]), "SCRIPT_SKIPS", ()))
+
+
 def multiply_adds(model, lr_pixels):
     """Multiply-adds of all convolutions for an LR input of that many pixels (bias and activations not counted).
 
-    Every convolution of these networks has stride 1, so that each kernel weight is used once per pixel of its input: LR
-    pixels, s * s as many behind a depth_to_space, one behind a global mean. Masks are taken as all ones.
+    Each kernel weight is used once per pixel of its output: LR pixels, s * s as many behind a depth_to_space, one behind a
+    global mean, 1 / stride**2 behind a convolution or a pooling of that stride (what borders and roundings take from that,
+    counts.py knows). Masks are taken as all ones. Attention within windows counts, too.
     For a 1280x720 output, the literature's unit, lr_pixels is 1280 * 720 / scale**2.
     """
     total, pixels = 0, {id(model.inputs[0]): lr_pixels}
     for layer in model.layers:
         sources = layer.input if isinstance(layer.input, list) else [layer.input]
         size = max((pixels.get(id(source), 0) for source in sources), default=pixels.get(id(layer.output), 0))
+        if isinstance(getattr(layer, "strides", None), tuple) and layer.strides != (1, 1):
+            size = size / math.prod(layer.strides)
         if hasattr(layer, "kernel"):
             total += size * math.prod(layer.kernel.shape)
+        elif hasattr(layer, "products"):
+            total += size * sum(layer.products())
         kind = type(layer).__name__
-        pixels[id(layer.output)] = 1 if kind == "GlobalMean" else size * getattr(layer, "block_size", 1) ** 2
+        pixels[id(layer.output)] = 1 if kind == "GlobalMean" else size * _more_pixels(layer)
     return total
+
+
+def _more_pixels(layer):
+    name = "scale" if type(layer).__name__ in ("BilinearUpscale", "BicubicUpscale") else "block_size"
+    return getattr(layer, name, 1) ** 2

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import re
 
+from mobile_sr import models
 from mobile_sr.errors import UserError
 
 # Name of a recipe: its file and what its function gets besides the scale.
@@ -17,6 +18,7 @@ RECIPES = {
     "adaedsr_paper": ("adadsr_paper", {"network": "edsr", "depth": "input"}),
     "rcan_paper": ("adadsr_paper", {"network": "rcan"}),
     "adarcan_paper": ("adadsr_paper", {"network": "rcan", "depth": "input"}),
+    **{network: ("efficient", {"network": network}) for network in models.NTIRE_2022 + models.PEERS},
     "fgnas": ("fgnas", {}),
     "fgnas_mobile": ("fgnas_search", {}),
     **{

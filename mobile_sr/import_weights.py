@@ -1,0 +1,57 @@
+"""From a published PyTorch checkpoint to a folder that every command takes as a model."""
+
+from pathlib import Path
+
+from mobile_sr import backend, models, torch_checkpoint, weights
+from mobile_sr.converters.quiet import quiet
+from mobile_sr.errors import UserError
+from mobile_sr.files import check_folder, sha256_file
+
+NOT_SET = ("scale", "output_activation")  # arguments of build() that have an option of their own or none
+
+
+def import_weights(net, checkpoint, out, scale=4, value_range=None, sizes=None, log=print):
+    """Write `out`/best.npz with the weights of a checkpoint; nothing when anything is wrong.
+
+    Args:
+        net: of converters.torch_names.NAMES.
+        checkpoint: .pth, .pt or .npz file.
+        out: folder, which must not hold a model yet.
+        value_range: 1 or 255, the pictures that the checkpoint was trained on; None is what the network was published for.
+        sizes: {argument of the network's build(): int} where it is not the published network.
+    Returns: the path of the file.
+    Raises: UserError when the network has no map of names, the checkpoint is unusable or another network's, or `out` is taken.
+    """
+    from mobile_sr.converters.torch_names import NAMES, RANGES
+
+    if net not in NAMES:
+        raise UserError(f"--net {net}: no map of PyTorch names for it; known: {', '.join(NAMES)}")
+    target = Path(out) / "best.npz"
+    if target.exists():
+        raise UserError(f"{out}: already holds a model; use another --out")
+    check_folder(out)
+    if not 1 <= scale <= weights.MAX_SCALE:
+        raise UserError(f"--scale {scale}: must be 1 to {weights.MAX_SCALE}")
+    state = torch_checkpoint.read(checkpoint)
+    backend.require_keras(net)
+    from mobile_sr.converters import from_torch
+
+    defaults = models.complete({"network": net})
+    known = [name for name, value in defaults.items() if isinstance(value, int) and name not in NOT_SET]
+    for name in sizes or {}:
+        if name not in known:
+            raise UserError(f"--set {name}: {net} has no such size; it has {', '.join(known)}")
+    config = {"network": net, "scale": scale, "output_activation": "clipped_relu", **(sizes or {})}
+    with quiet():
+        try:
+            model = models.build(config)
+        except ValueError as error:
+            raise UserError(f"{net}: cannot be built ({str(error).strip().splitlines()[0]})") from None
+    try:
+        from_torch.convert(model, models.complete(config), state, value_range)
+    except ValueError as error:
+        raise UserError(f"{checkpoint}: not a checkpoint of {net} at x{scale}: {error}") from None
+    origin = {"file": Path(checkpoint).name, "sha256": sha256_file(checkpoint), "value_range": value_range or RANGES[net]}
+    weights.save_model(target, model, config, {"imported": origin})
+    log(f"{target}: {net} x{scale}, {model.count_params():,} parameters from {len(state)} tensors of {checkpoint}")
+    return target

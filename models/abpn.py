@@ -1,0 +1,39 @@
+"""ABPN: anchor-based plain net, of the Mobile AI 2021 real-time super-resolution challenge.
+
+Paper: Du et al., "Anchor-based Plain Net for Mobile Image Super-Resolution", CVPRW 2021, Fig. 2. The input, repeated for every
+pixel of the picture, is added before depth_to_space, so that the network learns the difference from nearest neighbour.
+"""
+
+import keras
+
+from mobile_sr.models.efficient_blocks import conv
+from mobile_sr.models.layers import ClippedReLU, DepthToSpace, check_output_activation
+
+
+def build(scale=3, output_activation="clipped_relu", channels=28, blocks=5):
+    """ABPN as a functional Keras model.
+
+    Args:
+        scale: 2, 3 or 4 (any positive int works); 42,539 parameters at x3.
+        output_activation: 'clipped_relu' (the paper's) or 'linear'.
+        channels: of the hidden layers. blocks: how many of them, the last one before the picture's pixels not counted.
+    Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
+    Raises: ValueError for another output activation.
+    """
+    check_output_activation(output_activation)
+    pixels = 3 * scale * scale
+    lr = keras.Input((None, None, 3), name="lr")
+    x = lr
+    for index in range(blocks):
+        x = conv(x, channels, f"conv{index + 1}", activation="relu")
+    x = conv(conv(x, pixels, f"conv{blocks + 1}", activation="relu"), pixels, "tail")
+    anchor = keras.layers.Concatenate(name="anchor")([lr] * (scale * scale)) if scale > 1 else lr
+    x = keras.layers.Add(name="sum")([x, anchor])
+    if output_activation == "clipped_relu":
+        x = ClippedReLU(name="clip")(x)
+    return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"abpn_x{scale}")
+
+
+def receptive_field(config):
+    """LR pixels to each side that an output pixel depends on: 3x3 convolutions in a row."""
+    return config["blocks"] + 2

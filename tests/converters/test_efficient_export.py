@@ -1,0 +1,72 @@
+"""The networks of the NTIRE 2022 efficient challenge through export: what passes its audit, and what does not yet."""
+
+import json
+
+import keras
+import pytest
+
+from mobile_sr import load, models, weights
+from mobile_sr.export import AuditError, export
+from tests.conftest import picture
+from tests.models.test_efficient import MINI
+
+
+def model_file(folder, net):
+    """A small untrained network whose pictures lie around grey."""
+    keras.utils.set_random_seed(0)
+    config = {"network": net, "scale": 2, "output_activation": "clipped_relu", **MINI[net]}
+    model = models.build(config)
+    tail = model.get_layer("tail")
+    tail.set_weights([tail.get_weights()[0], tail.get_weights()[1] + (0 if net in ("abpn", "vdsr", "mobilesr") else 0.5)])
+    weights.save_model(folder / "net.npz", model, config)
+    return folder / "net.npz"
+
+
+def exported(folder, net, precision):
+    (file,) = export(model_file(folder, net), folder, [precision], log=lambda line: None)
+    return file, json.loads(file.with_suffix(".json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", [net for net in MINI if net != "pruned_rfdn"])
+def test_onnx_equals_the_float_tflite_and_keras(tmp_path, net):
+    """Each within 1e-5, by the audit; at a size that the export did not try, too."""
+    pytest.importorskip("tf2onnx")
+    file, sidecar = exported(tmp_path, net, "onnx")
+    assert sidecar["agreement_with_tflite"]["largest_error"] <= 1e-5
+    image = picture(29, 35)
+    assert abs(load(file).real(image) - load(tmp_path / "net.npz").real(image)).max() <= 2e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["imdn", "rlfn", "efdn", "fmen", "bsrn", "arfdn", "imdn_plus", "abpn", "vdsr"])
+def test_uint8_is_integer_throughout(tmp_path, net):
+    _, sidecar = exported(tmp_path, net, "uint8")
+    assert sidecar["agreement_with_keras"]["psnr_rgb"] > 38
+    assert "DEQUANTIZE" not in sidecar["ops"]
+
+
+@pytest.mark.slow
+def test_mobilesr_in_8_bits_is_refused(tmp_path):
+    """The converter leaves a part of its layer normalization in float."""
+    with pytest.raises(AuditError, match="no float tensor"):
+        exported(tmp_path, "mobilesr", "uint8")
+
+
+@pytest.mark.slow
+def test_the_resize_is_bilinear_with_half_pixels(tmp_path):
+    file, sidecar = exported(tmp_path, "rlfn", "float32")
+    assert sidecar["ops"]["RESIZE_BILINEAR"] == sidecar["ops"]["MAX_POOL_2D"] == 1
+    assert sidecar["smallest_side"] == 15
+    assert sidecar["receptive_field"] is None
+    assert load(file)(picture(4, 40)).shape == (8, 80, 3)
+
+
+@pytest.mark.parametrize(("net", "side"), [("rlfn", 15), ("efdn", 5), ("imdn", 1)])
+def test_images_smaller_than_the_attention_takes(tmp_path, net, side):
+    """They are filled up with their last pixels; a float runtime would end the process."""
+    upscaler = load(model_file(tmp_path, net))
+    assert upscaler.smallest == side
+    small = picture(3, 20)
+    filled = small[[*range(3), *[2] * (max(side, 3) - 3)]]
+    assert (upscaler(small) == upscaler(filled)[:6]).all()

@@ -1,0 +1,144 @@
+"""The networks of the NTIRE 2022 efficient challenge: measures, shapes, receptive fields, blocks."""
+
+import keras
+import numpy as np
+import pytest
+
+from mobile_sr import models
+from mobile_sr.models import efficient_blocks, mobilesr
+from mobile_sr.models.bicubic import BicubicUpscale
+from mobile_sr.resize import imresize
+from tests.conftest import picture
+
+# Parameters, the script's FLOPs (G), activations (M), convolutions at 256x256, x4. The challenge's Table 1 prints these but for
+# MobileSR's and BSRN's linear layers, which it counts otherwise than its script, and in fewer digits.
+MEASURES = {
+    "imdn": (893_936, 58.532, 154.141, 43),
+    "rfdn": (433_448, 27.103, 112.034, 64),
+    "rlfn": (317_218, 19.695, 80.045, 39),
+    "fmen": (341_066, 22.280, 72.090, 34),
+    "efdn": (272_038, 16.860, 79.585, 59),
+    "bsrn": (156_288, 2.022, 65.758, 43),
+    "mobilesr": (175_883, 8.730, 160.432, 25),
+    "arfdn": (241_548, 14.507, 151.356, 100),
+    "imdn_plus": (275_844, 17.985, 92.799, 59),
+    "pruned_rfdn": (289_888, 17.701, 91.718, 64),
+}
+TRUE_FLOPS = {"fmen": 22.309, "bsrn": 9.430, "mobilesr": 15.398}  # G, where the script's quirks matter
+QUICK = ("fmen", "rlfn", "mobilesr")
+MINI = {
+    **{name: {"channels": 8, "distilled": 4, "attention": 2, "blocks": 1} for name in ("rfdn", "efdn", "bsrn", "arfdn")},
+    "pruned_rfdn": {"channels": 8, "distilled": 4, "attention": 2, "blocks": 1},
+    "rlfn": {"channels": 8, "middle": 6, "attention": 2, "blocks": 1},
+    "fmen": {"channels": 8, "attention": 6, "blocks": 1},
+    "imdn": {"channels": 8, "blocks": 1},
+    "imdn_plus": {"channels": 12, "blocks": 1},
+    "mobilesr": {"channels": 8, "heads": 2, "ratios": (2,)},
+    "abpn": {"channels": 8, "blocks": 1},
+    "srcnn": {"channels": 8},
+    "vdsr": {"channels": 8, "blocks": 1},
+}
+
+
+@pytest.mark.parametrize("net", [net if net in QUICK else pytest.param(net, marks=pytest.mark.slow) for net in MEASURES])
+def test_the_measures_of_the_challenge(net):
+    found = models.challenge_counts({"network": net, "scale": 4})
+    parameters, flops, activations, convolutions = MEASURES[net]
+    assert found["parameters"] == parameters
+    assert round(found["script_flops"] / 1e9, 3) == flops
+    assert round(found["activations"] / 1e6, 3) == activations
+    assert found["convolutions"] == convolutions
+    assert round(found["flops"] / 1e9, 3) == TRUE_FLOPS.get(net, flops)
+
+
+@pytest.mark.parametrize("net", MINI)
+def test_shapes_outputs_and_configuration(net):
+    """Odd sizes, other scales, more than one image; clipped is the clip of linear; a saved configuration rebuilds it."""
+    x = np.random.default_rng(0).random((2, 17, 23, 3)).astype(np.float32)
+    for scale in (2, 3, 4):
+        assert models.build({"network": net, "scale": scale, **MINI[net]}).compute_output_shape(x.shape) == (
+            *(2, 17 * scale, 23 * scale, 3),
+        )
+    config = {"network": net, "scale": 2, **MINI[net]}
+    linear, clipped = (models.build({**config, "output_activation": end}) for end in ("linear", "clipped_relu"))
+    clipped.set_weights([w * 3 for w in linear.get_weights()])
+    linear.set_weights(clipped.get_weights())
+    wanted, found = (keras.ops.convert_to_numpy(model(x)) for model in (linear, clipped))
+    assert found.shape == (2, 34, 46, 3)
+    assert wanted.min() < 0 or wanted.max() > 1
+    np.testing.assert_allclose(found, np.clip(wanted, 0, 1), atol=1e-6)
+    rebuilt = keras.Model.from_config(clipped.get_config())
+    assert [w.shape for w in rebuilt.weights] == [w.shape for w in clipped.weights]
+    with pytest.raises(ValueError, match="output_activation"):
+        models.build({**config, "output_activation": "tanh"})
+
+
+def test_resize_like_is_torchs_bilinear():
+    """Half-pixel centers: from 2 to 4 samples at -1/4, 1/4, 3/4, 5/4, the ends repeated (align_corners=False)."""
+    x = np.array([[0.0, 1.0]], np.float32).reshape(1, 1, 2, 1)
+    y = efficient_blocks.ResizeLike()([x, np.zeros((1, 1, 4, 3), np.float32)])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(y).ravel(), [0, 0.25, 0.75, 1])
+
+
+def test_edge_padding_leaves_maxima_alone():
+    """As padding with -inf, which torch's max-pooling does."""
+    x = np.random.default_rng(0).normal(-5, 1, (1, 16, 20, 2)).astype(np.float32)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(1, 2))[:, ::7, ::7].max(axis=(-2, -1))
+    found = keras.layers.MaxPooling2D(7, 7)(efficient_blocks.EdgePad()(x))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(found), windows)
+
+
+def test_window_attention_is_attention_in_windows():
+    layer = mobilesr.WindowAttention(heads=2, window=4)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1, 6, 9, 4)).astype(np.float32)
+    layer.build(x.shape)
+    layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
+    found = keras.ops.convert_to_numpy(layer(x))
+    inward, outward, bias = layer.get_weights()
+    padded = np.pad(x, ((0, 0), (0, 2), (0, 3), (0, 0)))
+    pixels = padded[0, 4:, 4:8].reshape(-1, 4) @ inward  # a window with two rows of the padding
+    heads = []
+    for h in range(2):
+        q, k, v = (pixels[:, part * 4 + 2 * h :][:, :2] for part in range(3))
+        weights = np.exp(q @ k.T / 2**0.5)
+        heads.append(weights / weights.sum(axis=1, keepdims=True) @ v)
+    wanted = (np.concatenate(heads, axis=1) @ outward + bias).reshape(4, 4, 4)[:2]
+    np.testing.assert_allclose(found[0, 4:, 4:8], wanted, atol=1e-4)
+
+
+def test_abpn():
+    model = models.build({"network": "abpn", "scale": 3})
+    assert model.count_params() == 42_539
+    model.set_weights([np.zeros(w.shape) for w in model.get_weights()])
+    x = np.random.default_rng(0).random((1, 4, 5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(x)), x.repeat(3, axis=1).repeat(3, axis=2))
+
+
+def test_multiply_adds_of_strides_and_attention():
+    """The estimate by pixels agrees with the count at a size up to ESA's borders."""
+    for net in ("rlfn", "mobilesr"):
+        config = {"network": net, "scale": 4, **MINI[net]}
+        estimate, exact = models.multiply_adds(models.build(config), 256**2), models.challenge_counts(config)["multiply_adds"]
+        assert abs(estimate / exact - 1) < 2e-3
+
+
+def test_bicubic_is_matlabs_before_rounding():
+    """Within the rounding of imresize's two passes, borders included."""
+    image = picture(19, 24)
+    for scale in (2, 3, 4):
+        found = keras.ops.convert_to_numpy(BicubicUpscale(scale)(image[None].astype(np.float32)))[0]
+        assert np.abs(np.clip(found, 0, 255) - imresize(image, scale)).max() < 1.3
+
+
+@pytest.mark.parametrize(("net", "parameters", "per_pixel"), [("srcnn", 69_251, 69_152), ("vdsr", 668_227, 667_008)])
+def test_networks_behind_bicubic(net, parameters, per_pixel):
+    """Dong et al. and Kim et al. count 57K and 665K on luma alone; these have RGB ends. Bicubic counts nothing."""
+    model = models.build({"network": net, "scale": 3})
+    assert model.count_params() == parameters
+    assert models.multiply_adds(model, 1) == 9 * per_pixel
+    model.set_weights([np.zeros(w.shape) for w in model.get_weights()])
+    x = np.random.default_rng(0).random((1, 9, 8, 3)).astype(np.float32)
+    kept = BicubicUpscale(3)(x) if net == "vdsr" else 0
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(x)), np.clip(kept + np.zeros((1, 27, 24, 3)), 0, 1))
