@@ -1,10 +1,10 @@
 """Equalization: every channel of a tensor gets the same range, so that 8 bits serve all of them alike.
 
 Between a convolution and the ones that read it, a channel may be scaled by any s > 0 when what lies between is positively
-homogeneous (nothing, ReLU, PReLU, concatenation, addition): the producer's weights and bias are multiplied by s, the
-readers' input weights divided by it. And a channel may be shifted when nothing non-linear lies between and all readers are
-1x1 convolutions: their biases take the shift back (a larger kernel would see the shift end at the picture's border). Either
-way the network's output stays what it was, up to float rounding.
+homogeneous (nothing, ReLU, PReLU, LeakyReLU, concatenation, addition, maxima, resizing, a product with a mask): the
+producer's weights and bias are multiplied by s, the readers' input weights divided by it. And a channel may be shifted when
+nothing non-linear lies between and all readers are 1x1 convolutions: their biases take the shift back (a larger kernel would
+see the shift end at the picture's border). Either way the network's output stays what it was, up to float rounding.
 
 Scaling is the idea of Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019,
 Sec. 4.1, but with the ranges of the *activations*, measured on images: there these networks lose (docs/quantization.md).
@@ -18,7 +18,8 @@ from mobile_sr.converters.activations import activations
 
 STRENGTH = 1.0  # chosen on DIV2K validation crops, docs/quantization.md
 LARGEST = 64.0  # scale of a channel that is nearly always zero, so that its weights stay numbers to calculate with
-_CONVOLUTIONS = ("Conv2D", "GroupedConv2D", "SubPixelConv2DTranspose", "SpreadConv2D")
+_CONVOLUTIONS = ("Conv2D", "GroupedConv2D", "SubPixelConv2DTranspose", "SpreadConv2D", "DepthwiseConv2D")
+_MOVES = ("ChannelRange", "MaxPooling2D", "ResizeLike", "EdgePad")  # commute with scale and shift; one range in and out
 
 
 def equalize(model, images, strength=STRENGTH, center=True):
@@ -64,7 +65,8 @@ def _apply(model, graph, scale, shift):
             kernel = kernel / _on_inputs(layer, scale[before])
             if layer.name in graph.producers:
                 own = graph.atoms(graph.producers[layer.name])
-                kernel, biases = kernel * scale[own], [(bias - shift[own]) * scale[own] for bias in biases]
+                of_outputs = scale[own][:, None] if type(layer).__name__ == "DepthwiseConv2D" else scale[own]
+                kernel, biases = kernel * of_outputs, [(bias - shift[own]) * scale[own] for bias in biases]
                 if np.any(scale[own] != 1) or np.any(shift[own]):
                     largest = float(np.abs(shift[own]).max())
                     record[layer.name] = {"largest_scale": float(scale[own].max()), "largest_shift": largest}
@@ -129,13 +131,16 @@ class _Graph:
             for atom in inputs[0].atoms[layer.straight :]:
                 self._join(atom, 0)
             tensor = _Tensor(inputs[0].atoms, self._pool())
-        elif kind in ("ReLU", "PReLU", "Add"):
+        elif kind in _MOVES:
+            first = getattr(layer, "first", 0)
+            tensor = _Tensor(inputs[0].atoms[first : first + channels], inputs[0].pool)
+        elif kind in ("ReLU", "PReLU", "LeakyReLU", "Add"):
             for t in inputs:
                 self._fixed.update(t.atoms)
                 for a, b in zip(inputs[0].atoms, t.atoms, strict=True):
                     self._join(a, b)
             tensor = _Tensor(inputs[0].atoms, self._pool())
-        elif kind == "Multiply" and inputs[1] and layer.input[1].shape[-1] == 1 < channels:  # by a mask
+        elif kind == "Multiply" and inputs[1]:  # by a mask
             self._fixed.update(inputs[0].atoms)
             self._pin(inputs[1])
             tensor = _Tensor(inputs[0].atoms, self._pool())

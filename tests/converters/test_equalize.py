@@ -51,6 +51,40 @@ def test_the_output_stays_and_the_ranges_come_together(network):
     assert spread[1] > 1.5 * spread[0]
 
 
+SMALL = {
+    "imdn": {"channels": 8, "blocks": 2},
+    "rfdn": {"channels": 8, "distilled": 4, "attention": 4, "blocks": 2},
+    "rlfn": {"channels": 8, "middle": 8, "attention": 4, "blocks": 2},
+    "efdn": {"channels": 8, "distilled": 4, "attention": 4, "blocks": 2},
+    "bsrn": {"channels": 8, "distilled": 4, "attention": 4, "blocks": 1},
+    "rcan": {"groups": 1, "blocks": 2, "channels": 8, "reduction": 2},
+}
+
+
+CHANGED = {  # a layer behind which there is what had to let its scales through
+    "imdn": "block1_conv1",
+    "rfdn": "block1_esa_stride",
+    "rlfn": "block1_fuse",
+    "efdn": "block1_esa_conv3",
+    "bsrn": "block1_esa_conv3_depthwise",
+    "rcan": "group1_block1_conv1",
+}
+
+
+@pytest.mark.parametrize("network", SMALL)
+def test_attention_pooling_and_resizing_let_scales_through(network):
+    sizes = {key: value for key, value in SMALL[network].items() if key in models.complete({"network": network, "scale": 2})}
+    config = {"network": network, "scale": 2, "output_activation": "linear", **sizes}
+    model, other = random_weights(models.build(config)), models.build(config)
+    model.set_weights([w * 0.3 if w.ndim == 4 else w for w in model.get_weights()])
+    weights, record = equalize.equalize(model, images())
+    other.set_weights(weights)
+    image = images(seed=7)[0]
+    wanted = keras.ops.convert_to_numpy(model(image))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(other(image)), wanted, atol=3e-5 * np.abs(wanted).max())
+    assert CHANGED[network] in record
+
+
 def test_only_channels_that_1x1_convolutions_read_are_shifted():
     model = random_weights(models.build({"network": "xlsr", "scale": 3}))
     _, record = equalize.equalize(model, images())
