@@ -71,7 +71,7 @@ def dense_above(channels, integer=False):
     """
     if integer:
         return 0.25 if channels <= 64 else 0.5
-    return 0.5 if channels <= 64 else 0.8
+    return 0.6 if channels <= 64 else 0.8
 
 
 SAMPLED = 4  # The shares are taken from every fourth pixel of every fourth row: counting all of them would cost time.
