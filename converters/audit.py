@@ -92,9 +92,8 @@ def _check_convolutions(graph, activations, per_tensor, expect):
     bad = [k for k, op in enumerate(convolutions) if [tensors[i].dtype for i in (*op.inputs[:2], op.outputs[0])] != wanted]
     what = "in int8" if activations == "int8" else f"with int8 weights and {activations} activations"
     expect(f"every convolution {what}, the first and the last included", convolutions and not bad, f"others: {bad}")
-    kernels = [
-        (tensors[op.inputs[1]], 0 if op.name == "CONV_2D" else 3) for op in convolutions
-    ]  # and the output channels' axis
+    axes = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}  # of the output channels
+    kernels = [(tensors[op.inputs[1]], axes[op.name]) for op in convolutions]
     bad = [k for k, (kernel, axis) in enumerate(kernels) if len(kernel.scales) != (1 if per_tensor else kernel.shape[axis])]
     expect("one weight scale per " + ("kernel" if per_tensor else "output channel"), not bad, f"others: {bad}")
 

@@ -48,7 +48,7 @@ def convert(model, config, state, value_range=None):
         for suffix, (variable, function) in _PARTS[type(layers[name]).__name__].items():
             wanted[f"{prefix}.{suffix}"] = (layers[name], variable, function)
     _check_keys(wanted, state)
-    shuffled, masks = _before(model, "DepthToSpace"), _before_sigmoids(model)
+    shuffled, masks = _before_pixels(model), _before_sigmoids(model)
     values = {}
     for key, (layer, variable, function) in wanted.items():
         target = getattr(layer, variable)
@@ -91,11 +91,11 @@ def _checked(key, array, shape, function):
     return result
 
 
-def _before(model, kind):
+def _before_pixels(model):
     """{name of a convolution: block size} of those whose channels a DepthToSpace turns into pixels, a clip aside."""
     found, makers = {}, {id(layer.output): layer for layer in model.layers}
     for layer in model.layers:
-        if type(layer).__name__ == kind:
+        if type(layer).__name__ == "DepthToSpace":
             source = makers[id(layer.input)]
             while type(source).__name__ == "ClippedReLU":
                 source = makers[id(source.input)]

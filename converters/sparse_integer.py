@@ -300,8 +300,8 @@ def _template(schema, model, names, threshold):
     import tensorflow as tf
 
     channels = sparse.blocks(model)[names[0]].conv1.kernel.shape[-1]
-    walk = _Template(model, chunks=sparse.chunks_for(channels, integer=True))
-    walk.threshold = sparse.dense_above(channels, integer=True) if threshold is None else threshold
+    threshold = sparse.dense_above(channels, integer=True) if threshold is None else threshold
+    walk = _Template(model, sparse.chunks_for(channels, integer=True), threshold)
     markers = {}
     for number, name in enumerate(names):
         block = walk.blocks[name]

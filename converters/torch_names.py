@@ -6,7 +6,8 @@ follows from the layer's kind: from_torch.py. RANGES are the pictures that a net
 
 _STAGES = (1, 2, 3)
 _ESA = {"conv1": "reduce", "conv_f": "skip", "conv2": "stride", "conv4": "expand"}
-_ESA_THREE = _ESA | {"conv_max": "conv1", "conv3": "conv2", "conv3_": "conv3"}
+_COARSE_THREE = {"conv_max": "conv1", "conv3": "conv2", "conv3_": "conv3"}
+_ESA_THREE = _ESA | _COARSE_THREE
 _ESA_ONE = _ESA | {"conv3": "conv1"}
 _ESA_TWO = {"conv1": "reduce", "conv_f": "skip", "conv4": "expand", "conv_2": "conv1", "conv_3": "conv2", "conv_23": "conv3"}
 
@@ -97,7 +98,7 @@ def bsrn(config):
         names |= {f"{theirs}.conv_out": f"{ours}_esa_out_linear"}
         for a, b in (("conv1", "reduce"), ("conv_f", "skip"), ("conv4", "expand")):
             names |= {f"{theirs}.esa.{a}": f"{ours}_esa_{b}_linear"}
-        for a, b in (("conv_max", "conv1"), ("conv3", "conv2"), ("conv3_", "conv3")):
+        for a, b in _COARSE_THREE.items():
             names |= blueprint(f"{theirs}.esa.{a}", f"{ours}_esa_{b}")
     return names
 

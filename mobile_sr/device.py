@@ -305,12 +305,9 @@ class _App:
 
     def _fetch(self, output):
         """The result's JSON, None when there is no file. Raises: UserError when it is damaged."""
-        path = f"results/{output}.json"
-        for words in (
-            ["cat", f"{_FILES}/{path}"],
-            *(["run-as", PACKAGE, "cat", p] for p in (f"files/{path}", f"{_FILES}/{path}")),
-        ):
-            done = self.adb.shell(*words)
+        places = ((self.adb.shell, _FILES), (self._run_as, "files"), (self._run_as, _FILES))
+        for run, folder in places:
+            done = run("cat", f"{folder}/results/{output}.json")
             if done.returncode == 0:
                 try:
                     return json.loads(done.stdout)

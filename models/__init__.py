@@ -87,10 +87,5 @@ def multiply_adds(model, lr_pixels):
         elif hasattr(layer, "products"):
             total += size * sum(layer.products())
         kind = type(layer).__name__
-        pixels[id(layer.output)] = 1 if kind == "GlobalMean" else size * _more_pixels(layer)
+        pixels[id(layer.output)] = 1 if kind == "GlobalMean" else size * getattr(layer, "block_size", 1) ** 2
     return total
-
-
-def _more_pixels(layer):
-    name = "scale" if type(layer).__name__ in ("BilinearUpscale", "BicubicUpscale") else "block_size"
-    return getattr(layer, name, 1) ** 2

@@ -6,7 +6,7 @@ Paper: Li et al., CVPRW 2022, Sec. 4.6: RFDN whose 3x3 convolutions are pairs of
 
 import keras
 
-from mobile_sr.models.efficient_blocks import SMALLEST_SIDE, assemble, coarse_three, conv, conv1x1, esa, fused, leaky
+from mobile_sr.models.efficient_blocks import SMALLEST_SIDE, all_fused, assemble, coarse_three, conv, conv1x1, esa, leaky
 
 __all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
 RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
@@ -46,11 +46,4 @@ def build(scale=4, output_activation="clipped_relu", channels=50, distilled=25, 
     def wide_leaky(x, name):
         return leaky(x, name, 0.1)
 
-    def body(x):
-        outputs = []
-        for index in range(blocks):
-            x = block(x, f"block{index + 1}")
-            outputs.append(x)
-        return conv(fused(outputs, channels, act=wide_leaky), channels, "body")
-
-    return assemble("arfdn", scale, output_activation, channels, body)
+    return assemble("arfdn", scale, output_activation, channels, all_fused(block, blocks, act=wide_leaky))

@@ -18,7 +18,7 @@ class BicubicUpscale(keras.layers.Layer):
 
     def __init__(self, scale, **kwargs):
         super().__init__(**kwargs)
-        self.scale = scale
+        self.scale = self.block_size = scale  # its pixels are counted as a depth_to_space's
 
     def call(self, x):
         x = ops.conv(

@@ -8,11 +8,11 @@ import keras
 
 from mobile_sr.models.efficient_blocks import (
     SMALLEST_SIDE,
+    all_fused,
     assemble,
     blueprint_conv,
     distillation_block,
     esa,
-    fused,
     gelu,
     linear,
     strided,
@@ -53,18 +53,14 @@ def build(scale=4, output_activation="clipped_relu", channels=48, distilled=24, 
         x = ChannelWeights(name=f"{name}_weights")(esa(x, attention, name, _coarse, linear))
         return linear(x, channels, f"{name}_out")
 
-    def body(x):
-        outputs = []
-        for index in range(blocks):
-            name = f"block{index + 1}"
-            y = distillation_block(x, distilled, name, attend, three=blueprint_conv, **separable)
-            x = keras.layers.Add(name=name)([y, x])
-            outputs.append(x)
-        return blueprint_conv(fused(outputs, channels, **separable), channels, "body")
+    def block(x, name):
+        y = distillation_block(x, distilled, name, attend, three=blueprint_conv, **separable)
+        return keras.layers.Add(name=name)([y, x])
 
     def head(lr):
         return blueprint_conv(keras.layers.Concatenate(name="repeat")([lr] * 4), channels, "head")
 
+    body = all_fused(block, blocks, three=blueprint_conv, **separable)
     return assemble("bsrn", scale, output_activation, channels, body, head)
 
 

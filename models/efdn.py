@@ -5,7 +5,7 @@ CVPRW 2022, names the same idea. RFDN with fewer channels, without skips in its 
 blocks; here with the edge-oriented branches merged into 3x3 convolutions, as submitted. Published for 0..255.
 """
 
-from mobile_sr.models.efficient_blocks import assemble, coarse_two, conv, distillation_block, esa
+from mobile_sr.models.efficient_blocks import assemble, coarse_two, distillation_block, esa, in_a_row
 
 RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
 SMALLEST_SIDE = 5  # LR pixels: with its border repeated, one window of the pooling
@@ -25,9 +25,7 @@ def build(scale=4, output_activation="clipped_relu", channels=42, distilled=10, 
     def attend(x, prefix):
         return esa(x, attention, prefix, coarse_two)
 
-    def body(x):
-        for index in range(blocks):
-            x = distillation_block(x, distilled, f"block{index + 1}", attend, residual=False)
-        return conv(x, channels, "body")
+    def block(x, name):
+        return distillation_block(x, distilled, name, attend, residual=False)
 
-    return assemble("efdn", scale, output_activation, channels, body)
+    return assemble("efdn", scale, output_activation, channels, in_a_row(block, blocks))

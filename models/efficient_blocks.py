@@ -181,9 +181,30 @@ def distillation_block(x, distilled, name, attention, residual=True, one=conv1x1
     return attention(x, f"{name}_esa")
 
 
-def fused(outputs, channels, one=conv1x1, act=leaky):
-    """All blocks' outputs as one: 1x1 of their concatenation and an activation (RFDN)."""
-    return act(one(keras.layers.Concatenate(name="blocks_concat")(outputs), channels, "blocks_fuse"), "blocks_fused")
+def in_a_row(block, blocks):
+    """A body for `assemble`: block(x, name) so many times, named block1, block2, ..., and a 3x3 convolution."""
+
+    def body(x):
+        channels = x.shape[-1]
+        for index in range(blocks):
+            x = block(x, f"block{index + 1}")
+        return conv(x, channels, "body")
+
+    return body
+
+
+def all_fused(block, blocks, one=conv1x1, three=conv, act=leaky):
+    """RFDN's body for `assemble`: as `in_a_row`, of all blocks' outputs: 1x1 of their concatenation and an activation."""
+
+    def body(x):
+        channels, outputs = x.shape[-1], []
+        for index in range(blocks):
+            x = block(x, f"block{index + 1}")
+            outputs.append(x)
+        x = act(one(keras.layers.Concatenate(name="blocks_concat")(outputs), channels, "blocks_fuse"), "blocks_fused")
+        return three(x, channels, "body")
+
+    return body
 
 
 def assemble(name, scale, output_activation, channels, body, head=None):

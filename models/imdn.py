@@ -6,7 +6,7 @@ that won AIM 2019's constrained challenge (Zhang et al., ICCVW 2019): 8 blocks w
 
 import keras
 
-from mobile_sr.models.efficient_blocks import ChannelRange, assemble, conv, leaky
+from mobile_sr.models.efficient_blocks import ChannelRange, assemble, conv, in_a_row, leaky
 
 
 def build(scale=4, output_activation="clipped_relu", channels=64, blocks=8):
@@ -22,12 +22,7 @@ def build(scale=4, output_activation="clipped_relu", channels=64, blocks=8):
     if channels % 4:
         raise ValueError(f"channels must be a multiple of 4, got {channels}")
 
-    def body(x):
-        for index in range(blocks):
-            x = _block(x, f"block{index + 1}")
-        return conv(x, channels, "body")
-
-    return assemble("imdn", scale, output_activation, channels, body)
+    return assemble("imdn", scale, output_activation, channels, in_a_row(_block, blocks))
 
 
 def _block(x, name):

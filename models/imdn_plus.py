@@ -6,7 +6,7 @@ re-parameterised convolutions are single ones. Published for 0..1.
 
 import keras
 
-from mobile_sr.models.efficient_blocks import ChannelRange, assemble, conv
+from mobile_sr.models.efficient_blocks import ChannelRange, assemble, conv, in_a_row
 
 STAGES = 6
 
@@ -24,12 +24,7 @@ def build(scale=4, output_activation="clipped_relu", channels=36, blocks=8):
     if channels % STAGES:
         raise ValueError(f"channels must be a multiple of {STAGES}, got {channels}")
 
-    def body(x):
-        for index in range(blocks):
-            x = _block(x, f"block{index + 1}")
-        return conv(x, channels, "body")
-
-    return assemble("imdn_plus", scale, output_activation, channels, body)
+    return assemble("imdn_plus", scale, output_activation, channels, in_a_row(_block, blocks))
 
 
 def _block(x, name):

@@ -75,7 +75,7 @@ class BilinearUpscale(keras.layers.Layer):
 
     def __init__(self, scale, **kwargs):
         super().__init__(**kwargs)
-        self.scale = scale
+        self.scale = self.block_size = scale  # its pixels are counted as a depth_to_space's
 
     def call(self, x):
         size = [side * self.scale for side in ops.shape(x)[1:3]]

@@ -4,7 +4,7 @@ Paper: Liu et al., "Residual Feature Distillation Network for Lightweight Image 
 for 0..255.
 """
 
-from mobile_sr.models.efficient_blocks import SMALLEST_SIDE, assemble, coarse_three, conv, distillation_block, esa, fused
+from mobile_sr.models.efficient_blocks import SMALLEST_SIDE, all_fused, assemble, coarse_three, distillation_block, esa
 
 __all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
 RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
@@ -29,11 +29,7 @@ def distillation_network(name, scale, output_activation, channels, distilled, at
     def attend(x, prefix):
         return esa(x, attention, prefix, coarse_three)
 
-    def body(x):
-        outputs = []
-        for index in range(blocks):
-            x = distillation_block(x, distilled, f"block{index + 1}", attend, residual)
-            outputs.append(x)
-        return conv(fused(outputs, channels), channels, "body")
+    def block(x, prefix):
+        return distillation_block(x, distilled, prefix, attend, residual)
 
-    return assemble(name, scale, output_activation, channels, body)
+    return assemble(name, scale, output_activation, channels, all_fused(block, blocks))

@@ -6,7 +6,7 @@ Papers: Li et al., CVPRW 2022, Sec. 4.1; Kong et al., "Residual Local Feature Ne
 
 import keras
 
-from mobile_sr.models.efficient_blocks import SMALLEST_SIDE, assemble, coarse_one, conv, esa, leaky
+from mobile_sr.models.efficient_blocks import SMALLEST_SIDE, assemble, coarse_one, conv, esa, in_a_row, leaky
 
 __all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
 RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
@@ -30,9 +30,4 @@ def build(scale=4, output_activation="clipped_relu", channels=46, middle=48, att
         y = conv(keras.layers.Add(name=f"{name}_skip")([y, x]), channels, f"{name}_fuse", 1)
         return esa(y, attention, f"{name}_esa", coarse_one)
 
-    def body(x):
-        for index in range(blocks):
-            x = block(x, f"block{index + 1}")
-        return conv(x, channels, "body")
-
-    return assemble("rlfn", scale, output_activation, channels, body)
+    return assemble("rlfn", scale, output_activation, channels, in_a_row(block, blocks))

@@ -104,7 +104,7 @@ def _print_device(reports, out):
     print(f"{size}{where['threads']} thread(s), {where['runs']} rounds after {where['warmup']}", file=out)
     columns = ("delegate", "ran on", "wall p50", "min", "p90", "init", "memory", "delegated", "vs CPU")
     widths = (10, 10, 9, 8, 8, 8, 9, 10, 8)
-    print("".join(f"{c:>{w}}" for c, w in zip(columns, widths, strict=True)) + "  model", file=out)
+    print(_row(columns, widths) + "  model", file=out)
     for report in reports:
         row = report["results"][0]
         if row["error"] is not None:
@@ -116,8 +116,12 @@ def _print_device(reports, out):
         cells.append("-" if memory is None else f"{memory / 1e6:.1f}")
         cells.append("-" if row["nodes"] is None else f"{row['delegated_nodes']}/{row['nodes']}")
         cells.append("-" if row["psnr_vs_cpu"] is None else f"{row['psnr_vs_cpu']:.1f}")
-        print("".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True)) + f"  {row['model']}{_notes(report)}", file=out)
+        print(_row(cells, widths) + f"  {row['model']}{_notes(report)}", file=out)
     print("times in ms, memory of the whole app (PSS) in MB, PSNR against the device's CPU in dB", file=out)
+
+
+def _row(cells, widths):
+    return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
 def _notes(report):
@@ -137,14 +141,14 @@ def _print(found, out):
     print(f"{where['width']}x{where['height']} (width x height), {where['threads']} thread(s), {counts}", file=out)
     columns = ("CPU p50", "min", "wall p50", "p90", "init", "memory", "delegated", "parts", "ratio")
     widths = (9, 8, 9, 8, 8, 9, 10, 6, 7)
-    print("".join(f"{c:>{w}}" for c, w in zip(columns, widths, strict=True)) + "  model", file=out)
+    print(_row(columns, widths) + "  model", file=out)
     for row in found["results"]:
         memory = row["peak_memory_bytes"]
         cells = [row["cpu_ms"]["p50"], row["cpu_ms"]["min"], row["latency_ms"]["p50"], row["latency_ms"]["p90"], row["init_ms"]]
         cells = [f"{value:.1f}" for value in cells]
         cells.append("-" if memory is None else f"{memory / 1e6:.1f}")
         cells += [f"{row['delegated_nodes']}/{row['nodes']}", f"{row['partitions']}", f"{row['ratio_to_first']:.3f}"]
-        print("".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True)) + f"  {row['model']}", file=out)
+        print(_row(cells, widths) + f"  {row['model']}", file=out)
     print(f"times in ms, memory in MB; ratio of the {where['ratio_of']}", file=out)
     for row in found["results"]:
         if "layers" in row:
