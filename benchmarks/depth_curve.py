@@ -68,10 +68,12 @@ def main(data, ada, peers, out):
     for depth in np.arange(STEPS + 1) * models.deepest(config) / STEPS:
         rows.append((f"AdaEDSR, d = {depth:g}", *measure(runner, model, config, data, depth)))
         files.append(f"{exported}@signature=sparse,desired_depth={depth}")
+        print(rows[-1][0], file=sys.stderr)
     for peer in peers:
         model, config = loaded[peer]
         rows.append((f"EDSR, {config['blocks']} blocks", *measure(upscaler.load(peer), model, config, data)))
         files.append(str(export.export(peer, out, ["float32"], log=lambda line: None)[0]))
+        print(rows[-1][0], file=sys.stderr)
     image = next(iter(evaluate.each_pair(data / "Set5", config["scale"], [])))[2]
     print("| network | " + " | ".join(SETS) + " | mean depth | Mult-Adds, G | CPU ms | above EDSR, dB |", end="")
     print("\n|---" + "|---" * (len(SETS) + 4) + "|")
