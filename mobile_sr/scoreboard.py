@@ -97,6 +97,8 @@ def measure(board, data=None, gate=None, runs=12, threads=1, log=print, progress
     """
     rows, files = [], []
     scale = board[0].config["scale"]
+    if data:
+        next(evaluate.each_pair(data, scale, []))  # before the work: raises UserError when there is nothing
     with tempfile.TemporaryDirectory() as folder:
         for entrant in board:
             model = entrant.model or untrained(entrant, Path(folder))

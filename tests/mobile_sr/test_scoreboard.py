@@ -131,6 +131,7 @@ def test_notes_say_which_set():
         (["--net", "xlsr_x3"], "of scale 3; the board is for x4"),
         (["--net", "rlfn", "--net", "rlfn"], "twice on the board"),
         (["--gate", "29"], "--gate needs --data"),
+        (["--data", "nowhere", "--net", "espcn"], "nowhere"),
         (["--weights", "nowhere"], "nowhere: no such folder"),
         (["--runs", "0"], "--runs 0: must be at least 1"),
         (["--scale", "0"], "--scale 0: must be at least 1"),
