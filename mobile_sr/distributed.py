@@ -1,7 +1,7 @@
 """Several processes that train one network on PyTorch: torchrun starts and watches them, gloo or NCCL adds the gradients.
 
 Each process (rank) takes its share of every batch, and the optimizer gets the mean of all gradients, so that every rank holds
-the same weights. Rank 0 alone scores, writes and prints. Without torchrun's environment there is one process, and nothing is sent.
+the same weights. Rank 0 alone scores, writes and prints. Without torchrun's environment there is one process; nothing is sent.
 """
 
 import contextlib
