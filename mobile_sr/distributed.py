@@ -50,10 +50,14 @@ def share(batch):
 
 
 def check_batch(batch, count):
-    """Raise UserError when `count` processes cannot have equal shares of a batch."""
-    if count < 1 or batch % count:
-        fitting = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
-        raise UserError(f"--processes {count}: the recipe's batch of {batch} needs a number that divides it: {fitting}")
+    """Raise UserError when `count` processes cannot have equal shares of a batch, of two samples or more.
+
+    PyTorch 2.15 has another convolution for a single small image on a CPU, which cannot train Keras's permuted kernels.
+    """
+    fitting = [n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or batch // n > 1)]
+    if count not in fitting:
+        numbers = ", ".join(map(str, fitting))
+        raise UserError(f"{count} processes cannot share the recipe's batch of {batch}, two or more each; use {numbers}")
 
 
 @contextlib.contextmanager
