@@ -3,7 +3,7 @@
     KERAS_BACKEND=torch OMP_NUM_THREADS=1 python benchmarks/sweep_cost.py [--scale 2] [--architecture FILE] [RECIPE ...]
 
 CPU time, because it tells the same on a machine that does other work as well: a Markdown row for each recipe, of random batches
-and random weights, in bfloat16. Without RECIPE all of them (fgnas_l takes 20 GB).
+and random weights, in bfloat16. Without RECIPE all of them; fgnas_m and fgnas_l were never run.
 """
 
 import argparse

@@ -22,7 +22,7 @@ needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTor
 TORCHRUN = ["-m", "torch.distributed.run"]
 SECONDS = 300  # for what takes seconds on a free machine
 # Sums over half a batch, added, instead of over all of it: float32's rounding is 6e-8 of a number. 20 steps of Adam were seen
-# to make 3e-7 of that at most, of the largest number of an array, in weights, averages and moments; 100 steps 4e-6.
+# to make 3e-7 of that at most, of the largest number of an array, in weights, averages and moments; 100 steps 1.3e-6.
 NOISE = 1e-5
 
 
