@@ -204,6 +204,8 @@ def test_an_interrupt_ends_all_and_so_does_the_launchers_death(job, tmp_path):
         assert not any("Traceback" in line for line in lines), lines
         assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == int(history(out)[-1]["step"])
         assert not list(out.glob(".*")), list(out.glob(".*"))
+    lines = finish(job(out, "--steps", 10_000, "--processes", 2), out, status=2)
+    assert lines == [f"mobile-sr train: {out}: already holds a run; use --resume to continue it, or another --out"]
 
 
 @pytest.mark.slow
