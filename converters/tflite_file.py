@@ -50,12 +50,13 @@ class Tensor:
 
 @dataclasses.dataclass
 class Op:
-    """One operator: builtin name (or custom code), tensor indices (-1: absent)."""
+    """One operator: builtin name (or custom code), tensor indices (-1: absent), version of its form."""
 
     name: str
     inputs: list
     outputs: list
     custom: bool
+    version: int = 1
 
 
 @dataclasses.dataclass
@@ -115,7 +116,7 @@ def _parse(schema, data, wanted):
         code = model.OperatorCodes(i)
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
         custom = number == schema.BuiltinOperator.CUSTOM
-        codes.append((code.CustomCode().decode() if custom else op_names[number], custom))
+        codes.append((code.CustomCode().decode() if custom else op_names[number], custom, code.Version()))
     index, *chosen = _choose(model, wanted)
     subgraph = model.Subgraphs(index)
     tensors = [_tensor(subgraph.Tensors(i), model, dtypes) for i in range(subgraph.TensorsLength())]
@@ -129,9 +130,9 @@ def _parse(schema, data, wanted):
     ops = []
     for i in range(subgraph.OperatorsLength()):
         op = subgraph.Operators(i)
-        name, custom = codes[op.OpcodeIndex()]
+        name, custom, version = codes[op.OpcodeIndex()]
         inputs = indices([op.Inputs(k) for k in range(op.InputsLength())])
-        ops.append(Op(name, inputs, indices([op.Outputs(k) for k in range(op.OutputsLength())]), custom))
+        ops.append(Op(name, inputs, indices([op.Outputs(k) for k in range(op.OutputsLength())]), custom, version))
     inputs = indices([subgraph.Inputs(i) for i in range(subgraph.InputsLength())])
     outputs = indices([subgraph.Outputs(i) for i in range(subgraph.OutputsLength())])
     graph = Graph(tensors, ops, inputs, outputs, index, *chosen)

@@ -27,6 +27,7 @@ COMMANDS = (
     "benchmark",
     "inspect",
     "models",
+    "score",
     "import-weights",
 )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mobile_sr import depth_map, evaluate, litert, metrics, model_files, route, upscaler
-from mobile_sr.converters import audit
+from mobile_sr.converters import audit, delegates
 from mobile_sr.files import sha256
 from mobile_sr.resize import imresize
 
@@ -110,8 +110,8 @@ def file_facts(name):
 def inspect(model):
     """The facts of a .tflite, which may be given with options as in 'net.tflite@signature=NAME'.
 
-    Returns: {"ops", "partitions", "inputs", "outputs", "size_bytes"}, the checks of its sidecar, and where the file has
-        several signatures, their names and which one this is.
+    Returns: {"ops", "partitions", "refused": delegates.refused(), "inputs", "outputs", "size_bytes"}, the checks of its
+        sidecar, and where the file has several signatures, their names and which one this is.
     Raises: UserError when the file is missing or damaged, or an option does not fit it.
     """
     path, options = model_files.locate(model)
@@ -121,7 +121,7 @@ def inspect(model):
         litert.TFLiteModel(path, options=options)  # raises UserError for options that do not fit
     facts = audit.describe(graph, len(data))
     partitions = litert.delegate_partitions(litert.primary(data, graph, path), path)
-    facts = {"ops": facts.pop("ops"), "partitions": partitions, **facts}
+    facts = {"ops": facts.pop("ops"), "partitions": partitions, "refused": delegates.refused(graph), **facts}
     if len(graph.signatures) > 1:
         facts |= {"signatures": graph.signatures, "signature": graph.signature}
     if "audit" in sidecar:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mobile_sr import __version__, depth_counts, litert, metrics, model_files, models, upscaler, weights
 from mobile_sr.calibration import calibration_set
-from mobile_sr.converters import audit, equalize, rounding, sparse_integer, tflite_merge, to_onnx, to_tflite
+from mobile_sr.converters import audit, equalize, rounding, sparse_integer, tflite_groups, tflite_merge, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes, write_json
@@ -25,7 +25,18 @@ class AuditError(Exception):
 
 
 def export(
-    model, out, precisions, *, size=None, calibration=None, seed=0, per_tensor=False, methods=METHODS, path=None, log=print
+    model,
+    out,
+    precisions,
+    *,
+    size=None,
+    calibration=None,
+    seed=0,
+    per_tensor=False,
+    methods=METHODS,
+    path=None,
+    dense_groups=False,
+    log=print,
 ):
     """Convert a trained network and write NAME_PRECISION.tflite (or NAME.onnx) and its .json into `out`.
 
@@ -43,6 +54,7 @@ def export(
         path: for networks with depth masks: 'sparse', files NAME_sparse_PRECISION.tflite with the signatures `sparse`
             (converters/sparse.py) and `dense`, which share their weights; 'dense', for delegates without GATHER. None is
             'sparse' where the network takes a desired depth and the precision has that path, 'dense' elsewhere.
+        dense_groups: grouped convolutions as ordinary ones with zeros between the groups, for delegates that refuse them.
     Returns: list of the paths.
     Raises: UserError for unusable arguments, AuditError when a file is not what it should be.
     """
@@ -55,6 +67,8 @@ def export(
     file, name = model_files.trained(model)
     with quiet():
         keras_model, config = weights.load_model(file)
+    if dense_groups and not models.has_groups(config):
+        raise UserError(f"--dense-groups: {model} has no grouped convolutions")
     if models.has_depth(config) and "onnx" in precisions:
         raise UserError(f"{model}: has a depth map; such networks are exported to .tflite only")
     if _narrow_attention(models.complete(config)) and any(p in to_tflite.CALIBRATED for p in precisions):
@@ -82,12 +96,13 @@ def export(
         log(f"{name}: converting to {precision} ...")
         if precision == "onnx":
             target = out / f"{name}.onnx"
-            data, sidecar = _convert_onnx(keras_model, config, size)
+            data, sidecar = _convert_onnx(keras_model, config, size, dense_groups)
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
             target = out / f"{name}_{kind}.tflite"
             arrays = rounded if integer else plain
-            data, sidecar = _convert(keras_model, config, precision, arrays, size, images, one_scale, paths[precision])
+            options = (one_scale, paths[precision], dense_groups)
+            data, sidecar = _convert(keras_model, config, precision, arrays, size, images, *options)
         sidecar["calibration"] = record if integer else None
         sidecar["equalization"] = equalized
         sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
@@ -132,7 +147,7 @@ def _path(path, precision, config, model):
     return path
 
 
-def _convert(keras_model, config, precision, arrays, size, calibration=(), per_tensor=False, path="dense"):
+def _convert(keras_model, config, precision, arrays, size, calibration=(), per_tensor=False, path="dense", dense_groups=False):
     """(bytes, sidecar) of one precision with the weights `arrays`, audited and run against the Keras model."""
     build = functools.partial(models.build_for_export, config)
     options = {"clipped": _clips(config), "size": size, "calibration": calibration, "per_tensor": per_tensor}
@@ -140,7 +155,8 @@ def _convert(keras_model, config, precision, arrays, size, calibration=(), per_t
         if path == "sparse":
             data, dense = to_tflite.convert_both(build, keras_model, arrays, precision, **options)
         else:
-            data = dense = to_tflite.convert(build, arrays, precision, **options)
+            data = to_tflite.convert(build, arrays, precision, **options)
+            data = dense = tflite_groups.make_dense(data) if dense_groups else data
     except (to_tflite.ConversionError, sparse_integer.NoSparseForm) as error:
         raise AuditError(str(error)) from None
     facts, checks = audit_file(dense, keras_model, config, precision, per_tensor)
@@ -201,9 +217,9 @@ def audit_file(data, keras_model, config, precision, per_tensor=False):
     return audit.describe(graph, len(data)), checks
 
 
-def _convert_onnx(keras_model, config, size):
+def _convert_onnx(keras_model, config, size, dense_groups):
     """(bytes, sidecar) of an ONNX file, made from the float32 .tflite and run once against it in ONNX Runtime."""
-    tflite, _ = _convert(keras_model, config, "float32", keras_model.get_weights(), size)
+    tflite, _ = _convert(keras_model, config, "float32", keras_model.get_weights(), size, dense_groups=dense_groups)
     try:
         data = to_onnx.convert(tflite)
     except ImportError as error:

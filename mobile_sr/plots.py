@@ -11,7 +11,8 @@ def plot(title, x_label, y_label, series):
     """The text of an SVG file.
 
     Args:
-        series: [(name, [(x, y, label)], joined)]: points with a label each ('' for none), joined by a line or not.
+        series: [(name, [(x, y, label)], joined)]: points with a label each ('' for none), joined by a line or not; a
+            name that is not '' stands in the legend.
     Raises: ValueError when there is no point.
     """
     points = [point for _, found, _ in series for point in found]
@@ -42,9 +43,10 @@ def plot(title, x_label, y_label, series):
                 at, anchor = (x + 7, "start") if x + 7 + 7 * len(label) < _WIDTH else (x - 7, "end")  # inside of the picture
                 place = f'x="{at:.1f}" y="{y + 14:.1f}" text-anchor="{anchor}"'
                 parts.append(f'<text {place} fill="{colour}">{html.escape(label)}</text>')
-        y = _HEIGHT - _BOTTOM - 14 - 18 * (len(series) - 1 - k)
-        parts.append(f'<circle cx="{_WIDTH - 190}" cy="{y - 4}" r="4" fill="{colour}"/>')
-        parts.append(f'<text x="{_WIDTH - 180}" y="{y}">{html.escape(name)}</text>')
+        if name:
+            y = _HEIGHT - _BOTTOM - 14 - 18 * (len(series) - 1 - k)
+            parts.append(f'<circle cx="{_WIDTH - 190}" cy="{y - 4}" r="4" fill="{colour}"/>')
+            parts.append(f'<text x="{_WIDTH - 180}" y="{y}">{html.escape(name)}</text>')
     style = "text { font: 12px system-ui, sans-serif; fill: #222; } .grid { stroke: #ddd; }"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
     background = f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'

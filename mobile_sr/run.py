@@ -31,6 +31,11 @@ class Run:
         self._lr, self._hr = validation
         # What is scored and kept has a float32 model of its own, so that training goes on undisturbed.
         self._scored = models.build(recipe.network)
+        self._branched = None  # its twin with the branches that the training has, before they are collapsed
+        if recipe.branches != "none":
+            from mobile_sr.models import branches
+
+            self._branched = branches.branched(self._scored, recipe.branches)
         self.depths = {}  # mean depth on the validation images for each desired depth
         self._board = None
 
@@ -121,10 +126,7 @@ class Run:
         """Mean PSNR in dB on the validation images; with a desired depth, over a quarter to all of the blocks."""
         from keras import ops
 
-        if self.recipe.weight_average:
-            self.model.optimizer.finalize_variable_values(self._scored.trainable_variables)
-        else:
-            self._scored.set_weights(self.model.get_weights())
+        self._take_weights()
         network, found, depths = self.recipe.network, [], {}
         deepest = models.deepest(network)
         for desired in (None,) if deepest is None else np.arange(1, 5) * deepest / 4:
@@ -138,6 +140,18 @@ class Run:
                 found.append(psnr(sr, hr, "rgb", network["scale"]))
         self.depths = {desired: np.mean(values) for desired, values in depths.items()}
         return float(np.mean(found))
+
+    def _take_weights(self):
+        """Fill the network that is scored with the trained weights, averaged where the recipe says so, then collapsed."""
+        taken = self._branched or self._scored
+        if self.recipe.weight_average:
+            self.model.optimizer.finalize_variable_values(taken.trainable_variables)
+        else:
+            taken.set_weights(self.model.get_weights())
+        if self._branched:
+            from mobile_sr.models import branches
+
+            branches.collapse(self._branched, self._scored)
 
     def _print_progress(self, loss, score=None, speed=None, share=None, end="\n"):
         if speed is None:

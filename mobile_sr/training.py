@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import __version__, data, distributed, models, weights
+from mobile_sr import __version__, data, distributed, models, recipes, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, read_json, write_json
 from mobile_sr.run import Follower, Run
@@ -66,6 +66,8 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
 
             crops = data.center_crops(images, held_out, recipe.validation_crop)[0].astype(np.float32) / 255
             adadsr.start_at(model, crops, recipe.fixed_depth or models.deepest(recipe.network) / 2)
+    if recipe.branches != "none":
+        model = _branched(model, recipe)
 
     loss, loss_weights = _charbonnier(recipe.charbonnier_eps), None
     if models.has_depth(recipe.network):
@@ -136,6 +138,15 @@ def _start_from(model, network, init):
     return {v.path for v in fitting}
 
 
+def _branched(model, recipe):
+    from mobile_sr.models import branches
+
+    try:
+        return branches.branched(model, recipe.branches)
+    except ValueError as error:
+        raise UserError(f"branches {recipe.branches} for {recipe.network['network']}: {error}") from None
+
+
 def _read_config(file):
     config = read_json(file)
     if config.get("format") != RUN_FORMAT:
@@ -144,6 +155,7 @@ def _read_config(file):
 
 
 def _check_same_run(out, old, new):
+    old = {**old, "recipe": recipes.with_defaults(old["recipe"])}
     for part in ("recipe", "data"):
         if old[part] != new[part]:
             odd = next(k for k in sorted({*old[part], *new[part]}) if old[part].get(k) != new[part].get(k))

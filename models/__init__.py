@@ -35,9 +35,14 @@ def complete(config):
 
 def build_for_export(config, **overrides):
     """`build` in the form that converts best: one grouped convolution where the training form may have several."""
-    if "grouped_form" in complete(config):
+    if has_groups(config):
         overrides["grouped_form"] = "grouped"
     return build(config, **overrides)
+
+
+def has_groups(config):
+    """Whether the network has grouped convolutions."""
+    return "grouped_form" in complete(config)
 
 
 def receptive_field(config):

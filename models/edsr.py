@@ -88,6 +88,7 @@ def _tail(x, scale, channels, output_activation):
     return ClippedReLU(name="sr")(sr) if output_activation == "clipped_relu" else sr
 
 
+@keras.saving.register_keras_serializable("mobile_sr")
 def _div2k_mean(shape, dtype=None):
     return keras.ops.convert_to_tensor(DIV2K_MEAN, dtype=dtype)
 

@@ -15,13 +15,14 @@ TIMING = (360, 640)  # LR (H, W) of the image that is timed: 1080p at x3, the ho
 
 
 def export_models(folder):
-    """The packaged network in uint8 and float32, by the project's own export."""
-    with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "mobile_sr", "export", "--model", MODEL, "--precision", "uint8,float32", "--out", out]
-        subprocess.run(command, check=True)
-        folder.mkdir(parents=True)
-        for file in sorted(Path(out).glob("*.tflite")):
-            shutil.copy(file, folder / file.name)
+    """The packaged network in uint8 and float32, and the uint8 form that NNAPI takes, by the project's own export."""
+    folder.mkdir(parents=True)
+    for precisions, options, ending in (("uint8,float32", (), ""), ("uint8", ("--dense-groups",), "_dense_groups")):
+        with tempfile.TemporaryDirectory() as out:
+            command = [sys.executable, "-m", "mobile_sr", "export", "--model", MODEL, "--precision", precisions, *options]
+            subprocess.run([*command, "--out", out], check=True)
+            for file in sorted(Path(out).glob("*.tflite")):
+                shutil.copy(file, folder / f"{file.stem}{ending}.tflite")
 
 
 def write_images(folder):

@@ -30,6 +30,11 @@ def add_arguments(parser):
         "float16, uint8, int8); dense writes the dense network alone, for delegates without GATHER (GPU, NNAPI); default: "
         "sparse where there is one",
     )
+    parser.add_argument(
+        "--dense-groups",
+        action="store_true",
+        help="grouped convolutions as ordinary ones with zeros between the groups: NNAPI refuses grouped ones",
+    )
     parser.add_argument("--height", type=int, help="fixed LR height (default: dynamic)")
     parser.add_argument("--width", type=int, help="fixed LR width (default: dynamic)")
     parser.add_argument("--calibration", metavar="DIR", help="images for the integer files (default: scikit-image's)")
@@ -59,6 +64,7 @@ def run(args):
             per_tensor=args.per_tensor,
             methods=_methods(args.methods, export.METHODS),
             path=args.path,
+            dense_groups=args.dense_groups,
         )
     except export.AuditError as error:
         print(f"mobile-sr export: {error}", file=sys.stderr)

@@ -36,6 +36,7 @@ def _audit(args):
     import sys
 
     from mobile_sr import compare, model_files
+    from mobile_sr.converters import delegates
 
     facts = compare.inspect(args.model)
     out = sys.stderr if args.json == "-" else sys.stdout
@@ -47,6 +48,9 @@ def _audit(args):
         print(f"  signature {facts['signature']} of {', '.join(facts['signatures'])}", file=out)
     for name, count in facts["ops"].items():
         print(f"  {count:4d}  {name}", file=out)
+    for delegate, name in (("gpu", "GPU"), ("nnapi", "NNAPI")):
+        found = delegates.describe(facts["refused"][delegate])
+        print(f"  {name} delegate, by its rules: {f'refuses {found}' if found else 'takes every operator'}", file=out)
     for end in ("inputs", "outputs"):
         for t in facts[end]:
             quantization = f"  scale {t['scale']:.9g}  zero point {t['zero_point']}" if t["scale"] is not None else ""

@@ -1,22 +1,46 @@
-"""The zoo: packaged networks with their cost and their measured scores.
+"""The zoo: packaged networks with their cost and their scores; --scoreboard ranks networks by a challenge's measures.
 
 Example: mobile-sr models
+         mobile-sr models --scoreboard --weights imported --data DIV2K_valid_HR --out board
 """
 
 from mobile_sr.commands import common
 
-HELP = "list the packaged networks"
+HELP = "list the packaged networks; --scoreboard ranks networks by cost"
 
 
 def add_arguments(parser):
     """Arguments of `mobile-sr models`."""
     common.add_json(parser)
+    board = parser.add_argument_group("scoreboard, by the NTIRE 2022 efficient super-resolution challenge")
+    board.add_argument("--scoreboard", action="store_true", help="measure networks side by side and rank them")
+    board.add_argument(
+        "--net",
+        action="append",
+        default=[],
+        metavar="N",
+        help="a network such as rlfn, a zoo name or a run folder; repeatable (default: the challenge's ten)",
+    )
+    board.add_argument("--weights", metavar="DIR", help="where DIR/NAME is what import-weights made of a network's weights")
+    board.add_argument("--data", help="folder of the PSNR set (default: no PSNR)")
+    board.add_argument("--gate", type=float, metavar="DB", help="least PSNR to be ranked (default: the baseline's less 0.18)")
+    board.add_argument("--scale", type=int, help="of all networks (default 4)")
+    board.add_argument("--threads", type=int, help="CPU threads (default 1)")
+    board.add_argument("--runs", type=int, help="timed rounds (default 12)")
+    board.add_argument("--out", metavar="DIR", help="folder for scoreboard.md, scoreboard.json and plots")
 
 
 def run(args):
     """Print one row per entry."""
     import sys
 
+    from mobile_sr.errors import UserError
+
+    if args.scoreboard:
+        return _scoreboard(args)
+    for name in ("net", "weights", "data", "gate", "scale", "threads", "runs", "out"):
+        if getattr(args, name):
+            raise UserError(f"--{name} goes with --scoreboard")
     from mobile_sr import zoo
 
     cards = [zoo.entry(name) for name in zoo.names()]
@@ -34,4 +58,36 @@ def run(args):
             file=out,
         )
     print("Mult-Adds for a 1280x720 output; PSNR in dB, protocol and training in each entry (--json)", file=out)
-    common.write_json_result(args, cards)
+    return common.write_json_result(args, cards)
+
+
+def _scoreboard(args):
+    import sys
+
+    from mobile_sr import export, files, scoreboard, scoreboard_page, weights
+    from mobile_sr.errors import UserError
+
+    given = {"scale": 4, "threads": 1, "runs": 12}
+    given |= {name: getattr(args, name) for name in given if getattr(args, name) is not None}
+    for name, value in given.items():
+        if value < 1:
+            raise UserError(f"--{name} {value}: must be at least 1")
+    if given["scale"] > weights.MAX_SCALE:
+        raise UserError(f"--scale {given['scale']}: must be at most {weights.MAX_SCALE}")
+    if args.gate is not None and not args.data:
+        raise UserError("--gate needs --data, the PSNR set")
+    if args.out:
+        files.check_folder(args.out)
+    export.require_tensorflow("the scoreboard")
+    board = scoreboard.entrants(args.net, args.weights, given["scale"])
+    out = sys.stderr if args.json == "-" else sys.stdout
+
+    def log(line):
+        print(line, file=sys.stderr)
+
+    found = scoreboard.measure(board, args.data, args.gate, given["runs"], given["threads"], log, common.progress)
+    common.clear_progress()
+    print(scoreboard_page.text(found), file=out)
+    if args.out:
+        print(f"board: {scoreboard_page.write(args.out, found)}", file=out)
+    return common.write_json_result(args, found)

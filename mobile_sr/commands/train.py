@@ -14,6 +14,11 @@ def add_arguments(parser):
     common.add_training(parser)
     parser.add_argument("--init", metavar="MODEL", help="start from the weights of a zoo name, model file or run folder")
     parser.add_argument(
+        "--branches",
+        choices=("ecb", "rep"),
+        help="train every 3x3 convolution as a sum of branches, which best.npz holds collapsed into one",
+    )
+    parser.add_argument(
         "--architecture", metavar="FILE", help="for an FGNAS recipe: a search's architecture.json (default: that of --init)"
     )
 
@@ -28,6 +33,8 @@ def run(args):
     if args.init and args.resume:
         raise UserError("--init starts a run and --resume continues one; give one of them")
     recipe = recipes.load(args.recipe, args.smoke, args.steps, args.seed)
+    if args.branches:
+        recipe.branches = args.branches
     folder = common.need_data(args)
     init = args.init and model_files.find(args.init)
     launched = common.launch(args, recipe)

@@ -50,6 +50,7 @@ class Recipe:
     validation_images: int = 8
     validation_crop: int = 96
     seed: int = 0
+    branches: str = "none"  # what the 3x3 convolutions are trained with: 'none', or one of models.branches.KINDS
 
     def to_json(self):
         """A dict that json can write and `from_json` reads back."""
@@ -59,6 +60,12 @@ class Recipe:
     def from_json(cls, value):
         """Rebuild from `to_json`. Raises TypeError on unknown or missing fields."""
         return cls(**{**value, "intensities": tuple(value["intensities"])})
+
+
+def with_defaults(value):
+    """`to_json` of an older version's recipe, with the fields that were added since."""
+    added = {field.name: field.default for field in dataclasses.fields(Recipe) if field.default is not dataclasses.MISSING}
+    return {**added, **value}
 
 
 def triangular_rate(step, recipe):

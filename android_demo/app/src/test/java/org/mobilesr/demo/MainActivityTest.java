@@ -115,7 +115,7 @@ public class MainActivityTest {
     public void choosesAmongPackagedModelsAndImages() {
         assertEquals(MainActivity.CHOOSE, Screens.screen(activity));
         assertEquals("xlsr_x3_float32.tflite (packaged)", spinner(R.id.model).getItemAtPosition(0));
-        assertEquals(2, spinner(R.id.model).getCount());
+        assertEquals(3, spinner(R.id.model).getCount());
         assertEquals("xlsr_x3_uint8.tflite (packaged)", spinner(R.id.model).getSelectedItem());
         assertEquals("rocket_640x360.png (packaged)", spinner(R.id.image).getSelectedItem());
         assertEquals("originals are not offered", 4, spinner(R.id.image).getCount());

@@ -63,6 +63,10 @@ public class NetworkTest {
                 assertEquals(new Residency("cpu", 13, 15), network.residency);
                 assertTrue(network.initMs > 0);
             }
+            try (Network network = new Network(model("uint8_dense_groups"), Delegate.CPU, 2, image.width(), image.height(), null)) {
+                network.invoke(network.encode(image));
+                assertArrayEquals("the form for NNAPI", expected("xlsr_x3_uint8_" + name).array(), bytes(network.raw()));
+            }
         }
     }
 

@@ -1,0 +1,154 @@
+"""Every network of the efficient-SR zoo on its way to a phone: `python benchmarks/zoo.py DATA WEIGHTS > docs/zoo.md` (an hour).
+
+DATA holds Set5, Set14 and B100; WEIGHTS/NAME is what import-weights made of a network's published weights, where there are any.
+PSNR in Y from files of dynamic size; size, partitions and times from files for 256x256, quantized without equalization and
+rounding, which change neither; times are CPU ms, one thread, medians of interleaved rounds.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from mobile_sr import benchmark, compare, evaluate, export, models, scoreboard, upscaler
+from mobile_sr.converters import delegates
+
+SETS = ("Set5", "Set14", "B100")
+PRECISIONS = ("float32", "uint8")
+RUNS = 12
+SOURCE = "https://github.com/ofsoundof/NTIRE2022_ESR/tree/044c9300a60595a11c4a921d335f5694187c17d0/model_zoo"
+FILES = {  # in the folder SOURCE
+    "imdn": "imdn_baseline.pth",
+    "rfdn": "rfdn_baseline.pth",
+    "rlfn": "team04_rlfn.pth",
+    "fmen": "team03_fmen.pth",
+    "efdn": "team05_efdn.pt",
+    "bsrn": "team18_bsrn.pth",
+    "mobilesr": "team20_mobilesr.pth",
+    "arfdn": "team14_arfdn.pth",
+    "imdn_plus": "team39_imdn_plus.pth",
+    "pruned_rfdn": "team40_rfdn_pruned.pth",
+}
+
+
+def made(model, out, precision, **options):
+    """(path of the file, None), or (None, why there is none)."""
+    try:
+        return export.export(model, out, [precision], log=lambda line: None, **options)[0], None
+    except export.AuditError as error:
+        return None, str(error)
+
+
+def scores(file, data):
+    """[mean PSNR of each set]"""
+    return [evaluate.evaluate(upscaler.load(file), data / name)["mean"]["psnr"] for name in SETS]
+
+
+def measure(entrant, data, out):
+    """A row: {"name", "trained", precision: {"psnr", "file", "facts", "failed"}}."""
+    print(entrant.name, file=sys.stderr)
+    model = entrant.model or scoreboard.untrained(entrant, out)
+    row = {"name": entrant.name, "trained": entrant.model is not None, "network": entrant.config["network"]}
+    for precision in PRECISIONS:
+        file, failed = made(model, out / "fixed" / entrant.name, precision, size=scoreboard.SIZE, methods=())
+        row[precision] = {"file": file, "failed": failed, "facts": file and compare.inspect(file), "psnr": None}
+        if file and entrant.model:
+            row[precision]["psnr"] = scores(made(model, out / entrant.name, precision)[0], data)
+    return row
+
+
+def table(rows, data):
+    """The Markdown table of PSNR, sizes and times."""
+    files = [str(row[p]["file"]) for row in rows for p in PRECISIONS if row[p]["file"]]
+    timed = {r["model"]: r for r in benchmark.benchmark(files, scoreboard.SIZE, 1, RUNS)["results"]}
+    heading = f"| network | {' | '.join(SETS)} | KiB | partitions | float, ms | uint8, ms |"
+    lines = [heading, "|---" * (len(SETS) + 5) + "|"]
+    for row in rows:
+        both = [row[p] for p in PRECISIONS]
+        cells = [f"`{row['name']}`"]
+        for k in range(len(SETS)):
+            a, b = (one["psnr"] and one["psnr"][k] for one in both)
+            both_there = a is not None and b is not None
+            shown = f"{a:.2f} -> {b:.2f} ({a - b:.2f})" if both_there else "untrained" if a is None else f"{a:.2f}"
+            cells.append(shown)
+        known = [compare_size(one) for one in both]
+        cells.append(" -> ".join(known))
+        cells.append(" / ".join(str(one["facts"]["partitions"]) if one["facts"] else "-" for one in both))
+        for one in both:
+            found = timed.get(str(one["file"]))
+            cells.append(f"{found['cpu_ms']['p50']:.0f}" if found else "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def compare_size(one):
+    """The size of a file in KiB, for people."""
+    return f"{one['facts']['size_bytes'] / 1024:.0f}" if one["facts"] else "none"
+
+
+def refusals(rows):
+    """The Markdown list of what delegates refuse and what did not quantize."""
+    lines = ["| network | file | GPU delegate refuses | NNAPI delegate refuses |", "|---|---|---|---|"]
+    for row in rows:
+        for precision in PRECISIONS:
+            one = row[precision]
+            if one["failed"]:
+                lines.append(f"| `{row['name']}` | {precision} | no file: {one['failed']} | |")
+                continue
+            found = [delegates.describe(one["facts"]["refused"][key]) or "nothing" for key in ("gpu", "nnapi")]
+            lines.append(f"| `{row['name']}` | {precision} | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
+def main(data, folder):
+    """Print the page."""
+    board = scoreboard.entrants([*models.NTIRE_2022, *models.PEERS, "xlsr_x4"], folder)
+    with tempfile.TemporaryDirectory() as out:
+        rows = [measure(entrant, data, Path(out)) for entrant in board]
+        print(HEAD)
+        print(table(rows, data))
+        print(BETWEEN)
+        print(refusals(rows))
+        print(VARIANTS)
+        for row in rows:
+            if row["name"] in FILES:
+                print(f"| `{row['name']}` | `{FILES[row['name']]}` |")
+
+
+HEAD = """# The efficient-SR zoo on its way to a phone
+
+Written by `python benchmarks/zoo.py DATA WEIGHTS`: x4, float32 and uint8 .tflite of the ten networks of the NTIRE 2022
+challenge that the toolkit defines, of three peers and of its own XLSR. PSNR in dB (Y, [protocol](protocol.md)),
+float32 -> uint8 (drop); *untrained*: no weights were at hand, so that there is no PSNR, and size and time are those of
+random weights. CPU time at 256x256, one thread. [scoreboard.md](scoreboard.md) has the challenge's measures and ranks.
+"""
+BETWEEN = """
+## What delegates refuse
+
+By the rules of TensorFlow Lite's GPU and NNAPI delegates (`converters/delegates.py`; Android 11 and later), for files of a
+fixed size; no phone was asked. `mobile-sr inspect` says the same of any file. A refused operator runs on the CPU and cuts
+the graph in two.
+"""
+VARIANTS = f"""
+Friendlier forms of the same:
+
+- Grouped convolutions (XLSR): `export --dense-groups`, the same bytes out, for 2.0 times the multiply-adds of XLSR x3.
+- Dynamic sizes: `export --height --width`; otherwise what is resized to the picture (ESA) is refused.
+- Without pooled attention and LeakyReLU: `abpn`, `xlsr` and `edsr`, which both delegates take whole.
+
+## The published weights
+
+They are not part of this project. Their owners publish them in
+[model_zoo/]({SOURCE})
+of the challenge's repository; the address names the state that was looked at. `import-weights` stores the SHA-256 of the
+file that it read in the model's own file (`imported`).
+
+| network | file |
+|---|---|"""
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,84 @@
+"""Which operators of a .tflite Android's delegates refuse, by the delegates' own checks; no phone is needed.
+
+The rules are those of TensorFlow Lite's tools/versions/gpu_compatibility.cc and delegates/nnapi/nnapi_delegate.cc, for Android
+11 (API level 30) and later. A refused operator runs on the CPU and splits the graph. What a delegate takes, a phone's
+driver may still refuse, or run slowly.
+"""
+
+import collections
+
+_8_BIT = ("int8", "uint8")
+_ANY = ("float32", *_8_BIT)
+_FLOAT = ("float32",)
+# NNAPI: {operator: (lowest version, highest version, types of its first data input)}
+_NNAPI = {
+    **dict.fromkeys(("ADD", "MUL", "AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION", "SPACE_TO_DEPTH", "PAD"), (1, 2, _ANY)),
+    **dict.fromkeys(("RELU", "RELU6", "RELU_N1_TO_1", "LOGISTIC", "TANH", "PADV2", "TRANSPOSE", "SLICE"), (1, 2, _ANY)),
+    **dict.fromkeys(("MEAN", "STRIDED_SLICE", "QUANTIZE", "DEQUANTIZE", "DEPTH_TO_SPACE"), (1, 2, _ANY)),
+    **dict.fromkeys(("SUB", "MAXIMUM", "MINIMUM", "DEPTHWISE_CONV_2D", "RESIZE_BILINEAR", "TRANSPOSE_CONV"), (1, 3, _ANY)),
+    **dict.fromkeys(("CONV_2D", "FULLY_CONNECTED"), (1, 5, _ANY)),
+    **dict.fromkeys(("LEAKY_RELU", "PRELU", "TILE", "RESHAPE", "EXPAND_DIMS", "HARD_SWISH"), (1, 1, _ANY)),
+    **dict.fromkeys(("SPLIT_V", "SOFTMAX", "SQUARED_DIFFERENCE", "PACK", "GATHER"), (2, 2, _ANY)),
+    "SPLIT": (3, 3, _ANY),
+    **dict.fromkeys(("ABS", "EXP", "LOG", "RSQRT", "SQRT", "POW", "SIN", "DIV", "ELU", "SUM"), (1, 1, _FLOAT)),
+}
+_GPU = """
+ABS ADD AVERAGE_POOL_2D BATCH_MATMUL CAST CONCATENATION CONV_2D COS DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV ELU
+EQUAL EXP FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GELU GREATER GREATER_EQUAL HARD_SWISH LEAKY_RELU LESS
+LESS_EQUAL LOG LOGICAL_AND LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL PACK PAD PADV2 POW
+PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT
+SELECT SELECT_V2 SIGN SIN SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB
+SUM TANH TILE TRANSPOSE TRANSPOSE_CONV
+"""
+_NEED_CONSTANT = ("RESHAPE", "RESIZE_BILINEAR", "PAD", "PADV2", "MIRROR_PAD", "STRIDED_SLICE", "SLICE", "TILE", "TRANSPOSE")
+_DATA = {"SPLIT": 1, "TRANSPOSE_CONV": 2}  # which input is the data, where it is not the first
+
+
+def refused(graph):
+    """What the GPU and the NNAPI delegate leave to the CPU.
+
+    Args:
+        graph: tflite_file.Graph.
+    Returns: {"gpu": [{"op", "count", "reason"}], "nnapi": [...]}, in the order of the names.
+    """
+    found = {}
+    for delegate, check in (("gpu", _gpu), ("nnapi", _nnapi)):
+        reasons = collections.Counter((op.name, reason) for op in graph.ops if (reason := check(op, graph.tensors)))
+        found[delegate] = [{"op": op, "count": count, "reason": reason} for (op, reason), count in sorted(reasons.items())]
+    return found
+
+
+def describe(refusals):
+    """One phrase: '4 GELU (not supported), 1 PAD (...)', or '' for nothing refused."""
+    return ", ".join(f"{r['count']} {r['op']} ({r['reason']})" for r in refusals)
+
+
+def _gpu(op, tensors):
+    """Why the GPU delegate refuses an operator, or None."""
+    if op.custom or op.name not in _GPU.split():
+        return "not supported"
+    if op.name == "GATHER" and len(tensors[op.inputs[1]].shape) != 1:
+        return "indices of more than one dimension"
+    return _shapes(op, tensors)
+
+
+def _nnapi(op, tensors):
+    """Why the NNAPI delegate refuses an operator, or None."""
+    if op.custom or op.name not in _NNAPI:
+        return "not supported"
+    low, high, dtypes = _NNAPI[op.name]
+    data = tensors[op.inputs[_DATA.get(op.name, 0)]]
+    if data.dtype not in dtypes:
+        return f"not in {data.dtype}"
+    if not low <= op.version <= high:
+        return f"not in its form for {data.dtype} (version {op.version})"
+    if op.name == "CONV_2D" and (len(op.inputs) < 3 or op.inputs[2] < 0):
+        return "without bias"
+    return _shapes(op, tensors)
+
+
+def _shapes(op, tensors):
+    if op.name in _NEED_CONSTANT and len(op.inputs) > 1 and not tensors[op.inputs[1]].constant:
+        return "of a size computed while it runs; export with --height and --width"
+    rank = max((len(tensors[i].shape) for i in (*op.inputs, *op.outputs) if i >= 0), default=0)
+    return f"tensors of {rank} dimensions" if rank > 4 else None
