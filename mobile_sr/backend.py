@@ -16,14 +16,19 @@ def choose_backend(name=None):
     Raises: UserError when the backend is unknown or not installed.
     """
     name = name or os.environ.get("KERAS_BACKEND") or next(filter(find_spec, BACKENDS), BACKENDS[0])
+    check_installed(name)
+    os.environ["KERAS_BACKEND"] = name
+    with quiet():
+        import keras  # noqa: F401  its backend announces itself at length
+
+
+def check_installed(name):
+    """Raise UserError when a backend is unknown or not installed."""
     if name not in BACKENDS:
         raise UserError(f"Keras backend {name}: unknown; use {', '.join(BACKENDS)}")
     if find_spec(name) is None or find_spec("keras") is None:
         extra = "train" if name == "tensorflow" else name
         raise UserError(f"Keras with the {name} backend is not installed; pip install 'mobile-sr[{extra}]'")
-    os.environ["KERAS_BACKEND"] = name
-    with quiet():
-        import keras  # noqa: F401  its backend announces itself at length
 
 
 def require_keras(what):

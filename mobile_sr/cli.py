@@ -8,7 +8,7 @@ import sys
 from absl import app
 from absl.flags import argparse_flags
 
-from mobile_sr import __version__
+from mobile_sr import __version__, distributed
 from mobile_sr.converters.quiet import say
 from mobile_sr.errors import UserError
 
@@ -67,10 +67,12 @@ def main(args):
     try:
         return args.run(args) or 0
     except UserError as error:
-        say(f"mobile-sr {args.command}: {error}", sys.stderr)
+        if not distributed.is_ended(error):
+            say(f"mobile-sr {args.command}: {error}", sys.stderr)
         return 2
     except KeyboardInterrupt:
-        say(f"\nmobile-sr {args.command}: interrupted", sys.stderr)
+        if distributed.processes() == 1:  # of several, who started them says it
+            say(f"\nmobile-sr {args.command}: interrupted", sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

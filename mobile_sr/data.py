@@ -197,23 +197,26 @@ def center_crops(images, indices, crop):
     return np.stack(lr), np.stack(hr)
 
 
-def patch_batch(images, indices, step, *, batch, patch, intensities, seed):
+def patch_batch(images, indices, step, *, batch, patch, intensities, seed, share=slice(None)):
     """The training batch of one step; a pure function of its arguments, so that resumed runs see the same data.
 
     Each sample: a uniform image, a uniform crop, one of the eight rotations and flips, one intensity factor
     (Ayazoglu 2021, Sec. 4.2).
 
-    Returns: ([batch, patch, patch, 3], [batch, patch * s, patch * s, 3]) float32 in 0..1.
+    Args:
+        share: which of the batch's samples to make.
+    Returns: ([batch, patch, patch, 3], [batch, patch * s, patch * s, 3]) float32 in 0..1, of `share`.
     """
     rng = np.random.default_rng([seed, step])
     s = images.scale
-    lr = np.empty((batch, patch, patch, 3), np.float32)
-    hr = np.empty((batch, patch * s, patch * s, 3), np.float32)
     picks = rng.integers(len(indices), size=batch)
     places = rng.random((batch, 2))
     turns = rng.integers(8, size=batch)
     factors = rng.choice(np.asarray(intensities, np.float32), size=batch) / np.float32(255)
-    for n in range(batch):
+    made = range(batch)[share]
+    lr = np.empty((len(made), patch, patch, 3), np.float32)
+    hr = np.empty((len(made), patch * s, patch * s, 3), np.float32)
+    for at, n in enumerate(made):
         small, large = images.lr[indices[picks[n]]], images.hr[indices[picks[n]]]
         top = int(places[n, 0] * (small.shape[0] - patch + 1))
         left = int(places[n, 1] * (small.shape[1] - patch + 1))
@@ -221,6 +224,6 @@ def patch_batch(images, indices, step, *, batch, patch, intensities, seed):
         b = large[top * s : (top + patch) * s, left * s : (left + patch) * s]
         if turns[n] >= 4:
             a, b = a[:, ::-1], b[:, ::-1]
-        np.multiply(np.rot90(a, turns[n] % 4), factors[n], out=lr[n], casting="unsafe")
-        np.multiply(np.rot90(b, turns[n] % 4), factors[n], out=hr[n], casting="unsafe")
+        np.multiply(np.rot90(a, turns[n] % 4), factors[n], out=lr[at], casting="unsafe")
+        np.multiply(np.rot90(b, turns[n] % 4), factors[n], out=hr[at], casting="unsafe")
     return lr, hr

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from mobile_sr import models, weights
+from mobile_sr import distributed, models, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import write_text
 from mobile_sr.metrics import psnr
@@ -70,7 +70,7 @@ class Run:
                 run.finish_step(logs)
 
             def on_epoch_end(self, epoch, logs=None):
-                run.finish_epoch(float(logs["loss"]))
+                run.finish_epoch(distributed.mean(float(logs["loss"])))
 
         return Progress()
 
@@ -210,3 +210,20 @@ class Run:
                 variable.assign(arrays[f"{kind}/{i}"])
         self.step, self.best, self.seconds = meta["step"], meta["best"], meta["seconds"]
         self.history = meta["history"]
+
+
+class Follower(Run):
+    """What a rank beside rank 0 does of that: it counts the steps."""
+
+    def __init__(self, recipe, model):
+        self.recipe, self.model = recipe, model
+        self.step, self.best, self._tty = 0, float("-inf"), False
+
+    def start(self, batches):
+        self._batches = batches
+
+    def finish_epoch(self, loss):
+        """Nothing: the next gradients are waited for, until rank 0 has written what it must."""
+
+    def close(self):
+        """Nothing is open."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from keras import ops
 
-from mobile_sr import architecture, architecture_plot, budgets, files, models, training, weights
+from mobile_sr import architecture, architecture_plot, budgets, distributed, files, models, training, weights
 from mobile_sr.converters import fgnas_compact
 from mobile_sr.errors import UserError
 from mobile_sr.models import fgnas_costs, fgnas_supernet
@@ -16,10 +16,12 @@ def search(recipe, folder, out, **options):
     """Search on the images of `folder`; `out` gets best.npz, the compact network, and its architecture (.json, .svg).
 
     Args: as for training.train; recipe.network is a supernet's.
-    Returns: (validation PSNR in dB of what was kept, its architecture).
+    Returns: (validation PSNR in dB of what was kept, its architecture; None on another rank than 0).
     Raises: UserError as training.train, and when the budget was not met.
     """
     best = training.train(recipe, folder, out, kind=SearchRun, **options)
+    if distributed.rank() > 0:
+        return best, None
     file = SearchRun.file(out)
     if not file.exists():
         share, budget = float(_history(out)[-1]["cost_share"]), recipe.network["budget"]

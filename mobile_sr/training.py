@@ -7,17 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import __version__, data, models, recipes, weights
+from mobile_sr import __version__, data, distributed, models, recipes, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, read_json, write_json
-from mobile_sr.run import Run
+from mobile_sr.run import Follower, Run
 
 RUN_FORMAT = 1
 _ADDED = ("depth", "adapter_channels", "depth_scales")  # what a network with an adapter may differ in from its backbone
 
 
 def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="float32", kind=Run):
-    """Train `recipe` on the images of `folder`, leaving a run folder at `out`.
+    """Train `recipe` on the images of `folder`, leaving a run folder at `out`; as one of several ranks, too (distributed.py).
 
     Args:
         recipe: recipes.Recipe; on resume it must equal the run's own.
@@ -31,14 +31,17 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     import keras
 
     out = Path(out)
+    first = distributed.rank() == 0
     config_file = check_run_folder(out, resume)
-    before = _read_config(config_file) if resume else None
+    before = _read_config(config_file) if first and resume else None
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.seed)
-    images = data.TrainingImages(folder, recipe.network["scale"], cache, smallest=recipe.patch)
+    images = distributed.one_first(lambda: data.TrainingImages(folder, recipe.network["scale"], cache, smallest=recipe.patch))
+    if images.sha256 != distributed.from_first(images.sha256):
+        raise UserError(f"{folder}: rank {distributed.rank()} finds other images in it than rank 0")
     train_on, held_out = data.split_validation(images, recipe.validation_images, recipe.validation_crop)
     try:
         keras.config.set_dtype_policy(dtype)
@@ -54,9 +57,9 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         "dtype": dtype,
         "versions": {"mobile_sr": __version__, "keras": keras.__version__, "backend": keras.backend.backend()},
     }
-    if resume:
+    if resume and first:
         _check_same_run(out, before, config)
-    else:
+    elif first:
         taken = _start_from(model, recipe.network, init) if init else set()
         if models.has_depth(recipe.network) and "adapter5/kernel" not in taken:
             from mobile_sr.models import adadsr
@@ -71,13 +74,18 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         loss, loss_weights = [loss, depth_hinge], [1.0, recipe.depth_weight]
     model.compile(optimizer=_optimizer(recipe), loss=loss, loss_weights=loss_weights)
     model.optimizer.build(model.trainable_variables)
-    run = kind(out, recipe, model, data.center_crops(images, held_out, recipe.validation_crop))
-    if resume:
-        run.restore()
+    if first:
+        run = kind(out, recipe, model, data.center_crops(images, held_out, recipe.validation_crop))
     else:
+        run = Follower(recipe, model)
+    if resume and first:
+        run.restore()
+    elif first:
         make_folder(out)
         run.save()  # step 0, so that a run killed before its first validation resumes too
         write_json(config_file, config)
+    distributed.copy_first([*model.variables, *model.optimizer.variables])
+    run.step = distributed.from_first(run.step)
     if run.step < recipe.steps:
         batches = _Batches(recipe, images, train_on)
         run.start(batches)
@@ -91,12 +99,17 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
             callbacks=[run.callback()],
         )
         run.close()
-    return run.best
+    return distributed.from_first(run.best)
 
 
 def check_run_folder(out, resume):
-    """The file config.json of a run folder. Raises: UserError when it has one and none is resumed, or the reverse."""
+    """The file config.json of a run folder, which rank 0 alone looks into.
+
+    Raises: UserError when it has one and none is resumed, or the reverse.
+    """
     config_file = Path(out) / "config.json"
+    if distributed.rank() > 0:
+        return config_file
     if config_file.exists() and not resume:
         raise UserError(f"{out}: already holds a run; use --resume to continue it, or another --out")
     if resume and not config_file.exists():
@@ -189,7 +202,8 @@ def _optimizer(recipe):
             return ops.where(step < rise, up, down)
 
     average = {"use_ema": True, "ema_momentum": recipe.weight_average} if recipe.weight_average else {}
-    return keras.optimizers.Adam(Triangular(), beta_1=0.9, beta_2=0.999, epsilon=1e-8, **average)
+    adam = distributed.averaging(keras.optimizers.Adam)
+    return adam(Triangular(), beta_1=0.9, beta_2=0.999, epsilon=1e-8, **average)
 
 
 def desired_depths(recipe, deepest, step):
@@ -203,11 +217,12 @@ def desired_depths(recipe, deepest, step):
 
 
 class _Batches:
-    """The training batches, and how long making them took."""
+    """The training batches, of which each rank makes its share, and how long that took."""
 
     def __init__(self, recipe, images, indices):
         self.recipe, self.images, self.indices = recipe, images, indices
         self.has_depth, self.deepest = models.has_depth(recipe.network), models.deepest(recipe.network)
+        self.share = distributed.share(recipe.batch)
         self.seconds = 0.0
         self.epoch = 0
 
@@ -215,11 +230,10 @@ class _Batches:
         start = time.perf_counter()
         r = self.recipe
         step = self.epoch * r.validate_every + index
-        batch = data.patch_batch(
-            self.images, self.indices, step, batch=r.batch, patch=r.patch, intensities=r.intensities, seed=r.seed
-        )
+        how = {"batch": r.batch, "patch": r.patch, "intensities": r.intensities, "seed": r.seed, "share": self.share}
+        batch = data.patch_batch(self.images, self.indices, step, **how)
         if self.has_depth:
-            batch = self._with_depth(*batch, desired_depths(r, self.deepest, step))
+            batch = self._with_depth(*batch, desired_depths(r, self.deepest, step)[self.share])
         self.seconds += time.perf_counter() - start
         return batch
 

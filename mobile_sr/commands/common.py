@@ -25,7 +25,45 @@ def add_training(parser):
     parser.add_argument(
         "--backend", choices=("tensorflow", "torch", "jax"), help="Keras backend (default: the first of these installed)"
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes of this machine that share every batch, on PyTorch (several machines: docs/distributed.md)",
+    )
     parser.add_argument("--cache", metavar="DIR", help="where decoded images go (default $MOBILE_SR_CACHE, ~/.cache/mobile-sr)")
+
+
+def launch(args, recipe):
+    """Run the command in --processes processes, where it is not yet one of several.
+
+    Returns: their exit status, None when this process is to do the work.
+    Raises: UserError when they cannot share the recipe's batch, or for another backend than torch.
+    """
+    from pathlib import Path
+
+    from mobile_sr import backend, distributed
+    from mobile_sr.converters.quiet import say
+    from mobile_sr.errors import UserError
+
+    count = distributed.processes() if distributed.processes() > 1 else args.processes
+    distributed.check_batch(recipe.batch, count)
+    if count == 1:
+        return None
+    args.backend = args.backend or os.environ.get("KERAS_BACKEND") or "torch"
+    if args.backend != "torch":
+        raise UserError(f"{count} processes need the torch backend, not {args.backend}; give --backend torch")
+    backend.check_installed(args.backend)
+    if distributed.processes() > 1:
+        return None
+
+    def say_failure(line):
+        begun = (Path(args.out) / "config.json").exists()
+        hint = "--resume goes on from the last checkpoint" if begun else "no training had begun"
+        say(f"mobile-sr {args.command}: {line}; {hint}", sys.stderr)
+
+    return distributed.launch(count, say_failure)
 
 
 def dtype(args):

@@ -38,7 +38,7 @@ def run(args):
     """Search; prints the best validation score and the files."""
     from pathlib import Path
 
-    from mobile_sr import backend, recipes
+    from mobile_sr import backend, distributed, recipes
     from mobile_sr.errors import UserError
 
     name = args.recipe if recipes.has_scale(args.recipe) else f"{args.recipe}_x2"
@@ -62,15 +62,23 @@ def run(args):
     if args.budget and args.search == "activations":
         raise UserError("--budget: a search of activations alone has none; leave it out")
     folder = common.need_data(args)
+    launched = common.launch(args, recipe)
+    if launched is not None:
+        return launched
     backend.choose_backend(args.backend)
     from mobile_sr import search, training
 
-    training.check_run_folder(args.out, args.resume)
-    search.set_cost(recipe, _cost(args, recipe), args.budget)
-    best, found = search.search(recipe, folder, args.out, resume=args.resume, cache=args.cache, dtype=common.dtype(args))
+    with distributed.group():
+        training.check_run_folder(args.out, args.resume)
+        cost = _cost(args, recipe) if distributed.rank() == 0 else None
+        search.set_cost(recipe, distributed.from_first(cost), args.budget)
+        best, found = search.search(recipe, folder, args.out, resume=args.resume, cache=args.cache, dtype=common.dtype(args))
+    if distributed.rank() > 0:
+        return None
     vanished = sum(block is None for block in found["blocks"])
     print(f"validation PSNR {best:.3f} dB (RGB), {len(found['blocks']) - vanished} of {len(found['blocks'])} blocks left")
     print(f"architecture {search.SearchRun.file(args.out)}, network {Path(args.out) / 'best.npz'}")
+    return None
 
 
 def _cost(args, recipe):

@@ -27,7 +27,7 @@ def run(args):
     """Train; prints the best validation score and the model file."""
     from pathlib import Path
 
-    from mobile_sr import backend, model_files, recipes, training
+    from mobile_sr import backend, distributed, model_files, recipes, training
     from mobile_sr.errors import UserError
 
     if args.init and args.resume:
@@ -37,11 +37,17 @@ def run(args):
         recipe.branches = args.branches
     folder = common.need_data(args)
     init = args.init and model_files.find(args.init)
+    launched = common.launch(args, recipe)
+    if launched is not None:
+        return launched
     backend.choose_backend(args.backend)
     recipe.network |= _architecture(args, recipe, init)
     options = {"init": init, "resume": args.resume, "cache": args.cache, "dtype": common.dtype(args)}
-    best = training.train(recipe, folder, args.out, **options)
-    print(f"best validation PSNR {best:.3f} dB (RGB): {Path(args.out) / 'best.npz'}")
+    with distributed.group():
+        best = training.train(recipe, folder, args.out, **options)
+    if distributed.rank() == 0:
+        print(f"best validation PSNR {best:.3f} dB (RGB): {Path(args.out) / 'best.npz'}")
+    return None
 
 
 def _architecture(args, recipe, init):

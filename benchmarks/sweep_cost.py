@@ -1,0 +1,78 @@
+"""What every recipe costs on a CPU core: CPU seconds of its training step, and core hours of all its steps.
+
+    KERAS_BACKEND=torch OMP_NUM_THREADS=1 python benchmarks/sweep_cost.py [--scale 2] [--architecture FILE] [RECIPE ...]
+
+CPU time, because it tells the same on a machine that does other work as well: a Markdown row for each recipe, of random batches
+and random weights, in bfloat16. Without RECIPE all of them; fgnas_m and fgnas_l were never run.
+"""
+
+import argparse
+import gc
+import resource
+import time
+
+import keras
+import numpy as np
+
+from mobile_sr import architecture, models, recipes, training
+
+
+def batch(recipe):
+    """Random (inputs, targets) of one step."""
+    rng, side = np.random.default_rng(0), recipe.patch * recipe.network["scale"]
+    lr = rng.random((recipe.batch, recipe.patch, recipe.patch, 3), np.float32)
+    hr = rng.random((recipe.batch, side, side, 3), np.float32)
+    if not models.has_depth(recipe.network):
+        return lr, hr
+    deepest = models.deepest(recipe.network)
+    depth = training.desired_depths(recipe, deepest, 0)
+    return (lr if deepest is None else (lr, depth)), (hr, depth)
+
+
+def step_seconds(recipe, seconds, most):
+    """(CPU seconds of a training step, number of steps measured): the mean over `most` steps, fewer if `seconds` are over."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = models.build(recipe.network)
+    keras.config.set_dtype_policy("float32")
+    loss = training._charbonnier(recipe.charbonnier_eps)
+    with_depth = models.has_depth(recipe.network)
+    model.compile(training._optimizer(recipe), [loss, training.depth_hinge] if with_depth else loss)
+    inputs, targets = batch(recipe)
+    model.train_on_batch(inputs, targets)
+    start, cpu, steps = time.perf_counter(), time.process_time(), 0
+    while steps < most and (not steps or time.perf_counter() - start < seconds):
+        model.train_on_batch(inputs, targets)
+        steps += 1
+    return (time.process_time() - cpu) / steps, steps
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="names without a scale")
+    parser.add_argument("--scale", type=int, default=2)
+    parser.add_argument("--architecture", metavar="FILE", help="of the recipe fgnas, which is left out without")
+    parser.add_argument("--seconds", type=float, default=8.0, help="for each recipe, after its first step")
+    args = parser.parse_args()
+    print("| recipe | steps | batch x patch | CPU s a step (of how many) | core hours | peak GB so far |")
+    print("|---|---|---|---|---|---|")
+    total = 0.0
+    for name in args.recipes or recipes.RECIPES:
+        recipe = recipes.load(f"{name}_x{args.scale}")
+        if recipe.network["network"] == "fgnas":
+            if not args.architecture:
+                continue
+            recipe.network |= architecture.read(args.architecture)
+        recipe.network |= {"steps": recipe.steps} if recipe.network["network"] == "fgnas_supernet" else {}
+        seconds, measured = step_seconds(recipe, args.seconds, 30)
+        hours = seconds * recipe.steps / 3600
+        total += hours
+        gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        row = f"{name} | {recipe.steps:,} | {recipe.batch} x {recipe.patch} | {seconds:.3g} ({measured}) | {hours:,.1f}"
+        print(f"| {row} | {gigabytes:.1f} |", flush=True)
+        keras.backend.clear_session()
+        gc.collect()
+    print(f"\n{total:,.0f} core hours in all")
+
+
+if __name__ == "__main__":
+    main()
