@@ -1,8 +1,8 @@
 """Every network of the efficient-SR zoo on its way to a phone: `python benchmarks/zoo.py DATA WEIGHTS > docs/zoo.md` (an hour).
 
 DATA holds Set5, Set14 and B100; WEIGHTS/NAME is what import-weights made of a network's published weights, where there are any.
-PSNR in Y from files of dynamic size; size, partitions and times from files for 256x256, quantized without equalization and
-rounding, which change neither; times are CPU ms, one thread, medians of interleaved rounds.
+PSNR in Y; times are CPU ms at 256x256, one thread, medians of interleaved rounds. What delegates refuse is asked of files of a
+fixed size. Those and the files of untrained networks are quantized without equalization and rounding, which change no operator.
 """
 
 import os
@@ -19,6 +19,7 @@ from mobile_sr.converters import delegates
 SETS = ("Set5", "Set14", "B100")
 PRECISIONS = ("float32", "uint8")
 RUNS = 12
+FIXED = (64, 64)  # LR (H, W); larger ones calibrate for long
 SOURCE = "https://github.com/ofsoundof/NTIRE2022_ESR/tree/044c9300a60595a11c4a921d335f5694187c17d0/model_zoo"
 FILES = {  # in the folder SOURCE
     "imdn": "imdn_baseline.pth",
@@ -53,10 +54,13 @@ def measure(entrant, data, out):
     model = entrant.model or scoreboard.untrained(entrant, out)
     row = {"name": entrant.name, "trained": entrant.model is not None, "network": entrant.config["network"]}
     for precision in PRECISIONS:
-        file, failed = made(model, out / "fixed" / entrant.name, precision, size=scoreboard.SIZE, methods=())
-        row[precision] = {"file": file, "failed": failed, "facts": file and compare.inspect(file), "psnr": None}
+        file, failed = made(model, out / entrant.name, precision, methods=export.METHODS if entrant.model else ())
+        row[precision] = {"file": file, "failed": failed, "facts": None, "refused": None, "psnr": None}
+        if file:
+            fixed, _ = made(model, out / "fixed" / entrant.name, precision, size=FIXED, methods=())
+            row[precision] |= {"facts": compare.inspect(file), "refused": compare.inspect(fixed)["refused"]}
         if file and entrant.model:
-            row[precision]["psnr"] = scores(made(model, out / entrant.name, precision)[0], data)
+            row[precision]["psnr"] = scores(file, data)
     return row
 
 
@@ -98,7 +102,7 @@ def refusals(rows):
             if one["failed"]:
                 lines.append(f"| `{row['name']}` | {precision} | no file: {one['failed']} | |")
                 continue
-            found = [delegates.describe(one["facts"]["refused"][key]) or "nothing" for key in ("gpu", "nnapi")]
+            found = [delegates.describe(one["refused"][key]) or "nothing" for key in ("gpu", "nnapi")]
             lines.append(f"| `{row['name']}` | {precision} | {' | '.join(found)} |")
     return "\n".join(lines)
 

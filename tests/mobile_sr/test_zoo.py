@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from mobile_sr import data, evaluate, load, models, samples, weights, zoo
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
+from mobile_sr.zoo import cards, results
 
 ENTRIES = zoo.names()
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_zoo_is_not_empty():
@@ -88,3 +91,14 @@ def test_logs_of_several_stages_are_counted_through(tmp_path):
     assert [stage["recipe"]["name"] for stage in stages[-2:]] == [before["stages"][-1]["recipe"]["name"], "xlsr_finetune_x3"]
     assert [row["step"] for row in rows[-2:]] == [before["steps"] + 10, before["steps"] + 20]
     assert rows[-1]["recipe"] == "xlsr_finetune_x3"
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_model_cards_are_those_of_the_files(name):
+    """docs/cards is what `python -m mobile_sr.zoo.cards docs/cards` writes."""
+    assert (DOCS / "cards" / f"{name}.md").read_text() == cards.card(name)
+
+
+def test_results_page_is_that_of_the_cards(capsys):
+    results.main()
+    assert (DOCS / "results.md").read_text() == capsys.readouterr().out

@@ -1,0 +1,74 @@
+"""Writes a model card for each entry of the zoo: `python -m mobile_sr.zoo.cards docs/cards`."""
+
+import sys
+from pathlib import Path
+
+from mobile_sr import files, zoo
+
+_TASK = {
+    "xlsr": "a small plain network made for 8-bit NPUs (Ayazoglu, CVPRW 2021)",
+    "edsr": "a residual network whose depth follows the image and a number given with it (AdaDSR, Liu et al., ECCVW 2020)",
+}
+_LIMITS = (
+    "LR images are expected to be clean and made by bicubic: noise, JPEG artefacts and blur are upscaled, not mended.",
+    "It restores what a mean error rewards: textures come out smooth, nothing is invented.",
+    "Trained on photographs; screenshots, text and drawings were not measured.",
+    "The uint8 file's loss was measured on the sets above; other pictures may lose more (`mobile-sr compare` tells).",
+)
+
+
+def card(name):
+    """The Markdown of one entry's card."""
+    entry, stem = zoo.entry(name), zoo.resolve(f"{name}:float32").stem.removesuffix("_float32")
+    config, training = entry["config"], entry["training"]
+    scale = config["scale"]
+    lines = [f"# {name}", "", f"Single-image super-resolution x{scale}: {_TASK[config['network']]}.", ""]
+    lines += [
+        f"{entry['parameters']:,} parameters, {entry['multiply_adds_720p'] / 1e9:.2f}G multiply-adds for a 1280x720 output."
+    ]
+    lines += ["", "## Files", "", "| file | bytes | SHA-256 |", "|---|---|---|"]
+    for file in (zoo.resolve(name), *(zoo.resolve(f"{name}:{variant}") for variant in zoo.VARIANTS)):
+        lines.append(f"| `{file.name}` | {file.stat().st_size:,} | `{files.sha256_file(file)}` |")
+    lines += [
+        "",
+        f"The `.npz` holds the Keras weights, from which the others were exported; `{stem}_*.json` beside each has its audit.",
+    ]
+    lines += ["", "## In and out", "", "| file | end | type | shape | scale | zero point |", "|---|---|---|---|---|---|"]
+    for variant in zoo.VARIANTS:
+        sidecar = files.read_json(zoo.resolve(f"{name}:{variant}").with_suffix(".json"))
+        for end in ("inputs", "outputs"):
+            for tensor in sidecar[end]:
+                shape = ", ".join("any" if side == -1 else str(side) for side in tensor["shape"])
+                quantized = [f"{tensor['scale']:.9g}", str(tensor["zero_point"])] if tensor["scale"] is not None else ["", ""]
+                shown = [variant, end[:-1], tensor["dtype"], shape, *quantized]
+                lines.append(f"| {' | '.join(shown)} |")
+    field = sidecar["receptive_field"]
+    seen = "the whole image" if field is None else f"{field} LR pixels to each side"
+    lines += ["", f"Images are RGB, NHWC, real values in 0..1; an output pixel depends on {seen}."]
+    if sidecar.get("desired_depth"):
+        low, high = sidecar["desired_depth"]
+        lines += [
+            f"The scalar input is the desired depth, {low} to {high} blocks; the second output is the depth of each pixel."
+        ]
+    lines += ["", "## Training", "", training["note"], ""]
+    for stage in training["stages"]:
+        recipe = stage["recipe"]
+        what = f"{recipe['steps']:,} steps of {recipe['batch']} patches of {recipe['patch']} LR pixels"
+        lines.append(f"- `{recipe['name']}`: {what}")
+    best = f"{training['validation_psnr_rgb']:.3f} dB (RGB) on held-out training images"
+    lines += ["", f"Kept: step {training['best_step']:,}, {best}; the log is `{training['log']}`."]
+    lines += ["", "## Results", "", "PSNR in dB, Y, float32 -> uint8; [more](../results.md), [protocol](../protocol.md).", ""]
+    lines += [f"- {s}: {v['y']['float32']:.2f} -> {v['y']['uint8']:.2f}" for s, v in entry["scores"].items()]
+    lines += ["", "## Limits", "", *(f"- {limit}" for limit in _LIMITS), "", "## Licence", "", entry["licence"], ""]
+    return "\n".join(lines)
+
+
+def main(folder):
+    """Write NAME.md for each entry."""
+    folder = files.make_folder(folder)
+    for name in zoo.names():
+        files.write_text(Path(folder) / f"{name}.md", card(name))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
