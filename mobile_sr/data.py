@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -175,8 +176,11 @@ def _pad(image, side):
 def split_validation(images, count, crop):
     """Held-out images for validation: every k-th one whose LR image holds a crop x crop square.
 
+    They are `count`, but at most a quarter of all images: of a few photos, too, most are trained on.
+
     Returns: (training indices, validation indices). Deterministic. Raises: UserError when images are too few or small.
     """
+    count = min(count, math.ceil(len(images) / 4))
     large = [i for i in range(len(images)) if min(images.lr[i].shape[:2]) >= crop]
     if len(large) < count or len(images) <= count:
         raise UserError(

@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
-# apk.sh ASSETS OUT.apk: the signed debug APK, without Gradle or an Android SDK. Everything it makes lies beside OUT.apk.
+# apk.sh ASSETS OUT.apk [MODEL.tflite...]: the signed debug APK, without Gradle or an Android SDK, with further models beside the
+# packaged ones. Everything it makes lies beside OUT.apk.
 set -euo pipefail
 tools=$(cd "$(dirname "$0")" && pwd)
 demo=$(dirname "$tools")
 assets=$(realpath "$1") apk=$(realpath -m "$2") out=$(dirname "$(realpath -m "$2")")
 PACKAGE=org.mobilesr.demo MIN_SDK=26 TARGET_SDK=34 ABIS="arm64-v8a armeabi-v7a x86_64"
+models=()
+for model in "${@:3}"; do
+    [[ -f $model && $model == *.tflite ]] || { echo "apk.sh: $model: no such .tflite file" >&2; exit 2; }
+    models+=("$(realpath "$model")")
+done
 VERSION_CODE=$(sed -nE 's/.*versionCode = ([0-9]+).*/\1/p' "$demo/app/build.gradle.kts")
 VERSION_NAME=$(sed -nE 's/.*versionName = "(.*)".*/\1/p' "$demo/app/build.gradle.kts")
 
@@ -12,6 +18,10 @@ VERSION_NAME=$(sed -nE 's/.*versionName = "(.*)".*/\1/p' "$demo/app/build.gradle
 artifacts=$("$tools/artifacts/fetch.sh")
 work=$out/work
 rm -rf "$work" "$apk" && mkdir -p "$work"/{apktool,aar,classes/{core,app},gen,dex,root}
+if [ ${#models[@]} -gt 0 ]; then
+    cp -r "$assets" "$work/assets" && assets=$work/assets
+    cp "${models[@]}" "$assets/models"
+fi
 
 # aapt2 and the framework's resources come inside of apktool's library.
 unzip -q "$artifacts"/apktool-lib-*.jar 'prebuilt/linux/aapt2' 'prebuilt/android-framework.jar' -d "$work/apktool"

@@ -132,5 +132,6 @@ def test_validation_images_are_held_out(tmp_path, image_folder):
     assert set(train).isdisjoint(held_out)
     lr, hr = data.center_crops(images, held_out, 24)
     assert (lr.shape, hr.shape) == ((2, 24, 24, 3), (2, 72, 72, 3))
-    with pytest.raises(UserError, match="validation needs 6"):
-        data.split_validation(images, 6, 24)
+    assert data.split_validation(images, 24, 24) == (train, held_out)  # of six images a quarter at most
+    with pytest.raises(UserError, match="0 of 6 .* validation needs 2"):
+        data.split_validation(images, 24, 96)
