@@ -28,6 +28,7 @@ PACKAGE = "org.mobilesr.demo"
 APK = Path(__file__).parents[1] / "android_demo" / "build" / "apk" / "mobile-sr.apk"  # where `make apk` puts it
 DELEGATES = ("cpu", "nnapi", "gpu", "gpu_fp32")
 LIMITS = {"threads": (1, 16), "runs": (1, 10000), "warmup": (0, 1000)}  # the app's
+SIGNATURE = re.compile(r"[A-Za-z0-9_]{1,64}")  # the names that the app takes
 MOST_PIXELS = 1 << 20  # the app cuts larger LR images into tiles
 TIMEOUT_S = 600
 
@@ -114,9 +115,12 @@ def check(models, delegates, size, threads, runs, warmup):
     if height * width > MOST_PIXELS and not all(file.fixed for file in files):
         raise UserError(f"{width}x{height} (width x height): the app cuts LR images above {MOST_PIXELS} pixels into tiles")
     for model in models:
-        others = set(locate(model)[1]) - {"desired_depth", "signature"}
+        options = locate(model)[1]
+        others = set(options) - {"desired_depth", "signature"}
         if others:
             raise UserError(f"{model}: the app takes no option '{sorted(others)[0]}'")
+        if not SIGNATURE.fullmatch(options.get("signature", "none")):
+            raise UserError(f"{model}: the app takes only signatures of 1 to 64 letters, digits or '_'")
     return files, size
 
 
@@ -136,15 +140,15 @@ def measure(adb, models, delegates, size=None, threads=1, runs=20, warmup=3, tim
         write_image(app.folder / "picture.png", picture(*size))
         image = (app.folder / "picture.png").read_bytes()
         for model, file in zip(models, files, strict=True):
+            data = file.path.read_bytes()
             for delegate in delegates:
                 try:
                     if lost:
                         raise lost
-                    # The file's data have the graph that runs on the host first, which is the one that the app runs.
-                    extras = {"model": app.put(file.data, "models", ".tflite"), "image": app.put(image, "images", ".png")}
-                    extras |= {"delegate": delegate, **asked, **_depth(model, file)}
+                    extras = {"model": app.put(data, "models", ".tflite"), "image": app.put(image, "images", ".png")}
+                    extras |= {"delegate": delegate, **asked, **_depth(model, file), **_signature(model)}
                     tell = functools.partial(_tell, progress, f"s {delegate} {model}")
-                    report = app.run(extras, sha256(file.data), timeout, tell)
+                    report = app.run(extras, sha256(data), timeout, tell)
                 except UserError as error:
                     lost = error if isinstance(error, DeviceLost) else lost
                     report = app.failed(delegate, asked, str(error))
@@ -164,6 +168,12 @@ def _depth(model, file):
     """The extra for a file that takes a desired depth: the option's, else all blocks."""
     depth = locate(model)[1].get("desired_depth", file.deepest)
     return {} if depth is None else {"depth": float(depth)}
+
+
+def _signature(model):
+    """The extra for a signature that was asked for. Without it the app takes the dense graph, which every delegate runs."""
+    name = locate(model)[1].get("signature")
+    return {} if name is None else {"signature": name}
 
 
 class _App:
@@ -329,7 +339,7 @@ class _App:
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             **dict.fromkeys(("thermal", "background")),
         }
-        unknown = ("effective_delegate", "delegated_nodes", "nodes", "init_ms", "first_ms", "latency_ms")
+        unknown = ("signature", "effective_delegate", "delegated_nodes", "nodes", "init_ms", "first_ms", "latency_ms")
         result = {
             "threads": asked["threads"],
             "requested_delegate": delegate,
@@ -354,6 +364,8 @@ def _check_report(report, extras, digest):
     wanted = {"requested_delegate": extras["delegate"], "threads": extras["threads"]}
     if result["error"] is None:
         wanted["sha256"] = digest
+        if "signature" in extras and result["signature"] is not None:  # the app names none where there is no choice
+            wanted["signature"] = extras["signature"]
     for key, value in wanted.items():
         if result[key] != value:
             raise ValueError(f"{key} {result[key]} instead of {value}")

@@ -214,6 +214,7 @@ class Phone:
             "results": [{
                 "model": extras["model"], "sha256": hashlib.sha256(model).hexdigest() if model else None,
                 "size_bytes": len(model) if model else None, "threads": extras["threads"], "requested_delegate": delegate,
+                "signature": (extras.get("signature") or "dense") if model and b"model_control_dependencies" in model else None,
                 "effective_delegate": "none" if error else delegate, "delegated_nodes": 0 if error else 13, "nodes": 15,
                 "init_ms": None if error else 7.5, "first_ms": None if error else 21.0,
                 "latency_ms": None if error else statistics(samples), "samples_ms": samples,

@@ -227,6 +227,25 @@ def test_a_desired_depth_travels(phone, bench):
         assert written["reports"][0]["results"][0]["sha256"] == sha256_file(model)
 
 
+def test_a_signature_travels(phone, bench):
+    """The app gets the whole file and chooses, the dense graph where nothing else is said; the table tells which."""
+    model = zoo.resolve("adaedsr_b8_x2:float32")
+    for option, signature in (("", "dense"), ("@signature=dense", "dense"), ("@signature=sparse", "sparse")):
+        status, out, lines, written = bench(models=[f"{model}{option}"], delegates="cpu,gpu")
+        assert (status, lines) == (0, [])
+        intents = phone.read()["intents"][-2:]
+        assert [intent.get("signature") for intent in intents] == [option and signature or None] * 2
+        assert [report["results"][0]["signature"] for report in written["reports"]] == [signature] * 2
+        assert out.count(f" (signature {signature})\n") == 2
+        schema.check(written)
+
+
+def test_another_signature_is_not_taken(phone, bench):
+    phone.break_(damage={"cpu": "signature"})
+    found = bench(models=["adaedsr_b8_x2:float32@signature=sparse"])
+    failed(phone, found, "the app's result is damaged", "instead of sparse")
+
+
 def test_through_run_as_where_the_external_folder_is_out_of_reach(phone, bench):
     phone.break_(external=1)
     status, _, lines, written = bench(delegates="cpu,gpu")
@@ -459,6 +478,7 @@ def test_options_that_do_not_fit(phone, bench, capsys):
     refused(bench("--layers"), "--layers", "--no-host")
     refused(bench("--height", 2000, "--width", 2000), "2000x2000", "tiles")
     refused(bench(models=["xlsr_x3:float32@range=1"]), "range=1", "no option 'range'")
+    assert not device.SIGNATURE.fullmatch("a b; reboot")
     assert phone.read()["commands"] == []
     for option in (["--no-host"], ["--apk", "x"], ["--delegates", "cpu"], ["--timeout", "3"]):
         assert cli.main(cli._parse(["mobile-sr", "benchmark", "--model", "xlsr_x3:uint8", *option])) == 2

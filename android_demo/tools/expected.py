@@ -1,5 +1,6 @@
 """What Python's LiteRT makes of the models and images, for the tests. Usage: expected.py ASSETS TEST_MODELS OUT."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -7,12 +8,13 @@ import numpy as np
 from PIL import Image
 
 from mobile_sr import litert, metrics
+from mobile_sr.files import sha256
 from mobile_sr.images import read_image
 
 IMAGES = ("astronaut", "chelsea", "coffee")
 
 
-DEPTH = "1.5"
+DEPTHS = ("0.0", "1.5", "2.0")  # the deepest is 2
 
 
 def main(assets, test_models, out):
@@ -29,8 +31,13 @@ def main(assets, test_models, out):
                 (out / f"{file.stem}_{name}.psnr").write_text(repr(float(found)))
     image = read_image(assets / "samples" / "chelsea.png")
     for file in sorted(test_models.glob("*.tflite")):
-        options = {"signature": "dense", "desired_depth": DEPTH} if file.stem.startswith("ada") else None
-        np.ascontiguousarray(litert.TFLiteModel(file, options=options).run(image)).tofile(out / f"{file.stem}_chelsea.raw")
+        if not file.stem.startswith("ada"):
+            np.ascontiguousarray(litert.TFLiteModel(file).run(image)).tofile(out / f"{file.stem}_chelsea.raw")
+            continue
+        for signature, depth in itertools.product(("dense", "sparse"), DEPTHS):
+            model = litert.TFLiteModel(file, options={"signature": signature, "desired_depth": depth})
+            np.ascontiguousarray(model.run(image)).tofile(out / f"{file.stem}_{signature}_{depth}_chelsea.raw")
+        (out / f"{file.stem}_sparse.sha256").write_text(sha256(model.data))  # of the last one, a sparse one
     Image.new("1", (13200, 13200)).save(out / "huge.png")
 
 

@@ -125,9 +125,10 @@ def _row(cells, widths):
 
 
 def _notes(report):
-    """What makes a device's times doubtful."""
-    where = report["environment"]
-    notes = ["the app was out of sight: unlock the screen and leave it on"] if where["background"] else []
+    """Which of a file's graphs ran, and what makes a device's times doubtful."""
+    where, signature = report["environment"], report["results"][0].get("signature")
+    notes = [] if signature is None else [f"signature {signature}"]
+    notes += ["the app was out of sight: unlock the screen and leave it on"] if where["background"] else []
     notes += [f"thermal status {where['thermal']}"] if where["thermal"] not in (None, "none") else []
     notes += ["an emulator's times"] if report["where"] == "emulator" else []
     return f" ({'; '.join(notes)})" if notes else ""

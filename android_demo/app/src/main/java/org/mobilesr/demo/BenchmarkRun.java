@@ -95,6 +95,7 @@ final class BenchmarkRun {
         ModelFile file = readModel(storage);
         result.sha256 = file.sha256();
         result.sizeBytes = file.size();
+        file = withSignature(file);
         image = storage.readImage(config.image());
         int[] fixed = file.fixedSize();
         tiling = Tiling.of(image.width(), image.height(), fixed[1], fixed[0]);
@@ -131,6 +132,19 @@ final class BenchmarkRun {
         } catch (IllegalArgumentException error) {
             throw new IllegalArgumentException(config.model() + ": " + error.getMessage(), error);
         }
+    }
+
+    /** The file with the signature that runs. Control flow, the sparse path's for one, is beyond GPU and NNAPI. */
+    private ModelFile withSignature(ModelFile file) {
+        String signature = file.signature(config.signature());
+        ModelFile chosen = file.withSignature(signature);
+        if (file.signatures().size() > 1) {
+            result.signature = signature;
+            if (config.delegate() != Delegate.CPU && chosen.graphs() > 1) {
+                throw new IllegalArgumentException(config.delegate().id + " takes no control flow, which signature " + signature + " has");
+            }
+        }
+        return chosen;
     }
 
     private Network open(ModelFile file, Delegate delegate) {

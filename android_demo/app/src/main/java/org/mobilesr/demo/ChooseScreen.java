@@ -86,6 +86,7 @@ final class ChooseScreen {
     /** @throws IllegalArgumentException with one line about what is wrong in the form. */
     RunConfig config() {
         Editable depth = ((EditText) activity.findViewById(R.id.depth)).getText();
+        Editable signature = ((EditText) activity.findViewById(R.id.signature)).getText();
         return new RunConfig(
                 chosen(model, models, null),
                 chosen(image, images, null),
@@ -94,6 +95,7 @@ final class ChooseScreen {
                 (int) number(R.id.warmup, R.string.label_warmup),
                 (int) number(R.id.runs, R.string.label_runs),
                 depth.length() == 0 ? null : number(R.id.depth, R.string.label_depth),
+                signature.length() == 0 ? null : signature.toString(),
                 "run-" + LocalDateTime.now().format(NAME));
     }
 

@@ -24,7 +24,7 @@ import org.mobilesr.core.RunConfig;
 /** The app's only window: choose, running, result, history. A benchmark is also started by the intent ACTION_BENCHMARK. */
 public final class MainActivity extends Activity {
     static final String ACTION_BENCHMARK = "org.mobilesr.demo.BENCHMARK";
-    private static final String[] EXTRAS = {"model", "image", "delegate", "threads", "warmup", "runs", "depth", "output"};
+    private static final String[] EXTRAS = {"model", "image", "delegate", "threads", "warmup", "runs", "depth", "signature", "output"};
     private static final String SCREEN = "screen";
     private static final String RESULT = "result";
     private static final int OPEN_MODEL = 1;

@@ -177,13 +177,25 @@ final class Network implements AutoCloseable {
 
     /** By the last picture's shape. */
     int scale() {
-        int[] shape = interpreter.getOutputTensor(pictureOutput).shape();
+        int[] shape = shape(interpreter.getOutputTensor(pictureOutput));
         int scale = shape[1] / height;
         if (scale < 1 || shape[1] != scale * height || shape[2] != scale * width) {
             throw new IllegalArgumentException(
                     "turns " + width + "x" + height + " into " + shape[2] + "x" + shape[1] + ", which is no whole scale");
         }
         return scale;
+    }
+
+    /** The sparse path's shape is known only after the run, when Java is told no new one: the number of bytes stands for it. */
+    private int[] shape(Tensor tensor) {
+        int[] shape = tensor.shape();
+        int pixels = tensor.numBytes() / (3 * type(tensor).bytes);
+        if (pixels == shape[1] * shape[2]) {
+            return shape;
+        }
+        int scale = (int) Math.sqrt(pixels / (width * height));
+        boolean whole = pixels == scale * height * scale * width;
+        return whole ? new int[] {1, scale * height, scale * width, 3} : new int[] {1, 1, pixels, 3};
     }
 
     @Override

@@ -102,6 +102,7 @@ final class ResultScreen implements SeekBar.OnSeekBarChangeListener {
         row(R.string.psnr_cpu, decibels(measured, "psnr_vs_cpu"));
         row(R.string.psnr_reference, decibels(measured, "psnr_vs_reference"));
         row(R.string.label_model, measured.getString("model"));
+        row(R.string.label_signature, measured.isNull("signature") ? null : measured.optString("signature"));
         row(R.string.file, measured.isNull("size_bytes") ? null
                 : activity.getString(R.string.kilobytes, measured.getInt("size_bytes") / 1e3));
         row(R.string.size, environment.isNull("width") ? null

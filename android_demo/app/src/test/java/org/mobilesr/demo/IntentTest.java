@@ -104,6 +104,7 @@ public class IntentTest {
         assertEquals("asset:xlsr_x3_float32.tflite", measured.getString("model"));
         assertEquals(14, measured.getInt("delegated_nodes"));
         assertEquals(14, measured.getInt("nodes"));
+        assertTrue(measured.isNull("signature"));
         assertTrue(measured.getDouble("init_ms") > 0 && measured.getDouble("first_ms") > 0);
     }
 
@@ -126,6 +127,38 @@ public class IntentTest {
         Files.copy(file, Path.of(System.getProperty("mobilesr.screens"), "result.json"), StandardCopyOption.REPLACE_EXISTING);
     }
 
+    /** Of an AdaDSR file the dense graph runs, which every delegate takes, unless the intent says otherwise. */
+    @Test
+    public void aSignatureIsChosen() throws Exception {
+        Path models = RuntimeEnvironment.getApplication().getFilesDir().toPath().resolve(Storage.MODELS);
+        Files.createDirectories(models);
+        Files.copy(Path.of(System.getProperty("mobilesr.models"), "ada_sparse_uint8.tflite"), models.resolve("ada.tflite"));
+        for (String[] want : new String[][] {{null, "dense", "cpu"}, {"dense", "dense", "cpu"}, {"sparse", "sparse", "none"}}) {
+            org.robolectric.shadows.ShadowLog.reset();
+            Intent intent = intent("ada").putExtra("model", "ada.tflite").putExtra("depth", 1.5f);
+            send(want[0] == null ? intent : intent.putExtra("signature", want[0]));
+            assertEquals("BENCHMARK DONE output=ada", awaitEnd());
+            JSONObject measured = result("ada").getJSONArray("results").getJSONObject(0);
+            assertEquals(want[1], measured.getString("signature"));
+            assertEquals(want[2], measured.getString("effective_delegate"));
+            assertEquals("of the whole file", 64, measured.getString("sha256").length());
+            assertEquals(Files.size(models.resolve("ada.tflite")), measured.getLong("size_bytes"));
+            Screens.awaitScreen(controller.get(), MainActivity.SHOW_RESULT);
+            assertEquals(want[1], Screens.value(controller.get(), "Signature"));
+            Benchmarks.INSTANCE.dismiss();
+        }
+        String[][] refused = {
+            {"nnapi", "sparse", "nnapi takes no control flow, which signature sparse has"},
+            {"cpu", "fast", "no signature 'fast'; the file has dense, sparse"},
+        };
+        for (String[] want : refused) {
+            org.robolectric.shadows.ShadowLog.reset();
+            send(intent("no").putExtra("model", "ada.tflite").putExtra("depth", 1.5f).putExtra("delegate", want[0]).putExtra("signature", want[1]));
+            assertEquals("BENCHMARK FAILED output=no reason=" + want[2], awaitEnd());
+            Benchmarks.INSTANCE.dismiss();
+        }
+    }
+
     /** NNAPI is not on this machine; that must never look like a result. */
     @Test
     public void aDelegateThatTookNothingFails() throws Exception {
@@ -145,6 +178,7 @@ public class IntentTest {
             {intent("../x"), "?"}, {intent(""), "?"}, {intent("a").putExtra("model", "../../secret"), "a"},
             {intent("a").putExtra("delegate", "dsp"), "a"}, {intent("a").putExtra("runs", -1), "a"},
             {intent("a").putExtra("threads", "many"), "a"}, {intent("a").putExtra("image", "/sdcard/x.png"), "a"},
+            {intent("a").putExtra("signature", "a b"), "a"},
             {new Intent(MainActivity.ACTION_BENCHMARK), "?"},
         };
         for (Object[] pair : wrong) {

@@ -170,7 +170,7 @@ public class MainActivityTest {
         Files.write(storage.folder(Storage.MODELS).toPath().resolve("sized.tflite"), bytes);
         controller.recreate();
         activity = controller.get();
-        Screens.await("the list is read", () -> spinner(R.id.model).getCount() == 3 && spinner(R.id.image).getCount() > 0);
+        Screens.await("the list is read", () -> spinner(R.id.model).getCount() == 4 && spinner(R.id.image).getCount() > 0);
         choose(R.id.model, "sized.tflite");
         choose(R.id.image, "chelsea.png");
         click(R.id.run);

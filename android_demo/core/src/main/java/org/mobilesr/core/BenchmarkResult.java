@@ -12,6 +12,8 @@ public final class BenchmarkResult {
     public String model;
     public String sha256;
     public Integer sizeBytes;
+    /** Of a file with several the one that ran. */
+    public String signature;
     public int threads;
     public Delegate requested;
     public String effective;
@@ -40,6 +42,7 @@ public final class BenchmarkResult {
         map.put("model", model);
         map.put("sha256", sha256);
         map.put("size_bytes", sizeBytes);
+        map.put("signature", signature);
         map.put("threads", threads);
         map.put("requested_delegate", requested.id);
         map.put("effective_delegate", effective);

@@ -4,32 +4,30 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
+import java.util.List;
 
-/**
- * The bytes of a .tflite file: a FlatBuffer whose tables are checked before native code sees them.
- *
- * <p>A table starts with the distance back to its vtable; the vtable holds, behind its own two lengths, where each field lies.
- */
+/** The bytes of a .tflite file: a FlatBuffer whose tables are checked before native code sees them. */
 public final class ModelFile {
-    private static final int SUBGRAPHS = 2;
     private static final int TENSORS = 0;
     private static final int INPUTS = 1;
-    private static final int OPERATORS = 3;
     private static final int SHAPE = 0;
     private static final int SHAPE_SIGNATURE = 7;
 
     private final byte[] bytes;
-    private final ByteBuffer data;
+    private final FlatTables file;
+    private final Signatures signatures;
 
     /** @throws IllegalArgumentException when the bytes are no .tflite file that takes an image. */
     public ModelFile(byte[] bytes) {
         this.bytes = bytes;
-        data = ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN);
+        file = new FlatTables(bytes);
         if (bytes.length < 8 || bytes[4] != 'T' || bytes[5] != 'F' || bytes[6] != 'L' || bytes[7] != '3') {
             throw new IllegalArgumentException("no .tflite file");
         }
         try {
             checkTables();
+            signatures = new Signatures(file);
         } catch (IndexOutOfBoundsException error) {
             throw new IllegalArgumentException("a damaged .tflite file");
         }
@@ -38,8 +36,8 @@ public final class ModelFile {
     /** Reads once all that other methods read. */
     private void checkTables() {
         for (int tensor : tensors()) {
-            vector(tensor, SHAPE);
-            vector(tensor, SHAPE_SIGNATURE);
+            file.vector(tensor, SHAPE);
+            file.vector(tensor, SHAPE_SIGNATURE);
         }
         if (operators() == 0) {
             throw new IllegalArgumentException("a .tflite file without operators");
@@ -65,7 +63,33 @@ public final class ModelFile {
 
     /** The number of operators of the graph. */
     public int operators() {
-        return vector(subgraph(), OPERATORS).length;
+        return file.vector(subgraph(), Signatures.OPERATORS).length;
+    }
+
+    /** How many graphs there are: beside the one that runs, those that signatures name and those that operators call. */
+    public int graphs() {
+        return file.tables(file.root(), Signatures.SUBGRAPHS).length;
+    }
+
+    /** The names of the signatures, in the file's order; empty without any. */
+    public List<String> signatures() {
+        return new ArrayList<>(signatures.names());
+    }
+
+    /**
+     * The signature that runs.
+     *
+     * @param wanted its name; null means "dense", then "serving_default", then the only one.
+     * @return null when none of that is there, which means the first graph.
+     * @throws IllegalArgumentException when the wanted one is not there.
+     */
+    public String signature(String wanted) {
+        return signatures.choose(wanted);
+    }
+
+    /** This file with the graph of a signature as its only one beside those that it calls; null leaves the file as it is. */
+    public ModelFile withSignature(String name) {
+        return name == null ? this : new ModelFile(signatures.alone(name));
     }
 
     /** The bytes in memory that native code can read. */
@@ -78,8 +102,8 @@ public final class ModelFile {
     /** The image input's {height, width}, 0 where it is dynamic. */
     public int[] fixedSize() {
         int tensor = imageTensor();
-        int[] signature = vector(tensor, SHAPE_SIGNATURE);
-        int[] shape = signature.length == 4 ? signature : vector(tensor, SHAPE);
+        int[] signature = file.vector(tensor, SHAPE_SIGNATURE);
+        int[] shape = signature.length == 4 ? signature : file.vector(tensor, SHAPE);
         return new int[] {Math.max(0, shape[1]), Math.max(0, shape[2])};
     }
 
@@ -89,12 +113,12 @@ public final class ModelFile {
      */
     public ModelFile withSize(int height, int width) {
         ModelFile copy = new ModelFile(bytes.clone());
-        int shape = copy.vectorPlace(copy.imageTensor(), SHAPE) + 4;
-        copy.data.putInt(shape, 1).putInt(shape + 4, height).putInt(shape + 8, width);
+        int shape = copy.file.place(copy.imageTensor(), SHAPE) + 4;
+        copy.file.data.putInt(shape, 1).putInt(shape + 4, height).putInt(shape + 8, width);
         for (int tensor : copy.tensors()) {
-            int entry = copy.entry(tensor, SHAPE_SIGNATURE);
+            int entry = copy.file.entry(tensor, SHAPE_SIGNATURE);
             if (entry > 0) {
-                copy.data.putShort(entry, (short) 0);
+                copy.file.data.putShort(entry, (short) 0);
             }
         }
         return copy;
@@ -102,8 +126,8 @@ public final class ModelFile {
 
     private int imageTensor() {
         int[] tensors = tensors();
-        for (int index : vector(subgraph(), INPUTS)) {
-            int[] shape = vector(tensors[index], SHAPE);
+        for (int index : file.vector(subgraph(), INPUTS)) {
+            int[] shape = file.vector(tensors[index], SHAPE);
             if (shape.length == 4 && shape[3] == 3) {
                 return tensors[index];
             }
@@ -112,7 +136,7 @@ public final class ModelFile {
     }
 
     private int subgraph() {
-        int[] subgraphs = tables(follow(0), SUBGRAPHS);
+        int[] subgraphs = file.tables(file.root(), Signatures.SUBGRAPHS);
         if (subgraphs.length == 0) {
             throw new IllegalArgumentException("a .tflite file without a graph");
         }
@@ -120,46 +144,6 @@ public final class ModelFile {
     }
 
     private int[] tensors() {
-        return tables(subgraph(), TENSORS);
-    }
-
-    /** Where in the vtable the place of a field stands, 0 when the table lacks the field. */
-    private int entry(int table, int field) {
-        int vtable = table - data.getInt(table);
-        int entry = vtable + 4 + 2 * field;
-        return entry + 2 <= vtable + Short.toUnsignedInt(data.getShort(vtable)) ? entry : 0;
-    }
-
-    private int follow(int place) {
-        return place + data.getInt(place);
-    }
-
-    /** Where a field's vector lies, 0 when there is none. */
-    private int vectorPlace(int table, int field) {
-        int entry = entry(table, field);
-        int offset = entry == 0 ? 0 : Short.toUnsignedInt(data.getShort(entry));
-        return offset == 0 ? 0 : follow(table + offset);
-    }
-
-    private int[] vector(int table, int field) {
-        int place = vectorPlace(table, field);
-        int length = place == 0 ? 0 : data.getInt(place);
-        if (length < 0 || length > (bytes.length - place) / 4) {
-            throw new IndexOutOfBoundsException();
-        }
-        int[] values = new int[length];
-        for (int i = 0; i < length; i++) {
-            values[i] = data.getInt(place + 4 + 4 * i);
-        }
-        return values;
-    }
-
-    private int[] tables(int table, int field) {
-        int place = vectorPlace(table, field);
-        int[] offsets = vector(table, field);
-        for (int i = 0; i < offsets.length; i++) {
-            offsets[i] += place + 4 + 4 * i;
-        }
-        return offsets;
+        return file.tables(subgraph(), TENSORS);
     }
 }

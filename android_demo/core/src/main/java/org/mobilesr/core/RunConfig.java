@@ -9,10 +9,12 @@ import java.util.regex.Pattern;
  * @param model a file name in the app's models folder, or "asset:NAME.tflite".
  * @param image a file name in the app's images folder, or "asset:NAME.png".
  * @param depth the desired depth of an AdaDSR file; null for others.
+ * @param signature which one of a file's runs; null leaves the choice to `ModelFile.signature`.
  * @param output the name of the result.
  */
 public record RunConfig(
-        String model, String image, Delegate delegate, int threads, int warmup, int runs, Double depth, String output) {
+        String model, String image, Delegate delegate, int threads, int warmup, int runs, Double depth, String signature,
+        String output) {
     public static final String ASSET = "asset:";
     public static final String DEFAULT_MODEL = "asset:xlsr_x3_uint8.tflite";
     public static final String DEFAULT_IMAGE = "asset:rocket_640x360.png";
@@ -22,6 +24,7 @@ public record RunConfig(
 
     private static final Pattern OUTPUT = Pattern.compile("[A-Za-z0-9._-]{1,64}");
     private static final Pattern FILE = Pattern.compile("[A-Za-z0-9 ._()+@=-]{1,128}");
+    private static final Pattern SIGNATURE = Pattern.compile("[A-Za-z0-9_]{1,64}");
     private static final Pattern DOTS = Pattern.compile("\\.+");
 
     /** @throws IllegalArgumentException with one line that says which argument is wrong and why. */
@@ -37,6 +40,9 @@ public record RunConfig(
         checkNumber("runs", runs, 1, MOST_RUNS);
         if (depth != null && !(depth >= 0 && depth <= 1000)) {
             throw new IllegalArgumentException("depth " + depth + " is not within 0..1000");
+        }
+        if (signature != null && !SIGNATURE.matcher(signature).matches()) {
+            throw new IllegalArgumentException("signature must be a name of 1 to 64 letters, digits or '_'");
         }
     }
 
@@ -55,6 +61,7 @@ public record RunConfig(
                 whole(extras, "warmup", 3),
                 whole(extras, "runs", 20),
                 depth == null ? null : number("depth", depth),
+                text(extras, "signature", null),
                 text(extras, "output", null));
     }
 

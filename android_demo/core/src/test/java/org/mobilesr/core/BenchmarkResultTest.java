@@ -19,7 +19,7 @@ class BenchmarkResultTest {
         result.effective = Delegate.NONE;
         result.samplesMs = new double[] {1, 3};
         List<String> keys = List.of(
-                "model", "sha256", "size_bytes", "threads", "requested_delegate", "effective_delegate", "delegated_nodes", "nodes",
+                "model", "sha256", "size_bytes", "signature", "threads", "requested_delegate", "effective_delegate", "delegated_nodes", "nodes",
                 "init_ms", "first_ms", "latency_ms", "samples_ms", "memory_pss_bytes", "psnr_vs_cpu", "psnr_vs_reference", "error");
         assertEquals(keys, new ArrayList<>(result.toMap().keySet()));
         assertTrue(result.fellBack());

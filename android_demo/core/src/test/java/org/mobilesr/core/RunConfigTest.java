@@ -26,6 +26,8 @@ class RunConfigTest {
         assertEquals(RunConfig.DEFAULT_IMAGE, config.image());
         assertEquals(List.of(4, 3, 20), List.of(config.threads(), config.warmup(), config.runs()));
         assertEquals(null, config.depth());
+        assertEquals(null, config.signature());
+        assertEquals("sparse", parse("signature", "sparse").signature());
     }
 
     @Test
@@ -44,6 +46,7 @@ class RunConfigTest {
             {"model", "asset:readme.txt"}, {"image", "a/b.png"}, {"image", "asset:/x.png"}, {"image", "a\u0000.png"},
             {"delegate", "tpu"}, {"threads", 0}, {"threads", 17}, {"runs", 0}, {"runs", 1.5}, {"runs", "many\nlines"},
             {"runs", 1e9}, {"warmup", -1}, {"depth", -1f}, {"depth", "NaN"}, {"depth", "deep"},
+            {"signature", ""}, {"signature", "a-b"}, {"signature", "x".repeat(65)}, {"signature", "a\nb"},
         };
         for (Object[] pair : wrong) {
             Exception error = assertThrows(IllegalArgumentException.class, () -> parse((String) pair[0], pair[1]), pair[0] + "=" + pair[1]);
