@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/installed
 
+# The tests of a file stay in one process: they share what it made.
+WORKERS = -n 2 --dist loadfile
+
 .PHONY: demo test test-all lint wheel clean apk android-assets test-android run-android-tests
 ANDROID = android_demo/build
 
@@ -10,10 +13,10 @@ demo: $(STAMP)  ## export the packaged XLSR x3, measure float32 against uint8, w
 	$(BIN)/mobile-sr demo --out demo_out
 
 test: $(STAMP)  ## the tests; those that need images of ../shared/data or MOBILE_SR_DATA are skipped where it is absent
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(WORKERS)
 
 test-all: $(STAMP)  ## with the long ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
