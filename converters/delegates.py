@@ -22,7 +22,7 @@ _NNAPI = {
     "SPLIT": (3, 3, _ANY),
     **dict.fromkeys(("ABS", "EXP", "LOG", "RSQRT", "SQRT", "POW", "SIN", "DIV", "ELU", "SUM"), (1, 1, _FLOAT)),
 }
-_GPU = """
+_GPU_NAMES = """
 ABS ADD AVERAGE_POOL_2D BATCH_MATMUL CAST CONCATENATION CONV_2D COS DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV ELU
 EQUAL EXP FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GELU GREATER GREATER_EQUAL HARD_SWISH LEAKY_RELU LESS
 LESS_EQUAL LOG LOGICAL_AND LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL PACK PAD PADV2 POW
@@ -30,6 +30,7 @@ PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILI
 SELECT SELECT_V2 SIGN SIN SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB
 SUM TANH TILE TRANSPOSE TRANSPOSE_CONV
 """
+_GPU = frozenset(_GPU_NAMES.split())
 _NEED_CONSTANT = ("RESHAPE", "RESIZE_BILINEAR", "PAD", "PADV2", "MIRROR_PAD", "STRIDED_SLICE", "SLICE", "TILE", "TRANSPOSE")
 _DATA = {"SPLIT": 1, "TRANSPOSE_CONV": 2}  # which input is the data, where it is not the first
 
@@ -55,7 +56,7 @@ def describe(refusals):
 
 def _gpu(op, tensors):
     """Why the GPU delegate refuses an operator, or None."""
-    if op.custom or op.name not in _GPU.split():
+    if op.custom or op.name not in _GPU:
         return "not supported"
     if op.name == "GATHER" and len(tensors[op.inputs[1]].shape) != 1:
         return "indices of more than one dimension"

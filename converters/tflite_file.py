@@ -79,7 +79,8 @@ class Graph:
     output_names: dict = dataclasses.field(default_factory=dict)
 
 
-def _enum_names(enum):
+def enum_names(enum):
+    """{value: name} of one of the schema's enumerations."""
     return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
 
 
@@ -109,8 +110,8 @@ def _parse(schema, data, wanted):
         raise TFLiteFileError("damaged .tflite file (no subgraph)")
     _check_buffers(model, len(data))
     _control_dependencies(model)
-    op_names = _enum_names(schema.BuiltinOperator)
-    dtypes = _enum_names(schema.TensorType)
+    op_names = enum_names(schema.BuiltinOperator)
+    dtypes = enum_names(schema.TensorType)
     codes = []
     for i in range(model.OperatorCodesLength()):
         code = model.OperatorCodes(i)
@@ -211,7 +212,7 @@ def _control_dependencies(model):
 
 def _called(schema, model):
     """The indices of the subgraphs that operators call."""
-    kinds = _enum_names(schema.BuiltinOptions)
+    kinds = enum_names(schema.BuiltinOptions)
     subgraphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
     for op in (subgraph.Operators(i) for subgraph in subgraphs for i in range(subgraph.OperatorsLength())):
         kind = kinds.get(op.BuiltinOptionsType())

@@ -21,7 +21,7 @@ def make_dense(data):
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    names = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+    names = tflite_file.enum_names(schema.TensorType)
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     codes, done = {}, set()
     for subgraph in model.subgraphs:

@@ -1,10 +1,9 @@
 """Scores of two contests for super-resolution on phones: Mobile AI 2021's, and MLPerf Mobile's measures."""
 
 import dataclasses
+import math
 
-import numpy as np
-
-from mobile_sr import benchmark, evaluate, metrics, upscaler
+from mobile_sr import benchmark, evaluate, upscaler
 from mobile_sr.errors import UserError
 
 
@@ -48,22 +47,17 @@ def score(model, contest, data, runtime_ms=None, threads=1, runs=20, progress=No
     runner = upscaler.load(model, threads=threads)
     if runner.scale != rules.scale:
         raise UserError(f"{model}: upscales by {runner.scale}; {contest} is for x{rules.scale}")
-    problems, found = [], []
-    for name, hr, lr, gray in evaluate.each_pair(data, rules.scale, problems):
-        if min(hr.shape[:2]) > 2 * rules.shave:
-            found.append(metrics.psnr(runner(lr), hr, "rgb", rules.shave, gray))
-        if progress:
-            progress(len(found), name)
-    finite = [value for value in found if np.isfinite(value)]
-    if not finite:
+    found = evaluate.evaluate(runner, data, "rgb", progress, rules.shave)
+    psnr, where = found["mean"]["psnr"], "given"
+    if psnr is None:
         raise UserError(f"{data}: no image with a finite PSNR")
-    psnr, where = float(np.mean(finite)), "given"
+    count = sum(row["psnr"] is not None and math.isfinite(row["psnr"]) for row in found["images"])
     if runtime_ms is None:
         timed = benchmark.benchmark([model], rules.size, threads, runs, progress=progress)
         latency = timed["results"][0]["latency_ms"]
         runtime_ms = latency["p90" if contest == "mlperf" else "mean"]
         where = f"{timed['environment']['cpu']}, CPU, {threads} thread(s), host"
-    result = {"contest": contest, "model": str(model), "psnr": psnr, "images": len(finite), "shave": rules.shave}
-    result |= {"runtime_ms": runtime_ms, "runtime_of": where, "skipped": problems}
+    result = {"contest": contest, "model": str(model), "psnr": psnr, "images": count, "shave": rules.shave}
+    result |= {"runtime_ms": runtime_ms, "runtime_of": where, "skipped": found["skipped"]}
     result |= {"least_psnr": rules.least_psnr, "valid": rules.least_psnr is None or psnr >= rules.least_psnr}
     return result | ({"score": mai_2021(psnr, runtime_ms)} if contest == "mai2021" else {})

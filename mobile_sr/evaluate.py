@@ -37,13 +37,13 @@ def each_pair(folder, scale, problems):
         raise UserError(f"{folder}: no usable image; the first problem: {problems[0]}")
 
 
-def score(sr, hr, space, scale, gray):
+def score(sr, hr, space, shave, gray):
     """{"psnr", "ssim"} under the protocol; None where the image is too small, infinity is kept as a float."""
     result = {"psnr": None, "ssim": None}
-    if min(hr.shape[:2]) > 2 * scale:
-        result["psnr"] = metrics.psnr(sr, hr, space, scale, gray)
-    if min(hr.shape[:2]) >= 2 * scale + 11:
-        result["ssim"] = metrics.ssim(sr, hr, space, scale, gray)
+    if min(hr.shape[:2]) > 2 * shave:
+        result["psnr"] = metrics.psnr(sr, hr, space, shave, gray)
+    if min(hr.shape[:2]) >= 2 * shave + 11:
+        result["ssim"] = metrics.ssim(sr, hr, space, shave, gray)
     return result
 
 
@@ -56,21 +56,23 @@ def mean(rows):
     return result
 
 
-def evaluate(upscaler, folder, space="y", progress=None):
+def evaluate(upscaler, folder, space="y", progress=None, shave=None):
     """Measure an Upscaler on a folder.
 
+    Args: shave: pixels cut from each border; None is the scale.
     Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim"}], "mean": {"psnr", "ssim"}, "skipped": [lines]},
         and {"routing": route.Tally.summary} of a routed model.
     Raises: UserError as each_pair.
     """
     rows, problems = [], []
+    shave = upscaler.scale if shave is None else shave
     for name, hr, lr, gray in each_pair(folder, upscaler.scale, problems):
-        rows.append({"name": name, **score(upscaler(lr), hr, space, upscaler.scale, gray)})
+        rows.append({"name": name, **score(upscaler(lr), hr, space, shave, gray)})
         if progress:
             progress(len(rows), name)
     return {
         "model": upscaler.name,
-        "protocol": metrics.protocol(upscaler.scale, space),
+        "protocol": metrics.protocol(shave, space),
         "images": rows,
         "mean": mean(rows),
         "skipped": problems,

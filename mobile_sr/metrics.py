@@ -7,11 +7,11 @@ import numpy as np
 SPACES = ("y", "rgb")
 
 
-def protocol(scale, space):
-    """The measuring protocol in words, stored and printed beside every figure."""
+def protocol(shave, space):
+    """The measuring protocol in words, stored and printed beside every figure; the literature shaves the scale."""
     return {
         "space": {"y": "Y of BT.601 (16..235), float; gray files as they are", "rgb": "RGB"}[space],
-        "shave": scale,
+        "shave": shave,
         "rounding": "uint8",
         "resizer": "MATLAB bicubic, antialiased, uint8",
         "ssim": "11x11 Gaussian, sigma 1.5, valid region",

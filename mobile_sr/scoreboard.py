@@ -146,15 +146,14 @@ def give_places(rows):
     """Add "ranks" and "places" to the rows by both ways of counting; None to those that do not enter."""
     entered = [row for row in rows if row["enters"]]
     for row in rows:
-        row["ranks"], row["places"] = {}, {}
+        row["ranks"], row["places"] = dict.fromkeys(COUNTS), dict.fromkeys(COUNTS)
     for count, key in COUNTS.items():
         measures = [{**row, "flops": row[key]} for row in entered]
         ranks = {m: places([row[m] for row in measures]) for m in TRACKS["overall"]}
         tracks = {track: standings([ranks[m] for m in of]) for track, of in TRACKS.items()}
-        for row in rows:
-            k = next((k for k, other in enumerate(entered) if other is row), None)
-            row["ranks"][count] = None if k is None else {m: ranks[m][k] for m in ranks}
-            row["places"][count] = None if k is None else {track: tracks[track][k] for track in tracks}
+        for k, row in enumerate(entered):
+            row["ranks"][count] = {m: ranks[m][k] for m in ranks}
+            row["places"][count] = {track: tracks[track][k] for track in tracks}
 
 
 def places(values):

@@ -53,7 +53,17 @@ def picture(height, width, seed=0):
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-@pytest.fixture
+def smoke_recipe(name, **changes):
+    """A recipe shrunk to a few steps on the made pictures, with other values of its fields."""
+    from mobile_sr import recipes
+
+    recipe = recipes.load(name, smoke=True)
+    for field, value in changes.items():
+        setattr(recipe, field, value)
+    return recipe
+
+
+@pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     """The folder of prepared training images, one for all tests."""
     return tmp_path_factory.getbasetemp() / "cache"

@@ -17,10 +17,10 @@ def recipe(budget="60%", steps=60, cost="multiply_adds"):
 
 
 @pytest.fixture(scope="module")
-def found(image_folder, tmp_path_factory):
+def found(image_folder, tmp_path_factory, cache):
     """A search's run folder."""
     out = tmp_path_factory.mktemp("search") / "run"
-    search.search(recipe(), image_folder, out, cache=tmp_path_factory.getbasetemp() / "cache")
+    search.search(recipe(), image_folder, out, cache=cache)
     return out
 
 

@@ -8,21 +8,19 @@ import pytest
 
 from mobile_sr import recipes, training, weights
 from mobile_sr.errors import UserError
+from tests.conftest import smoke_recipe
 
 
 def smoke(**changes):
     """The XLSR recipe shrunk to a few steps on the made pictures."""
-    recipe = recipes.load("xlsr_zoo_x3", smoke=True)
-    for name, value in {"steps": 12, "validate_every": 4, "rise": 0.5, **changes}.items():
-        setattr(recipe, name, value)
-    return recipe
+    return smoke_recipe("xlsr_zoo_x3", **{"steps": 12, "validate_every": 4, "rise": 0.5, **changes})
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, image_folder):
+def finished(tmp_path_factory, image_folder, cache):
     """A run of 12 steps without interruption."""
     out = tmp_path_factory.mktemp("run") / "whole"
-    training.train(smoke(), image_folder, out, cache=tmp_path_factory.getbasetemp() / "cache")
+    training.train(smoke(), image_folder, out, cache=cache)
     return out
 
 

@@ -9,6 +9,7 @@ from keras import ops
 from mobile_sr import cli, models, recipes, training, weights
 from mobile_sr.errors import UserError
 from mobile_sr.models import branches
+from tests.conftest import smoke_recipe
 from tests.mobile_sr.test_cli import one_line
 
 IMAGE = np.random.default_rng(0).random((1, 12, 12, 3)).astype(np.float32)
@@ -16,11 +17,8 @@ IMAGE = np.random.default_rng(0).random((1, 12, 12, 3)).astype(np.float32)
 
 def smoke(kind="ecb", **changes):
     """FSRCNN's recipe shrunk to a few steps, with branches: few layers, so that they compile quickly."""
-    recipe = recipes.load("fsrcnn_x2", smoke=True)
-    changes = {"steps": 4, "validate_every": 2, "rise": 0.5, "weight_average": 0.0, "branches": kind, **changes}
-    for name, value in changes.items():
-        setattr(recipe, name, value)
-    return recipe
+    few = {"steps": 4, "validate_every": 2, "rise": 0.5, "weight_average": 0.0, "branches": kind}
+    return smoke_recipe("fsrcnn_x2", **{**few, **changes})
 
 
 def last_weights(run, recipe):
@@ -36,10 +34,10 @@ def last_weights(run, recipe):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, image_folder):
+def finished(tmp_path_factory, image_folder, cache):
     """A run of 4 steps with branches, not interrupted."""
     out = tmp_path_factory.mktemp("branched") / "whole"
-    training.train(smoke(), image_folder, out, cache=tmp_path_factory.getbasetemp() / "cache")
+    training.train(smoke(), image_folder, out, cache=cache)
     return out
 
 
