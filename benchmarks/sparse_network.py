@@ -2,7 +2,7 @@
 
 python benchmarks/sparse_network.py                       # masks of given shares, the same for all blocks
 python benchmarks/sparse_network.py --network rcan --channels 64 --blocks 4
-python benchmarks/sparse_network.py --trained RUN         # the depth map of a trained AdaEDSR at d = D / 4, and memory
+python benchmarks/sparse_network.py --trained RUN         # the depth map of a trained AdaEDSR at d = D / 4 and 0, and memory
 
 Weights are random. With --trained (a run folder or .npz) the trained head and adapter are the first channels of the network's
 own, and all other weights of the adapter 0: its depth map is the trained one, at the full cost of an adapter.
@@ -79,7 +79,7 @@ def trained(args, config, precision, size):
     data = convert(model, config, precision, size, calibration_set(None, config["scale"])[0][:8])
     image = to_tflite.fit(downscale(samples.images([PICTURE])[0][1], config["scale"]), size)
     runner = litert.TFLiteModel(data, options={"signature": "sparse", "desired_depth": str(depth)})
-    dense, sparse = times(data, image, depth, args.runs)
+    (dense, sparse), (_, least) = times(data, image, depth, args.runs), times(data, image, 0, args.runs)
     depth_map = model([image[None].astype(np.float32) / 255, np.full((1, 1), depth, np.float32)])[1][0].numpy()
     active = " ".join(f"{share:.0%}" for share in active_fractions(depth_map, config["blocks"])[:, 0])
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +90,7 @@ def trained(args, config, precision, size):
             for name in ("dense", "sparse")
         ]
     print(f"d = {depth:g}, mean depth {depth_map.mean():.2f}, active in each block: {active}")
-    print(f"dense {dense:.0f} ms, sparse {sparse:.0f} ms, sparse / dense {sparse / dense:.2f}")
+    print(f"dense {dense:.0f} ms, sparse {sparse:.0f} ms, sparse / dense {sparse / dense:.2f}, at d = 0 {least / dense:.2f}")
     print("peak memory: dense {:.0f} MiB, sparse {:.0f} MiB".format(*(peak / 2**20 for peak in peaks)), flush=True)
 
 

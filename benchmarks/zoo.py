@@ -1,25 +1,28 @@
-"""Every network of the efficient-SR zoo on its way to a phone: `python benchmarks/zoo.py DATA WEIGHTS > docs/zoo.md` (an hour).
+"""Every network of the efficient-SR zoo on its way to a phone: `python benchmarks/zoo.py DATA WEIGHTS OUT > docs/zoo.md`.
 
 DATA holds Set5, Set14 and B100; WEIGHTS/NAME is what import-weights made of a network's published weights, where there are any.
+OUT gets the files and a JSON for each network: what is there is not made again, so that an interrupted run goes on.
 PSNR in Y; times are CPU ms at 256x256, one thread, medians of interleaved rounds. What delegates refuse is asked of files of a
-fixed size. Those and the files of untrained networks are quantized without equalization and rounding, which change no operator.
+fixed size. Those and the files of untrained networks are quantized without equalization and rounding and calibrated on small
+pictures: neither changes an operator.
 """
 
+import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from mobile_sr import benchmark, compare, evaluate, export, models, scoreboard, upscaler
+from mobile_sr import benchmark, compare, evaluate, export, models, samples, scoreboard, upscaler
 from mobile_sr.converters import delegates
+from mobile_sr.images import write_image
 
 SETS = ("Set5", "Set14", "B100")
 PRECISIONS = ("float32", "uint8")
 RUNS = 12
-FIXED = (64, 64)  # LR (H, W); larger ones calibrate for long
+FIXED = (32, 32)  # LR (H, W) of the files that delegates are asked about; larger ones calibrate for long
 SOURCE = "https://github.com/ofsoundof/NTIRE2022_ESR/tree/044c9300a60595a11c4a921d335f5694187c17d0/model_zoo"
 FILES = {  # in the folder SOURCE
     "imdn": "imdn_baseline.pth",
@@ -48,25 +51,42 @@ def scores(file, data):
     return [evaluate.evaluate(upscaler.load(file), data / name)["mean"]["psnr"] for name in SETS]
 
 
+def small_pictures(folder):
+    """A folder with crops of 128x128 pixels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in samples.images(samples.CALIBRATION):
+        write_image(folder / f"{name}.png", image[:128, :128])
+    return folder
+
+
 def measure(entrant, data, out):
-    """A row: {"name", "trained", precision: {"psnr", "file", "facts", "failed"}}."""
+    """A row: {"name", "network", precision: {"psnr", "file", "facts", "refused", "failed"}}."""
     print(entrant.name, file=sys.stderr)
     model = entrant.model or scoreboard.untrained(entrant, out)
-    row = {"name": entrant.name, "trained": entrant.model is not None, "network": entrant.config["network"]}
+    quick = {"methods": (), "calibration": small_pictures(out / "small")}
+    row = {"name": entrant.name, "network": entrant.config["network"]}
     for precision in PRECISIONS:
-        file, failed = made(model, out / entrant.name, precision, methods=export.METHODS if entrant.model else ())
-        row[precision] = {"file": file, "failed": failed, "facts": None, "refused": None, "psnr": None}
+        file, failed = made(model, out / entrant.name, precision, **({} if entrant.model else quick))
+        row[precision] = {"file": file and str(file), "failed": failed, "facts": None, "refused": None, "psnr": None}
         if file:
-            fixed, _ = made(model, out / "fixed" / entrant.name, precision, size=FIXED, methods=())
+            fixed, _ = made(model, out / "fixed" / entrant.name, precision, size=FIXED, **quick)
             row[precision] |= {"facts": compare.inspect(file), "refused": compare.inspect(fixed)["refused"]}
         if file and entrant.model:
             row[precision]["psnr"] = scores(file, data)
     return row
 
 
+def remembered(entrant, data, out):
+    """`measure`'s row, from OUT where it is there."""
+    path = out / f"{entrant.name}.json"
+    if not path.exists():
+        path.write_text(json.dumps(measure(entrant, data, out)))
+    return json.loads(path.read_text())
+
+
 def table(rows, data):
     """The Markdown table of PSNR, sizes and times."""
-    files = [str(row[p]["file"]) for row in rows for p in PRECISIONS if row[p]["file"]]
+    files = [row[p]["file"] for row in rows for p in PRECISIONS if row[p]["file"]]
     timed = {r["model"]: r for r in benchmark.benchmark(files, scoreboard.SIZE, 1, RUNS)["results"]}
     heading = f"| network | {' | '.join(SETS)} | KiB | partitions | float, ms | uint8, ms |"
     lines = [heading, "|---" * (len(SETS) + 5) + "|"]
@@ -82,7 +102,7 @@ def table(rows, data):
         cells.append(" -> ".join(known))
         cells.append(" / ".join(str(one["facts"]["partitions"]) if one["facts"] else "-" for one in both))
         for one in both:
-            found = timed.get(str(one["file"]))
+            found = timed.get(one["file"])
             cells.append(f"{found['cpu_ms']['p50']:.0f}" if found else "-")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -107,24 +127,24 @@ def refusals(rows):
     return "\n".join(lines)
 
 
-def main(data, folder):
+def main(data, folder, out):
     """Print the page."""
+    out.mkdir(parents=True, exist_ok=True)
     board = scoreboard.entrants([*models.NTIRE_2022, *models.PEERS, "xlsr_x4"], folder)
-    with tempfile.TemporaryDirectory() as out:
-        rows = [measure(entrant, data, Path(out)) for entrant in board]
-        print(HEAD)
-        print(table(rows, data))
-        print(BETWEEN)
-        print(refusals(rows))
-        print(VARIANTS)
-        for row in rows:
-            if row["name"] in FILES:
-                print(f"| `{row['name']}` | `{FILES[row['name']]}` |")
+    rows = [remembered(entrant, data, out) for entrant in board]
+    print(HEAD)
+    print(table(rows, data))
+    print(BETWEEN)
+    print(refusals(rows))
+    print(VARIANTS)
+    for row in rows:
+        if row["name"] in FILES:
+            print(f"| `{row['name']}` | `{FILES[row['name']]}` |")
 
 
 HEAD = """# The efficient-SR zoo on its way to a phone
 
-Written by `python benchmarks/zoo.py DATA WEIGHTS`: x4, float32 and uint8 .tflite of the ten networks of the NTIRE 2022
+Written by `python benchmarks/zoo.py DATA WEIGHTS OUT`: x4, float32 and uint8 .tflite of the ten networks of the NTIRE 2022
 challenge that the toolkit defines, of three peers and of its own XLSR. PSNR in dB (Y, [protocol](protocol.md)),
 float32 -> uint8 (drop); *untrained*: no weights were at hand, so that there is no PSNR, and size and time are those of
 random weights. CPU time at 256x256, one thread. [scoreboard.md](scoreboard.md) has the challenge's measures and ranks.
@@ -141,6 +161,7 @@ Friendlier forms of the same:
 
 - Grouped convolutions (XLSR): `export --dense-groups`, the same bytes out, for 2.0 times the multiply-adds of XLSR x3.
 - Dynamic sizes: `export --height --width`; otherwise what is resized to the picture (ESA) is refused.
+- MobileSR: none; its windows are tensors of six dimensions, and its layer normalization stays partly in float.
 - Without pooled attention and LeakyReLU: `abpn`, `xlsr` and `edsr`, which both delegates take whole.
 
 ## The published weights
@@ -155,4 +176,4 @@ file that it read in the model's own file (`imported`).
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

@@ -40,8 +40,8 @@ def costs(model, integer=False):
     Args:
         model: Keras AdaEDSR or AdaRCAN. integer: of an 8-bit file, whose blocks run densely from another share on.
     Returns: {"always": multiply-adds per LR pixel outside of the masked blocks, "once": those per image (behind global means),
-        "blocks": [[conv1's, conv2's] of each masked block], "dense_above": share of a block's rows above which it is
-        computed densely (converters/sparse.py)}.
+        "blocks": [[conv1's, conv2's] of each masked block], "dense_above": share of worked pixels, mean of both
+            convolutions, above which blocks are computed densely (converters/sparse.py)}.
     """
     found = list(sparse.blocks(model).values())
     pairs = [[int(np.prod(conv.kernel.shape)) for conv in (block.conv1, block.conv2)] for block in found]
@@ -79,8 +79,8 @@ def count(costs, depth_map, fallback=True):
 
 def _dense(costs, depth_map, blocks):
     """[maps * blocks] bool: the blocks that are computed densely, by the rule of sparse.Walk._dense_parts."""
-    sample = _reached(depth_map)[:: sparse.SAMPLED, :: sparse.SAMPLED]
-    shares = _shares(sample, blocks).reshape(-1, blocks)
+    maps = [values[:: sparse.SAMPLED, :: sparse.SAMPLED] for values in (depth_map, _reached(depth_map))]
+    shares = np.mean([_shares(sample, blocks).reshape(-1, blocks) for sample in maps], axis=0)
     cuts = range(0, blocks, costs["span"])
     means = [shares[:, at : at + costs["span"]].mean(axis=1) for at in cuts]
     return np.repeat(np.stack(means, axis=1) > costs["dense_above"], costs["span"], axis=1)[:, :blocks].ravel()

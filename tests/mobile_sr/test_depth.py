@@ -214,10 +214,11 @@ def test_counts():
     assert depth_counts.count(costs, depth) == pytest.approx(25 * 1000 + 9 * 10 + 20 + 7)
     depth[:] = 1
     assert depth_counts.count(costs, depth) == pytest.approx(25 * 1030 + 7)
-    depth[:, 0] = 0  # the first block reaches all pixels: dense
+    depth[:, 0] = 0  # of the sampled pixels conv1 works on all, conv2 on half: 0.75 of both
     assert depth_counts.count(costs, depth) == pytest.approx(25 * 1030 + 7)
+    assert depth_counts.count({**costs, "dense_above": 0.8}, depth) == pytest.approx(25 * 1010 + 20 * 20 + 7)
     assert depth_counts.count(costs, depth, fallback=False) == pytest.approx(25 * 1010 + 20 * 20 + 7)
-    assert depth_counts.count({**costs, "span": 2}, depth) == pytest.approx(25 * 1010 + 20 * 20 + 7)  # 0.5 of both: not above
+    assert depth_counts.count({**costs, "span": 2}, depth) == pytest.approx(25 * 1010 + 20 * 20 + 7)  # 0.375 of both
     assert depth_counts.read_costs(costs) == costs
     assert [depth_counts.read_costs(wrong) for wrong in (None, 3, {}, {**costs, "blocks": [1]})] == [None] * 4
 
