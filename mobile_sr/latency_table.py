@@ -27,7 +27,10 @@ def measure(channels, progress=None, size=SIZE, runs=RUNS):
         files.append(_file(*cell, size))
         if progress:
             progress(len(files), f"of {len(cells)} operators")
-    found = dict(zip(cells, (round(float(t), 4) for t in cpu_ms(files, runs, progress)), strict=True))
+    found = dict(zip(cells, (float(t) for t in cpu_ms(files, runs, progress)), strict=True))
+    for channels in grid:  # the file with the addition has the tanh, too
+        found["add", channels, channels] = max(0.0, found["add", channels, channels] - found["tanh", channels, channels])
+    found = {cell: round(ms, 4) for cell, ms in found.items()}
     table = {"grid": [0, *grid]}
     for kind in _PAIRS:
         table[kind] = [[0.0] * (len(grid) + 1)] + [[0.0, *(found[kind, a, b] for b in grid)] for a in grid]
@@ -61,7 +64,7 @@ def _file(kind, inputs, outputs, size):
     if kind in _PAIRS:
         y = keras.layers.Conv2D(outputs, int(kind[-1]), padding="same")(x)
     elif kind == "add":
-        y = keras.layers.Add()([x, keras.layers.ReLU()(x)])  # XNNPACK's ReLU takes a small part of it
+        y = x + ops.tanh(x)  # XNNPACK leaves a ReLU on its own to a kernel that takes 30 times as long as the addition
     else:
         y = PReLU()(x) if kind == "prelu" else keras.layers.Activation(getattr(ops, kind))(x)
     model = keras.Model(x, y)
