@@ -31,6 +31,8 @@ def plot(title, x_label, y_label, series):
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">{html.escape(x_label)}</text>')
     side = (_TOP + _HEIGHT - _BOTTOM) / 2
     parts.append(f'<text transform="translate(16 {side}) rotate(-90)" text-anchor="middle">{html.escape(y_label)}</text>')
+    dots = [(across(x), up(y)) for x, y, _ in points]
+    taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in dots]
     for k, (name, found, joined) in enumerate(series):
         colour = _COLOURS[k % len(_COLOURS)]
         places = [(across(x), up(y), label) for x, y, label in found]
@@ -40,9 +42,9 @@ def plot(title, x_label, y_label, series):
         for x, y, label in places:
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
             if label:
-                at, anchor = (x + 7, "start") if x + 7 + 7 * len(label) < _WIDTH else (x - 7, "end")  # inside of the picture
-                place = f'x="{at:.1f}" y="{y + 14:.1f}" text-anchor="{anchor}"'
-                parts.append(f'<text {place} fill="{colour}">{html.escape(label)}</text>')
+                box = _free_box(x, y, 7 * len(label), taken)
+                taken.append(box)
+                parts.append(f'<text x="{box[0]:.1f}" y="{box[3] - 3:.1f}" fill="{colour}">{html.escape(label)}</text>')
         if name:
             y = _HEIGHT - _BOTTOM - 14 - 18 * (len(series) - 1 - k)
             parts.append(f'<circle cx="{_WIDTH - 190}" cy="{y - 4}" r="4" fill="{colour}"/>')
@@ -51,6 +53,18 @@ def plot(title, x_label, y_label, series):
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
     background = f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
     return f"{head}<title>{html.escape(title)}</title><style>{style}</style>{background}{''.join(parts)}</svg>\n"
+
+
+def _free_box(x, y, width, taken):
+    """(left, top, right, bottom) of a label beside a point: in the picture, over as few of the boxes `taken` as can be."""
+    boxes = [(x + gap, y + down, x + gap + width, y + down + 14) for gap in (7, -7 - width) for down in (3, -15, -7)]
+
+    def overlaps(box):
+        left, top, right, bottom = box
+        outside = left < _LEFT or right > _WIDTH
+        return 100 * outside + sum(left < r and a < right and top < b and t < bottom for a, t, r, b in taken)
+
+    return min(boxes, key=overlaps)
 
 
 class _Axis:

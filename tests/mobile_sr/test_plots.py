@@ -25,3 +25,20 @@ def test_one_point_and_none():
     ElementTree.fromstring(plots.plot("one", "x", "y", [("a", [(3, 4, "")], False)]))
     with pytest.raises(ValueError, match="nothing"):
         plots.plot("none", "x", "y", [])
+
+
+def test_a_label_gives_way_to_points_and_labels():
+    """The second point would stand in the first one's label; the third one's label would leave the picture."""
+    points = [(0, 0, "first"), (0.04, -0.03, "second"), (1, 1, "third")]
+    root = ElementTree.fromstring(plots.plot("t", "x", "y", [("", points, False)]))
+    dots = [(float(e.get("cx")), float(e.get("cy"))) for e in root.iter() if e.tag.endswith("circle")]
+    boxes = {}
+    for e in root.iter():
+        if e.text in ("first", "second", "third"):
+            left, bottom = float(e.get("x")), float(e.get("y"))
+            boxes[e.text] = left, bottom - 11, left + 7 * len(e.text), bottom + 3
+    for left, top, right, bottom in boxes.values():
+        assert not any(left < x < right and top < y < bottom for x, y in dots)
+        assert 0 < left < right <= plots._WIDTH
+    first, second = boxes["first"], boxes["second"]
+    assert first[2] <= second[0] or second[2] <= first[0] or first[3] <= second[1] or second[3] <= first[1]
