@@ -58,15 +58,16 @@ def _file(kind, inputs, outputs, size):
     from keras import ops
 
     from mobile_sr.converters import to_tflite
+    from mobile_sr.models.fgnas import lone_relu
     from mobile_sr.models.layers import PReLU
 
     x = keras.Input((*size, inputs), batch_size=1)
     if kind in _PAIRS:
         y = keras.layers.Conv2D(outputs, int(kind[-1]), padding="same")(x)
     elif kind == "add":
-        y = x + ops.tanh(x)  # XNNPACK leaves a ReLU on its own to a kernel that takes 30 times as long as the addition
+        y = x + ops.tanh(x)  # two inputs of one file
     else:
-        y = PReLU()(x) if kind == "prelu" else keras.layers.Activation(getattr(ops, kind))(x)
+        y = PReLU()(x) if kind == "prelu" else keras.layers.Activation(lone_relu if kind == "relu" else ops.tanh)(x)
     model = keras.Model(x, y)
     sample = np.random.default_rng(0).uniform(-1, 1, (1, *size, inputs)).astype(np.float32)
     return to_tflite.convert(lambda: model, model.get_weights(), "int8", clipped=False, calibration=[sample])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobile_sr import models
+from mobile_sr import compare, export, models, weights
 from mobile_sr.converters import equalize, fgnas_compact, to_tflite
 from mobile_sr.models import fgnas, fgnas_costs, fgnas_supernet
 from mobile_sr.upscaler import load
@@ -201,6 +201,22 @@ def test_the_tflite_holds_built_in_operators_and_the_same_function(merge, tmp_pa
     runner = load(tmp_path / "net.tflite", scale=2)
     sr = np.clip(np.asarray(small(image[None].astype(np.float32) / 255))[0], 0, 1) * 255
     assert np.abs(runner(image).astype(float) - sr).max() < 0.51
+
+
+@pytest.mark.parametrize("mix", [{"relu": 4, "tanh": 4}, pytest.param({"relu+tanh": 4, "tanh": 2}, marks=pytest.mark.slow)])
+def test_relu_without_prelu_beside_tanh_stays_delegated_in_8_bits(mix, tmp_path):
+    """A RELU on its own would be an operator that XNNPACK leaves alone, and that the audit refuses."""
+    blocks = [{"pointwise": None, "mix": mix, "residual": [0, 2]}]
+    config = {"network": "fgnas", "scale": 2, "head": 4, "blocks": blocks, "tail": [1]}
+    model = models.build(config)
+    weights.save_model(tmp_path / "net.npz", model, config)
+    (path,) = export.export(tmp_path / "net.npz", tmp_path / "out", ["uint8"], methods=(), log=lambda line: None)
+    assert compare.inspect(path)["partitions"] == 1
+
+
+def test_lone_relu_is_relu():
+    x = np.float32([-3, -0.0, 1e-3, 2.7])
+    np.testing.assert_array_equal(np.asarray(fgnas.lone_relu(x)), np.maximum(x, 0))
 
 
 def test_a_uniform_network_is_edsrs_block():
