@@ -29,9 +29,9 @@ def main(data, runs):
             file, name = model_files.trained(run)
             model, config = weights.load_model(file)
             giga = models.multiply_adds(model, 1280 * 720 / config["scale"] ** 2) / 1e9
-            scores = [evaluate.evaluate(upscaler.load(run), data / s)["mean"]["psnr"] for s in SETS]
+            scores = [evaluate.evaluate(upscaler.load(run), data / s, ssim=False)["mean"]["psnr"] for s in SETS]
             made = export.export(run, out, ["float32", "uint8"], log=lambda line: None)
-            quantized = [evaluate.evaluate(upscaler.load(made[1]), data / s)["mean"]["psnr"] for s in SETS]
+            quantized = [evaluate.evaluate(upscaler.load(made[1]), data / s, ssim=False)["mean"]["psnr"] for s in SETS]
             rows.append((name, model.count_params(), giga, scores, quantized))
             files += made
         found = benchmark.benchmark([str(file) for file in files], SIZE, 1, RUNS, 2)["results"]

@@ -37,12 +37,12 @@ def each_pair(folder, scale, problems):
         raise UserError(f"{folder}: no usable image; the first problem: {problems[0]}")
 
 
-def score(sr, hr, space, shave, gray):
-    """{"psnr", "ssim"} under the protocol; None where the image is too small, infinity is kept as a float."""
+def score(sr, hr, space, shave, gray, ssim=True):
+    """{"psnr", "ssim"} under the protocol; None where the image is too small or no SSIM is wanted, infinity stays a float."""
     result = {"psnr": None, "ssim": None}
     if min(hr.shape[:2]) > 2 * shave:
         result["psnr"] = metrics.psnr(sr, hr, space, shave, gray)
-    if min(hr.shape[:2]) >= 2 * shave + 11:
+    if ssim and min(hr.shape[:2]) >= 2 * shave + 11:
         result["ssim"] = metrics.ssim(sr, hr, space, shave, gray)
     return result
 
@@ -56,10 +56,12 @@ def mean(rows):
     return result
 
 
-def evaluate(upscaler, folder, space="y", progress=None, shave=None):
+def evaluate(upscaler, folder, space="y", progress=None, shave=None, ssim=True):
     """Measure an Upscaler on a folder.
 
-    Args: shave: pixels cut from each border; None is the scale.
+    Args:
+        shave: pixels cut from each border; None is the scale.
+        ssim: False leaves it out (None); it takes a hundred times as long as PSNR.
     Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim"}], "mean": {"psnr", "ssim"}, "skipped": [lines]},
         and {"routing": route.Tally.summary} of a routed model.
     Raises: UserError as each_pair.
@@ -67,7 +69,7 @@ def evaluate(upscaler, folder, space="y", progress=None, shave=None):
     rows, problems = [], []
     shave = upscaler.scale if shave is None else shave
     for name, hr, lr, gray in each_pair(folder, upscaler.scale, problems):
-        rows.append({"name": name, **score(upscaler(lr), hr, space, shave, gray)})
+        rows.append({"name": name, **score(upscaler(lr), hr, space, shave, gray, ssim)})
         if progress:
             progress(len(rows), name)
     return {

@@ -106,7 +106,7 @@ def measure(board, data=None, gate=None, runs=12, threads=1, log=print, progress
             files.append(str(export.export(model, folder, ["float32"], log=lambda line: None)[0]))
             psnr = None
             if data and entrant.model:
-                psnr = evaluate.evaluate(upscaler.load(model), data, "rgb", progress)["mean"]["psnr"]
+                psnr = evaluate.evaluate(upscaler.load(model), data, "rgb", progress, ssim=False)["mean"]["psnr"]
             row = {"name": entrant.name, "weights": "given" if entrant.model else "untrained", "psnr": psnr}
             row["published_db"] = PUBLISHED_DB.get(entrant.config["network"]) if scale == 4 else None
             rows.append(row | models.challenge_counts(entrant.config, *SIZE))
