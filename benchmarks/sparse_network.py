@@ -66,7 +66,7 @@ def by_share(args, config, precision, size):
     data = convert(model, config, precision, size, [np.random.default_rng(2).random((1, *size, 3)).astype(np.float32)])
     print("\n| active | dense | dense / sparse |\n|---|---|---|")
     for share in ACTIVITIES:
-        dense, sparse = times(data, blob_image(*size, share), config["blocks"], args.runs)
+        dense, sparse = times(data, blob_image(*size, share), (config["blocks"],), args.runs)
         print(f"| {share:.0%} | {dense:.0f} | {dense / sparse:.2f} |", flush=True)
 
 
@@ -79,7 +79,7 @@ def trained(args, config, precision, size):
     data = convert(model, config, precision, size, calibration_set(None, config["scale"])[0][:8])
     image = to_tflite.fit(downscale(samples.images([PICTURE])[0][1], config["scale"]), size)
     runner = litert.TFLiteModel(data, options={"signature": "sparse", "desired_depth": str(depth)})
-    (dense, sparse), (_, least) = times(data, image, depth, args.runs), times(data, image, 0, args.runs)
+    dense, sparse, least = times(data, image, (depth, 0), args.runs)
     depth_map = model([image[None].astype(np.float32) / 255, np.full((1, 1), depth, np.float32)])[1][0].numpy()
     active = " ".join(f"{share:.0%}" for share in active_fractions(depth_map, config["blocks"])[:, 0])
     with tempfile.TemporaryDirectory() as folder:
@@ -130,9 +130,10 @@ def convert(model, config, precision, size, images):
     return to_tflite.convert_both(build, model, model.get_weights(), precision, **options)[0]
 
 
-def times(data, image, depth, runs):
-    """Median CPU ms of the dense and the sparse signature."""
-    files = [litert.TFLiteModel(data, options={"signature": s, "desired_depth": str(depth)}) for s in ("dense", "sparse")]
+def times(data, image, depths, runs):
+    """Median CPU ms of the dense signature, whose time no depth changes, and of the sparse one at each of the depths."""
+    kinds = [("dense", depths[0]), *(("sparse", depth) for depth in depths)]
+    files = [litert.TFLiteModel(data, options={"signature": s, "desired_depth": str(depth)}) for s, depth in kinds]
     for opened in files:
         opened.set(image)
     return np.median(interleave([opened.invoke for opened in files], runs, warmup=2)[1], axis=1)

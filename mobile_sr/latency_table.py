@@ -65,7 +65,7 @@ def _file(kind, inputs, outputs, size):
     if kind in _PAIRS:
         y = keras.layers.Conv2D(outputs, int(kind[-1]), padding="same")(x)
     elif kind == "add":
-        y = x + ops.tanh(x)  # two inputs of one file
+        y = x + ops.tanh(x)  # the file has one input, the addition needs two
     else:
         y = PReLU()(x) if kind == "prelu" else keras.layers.Activation(lone_relu if kind == "relu" else ops.tanh)(x)
     model = keras.Model(x, y)
