@@ -172,6 +172,12 @@ _CALIBRATION = """
 Colours matter more than numbers: scikit-image's three pictures hold few saturated colours, and what lies outside the
 measured ranges is cut off; exchanging the channels of the same crops mends it.
 
+The ranges are measured by a pass of our own (`converters/ranges.py`): the network runs through XNNPACK with all its
+activations as outputs. CPU time for these 66 images: XLSR x3 0.9 s instead of 8.9, IMDN 19 instead of 96. TensorFlow's own
+pass also reads an operator's inputs after it ran, when an addition or a product may have put its result into their memory:
+a residual then gets the range of its sum with the trunk. AdaEDSR (8 blocks of 64 channels, x2) lost 0.155 dB on Set5 with
+those ranges and 0.102 with these. XLSR, FSRCNN and ESPCN have no such operator: their ranges are the same.
+
 ## Networks"""
 
 _PARTITION = """

@@ -65,10 +65,10 @@ class _Moments:
         self.count, self.sums, self.products = 0, 0.0, 0.0
 
     def add(self, patches):
-        """patches: [positions, groups, inputs]."""
-        groups = patches.astype(np.float64).swapaxes(0, 1)
+        """patches: [positions, groups, inputs] float32, multiplied as such and summed in float64."""
+        groups = patches.swapaxes(0, 1)
         self.count += len(patches)
-        self.sums = self.sums + groups.sum(axis=1)
+        self.sums = self.sums + groups.sum(axis=1, dtype=np.float64)
         self.products = self.products + groups.swapaxes(1, 2) @ groups
 
     def of(self, group):

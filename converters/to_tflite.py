@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from mobile_sr.converters import sparse, sparse_integer, tflite_merge
+from mobile_sr.converters import ranges, sparse, sparse_integer, tflite_merge
 from mobile_sr.converters.quiet import quiet
 
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
@@ -86,7 +86,8 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         if precision in ("uint8", "int8"):
             converter.inference_input_type = converter.inference_output_type = getattr(tf, precision)
         try:
-            return converter.convert()
+            with ranges.fast_calibration():
+                return converter.convert()
         except Exception as error:  # the converter raises many types
             lines = [line for line in f"{said()}\n{error}".splitlines() if line.strip()]
             raise ConversionError(f"TensorFlow cannot convert it to {precision}: {' | '.join(lines[-3:])}") from error

@@ -7,10 +7,11 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 460, 70, 20, 44, 54
 _COLOURS = ("#2563a8", "#c2410c", "#4d7c0f", "#7e22ce", "#0f766e", "#a16207")
 
 
-def plot(title, x_label, y_label, series):
+def plot(title, x_label, y_label, series, log_x=False):
     """The text of an SVG file.
 
     Args:
+        log_x: the horizontal axis is logarithmic; its values are above 0.
         series: [(name, [(x, y, label)], joined)]: points with a label each ('' for none), joined by a line or not; a
             name that is not '' stands in the legend.
     Raises: ValueError when there is no point.
@@ -18,7 +19,7 @@ def plot(title, x_label, y_label, series):
     points = [point for _, found, _ in series for point in found]
     if not points:
         raise ValueError("nothing to plot")
-    across = _Axis([x for x, _, _ in points], _LEFT, _WIDTH - _RIGHT)
+    across = (_LogAxis if log_x else _Axis)([x for x, _, _ in points], _LEFT, _WIDTH - _RIGHT)
     up = _Axis([y for _, y, _ in points], _HEIGHT - _BOTTOM, _TOP)
     parts = [f'<text x="{_LEFT}" y="24" font-size="16" font-weight="600">{html.escape(title)}</text>']
     for value, at in across.ticks():
@@ -87,3 +88,20 @@ class _Axis:
         first = math.ceil(self.low / step)
         values = [round(k * step, 10) for k in range(first, math.floor(self.high / step) + 1)]
         return [(value, self(value)) for value in values]
+
+
+class _LogAxis(_Axis):
+    """The same of logarithms, with ticks at 1, 2 and 5 times powers of ten, or at these powers alone."""
+
+    def __init__(self, values, start, stop):
+        super().__init__([math.log10(value) for value in values], start, stop)
+
+    def __call__(self, value):
+        return super().__call__(math.log10(value))
+
+    def ticks(self):
+        """[(value, place)]"""
+        powers = range(math.floor(self.low), math.ceil(self.high) + 1)
+        digits = (1, 2, 5) if self.high - self.low < 3 else (1,)
+        values = [round(digit * 10.0**power, 10) for power in powers for digit in digits]
+        return [(value, self(value)) for value in values if self.low <= math.log10(value) <= self.high]

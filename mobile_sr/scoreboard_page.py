@@ -64,7 +64,8 @@ def notes(found):
     if found["set"] is None:
         yield "No PSNR was measured (--data), so that all networks have places."
         return
-    published = " Published: Table 1 of the report, on DIV2K's validation set." if found["scale"] == 4 else ""
+    there = any(row["published_db"] is not None for row in found["rows"])
+    published = " Published: Table 1 of the report, on DIV2K's validation set." if there else ""
     yield f"PSNR on {found['set']}: {metrics.describe(found['protocol'])}.{published}"
     if found["gate_db"] is None:
         yield f"No gate: {BASELINE}, the baseline, is not on the board with weights, and no --gate was given."

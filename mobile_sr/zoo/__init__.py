@@ -7,6 +7,7 @@ from mobile_sr.errors import UserError
 
 FOLDER = Path(__file__).parent
 VARIANTS = ("float32", "uint8")
+SETS = ("Set5", "Set14", "B100")  # that every entry is scored on
 
 
 def names():

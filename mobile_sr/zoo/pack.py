@@ -3,8 +3,9 @@
 The weights are those of the last run; what stands before it is what it started from (--init), in order: run folders, or
 an entry of the zoo, also the one that is replaced (alone: its files are made anew).
 
-DIR holds Set5, Set14 and B100. Writes NAME.npz, NAME_float32.tflite, NAME_uint8.tflite with sidecars, NAME.json (the card)
-and NAME_log.csv into this folder. For maintainers: the entry's figures come from here and from nowhere else.
+DIR holds Set5, Set14 and B100, and of _MORE_SETS what its owner has. Writes NAME.npz, NAME_float32.tflite, NAME_uint8.tflite
+with sidecars, NAME.json (the card) and NAME_log.csv into this folder. For maintainers: the entry's figures come from here and
+from nowhere else.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from mobile_sr import backend, evaluate, export, files, metrics, model_files, models, upscaler, weights, zoo
 
-SETS = ("Set5", "Set14", "B100")
+_MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
 
 
 def pack(runs, name, data, training_note, half=False):
@@ -41,7 +42,7 @@ def pack(runs, name, data, training_note, half=False):
         "parameters": model.count_params(),
         "multiply_adds_720p": models.multiply_adds(model, 1280 * 720 // config["scale"] ** 2),
         "protocol": metrics.protocol(config["scale"], "y"),
-        "scores": {s: _scores(name, Path(data) / s) for s in SETS if (Path(data) / s).is_dir()},
+        "scores": {s: _scores(name, Path(data) / s) for s in (*zoo.SETS, *_MORE_SETS) if (Path(data) / s).is_dir()},
         "training": {
             "note": training_note,
             "stages": stages,

@@ -27,6 +27,17 @@ def test_one_point_and_none():
         plots.plot("none", "x", "y", [])
 
 
+def test_a_logarithmic_axis():
+    points = [(2, 0, ""), (20, 1, ""), (200, 2, "")]
+    root = ElementTree.fromstring(plots.plot("t", "x", "y", [("", points, False)], log_x=True))
+    left, middle, right = (float(c.get("cx")) for c in root.iter(f"{SVG}circle"))
+    assert left < middle < right
+    assert middle == pytest.approx((left + right) / 2, abs=0.1)
+    ticks = {t.text: float(t.get("x")) for t in root.iter(f"{SVG}text") if t.text in ("2", "20", "50", "100")}
+    assert ticks["20"] == pytest.approx(middle, abs=0.1)
+    assert ticks["20"] < ticks["50"] < ticks["100"] < right
+
+
 def test_a_label_gives_way_to_points_and_labels():
     """The second point would stand in the first one's label; the third one's label would leave the picture."""
     points = [(0, 0, "first"), (0.04, -0.03, "second"), (1, 1, "third")]

@@ -99,6 +99,13 @@ def test_model_cards_are_those_of_the_files(name):
     assert (DOCS / "cards" / f"{name}.md").read_text() == cards.card(name)
 
 
-def test_results_page_is_that_of_the_cards(capsys):
-    results.main()
-    assert (DOCS / "results.md").read_text() == capsys.readouterr().out
+def test_results_page_is_that_of_the_cards(tmp_path):
+    results.main(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"results.md", *(path.name for path in DOCS.glob("results_*.svg"))}
+    for path in tmp_path.iterdir():
+        assert (DOCS / path.name).read_bytes() == path.read_bytes()
+
+
+def test_readme_has_the_results():
+    readme = (DOCS.parent / "README.md").read_text()
+    assert [line for line in results.table() if line not in readme] == []
