@@ -6,7 +6,7 @@ from pathlib import Path
 from keras import ops
 
 from mobile_sr import architecture, architecture_plot, budgets, distributed, files, models, training, weights
-from mobile_sr.converters import fgnas_compact
+from mobile_sr.converters import fgnas_compact, fgnas_reopen
 from mobile_sr.errors import UserError
 from mobile_sr.models import fgnas_costs, fgnas_supernet
 from mobile_sr.run import Run
@@ -105,6 +105,9 @@ class SearchRun(Run):
         return True if budget is None else self._shares[1] <= budget and score > self.best
 
     def _save_best(self, meta):
+        budget = self.recipe.network.get("budget")
+        if self._costs[1].executed and budget is not None:
+            fgnas_reopen.reopen(self._scored, lambda: self._totals()[1] <= budget * self._full[1])
         try:
             config, arrays = fgnas_compact.compact(self._scored, self.recipe.network)
         except fgnas_compact.Collapsed as error:

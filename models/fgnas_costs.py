@@ -17,7 +17,8 @@ class Cost:
     Args:
         kind: of KINDS, or a latency table (mobile_sr/latency_table.py): {"grid": [0, c1, c2, ...] channels, "conv3x3": ms for
             every (inputs, outputs) of the grid, "conv1x1": the same, "relu", "prelu", "tanh", "add": ms for every number of
-            channels}. Between the grid's points it is linear.
+            channels}. Between the grid's points it is linear. Its gradient for a count of channels is the time divided by
+            the count: times rise in steps, and on a step the slope would say that channels are free.
     Raises: ValueError for another kind.
     """
 
@@ -46,10 +47,16 @@ class Cost:
 
     def _latency(self, operator, inputs, outputs):
         table = self._table[operator]
-        at = self._hats(outputs)
-        if table.ndim == 1:
-            return ops.sum(table * at)
-        return ops.sum(ops.matmul(ops.reshape(self._hats(inputs), (1, -1)), table)[0] * at)
+        counts = (outputs,) if table.ndim == 1 else (inputs, outputs)
+        time = table
+        for count in counts:
+            time = ops.tensordot(self._hats(count), time, axes=1)
+        total = time = ops.stop_gradient(time)
+        for count in counts:
+            count = ops.convert_to_tensor(count, "float32")
+            now = ops.stop_gradient(count)
+            total = total + time * (count - now) / ops.maximum(now, 1.0)
+        return total
 
     def _hats(self, count):
         """[grid]: the shares with which a number of channels stands at the grid's points."""

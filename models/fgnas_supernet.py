@@ -48,13 +48,13 @@ class Gate(keras.layers.Layer):
     def build(self, input_shape=None):
         if self.rate:
             start = keras.initializers.RandomUniform(*(psi / self.rate for psi in PSI_START))
-            self._stored = self.add_weight(shape=self.shape, initializer=start, dtype="float32", autocast=False, name="psi")
+            self.stored = self.add_weight(shape=self.shape, initializer=start, dtype="float32", autocast=False, name="psi")
         self.built = True
 
     @property
     def psi(self):
         """[C, M] float32."""
-        return self._stored * self.rate
+        return self.stored * self.rate
 
     def open(self):
         """[C, M] float32."""

@@ -24,7 +24,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--weight", type=float, metavar="L", help="lambda (with a budget: at the start; default: the recipe's)")
     parser.add_argument(
-        "--activations", metavar="A,B", help="of relu, prelu, tanh, those that a delegate runs well (default: all)"
+        "--activations", metavar="A,B", help="of relu, prelu, tanh, those that a delegate runs well (default: the recipe's)"
     )
     parser.add_argument("--search", choices=("both", "channels", "activations"), help="what is searched (default both)")
     parser.add_argument("--no-pointwise", action="store_true", help="blocks without their 1x1 convolution")

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mobile_sr import compare, export, models, weights
-from mobile_sr.converters import equalize, fgnas_compact, to_tflite
+from mobile_sr.converters import equalize, fgnas_compact, fgnas_reopen, to_tflite
 from mobile_sr.models import fgnas, fgnas_costs, fgnas_supernet
 from mobile_sr.upscaler import load
 
@@ -75,8 +75,8 @@ def test_the_regulariser_has_the_gradient_of_equation_3():
     block = fgnas_supernet.searchable_blocks(model)[0]
     rng = np.random.default_rng(1)
     for gate in (*block.gates().values(), model.get_layer("head").gate, model.get_layer("tail").gate):
-        gate._stored.assign(rng.uniform(-0.5, 1.5, gate.shape))
-    stored = {name: gate._stored for name, gate in block.gates().items()}
+        gate.stored.assign(rng.uniform(-0.5, 1.5, gate.shape))
+    stored = {name: gate.stored for name, gate in block.gates().items()}
     with tf.GradientTape() as tape:
         total = MULTIPLY_ADDS.total(fgnas_supernet.operators(model))
     got = tape.gradient(total, [stored["pointwise"].value, stored["activation"].value])
@@ -105,7 +105,7 @@ def test_half_precision_keeps_the_cost_whole():
 def test_activations_are_gated_and_divided_by_three():
     layer = fgnas_supernet.MixedActivations(3, fgnas_supernet.ACTIVATIONS)
     layer.build((None, None, None, 3))
-    layer.gate._stored.assign([[1, 0, 0], [0, 1, 0], [1, 1, 1]])
+    layer.gate.stored.assign([[1, 0, 0], [0, 1, 0], [1, 1, 1]])
     x = np.array([-2.0, -2.0, -2.0, 1.5, 1.5, 1.5], np.float32).reshape(1, 1, 2, 3)
     bent = np.tanh(x[0, 0, :, 2])
     wanted = [[0, -0.5, 0 - 0.5 + bent[0]], [1.5, 1.5, 3 + bent[1]]]
@@ -119,7 +119,7 @@ def test_a_block_without_open_channels_in_a_layer_adds_exactly_nothing(closed):
     gate = block.gates()[closed]
     x = np.random.default_rng(0).normal(size=(1, 5, 5, 6)).astype(np.float32)
     assert np.abs(np.asarray(block(x)) - x).max() > 0.01
-    gate._stored.assign(np.zeros(gate.shape))
+    gate.stored.assign(np.zeros(gate.shape))
     np.testing.assert_array_equal(np.asarray(block(x)), x)
 
 
@@ -146,18 +146,46 @@ def test_the_compact_network_is_the_gated_supernet(seed):
 def test_vanished_blocks_and_an_empty_body_leave_the_compact_network():
     model, config = supernet(share=1.0)
     second = fgnas_supernet.searchable_blocks(model)[1].gates()["activation"]
-    second._stored.assign(np.zeros(second.shape))
+    second.stored.assign(np.zeros(second.shape))
     compact, _ = fgnas_compact.compact(model, config)
     assert [block is None for block in compact["blocks"]] == [False, True, False]
-    model.get_layer("tail").gate._stored.assign(np.zeros((6, 1)))
+    model.get_layer("tail").gate.stored.assign(np.zeros((6, 1)))
     compact, arrays = fgnas_compact.compact(model, config)
     assert compact["blocks"] == [None] * 3
     small = models.build(compact)
     fgnas_compact.set_weights(small, arrays)
     np.testing.assert_allclose(np.asarray(small(picture())), np.asarray(model(picture())), atol=1e-5)
-    model.get_layer("head").gate._stored.assign(np.zeros((6, 1)))
+    model.get_layer("head").gate.stored.assign(np.zeros((6, 1)))
     with pytest.raises(fgnas_compact.Collapsed, match="first convolution"):
         fgnas_compact.compact(model, config)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"pointwise": False, "activations": ("relu",)}, {"search": "channels"}])
+def test_channels_are_given_back_where_they_fit_and_nothing_changes(arguments):
+    for seed in range(4):
+        model, config = supernet(seed, share=0.4, gate_rate=10.0, **arguments)
+        for gate in fgnas_gates(model):
+            gate.stored.assign(gate.stored / 10)
+        wanted, before = np.asarray(model(picture())), fgnas_gates(model, alive=True)
+        assert fgnas_reopen.reopen(model, lambda: False) == 0
+        assert fgnas_gates(model, alive=True) == before
+        blocks = [block["residual"] if block else None for block in fgnas_compact.compact(model, config)[0]["blocks"]]
+        opened = fgnas_reopen.reopen(model, lambda: True)
+        compact, arrays = fgnas_compact.compact(model, config)
+        assert [block is None for block in compact["blocks"]] == [block is None for block in blocks]
+        assert opened == sum(fgnas_gates(model, alive=True)) - sum(before)
+        for block in compact["blocks"]:
+            assert block is None or (len(block["residual"]), sum(block["mix"].values())) == (6, 6)
+        small = models.build(compact)
+        fgnas_compact.set_weights(small, arrays)
+        np.testing.assert_allclose(np.asarray(small(picture())), wanted, atol=1e-5)
+
+
+def fgnas_gates(model, alive=False):
+    """The Gates of a supernet, or how many channels of each are open."""
+    gates = [model.get_layer("head").gate, model.get_layer("tail").gate]
+    gates += [gate for block in fgnas_supernet.searchable_blocks(model) for gate in block.gates().values()]
+    return [int(np.asarray(fgnas_supernet.alive(gate.open())).sum()) for gate in gates] if alive else gates
 
 
 def test_costs_of_all_kinds():
@@ -170,7 +198,10 @@ def test_costs_of_all_kinds():
     assert float(latency.of("conv3x3", 4.0, 8.0)) == 20
     assert float(latency.of("conv3x3", 6.0, 6.0)) == pytest.approx((10 + 20 + 30 + 50) / 4)
     assert float(latency.of("tanh", 5.0, 5.0)) == 1.5
-    np.testing.assert_allclose(gradient(lambda n: latency.of("tanh", n, n), 5.0), 0.5)
+    np.testing.assert_allclose(gradient(lambda n: latency.of("tanh", n, n), 5.0), 1.5 / 5)
+    np.testing.assert_allclose(gradient(lambda n: latency.of("conv3x3", 4.0, n), 8.0), 20 / 8)
+    np.testing.assert_allclose(gradient(lambda n: latency.of("conv3x3", n, 8.0), 4.0), 20 / 4)
+    assert gradient(lambda n: latency.of("conv3x3", n, 8.0), 0.0) == 0
     with pytest.raises(ValueError, match="cost must be"):
         fgnas_costs.Cost("watts")
 
