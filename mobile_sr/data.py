@@ -201,16 +201,19 @@ def center_crops(images, indices, crop):
     return np.stack(lr), np.stack(hr)
 
 
-def patch_batch(images, indices, step, *, batch, patch, intensities, seed, share=slice(None)):
+def patch_batch(images, indices, step, *, batch, patch, intensities, seed, share=slice(None), mixing="none"):
     """The training batch of one step; a pure function of its arguments, so that resumed runs see the same data.
 
     Each sample: a uniform image, a uniform crop, one of the eight rotations and flips, one intensity factor
     (Ayazoglu 2021, Sec. 4.2).
 
     Args:
-        share: which of the batch's samples to make.
+        share: which of the batch's samples to make. mixing: 'none' or a kind of `mixed`.
     Returns: ([batch, patch, patch, 3], [batch, patch * s, patch * s, 3]) float32 in 0..1, of `share`.
     """
+    if mixing != "none":
+        whole = patch_batch(images, indices, step, batch=batch, patch=patch, intensities=intensities, seed=seed)
+        return tuple(part[share] for part in mixed(*whole, mixing, np.random.default_rng([seed, step, 2])))
     rng = np.random.default_rng([seed, step])
     s = images.scale
     picks = rng.integers(len(indices), size=batch)
@@ -231,3 +234,28 @@ def patch_batch(images, indices, step, *, batch, patch, intensities, seed, share
         np.multiply(np.rot90(a, turns[n] % 4), factors[n], out=lr[at], casting="unsafe")
         np.multiply(np.rot90(b, turns[n] % 4), factors[n], out=hr[at], casting="unsafe")
     return lr, hr
+
+
+def mixed(lr, hr, kind, rng):
+    """A batch of which each sample is mixed with another one, LR and HR alike, with the probability 1/2.
+
+    Args:
+        kind: 'mixup' (a weighted sum, weights of Beta(1.2, 1.2)), 'cutmix' (a square of the other one, a quarter of the area)
+            or 'colours' (its own channels in another order); Yoo et al., CVPR 2020, Sec. 2.
+    """
+    batch, patch, scale = len(lr), lr.shape[1], hr.shape[1] // lr.shape[1]
+    others, chosen, shares = rng.permutation(batch), rng.random(batch) < 0.5, rng.beta(1.2, 1.2, batch).astype(np.float32)
+    places, orders = rng.integers(patch - patch // 2 + 1, size=(batch, 2)), rng.permuted(np.tile(range(3), (batch, 1)), axis=1)
+    made = []
+    for images, s in ((lr, 1), (hr, scale)):
+        new = images.copy()
+        for n in np.flatnonzero(chosen):
+            if kind == "mixup":
+                new[n] = shares[n] * images[n] + (1 - shares[n]) * images[others[n]]
+            elif kind == "cutmix":
+                (top, left), side = places[n] * s, patch // 2 * s
+                new[n, top : top + side, left : left + side] = images[others[n], top : top + side, left : left + side]
+            else:
+                new[n] = images[n][..., orders[n]]
+        made.append(new)
+    return tuple(made)

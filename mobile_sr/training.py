@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import __version__, data, distributed, models, recipes, weights
+from mobile_sr import __version__, data, distributed, losses, model_files, models, recipes, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, read_json, write_json
 from mobile_sr.run import Follower, Run
@@ -48,6 +48,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         model = models.build(recipe.network)
     finally:
         keras.config.set_dtype_policy("float32")
+    teacher = _teacher(recipe) if recipe.teacher else None
     config = {
         "format": RUN_FORMAT,
         "recipe": recipe.to_json(),
@@ -69,7 +70,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     if recipe.branches != "none":
         model = _branched(model, recipe)
 
-    loss, loss_weights = _charbonnier(recipe.charbonnier_eps), None
+    loss, loss_weights = losses.of(recipe), None
     if models.has_depth(recipe.network):
         loss, loss_weights = [loss, depth_hinge], [1.0, recipe.depth_weight]
     model.compile(optimizer=_optimizer(recipe), loss=loss, loss_weights=loss_weights)
@@ -87,7 +88,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     distributed.copy_first([*model.variables, *model.optimizer.variables])
     run.step = distributed.from_first(run.step)
     if run.step < recipe.steps:
-        batches = _Batches(recipe, images, train_on)
+        batches = _Batches(recipe, images, train_on, teacher)
         run.start(batches)
         every = recipe.validate_every
         model.fit(
@@ -164,16 +165,6 @@ def _check_same_run(out, old, new):
             )
 
 
-def _charbonnier(eps):
-    """sqrt(x^2 + eps^2) (Ayazoglu 2021, Eq. 3), averaged over everything; images in 0..1."""
-    from keras import ops
-
-    def charbonnier(y_true, y_pred):
-        return ops.mean(ops.sqrt(ops.square(y_pred - y_true) + eps**2))
-
-    return charbonnier
-
-
 def depth_hinge(desired, depth_map):
     """max(0, mean depth - desired depth), averaged over images and depth maps (Liu et al. 2020, Sec. 3.4).
 
@@ -216,13 +207,26 @@ def desired_depths(recipe, deepest, step):
     return np.random.default_rng([recipe.seed, step, 1]).uniform(0, deepest, (recipe.batch, 1)).astype(np.float32)
 
 
+def _teacher(recipe):
+    """The Keras model whose pictures the loss counts. Raises: UserError where it cannot teach this network."""
+    model, config = weights.load_model(weights.model_file(model_files.find(recipe.teacher)))
+    if config["scale"] != recipe.network["scale"]:
+        raise UserError(
+            f"teacher {recipe.teacher}: it is x{config['scale']}, and recipe {recipe.name} x{recipe.network['scale']}"
+        )
+    if models.has_depth(config) or models.has_depth(recipe.network):
+        raise UserError(f"teacher {recipe.teacher}: networks with depth maps neither teach nor learn")
+    return model
+
+
 class _Batches:
     """The training batches, of which each rank makes its share, and how long that took."""
 
-    def __init__(self, recipe, images, indices):
+    def __init__(self, recipe, images, indices, teacher):
         self.recipe, self.images, self.indices = recipe, images, indices
         self.has_depth, self.deepest = models.has_depth(recipe.network), models.deepest(recipe.network)
         self.share = distributed.share(recipe.batch)
+        self.teacher = teacher
         self.seconds = 0.0
         self.epoch = 0
 
@@ -231,7 +235,9 @@ class _Batches:
         r = self.recipe
         step = self.epoch * r.validate_every + index
         how = {"batch": r.batch, "patch": r.patch, "intensities": r.intensities, "seed": r.seed, "share": self.share}
-        batch = data.patch_batch(self.images, self.indices, step, **how)
+        lr, hr = batch = data.patch_batch(self.images, self.indices, step, mixing=r.mixing, **how)
+        if self.teacher:
+            batch = lr, np.concatenate([hr, self.teacher.predict_on_batch(lr)], axis=-1)
         if self.has_depth:
             batch = self._with_depth(*batch, desired_depths(r, self.deepest, step)[self.share])
         self.seconds += time.perf_counter() - start
@@ -267,8 +273,8 @@ class _Batches:
         import tensorflow as tf
 
         r = self.recipe
-        sides = (r.patch, r.patch * r.network["scale"])
-        signature = tuple(tf.TensorSpec((r.batch, side, side, 3), tf.float32) for side in sides)
+        sides = ((r.patch, 3), (r.patch * r.network["scale"], 6 if self.teacher else 3))
+        signature = tuple(tf.TensorSpec((r.batch, side, side, channels), tf.float32) for side, channels in sides)
         if self.has_depth:
             signature = self._with_depth(*signature, tf.TensorSpec((r.batch, 1), tf.float32))
         epoch = tf.data.Dataset.from_generator(lambda: map(self, range(r.validate_every)), output_signature=signature)

@@ -15,6 +15,13 @@ def add_training(parser):
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder")
     parser.add_argument("--steps", type=int, help="number of steps (default: the recipe's)")
     parser.add_argument("--seed", type=int, help="seed (default: the recipe's)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another value for a field of the recipe; repeat it for more",
+    )
     parser.add_argument("--smoke", action="store_true", help="the recipe shrunk to seconds, to try the pipeline")
     parser.add_argument(
         "--bfloat16",

@@ -43,6 +43,7 @@ def run(args):
 
     name = args.recipe if recipes.has_scale(args.recipe) else f"{args.recipe}_x2"
     recipe = recipes.load(name, args.smoke, args.steps, args.seed)
+    recipes.override(recipe, args.set)
     if recipe.network["network"] != "fgnas_supernet":
         raise UserError(
             f"--recipe {args.recipe}: is no search; use fgnas_mobile, fgnas_s, fgnas_m or fgnas_l, or `mobile-sr train`"

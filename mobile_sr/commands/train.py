@@ -33,6 +33,7 @@ def run(args):
     if args.init and args.resume:
         raise UserError("--init starts a run and --resume continues one; give one of them")
     recipe = recipes.load(args.recipe, args.smoke, args.steps, args.seed)
+    recipes.override(recipe, args.set)
     if args.branches:
         recipe.branches = args.branches
     folder = common.need_data(args)

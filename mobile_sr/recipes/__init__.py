@@ -7,6 +7,12 @@ import re
 from mobile_sr import models
 from mobile_sr.errors import UserError
 
+_CHOICES = {
+    "branches": ("none", "ecb", "rep"),
+    "loss": ("charbonnier", "l2"),
+    "mixing": ("none", "mixup", "cutmix", "colours"),
+}
+_COUNTS = ("steps", "batch", "patch", "validate_every", "validation_images", "validation_crop")
 # Name of a recipe: its file and what its function gets besides the scale.
 RECIPES = {
     **{name: (name, {}) for name in ("xlsr", "xlsr_zoo", "xlsr_finetune")},
@@ -51,6 +57,11 @@ class Recipe:
     validation_crop: int = 96
     seed: int = 0
     branches: str = "none"  # what the 3x3 convolutions are trained with: 'none', or one of models.branches.KINDS
+    loss: str = "charbonnier"  # or 'l2', see losses.py
+    frequency_weight: float = 0.0  # of losses.frequencies
+    teacher: str = ""  # a zoo name, model file or run folder; the loss counts its pictures, too
+    teacher_weight: float = 1.0
+    mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see data.mixed
 
     def to_json(self):
         """A dict that json can write and `from_json` reads back."""
@@ -60,6 +71,30 @@ class Recipe:
     def from_json(cls, value):
         """Rebuild from `to_json`. Raises TypeError on unknown or missing fields."""
         return cls(**{**value, "intensities": tuple(value["intensities"])})
+
+
+def override(recipe, settings):
+    """Set fields of a recipe from texts KEY=VALUE, e.g. 'patch=48' or 'intensities=1,0.7'.
+
+    Raises: UserError for another text, an unknown field or an impossible value.
+    """
+    fields = sorted({field.name for field in dataclasses.fields(Recipe)} - {"name", "network"})
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or key not in fields:
+            raise UserError(f"--set {setting}: give KEY=VALUE, KEY one of {', '.join(fields)}")
+        kind = type(getattr(recipe, key))
+        least = 1 if key in _COUNTS else 0
+        try:
+            value = tuple(map(float, text.split(","))) if kind is tuple else kind(text)
+        except ValueError:
+            value = None
+        if value is None or (kind is not str and not all(part >= least for part in (value if kind is tuple else (value,)))):
+            wanted = {int: "a whole number", float: "a number", tuple: "numbers, commas between,"}[kind]
+            raise UserError(f"--set {setting}: {key} must be {wanted} of at least {least}")
+        if value not in _CHOICES.get(key, (value,)):
+            raise UserError(f"--set {setting}: {key} must be one of {', '.join(_CHOICES[key])}")
+        setattr(recipe, key, value)
 
 
 def with_defaults(value):

@@ -1,6 +1,5 @@
 import csv
 import json
-import math
 
 import keras
 import numpy as np
@@ -109,12 +108,6 @@ def test_training_learns(image_folder, tmp_path, cache):
     before = training.train(start, image_folder, tmp_path / "before", cache=cache)
     after = training.train(recipe, image_folder, tmp_path / "after", cache=cache)
     assert after > before + 1
-
-
-def test_charbonnier_is_the_papers():
-    loss = training._charbonnier(0.1)
-    y_true, y_pred = np.zeros((1, 2, 2, 3), np.float32), np.full((1, 2, 2, 3), 0.3, np.float32)
-    assert float(loss(y_true, y_pred)) == pytest.approx(math.sqrt(0.3**2 + 0.1**2), rel=1e-6)
 
 
 def test_the_rate_is_one_triangle():

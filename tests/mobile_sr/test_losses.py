@@ -1,0 +1,100 @@
+"""Losses, teachers, mixed batches, and the recipe's fields that choose them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mobile_sr import data, losses, recipes, training, weights
+from mobile_sr.errors import UserError
+from tests.conftest import smoke_recipe
+
+
+def pictures(seed=0, channels=3):
+    return np.random.default_rng(seed).random((2, 8, 6, channels)).astype(np.float32)
+
+
+def recipe_of(*settings):
+    made = recipes.load("xlsr_x3")
+    recipes.override(made, settings)
+    return made
+
+
+def test_charbonnier_is_the_papers():
+    y_true, y_pred = np.zeros((1, 2, 2, 3), np.float32), np.full((1, 2, 2, 3), 0.3, np.float32)
+    wanted = math.sqrt(0.3**2 + 0.1**2)
+    assert float(losses.charbonnier(0.1)(y_true, y_pred)) == pytest.approx(wanted, rel=1e-6)
+    assert float(losses.of(recipe_of())(y_true, y_pred)) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_squared_error_and_frequencies():
+    a, b = pictures(1), pictures(2)
+    spectrum = np.fft.fft2(b - a, axes=(1, 2), norm="ortho")
+    wanted = np.abs(spectrum.real).mean() + np.abs(spectrum.imag).mean()
+    assert float(losses.frequencies(a, b)) == pytest.approx(wanted, rel=1e-5)
+    loss = losses.of(recipe_of("loss=l2", "frequency_weight=0.1"))
+    assert float(loss(a, b)) == pytest.approx(np.square(a - b).mean() + 0.1 * wanted, rel=1e-5)
+
+
+def test_a_teachers_picture_counts_beside_the_true_one():
+    true, taught, y = pictures(1), pictures(2), pictures(3)
+    loss = losses.of(recipe_of("loss=l2", "teacher=any", "teacher_weight=0.5"))
+    wanted = np.square(true - y).mean() + 0.5 * np.square(taught - y).mean()
+    assert float(loss(np.concatenate([true, taught], axis=-1), y)) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix", "colours"])
+def test_lr_and_hr_are_mixed_alike(kind):
+    lr = pictures(4).repeat(4, axis=0)[:, :6]
+    lr += np.linspace(0, 1, len(lr), dtype=np.float32)[:, None, None, None]
+    hr = lr.repeat(3, axis=1).repeat(3, axis=2)  # what mixing commutes with
+    small, large = data.mixed(lr, hr, kind, np.random.default_rng(5))
+    np.testing.assert_array_equal(small.repeat(3, axis=1).repeat(3, axis=2), large)
+    changed = [not np.array_equal(a, b) for a, b in zip(lr, small, strict=True)]
+    assert 0 < sum(changed) < len(lr)
+    assert lr.min() <= small.min() < small.max() <= lr.max()
+
+
+def test_mixed_batches_are_functions_of_their_step_and_shared_out(image_folder, cache):
+    images = data.TrainingImages(image_folder, 3, cache, smallest=8)
+    how = {"batch": 6, "patch": 8, "intensities": (1.0,), "seed": 1}
+    plain = data.patch_batch(images, range(6), 3, **how)
+    whole = data.patch_batch(images, range(6), 3, mixing="cutmix", **how)
+    assert not np.array_equal(plain[0], whole[0])
+    part = data.patch_batch(images, range(6), 3, mixing="cutmix", share=slice(2, 4), **how)
+    for a, b in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(a[2:4], b)
+
+
+def test_a_teacher_trains_and_must_fit(image_folder, model_file, tmp_path, cache):
+    recipe = smoke_recipe("xlsr_zoo_x3", steps=2, validate_every=2, teacher=str(model_file))
+    training.train(recipe, image_folder, tmp_path / "run", cache=cache)
+    assert weights.load_model(tmp_path / "run" / "best.npz")
+    for teacher, message in (("xlsr_x2", "it is x2"), ("nosuch", "nosuch")):
+        recipe.teacher = teacher
+        with pytest.raises(UserError, match=message):
+            training.train(recipe, image_folder, tmp_path / teacher, cache=cache)
+        assert not (tmp_path / teacher).exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("patch", "KEY one of batch, branches"),
+        ("network=x", "KEY one of"),
+        ("patch=big", "patch must be a whole number of at least 1"),
+        ("patch=0", "at least 1"),
+        ("rate_peak=-1", "rate_peak must be a number of at least 0"),
+        ("rate_peak=nan", "rate_peak must be a number of at least 0"),
+        ("intensities=1,x", "numbers, commas between"),
+        ("loss=l3", "one of charbonnier, l2"),
+    ],
+)
+def test_settings_that_cannot_be(setting, message):
+    with pytest.raises(UserError, match=f"--set {setting}: .*{message}"):
+        recipe_of(setting)
+
+
+def test_settings_of_all_types():
+    made = recipe_of("patch=48", "rate_peak=1e-3", "intensities=1,0.7", "mixing=mixup")
+    assert (made.patch, made.rate_peak, made.intensities, made.mixing) == (48, 1e-3, (1.0, 0.7), "mixup")
