@@ -2,7 +2,8 @@
 
 `python benchmarks/fgnas_table.py uniform BLOCKS CHANNELS FILE` writes the architecture of a hand-made network, every layer with
 all channels and ReLU and no 1x1 convolutions, for `mobile-sr train --recipe fgnas_x2 --architecture FILE`.
-DATA holds Set5, Set14 and B100; RUN is a run folder. PSNR in Y; CPU ms at 180x320, one thread, interleaved.
+DATA holds Set5, Set14 and B100; RUN is a run folder or a zoo name. PSNR in Y, of the validation images in RGB; CPU ms at
+180x320, one thread, interleaved.
 """
 
 import os
@@ -28,17 +29,18 @@ def main(data, runs):
         for run in runs:
             file, name = model_files.trained(run)
             model, config = weights.load_model(file)
+            validation = weights.read_arrays(file)[1]["validation_psnr_rgb"]
             giga = models.multiply_adds(model, 1280 * 720 / config["scale"] ** 2) / 1e9
             scores = [evaluate.evaluate(upscaler.load(run), data / s, ssim=False)["mean"]["psnr"] for s in SETS]
             made = export.export(run, out, ["float32", "uint8"], log=lambda line: None)
             quantized = [evaluate.evaluate(upscaler.load(made[1]), data / s, ssim=False)["mean"]["psnr"] for s in SETS]
-            rows.append((name, model.count_params(), giga, scores, quantized))
+            rows.append((name, model.count_params(), giga, (validation, *scores, *quantized)))
             files += made
         found = benchmark.benchmark([str(file) for file in files], SIZE, 1, RUNS, 2)["results"]
-    print("| network | parameters | Mult-Adds, G | " + " | ".join(SETS) + " | uint8: " + " | ".join(SETS), end="")
-    print(" | CPU ms float32 | uint8 |\n" + "|---" * (5 + 2 * len(SETS)) + "|")
-    for k, (name, parameters, giga, scores, quantized) in enumerate(rows):
-        cells = [name, f"{parameters:,}", f"{giga:.2f}", *(f"{score:.3f}" for score in (*scores, *quantized))]
+    print("| network | parameters | Mult-Adds, G | validation | " + " | ".join(SETS) + " | uint8: " + " | ".join(SETS), end="")
+    print(" | CPU ms float32 | uint8 |\n" + "|---" * (6 + 2 * len(SETS)) + "|")
+    for k, (name, parameters, giga, scores) in enumerate(rows):
+        cells = [name, f"{parameters:,}", f"{giga:.2f}", *(f"{score:.3f}" for score in scores)]
         cells += [f"{found[2 * k + i]['cpu_ms']['p50']:.1f}" for i in (0, 1)]
         print("| " + " | ".join(cells) + " |")
 

@@ -7,6 +7,7 @@ from mobile_sr import files, zoo
 
 _TASK = {
     "xlsr": "a small plain network made for 8-bit NPUs (Ayazoglu, CVPRW 2021)",
+    "fgnas": "a residual network whose channels and activations were searched under a budget (FGNAS, Kim et al., JVCIR 2022)",
     "edsr": "a residual network whose depth follows the image and a number given with it (AdaDSR, Liu et al., ECCVW 2020)",
 }
 _LIMITS = (
