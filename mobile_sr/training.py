@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import __version__, data, distributed, losses, model_files, models, recipes, weights
+from mobile_sr import __version__, data, distributed, model_files, models, recipes, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, read_json, write_json
 from mobile_sr.run import Follower, Run
@@ -29,6 +29,8 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     Raises: UserError when the run folder holds another run, or the data or weights are unusable.
     """
     import keras
+
+    from mobile_sr import losses  # imports keras, too, for which the backend must have been chosen
 
     out = Path(out)
     first = distributed.rank() == 0
