@@ -48,6 +48,10 @@ def run(args):
         raise UserError(
             f"--recipe {args.recipe}: is no search; use fgnas_mobile, fgnas_s, fgnas_m or fgnas_l, or `mobile-sr train`"
         )
+    if recipe.branches != "none":
+        raise UserError(
+            f"--set branches={recipe.branches}: a search has no branches; `mobile-sr train` may have them afterwards"
+        )
     if args.weight is not None:
         if not args.weight > 0:
             raise UserError(f"--weight {args.weight:g}: must be above 0")

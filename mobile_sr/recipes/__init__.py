@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 import re
 
 from mobile_sr import models
@@ -13,6 +14,7 @@ _CHOICES = {
     "mixing": ("none", "mixup", "cutmix", "colours"),
 }
 _COUNTS = ("steps", "batch", "patch", "validate_every", "validation_images", "validation_crop")
+_SHARES = ("rise", "weight_average")
 # Name of a recipe: its file and what its function gets besides the scale.
 RECIPES = {
     **{name: (name, {}) for name in ("xlsr", "xlsr_zoo", "xlsr_finetune")},
@@ -84,14 +86,16 @@ def override(recipe, settings):
         if not equals or key not in fields:
             raise UserError(f"--set {setting}: give KEY=VALUE, KEY one of {', '.join(fields)}")
         kind = type(getattr(recipe, key))
-        least = 1 if key in _COUNTS else 0
+        least, most = int(key in _COUNTS), 1 if key in _SHARES else math.inf
         try:
-            value = tuple(map(float, text.split(","))) if kind is tuple else kind(text)
+            values = [float(part) for part in text.split(",")] if kind is tuple else [kind(text)]
         except ValueError:
-            value = None
-        if value is None or (kind is not str and not all(part >= least for part in (value if kind is tuple else (value,)))):
+            values = [math.nan]
+        if kind is not str and not all(least <= number <= most and number < math.inf for number in values):
             wanted = {int: "a whole number", float: "a number", tuple: "numbers, commas between,"}[kind]
-            raise UserError(f"--set {setting}: {key} must be {wanted} of at least {least}")
+            limit = "" if most == math.inf else f" and at most {most}"
+            raise UserError(f"--set {setting}: {key} must be {wanted} of at least {least}{limit}")
+        value = tuple(values) if kind is tuple else values[0]
         if value not in _CHOICES.get(key, (value,)):
             raise UserError(f"--set {setting}: {key} must be one of {', '.join(_CHOICES[key])}")
         setattr(recipe, key, value)

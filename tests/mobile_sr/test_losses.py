@@ -86,6 +86,8 @@ def test_a_teacher_trains_and_must_fit(image_folder, model_file, tmp_path, cache
         ("patch=0", "at least 1"),
         ("rate_peak=-1", "rate_peak must be a number of at least 0"),
         ("rate_peak=nan", "rate_peak must be a number of at least 0"),
+        ("rate_peak=inf", "rate_peak must be a number of at least 0"),
+        ("weight_average=2", "weight_average must be a number of at least 0 and at most 1"),
         ("intensities=1,x", "numbers, commas between"),
         ("loss=l3", "one of charbonnier, l2"),
     ],
