@@ -20,8 +20,8 @@ import numpy as np
 
 from mobile_sr import depth_counts, evaluate, export, metrics, model_files, models, plots, upscaler, weights
 from mobile_sr.benchmark import interleave
+from mobile_sr.zoo import SETS
 
-SETS = ("Set5", "Set14", "B100")
 STEPS = 8  # desired depths besides 0
 RUNS = 7
 

@@ -17,8 +17,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from mobile_sr import architecture, benchmark, evaluate, export, model_files, models, upscaler, weights
 from mobile_sr.models import fgnas
+from mobile_sr.zoo import SETS
 
-SETS = ("Set5", "Set14", "B100")
 SIZE, RUNS = (180, 320), 12
 
 

@@ -18,8 +18,8 @@ from mobile_sr import benchmark, compare, evaluate, export, models, samples, sco
 from mobile_sr.converters import delegates
 from mobile_sr.files import make_folder, read_json, write_json
 from mobile_sr.images import write_image
+from mobile_sr.zoo import SETS
 
-SETS = ("Set5", "Set14", "B100")
 PRECISIONS = ("float32", "uint8")
 RUNS = 12
 FIXED = (32, 32)  # LR (H, W) of the files that delegates are asked about; larger ones calibrate for long

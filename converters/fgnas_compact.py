@@ -52,7 +52,7 @@ def set_weights(model, arrays):
 
 def _block(block, trunk, name):
     """({"pointwise", "mix", "residual"}, arrays, the trunk behind it) of a SearchableBlock, None when it vanishes."""
-    gates = {part: _open(gate) for part, gate in block.gates().items()}
+    gates = {part: opened(gate) for part, gate in block.gates().items()}
     inner = {part: np.flatnonzero(values.any(axis=-1)) for part, values in gates.items()}
     if not all(len(channels) for channels in inner.values()):
         return None
@@ -91,13 +91,13 @@ def _in_trunk_order(trunk, places):
     return [trunk[place] for place in places]
 
 
-def _open(gate):
-    """[C, M] bools."""
+def opened(gate):
+    """Which sub-features of a Gate's channels are open, [C, M] bools."""
     return ops.convert_to_numpy(gate.psi) > 0.5 if gate.rate else np.ones(gate.shape, bool)
 
 
 def _alive(gate):
-    return _open(gate).any(axis=-1)
+    return opened(gate).any(axis=-1)
 
 
 def _kernel(conv):

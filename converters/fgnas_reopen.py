@@ -7,6 +7,7 @@ same on its way to closing a layer.
 import numpy as np
 from keras import ops
 
+from mobile_sr.converters.fgnas_compact import opened
 from mobile_sr.models import fgnas_supernet
 
 
@@ -22,7 +23,7 @@ def reopen(model, fits):
     """
     count = 0
     for gate, conv, axis in _layers(model):
-        gates = ops.convert_to_numpy(gate.open()) > 0
+        gates = opened(gate)
         closed = np.flatnonzero(~gates.any(axis=-1))
         if not len(closed) or len(closed) == len(gates) or not gate.rate:
             continue
@@ -44,7 +45,7 @@ def _layers(model):
     yield model.get_layer("head").gate, model.get_layer("head").conv, 3
     for block in fgnas_supernet.searchable_blocks(model):
         gates = block.gates()
-        if all(ops.convert_to_numpy(gate.open()).any() for gate in gates.values()):
+        if all(opened(gate).any() for gate in gates.values()):
             if block.pointwise:
                 yield gates["pointwise"], block.pointwise, 3
             yield gates["activation"], block.conv2, 2

@@ -47,11 +47,9 @@ def with_ranges(data, samples):
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     (graph,) = model.subgraphs
     samples = [_by_tensor(model, sample) for sample in samples]
-    used = dict.fromkeys(int(tensor) for op in graph.operators for tensor in (*op.inputs, *op.outputs) if tensor >= 0)
-    made = {int(tensor) for op in graph.operators for tensor in op.outputs}
-    floats = [tensor for tensor in used if graph.tensors[tensor].type == schema.TensorType.FLOAT32]
-    ranges = {t: _range(sample[t] for sample in samples) for t in floats if t in samples[0]}
-    for part in _parts([t for t in floats if t in made], graph, samples):
+    made = [int(tensor) for op in graph.operators for tensor in op.outputs]
+    ranges = {tensor: _range(sample[tensor] for sample in samples) for tensor in samples[0]}
+    for part in _parts([t for t in made if graph.tensors[t].type == schema.TensorType.FLOAT32], graph, samples):
         ranges |= _run(model, part, samples)
     for op in graph.operators:  # 0 throughout, as the residual of a block that no image reached: no scale follows from that
         for tensor in (t for t in op.outputs if ranges.get(t) == (0, 0)):

@@ -6,7 +6,6 @@ the page comes out the same bit for bit.
 
 import csv
 import sys
-from pathlib import Path
 
 from mobile_sr import benchmark, files, plots, zoo
 from mobile_sr.zoo import published
@@ -28,16 +27,16 @@ def measure():
 def page():
     """The Markdown of docs/results.md."""
     host = files.read_json(_HOST)
-    where = {**host["environment"], "runs": _RUNS}
-    return "\n".join([_HEAD.format(**where), *_overview(host), *(line for name in zoo.names() for line in _section(name)), ""])
+    return "\n".join(
+        [_HEAD.format(**host["environment"]), *_overview(host), *(line for name in zoo.names() for line in _section(name)), ""]
+    )
 
 
 def pictures():
     """{file name: SVG} of the page's plots."""
     host, found = files.read_json(_HOST)["cpu_ms_p50"], {}
-    for scale in _scales():
-        place = zoo.SETS.index(_PLOTTED)
-        own = [(name, card) for name, card in _entries(scale)]
+    place = zoo.SETS.index(_PLOTTED)
+    for scale, own in _by_scale():
         costs = [(card["multiply_adds_720p"] / 1e9, card["scores"][_PLOTTED]["y"]["float32"], name) for name, card in own]
         papers = [(cost / 1e9, psnr[place], name) for name, _, _, cost, psnr in published.ROWS[scale]]
         title, psnr = f"{_PLOTTED}, x{scale}", "PSNR, dB (Y, float)"
@@ -52,25 +51,23 @@ def pictures():
 
 
 def table():
-    """The lines of README's table: what each entry scores before and after quantization, and the papers' XLSR."""
+    """The lines of README's table: what each entry scores before and after quantization."""
     lines = ["| Y, float32 -> uint8 (drop) | parameters | Mult-Adds | " + " | ".join(zoo.SETS) + " |"]
     lines.append("|---" * (3 + len(zoo.SETS)) + "|")
-    for scale in _scales():
-        for name, card in _entries(scale):
+    for _, own in _by_scale():
+        for name, card in own:
             cells = [name, f"{card['parameters']:,}", f"{card['multiply_adds_720p'] / 1e9:.2f}G", *_psnr(card)]
             lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _scales():
-    return sorted({zoo.entry(name)["config"]["scale"] for name in zoo.names()})
-
-
-def _entries(scale):
-    """[(name, card)] by cost."""
-    found = [(name, zoo.entry(name)) for name in zoo.names()]
-    own = [(name, card) for name, card in found if card["config"]["scale"] == scale]
-    return sorted(own, key=lambda pair: pair[1]["multiply_adds_720p"])
+def _by_scale():
+    """[(scale, [(name, card)] by cost)]"""
+    cards = {name: zoo.entry(name) for name in zoo.names()}
+    found = {}
+    for name in sorted(cards, key=lambda name: cards[name]["multiply_adds_720p"]):
+        found.setdefault(cards[name]["config"]["scale"], []).append((name, cards[name]))
+    return sorted(found.items())
 
 
 def _psnr(card):
@@ -79,12 +76,12 @@ def _psnr(card):
 
 
 def _overview(host):
-    """Everything beside the papers' rows, by scale."""
-    for scale in _scales():
+    """All entries beside the papers' rows, by scale."""
+    for scale, own in _by_scale():
         yield f"\n## x{scale}\n"
         yield "| | parameters | Mult-Adds, G | " + " | ".join(zoo.SETS) + " | KiB | CPU, ms |"
         yield "|---" * (5 + len(zoo.SETS)) + "|"
-        for name, card in _entries(scale):
+        for name, card in own:
             sizes = [f"{zoo.resolve(f'{name}:{variant}').stat().st_size / 1024:.0f}" for variant in zoo.VARIANTS]
             times = [f"{host['cpu_ms_p50'][f'{name}:{variant}']:.1f}" for variant in zoo.VARIANTS]
             cells = [f"**{name}**", f"{card['parameters']:,}", f"{card['multiply_adds_720p'] / 1e9:.2f}", *_psnr(card)]
@@ -139,9 +136,9 @@ def main(folder, time_anew=False):
     if time_anew:
         measure()
     folder = files.make_folder(folder)
-    files.write_text(Path(folder) / "results.md", page())
+    files.write_text(folder / "results.md", page())
     for name, picture in pictures().items():
-        files.write_text(Path(folder) / name, picture)
+        files.write_text(folder / name, picture)
 
 
 if __name__ == "__main__":
