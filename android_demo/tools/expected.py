@@ -18,10 +18,11 @@ DEPTHS = ("0.0", "1.5", "2.0")  # the deepest is 2
 
 
 def main(assets, test_models, out):
-    """Write each model's raw output for each image, the PSNR of uint8 ones, and an image too large for the tests' heap."""
+    """Write each model's SHA-256 and output for each image, the PSNR of uint8 ones, and an image too large for their heap."""
     out.mkdir(parents=True, exist_ok=True)
     for file in sorted((assets / "models").glob("*.tflite")):
         model = litert.TFLiteModel(file.read_bytes())
+        (out / f"{file.stem}.sha256").write_text(sha256(model.data))
         for name in IMAGES:
             picture = model.run(read_image(assets / "samples" / f"{name}.png"))
             np.ascontiguousarray(picture).tofile(out / f"{file.stem}_{name}.raw")
