@@ -12,10 +12,10 @@ from mobile_sr.models import fgnas_supernet
 
 
 def reopen(model, fits):
-    """Open all channels of each layer that has open ones, from the picture on, where `fits()` holds with them.
+    """Open all channels of each layer that has open ones, then whole blocks that have vanished, where `fits()` holds with them.
 
-    A channel takes the sub-features that most of its layer's open ones have. What the network computes stays the same: channels
-    come back with zeros in front of the next sum, from which training can move them.
+    From the picture on. A channel takes the sub-features that most of its layer's open ones have. What the network computes
+    stays the same: channels come back with zeros in front of the next sum, from which training can move them.
     Args:
         model: fgnas_supernet's; its gates and weights are changed.
         fits: whether the network with the gates it has now is cheap enough.
@@ -23,21 +23,41 @@ def reopen(model, fits):
     """
     count = 0
     for gate, conv, axis in _layers(model):
-        gates = opened(gate)
-        closed = np.flatnonzero(~gates.any(axis=-1))
-        if not len(closed) or len(closed) == len(gates) or not gate.rate:
-            continue
-        before = ops.convert_to_numpy(gate.stored)
-        patterns, times = np.unique(gates[gates.any(axis=-1)], axis=0, return_counts=True)
-        after = before.copy()
-        after[closed] = np.where(patterns[times.argmax()], 1.0, 0.0) / gate.rate
-        gate.stored.assign(after)
-        if fits():
-            _silence(conv, axis, closed)
-            count += len(closed)
-        else:
-            gate.stored.assign(before)
+        closed = _open([gate], fits) if opened(gate).any() else {}
+        if closed:
+            _silence(conv, axis, closed[gate])
+            count += len(closed[gate])
+    for block in fgnas_supernet.searchable_blocks(model):
+        closed = {} if _is_left(block) else _open(block.gates().values(), fits)
+        if closed:
+            _silence(block.conv2, 3, np.arange(block.conv2.filters))
+            count += sum(map(len, closed.values()))
     return count
+
+
+def _open(gates, fits):
+    """Open the closed channels of these gates, {gate: their numbers}; where that does not fit leave all as it was, {}."""
+    before, found = {}, {}
+    for gate in gates:
+        now = opened(gate)
+        closed = np.flatnonzero(~now.any(axis=-1))
+        if not gate.rate or not len(closed):
+            continue
+        before[gate], found[gate] = ops.convert_to_numpy(gate.stored), closed
+        patterns, times = np.unique(now[now.any(axis=-1)], axis=0, return_counts=True)
+        pattern = patterns[times.argmax()] if len(patterns) else np.ones(now.shape[1], bool)
+        after = before[gate].copy()
+        after[closed] = np.where(pattern, 1.0, 0.0) / gate.rate
+        gate.stored.assign(after)
+    if not found or fits():
+        return found
+    for gate, stored in before.items():
+        gate.stored.assign(stored)
+    return {}
+
+
+def _is_left(block):
+    return all(opened(gate).any() for gate in block.gates().values())
 
 
 def _layers(model):
@@ -45,7 +65,7 @@ def _layers(model):
     yield model.get_layer("head").gate, model.get_layer("head").conv, 3
     for block in fgnas_supernet.searchable_blocks(model):
         gates = block.gates()
-        if all(opened(gate).any() for gate in gates.values()):
+        if _is_left(block):
             if block.pointwise:
                 yield gates["pointwise"], block.pointwise, 3
             yield gates["activation"], block.conv2, 2

@@ -17,7 +17,8 @@ def measure(channels, progress=None, size=SIZE, runs=RUNS):
     """A table for fgnas_costs.Cost: CPU ms, medians of interleaved runs, one thread.
 
     Args:
-        channels: the most that a layer has; the grid is 0, 1 (a kernel takes nearly as long for it as for 8) and the quarters. progress: called with (files made, what).
+        channels: the most that a layer has; the grid is 0, 1 (which takes nearly as long as 8) and its quarters.
+        progress: called with (files made, what).
     Returns: {"grid": [0, ...], "conv3x3": [inputs][outputs], "conv1x1", "relu", "prelu", "tanh", "add": [channels], "size",
         "environment"}, JSON-able.
     """

@@ -88,6 +88,7 @@ class SearchRun(Run):
         score = super()._score()
         # (multiply-adds, cost) of the weights just scored, as shares of the full supernet's
         self._shares = [now / full for now, full in zip(self._totals(), self._full, strict=True)]
+        self._alive = alive(self._scored)  # before what is kept gets channels back
         return score
 
     def _totals(self, full=False):
@@ -98,7 +99,7 @@ class SearchRun(Run):
         resources = [layer for layer in self._scored.layers if layer.name == "resources"]
         weight = float(ops.convert_to_numpy(resources[0].weight)) if resources else 0.0
         row = {"cost_share": round(share, 5), "multiply_adds_share": round(multiply_adds, 5)}
-        return row | {"lambda": float(f"{weight:.4g}"), "alive": alive(self._scored)}
+        return row | {"lambda": float(f"{weight:.4g}"), "alive": self._alive}
 
     def _keeps(self, score):
         budget = self.recipe.network.get("budget")
@@ -126,7 +127,7 @@ class SearchRun(Run):
         multiply_adds, share = self._shares
         total = multiply_adds * self._full[0] * budgets.HD / self.recipe.network["scale"] ** 2 / 1e9
         cost = "" if self._costs[1].kind == "multiply_adds" else f"  cost {share:.1%}"
-        return f"  Mult-Adds {multiply_adds:.1%} ({total:.2f} G){cost}  alive {alive(self._scored)}"
+        return f"  Mult-Adds {multiply_adds:.1%} ({total:.2f} G){cost}  alive {self._alive}"
 
 
 def alive(model):

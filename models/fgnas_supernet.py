@@ -253,9 +253,9 @@ def operators(model, full=False, executed=False):
     def union(*vectors):
         return alive(ops.stack(vectors, axis=-1))
 
-    def residual(inputs, own, trunk):
+    def residual(inputs, own, trunk, survives=1.0):
         """The convolution and the addition that end a block and the body."""
-        width = count(trunk)
+        width = count(trunk) * survives
         return [("conv3x3", inputs, width if executed else count(own)), ("add", width, width)]
 
     head, tail, last = (model.get_layer(name) for name in ("head", "tail", "last"))
@@ -264,6 +264,11 @@ def operators(model, full=False, executed=False):
     for block in searchable_blocks(model):
         gates = {name: openings(gate) for name, gate in block.gates().items()}
         inner = {name: alive(values) for name, values in gates.items()}
+        survives = 1.0
+        if executed:  # a block that has vanished is not in the exported network
+            for values in inner.values():
+                survives = survives * ops.stop_gradient(ops.max(values))
+            gates, inner = ({name: values * survives for name, values in of.items()} for of in (gates, inner))
         before = count(trunk)
         if "pointwise" in inner:
             found.append(("conv1x1", before, count(inner["pointwise"])))
@@ -279,7 +284,7 @@ def operators(model, full=False, executed=False):
             counts |= {"tanh": count(of["tanh"])} if "tanh" in of else {}
             found += [(kind, channels, channels) for kind, channels in counts.items()]
         trunk = union(trunk, inner["residual"])
-        found += residual(mixed, inner["residual"], trunk)
+        found += residual(mixed, inner["residual"], trunk, survives)
     body = alive(openings(tail.gate))
     out = union(first, body)
     found += residual(count(trunk), body, out)

@@ -27,6 +27,8 @@ def add_arguments(parser):
         "--activations", metavar="A,B", help="of relu, prelu, tanh, those that a delegate runs well (default: the recipe's)"
     )
     parser.add_argument("--search", choices=("both", "channels", "activations"), help="what is searched (default both)")
+    parser.add_argument("--blocks", type=int, metavar="N", help="blocks of the supernet (default: the recipe's)")
+    parser.add_argument("--channels", type=int, metavar="N", help="channels of every layer (default: the recipe's)")
     parser.add_argument("--no-pointwise", action="store_true", help="blocks without their 1x1 convolution")
     parser.add_argument(
         "--table", metavar="FILE", help="latency table for --cost latency (default: measured now, on this machine)"
@@ -60,6 +62,12 @@ def run(args):
         recipe.network["activations"] = args.activations.split(",")
         if set(recipe.network["activations"]) - set(ACTIVATIONS):
             raise UserError(f"--activations {args.activations}: use some of {','.join(ACTIVATIONS)}")
+    for key in ("blocks", "channels"):
+        value = getattr(args, key)
+        if value is not None:
+            if value < 1:
+                raise UserError(f"--{key} {value}: must be at least 1")
+            recipe.network[key] = value
     if args.search:
         recipe.network["search"] = args.search
     if args.no_pointwise:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mobile_sr import architecture, latency_table, models, recipes, search, training, weights
+from mobile_sr import architecture, cli, latency_table, models, recipes, search, training, weights
 from mobile_sr.errors import UserError
 
 
@@ -127,3 +127,11 @@ def test_a_smoke_search_of_200_steps_leaves_some_channels_and_closes_some(image_
     last = (tmp_path / "history.csv").read_text().splitlines()[-1].rpartition(",")[2]
     left = sum(int(n) for n in last.replace("|", " ").replace("-", " ").split()) / (8 * 8)
     assert 0.1 <= left <= 0.95
+
+
+def test_the_command_sets_the_supernets_size(image_folder, tmp_path, cache):
+    words = ["search", "--recipe", "fgnas_mobile", "--smoke", "--steps", "4", "--blocks", "1", "--channels", "5"]
+    args = cli._parse(["mobile-sr", *words, "--data", str(image_folder), "--out", str(tmp_path / "run"), "--cache", str(cache)])
+    assert not cli.main(args)
+    about = architecture.read(tmp_path / "run" / "architecture.json")
+    assert (about["head"], len(about["blocks"])) == (5, 1)
