@@ -8,7 +8,7 @@ from keras import ops
 from mobile_sr import architecture, architecture_plot, budgets, distributed, files, models, training, weights
 from mobile_sr.converters import fgnas_compact, fgnas_reopen
 from mobile_sr.errors import UserError
-from mobile_sr.models import fgnas_costs, fgnas_supernet
+from mobile_sr.models import fgnas, fgnas_costs, fgnas_supernet
 from mobile_sr.run import Run
 
 
@@ -27,7 +27,7 @@ def search(recipe, folder, out, **options):
         share, budget = float(_history(out)[-1]["cost_share"]), recipe.network["budget"]
         raise UserError(
             f"{out}: the budget is not met after {recipe.steps} steps: {share:.1%} of the full cost is left, wanted were "
-            f"{budget:.1%}; give more --steps or a larger --budget"
+            f"{budget:.1%}; search anew with more --steps or a larger --budget"
         )
     return best, architecture.read(file)
 
@@ -41,7 +41,7 @@ def set_cost(recipe, cost, budget=None):
     """Let a search recipe count `cost`, of fgnas_costs.KINDS or a latency table, and meet `budget`.
 
     Args:
-        budget: '10G' (multiply-adds or activations of a 1280x720 output), '120K' (parameters), '8.5' (ms of a latency table's
+        budget: '10G' (multiply-adds or activations of a 1280x720 output), '120K' (parameters), '8.5ms' (of a latency table's
             picture) or '30%' (of the full supernet's cost); None leaves lambda at the recipe's.
     Raises: UserError for a budget that is no number, or which no network of the supernet meets or all of them do.
     """
@@ -49,7 +49,9 @@ def set_cost(recipe, cost, budget=None):
     network["cost"], network["steps"] = cost, recipe.steps
     if budget is None:
         return
-    value, is_share = budgets.parse(budget, ("", "K", "M", "G", "%"), "a number with K, M, G or %, e.g. 10G or 30%")
+    units = ("", "%", "ms") if isinstance(cost, dict) else ("", "%", "K", "M", "G")
+    example = "milliseconds or %, e.g. 48ms or 30%" if isinstance(cost, dict) else "a number with K, M, G or %, e.g. 10G or 30%"
+    value, is_share = budgets.parse(budget, units, example)
     full, least = (cost_of(recipe, kind) for kind in ("full", "least"))
     per_pixel = budgets.HD / network["scale"] ** 2 if cost in ("multiply_adds", "activations") else 1
     share = value if is_share else value / (full * per_pixel)
@@ -96,7 +98,7 @@ class SearchRun(Run):
 
     def _more_columns(self):
         multiply_adds, share = self._shares
-        resources = [layer for layer in self._scored.layers if layer.name == "resources"]
+        resources = [layer for layer in self.model.layers if layer.name == "resources"]
         weight = float(ops.convert_to_numpy(resources[0].weight)) if resources else 0.0
         row = {"cost_share": round(share, 5), "multiply_adds_share": round(multiply_adds, 5)}
         return row | {"lambda": float(f"{weight:.4g}"), "alive": self._alive}
@@ -118,6 +120,7 @@ class SearchRun(Run):
         weights.save_model(self.out / "best.npz", model, config, meta)
         about = {key: self.recipe.network[key] for key in ("scale", "channels") if key in self.recipe.network}
         about |= {"multiply_adds_per_lr_pixel": models.multiply_adds(model, 1), "parameters": model.count_params()}
+        about["carried_out_per_lr_pixel"] = fgnas.executed_multiply_adds(model, 1)
         found = architecture.parts(config)
         architecture.write(self.file(self.out), found, {**about, **meta})
         title = f"{meta['recipe']}, step {meta['step']}: {about['multiply_adds_per_lr_pixel']:,} multiply-adds per LR pixel"

@@ -224,19 +224,25 @@ def build(scale=2, output_activation="clipped_relu", head=64, blocks=(), tail=()
 
 def check(head, blocks, tail):
     """Raises: ValueError, naming the part, when these are no architecture."""
-    if head < 1:
-        raise ValueError("head must be at least 1")
+    if not _is_count(head):
+        raise ValueError("head must be a whole number of at least 1")
     width = head
     for index, block in enumerate(blocks):
         if block is not None:
+            if block["pointwise"] is not None and not _is_count(block["pointwise"]):
+                raise ValueError(f"block {index + 1}: pointwise must be a whole number of at least 1 or null")
             odd = set(block["mix"]) - set(MIXES)
-            if odd or min(block["mix"].values(), default=0) < 1:
+            if odd or not block["mix"] or not all(map(_is_count, block["mix"].values())):
                 raise ValueError(f"block {index + 1}: mix must give channels to some of {MIXES}, got {block['mix']}")
             width = _grown(width, block["residual"], f"block {index + 1}: residual")
     if tail:
         _grown(head, tail, "tail")
     elif any(blocks):
         raise ValueError("tail must not be empty behind blocks")
+
+
+def _is_count(value):
+    return isinstance(value, int) and value >= 1
 
 
 def _grown(width, positions, what):

@@ -17,8 +17,9 @@ class Cost:
     Args:
         kind: of KINDS, or a latency table (mobile_sr/latency_table.py): {"grid": [0, c1, c2, ...] channels, "conv3x3": ms for
             every (inputs, outputs) of the grid, "conv1x1": the same, "relu", "prelu", "tanh", "add": ms for every number of
-            channels}. Between the grid's points it is linear. Its gradient for a count of channels is the time divided by
-            the count: times rise in steps, and on a step the slope would say that channels are free.
+            channels}. Between the grid's points it is linear, behind its end it grows with the channels. Its gradient for a
+            count of channels is the time divided by the count: times rise in steps, and on a step the slope would say that
+            channels are free.
     Raises: ValueError for another kind.
     """
 
@@ -39,7 +40,7 @@ class Cost:
         if isinstance(self.kind, dict):
             return self._latency(operator, inputs, outputs)
         if operator not in _KERNEL:
-            return 0.0
+            return inputs if (operator, self.kind) == ("prelu", "parameters") else 0.0
         if self.kind == "activations":
             return outputs
         products = _KERNEL[operator] * inputs * outputs
@@ -49,8 +50,9 @@ class Cost:
         table = self._table[operator]
         counts = (outputs,) if table.ndim == 1 else (inputs, outputs)
         time = table
+        last = float(self._table["grid"][-1])
         for count in counts:
-            time = ops.tensordot(self._hats(count), time, axes=1)
+            time = ops.tensordot(self._hats(ops.minimum(count, last)), time, axes=1) * ops.maximum(count / last, 1.0)
         total = time = ops.stop_gradient(time)
         for count in counts:
             count = ops.convert_to_tensor(count, "float32")

@@ -236,11 +236,11 @@ def operators(model, full=False, executed=False):
     """What an image costs: list of (operator, inputs, outputs) with differentiable float counts of channels, at LR size.
 
     Operators are 'conv3x3', 'conv1x1', 'relu', 'prelu', 'tanh' and 'add'. The inputs of a layer behind a skip are the union of
-    both (Sec. 3.2.4).
+    both (Sec. 3.2.4); those of 'prelu' are the channels that have a slope, its outputs all that pass through it.
     Args:
         full: with all gates open, as numbers.
-        executed: as the exported network runs them: a residual's convolution gives all of the trunk's channels, ReLU and
-            PReLU are one operator, ReLU alone is part of its convolution. Otherwise as Eq. 3 counts them.
+        executed: as the exported network runs them: a residual's convolution gives all of the trunk's channels, and a block
+            that has vanished costs nothing. Otherwise as Eq. 3 counts them.
     """
 
     def openings(gate):
@@ -257,6 +257,19 @@ def operators(model, full=False, executed=False):
         """The convolution and the addition that end a block and the body."""
         width = count(trunk) * survives
         return [("conv3x3", inputs, width if executed else count(own)), ("add", width, width)]
+
+    def bends(of):
+        """A layer's activations: PReLU does ReLU's part with its own, and ReLU stands alone beside tanh only."""
+        own = {kind: count(vector) for kind, vector in of.items()}
+        some = {kind: 0.0 if kind not in own else ops.stop_gradient(ops.minimum(own[kind], 1.0)) for kind in ACTIVATIONS}
+        found = [("tanh", own["tanh"], own["tanh"])] if "tanh" in own else []
+        if "prelu" in own:
+            both = count(union(*(of[kind] for kind in ("relu", "prelu") if kind in of)))
+            found.append(("prelu", own["prelu"], own["prelu"] * ops.stop_gradient(both / ops.maximum(own["prelu"], 1.0))))
+        if "relu" in own and "tanh" in own:
+            alone = own["relu"] * some["tanh"] * (1.0 - some["prelu"])
+            found.append(("relu", alone, alone))
+        return found
 
     head, tail, last = (model.get_layer(name) for name in ("head", "tail", "last"))
     first = trunk = alive(openings(head.gate))
@@ -278,11 +291,7 @@ def operators(model, full=False, executed=False):
         kinds = block.activation.kinds
         each = ops.broadcast_to(gates["activation"], (block.activation.gate.shape[0], len(kinds)))
         of = {kind: each[:, place] for place, kind in enumerate(kinds)}
-        if kinds != ("relu",):
-            unbent = [of[kind] for kind in ("relu", "prelu") if kind in of]
-            counts = {"prelu" if "prelu" in of else "relu": count(union(*unbent))} if unbent else {}
-            counts |= {"tanh": count(of["tanh"])} if "tanh" in of else {}
-            found += [(kind, channels, channels) for kind, channels in counts.items()]
+        found += bends(of)
         trunk = union(trunk, inner["residual"])
         found += residual(mixed, inner["residual"], trunk, survives)
     body = alive(openings(tail.gate))

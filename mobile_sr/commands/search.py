@@ -20,7 +20,8 @@ def add_arguments(parser):
     parser.add_argument(
         "--budget",
         metavar="B",
-        help="10G multiply-adds or activations of a 1280x720 output, 120K parameters, 8.5 (ms), or 30%% of the full supernet",
+        help="10G multiply-adds or activations of a 1280x720 output, 120K parameters, 8.5ms of operators at 320x180 in int8, "
+        "or 30%% of the full supernet",
     )
     parser.add_argument("--weight", type=float, metavar="L", help="lambda (with a budget: at the start; default: the recipe's)")
     parser.add_argument(
@@ -31,7 +32,7 @@ def add_arguments(parser):
     parser.add_argument("--channels", type=int, metavar="N", help="channels of every layer (default: the recipe's)")
     parser.add_argument("--no-pointwise", action="store_true", help="blocks without their 1x1 convolution")
     parser.add_argument(
-        "--table", metavar="FILE", help="latency table for --cost latency (default: measured now, on this machine)"
+        "--table", metavar="FILE", help="a RUN's latency_table.json for --cost latency (default: measured now, on this machine)"
     )
     common.add_training(parser)
 
@@ -40,7 +41,7 @@ def run(args):
     """Search; prints the best validation score and the files."""
     from pathlib import Path
 
-    from mobile_sr import backend, distributed, recipes
+    from mobile_sr import backend, distributed, files, recipes
     from mobile_sr.errors import UserError
 
     name = args.recipe if recipes.has_scale(args.recipe) else f"{args.recipe}_x2"
@@ -55,6 +56,8 @@ def run(args):
             f"--set branches={recipe.branches}: a search has no branches; `mobile-sr train` may have them afterwards"
         )
     if args.weight is not None:
+        if args.search == "activations":
+            raise UserError("--weight: a search of activations alone has no cost; leave it out")
         if not args.weight > 0:
             raise UserError(f"--weight {args.weight:g}: must be above 0")
         recipe.network["weight"] = args.weight
@@ -85,6 +88,8 @@ def run(args):
         training.check_run_folder(args.out, args.resume)
         cost = _cost(args, recipe) if distributed.rank() == 0 else None
         search.set_cost(recipe, distributed.from_first(cost), args.budget)
+        if isinstance(cost, dict):
+            files.write_json(Path(args.out) / "latency_table.json", cost)  # for --table
         best, found = search.search(recipe, folder, args.out, resume=args.resume, cache=args.cache, dtype=common.dtype(args))
     if distributed.rank() > 0:
         return None
@@ -95,15 +100,20 @@ def run(args):
 
 
 def _cost(args, recipe):
+    """The recipe's cost: a kind, or for latency the table of --table, of the run to resume, or measured now."""
     from pathlib import Path
 
-    from mobile_sr import latency_table
-    from mobile_sr.files import read_json
+    from mobile_sr import files, latency_table
+    from mobile_sr.errors import UserError
 
     if args.cost != "latency":
         return args.cost
-    if args.resume and (Path(args.out) / "config.json").exists():
-        return read_json(Path(args.out) / "config.json")["recipe"]["network"]["cost"]
     if args.table:
         return latency_table.read(args.table)
+    out = Path(args.out)
+    if args.resume and (out / "config.json").exists():
+        cost = files.read_json(out / "config.json").get("recipe", {}).get("network", {}).get("cost")
+        if not isinstance(cost, dict):
+            raise UserError(f"{out}: its run is no search by latency; give another --out, or leave --cost out")
+        return cost
     return latency_table.measure(recipe.network["channels"], common.progress)

@@ -131,6 +131,11 @@ def test_foreign_run_folders_and_json(run_cli, tmp_path, image_folder):
         ),
         (("train", "--recipe", "fgnas_x2"), "what a search has found"),
         (("search", "--recipe", "fgnas_mobile", "--set", "branches=ecb"), "a search has no branches"),
+        pytest.param(
+            ("search", "--recipe", "fgnas_mobile", "--search", "activations", "--weight", "1"),
+            "has no cost; leave it out",
+            marks=pytest.mark.slow,
+        ),
         (("search", "--recipe", "fgnas_mobile", "--channels", "0"), "--channels 0: must be at least 1"),
         (("train", "--recipe", "xlsr_x3", "--set", "patch=big"), "patch must be a whole number"),
         pytest.param(("train", "--recipe", "fgnas_mobile_x2"), "use `mobile-sr search`", marks=pytest.mark.slow),

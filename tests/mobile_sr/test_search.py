@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mobile_sr import architecture, cli, latency_table, models, recipes, search, training, weights
+from mobile_sr import architecture, cli, export, latency_table, models, recipes, search, training, weights
 from mobile_sr.errors import UserError
 
 
@@ -108,6 +108,7 @@ def test_an_edited_or_damaged_architecture_is_refused(found, tmp_path):
     for broken, message in (
         (text.replace('"head": ', '"head": 1'), "not the one that its sha256 names|no usable architecture"),
         (text.replace('"blocks"', '"towers"'), "no usable architecture"),
+        (text.replace('"pointwise": ', '"pointwise": -'), "pointwise must be a whole number"),
         ('{"head": 3}', "not an architecture file"),
         ("[", "not a JSON object"),
     ):
@@ -129,9 +130,21 @@ def test_a_smoke_search_of_200_steps_leaves_some_channels_and_closes_some(image_
     assert 0.1 <= left <= 0.95
 
 
-def test_the_command_sets_the_supernets_size(image_folder, tmp_path, cache):
+def test_the_command_sets_the_supernets_size(image_folder, tmp_path, cache, capsys):
     words = ["search", "--recipe", "fgnas_mobile", "--smoke", "--steps", "4", "--blocks", "1", "--channels", "5"]
-    args = cli._parse(["mobile-sr", *words, "--data", str(image_folder), "--out", str(tmp_path / "run"), "--cache", str(cache)])
-    assert not cli.main(args)
+    words = ["mobile-sr", *words, "--data", str(image_folder), "--out", str(tmp_path / "run"), "--cache", str(cache)]
+    assert not cli.main(cli._parse(words))
     about = architecture.read(tmp_path / "run" / "architecture.json")
     assert (about["head"], len(about["blocks"])) == (5, 1)
+    capsys.readouterr()
+    assert cli.main(cli._parse([*words, "--resume", "--cost", "latency"])) == 2
+    assert "its run is no search by latency" in capsys.readouterr().err
+
+
+def test_a_searched_network_is_exported_and_passes_the_audit(found, tmp_path):
+    export.export(found / "best.npz", tmp_path, ["float32", "uint8"], methods=())
+    for precision in ("float32", "uint8"):
+        [file] = tmp_path.glob(f"*_{precision}.json")
+        checks = json.loads(file.read_text())["audit"]["checks"]
+        assert len(checks) > 3
+        assert all(check["passed"] for check in checks)

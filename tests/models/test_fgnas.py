@@ -70,22 +70,40 @@ def test_all_gates_start_open():
 
 
 def test_the_regulariser_has_the_gradient_of_equation_3():
-    """d R / d psi of one block's pointwise and activation gates, worked out by hand."""
+    """d R / d psi of one block's gates, and of those that the skips join (Sec. 3.2.4), worked out by hand."""
     model, _ = supernet(blocks=1, channels=4)
     block = fgnas_supernet.searchable_blocks(model)[0]
     rng = np.random.default_rng(1)
     for gate in (*block.gates().values(), model.get_layer("head").gate, model.get_layer("tail").gate):
         gate.stored.assign(rng.uniform(-0.5, 1.5, gate.shape))
     stored = {name: gate.stored for name, gate in block.gates().items()}
+    stored |= {name: model.get_layer(name).gate.stored for name in ("head", "tail")}
     with tf.GradientTape() as tape:
         total = MULTIPLY_ADDS.total(fgnas_supernet.operators(model))
-    got = tape.gradient(total, [stored["pointwise"].value, stored["activation"].value])
+    names = ("pointwise", "activation", "residual", "head", "tail")
+    got = dict(zip(names, tape.gradient(total, [stored[name].value for name in names]), strict=True))
     psi = {name: np.asarray(variable) for name, variable in stored.items()}
     opened = {name: (values > 0.5).any(axis=-1).sum() for name, values in psi.items()}
-    head = (np.asarray(model.get_layer("head").gate.psi) > 0.5).sum()
-    np.testing.assert_allclose(got[0], sigmoid_slope(psi["pointwise"]) * (head + 9 * opened["activation"]), rtol=1e-4)
-    either_side = 9 * opened["pointwise"] + 9 * opened["residual"]
-    np.testing.assert_allclose(got[1], sigmoid_slope(psi["activation"]) * either_side, rtol=1e-4)
+    trunk = ((psi["head"] > 0.5) | (psi["residual"] > 0.5)).sum()
+    last = 9 * 12  # for each channel of the body or of the head
+    slopes = {
+        "pointwise": opened["head"] + 9 * opened["activation"],
+        "activation": 9 * opened["pointwise"] + 9 * opened["residual"],
+        "residual": 9 * opened["activation"] + 9 * opened["tail"],
+        "head": 27 + opened["pointwise"] + 9 * opened["tail"] + last,
+        "tail": 9 * trunk + last,
+    }
+    for name, slope in slopes.items():
+        np.testing.assert_allclose(got[name], sigmoid_slope(psi[name]) * slope, rtol=1e-4, err_msg=name)
+
+
+def test_the_loss_gets_lambda_times_the_share_that_is_left():
+    """Eq. 2, the cost as a share of the full supernet's."""
+    model, _ = supernet(share=0.6, weight=0.25)
+    model(picture())
+    left, full = (float(MULTIPLY_ADDS.total(fgnas_supernet.operators(model, full=full))) for full in (False, True))
+    assert 0 < left < full
+    np.testing.assert_allclose(model.losses, [0.25 * left / full], rtol=1e-6)
 
 
 def test_half_precision_keeps_the_cost_whole():
@@ -139,6 +157,9 @@ def test_the_compact_network_is_the_gated_supernet(seed):
     search = ("both", "both", "channels", "activations")[seed % 4]
     arguments = {"activations": KINDS[seed % 5], "search": search, "pointwise": seed % 3 > 0}
     model, config = supernet(seed, share=(0.35, 0.5, 0.7)[seed % 3], **arguments)
+    if seed % 2:
+        vanished = model.get_layer("block2").activation.gate.stored
+        vanished.assign(np.zeros(vanished.shape))
     compact, arrays = fgnas_compact.compact(model, config)
     wanted = np.asarray(model(picture()))
     for merge in fgnas.MERGES:
@@ -147,8 +168,11 @@ def test_the_compact_network_is_the_gated_supernet(seed):
         np.testing.assert_allclose(np.asarray(small(picture())), wanted, atol=1e-5)
     counted, left = float(MULTIPLY_ADDS.total(fgnas_supernet.operators(model))), models.multiply_adds(small, 1)
     assert counted >= left
+    parameters = fgnas_costs.Cost("parameters")
+    assert (None in compact["blocks"]) == bool(seed % 2)
     if None not in compact["blocks"]:
         assert counted == left
+        assert float(parameters.total(fgnas_supernet.operators(model))) == small.count_params()
         carried_out = float(MULTIPLY_ADDS.total(fgnas_supernet.operators(model, executed=True)))
         assert carried_out == fgnas.executed_multiply_adds(models.build(compact), 1) >= left
 
@@ -216,12 +240,36 @@ def test_costs_of_all_kinds():
     assert float(latency.of("conv3x3", 4.0, 8.0)) == 20
     assert float(latency.of("conv3x3", 6.0, 6.0)) == pytest.approx((10 + 20 + 30 + 50) / 4)
     assert float(latency.of("tanh", 5.0, 5.0)) == 1.5
+    assert float(latency.of("conv3x3", 4.0, 12.0)) == 30  # behind the grid's end
     np.testing.assert_allclose(gradient(lambda n: latency.of("tanh", n, n), 5.0), 1.5 / 5)
     np.testing.assert_allclose(gradient(lambda n: latency.of("conv3x3", 4.0, n), 8.0), 20 / 8)
     np.testing.assert_allclose(gradient(lambda n: latency.of("conv3x3", n, 8.0), 4.0), 20 / 4)
     assert gradient(lambda n: latency.of("conv3x3", n, 8.0), 0.0) == 0
     with pytest.raises(ValueError, match="cost must be"):
         fgnas_costs.Cost("watts")
+
+
+def test_prelu_costs_time_for_all_that_passes_through_it_and_steers_its_own_gates():
+    table = {"grid": [0, 6], "prelu": [0, 12], "relu": [0, 3], "tanh": [0, 1]}
+    model, _ = supernet(blocks=1, activations=("relu", "prelu", "tanh"))
+    gate = fgnas_supernet.searchable_blocks(model)[0].activation.gate
+
+    def total(psi):
+        gate.stored.assign(psi)
+        found = [o for o in fgnas_supernet.operators(model, executed=True) if o[0] in table]
+        return fgnas_costs.Cost(table).total(found)
+
+    psi = np.ones((6, 3), np.float32) * [1, 0, 0]
+    assert float(total(psi)) == 0  # ReLU is the end of its convolution
+    psi[0, 2] = 1
+    assert float(total(psi)) == pytest.approx(3 + 1 / 6)  # beside tanh it stands alone
+    psi[:2, 1] = 1
+    with tf.GradientTape() as tape:
+        now = total(psi)
+    assert float(now) == pytest.approx(12 + 1 / 6)
+    slope = tape.gradient(now, gate.stored.value).numpy()
+    np.testing.assert_array_equal(slope[:, 0], 0)
+    assert (slope[:, 1] > 0).all()
 
 
 @pytest.mark.parametrize("kinds", [KINDS[0], KINDS[4]])
