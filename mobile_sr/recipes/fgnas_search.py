@@ -2,7 +2,8 @@
 
 fgnas_mobile is 8 blocks of 32 channels, for two CPU cores: 10k steps take about 20 minutes (--bfloat16). It leaves tanh out,
 which the search takes nearly everywhere and with which the network learns little more (docs/fgnas.md). fgnas_s, _m and _l
-have the paper's 16, 32 and 64 blocks of 64 channels, patches and steps, for a GPU; not run.
+have the paper's 16, 32 and 64 blocks of 64 channels, patches and steps, for a GPU; not run. To train on in that size:
+`train --recipe fgnas_x2 --steps 2000000 --set batch=16 --set patch=96`.
 
     mobile-sr search --recipe fgnas_mobile --budget 15G --data TRAIN --out runs/search
 """
@@ -11,7 +12,10 @@ from mobile_sr.recipes import Recipe
 
 
 def recipe(scale=2, smoke=False, blocks=8, channels=32, paper=False):
-    """Without a budget lambda stays at `weight`; 1e-9 per multiply-add of a training patch, the paper's, has no unit given."""
+    """Without a budget lambda stays at `weight`, which the paper's sizes take from the paper's 1e-9.
+
+    That has no unit there; read as per multiply-add of a training patch, with images in 0..255, it is below 0.2 here.
+    """
     network = {"network": "fgnas_supernet", "scale": scale, "output_activation": "clipped_relu"}
     network |= {"blocks": blocks, "channels": channels, "weight": 1e-3, "gate_rate": 10.0}
     if not paper:
@@ -26,7 +30,7 @@ def recipe(scale=2, smoke=False, blocks=8, channels=32, paper=False):
     r.validate_every = 500
     r.validation_images = 24
     if paper:
-        r.network["gate_rate"] = 1.0
+        r.network |= {"gate_rate": 1.0, "weight": 1e-9 * (77_824 * blocks + 45_504) * 96**2 / 255}
         r.steps, r.batch, r.patch = 2_000_000, 16, 96
         r.rate_start, r.rate_peak, r.rate_end, r.rise = 1e-4, 1e-4, 5e-5, 0.0005
         r.validate_every = 10_000

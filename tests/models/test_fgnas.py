@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mobile_sr import compare, export, models, weights
+from mobile_sr import compare, export, models, recipes, weights
 from mobile_sr.converters import equalize, fgnas_compact, fgnas_reopen, to_tflite
 from mobile_sr.models import fgnas, fgnas_costs, fgnas_supernet
 from mobile_sr.upscaler import load
@@ -61,6 +61,11 @@ def test_channels_are_counted_by_the_union_forward_and_the_sum_backward():
 def test_the_papers_supernet_has_1290688_multiply_adds_per_lr_pixel():
     model = models.build({"network": "fgnas_supernet", "scale": 2})
     assert MULTIPLY_ADDS.total(fgnas_supernet.operators(model, full=True)) == 1_290_688
+    assert round(1_290_688 * 640 * 360 / 1e9, 1) == 297.4
+    for size, blocks in (("s", 16), ("m", 32), ("l", 64)):
+        paper = recipes.load(f"fgnas_{size}_x2")
+        assert (paper.network["blocks"], paper.network["channels"], paper.batch, paper.patch) == (blocks, 64, 16, 96)
+    assert recipes.load("fgnas_s_x2").network["weight"] == pytest.approx(1e-9 * 1_290_688 * 96**2 / 255)
 
 
 def test_all_gates_start_open():
