@@ -1,15 +1,23 @@
 """What the pages claim: Python blocks run, links lead somewhere, commands exist."""
 
+import argparse
 import re
 
 import numpy as np
 import pytest
 
-from mobile_sr import load, zoo
+from mobile_sr import load, recipes, zoo
 from mobile_sr.cli import COMMANDS
+from mobile_sr.commands import train
 from tests.conftest import ROOT, picture
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "cards").glob("*.md"))]
+
+
+def anchors(page):
+    """The anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_python_of_the_app_page_gives_our_bytes(monkeypatch):
@@ -24,9 +32,24 @@ def test_the_python_of_the_app_page_gives_our_bytes(monkeypatch):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_and_commands(page):
     text = page.read_text()
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-        assert target.startswith("http") or (page.parent / target).exists(), target
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith("http"):
+            path, _, anchor = target.partition("#")
+            linked = page.parent / path if path else page
+            assert linked.exists(), target
+            assert not anchor or anchor in anchors(linked), target
     code = "\n".join(block or inline for block, inline in re.findall(r"```(.*?)```|`([^`\n]+)`", text, re.DOTALL))
     for command in re.findall(r"^mobile-sr ([a-z-]+)", code, re.MULTILINE):
         assert command in COMMANDS, command
     assert "@@" not in text
+
+
+def test_the_training_page_has_all_recipes_and_options():
+    text = (ROOT / "docs" / "training.md").read_text()
+    assert [name for name in recipes.RECIPES if f"`{name}`" not in text] == []
+    assert {recipe for pair in recipes.STARTS.items() for recipe in pair} <= recipes.RECIPES.keys()
+    parser = argparse.ArgumentParser(add_help=False)
+    train.add_arguments(parser)
+    options = [option for action in parser._actions for option in action.option_strings]
+    assert len(options) > 10
+    assert [option for option in options if option not in text] == []

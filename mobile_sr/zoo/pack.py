@@ -8,13 +8,13 @@ with sidecars, NAME.json (the card) and NAME_log.csv into this folder. For maint
 from nowhere else.
 """
 
-import argparse
 import csv
 import io
 import json
 from pathlib import Path
 
 from mobile_sr import backend, evaluate, export, files, metrics, model_files, models, upscaler, weights, zoo
+from mobile_sr.zoo import command_line
 
 _MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
 
@@ -90,14 +90,15 @@ def _scores(name, folder):
 
 def main():
     """Command line of this module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line.Parser("pack", __doc__)
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--name", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--training", default="", help="one sentence on the training images")
     parser.add_argument("--half", action="store_true", help="keep the weights in float16")
     args = parser.parse_args()
-    print(json.dumps(pack(args.runs, args.name, args.data, args.training, args.half)["scores"], indent=2))
+    card = parser.run(pack, args.runs, args.name, args.data, args.training, args.half)
+    print(json.dumps(card["scores"], indent=2))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,23 @@
 """Writes docs/results.md and its plots from the zoo's cards: `python -m mobile_sr.zoo.results docs`.
 
-With `--time` before `docs` the host's times are measured anew; without, those of the last measurement, host.json, are used, and
-the page comes out the same bit for bit.
+With `--time` the host's times are measured anew; without, those of the last measurement, host.json, are used, and the page
+comes out the same bit for bit.
 """
 
 import csv
-import sys
+import datetime
+import re
+import textwrap
 
 from mobile_sr import benchmark, files, plots, zoo
-from mobile_sr.zoo import published
+from mobile_sr.zoo import command_line, published
 
 _HOST = zoo.FOLDER / "host.json"
 _SIZE = 180, 320  # LR (H, W) that is timed
 _RUNS = 20
 _PLOTTED = "Set14"
+_DUPLICATES = 1  # among the training images, all exact: they were left out before anything was counted
+_BOTH = "float32 -> uint8"
 
 
 def measure():
@@ -27,8 +31,23 @@ def measure():
 def page():
     """The Markdown of docs/results.md."""
     host = files.read_json(_HOST)
-    return "\n".join(
-        [_HEAD.format(**host["environment"]), *_overview(host), *(line for name in zoo.names() for line in _section(name)), ""]
+    sections = (line for name in zoo.names() for line in _section(name))
+    return "\n".join(["# Results", "", goal(), "", _head(), "", _times(host), *_overview(host), *sections, ""])
+
+
+def goal():
+    """The paragraph, of README too, that says what XLSR x3 reaches beside its paper."""
+    card, paper = zoo.entry("xlsr_x3"), published.XLSR_X3.psnr
+    y, rgb = [card["scores"][s]["y"] for s in zoo.SETS], card["scores"]["Set5"]["rgb"]
+    ours = [round(score["float32"], 2) for score in y]
+    above = " / ".join(f"{score - theirs:+.2f}" for score, theirs in zip(ours, paper, strict=True))
+    drops = " / ".join(f"{score['float32'] - score['uint8']:.3f}" for score in y)
+    return _paragraph(
+        f"xlsr_x3 in float32 reaches {_list(ours)} dB on {' / '.join(zoo.SETS)} (x3, Y). XLSR's paper prints {_list(paper)}; "
+        f"the difference is {above} dB. Ours was trained for {card['training']['steps']:,} steps on {_images()[2]} other "
+        f"images, the paper's for 500,000 on DIV2K. The uint8 file loses {drops} dB of that. In RGB on Set5 it goes from "
+        f"{rgb['float32']:.2f} to {rgb['uint8']:.2f} dB, a drop of **{rgb['float32'] - rgb['uint8']:.3f} dB**, where the paper "
+        f"reports {published.XLSR_DROP} dB (x3, RGB, DIV2K's validation images)."
     )
 
 
@@ -38,21 +57,22 @@ def pictures():
     place = zoo.SETS.index(_PLOTTED)
     for scale, own in _by_scale():
         costs = [(card["multiply_adds_720p"] / 1e9, card["scores"][_PLOTTED]["y"]["float32"], name) for name, card in own]
-        papers = [(cost / 1e9, psnr[place], name) for name, _, _, cost, psnr in published.ROWS[scale]]
+        papers = [(row.cost / 1e9, row.psnr[place], row.name) for row in published.ROWS[scale] if row.cost]
         title, psnr = f"{_PLOTTED}, x{scale}", "PSNR, dB (Y, float)"
         series = [("mobile-sr", costs, False), ("published", papers, False)]
         found[f"results_x{scale}.svg"] = plots.plot(title, "multiply-adds of a 1280x720 output, G", psnr, series, log_x=True)
-    series = [
-        (v, [(host[f"{n}:{v}"], zoo.entry(n)["scores"][_PLOTTED]["y"][v], n) for n in zoo.names()], False) for v in zoo.VARIANTS
-    ]
-    label = f"CPU time of {_SIZE[1]}x{_SIZE[0]} LR pixels, ms"
-    found["results_time.svg"] = plots.plot(f"{_PLOTTED}, all scales", label, "PSNR, dB (Y)", series, log_x=True)
+    places = {v: [(host[f"{n}:{v}"], zoo.entry(n)["scores"][_PLOTTED]["y"][v]) for n in zoo.names()] for v in zoo.VARIANTS}
+    links = list(zip(*places.values(), strict=True))
+    names = {"float32": zoo.names(), "uint8": [""] * len(links)}  # one label for the pair
+    series = [(v, [(*p, n) for p, n in zip(places[v], names[v], strict=True)], False) for v in zoo.VARIANTS]
+    title, label = f"{_PLOTTED}, all scales", f"CPU time of {_SIZE[1]}x{_SIZE[0]} LR pixels, ms"
+    found["results_time.svg"] = plots.plot(title, label, "PSNR, dB (Y)", series, log_x=True, links=links)
     return found
 
 
 def table():
     """The lines of README's table: what each entry scores before and after quantization."""
-    lines = ["| Y, float32 -> uint8 (drop) | parameters | Mult-Adds | " + " | ".join(zoo.SETS) + " |"]
+    lines = [f"| Y, {_BOTH} (drop) | parameters | Mult-Adds | " + " | ".join(zoo.SETS) + " |"]
     lines.append("|---" * (3 + len(zoo.SETS)) + "|")
     for _, own in _by_scale():
         for name, card in own:
@@ -70,27 +90,104 @@ def _by_scale():
     return sorted(found.items())
 
 
+def _images():
+    """(given, held out, trained on): how many training images, the same for all entries."""
+    stages = [stage["data"] for name in zoo.names() for stage in zoo.entry(name)["training"]["stages"]]
+    ((images, held_out),) = {(data["images"], len(data["held_out"])) for data in stages}
+    return images + _DUPLICATES, held_out, images - held_out
+
+
+def _paragraph(text):
+    """The text in lines."""
+    return textwrap.fill(" ".join(text.split()), 125, break_long_words=False, break_on_hyphens=False)
+
+
+def _list(scores):
+    return " / ".join(f"{score:.2f}" for score in scores)
+
+
+def _number(value, form):
+    return "" if value is None else f"{value:{form}}"
+
+
 def _psnr(card):
     both = [card["scores"][s]["y"] for s in zoo.SETS]
     return [f"{y['float32']:.2f} -> {y['uint8']:.2f} ({y['float32'] - y['uint8']:.3f})" for y in both]
+
+
+def _head():
+    """How everything was measured, and on what was trained."""
+    given, held_out, trained_on = _images()
+    return _paragraph(_HEAD.format(given=given, held_out=held_out, trained_on=trained_on))
+
+
+def _times(host):
+    """Where and when the times were measured, and what they leave open."""
+    where, times = host["environment"], host["cpu_ms_p50"]
+    date = datetime.datetime.fromisoformat(where["date"])
+    text = (
+        "Times: CPU ms of {width}x{height} LR pixels, {threads} thread, {cpu}, median of {runs} interleaved rounds, begun "
+        "{begun:%Y-%m-%d %H:%M} UTC at a load average of {load_average[0]:.1f} on {cores} cores."
+    ).format(begun=date, **where)
+    slower = [name for name in zoo.names() if times[f"{name}:uint8"] > times[f"{name}:float32"]]
+    if slower:
+        text += (
+            f" On this CPU and in that run uint8 was slower than float32 for {', '.join(slower)}; times of single runs vary "
+            "([fgnas.md](fgnas.md) has 54 ms for xlsr_x3 in uint8, measured beside small files), and the cause is not known."
+        )
+    return _paragraph(text)
 
 
 def _overview(host):
     """All entries beside the papers' rows, by scale."""
     for scale, own in _by_scale():
         yield f"\n## x{scale}\n"
-        yield "| | parameters | Mult-Adds, G | " + " | ".join(zoo.SETS) + " | KiB | CPU, ms |"
+        scores = " | ".join(f"{s}, {_BOTH} (drop)" for s in zoo.SETS)
+        yield f"| | parameters | Mult-Adds, G | {scores} | KiB, {_BOTH} | CPU ms, {_BOTH} |"
         yield "|---" * (5 + len(zoo.SETS)) + "|"
         for name, card in own:
             sizes = [f"{zoo.resolve(f'{name}:{variant}').stat().st_size / 1024:.0f}" for variant in zoo.VARIANTS]
             times = [f"{host['cpu_ms_p50'][f'{name}:{variant}']:.1f}" for variant in zoo.VARIANTS]
             cells = [f"**{name}**", f"{card['parameters']:,}", f"{card['multiply_adds_720p'] / 1e9:.2f}", *_psnr(card)]
             yield f"| {' | '.join([*cells, ' -> '.join(sizes), ' -> '.join(times)])} |"
-        for name, source, parameters, cost, psnr in published.ROWS[scale]:
-            cells = [f"{name} ({source})", f"{parameters:,}", f"{cost / 1e9:.2f}"]
-            yield f"| {' | '.join([*cells, *(f'{value:.2f}' for value in psnr), '', ''])} |"
+        rows = published.ROWS[scale]
+        notes = [row.note for row in rows if row.note]
+        for row in rows:
+            mark = f" <sup>{notes.index(row.note) + 1}</sup>" if row.note else ""
+            cost = row.cost and row.cost / 1e9
+            cells = [f"{row.name}{mark} ({row.source})", _number(row.parameters, ","), _number(cost, ".2f")]
+            yield f"| {' | '.join([*cells, *(_number(value, '.2f') for value in row.psnr), '', ''])} |"
+        for text in (*(f"<sup>{k}</sup> {note}" for k, note in enumerate(notes, 1)), *_remarks(dict(own))):
+            yield f"\n{_paragraph(text)}"
         yield f"\n![PSNR against multiply-adds, x{scale}](results_x{scale}.svg)"
     yield "\n![PSNR against time, all scales](results_time.svg)"
+
+
+def _remarks(own):
+    """What a scale's table does not say by itself."""
+    for name, card in own.items():
+        if deepest := _deepest(card["config"]):
+            yield (
+                f"{name}: PSNR and time at a desired depth of {deepest}, the largest. Its Mult-Adds are the dense count, "
+                "every block at every pixel; the sparse path, which was timed, leaves out what the depth map does not ask for "
+                "([adadsr.md](adadsr.md))."
+            )
+    if {"xlsr_x2", "fgnas_x2"} <= set(own):
+        xlsr, fgnas = own["xlsr_x2"], own["fgnas_x2"]
+        share = xlsr["multiply_adds_720p"] / fgnas["multiply_adds_720p"]
+        before = int(re.search(r"after ([\d,]+) steps", xlsr["training"]["note"])[1].replace(",", ""))
+        batches = [card["training"]["stages"][-1]["recipe"]["batch"] for card in (xlsr, fgnas)]
+        yield (
+            f"xlsr_x2 reaches about the same PSNR as fgnas_x2 with {share * 100:.0f} % of its multiply-adds, but it was "
+            f"trained far longer: {before + xlsr['training']['best_step']:,} steps of {batches[0]} patches ({before:,} of them "
+            f"as xlsr_x3) against {fgnas['training']['best_step']:,} of {batches[1]}. So the two rows do not compare the "
+            "networks; with the same training they were not measured."
+        )
+
+
+def _deepest(config):
+    """The number of blocks of a network that takes a desired depth, else None."""
+    return config["blocks"] if config.get("depth") == "input" else None
 
 
 def _section(name):
@@ -105,7 +202,7 @@ def _section(name):
     drops = (s[space]["float32"] - s[space]["uint8"] for s in card["scores"].values() for space in ("y", "rgb"))
     yield "| drop | " + " | ".join(f"{d:.3f}" for d in drops) + " |"
     ssim = ", ".join(f"{s} {v['ssim_y']['float32']:.4f} -> {v['ssim_y']['uint8']:.4f}" for s, v in card["scores"].items())
-    yield f"\nSSIM (Y), float32 -> uint8: {ssim}.\n"
+    yield f"\nSSIM (Y), {_BOTH}: {ssim}.\n"
     yield f"Training: {training['note']}"
     recipes = ", then ".join(f"`{s['recipe']['name']}` ({s['recipe']['steps']:,} steps)" for s in training["stages"])
     yield f"Recipe: {recipes}; best at step {training['best_step']:,}.\n"
@@ -116,30 +213,55 @@ def _section(name):
     yield "| steps | " + " | ".join(f"{int(r['step']):,}" for r in picked) + " |"
     yield "|---" * (len(picked) + 1) + "|"
     yield "| dB | " + " | ".join(f"{float(r['validation_psnr_rgb']):.3f}" for r in picked) + " |"
+    yield from _curve(training["stages"])
 
 
-_HEAD = """# Results
+def _curve(stages):
+    """What the validation curve's figures are of."""
+    first, last = stages[0]["recipe"], stages[-1]["recipe"]
+    if first["weight_average"]:
+        steps = round(1 / (1 - first["weight_average"]))
+        yield f"\nThe weights that are scored are a running average over about {steps:,} steps: hence the low start."
+    deepest = _deepest(last["network"])
+    if deepest and "depth" not in first["network"]:
+        depths = ", ".join(f"{deepest * k / 4:g}" for k in (1, 2, 3))
+        text = (
+            f"The measure changes after step {first['steps']:,}, where the training of the adapter begins: before, all "
+            f"{deepest} blocks run; after, the figure is the mean over desired depths of {depths} and {deepest} blocks."
+        )
+        yield f"\n{_paragraph(text)}"
 
-Written by `python -m mobile_sr.zoo.results docs` from the zoo's cards, which `python -m mobile_sr.zoo.pack` measured. PSNR in
-dB under the protocol of [protocol.md](protocol.md), float32 -> uint8 (drop). The uint8 files are export's default
+
+_HEAD = """
+Written by `python -m mobile_sr.zoo.results docs` from the zoo's cards, which `python -m mobile_sr.zoo.pack` measured.
+PSNR in dB under the protocol of [protocol.md](protocol.md), float32 -> uint8 (drop). The uint8 files are export's default
 ([quantization.md](quantization.md)): equalized, rounded by the inputs, calibrated on scikit-image's pictures, not trained;
-uint8 in and out. Validation images were held out of the training images; test sets chose nothing. Our training images are 590
-of BSDS500, T91 and General-100; two thirds are BSDS500's, the source of B100 too (no image is in both): that favours the B100
-columns. The papers trained on DIV2K's 800 (XLSR 500,000 steps, FGNAS 2,000,000) and print floats.
+uint8 in and out. Our training images are BSDS500, T91 and General-100: {given} given, one duplicate left out, {held_out} held
+out for validation, {trained_on} trained on; test sets chose nothing. Two thirds are BSDS500's, the source of B100 too (no image
+is in both): that favours the B100 columns. The papers trained on DIV2K's 800 (XLSR 500,000 steps, FGNAS 2,000,000) and print
+floats; an empty cell is what a paper does not print, or prints for another picture size. Parameters and multiply-adds, the
+latter of a 1280x720 output, are of the Keras network.
+"""
 
-Parameters and multiply-adds, the latter of a 1280x720 output, are of the Keras network. Times: CPU ms of {width}x{height} LR
-pixels, {threads} thread, {cpu}, median of {runs} interleaved rounds; of AdaDSR's networks with all blocks."""
 
-
-def main(folder, time_anew=False):
+def write(folder, time_anew=False):
     """Write results.md and its plots into `folder`."""
+    folder = files.make_folder(folder)
     if time_anew:
         measure()
-    folder = files.make_folder(folder)
     files.write_text(folder / "results.md", page())
     for name, picture in pictures().items():
         files.write_text(folder / name, picture)
 
 
+def main():
+    """Command line of this module."""
+    parser = command_line.Parser("results", __doc__)
+    parser.add_argument("folder", help="for the page and its plots: docs")
+    parser.add_argument("--time", action="store_true", help="measure the host's times anew")
+    args = parser.parse_args()
+    parser.run(write, args.folder, args.time)
+
+
 if __name__ == "__main__":
-    main(sys.argv[-1], "--time" in sys.argv[1:-1])
+    main()

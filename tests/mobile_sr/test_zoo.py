@@ -1,5 +1,7 @@
 import csv
 import json
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from mobile_sr import data, evaluate, load, models, samples, weights, zoo
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
-from mobile_sr.zoo import cards, results
+from mobile_sr.zoo import cards, pack, published, results
 
 ENTRIES = zoo.names()
 DOCS = Path(__file__).parents[2] / "docs"
@@ -100,7 +102,7 @@ def test_model_cards_are_those_of_the_files(name):
 
 
 def test_results_page_is_that_of_the_cards(tmp_path):
-    results.main(tmp_path)
+    results.write(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"results.md", *(path.name for path in DOCS.glob("results_*.svg"))}
     for path in tmp_path.iterdir():
         assert (DOCS / path.name).read_bytes() == path.read_bytes()
@@ -109,3 +111,79 @@ def test_results_page_is_that_of_the_cards(tmp_path):
 def test_readme_has_the_results():
     readme = (DOCS.parent / "README.md").read_text()
     assert [line for line in results.table() if line not in readme] == []
+    assert results.goal() in readme
+    other = re.search(r"quantization of the same network loses ([\d.]+) dB in RGB on Set5", readme)[1]
+    (row,) = re.findall(r"^\| plain \(TensorFlow's own\) .*", (DOCS / "quantization.md").read_text(), re.MULTILINE)
+    assert row.endswith(f"| {other} |")
+
+
+def test_what_was_reached_is_reckoned():
+    """By hand from xlsr_x3.json and the paper's 33.42 / 29.73 / 28.55."""
+    said = " ".join(results.goal().split())
+    for part in ("33.27 / 29.56 / 28.65 dB", "-0.15 / -0.17 / +0.10 dB", "0.038 / 0.026 / 0.017 dB", "200,000 steps on 565"):
+        assert part in said
+
+
+def test_training_images_are_those_of_the_notes():
+    given, held_out, trained_on = results._images()
+    assert given - 1 - held_out == trained_on
+    for name in ENTRIES:
+        note = zoo.entry(name)["training"]["note"]
+        assert f"({given} images, one duplicate left out; {held_out} held out for validation)" in note
+
+
+def test_published_rows_say_what_they_leave_out():
+    page = results.page()
+    for row in (row for rows in published.ROWS.values() for row in rows):
+        assert len(row.psnr) == len(zoo.SETS)
+        assert row.note in page
+    model = models.build({"network": "edsr", "scale": 4, "blocks": 16, "channels": 64})
+    cost = models.multiply_adds(model, 320 * 180) / 1e9
+    assert f"we count {model.count_params():,} and {cost:.1f} G" in page
+    xlsr, own = published.XLSR_X3, zoo.entry("xlsr_x3")
+    assert xlsr.parameters == own["parameters"]
+    assert xlsr.cost == pytest.approx(own["multiply_adds_720p"], rel=1e-3)
+
+
+def test_bicubic_rows_are_the_protocols():
+    text = (DOCS / "protocol.md").read_text()
+    for scale, (bicubic, *_) in published.ROWS.items():
+        for name, psnr in zip(zoo.SETS, bicubic.psnr, strict=True):
+            assert f"| {name} | x{scale} | {psnr:.2f} /" in text
+
+
+def test_every_network_has_a_task():
+    for network in models.NETWORKS:
+        if network != "fgnas_supernet":  # never packaged
+            assert cards.task({"network": network, "scale": 2})
+    plain = cards.task({"network": "edsr", "scale": 2})
+    assert "AdaDSR" not in plain
+    assert "AdaDSR" in cards.task({"network": "edsr", "scale": 2, "depth": "input"})
+
+
+@pytest.mark.parametrize("module", [cards, pack, results], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("arguments", [[], ["--nosuch"]])
+def test_bad_command_lines_are_one_line(module, arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["x", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"see python -m {module.__name__} --help" in error
+
+
+@pytest.mark.parametrize("module", [cards, pack, results], ids=lambda module: module.__name__)
+def test_help_and_what_cannot_be_done(module, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["x", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 0
+    assert module.__doc__.splitlines()[0] in capsys.readouterr().out
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setattr(sys, "argv", ["x", str(file)] + ["--name", "x", "--data", "y"] * (module is pack))
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,23 @@
+"""What the command lines of this folder's modules share: help, and one line with exit status 2 for what the caller can mend."""
+
+import argparse
+
+from mobile_sr.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Of `python -m mobile_sr.zoo.NAME`, whose docstring is the help."""
+
+    def __init__(self, name, doc):
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=f"python -m mobile_sr.zoo.{name}", description=doc, formatter_class=form)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def run(self, function, *arguments):
+        """The function's result; its UserError ends the process."""
+        try:
+            return function(*arguments)
+        except UserError as error:
+            self.exit(2, f"{self.prog}: {error}\n")
