@@ -6,7 +6,7 @@ STAMP = .venv/installed
 # The tests of a file stay in one process: they share what it made.
 WORKERS = -n 2 --dist loadfile
 
-.PHONY: demo test test-all lint wheel clean apk android-assets test-android run-android-tests
+.PHONY: demo test test-all test-torch lint wheel clean apk android-assets test-android run-android-tests
 ANDROID = android_demo/build
 
 demo: $(STAMP)  ## export the packaged XLSR x3, measure float32 against uint8, write the report; no data needed
@@ -17,6 +17,9 @@ test: $(STAMP)  ## the tests; those that need images of ../shared/data or MOBILE
 
 test-all: $(STAMP)  ## with the long ones
 	$(BIN)/python -m pytest $(WORKERS)
+
+test-torch: .venv-torch/installed  ## those that need PyTorch (several processes, dead ones), in a .venv-torch of its own
+	.venv-torch/bin/python -m pytest tests/mobile_sr/test_distributed.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -45,10 +48,16 @@ run-android-tests: apk $(ANDROID)/test_models
 	android_demo/tools/test.sh $(ANDROID)/assets $(ANDROID)/test_models $(ANDROID)/apk $(ANDROID)/test $(BIN)/python
 
 clean:
-	rm -rf .venv $(ANDROID) android_demo/core/target demo_out dist build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-torch $(ANDROID) android_demo/core/target demo_out dist build *.egg-info .pytest_cache .ruff_cache
 
 $(STAMP): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("mobile-sr needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $(STAMP)
+
+.venv-torch/installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check -e '.[torch]'
+	touch $@

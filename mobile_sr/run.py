@@ -80,10 +80,30 @@ class Run:
         if self.step >= self.recipe.steps:
             self.model.stop_training = True
         if self._tty and self.step % 20 == 0:
-            self._print_progress(float(logs["loss"]), end="\r")
+            loss = float(logs["loss"])
+            self._check_finite("loss", loss)
+            self._print_progress(loss, end="\r")
+
+    def _check_finite(self, what, *values):
+        """Raise UserError when a number of `values`, which are the loss or the weights, is not finite."""
+        if not all(np.isfinite(value).all() for value in values):
+            verb, lower = "is" if what == "loss" else "are", f"--set rate_peak={self.recipe.rate_peak / 2:g}"
+            raise UserError(
+                f"{self.out}: step {self.step}: the {what} {verb} no longer finite; start again with a lower rate, e.g. {lower}"
+            )
+
+    def keep_start(self, init):
+        """Score the weights that `init` gave, and keep them until others are better."""
+        score = self._score()
+        self._keep(score)
+        print(f"step 0  validation {score:.3f} dB, the weights of {init}", file=sys.stderr)
 
     def finish_epoch(self, loss):
-        """Score the weights, keep them if they are the best, log, and write a checkpoint."""
+        """Score the weights, keep them if they are the best, log, and write a checkpoint.
+
+        Raises: UserError when the loss or the weights are not finite; the checkpoint before stays.
+        """
+        self._check_finite("loss", loss)
         now = time.perf_counter()
         elapsed = max(now - self._mark, 1e-9)
         score = self._score()
@@ -104,9 +124,7 @@ class Run:
                 if not isinstance(row[name], str):
                     self._board.add_scalar(name, row[name], self.step)
             self._board.flush()
-        if self._keeps(score):
-            self.best = score
-            self._save_best({"step": self.step, "validation_psnr_rgb": round(score, 4), "recipe": self.recipe.name})
+        self._keep(score)
         self.save()
         self._print_progress(loss, score=score, speed=row["steps_per_s"], share=row["input_share"])
         self._mark, self._mark_step, self._mark_input = time.perf_counter(), self.step, self._batches.seconds
@@ -118,6 +136,12 @@ class Run:
     def _keeps(self, score):
         """Whether the weights just scored are the ones to keep."""
         return score > self.best
+
+    def _keep(self, score):
+        """Write best.npz where the weights just scored are the ones to keep."""
+        if self._keeps(score):
+            self.best = score
+            self._save_best({"step": self.step, "validation_psnr_rgb": round(score, 4), "recipe": self.recipe.name})
 
     def _save_best(self, meta):
         weights.save_model(self.out / "best.npz", self._scored, self.recipe.network, meta)
@@ -144,7 +168,7 @@ class Run:
     def _take_weights(self):
         """Fill the network that is scored with the trained weights, averaged where the recipe says so, then collapsed."""
         taken = self._branched or self._scored
-        if self.recipe.weight_average:
+        if self.recipe.weight_average and self.step:  # before the first step there is no average yet
             self.model.optimizer.finalize_variable_values(taken.trainable_variables)
         else:
             taken.set_weights(self.model.get_weights())
@@ -152,6 +176,7 @@ class Run:
             from mobile_sr.models import branches
 
             branches.collapse(self._branched, self._scored)
+        self._check_finite("weights", *self._scored.get_weights())
 
     def _print_progress(self, loss, score=None, speed=None, share=None, end="\n"):
         if speed is None:

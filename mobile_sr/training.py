@@ -1,5 +1,6 @@
 """The training loop: a recipe and a folder of images become a run folder (see run.py)."""
 
+import json
 import sys
 import textwrap
 import time
@@ -9,7 +10,7 @@ import numpy as np
 
 from mobile_sr import __version__, data, distributed, model_files, models, recipes, weights
 from mobile_sr.errors import UserError
-from mobile_sr.files import check_folder, make_folder, read_json, write_json
+from mobile_sr.files import check_folder, make_folder, read_json, sha256_file, write_json
 from mobile_sr.run import Follower, Run
 
 RUN_FORMAT = 1
@@ -21,7 +22,8 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
 
     Args:
         recipe: recipes.Recipe; on resume it must equal the run's own.
-        init: a model file or run folder whose weights the run starts from; the scale may differ.
+        init: a model file or run folder whose weights the run starts from; the scale may differ. Where it gives all of them,
+            they are scored, too, and kept until others are better.
         resume: continue from the run's last checkpoint.
         dtype: 'float32', or 'mixed_bfloat16': layers calculate in bfloat16, weights, loss, averages and scores stay float32.
         kind: the Run class, which decides what is scored and kept.
@@ -50,16 +52,19 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         model = models.build(recipe.network)
     finally:
         keras.config.set_dtype_policy("float32")
-    teacher = _teacher(recipe) if recipe.teacher else None
+    teacher_file = weights.model_file(model_files.find(recipe.teacher)) if recipe.teacher else None
+    teacher = _teacher(recipe, teacher_file) if teacher_file else None
     config = {
         "format": RUN_FORMAT,
         "recipe": recipe.to_json(),
         "data": {"sha256": images.sha256, "images": len(images), "held_out": [images.names[i] for i in held_out]},
         "parameters": model.count_params(),
+        "teacher_sha256": sha256_file(teacher_file) if teacher_file else None,
         "init": str(init) if init else None,
         "dtype": dtype,
         "versions": {"mobile_sr": __version__, "keras": keras.__version__, "backend": keras.backend.backend()},
     }
+    taken = set()
     if resume and first:
         _check_same_run(out, before, config)
     elif first:
@@ -69,6 +74,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
 
             crops = data.center_crops(images, held_out, recipe.validation_crop)[0].astype(np.float32) / 255
             adadsr.start_at(model, crops, recipe.fixed_depth or models.deepest(recipe.network) / 2)
+    score_start = init and len(taken) == len(model.variables)
     if recipe.branches != "none":
         model = _branched(model, recipe)
 
@@ -85,6 +91,8 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         run.restore()
     elif first:
         make_folder(out)
+        if score_start:
+            run.keep_start(init)
         run.save()  # step 0, so that a run killed before its first validation resumes too
         write_json(config_file, config)
     distributed.copy_first([*model.variables, *model.optimizer.variables])
@@ -158,13 +166,29 @@ def _read_config(file):
 
 
 def _check_same_run(out, old, new):
+    new = json.loads(json.dumps(new))  # as it was written: tuples are lists
     old = {**old, "recipe": recipes.with_defaults(old["recipe"])}
-    for part in ("recipe", "data"):
-        if old[part] != new[part]:
-            odd = next(k for k in sorted({*old[part], *new[part]}) if old[part].get(k) != new[part].get(k))
-            raise UserError(
-                f"{out}: cannot resume, {part}.{odd} was {old[part].get(odd)} and is {new[part].get(odd)}; start a new run"
-            )
+    old.setdefault("teacher_sha256", new["teacher_sha256"])  # of a version that did not write it
+    for part in ("recipe", "data", "teacher_sha256"):
+        odd = [
+            f"{name} was {_shortened(before)} and is {_shortened(now)}"
+            for name, before, now in _differences(old[part], new[part], part)
+        ]
+        if odd:
+            more = f", and {len(odd) - 3} more" if len(odd) > 3 else ""
+            raise UserError(f"{out}: cannot resume, {', '.join(odd[:3])}{more}; start a new run")
+
+
+def _differences(old, new, name):
+    """The (name, old value, new value) of the innermost values in which two nested dicts differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [(name, old, new)]
+    return [found for key in sorted({*old, *new}) for found in _differences(old.get(key), new.get(key), f"{name}.{key}")]
+
+
+def _shortened(value):
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def depth_hinge(desired, depth_map):
@@ -209,9 +233,9 @@ def desired_depths(recipe, deepest, step):
     return np.random.default_rng([recipe.seed, step, 1]).uniform(0, deepest, (recipe.batch, 1)).astype(np.float32)
 
 
-def _teacher(recipe):
+def _teacher(recipe, file):
     """The Keras model whose pictures the loss counts. Raises: UserError where it cannot teach this network."""
-    model, config = weights.load_model(weights.model_file(model_files.find(recipe.teacher)))
+    model, config = weights.load_model(file)
     if config["scale"] != recipe.network["scale"]:
         raise UserError(
             f"teacher {recipe.teacher}: it is x{config['scale']}, and recipe {recipe.name} x{recipe.network['scale']}"

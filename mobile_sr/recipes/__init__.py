@@ -14,7 +14,13 @@ _CHOICES = {
     "mixing": ("none", "mixup", "cutmix", "colours"),
 }
 _COUNTS = ("steps", "batch", "patch", "validate_every", "validation_images", "validation_crop")
-_SHARES = ("rise", "weight_average")
+# What numbers a field takes; the others any from 0 on.
+_LIMITS = {
+    **{count: (lambda number: number >= 1, "of at least 1") for count in _COUNTS},
+    "charbonnier_eps": (lambda number: number > 0, "above 0"),  # at 0 the loss has no slope where nothing is wrong
+    "rise": (lambda number: 0 <= number <= 1, "of at least 0 and at most 1"),
+    "weight_average": (lambda number: 0 <= number < 1, "of at least 0 and below 1"),  # at 1 the average would stand still
+}
 # Name of a recipe: its file and what its function gets besides the scale.
 RECIPES = {
     **{name: (name, {}) for name in ("xlsr", "xlsr_zoo", "xlsr_finetune")},
@@ -33,6 +39,15 @@ RECIPES = {
         f"fgnas_{size}": ("fgnas_search", {"blocks": n, "channels": 64, "paper": True})
         for size, n in (("s", 16), ("m", 32), ("l", 64))
     },
+}
+# What a recipe starts from (--init): another one's result. Those of a sweep's second half (docs/distributed.md).
+STARTS = {
+    "xlsr_finetune": "xlsr_zoo",
+    "adaedsr_b8": "edsr_b8",
+    "fadaedsr_b8": "edsr_b8",
+    "adaedsr_paper": "edsr_paper",
+    "adarcan_paper": "rcan_paper",
+    "fgnas": "fgnas_mobile",
 }
 
 
@@ -86,15 +101,14 @@ def override(recipe, settings):
         if not equals or key not in fields:
             raise UserError(f"--set {setting}: give KEY=VALUE, KEY one of {', '.join(fields)}")
         kind = type(getattr(recipe, key))
-        least, most = int(key in _COUNTS), 1 if key in _SHARES else math.inf
+        fits, limits = _LIMITS.get(key, (lambda number: number >= 0, "of at least 0"))
         try:
             values = [float(part) for part in text.split(",")] if kind is tuple else [kind(text)]
         except ValueError:
             values = [math.nan]
-        if kind is not str and not all(least <= number <= most and number < math.inf for number in values):
+        if kind is not str and not all(math.isfinite(number) and fits(number) for number in values):
             wanted = {int: "a whole number", float: "a number", tuple: "numbers, commas between,"}[kind]
-            limit = "" if most == math.inf else f" and at most {most}"
-            raise UserError(f"--set {setting}: {key} must be {wanted} of at least {least}{limit}")
+            raise UserError(f"--set {setting}: {key} must be {wanted} {limits}")
         value = tuple(values) if kind is tuple else values[0]
         if value not in _CHOICES.get(key, (value,)):
             raise UserError(f"--set {setting}: {key} must be one of {', '.join(_CHOICES[key])}")

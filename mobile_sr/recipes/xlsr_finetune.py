@@ -1,6 +1,6 @@
 """More steps for a trained XLSR: xlsr_zoo.py from given weights, with a lower peak and a rate that ends near zero.
 
-Cost: under an hour on two free CPU cores for its 100k steps. Result: docs/results.md.
+Cost: 52 to 67 minutes for its 100k steps, as xlsr_zoo.py's. Result: docs/results.md.
 
     mobile-sr train --recipe xlsr_finetune_x3 --init xlsr_x3 --data TRAIN --out runs/xlsr_finetune_x3
 """

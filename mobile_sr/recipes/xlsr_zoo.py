@@ -4,7 +4,7 @@ Differences from xlsr.py: 100k steps, an exponential moving average of the weigh
 validated and kept, more held-out images, validation every 1,000 steps.
 `fsrcnn` and `espcn` are the same for the two peers: one recipe makes their quantization comparable, though their papers' own
 training sets and losses differ.
-Cost: under an hour on two free CPU cores. Result: docs/results.md.
+Cost: 52 to 67 minutes at the 25 to 32 steps/s of two free CPU cores (docs/training.md). Result: docs/results.md.
 
     mobile-sr train --recipe xlsr_zoo_x3 --data TRAIN --out runs/xlsr_zoo_x3
 """

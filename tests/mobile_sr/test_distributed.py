@@ -3,6 +3,7 @@
 import argparse
 import csv
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from mobile_sr import data, distributed, recipes, weights
 from mobile_sr.commands import common
 from mobile_sr.errors import UserError
+from tests.conftest import ROOT
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch: pip install '.[torch]'")
 TORCHRUN = ["-m", "torch.distributed.run"]
@@ -150,6 +152,32 @@ def test_what_several_processes_cannot_do_is_one_line(image_folder, tmp_path, ru
     if find_spec("torch") is None:
         with pytest.raises(UserError, match=r"pip install 'mobile-sr\[torch\]'"):
             common.launch(argparse.Namespace(processes=2, backend="torch"), recipe)
+
+
+def test_the_pages_sweep_splits_the_recipes_and_chooses_the_commands(tmp_path):
+    """docs/distributed.md's script, with a mobile-sr that says how it was called."""
+    page = (ROOT / "docs" / "distributed.md").read_text()
+    script = re.search(r"```\n(#!/bin/bash\n# sweep\.sh.*?)```", page, re.DOTALL)[1].replace("/shared/runs", str(tmp_path))
+    program = "mobile-sr() { echo $*; }\n" + script.replace("mobile-sr $", "echo ${jobs[*]}; mobile-sr $")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def call(half, number):
+        command = ["bash", "-c", program, "sweep.sh", half]
+        environment = {**os.environ, "PATH": path, "SLURM_ARRAY_TASK_ID": str(number)}
+        jobs, said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+        return [job.split(":") for job in jobs.split()], said.split()
+
+    (first, said), (second, trained_on) = call("first", 26), call("second", 5)
+    assert sorted(name for name, _ in first + second) == sorted(recipes.RECIPES)
+    assert {start for _, start in first} == {""}
+    assert dict(second) == recipes.STARTS
+    assert f"--array=0-{len(first) - 1} sweep.sh first" in script
+    assert f"--array=0-{len(second) - 1} sweep.sh second" in script
+    assert (said[:3], said[-2:]) == (["search", "--recipe", "fgnas_l_x2"], ["--out", f"{tmp_path}/fgnas_l_x2"])
+    assert (trained_on[:3], trained_on[-2:]) == (["train", "--recipe", "fgnas_x2"], ["--init", f"{tmp_path}/fgnas_mobile_x2"])
+    (tmp_path / "fgnas_x2").mkdir()
+    (tmp_path / "fgnas_x2" / "config.json").touch()
+    assert call("second", 5)[1][-2:] == [f"{tmp_path}/fgnas_x2", "--resume"]
 
 
 @needs_torch

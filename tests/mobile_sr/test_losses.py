@@ -1,12 +1,14 @@
 """Losses, teachers, mixed batches, and the recipe's fields that choose them."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
 
 from mobile_sr import data, losses, recipes, training, weights
 from mobile_sr.errors import UserError
+from mobile_sr.files import sha256_file
 from tests.conftest import smoke_recipe
 
 
@@ -66,10 +68,16 @@ def test_mixed_batches_are_functions_of_their_step_and_shared_out(image_folder, 
         np.testing.assert_array_equal(a[2:4], b)
 
 
-def test_a_teacher_trains_and_must_fit(image_folder, model_file, tmp_path, cache):
-    recipe = smoke_recipe("xlsr_zoo_x3", steps=2, validate_every=2, teacher=str(model_file))
+def test_a_teacher_trains_must_stay_and_must_fit(image_folder, model_file, tmp_path, cache):
+    file = shutil.copy(model_file, tmp_path)
+    recipe = smoke_recipe("espcn_x3", steps=2, validate_every=2, teacher=str(file))
     training.train(recipe, image_folder, tmp_path / "run", cache=cache)
     assert weights.load_model(tmp_path / "run" / "best.npz")
+    training.train(recipe, image_folder, tmp_path / "run", resume=True, cache=cache)
+    teacher, network = weights.load_model(file)
+    weights.save_model(file, teacher, network, {"note": "trained on"})
+    with pytest.raises(UserError, match=f"cannot resume, teacher_sha256 was .* and is {sha256_file(file)[:37]}"):
+        training.train(recipe, image_folder, tmp_path / "run", resume=True, cache=cache)
     for teacher, message in (("xlsr_x2", "it is x2"), ("nosuch", "nosuch")):
         recipe.teacher = teacher
         with pytest.raises(UserError, match=message):
@@ -87,7 +95,9 @@ def test_a_teacher_trains_and_must_fit(image_folder, model_file, tmp_path, cache
         ("rate_peak=-1", "rate_peak must be a number of at least 0"),
         ("rate_peak=nan", "rate_peak must be a number of at least 0"),
         ("rate_peak=inf", "rate_peak must be a number of at least 0"),
-        ("weight_average=2", "weight_average must be a number of at least 0 and at most 1"),
+        ("rise=2", "rise must be a number of at least 0 and at most 1"),
+        ("weight_average=1", "weight_average must be a number of at least 0 and below 1"),
+        ("charbonnier_eps=0", "charbonnier_eps must be a number above 0"),
         ("intensities=1,x", "numbers, commas between"),
         ("loss=l3", "one of charbonnier, l2"),
     ],
@@ -98,5 +108,6 @@ def test_settings_that_cannot_be(setting, message):
 
 
 def test_settings_of_all_types():
-    made = recipe_of("patch=48", "rate_peak=1e-3", "intensities=1,0.7", "mixing=mixup")
+    made = recipe_of("patch=48", "rate_peak=1e-3", "intensities=1,0.7", "mixing=mixup", "weight_average=0", "rise=1")
     assert (made.patch, made.rate_peak, made.intensities, made.mixing) == (48, 1e-3, (1.0, 0.7), "mixup")
+    assert (made.weight_average, made.rise) == (0.0, 1.0)

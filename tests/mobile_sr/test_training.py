@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from mobile_sr import recipes, training, weights
+from mobile_sr import models, recipes, training, weights
 from mobile_sr.errors import UserError
 from tests.conftest import smoke_recipe
 
@@ -83,11 +83,56 @@ def test_a_run_folder_is_not_overwritten_or_mixed_up(finished, image_folder, tmp
         training.train(smoke(), image_folder, tmp_path / "none", resume=True, cache=cache)
 
 
-def test_init_starts_from_given_weights(finished, model_file, image_folder, tmp_path, cache):
-    recipe = smoke(steps=1, validate_every=1, rate_start=0.0, rate_peak=0.0, rate_end=0.0)
-    training.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
-    for a, b in zip(*(weights.read_arrays(f)[0].values() for f in (model_file, tmp_path / "run" / "best.npz")), strict=True):
+def test_what_a_resumed_run_differs_in_is_named(tmp_path):
+    """The innermost values, shortened; lists in the place of tuples and fields that older versions lacked are no difference."""
+    recipe = smoke(
+        network={"network": "xlsr", "scale": 3, "ratios": [2, 1], "cost": {"grid": [0, 8], "conv3x3": [[0.1] * 20] * 20}}
+    )
+    old = {"recipe": recipe.to_json(), "data": {"images": 5}}
+    del old["recipe"]["mixing"]
+    network = {**recipe.network, "ratios": (2, 1)}
+    new = {"recipe": {**recipe.to_json(), "network": network}, "data": {"images": 5}, "teacher_sha256": None}
+    training._check_same_run(tmp_path, old, new)
+    network["cost"] = {"grid": [0, 8], "conv3x3": [[0.2] * 20] * 20}
+    with pytest.raises(UserError, match=r"cannot resume, recipe\.network\.cost\.conv3x3 was \[\[0\.1, ") as found:
+        training._check_same_run(tmp_path, old, new)
+    assert len(str(found.value)) < len(str(tmp_path)) + 200
+    new["recipe"] |= {"seed": 3, "patch": 9, "steps": 5}
+    with pytest.raises(UserError, match=r"recipe\.patch was 16 and is 9, recipe\.seed was 0 and is 3, and 1 more; start"):
+        training._check_same_run(tmp_path, old, new)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(image_folder, tmp_path, cache):
+    wild = {"rate_start": 1e38, "rate_peak": 1e38, "rate_end": 1e38}
+    recipe = smoke_recipe("espcn_linear_x3", steps=6, validate_every=3, **wild)
+    with pytest.raises(UserError, match=r"step 3: the loss is no longer finite; .* lower rate, e\.g\. --set rate_peak=5e\+37$"):
+        training.train(recipe, image_folder, tmp_path / "run", cache=cache)
+    assert not (tmp_path / "run" / "best.npz").exists()
+    assert weights.read_arrays(tmp_path / "run" / "checkpoint.npz")[1]["step"] == 0
+    run = training.Run(tmp_path, recipe, models.build(recipe.network), (None, None))
+    run.step, run._tty = 19, True
+    with pytest.raises(UserError, match="step 20: the loss is no longer finite"):
+        run.finish_step({"loss": float("inf")})
+    recipe.weight_average = 0.0
+    run.model.set_weights([np.full(w.shape, np.nan) for w in run.model.get_weights()])
+    with pytest.raises(UserError, match="step 20: the weights are no longer finite"):
+        run._score()
+
+
+def test_init_starts_from_given_weights_and_keeps_them_until_others_are_better(
+    finished, model_file, image_folder, tmp_path, cache, capsys
+):
+    recipe = smoke(steps=1, validate_every=1, rate_start=0.5, rate_peak=0.5, rate_end=0.5)
+    best = training.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
+    assert f"step 0  validation {best:.3f} dB, the weights of {model_file}\n" in capsys.readouterr().err
+    given, (kept, meta) = weights.read_arrays(model_file)[0], weights.read_arrays(tmp_path / "run" / "best.npz")
+    assert (meta["step"], meta["validation_psnr_rgb"]) == (0, round(best, 4))
+    for a, b in zip(given.values(), kept.values(), strict=True):
         np.testing.assert_array_equal(a, b)
+    row = next(csv.DictReader((tmp_path / "run" / "history.csv").open()))
+    assert row["step"] == "1"
+    assert float(row["validation_psnr_rgb"]) < best
+    assert weights.read_arrays(tmp_path / "run" / "checkpoint.npz")[1]["best"] == best
     linear = smoke(network={"network": "xlsr", "scale": 3, "output_activation": "linear"})
     with pytest.raises(UserError, match="the recipe trains"):
         training.train(linear, image_folder, tmp_path / "other", init=model_file, cache=cache)
@@ -97,7 +142,9 @@ def test_init_from_another_scale_takes_all_but_the_tail(model_file, image_folder
     recipe = recipes.load("xlsr_x2", smoke=True, steps=1)
     recipe.rate_start = recipe.rate_peak = recipe.rate_end = 0.0
     training.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
-    assert "20 of 22 arrays fit; the rest starts anew" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "20 of 22 arrays fit; the rest starts anew" in said
+    assert "step 0 " not in said  # a last layer that starts anew is not scored
     given, taken = (weights.read_arrays(f)[0] for f in (model_file, tmp_path / "run" / "best.npz"))
     assert all(np.array_equal(given[name], taken[name]) == (not name.startswith("tail/")) for name in given)
 
