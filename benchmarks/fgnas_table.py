@@ -30,17 +30,19 @@ def main(data, runs):
             file, name = model_files.trained(run)
             model, config = weights.load_model(file)
             validation = weights.read_arrays(file)[1]["validation_psnr_rgb"]
-            giga = models.multiply_adds(model, 1280 * 720 / config["scale"] ** 2) / 1e9
+            pixels = 1280 * 720 / config["scale"] ** 2
+            giga = [count(model, pixels) / 1e9 for count in (models.multiply_adds, fgnas.executed_multiply_adds)]
             scores = [evaluate.evaluate(upscaler.load(run), data / s, ssim=False)["mean"]["psnr"] for s in SETS]
             made = export.export(run, out, ["float32", "uint8"], log=lambda line: None)
             quantized = [evaluate.evaluate(upscaler.load(made[1]), data / s, ssim=False)["mean"]["psnr"] for s in SETS]
             rows.append((name, model.count_params(), giga, (validation, *scores, *quantized)))
             files += made
         found = benchmark.benchmark([str(file) for file in files], SIZE, 1, RUNS, 2)["results"]
-    print("| network | parameters | Mult-Adds, G | validation | " + " | ".join(SETS) + " | uint8: " + " | ".join(SETS), end="")
-    print(" | CPU ms float32 | uint8 |\n" + "|---" * (6 + 2 * len(SETS)) + "|")
+    columns = ["network", "parameters", "Mult-Adds, G", "carried out", "validation", *SETS]
+    columns += [*(f"uint8 {s}" for s in SETS), "CPU ms float32", "uint8"]
+    print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for k, (name, parameters, giga, scores) in enumerate(rows):
-        cells = [name, f"{parameters:,}", f"{giga:.2f}", *(f"{score:.3f}" for score in scores)]
+        cells = [name, f"{parameters:,}", *(f"{count:.2f}" for count in giga), *(f"{score:.3f}" for score in scores)]
         cells += [f"{found[2 * k + i]['cpu_ms']['p50']:.1f}" for i in (0, 1)]
         print("| " + " | ".join(cells) + " |")
 
