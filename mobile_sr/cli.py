@@ -32,7 +32,7 @@ COMMANDS = (
 )
 
 
-class _Parser(argparse_flags.ArgumentParser):
+class Parser(argparse_flags.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message):
@@ -41,7 +41,7 @@ class _Parser(argparse_flags.ArgumentParser):
 
 
 def _parse(argv):
-    parser = _Parser(
+    parser = Parser(
         prog="mobile-sr",
         description="Super-resolution networks for phones: train, export to uint8 .tflite, say what it cost, measure.",
     )

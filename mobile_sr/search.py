@@ -49,9 +49,10 @@ def set_cost(recipe, cost, budget=None):
     network["cost"], network["steps"] = cost, recipe.steps
     if budget is None:
         return
-    units = ("", "%", "ms") if isinstance(cost, dict) else ("", "%", "K", "M", "G")
-    example = "milliseconds or %, e.g. 48ms or 30%" if isinstance(cost, dict) else "a number with K, M, G or %, e.g. 10G or 30%"
-    value, is_share = budgets.parse(budget, units, example)
+    forms = (("", "K", "M", "G", "%"), "a number with K, M, G or %, e.g. 10G or 30%")
+    if isinstance(cost, dict):
+        forms = (("", "ms", "%"), "milliseconds or %, e.g. 48ms or 30%")
+    value, is_share = budgets.parse(budget, *forms)
     full, least = (cost_of(recipe, kind) for kind in ("full", "least"))
     per_pixel = budgets.HD / network["scale"] ** 2 if cost in ("multiply_adds", "activations") else 1
     share = value if is_share else value / (full * per_pixel)
@@ -85,6 +86,12 @@ class SearchRun(Run):
     def file(out):
         """The run folder's architecture file."""
         return Path(out) / "architecture.json"
+
+    def start(self, batches):
+        super().start(batches)
+        cost = self.recipe.network.get("cost")
+        if isinstance(cost, dict):
+            files.write_json(self.out / "latency_table.json", cost)  # for --table
 
     def _score(self):
         score = super()._score()

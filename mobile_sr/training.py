@@ -64,17 +64,18 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         "dtype": dtype,
         "versions": {"mobile_sr": __version__, "keras": keras.__version__, "backend": keras.backend.backend()},
     }
-    taken = set()
+    taken = set()  # by --init
     if resume and first:
         _check_same_run(out, before, config)
     elif first:
-        taken = _start_from(model, recipe.network, init) if init else set()
+        if init:
+            taken = _start_from(model, recipe.network, init)
         if models.has_depth(recipe.network) and "adapter5/kernel" not in taken:
             from mobile_sr.models import adadsr
 
             crops = data.center_crops(images, held_out, recipe.validation_crop)[0].astype(np.float32) / 255
             adadsr.start_at(model, crops, recipe.fixed_depth or models.deepest(recipe.network) / 2)
-    score_start = init and len(taken) == len(model.variables)
+    score_start = len(taken) == len(model.variables)
     if recipe.branches != "none":
         model = _branched(model, recipe)
 

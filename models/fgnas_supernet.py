@@ -136,10 +136,15 @@ class SearchableBlock(keras.layers.Layer):
     def call(self, x):
         y = self.pointwise_gate(self.pointwise(x)) if self.pointwise else x
         y = self.conv2(self.activation(self.conv1(y)))
-        survives = 1.0
-        for gate in self.gates().values():
-            survives = survives * ops.stop_gradient(ops.max(gate.open()))
-        return x + self.residual_gate(y, survives)
+        return x + self.residual_gate(y, _survives(gate.open() for gate in self.gates().values()))
+
+
+def _survives(layers):
+    """1 when each of a block's layers, tensors of 0 and 1, has an open channel, else 0; without a gradient."""
+    found = 1.0
+    for values in layers:
+        found = found * ops.stop_gradient(ops.max(values))
+    return found
 
 
 class Resources(keras.layers.Layer):
@@ -261,13 +266,14 @@ def operators(model, full=False, executed=False):
     def bends(of):
         """A layer's activations: PReLU does ReLU's part with its own, and ReLU stands alone beside tanh only."""
         own = {kind: count(vector) for kind, vector in of.items()}
-        some = {kind: 0.0 if kind not in own else ops.stop_gradient(ops.minimum(own[kind], 1.0)) for kind in ACTIVATIONS}
         found = [("tanh", own["tanh"], own["tanh"])] if "tanh" in own else []
         if "prelu" in own:
             both = count(union(*(of[kind] for kind in ("relu", "prelu") if kind in of)))
             found.append(("prelu", own["prelu"], own["prelu"] * ops.stop_gradient(both / ops.maximum(own["prelu"], 1.0))))
         if "relu" in own and "tanh" in own:
-            alone = own["relu"] * some["tanh"] * (1.0 - some["prelu"])
+            alone = own["relu"] * ops.stop_gradient(
+                ops.minimum(own["tanh"], 1.0) * (1.0 - ops.minimum(own.get("prelu", 0.0), 1.0))
+            )
             found.append(("relu", alone, alone))
         return found
 
@@ -279,8 +285,7 @@ def operators(model, full=False, executed=False):
         inner = {name: alive(values) for name, values in gates.items()}
         survives = 1.0
         if executed:  # a block that has vanished is not in the exported network
-            for values in inner.values():
-                survives = survives * ops.stop_gradient(ops.max(values))
+            survives = _survives(inner.values())
             gates, inner = ({name: values * survives for name, values in of.items()} for of in (gates, inner))
         before = count(trunk)
         if "pointwise" in inner:

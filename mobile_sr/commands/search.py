@@ -41,7 +41,7 @@ def run(args):
     """Search; prints the best validation score and the files."""
     from pathlib import Path
 
-    from mobile_sr import backend, distributed, files, recipes
+    from mobile_sr import backend, distributed, recipes
     from mobile_sr.errors import UserError
 
     name = args.recipe if recipes.has_scale(args.recipe) else f"{args.recipe}_x2"
@@ -88,8 +88,6 @@ def run(args):
         training.check_run_folder(args.out, args.resume)
         cost = _cost(args, recipe) if distributed.rank() == 0 else None
         search.set_cost(recipe, distributed.from_first(cost), args.budget)
-        if isinstance(cost, dict):
-            files.write_json(Path(args.out) / "latency_table.json", cost)  # for --table
         best, found = search.search(recipe, folder, args.out, resume=args.resume, cache=args.cache, dtype=common.dtype(args))
     if distributed.rank() > 0:
         return None

@@ -29,7 +29,7 @@ def recipe(scale=2, smoke=False, blocks=8, channels=32, paper=False):
     r.rise = 0.02
     r.validate_every = 500
     r.validation_images = 24
-    if paper:
+    if paper:  # 77,824 multiply-adds per LR pixel in a block, 45,504 outside of them, at x2
         r.network |= {"gate_rate": 1.0, "weight": 1e-9 * (77_824 * blocks + 45_504) * 96**2 / 255}
         r.steps, r.batch, r.patch = 2_000_000, 16, 96
         r.rate_start, r.rate_peak, r.rate_end, r.rise = 1e-4, 1e-4, 5e-5, 0.0005

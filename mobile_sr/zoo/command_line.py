@@ -2,18 +2,17 @@
 
 import argparse
 
+from mobile_sr import cli
 from mobile_sr.errors import UserError
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(cli.Parser):
     """Of `python -m mobile_sr.zoo.NAME`, whose docstring is the help."""
 
     def __init__(self, name, doc):
         form = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog=f"python -m mobile_sr.zoo.{name}", description=doc, formatter_class=form)
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        name = f"python -m mobile_sr.zoo.{name}"
+        super().__init__(prog=name, description=doc, formatter_class=form, inherited_absl_flags=None)
 
     def run(self, function, *arguments):
         """The function's result; its UserError ends the process."""

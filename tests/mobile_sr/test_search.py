@@ -98,6 +98,7 @@ def test_a_latency_table_is_measured_and_searched_with(image_folder, tmp_path, c
     assert latency_table.read(tmp_path / "table.json") == table
     made = recipe(None, steps=20, cost=table)
     search.search(made, image_folder, tmp_path / "run", cache=cache)
+    assert latency_table.read(tmp_path / "run" / "latency_table.json") == table
     (tmp_path / "table.json").write_text(json.dumps({**table, "tanh": [1]}))
     with pytest.raises(UserError, match="no latency table"):
         latency_table.read(tmp_path / "table.json")
