@@ -14,7 +14,7 @@ import time
 import keras
 import numpy as np
 
-from mobile_sr import architecture, models, recipes, training
+from mobile_sr import architecture, losses, models, recipes, training
 
 
 def batch(recipe):
@@ -34,7 +34,7 @@ def step_seconds(recipe, seconds, most):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = models.build(recipe.network)
     keras.config.set_dtype_policy("float32")
-    loss = training._charbonnier(recipe.charbonnier_eps)
+    loss = losses.of(recipe)
     with_depth = models.has_depth(recipe.network)
     model.compile(training._optimizer(recipe), [loss, training.depth_hinge] if with_depth else loss)
     inputs, targets = batch(recipe)

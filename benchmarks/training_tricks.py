@@ -1,0 +1,93 @@
+"""What each way to train XLSR x3 gives at equal steps: `python benchmarks/training_tricks.py TRAIN DATA RUNS`.
+
+Trains `xlsr_zoo_x3` once for each way into a folder of RUNS (those that are finished are not trained again, an interrupted
+one goes on) and prints the table of docs/training.md: PSNR in dB, of the held-out training images in RGB, of Set5, Set14 and
+B100 below DATA in Y, and the steps per second that the last validation saw.
+"""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from mobile_sr import evaluate, files, upscaler
+from mobile_sr.zoo import SETS
+
+WAYS = {
+    "plain": [],
+    "no average of the weights": ["--set", "weight_average=0"],
+    "peak rate doubled": ["--set", "rate_peak=5e-3"],
+    "Charbonnier's eps 0.01": ["--set", "charbonnier_eps=0.01"],
+    "no darkened patches": ["--set", "intensities=1"],
+    "patches of 48": ["--set", "patch=48"],
+    "mixup": ["--set", "mixing=mixup"],
+    "cutmix": ["--set", "mixing=cutmix"],
+    "colours": ["--set", "mixing=colours"],
+    "frequency loss": ["--set", "frequency_weight=0.05"],
+    "squared error": ["--set", "loss=l2"],
+    "a teacher": ["--set", "teacher=fgnas_x3"],
+    "rep": ["--branches", "rep"],
+    "ecb": ["--branches", "ecb"],
+    "ecb, eps 0.01": ["--branches", "ecb", "--set", "charbonnier_eps=0.01"],
+    "ecb, peak rate doubled": ["--branches", "ecb", "--set", "rate_peak=5e-3"],
+}
+
+
+def folder(runs, way):
+    """Where a way's run is."""
+    return runs / "".join(c if c.isalnum() else "_" for c in way)
+
+
+def train(way, data, out, steps):
+    """Train one way, or go on with it."""
+    command = [sys.executable, "-m", "mobile_sr", "train", "--recipe", "xlsr_zoo_x3", "--data", data, "--out", str(out)]
+    command += ["--bfloat16", "--steps", str(steps), "--seed", "1", *WAYS[way]]
+    subprocess.run(command + ["--resume"] * (out / "config.json").exists(), check=True)
+
+
+def finished(out, steps):
+    """Whether a run folder holds all its steps."""
+    log = out / "history.csv"
+    return log.exists() and int(history(out)[-1]["step"]) == steps
+
+
+def history(out):
+    """The rows of a run's history."""
+    with (out / "history.csv").open() as log:
+        return list(csv.DictReader(log))
+
+
+def row(way, data, out):
+    """A table row of a finished run."""
+    steps = files.read_json(out / "config.json")["recipe"]["steps"]
+    log = {int(line["step"]): line for line in history(out)}
+    course = [float(log[at]["validation_psnr_rgb"]) for at in (steps // 2, steps)]
+    scores = [evaluate.evaluate(upscaler.load(str(out)), data / s, ssim=False)["mean"]["psnr"] for s in SETS]
+    cells = [f"{course[0]:.3f}", f"{course[1]:.3f}", *(f"{score:.2f}" for score in scores), log[steps]["steps_per_s"]]
+    return f"| {way} | {' | '.join(cells)} |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("train", help="folder of training images")
+    parser.add_argument("data", type=Path, help="folder with Set5, Set14 and B100")
+    parser.add_argument("runs", type=Path, help="where the runs are kept")
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--way", action="append", choices=WAYS, help="train this one alone (default: all)")
+    args = parser.parse_args()
+    for way in args.way or WAYS:
+        if not finished(folder(args.runs, way), args.steps):
+            train(way, args.train, folder(args.runs, way), args.steps)
+    print(f"| | half the steps | all {args.steps:,} | {' | '.join(SETS)} | steps/s |\n|---|---|---|---|---|---|---|")
+    for way in WAYS:
+        if finished(folder(args.runs, way), args.steps):
+            print(row(way, args.data, folder(args.runs, way)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
