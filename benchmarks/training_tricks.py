@@ -33,6 +33,7 @@ WAYS = {
     "a teacher": ["--set", "teacher=fgnas_x3"],
     "rep": ["--branches", "rep"],
     "ecb": ["--branches", "ecb"],
+    "ecb, smaller copies": ["--branches", "ecb", "--set", "smaller_copies=0.8,0.6"],
     "ecb, eps 0.01": ["--branches", "ecb", "--set", "charbonnier_eps=0.01"],
     "ecb, peak rate doubled": ["--branches", "ecb", "--set", "rate_peak=5e-3"],
 }
@@ -84,9 +85,8 @@ def main():
         if not finished(folder(args.runs, way), args.steps):
             train(way, args.train, folder(args.runs, way), args.steps)
     print(f"| | half the steps | all {args.steps:,} | {' | '.join(SETS)} | steps/s |\n|---|---|---|---|---|---|---|")
-    for way in WAYS:
-        if finished(folder(args.runs, way), args.steps):
-            print(row(way, args.data, folder(args.runs, way)), flush=True)
+    for way in args.way or WAYS:
+        print(row(way, args.data, folder(args.runs, way)), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import numpy as np
 from mobile_sr.errors import UserError
 from mobile_sr.files import atomic_path, make_folder, sha256, write_json
 from mobile_sr.images import list_images, read_image
-from mobile_sr.resize import downscale, modcrop
+from mobile_sr.resize import downscale, imresize, modcrop
 
 _CACHE_VERSION = 1
 
@@ -95,19 +95,23 @@ class TrainingImages:
 
     Attributes:
         names: one per image. Exact duplicates (same HR pixels) are kept once.
+        originals: for each image the index of the one that it is a smaller copy of; its own where it is none.
         sha256: hash over all HR and LR pixels and shapes: names the training data.
     """
 
-    def __init__(self, folder, scale, cache=None, smallest=1):
+    def __init__(self, folder, scale, cache=None, smallest=1, smaller_copies=()):
         """Open the cached arrays of `folder`, making them first if a file is new or has changed.
 
-        Images whose LR side is shorter than `smallest` pixels are padded by reflection.
+        Images whose LR side is shorter than `smallest` pixels are padded by reflection. Each of `smaller_copies`, factors
+        below 1, adds every image shrunk by bicubic, its LR image made of that (Dong et al., ECCV 2016, Sec. 4.1), unless
+        that would have to be padded.
         Unreadable files are named on standard error and left out.
         Raises: UserError when nothing is left, or as `find_pairs`.
         """
         self.scale = scale
         pairs = find_pairs(folder, scale, part="train")
-        key = hashlib.sha256(json.dumps([_CACHE_VERSION, scale, smallest, str(Path(folder).resolve())]).encode())
+        about = [_CACHE_VERSION, scale, smallest, str(Path(folder).resolve()), *smaller_copies]
+        key = hashlib.sha256(json.dumps(about).encode())
         for _, hr, lr in pairs:
             for file in (hr, lr):
                 if file is not None:
@@ -115,9 +119,10 @@ class TrainingImages:
                     key.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         place = Path(cache or default_cache()) / key.hexdigest()[:24]
         if not (place / "index.json").exists():
-            self._fill(place, pairs, smallest)
+            self._fill(place, pairs, smallest, smaller_copies)
         index = json.loads((place / "index.json").read_text())
         self.names = index["names"]
+        self.originals = index.get("originals", list(range(len(self.names))))  # which older caches do not say
         self.sha256 = index["sha256"]
         flat_hr = np.memmap(place / "hr.bin", np.uint8, "r")
         flat_lr = np.memmap(place / "lr.bin", np.uint8, "r")
@@ -132,9 +137,9 @@ class TrainingImages:
     def __len__(self):
         return len(self.names)
 
-    def _fill(self, place, pairs, smallest):
+    def _fill(self, place, pairs, smallest, smaller_copies):
         make_folder(place)
-        names, shapes, seen = [], [], {}
+        names, shapes, originals, seen = [], [], [], {}
         digest = hashlib.sha256()
         with (
             atomic_path(place / "hr.bin") as hr_path,
@@ -155,16 +160,26 @@ class TrainingImages:
                     print(f"\nleft out: {name} is the same image as {seen[mark]}", file=sys.stderr)
                     continue
                 seen[mark] = name
-                hr, lr = _pad(hr, smallest * self.scale), _pad(lr, smallest)
-                digest.update(f"{hr.shape}{lr.shape}".encode() + hr.tobytes() + lr.tobytes())
-                hr_out.write(hr.tobytes())
-                lr_out.write(lr.tobytes())
-                names.append(name)
-                shapes.append(lr.shape[:2])
+                original = len(names)
+                for large, small in [(hr, lr), *_shrunk(hr, self.scale, smallest, smaller_copies)]:
+                    hr, lr = _pad(large, smallest * self.scale), _pad(small, smallest)
+                    digest.update(f"{hr.shape}{lr.shape}".encode() + hr.tobytes() + lr.tobytes())
+                    hr_out.write(hr.tobytes())
+                    lr_out.write(lr.tobytes())
+                    names.append(name)
+                    originals.append(original)
+                    shapes.append(lr.shape[:2])
             print(file=sys.stderr)
             if not names:
                 raise UserError("no usable training image was left; see the lines above")
-        write_json(place / "index.json", {"names": names, "lr_shapes": shapes, "sha256": digest.hexdigest()})
+        index = {"names": names, "lr_shapes": shapes, "originals": originals, "sha256": digest.hexdigest()}
+        write_json(place / "index.json", index)
+
+
+def _shrunk(image, scale, smallest, factors):
+    """The (HR, LR) of the smaller copies of an HR image, but for those whose LR side is shorter than `smallest`."""
+    small = (imresize(image, factor) for factor in factors)
+    return [(modcrop(hr, scale), downscale(hr, scale)) for hr in small if min(hr.shape[:2]) >= smallest * scale]
 
 
 def _pad(image, side):
@@ -176,19 +191,21 @@ def _pad(image, side):
 def split_validation(images, count, crop):
     """Held-out images for validation: every k-th one whose LR image holds a crop x crop square.
 
-    They are `count`, but at most a quarter of all images: of a few photos, too, most are trained on.
+    They are `count`, but at most a quarter of all images: of a few photos, too, most are trained on. Smaller copies are
+    neither counted nor held out, and those of held-out images are not trained on.
 
     Returns: (training indices, validation indices). Deterministic. Raises: UserError when images are too few or small.
     """
-    count = min(count, math.ceil(len(images) / 4))
-    large = [i for i in range(len(images)) if min(images.lr[i].shape[:2]) >= crop]
-    if len(large) < count or len(images) <= count:
+    whole = sorted(set(images.originals))
+    count = min(count, math.ceil(len(whole) / 4))
+    large = [i for i in whole if min(images.lr[i].shape[:2]) >= crop]
+    if len(large) < count or len(whole) <= count:
         raise UserError(
-            f"{len(large)} of {len(images)} training images hold an LR crop of {crop}x{crop}; "
+            f"{len(large)} of {len(whole)} training images hold an LR crop of {crop}x{crop}; "
             f"validation needs {count} and training at least one more; use more or larger images"
         )
     held_out = {large[(2 * k + 1) * len(large) // (2 * count)] for k in range(count)}
-    return [i for i in range(len(images)) if i not in held_out], sorted(held_out)
+    return [i for i, original in enumerate(images.originals) if original not in held_out], sorted(held_out)
 
 
 def center_crops(images, indices, crop):

@@ -43,7 +43,8 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
 
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.seed)
-    images = distributed.one_first(lambda: data.TrainingImages(folder, recipe.network["scale"], cache, smallest=recipe.patch))
+    which = {"smallest": recipe.patch, "smaller_copies": recipe.smaller_copies}
+    images = distributed.one_first(lambda: data.TrainingImages(folder, recipe.network["scale"], cache, **which))
     if images.sha256 != distributed.from_first(images.sha256):
         raise UserError(f"{folder}: rank {distributed.rank()} finds other images in it than rank 0")
     train_on, held_out = data.split_validation(images, recipe.validation_images, recipe.validation_crop)
@@ -57,7 +58,11 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     config = {
         "format": RUN_FORMAT,
         "recipe": recipe.to_json(),
-        "data": {"sha256": images.sha256, "images": len(images), "held_out": [images.names[i] for i in held_out]},
+        "data": {
+            "sha256": images.sha256,
+            "images": len(set(images.originals)),
+            "held_out": [images.names[i] for i in held_out],
+        },
         "parameters": model.count_params(),
         "teacher_sha256": sha256_file(teacher_file) if teacher_file else None,
         "init": str(init) if init else None,

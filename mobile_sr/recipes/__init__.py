@@ -13,10 +13,12 @@ _CHOICES = {
     "loss": ("charbonnier", "l2"),
     "mixing": ("none", "mixup", "cutmix", "colours"),
 }
+_TUPLES = ("intensities", "smaller_copies")
 _COUNTS = ("steps", "batch", "patch", "validate_every", "validation_images", "validation_crop")
 # What numbers a field takes; the others any from 0 on.
 _LIMITS = {
     **{count: (lambda number: number >= 1, "of at least 1") for count in _COUNTS},
+    "smaller_copies": (lambda number: 0 < number < 1, "above 0 and below 1"),
     "charbonnier_eps": (lambda number: number > 0, "above 0"),  # at 0 the loss has no slope where nothing is wrong
     "rise": (lambda number: 0 <= number <= 1, "of at least 0 and at most 1"),
     "weight_average": (lambda number: 0 <= number < 1, "of at least 0 and below 1"),  # at 1 the average would stand still
@@ -79,15 +81,16 @@ class Recipe:
     teacher: str = ""  # a zoo name, model file or run folder; the loss counts its pictures, too
     teacher_weight: float = 1.0
     mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see data.mixed
+    smaller_copies: tuple = ()  # factors below 1 by which every training image is shrunk and trained on, too
 
     def to_json(self):
         """A dict that json can write and `from_json` reads back."""
-        return {**dataclasses.asdict(self), "intensities": list(self.intensities)}
+        return {**dataclasses.asdict(self), **{key: list(getattr(self, key)) for key in _TUPLES}}
 
     @classmethod
     def from_json(cls, value):
         """Rebuild from `to_json`. Raises TypeError on unknown or missing fields."""
-        return cls(**{**value, "intensities": tuple(value["intensities"])})
+        return cls(**{key: tuple(part) if key in _TUPLES else part for key, part in value.items()})
 
 
 def override(recipe, settings):
@@ -118,7 +121,7 @@ def override(recipe, settings):
 def with_defaults(value):
     """`to_json` of an older version's recipe, with the fields that were added since."""
     added = {field.name: field.default for field in dataclasses.fields(Recipe) if field.default is not dataclasses.MISSING}
-    return {**added, **value}
+    return {**{key: list(part) if key in _TUPLES else part for key, part in added.items()}, **value}
 
 
 def triangular_rate(step, recipe):

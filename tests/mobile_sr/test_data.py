@@ -4,7 +4,7 @@ import pytest
 from mobile_sr import data
 from mobile_sr.errors import UserError
 from mobile_sr.images import read_image, write_image
-from mobile_sr.resize import downscale
+from mobile_sr.resize import downscale, imresize, modcrop
 from tests.conftest import picture
 
 
@@ -84,6 +84,21 @@ def test_small_images_are_padded(tmp_path):
     assert images.lr[0].shape == (32, 32, 3)
     assert images.hr[0].shape == (96, 96, 3)
     np.testing.assert_array_equal(images.lr[0][13:26], images.lr[0][12::-1])  # reflected
+
+
+def test_smaller_copies_belong_to_their_originals(tmp_path, image_folder):
+    plain = data.TrainingImages(image_folder, 3, tmp_path)
+    images = data.TrainingImages(image_folder, 3, tmp_path, smallest=16, smaller_copies=(0.75, 0.1))
+    assert images.originals == [i for i in range(0, 12, 2) for _ in (0, 1)]  # at 0.1 nothing holds a patch
+    assert images.names[::2] == images.names[1::2] == plain.names
+    assert images.sha256 != plain.sha256
+    shrunk = modcrop(imresize(plain.hr[2], 0.75), 3)
+    np.testing.assert_array_equal(images.hr[5], shrunk)
+    np.testing.assert_array_equal(images.lr[5], downscale(shrunk, 3))
+    train, held_out = data.split_validation(images, 2, 24)
+    assert [images.names[i] for i in held_out] == [plain.names[i] for i in data.split_validation(plain, 2, 24)[1]]
+    assert {images.names[i] for i in train}.isdisjoint(images.names[i] for i in held_out)
+    assert len(train) == 8
 
 
 def test_batches_are_a_function_of_seed_and_step(tmp_path, image_folder):

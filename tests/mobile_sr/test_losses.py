@@ -99,6 +99,7 @@ def test_a_teacher_trains_must_stay_and_must_fit(image_folder, model_file, tmp_p
         ("weight_average=1", "weight_average must be a number of at least 0 and below 1"),
         ("charbonnier_eps=0", "charbonnier_eps must be a number above 0"),
         ("intensities=1,x", "numbers, commas between"),
+        ("smaller_copies=0.8,1", "smaller_copies must be numbers, commas between, above 0 and below 1"),
         ("loss=l3", "one of charbonnier, l2"),
     ],
 )

@@ -173,6 +173,7 @@ def test_recipes_by_name():
     assert (paper.steps, paper.batch, paper.patch, paper.network["scale"]) == (500_000, 16, 32, 4)
     assert recipes.load("xlsr_x2", smoke=True).steps < 100
     assert recipes.load("xlsr_x2", steps=7).steps == 7
+    paper.smaller_copies = (0.8, 0.6)
     assert recipes.Recipe.from_json(json.loads(json.dumps(paper.to_json()))) == paper
     for bad in ("nosuch_x3", "xlsr", "xlsr_x9"):
         with pytest.raises(UserError, match="xlsr_x3"):
