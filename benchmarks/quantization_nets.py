@@ -1,8 +1,9 @@
 """Trains what docs/quantization.md compares: `python benchmarks/quantization_nets.py TRAIN WORK` (two hours on two CPU cores).
 
 Three networks at x3, each with a clipped and with a linear output, under one budget (recipes fsrcnn, espcn, xlsr_zoo; 10,000
-steps), and two quantization-aware trainings of each (1,000 steps). WORK holds the runs, and a second call goes on where the
-first one stopped; the weights, the logs and the .tflite files go into benchmarks/quantization_nets/.
+steps, without branches and smaller copies), and two quantization-aware trainings of each (1,000 steps). WORK holds the runs,
+and a second call goes on where the first one stopped; the weights, the logs and the .tflite files go into
+benchmarks/quantization_nets/.
 """
 
 import shutil
@@ -25,7 +26,8 @@ def train(net, data, work):
     run = work / net
     if not (FOLDER / f"{net}.npz").exists():
         resume = ["--resume"] if (run / "config.json").exists() else []
-        mobile_sr("train", "--recipe", net, "--steps", STEPS, "--bfloat16", "--data", data, "--out", run, *resume)
+        how = ["--steps", STEPS, "--set", "branches=none", "--set", "smaller_copies=", "--set", "rate_end=1e-4", "--bfloat16"]
+        mobile_sr("train", "--recipe", net, *how, "--data", data, "--out", run, *resume)
         shutil.copy(run / "history.csv", FOLDER / f"{net}.csv")
         shutil.copy(run / "best.npz", FOLDER / f"{net}.npz")
 

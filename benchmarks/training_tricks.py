@@ -1,8 +1,8 @@
 """What each way to train XLSR x3 gives at equal steps: `python benchmarks/training_tricks.py TRAIN DATA RUNS`.
 
-Trains `xlsr_zoo_x3` once for each way into a folder of RUNS (those that are finished are not trained again, an interrupted
-one goes on) and prints the table of docs/training.md: PSNR in dB, of the held-out training images in RGB, of Set5, Set14 and
-B100 below DATA in Y, and the steps per second that the last validation saw.
+Trains `xlsr_zoo_x3` without any of them, once for each way, into a folder of RUNS (those that are finished are not trained
+again, an interrupted one goes on) and prints the table of docs/training.md: PSNR in dB, of the held-out training images in
+RGB, of Set5, Set14 and B100 below DATA in Y, and the steps per second that the last validation saw.
 """
 
 import argparse
@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from mobile_sr import evaluate, files, upscaler
 from mobile_sr.zoo import SETS
 
+PLAIN = ["--set", "branches=none", "--set", "smaller_copies=", "--set", "rate_end=1e-4"]
 WAYS = {
     "plain": [],
     "no average of the weights": ["--set", "weight_average=0"],
@@ -31,11 +32,11 @@ WAYS = {
     "frequency loss": ["--set", "frequency_weight=0.05"],
     "squared error": ["--set", "loss=l2"],
     "a teacher": ["--set", "teacher=fgnas_x3"],
-    "rep": ["--branches", "rep"],
-    "ecb": ["--branches", "ecb"],
-    "ecb, smaller copies": ["--branches", "ecb", "--set", "smaller_copies=0.8,0.6"],
-    "ecb, eps 0.01": ["--branches", "ecb", "--set", "charbonnier_eps=0.01"],
-    "ecb, peak rate doubled": ["--branches", "ecb", "--set", "rate_peak=5e-3"],
+    "rep": ["--set", "branches=rep"],
+    "ecb": ["--set", "branches=ecb"],
+    "ecb, smaller copies": ["--set", "branches=ecb", "--set", "smaller_copies=0.8,0.6"],
+    "ecb, eps 0.01": ["--set", "branches=ecb", "--set", "charbonnier_eps=0.01"],
+    "ecb, peak rate doubled": ["--set", "branches=ecb", "--set", "rate_peak=5e-3"],
 }
 
 
@@ -47,7 +48,7 @@ def folder(runs, way):
 def train(way, data, out, steps):
     """Train one way, or go on with it."""
     command = [sys.executable, "-m", "mobile_sr", "train", "--recipe", "xlsr_zoo_x3", "--data", data, "--out", str(out)]
-    command += ["--bfloat16", "--steps", str(steps), "--seed", "1", *WAYS[way]]
+    command += ["--bfloat16", "--steps", str(steps), "--seed", "1", *PLAIN, *WAYS[way]]
     subprocess.run(command + ["--resume"] * (out / "config.json").exists(), check=True)
 
 

@@ -94,7 +94,7 @@ class Recipe:
 
 
 def override(recipe, settings):
-    """Set fields of a recipe from texts KEY=VALUE, e.g. 'patch=48' or 'intensities=1,0.7'.
+    """Set fields of a recipe from texts KEY=VALUE, e.g. 'patch=48', 'intensities=1,0.7' or 'smaller_copies=' for none.
 
     Raises: UserError for another text, an unknown field or an impossible value.
     """
@@ -106,7 +106,8 @@ def override(recipe, settings):
         kind = type(getattr(recipe, key))
         fits, limits = _LIMITS.get(key, (lambda number: number >= 0, "of at least 0"))
         try:
-            values = [float(part) for part in text.split(",")] if kind is tuple else [kind(text)]
+            parts = text.split(",") if text or key == "intensities" else []
+            values = [float(part) for part in parts] if kind is tuple else [kind(text)]
         except ValueError:
             values = [math.nan]
         if kind is not str and not all(math.isfinite(number) and fits(number) for number in values):

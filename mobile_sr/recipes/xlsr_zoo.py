@@ -1,10 +1,11 @@
-"""What the zoo's XLSR nets are trained with: the paper's recipe in fewer steps, with averaged weights.
+"""What the zoo's XLSR nets are trained with: the paper's recipe in fewer steps, with branches and averaged weights.
 
-Differences from xlsr.py: 100k steps, an exponential moving average of the weights (decay 0.999) that is what gets
-validated and kept, more held-out images, validation every 1,000 steps.
+Differences from xlsr.py: 100k steps that end at a lower rate, `ecb` branches (models/branches.py), the images shrunk to 0.8 and
+0.6 beside the given ones, an exponential moving average of the weights (decay 0.999) that is what gets validated and kept,
+more held-out images, validation every 1,000 steps. What each gives: docs/training.md.
 `fsrcnn` and `espcn` are the same for the two peers: one recipe makes their quantization comparable, though their papers' own
 training sets and losses differ.
-Cost: 52 to 67 minutes at the 25 to 32 steps/s of two free CPU cores (docs/training.md). Result: docs/results.md.
+Cost: 67 minutes at the 25 steps/s of one CPU core with --bfloat16. Result: docs/results.md.
 
     mobile-sr train --recipe xlsr_zoo_x3 --data TRAIN --out runs/xlsr_zoo_x3
 """
@@ -16,9 +17,12 @@ def recipe(scale=3, smoke=False, network="xlsr"):
     """The paper's recipe shortened, for XLSR or another network; `smoke` as in xlsr.py."""
     r = xlsr.recipe(scale, smoke)
     r.network["network"] = network
+    r.branches = "ecb"
+    r.smaller_copies = (0.8, 0.6)
     r.weight_average = 0.9 if smoke else 0.999
     if not smoke:
         r.steps = 100_000
+        r.rate_end = 1e-5
         r.validate_every = 1000
         r.validation_images = 24
     return r

@@ -100,6 +100,7 @@ def test_a_teacher_trains_must_stay_and_must_fit(image_folder, model_file, tmp_p
         ("charbonnier_eps=0", "charbonnier_eps must be a number above 0"),
         ("intensities=1,x", "numbers, commas between"),
         ("smaller_copies=0.8,1", "smaller_copies must be numbers, commas between, above 0 and below 1"),
+        ("intensities=", "intensities must be numbers"),
         ("loss=l3", "one of charbonnier, l2"),
     ],
 )
@@ -112,3 +113,5 @@ def test_settings_of_all_types():
     made = recipe_of("patch=48", "rate_peak=1e-3", "intensities=1,0.7", "mixing=mixup", "weight_average=0", "rise=1")
     assert (made.patch, made.rate_peak, made.intensities, made.mixing) == (48, 1e-3, (1.0, 0.7), "mixup")
     assert (made.weight_average, made.rise) == (0.0, 1.0)
+    assert recipe_of("smaller_copies=0.8,0.6").smaller_copies == (0.8, 0.6)
+    assert recipe_of("smaller_copies=").smaller_copies == ()
