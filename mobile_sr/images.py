@@ -1,6 +1,7 @@
 """The one image reader and the one image writer. An image is [H, W, 3] uint8 RGB."""
 
 import io
+import os
 import warnings
 from pathlib import Path
 
@@ -115,16 +116,31 @@ def write_image(path, image, alpha=None):
 
 
 def list_images(folder):
-    """All image files below `folder`, sorted by relative path. Raises UserError when there is none."""
+    """All image files below `folder`, sorted by relative path. Raises UserError when there is none.
+
+    Links to folders are followed; of a folder that is reached in two ways the first counts, so that a link upwards ends.
+    """
     folder = Path(folder)
     if not folder.exists():
         raise UserError(f"{folder}: no such folder")
     if not folder.is_dir():
         raise UserError(f"{folder}: not a folder")
     found = sorted(
-        (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()),
+        (p for p in _files(folder) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()),
         key=lambda p: p.relative_to(folder).as_posix(),
     )
     if not found:
         raise UserError(f"{folder}: no image in it (looked for {', '.join(SUFFIXES)})")
     return found
+
+
+def _files(folder):
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+        else:
+            seen.add(real)
+            yield from (Path(place) / name for name in names)

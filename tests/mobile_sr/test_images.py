@@ -120,6 +120,11 @@ def test_list_images_is_sorted_recursive_and_says_when_empty(tmp_path, photo):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     assert [p.relative_to(tmp_path).as_posix() for p in list_images(tmp_path)] == ["a.PNG", "b/1.jpg", "b/2.png"]
+    (tmp_path / "b" / "up").symlink_to(tmp_path)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "c").symlink_to(tmp_path / "b")
+    assert [p.name for p in list_images(tmp_path)] == ["a.PNG", "1.jpg", "2.png"]  # b's once, and no loop
+    assert "c/2.png" in [p.relative_to(tmp_path / "linked").as_posix() for p in list_images(tmp_path / "linked")]
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="no image"):
         list_images(tmp_path / "none")
