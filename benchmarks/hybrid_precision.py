@@ -31,5 +31,6 @@ def runner(model, ranges, wide):
         return keras.layers.Lambda(lambda y: (keras.ops.clip(keras.ops.round(y / step) + zero, 0, 255) - zero) * step)(y)
 
     simulated = keras.models.clone_model(model, call_function=call)
-    simulated.set_weights(model.get_weights())
+    for layer in model.layers:  # by name: with what was put between them Keras may order them otherwise
+        simulated.get_layer(layer.name).set_weights(layer.get_weights())
     return upscaler.keras_runner(simulated)

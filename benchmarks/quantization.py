@@ -200,7 +200,7 @@ _MERGED = """
 ## Tried and left out
 
 **Merging linear layers.** XLSR's last Gblock ends in a 1x1 convolution that the 1x1 behind the concatenation reads: one
-layer in float, and 1,024 of 21.9K multiply-adds per LR pixel less. In 8 bits it costs three to six times the drop, with every
+layer in float, and 1,024 of 21.9K multiply-adds per LR pixel less. In 8 bits it costs two to five times the drop, with every
 method on; the concatenation then holds a ReLU's output, which cannot be centred, beside the shortcut."""
 
 _HYBRID = """

@@ -101,7 +101,7 @@ _HEAD = """
 ## Clipped and linear outputs
 
 Tables 2 and 5 of the XLSR paper on three networks at x3, all trained by us under one budget ({steps:,} steps of
-`benchmarks/quantization_nets.py`, which is short: the zoo's XLSR has seen 200,000) and fine-tuned with fake quantization for
+`benchmarks/quantization_nets.py`, which is short: the zoo's XLSR has seen 90,000) and fine-tuned with fake quantization for
 {qat_steps:,} steps. PSNR in dB (RGB, DIV2K's validation crops) and in brackets the drop against the float network.
 """
 

@@ -2,7 +2,7 @@
 
 Trains `xlsr_zoo_x3` without any of them, once for each way, into a folder of RUNS (those that are finished are not trained
 again, an interrupted one goes on) and prints the table of docs/training.md: PSNR in dB, of the held-out training images in
-RGB, of Set5, Set14 and B100 below DATA in Y, and the steps per second that the last validation saw.
+RGB, of Set5, Set14 and B100 below DATA in Y.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def row(way, data, out):
     log = {int(line["step"]): line for line in history(out)}
     course = [float(log[at]["validation_psnr_rgb"]) for at in (steps // 2, steps)]
     scores = [evaluate.evaluate(upscaler.load(str(out)), data / s, ssim=False)["mean"]["psnr"] for s in SETS]
-    cells = [f"{course[0]:.3f}", f"{course[1]:.3f}", *(f"{score:.2f}" for score in scores), log[steps]["steps_per_s"]]
+    cells = [f"{course[0]:.3f}", f"{course[1]:.3f}", *(f"{score:.2f}" for score in scores)]
     return f"| {way} | {' | '.join(cells)} |"
 
 
@@ -85,7 +85,7 @@ def main():
     for way in args.way or WAYS:
         if not finished(folder(args.runs, way), args.steps):
             train(way, args.train, folder(args.runs, way), args.steps)
-    print(f"| | half the steps | all {args.steps:,} | {' | '.join(SETS)} | steps/s |\n|---|---|---|---|---|---|---|")
+    print(f"| | half the steps | all {args.steps:,} | {' | '.join(SETS)} |\n|---|---|---|---|---|---|")
     for way in args.way or WAYS:
         print(row(way, args.data, folder(args.runs, way)), flush=True)
 

@@ -178,8 +178,8 @@ def _remarks(own):
         yield (
             f"xlsr_x2 reaches about the same PSNR as fgnas_x2 with {share * 100:.0f} % of its multiply-adds, but it was "
             f"trained far longer: {before + xlsr['training']['best_step']:,} steps of {batches[0]} patches ({before:,} of them "
-            f"as xlsr_x3) against {fgnas['training']['best_step']:,} of {batches[1]}. So the two rows do not compare the "
-            "networks; with the same training they were not measured."
+            f"as an earlier xlsr_x3) against {fgnas['training']['best_step']:,} of {batches[1]}. So the two rows do not "
+            "compare the networks; with the same training they were not measured."
         )
 
 
