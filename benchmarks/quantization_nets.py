@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from training_tricks import PLAIN
+
 NETS = ("fsrcnn_x3", "fsrcnn_linear_x3", "espcn_x3", "espcn_linear_x3", "xlsr_zoo_x3", "xlsr_zoo_linear_x3")
 FOLDER = Path(__file__).parent / "quantization_nets"
 STEPS, QAT_STEPS = 10_000, 1_000
@@ -26,7 +28,7 @@ def train(net, data, work):
     run = work / net
     if not (FOLDER / f"{net}.npz").exists():
         resume = ["--resume"] if (run / "config.json").exists() else []
-        how = ["--steps", STEPS, "--set", "branches=none", "--set", "smaller_copies=", "--set", "rate_end=1e-4", "--bfloat16"]
+        how = ["--steps", STEPS, *PLAIN, "--bfloat16"]
         mobile_sr("train", "--recipe", net, *how, "--data", data, "--out", run, *resume)
         shutil.copy(run / "history.csv", FOLDER / f"{net}.csv")
         shutil.copy(run / "best.npz", FOLDER / f"{net}.npz")

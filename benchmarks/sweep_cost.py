@@ -15,7 +15,6 @@ import keras
 import numpy as np
 
 from mobile_sr import architecture, losses, models, recipes, training
-from mobile_sr.models import branches
 
 
 def batch(recipe):
@@ -36,7 +35,7 @@ def step_seconds(recipe, seconds, most):
     model = models.build(recipe.network)
     keras.config.set_dtype_policy("float32")
     if recipe.branches != "none":
-        model = branches.branched(model, recipe.branches)
+        model = training._branched(model, recipe)
     loss = losses.of(recipe)
     with_depth = models.has_depth(recipe.network)
     model.compile(training._optimizer(recipe), [loss, training.depth_hinge] if with_depth else loss)

@@ -6,7 +6,6 @@ RGB, of Set5, Set14 and B100 below DATA in Y.
 """
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
@@ -15,7 +14,8 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from mobile_sr import evaluate, files, upscaler
+from mobile_sr import evaluate, upscaler
+from mobile_sr.run import read_history
 from mobile_sr.zoo import SETS
 
 PLAIN = ["--set", "branches=none", "--set", "smaller_copies=", "--set", "rate_end=1e-4"]
@@ -55,19 +55,13 @@ def train(way, data, out, steps):
 def finished(out, steps):
     """Whether a run folder holds all its steps."""
     log = out / "history.csv"
-    return log.exists() and int(history(out)[-1]["step"]) == steps
+    rows = read_history(log) if log.exists() else []  # none before the first validation
+    return bool(rows) and int(rows[-1]["step"]) == steps
 
 
-def history(out):
-    """The rows of a run's history."""
-    with (out / "history.csv").open() as log:
-        return list(csv.DictReader(log))
-
-
-def row(way, data, out):
+def row(way, data, out, steps):
     """A table row of a finished run."""
-    steps = files.read_json(out / "config.json")["recipe"]["steps"]
-    log = {int(line["step"]): line for line in history(out)}
+    log = {int(line["step"]): line for line in read_history(out / "history.csv")}
     course = [float(log[at]["validation_psnr_rgb"]) for at in (steps // 2, steps)]
     scores = [evaluate.evaluate(upscaler.load(str(out)), data / s, ssim=False)["mean"]["psnr"] for s in SETS]
     cells = [f"{course[0]:.3f}", f"{course[1]:.3f}", *(f"{score:.2f}" for score in scores)]
@@ -87,7 +81,7 @@ def main():
             train(way, args.train, folder(args.runs, way), args.steps)
     print(f"| | half the steps | all {args.steps:,} | {' | '.join(SETS)} |\n|---|---|---|---|---|---|")
     for way in args.way or WAYS:
-        print(row(way, args.data, folder(args.runs, way)), flush=True)
+        print(row(way, args.data, folder(args.runs, way), args.steps), flush=True)
 
 
 if __name__ == "__main__":

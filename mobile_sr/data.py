@@ -94,7 +94,7 @@ class TrainingImages:
     """Decoded HR and LR images of a folder, kept as two memory-mapped uint8 files.
 
     Attributes:
-        names: one per image. Exact duplicates (same HR pixels) are kept once.
+        names: one per image, a smaller copy's the same as its original's. Exact duplicates (same HR pixels) are kept once.
         originals: for each image the index of the one that it is a smaller copy of; its own where it is none.
         sha256: hash over all HR and LR pixels and shapes: names the training data.
     """
@@ -122,7 +122,8 @@ class TrainingImages:
             self._fill(place, pairs, smallest, smaller_copies)
         index = json.loads((place / "index.json").read_text())
         self.names = index["names"]
-        self.originals = index.get("originals", list(range(len(self.names))))  # which older caches do not say
+        first = {}
+        self.originals = [first.setdefault(name, i) for i, name in enumerate(self.names)]
         self.sha256 = index["sha256"]
         flat_hr = np.memmap(place / "hr.bin", np.uint8, "r")
         flat_lr = np.memmap(place / "lr.bin", np.uint8, "r")
@@ -139,7 +140,7 @@ class TrainingImages:
 
     def _fill(self, place, pairs, smallest, smaller_copies):
         make_folder(place)
-        names, shapes, originals, seen = [], [], [], {}
+        names, shapes, seen = [], [], {}
         digest = hashlib.sha256()
         with (
             atomic_path(place / "hr.bin") as hr_path,
@@ -160,20 +161,17 @@ class TrainingImages:
                     print(f"\nleft out: {name} is the same image as {seen[mark]}", file=sys.stderr)
                     continue
                 seen[mark] = name
-                original = len(names)
                 for large, small in [(hr, lr), *_shrunk(hr, self.scale, smallest, smaller_copies)]:
                     hr, lr = _pad(large, smallest * self.scale), _pad(small, smallest)
                     digest.update(f"{hr.shape}{lr.shape}".encode() + hr.tobytes() + lr.tobytes())
                     hr_out.write(hr.tobytes())
                     lr_out.write(lr.tobytes())
                     names.append(name)
-                    originals.append(original)
                     shapes.append(lr.shape[:2])
             print(file=sys.stderr)
             if not names:
                 raise UserError("no usable training image was left; see the lines above")
-        index = {"names": names, "lr_shapes": shapes, "originals": originals, "sha256": digest.hexdigest()}
-        write_json(place / "index.json", index)
+        write_json(place / "index.json", {"names": names, "lr_shapes": shapes, "sha256": digest.hexdigest()})
 
 
 def _shrunk(image, scale, smallest, factors):

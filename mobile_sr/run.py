@@ -237,6 +237,12 @@ class Run:
         self.history = meta["history"]
 
 
+def read_history(file):
+    """The rows of a run's history.csv, dicts of texts."""
+    with open(file) as log:
+        return list(csv.DictReader(log))
+
+
 class Follower(Run):
     """What a rank beside rank 0 does of that: it counts the steps."""
 

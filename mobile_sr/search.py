@@ -1,6 +1,5 @@
 """FGNAS's search: trains a supernet's weights and gates, and keeps the compact network that its open gates describe."""
 
-import csv
 from pathlib import Path
 
 from keras import ops
@@ -9,7 +8,7 @@ from mobile_sr import architecture, architecture_plot, budgets, distributed, fil
 from mobile_sr.converters import fgnas_compact, fgnas_reopen
 from mobile_sr.errors import UserError
 from mobile_sr.models import fgnas, fgnas_costs, fgnas_supernet
-from mobile_sr.run import Run
+from mobile_sr.run import Run, read_history
 
 
 def search(recipe, folder, out, **options):
@@ -24,17 +23,12 @@ def search(recipe, folder, out, **options):
         return best, None
     file = SearchRun.file(out)
     if not file.exists():
-        share, budget = float(_history(out)[-1]["cost_share"]), recipe.network["budget"]
+        share, budget = float(read_history(Path(out) / "history.csv")[-1]["cost_share"]), recipe.network["budget"]
         raise UserError(
             f"{out}: the budget is not met after {recipe.steps} steps: {share:.1%} of the full cost is left, wanted were "
             f"{budget:.1%}; search anew with more --steps or a larger --budget"
         )
     return best, architecture.read(file)
-
-
-def _history(out):
-    with (Path(out) / "history.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def set_cost(recipe, cost, budget=None):

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 from mobile_sr import backend, evaluate, export, files, metrics, model_files, models, upscaler, weights, zoo
+from mobile_sr.run import read_history
 from mobile_sr.zoo import command_line
 
 _MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
@@ -67,9 +68,8 @@ def _log(runs):
         else:
             settings = files.read_json(Path(run) / "config.json")
             found, log = [{key: settings[key] for key in ("recipe", "data", "versions")}], Path(run) / "history.csv"
-        with log.open() as history:
-            for row in csv.DictReader(history):
-                rows.append({"recipe": found[-1]["recipe"]["name"], **row, "step": offset + int(row["step"])})
+        for row in read_history(log):
+            rows.append({"recipe": found[-1]["recipe"]["name"], **row, "step": offset + int(row["step"])})
         stages += found
         offset += sum(stage["recipe"]["steps"] for stage in found)
     return stages, rows
