@@ -87,10 +87,11 @@ class Run:
     def _check_finite(self, what, *values):
         """Raise UserError when a number of `values`, which are the loss or the weights, is not finite."""
         if not all(np.isfinite(value).all() for value in values):
-            verb, lower = "is" if what == "loss" else "are", f"--set rate_peak={self.recipe.rate_peak / 2:g}"
-            raise UserError(
-                f"{self.out}: step {self.step}: the {what} {verb} no longer finite; start again with a lower rate, e.g. {lower}"
-            )
+            verb = "is" if what == "loss" else "are"
+            raise UserError(f"{self.out}: step {self.step}: the {what} {verb} no longer finite; {self._lower_rate()}")
+
+    def _lower_rate(self):
+        return f"start again with a lower rate, e.g. --set rate_peak={self.recipe.rate_peak / 2:g}"
 
     def keep_start(self, init):
         """Score the weights that `init` gave, and keep them until others are better."""
@@ -101,12 +102,15 @@ class Run:
     def finish_epoch(self, loss):
         """Score the weights, keep them if they are the best, log, and write a checkpoint.
 
-        Raises: UserError when the loss or the weights are not finite; the checkpoint before stays.
+        Raises: UserError when the loss or the weights are not finite, or when a network that made pictures makes plain areas:
+            below 0 and above 1 a clipped output has no slope, so that it stays there. The checkpoint before stays.
         """
         self._check_finite("loss", loss)
         now = time.perf_counter()
         elapsed = max(now - self._mark, 1e-9)
         score = self._score()
+        if self._one_colour and score < self.best and self.recipe.network.get("output_activation") != "linear":
+            raise UserError(f"{self.out}: step {self.step}: every picture now comes out in one colour; {self._lower_rate()}")
         self.seconds = self._seconds_before + time.perf_counter() - self._began
         row = {
             "step": self.step,
@@ -151,7 +155,7 @@ class Run:
         from keras import ops
 
         self._take_weights()
-        network, found, depths = self.recipe.network, [], {}
+        network, found, plain, depths = self.recipe.network, [], [], {}
         deepest = models.deepest(network)
         for desired in (None,) if deepest is None else np.arange(1, 5) * deepest / 4:
             for lr, hr in zip(self._lr, self._hr, strict=True):
@@ -162,7 +166,9 @@ class Run:
                     depths.setdefault(desired, []).append(float(ops.mean(depth_map)))
                 sr = np.floor(np.clip(ops.convert_to_numpy(y)[0], 0, 1) * 255 + 0.5).astype(np.uint8)
                 found.append(psnr(sr, hr, "rgb", network["scale"]))
+                plain.append((sr == sr[0, 0]).all())
         self.depths = {desired: np.mean(values) for desired, values in depths.items()}
+        self._one_colour = all(plain)
         return float(np.mean(found))
 
     def _take_weights(self):

@@ -26,7 +26,7 @@ _LIMITS = {
 # Name of a recipe: its file and what its function gets besides the scale.
 RECIPES = {
     **{name: (name, {}) for name in ("xlsr", "xlsr_zoo", "xlsr_finetune")},
-    **{network: ("xlsr_zoo", {"network": network}) for network in ("fsrcnn", "espcn")},
+    **{network: ("xlsr_zoo", {"network": network}) for network in ("fsrcnn", "espcn", "abpn")},
     **{f"edsr_b{blocks}": ("edsr", {"blocks": blocks}) for blocks in (2, 4, 6, 8)},
     "adaedsr_b8": ("adaedsr", {"blocks": 8}),
     "fadaedsr_b8": ("adaedsr", {"blocks": 8, "fixed_depth": 4}),
@@ -34,7 +34,7 @@ RECIPES = {
     "adaedsr_paper": ("adadsr_paper", {"network": "edsr", "depth": "input"}),
     "rcan_paper": ("adadsr_paper", {"network": "rcan"}),
     "adarcan_paper": ("adadsr_paper", {"network": "rcan", "depth": "input"}),
-    **{network: ("efficient", {"network": network}) for network in models.NTIRE_2022 + models.PEERS},
+    **{network: ("efficient", {"network": network}) for network in (*models.NTIRE_2022, "srcnn", "vdsr")},
     "fgnas": ("fgnas", {}),
     "fgnas_mobile": ("fgnas_search", {}),
     **{

@@ -1,4 +1,4 @@
-"""The networks of the NTIRE 2022 efficient challenge, SRCNN, VDSR and ABPN, trained or trained on from imported weights.
+"""The networks of the NTIRE 2022 efficient challenge, SRCNN and VDSR, trained or trained on from imported weights.
 
 Cost and result: not measured. Their own papers train for 1000 epochs and more, in several stages, on DIV2K and Flickr2K.
 

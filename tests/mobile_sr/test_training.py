@@ -119,6 +119,29 @@ def test_a_loss_that_is_not_finite_ends_the_training(image_folder, tmp_path, cac
         run._score()
 
 
+@pytest.mark.parametrize(("name", "black_at", "ends"), [("xlsr", 8, True), ("xlsr", 4, False), ("xlsr_linear", 8, False)])
+def test_a_network_that_went_black_ends_the_training(image_folder, tmp_path, cache, monkeypatch, name, black_at, ends):
+    """A clipped output has no slope below 0. A linear one may come back, and a network may start with no picture at all."""
+    original = training.Run.finish_step
+
+    def blackened(run, logs):
+        original(run, logs)
+        if run.step == black_at:
+            run.model.set_weights([np.zeros_like(w) for w in run.model.get_weights()])
+
+    monkeypatch.setattr(training.Run, "finish_step", blackened)
+    recipe = smoke_recipe(f"{name}_x3", steps=8, validate_every=4)
+    out = tmp_path / "run"
+    if ends:
+        with pytest.raises(
+            UserError, match=r"step 8: every picture now comes out in one colour; start again with a lower rate"
+        ):
+            training.train(recipe, image_folder, out, cache=cache)
+        assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == 4
+    else:
+        training.train(recipe, image_folder, out, cache=cache)
+
+
 def test_init_starts_from_given_weights_and_keeps_them_until_others_are_better(
     finished, model_file, image_folder, tmp_path, cache, capsys
 ):
