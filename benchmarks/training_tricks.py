@@ -19,24 +19,26 @@ from mobile_sr.run import read_history
 from mobile_sr.zoo import SETS
 
 PLAIN = ["--set", "branches=none", "--set", "smaller_copies=", "--set", "rate_end=1e-4"]
+ECB = ["--set", "branches=ecb"]
+TAKEN = [*ECB, "--set", "smaller_copies=0.8,0.6"]  # what xlsr_zoo took over
 WAYS = {
     "plain": [],
-    "no average of the weights": ["--set", "weight_average=0"],
-    "peak rate doubled": ["--set", "rate_peak=5e-3"],
-    "Charbonnier's eps 0.01": ["--set", "charbonnier_eps=0.01"],
-    "no darkened patches": ["--set", "intensities=1"],
-    "patches of 48": ["--set", "patch=48"],
-    "mixup": ["--set", "mixing=mixup"],
-    "cutmix": ["--set", "mixing=cutmix"],
-    "colours": ["--set", "mixing=colours"],
-    "frequency loss": ["--set", "frequency_weight=0.05"],
     "squared error": ["--set", "loss=l2"],
-    "a teacher": ["--set", "teacher=fgnas_x3"],
-    "rep": ["--set", "branches=rep"],
-    "ecb": ["--set", "branches=ecb"],
-    "ecb, smaller copies": ["--set", "branches=ecb", "--set", "smaller_copies=0.8,0.6"],
-    "ecb, eps 0.01": ["--set", "branches=ecb", "--set", "charbonnier_eps=0.01"],
-    "ecb, peak rate doubled": ["--set", "branches=ecb", "--set", "rate_peak=5e-3"],
+    "frequency loss": ["--set", "frequency_weight=0.05"],
+    "no darkened patches": ["--set", "intensities=1"],
+    "ecb": ECB,
+    "ecb, eps 0.01": [*ECB, "--set", "charbonnier_eps=0.01"],
+    "taken": TAKEN,
+    "rep for ecb": [*TAKEN, "--set", "branches=rep"],
+    "no darkened patches besides": [*TAKEN, "--set", "intensities=1"],
+    "no average of the weights": [*TAKEN, "--set", "weight_average=0"],
+    "peak rate doubled": [*TAKEN, "--set", "rate_peak=5e-3"],
+    "patches of 48": [*TAKEN, "--set", "patch=48"],
+    "a teacher": [*TAKEN, "--set", "teacher=fgnas_x3"],
+    "contrastive loss": [*TAKEN, "--set", "contrastive_weight=0.001"],
+    "mixup": [*TAKEN, "--set", "mixing=mixup"],
+    "cutmix": [*TAKEN, "--set", "mixing=cutmix"],
+    "colours": [*TAKEN, "--set", "mixing=colours"],
 }
 
 

@@ -1,6 +1,9 @@
-"""What a training minimises: the pixels' error, and where the recipe says so the spectrum's and that against a teacher."""
+"""What a training minimises: the pixels' error, and where the recipe says so the spectrum's, a contrast or a teacher's."""
 
+import numpy as np
 from keras import ops
+
+from mobile_sr.resize import axis_matrix
 
 
 def of(recipe):
@@ -9,12 +12,15 @@ def of(recipe):
     The teacher's picture stands in channels 3 to 5 and counts by the same measure as the true one, times teacher_weight.
     """
     pixels = charbonnier(recipe.charbonnier_eps) if recipe.loss == "charbonnier" else squared
+    contrast = contrastive(recipe.network["scale"])
 
     def loss(y_true, y_pred):
         true = y_true[..., :3]
         total = pixels(true, y_pred)
         if recipe.frequency_weight:
             total = total + recipe.frequency_weight * frequencies(true, y_pred)
+        if recipe.contrastive_weight:
+            total = total + recipe.contrastive_weight * contrast(true, y_pred)
         if recipe.teacher:
             total = total + recipe.teacher_weight * pixels(y_true[..., 3:], y_pred)
         return total
@@ -42,3 +48,33 @@ def frequencies(y_true, y_pred):
     real, imaginary = ops.fft2((error, ops.zeros_like(error)))
     pixels = ops.cast(ops.shape(error)[2] * ops.shape(error)[3], "float32")
     return ops.mean(ops.abs(real) + ops.abs(imaginary)) / ops.sqrt(pixels)
+
+
+def contrastive(scale):
+    """RLFN's loss (Kong et al., CVPRW 2022; NTIRE 2022, team ByteESR): f(y_true, y_pred), both [N, H, W, 3] of known H and W.
+
+    How far the picture is from the true one, as a share of how far it is from the blurred one (the true one, reduced and then
+    enlarged by bicubic): mean absolute differences between features, which two 3x3 convolutions of random weights make, with
+    tanh between them.
+    The weights are drawn once for all (He's variance, 16 channels): the paper's numbers and seed are not known.
+    """
+    rng = np.random.default_rng(0)
+    first, second = (rng.normal(0, (2 / (9 * i)) ** 0.5, (3, 3, i, 16)).astype(np.float32) for i in (3, 16))
+
+    def features(images):
+        return ops.conv(ops.tanh(ops.conv(images, first, padding="valid")), second, padding="valid")
+
+    def blurred(images):
+        rows, columns = (
+            (axis_matrix(side // scale, scale) @ axis_matrix(side, 1 / scale)).astype(np.float32) for side in images.shape[1:3]
+        )
+        return ops.einsum("ij,njkc,lk->nilc", rows, images, columns)
+
+    def loss(y_true, y_pred):
+        true, picture = (ops.cast(images, "float32") for images in (y_true, y_pred))
+        near, far = (
+            ops.mean(ops.abs(features(picture) - ops.stop_gradient(features(other)))) for other in (true, blurred(true))
+        )
+        return near / (far + 1e-6)  # a picture without detail is its own blurred one
+
+    return loss

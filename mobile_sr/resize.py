@@ -31,6 +31,15 @@ def _contributions(length, out_length, scale):
     return indices, weights[:, used]
 
 
+def axis_matrix(length, scale):
+    """[ceil(length * scale), length] float64: what bicubic does to one axis, without rounding."""
+    out_length = int(np.ceil(round(length * scale, 6)))
+    indices, weights = _contributions(length, out_length, scale)
+    matrix = np.zeros((out_length, length))
+    np.add.at(matrix, (np.arange(out_length)[:, None], indices), weights)
+    return matrix
+
+
 def _resize_rows(image, out_length, scale):
     indices, weights = _contributions(image.shape[0], out_length, scale)
     result = np.empty((out_length,) + image.shape[1:], np.uint8)

@@ -6,7 +6,8 @@ WORST = 3  # layers named at most
 LEAST_SHARE = 0.05  # of the picture's noise, for a layer to be named
 
 _WEIGHTS_OFF_DB = 15  # int8 weights of the same net have 30 to 50, also with one scale for all channels
-_BIAS_STEPS = 4.0  # of the result's grid; corrections of what the weights' rounding moves are of 1 or 2 steps
+_BIAS_STEPS = 4.0  # of the result's grid; a correction of what the weights' rounding moves is mostly of 1 or 2 steps, ...
+_BIAS_DB = 10.0  # ... and where it is more, it still leaves no more than this beyond what the weights and the rounding do
 _MOSTLY = 0.5
 _SMALL_USE = 0.5
 
@@ -49,7 +50,7 @@ def suggest(row):
             f"{row['farthest_reference']:.4g}): convert both files from the same weights; where they are the same, one "
             "huge weight takes the range of all: clip it or train it away"
         )
-    if (row["bias_error_steps"] or 0) > _BIAS_STEPS:
+    if _bias_is_off(row):
         return (
             f"its stored bias is off by up to {row['bias_error_steps']:.1f} steps of its result's grid, more than a "
             "correction would be: convert both files from the same weights; TensorFlow's converter also does this to a bias "
@@ -61,6 +62,14 @@ def suggest(row):
             return "its weights cost most and have one scale: use one scale per channel, or quantization-aware training"
         return "its weights cost most: better rounding of the weights (AdaRound), or quantization-aware training"
     return _suggest_for_range(row)
+
+
+def _bias_is_off(row):
+    """Whether the stored bias does harm: a correction may be large, but not worse than what it corrects."""
+    if (row["bias_error_steps"] or 0) <= _BIAS_STEPS or row["own_by_weights_db"] is None:
+        return False
+    explained = (row[key] for key in ("weights_sqnr_db", "own_by_rounding_db") if row[key] is not None)
+    return row["own_by_weights_db"] < min(explained, default=0.0) - _BIAS_DB
 
 
 def _suggest_for_range(row):

@@ -28,7 +28,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         dtype: 'float32', or 'mixed_bfloat16': layers calculate in bfloat16, weights, loss, averages and scores stay float32.
         kind: the Run class, which decides what is scored and kept.
     Returns: the best validation PSNR in dB (RGB, on held-out training images).
-    Raises: UserError when the run folder holds another run, or the data or weights are unusable.
+    Raises: UserError when the run folder holds another run, or the data, the weights or the patches are unusable.
     """
     import keras
 
@@ -36,6 +36,12 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
 
     out = Path(out)
     first = distributed.rank() == 0
+    smallest = models.smallest_side(recipe.network)
+    for key in ("patch", "validation_crop"):
+        if getattr(recipe, key) < smallest:
+            raise UserError(
+                f"--set {key}={getattr(recipe, key)}: {recipe.name} takes images of {smallest} LR pixels a side or more"
+            )
     config_file = check_run_folder(out, resume)
     before = _read_config(config_file) if first and resume else None
     if keras.backend.backend() == "tensorflow":
@@ -53,7 +59,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         model = models.build(recipe.network)
     finally:
         keras.config.set_dtype_policy("float32")
-    teacher_file = weights.model_file(model_files.find(recipe.teacher)) if recipe.teacher else None
+    teacher_file = model_files.trained(recipe.teacher)[0] if recipe.teacher else None
     teacher = _teacher(recipe, teacher_file) if teacher_file else None
     config = {
         "format": RUN_FORMAT,
@@ -136,12 +142,12 @@ def check_run_folder(out, resume):
 
 
 def _start_from(model, network, init):
-    """Copy the weights of `init`: all but the layers whose shape the scale sets, from another scale of the same network,
+    """Copy the weights of `init`: all arrays whose shape the scale does not change, from another scale of the same network,
     and all but the adapter's, from the backbone of a network with one.
 
     Returns: the paths of the copied arrays.
     """
-    start, config = weights.load_model(weights.model_file(init))
+    start, config = weights.load_model(model_files.trained(init)[0])
     for key in sorted({*network, *config} - {*_ADDED, "scale"}):
         if network.get(key) != config.get(key):
             have, want = (textwrap.shorten(str(value.get(key)), 60) for value in (config, network))

@@ -3,7 +3,7 @@
 Every key of the checkpoint must belong to the network and the reverse. No PyTorch is needed, and nothing that the file holds is
 run.
 
-Example: mobile-sr import-weights --net rlfn --checkpoint team04_rlfn.pth --out models/rlfn
+Example: mobile-sr import-weights --net rlfn --checkpoint team04_rlfn.pth --out imported/rlfn
 """
 
 HELP = "take published PyTorch weights (.pth, .pt, .npz) into a network"

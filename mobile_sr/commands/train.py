@@ -3,6 +3,8 @@
 Example: mobile-sr train --recipe xlsr_x3 --data DIV2K_train_HR --out runs/xlsr_x3
 """
 
+import sys
+
 from mobile_sr.commands import common
 
 HELP = "train a recipe on a folder of images"
@@ -38,11 +40,18 @@ def run(args):
         recipe.branches = args.branches
     folder = common.need_data(args)
     init = args.init and model_files.find(args.init)
+    if init:
+        model_files.trained(init)
     launched = common.launch(args, recipe)
     if launched is not None:
         return launched
     backend.choose_backend(args.backend)
     recipe.network |= _architecture(args, recipe, init)
+    start = recipes.start(args.recipe)
+    if start and not (args.init or args.resume or args.architecture) and distributed.rank() == 0:
+        print(
+            f"{args.recipe} is meant to go on from a trained {start} (--init), and starts from random weights", file=sys.stderr
+        )
     options = {"init": init, "resume": args.resume, "cache": args.cache, "dtype": common.dtype(args)}
     with distributed.group():
         best = training.train(recipe, folder, args.out, **options)

@@ -22,6 +22,8 @@ _LIMITS = {
     "charbonnier_eps": (lambda number: number > 0, "above 0"),  # at 0 the loss has no slope where nothing is wrong
     "rise": (lambda number: 0 <= number <= 1, "of at least 0 and at most 1"),
     "weight_average": (lambda number: 0 <= number < 1, "of at least 0 and below 1"),  # at 1 the average would stand still
+    "validation_crop": (lambda number: number >= 3, "of at least 3"),  # of which PSNR leaves out a border of 1
+    "seed": (lambda number: 0 <= number < 2**32, "from 0 to 4294967295"),  # what Keras takes
 }
 # Name of a recipe: its file and what its function gets besides the scale.
 RECIPES = {
@@ -78,6 +80,7 @@ class Recipe:
     branches: str = "none"  # what the 3x3 convolutions are trained with: 'none', or one of models.branches.KINDS
     loss: str = "charbonnier"  # or 'l2', see losses.py
     frequency_weight: float = 0.0  # of losses.frequencies
+    contrastive_weight: float = 0.0  # of losses.contrastive
     teacher: str = ""  # a zoo name, model file or run folder; the loss counts its pictures, too
     teacher_weight: float = 1.0
     mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see data.mixed
@@ -134,6 +137,12 @@ def triangular_rate(step, recipe):
     return recipe.rate_peak + (recipe.rate_end - recipe.rate_peak) * min(1.0, (step - rise) / fall)
 
 
+def start(name):
+    """The recipe whose result the one called `name` is made to start from, None where it is none."""
+    recipe, rest = re.fullmatch(r"(\w+?)((?:_linear)?_x[234])", name).groups()
+    return STARTS[recipe] + rest if recipe in STARTS else None
+
+
 def has_scale(name):
     """Whether a recipe's name ends in a scale."""
     return re.search(r"_x[234]$", name) is not None
@@ -143,7 +152,7 @@ def load(name, smoke=False, steps=None, seed=None):
     """The recipe called e.g. 'xlsr_x3' (file xlsr, scale 3), shrunk when `smoke`, with other steps or seed if given.
 
     'xlsr_linear_x3' is the same recipe for the network without its clipped output.
-    Raises: UserError for an unknown recipe or an impossible number of steps.
+    Raises: UserError for an unknown recipe, an impossible number of steps or seed.
     """
     match = re.fullmatch(r"(\w+?)(_linear)?_x([234])", name)
     if not match or match[1] not in RECIPES:
@@ -160,5 +169,8 @@ def load(name, smoke=False, steps=None, seed=None):
             raise UserError(f"--steps {steps}: must be at least 1")
         recipe.steps = steps
     if seed is not None:
+        fits, limits = _LIMITS["seed"]
+        if not fits(seed):
+            raise UserError(f"--seed {seed}: must be {limits}")
         recipe.seed = seed
     return recipe

@@ -3,7 +3,7 @@
 Cost and result: not measured. Their own papers train for 1000 epochs and more, in several stages, on DIV2K and Flickr2K.
 
     mobile-sr train --recipe rlfn_x4 --data TRAIN --out runs/rlfn_x4
-    mobile-sr train --recipe rlfn_x4 --init models/rlfn --data TRAIN --out runs/rlfn_tuned
+    mobile-sr train --recipe rlfn_x4 --init imported/rlfn --data TRAIN --out runs/rlfn_tuned
 """
 
 from mobile_sr.recipes import edsr

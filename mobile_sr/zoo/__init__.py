@@ -24,6 +24,8 @@ def entry(name):
 def resolve(model):
     """The packaged file of 'name' (Keras weights) or 'name:variant' (.tflite). Raises: UserError when there is none."""
     name, _, variant = model.partition(":")
+    if name == "bicubic":
+        raise UserError(f"{model}: has no file; name a model of the zoo ({', '.join(names())}), a model file or a run folder")
     if name not in names():
         raise UserError(f"{model}: neither a file nor a zoo name; the zoo has {', '.join(names()) or 'nothing'} and bicubic")
     if not variant:

@@ -1,7 +1,8 @@
 """Make a zoo entry from training runs: `python -m mobile_sr.zoo.pack RUN... --name xlsr_x3 --data DIR [--training TEXT]`.
 
 The weights are those of the last run; what stands before it is what it started from (--init), in order: run folders, or
-an entry of the zoo, also the one that is replaced (alone: its files are made anew).
+an entry of the zoo, also the one that is replaced (alone: its files are made anew). Where the first run started from an entry
+of another scale, whose steps are not this network's, the card tells it.
 
 DIR holds Set5, Set14 and B100, and of _MORE_SETS what its owner has. Writes NAME.npz, NAME_float32.tflite, NAME_uint8.tflite
 with sidecars, NAME.json (the card) and NAME_log.csv into this folder. For maintainers: the entry's figures come from here and
@@ -14,6 +15,7 @@ import json
 from pathlib import Path
 
 from mobile_sr import backend, evaluate, export, files, metrics, model_files, models, upscaler, weights, zoo
+from mobile_sr.errors import UserError
 from mobile_sr.run import read_history
 from mobile_sr.zoo import command_line
 
@@ -21,9 +23,20 @@ _MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
 
 
 def pack(runs, name, data, training_note, half=False):
-    """Write the entry; returns its card. `half`: the .npz, from which all files are made, holds float16."""
+    """Write the entry; returns its card. `half`: the .npz, from which all files are made, holds float16.
+
+    Raises: UserError when a set is missing or a run is none, before anything is written.
+    """
     folder = zoo.FOLDER
+    for each in zoo.SETS:
+        if not (Path(data) / each).is_dir():
+            raise UserError(f"{data}: no folder {each} in it; --data takes one with {', '.join(zoo.SETS)}")
     stages, rows = _log(runs)
+    start = _start(runs[0])
+    if runs == [name] and not training_note:
+        training_note = zoo.entry(name)["training"]["note"]
+    elif start:
+        training_note += f" Started from {start['name']} after {start['steps']:,} steps, all arrays whose shapes are the same."
     best = weights.model_file(model_files.find(runs[-1]))
     backend.require_keras(name)
     model, config = weights.load_model(best)
@@ -46,6 +59,7 @@ def pack(runs, name, data, training_note, half=False):
         "scores": {s: _scores(name, Path(data) / s) for s in (*zoo.SETS, *_MORE_SETS) if (Path(data) / s).is_dir()},
         "training": {
             "note": training_note,
+            "start": start,
             "stages": stages,
             "steps": sum(stage["recipe"]["steps"] for stage in stages),
             "best_step": sum(stage["recipe"]["steps"] for stage in stages[:-1]) + meta["step"],
@@ -56,6 +70,14 @@ def pack(runs, name, data, training_note, half=False):
     }
     files.write_json(folder / f"{name}.json", card)
     return card
+
+
+def _start(run):
+    """The {"name", "steps"} of the zoo's entry that a run started from, None where there is none."""
+    if run in zoo.names():
+        return zoo.entry(run)["training"].get("start")
+    name = Path(files.read_json(Path(run) / "config.json")["init"] or "").stem
+    return {"name": name, "steps": zoo.entry(name)["training"]["steps"]} if name in zoo.names() else None
 
 
 def _log(runs):

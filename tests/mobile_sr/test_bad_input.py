@@ -138,6 +138,16 @@ def test_foreign_run_folders_and_json(run_cli, tmp_path, image_folder):
         ),
         (("search", "--recipe", "fgnas_mobile", "--channels", "0"), "--channels 0: must be at least 1"),
         (("train", "--recipe", "xlsr_x3", "--set", "patch=big"), "patch must be a whole number"),
+        (("train", "--recipe", "rlfn_x2", "--set", "patch=8"), "patch=8: rlfn_x2 takes images of 15 LR pixels a side or more"),
+        pytest.param(
+            ("train", "--recipe", "xlsr_x3", "--seed", "-1"), "--seed -1: must be from 0 to 4294967295", marks=pytest.mark.slow
+        ),
+        (("train", "--recipe", "xlsr_x3", "--smoke", "--init", "bicubic"), "bicubic: has no file; name a model of the zoo"),
+        pytest.param(
+            ("train", "--recipe", "xlsr_x3", "--smoke", "--init", "xlsr_x3:uint8"),
+            "not a trained Keras",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(("train", "--recipe", "fgnas_mobile_x2"), "use `mobile-sr search`", marks=pytest.mark.slow),
         pytest.param(
             ("train", "--recipe", "xlsr_x2", "--architecture", "README.md"), "is no FGNAS recipe", marks=pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 from mobile_sr import data, losses, recipes, training, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
+from mobile_sr.resize import imresize
 from tests.conftest import smoke_recipe
 
 
@@ -36,6 +37,22 @@ def test_squared_error_and_frequencies():
     assert float(losses.frequencies(a, b)) == pytest.approx(wanted, rel=1e-5)
     loss = losses.of(recipe_of("loss=l2", "frequency_weight=0.1"))
     assert float(loss(a, b)) == pytest.approx(np.square(a - b).mean() + 0.1 * wanted, rel=1e-5)
+
+
+def test_contrast_is_nearness_to_the_true_picture_over_nearness_to_the_blurred_one():
+    contrast = losses.contrastive(3)
+    image = (pictures(6)[:, :6] * 255).astype(np.uint8)
+    true = image.astype(np.float32) / 255
+    blurred = np.stack([imresize(imresize(each, 1 / 3), 3) for each in image]).astype(np.float32) / 255
+    assert float(contrast(true, true)) == 0
+    between, far = float(contrast(true, (true + blurred) / 2)), float(contrast(true, blurred))
+    assert 0.8 < between < 1.25  # as far from the one as from the other, but for tanh
+    assert far > 50  # rounding to uint8 is all that parts it from the blurred one
+    loss = losses.of(recipe_of("loss=l2", "contrastive_weight=0.5"))
+    y = pictures(7)[:, :6]
+    assert float(loss(true, y)) == pytest.approx(np.square(true - y).mean() + 0.5 * float(contrast(true, y)), rel=1e-5)
+    flat = np.full_like(true, 0.5)
+    assert np.isfinite(float(contrast(flat, flat)))
 
 
 def test_a_teachers_picture_counts_beside_the_true_one():
@@ -102,6 +119,8 @@ def test_a_teacher_trains_must_stay_and_must_fit(image_folder, model_file, tmp_p
         ("smaller_copies=0.8,1", "smaller_copies must be numbers, commas between, above 0 and below 1"),
         ("intensities=", "intensities must be numbers"),
         ("loss=l3", "one of charbonnier, l2"),
+        ("seed=-1", "seed must be a whole number from 0 to 4294967295"),
+        ("validation_crop=2", "validation_crop must be a whole number of at least 3"),
     ],
 )
 def test_settings_that_cannot_be(setting, message):

@@ -161,6 +161,29 @@ def test_init_starts_from_given_weights_and_keeps_them_until_others_are_better(
         training.train(linear, image_folder, tmp_path / "other", init=model_file, cache=cache)
 
 
+def test_a_recipe_that_goes_on_from_another_says_when_it_does_not(image_folder, tmp_path, run_cli):
+    assert recipes.start("adaedsr_b8_x2") == "edsr_b8_x2"
+    assert recipes.start("xlsr_finetune_linear_x3") == "xlsr_zoo_linear_x3"
+    assert recipes.start("xlsr_zoo_x3") is None
+    arguments = (
+        "train",
+        "--recipe",
+        "xlsr_finetune_x3",
+        "--smoke",
+        "--steps",
+        "1",
+        "--data",
+        image_folder,
+        "--out",
+        tmp_path / "run",
+    )
+    done = run_cli(*arguments)
+    assert done.returncode == 0
+    assert (
+        "xlsr_finetune_x3 is meant to go on from a trained xlsr_zoo_x3 (--init), and starts from random weights" in done.stderr
+    )
+
+
 def test_init_from_another_scale_takes_all_but_the_tail(model_file, image_folder, tmp_path, cache, capsys):
     recipe = recipes.load("xlsr_x2", smoke=True, steps=1)
     recipe.rate_start = recipe.rate_peak = recipe.rate_end = 0.0
