@@ -42,6 +42,7 @@ def forms():
         "PRELU": prelu,
         "MAXIMUM(x, alpha x), 0 <= alpha <= 1": Form(lambda x: tf.maximum(x, x * alpha)),
         "alpha x + relu((1 - alpha) x)": Form(lambda x: x * alpha + tf.nn.relu(x * (1 - alpha))),
+        "x + relu((alpha - 1) x)": Form(lambda x: x + tf.nn.relu(x * (alpha - 1))),
     }
 
 

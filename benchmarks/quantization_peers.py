@@ -106,7 +106,7 @@ Tables 2 and 5 of the XLSR paper on three networks at x3, all trained by us unde
 """
 
 _READINGS = """
-Fine-tuning with fake quantization pays where the methods of export leave much: on FSRCNN, whose PReLUs are two products and
+Fine-tuning with fake quantization pays where the methods of export leave much: on FSRCNN, whose PReLUs are a product and
 a sum in 8 bits, on ESPCN, and with per-tensor weights there. On XLSR the methods leave less than it does.
 
 The paper reports drops of 5.4 to 7.7 dB for linear outputs. Nothing like it appears above, so we looked for what would

@@ -61,8 +61,7 @@ def _file(kind, inputs, outputs, size):
     from keras import ops
 
     from mobile_sr.converters import to_tflite
-    from mobile_sr.models.fgnas import lone_relu
-    from mobile_sr.models.layers import PReLU
+    from mobile_sr.models.fgnas import MixOfActivations, lone_relu
 
     x = keras.Input((*size, inputs), batch_size=1)
     if kind in _PAIRS:
@@ -72,7 +71,8 @@ def _file(kind, inputs, outputs, size):
         for _ in range(_ADDITIONS):
             y = y + x
     else:
-        y = PReLU()(x) if kind == "prelu" else keras.layers.Activation(lone_relu if kind == "relu" else ops.tanh)(x)
+        alone = keras.layers.Activation(lone_relu if kind == "relu" else ops.tanh)
+        y = (MixOfActivations({"prelu": inputs}) if kind == "prelu" else alone)(x)
     model = keras.Model(x, y)
     sample = np.random.default_rng(0).uniform(-1, 1, (1, *size, inputs)).astype(np.float32)
     return to_tflite.convert(lambda: model, model.get_weights(), "int8", clipped=False, calibration=[sample])

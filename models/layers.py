@@ -172,8 +172,8 @@ def at_most_one(w):
 class PReLU(keras.layers.Layer):
     """x where x > 0, alpha * x elsewhere, one slope per channel (He et al., ICCV 2015, Eq. 1), slopes kept at most 1.
 
-    Written as alpha * x + relu((1 - alpha) * x), which equals it for such slopes: XNNPACK takes these operators in 8 bits
-    and leaves PRELU to a reference kernel, which took three times as long (docs/quantization.md).
+    Written as x + relu((alpha - 1) * x), which equals it for such slopes: XNNPACK takes these operators in 8 bits and leaves
+    PRELU to a reference kernel, which took several times as long, and what is above 0 is rounded once (docs/quantization.md).
     """
 
     def build(self, input_shape):
@@ -182,7 +182,7 @@ class PReLU(keras.layers.Layer):
         )
 
     def call(self, x):
-        return x * self.alpha + ops.relu(x * (1.0 - self.alpha))
+        return x + ops.relu(x * (self.alpha - 1.0))
 
     def compute_output_shape(self, input_shape):
         return input_shape

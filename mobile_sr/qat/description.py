@@ -6,7 +6,7 @@ A node is {"name", "kind", "inputs": [names], ...}; the first is the input, the 
     conv            kernel [k, k, C_in / groups, C_out] and bias [C_out] among the arrays; groups; activation None, 'relu' or
                     'tanh'; stride 1, SAME. `zeros`: the array NAME/mask tells which taps are free (1), which always zero (0).
                     `bias_period` p: bias[i] equals bias[i + p].
-    prelu           alpha [C], at most 1: x * alpha + relu(x * (1 - alpha))
+    prelu           alpha [C], at most 1: x + relu(x * (alpha - 1))
     clip            min(max(x, 0), 1)
     depth_to_space  block
     concat          along the channels

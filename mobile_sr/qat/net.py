@@ -13,18 +13,18 @@ _TANH = (-1.0, 127 / 128)  # what TFLite prescribes for the output of an int8 TA
 
 
 class PReLU(tf_keras.layers.Layer):
-    """models/layers.py's PReLU, x * alpha + relu(x * (1 - alpha)), whose two products can be quantized as activations."""
+    """models/layers.py's PReLU, x + relu(x * (alpha - 1)), whose product can be quantized as an activation."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.low, self.high = tf_keras.activations.linear, tf_keras.activations.relu
-        self.slope = tf.identity  # quantizes alpha and 1 - alpha, the constants of the file
+        self.bend = tf_keras.activations.relu
+        self.slope = tf.identity  # quantizes alpha - 1, the constant of the file
 
     def build(self, input_shape):
         self.alpha = self.add_weight("alpha", shape=(input_shape[-1],), initializer="zeros")
 
     def call(self, x):
-        return self.low(x * self.slope(self.alpha)) + self.high(x * self.slope(1.0 - self.alpha))
+        return x + self.bend(x * self.slope(self.alpha - 1.0))
 
 
 class DepthToSpace(tf_keras.layers.Layer):
@@ -110,7 +110,7 @@ class Net:
             return self._conv(node, inputs[0], arrays[f"{name}/kernel"])
         if kind == "prelu":
             layer = PReLU(name=name)
-            config = LayerConfig({}, {"low": self._range(False), "high": self._range(True)}, self._range(False))
+            config = LayerConfig({}, {"bend": self._range(True)}, self._range(False))
             if self.quantized:
                 layer.slope = lambda alpha: SlopeQuantizer()(alpha, False, {})
             x = self._wrap(layer, config, inputs[0])

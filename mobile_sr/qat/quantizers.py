@@ -54,7 +54,7 @@ class SlopeQuantizer(Quantizer):
 
     def __call__(self, inputs, training, weights, **kwargs):
         values = tf.stop_gradient(inputs)
-        low, high = tf.minimum(tf.reduce_min(values), 0.0), tf.maximum(tf.reduce_max(values), SMALLEST)
+        low, high = tf.minimum(tf.reduce_min(values), -SMALLEST), tf.maximum(tf.reduce_max(values), 0.0)
         return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high)
 
     def get_config(self):
