@@ -12,14 +12,17 @@ from mobile_sr.resize import downscale
 
 COUNT = 32  # natural crops
 CROP = 96  # LR pixels
+TRIES = 8  # places in an image of a folder, of which the one with most detail is taken
 ORDERS = [list(order) for order in itertools.permutations(range(3))][1:]  # of the channels, all but their own
 
 
 def calibration_set(folder, scale, seed=0):
     """Seeded LR crops, the same with their colours exchanged, a black and a white one.
 
-    Exchanged colours stand for the saturated ones that few photographs hold and that would leave the measured ranges; black
-    and white let the input's range reach exactly 0 and 1. Chosen by measurement, see docs/quantization.md.
+    Of a folder's images the crops are the richest of a few random ones: most of a large photograph is plain, and ranges
+    measured there are too narrow. Exchanged colours stand for the saturated ones that few photographs hold and that would leave
+    the measured ranges; black and white let the input's range reach exactly 0 and 1. Chosen by measurement, see
+    docs/quantization.md.
 
     Args:
         folder: images taken as HR and reduced by bicubic (or with LR beside them); None takes scikit-image's pictures.
@@ -30,10 +33,8 @@ def calibration_set(folder, scale, seed=0):
     lrs = _lr_images(folder, scale, rng)
     crops = []
     for k in range(COUNT):
-        lr = lrs[k % len(lrs)]
-        height, width = (min(CROP, side) for side in lr.shape[:2])
-        top, left = (int(rng.integers(side - crop + 1)) for side, crop in zip(lr.shape[:2], (height, width), strict=True))
-        crops.append(lr[top : top + height, left : left + width])
+        found = [_crop(lrs[k % len(lrs)], rng) for _ in range(TRIES if folder else 1)]
+        crops.append(max(found, key=_detail))
     crops += [crop[..., ORDERS[k % len(ORDERS)]] for k, crop in enumerate(crops)]
     crops += [np.full((CROP, CROP, 3), level, np.uint8) for level in (0, 255)]
     record = {
@@ -44,6 +45,17 @@ def calibration_set(folder, scale, seed=0):
         "sha256": sha256(b"".join(f"{c.shape}".encode() + c.tobytes() for c in crops)),
     }
     return [crop[None].astype(np.float32) / np.float32(255) for crop in crops], record
+
+
+def _crop(image, rng):
+    height, width = (min(CROP, side) for side in image.shape[:2])
+    top, left = (int(rng.integers(side - crop + 1)) for side, crop in zip(image.shape[:2], (height, width), strict=True))
+    return image[top : top + height, left : left + width]
+
+
+def _detail(image):
+    """The mean absolute difference between neighbours."""
+    return sum(np.abs(np.diff(image.astype(np.int16), axis=axis)).mean() for axis in (0, 1) if image.shape[axis] > 1)
 
 
 def _lr_images(folder, scale, rng):

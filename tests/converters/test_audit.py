@@ -6,6 +6,7 @@ import pytest
 from mobile_sr import litert
 from mobile_sr.converters import audit, tflite_file
 from mobile_sr.converters.tflite_file import TFLiteFileError
+from mobile_sr.images import write_image
 
 
 def graph_of(exported, precision):
@@ -109,3 +110,14 @@ def test_calibration_reaches_both_ends_and_is_seeded(image_folder):
     assert record["sha256"] == calibration_set(image_folder, 3, seed=1)[1]["sha256"]
     assert record["sha256"] != calibration_set(image_folder, 3, seed=2)[1]["sha256"]
     assert record["images"] == 6
+
+
+def test_calibration_looks_for_detail_in_large_photos(tmp_path, monkeypatch):
+    from mobile_sr import calibration
+
+    monkeypatch.setattr(calibration, "COUNT", 20)
+    plain = np.full((1200, 1200, 3), 90, np.uint8)
+    plain[:600, :600] = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
+    write_image(tmp_path / "plain.png", plain)
+    crops = calibration.calibration_set(tmp_path, 3)[0][:20]
+    assert np.mean([crop.std() > 0.01 for crop in crops]) > 0.7  # of single random places about a third
