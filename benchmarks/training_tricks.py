@@ -18,9 +18,10 @@ from mobile_sr import evaluate, upscaler
 from mobile_sr.run import read_history
 from mobile_sr.zoo import SETS
 
-PLAIN = ["--set", "branches=none", "--set", "smaller_copies=", "--set", "rate_end=1e-4"]
+_PLAIN = ("branches=none", "smaller_copies=", "intensities=1,0.7,0.5", "rate_end=1e-4")
+PLAIN = [part for setting in _PLAIN for part in ("--set", setting)]
 ECB = ["--set", "branches=ecb"]
-TAKEN = [*ECB, "--set", "smaller_copies=0.8,0.6"]  # what xlsr_zoo took over
+TAKEN = [*ECB, "--set", "smaller_copies=0.8,0.6"]  # what xlsr_zoo took over first
 WAYS = {
     "plain": [],
     "squared error": ["--set", "loss=l2"],

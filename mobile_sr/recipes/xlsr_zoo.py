@@ -1,8 +1,9 @@
 """What the zoo's XLSR nets are trained with: the paper's recipe in fewer steps, with branches and averaged weights.
 
 Differences from xlsr.py: 100k steps that end at a lower rate, `ecb` branches (models/branches.py), the images shrunk to 0.8 and
-0.6 beside the given ones, an exponential moving average of the weights (decay 0.999) that is what gets validated and kept,
-more held-out images, validation every 1,000 steps. What each gives: docs/training.md.
+0.6 beside the given ones, no darkened patches (the packaged nets still had them), an exponential moving average of the weights
+(decay 0.999) that is what gets validated and kept, more held-out images, validation every 1,000 steps. What each gives:
+docs/training.md.
 `fsrcnn`, `espcn` and `abpn` are the same for three peers: one recipe makes their quantization comparable, though their papers'
 own training sets and losses differ. FSRCNN and ESPCN have lower peaks: at XLSR's they went black.
 Cost: 67 minutes at the 25 steps/s of one CPU core with --bfloat16. Result: docs/results.md.
@@ -19,6 +20,7 @@ def recipe(scale=3, smoke=False, network="xlsr"):
     r.network["network"] = network
     r.branches = "ecb"
     r.smaller_copies = (0.8, 0.6)
+    r.intensities = (1.0,)
     r.weight_average = 0.9 if smoke else 0.999
     r.rate_peak = {"fsrcnn": 1e-3, "espcn": 5e-4}.get(network, r.rate_peak)
     if not smoke:

@@ -1,15 +1,15 @@
 """Writes docs/results.md and its plots from the zoo's cards: `python -m mobile_sr.zoo.results docs`.
 
-With `--time` the host's times are measured anew; without, those of the last measurement, host.json, are used, and the page
-comes out the same bit for bit.
+With `--time` the host's times are measured anew, twice; without, those of the last measurement, host.json, are used, and the
+page comes out the same bit for bit.
 """
 
 import csv
 import datetime
-import re
 import textwrap
 
 from mobile_sr import benchmark, files, plots, zoo
+from mobile_sr.errors import UserError
 from mobile_sr.zoo import command_line, published
 
 _HOST = zoo.FOLDER / "host.json"
@@ -21,16 +21,28 @@ _BOTH = "float32 -> uint8"
 
 
 def measure():
-    """Write host.json: CPU times of all entries' files, interleaved."""
+    """Write host.json: CPU times of all entries' files, interleaved, and the same once more, to tell what they are good for."""
     models = [f"{name}:{variant}" for name in zoo.names() for variant in zoo.VARIANTS]
-    report = benchmark.benchmark(models, _SIZE, 1, _RUNS)
-    times = {row["model"]: round(row["cpu_ms"]["p50"], 1) for row in report["results"]}
-    files.write_json(_HOST, {"environment": report["environment"], "cpu_ms_p50": times})
+    first, again = (benchmark.benchmark(models, _SIZE, 1, _RUNS) for _ in range(2))
+    found = {"environment": first["environment"]}
+    for key, report in (("cpu_ms_p50", first), ("again_cpu_ms_p50", again)):
+        found[key] = {row["model"]: round(row["cpu_ms"]["p50"], 1) for row in report["results"]}
+    found["sha256"] = {model: files.sha256_file(zoo.resolve(model)) for model in models}
+    files.write_json(_HOST, found)
+
+
+def _host():
+    """The last measurement. Raises: UserError when it is not of the files that the zoo has now."""
+    host = files.read_json(_HOST)
+    for model in (f"{name}:{variant}" for name in zoo.names() for variant in zoo.VARIANTS):
+        if host["sha256"].get(model) != files.sha256_file(zoo.resolve(model)):
+            raise UserError(f"{_HOST}: has no times of the present file of {model}; measure them with --time")
+    return host
 
 
 def page():
     """The Markdown of docs/results.md."""
-    host = files.read_json(_HOST)
+    host = _host()
     sections = (line for name in zoo.names() for line in _section(name))
     return "\n".join(["# Results", "", goal(), "", _head(), "", _times(host), *_overview(host), *sections, ""])
 
@@ -53,7 +65,7 @@ def goal():
 
 def pictures():
     """{file name: SVG} of the page's plots."""
-    host, found = files.read_json(_HOST)["cpu_ms_p50"], {}
+    host, found = _host()["cpu_ms_p50"], {}
     place = zoo.SETS.index(_PLOTTED)
     for scale, own in _by_scale():
         costs = [(card["multiply_adds_720p"] / 1e9, card["scores"][_PLOTTED]["y"]["float32"], name) for name, card in own]
@@ -93,7 +105,10 @@ def _by_scale():
 def _images():
     """(given, held out, trained on): how many training images, the same for all entries."""
     stages = [stage["data"] for name in zoo.names() for stage in zoo.entry(name)["training"]["stages"]]
-    ((images, held_out),) = {(data["images"], len(data["held_out"])) for data in stages}
+    found = {(data["images"], len(data["held_out"])) for data in stages}
+    if len(found) > 1:
+        raise UserError(f"the zoo's entries have other numbers of images (trained on, held out): {sorted(found)}")
+    ((images, held_out),) = found
     return images + _DUPLICATES, held_out, images - held_out
 
 
@@ -129,9 +144,13 @@ def _times(host):
         "Times: CPU ms of {width}x{height} LR pixels, {threads} thread, {cpu}, median of {runs} interleaved rounds, begun "
         "{begun:%Y-%m-%d %H:%M} UTC at a load average of {load_average[0]:.1f} on {cores} cores."
     ).format(begun=date, **where)
+    times, again = host["cpu_ms_p50"], host["again_cpu_ms_p50"]
+    ratios = {model: max(again[model], times[model]) / min(again[model], times[model]) for model in times}
+    farthest = max(ratios, key=ratios.get)
     text += (
-        " The machine is shared: between runs minutes apart uint8's times moved by up to 1.6 and float32's by up to 1.2 "
-        "(xlsr_x3 from 57 to 90 ms and from 59 to 70), so compare times within a run."
+        f" A second run right after it differs by a factor of at most {ratios[farthest]:.2f} ({farthest}, "
+        f"{times[farthest]:.1f} and {again[farthest]:.1f} ms). On another kind of processor the networks' ratios are others, "
+        "too ([fgnas.md](fgnas.md))."
     )
     return _paragraph(text)
 
@@ -170,16 +189,24 @@ def _remarks(own):
                 "every block at every pixel; the sparse path, which was timed, leaves out what the depth map does not ask for "
                 "([adadsr.md](adadsr.md))."
             )
+    if "fsrcnn_x3" in own:
+        training, xlsr = own["fsrcnn_x3"]["training"], own["xlsr_x3"]["training"]
+        yield (
+            f"fsrcnn_x3 is the network in RGB that XLSR's paper quantizes beside its own, after {training['steps']:,} steps; "
+            f"the published row is of one for Y, trained for longer. In RGB the paper finds it {published.FSRCNN_BELOW:.2f} dB "
+            f"below XLSR (DIV2K), we {xlsr['validation_psnr_rgb'] - training['validation_psnr_rgb']:.2f} (held-out training "
+            "images)."
+        )
     if {"xlsr_x2", "fgnas_x2"} <= set(own):
         xlsr, fgnas = own["xlsr_x2"], own["fgnas_x2"]
         share = xlsr["multiply_adds_720p"] / fgnas["multiply_adds_720p"]
-        before = int(re.search(r"after ([\d,]+) steps", xlsr["training"]["note"])[1].replace(",", ""))
+        start = xlsr["training"]["start"]
         batches = [card["training"]["stages"][-1]["recipe"]["batch"] for card in (xlsr, fgnas)]
         yield (
             f"xlsr_x2 reaches about the same PSNR as fgnas_x2 with {share * 100:.0f} % of its multiply-adds, but it was "
-            f"trained far longer: {before + xlsr['training']['best_step']:,} steps of {batches[0]} patches ({before:,} of them "
-            f"as an earlier xlsr_x3) against {fgnas['training']['best_step']:,} of {batches[1]}. So the two rows do not "
-            "compare the networks; with the same training they were not measured."
+            f"trained far longer: {start['steps'] + xlsr['training']['best_step']:,} steps of {batches[0]} patches "
+            f"({start['steps']:,} of them as {start['name']}) against {fgnas['training']['best_step']:,} of {batches[1]}. So "
+            "the two rows do not compare the networks; with the same training they were not measured."
         )
 
 
@@ -236,9 +263,9 @@ PSNR in dB under the protocol of [protocol.md](protocol.md), float32 -> uint8 (d
 ([quantization.md](quantization.md)): equalized, rounded by the inputs, calibrated on scikit-image's pictures, not trained;
 uint8 in and out. Our training images are BSDS500, T91 and General-100: {given} given, one duplicate left out, {held_out} held
 out for validation, {trained_on} trained on; test sets chose nothing. Two thirds are BSDS500's, the source of B100 too (no image
-is in both): that favours the B100 columns. The papers trained on DIV2K's 800 (XLSR 500,000 steps, FGNAS 2,000,000) and print
-floats; an empty cell is what a paper does not print, or prints for another picture size. Parameters and multiply-adds, the
-latter of a 1280x720 output, are of the Keras network.
+is in both): that favours the B100 columns. XLSR, FGNAS and AdaDSR were trained on DIV2K (XLSR 500,000 steps, FGNAS 2,000,000),
+older networks on other sets (FSRCNN on T91 and General-100); all print floats. An empty cell is what a paper does not print, or
+prints for another picture size. Parameters and multiply-adds, the latter of a 1280x720 output, are of the Keras network.
 """
 
 

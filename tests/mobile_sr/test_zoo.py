@@ -95,6 +95,33 @@ def test_logs_of_several_stages_are_counted_through(tmp_path):
     assert rows[-1]["recipe"] == "xlsr_finetune_x3"
 
 
+def test_a_run_that_started_from_an_entry_of_another_scale_says_so(tmp_path):
+    for init, start in (
+        (str(zoo.resolve("xlsr_x3")), {"name": "xlsr_x3", "steps": zoo.entry("xlsr_x3")["training"]["steps"]}),
+        ("runs/other", None),
+        (None, None),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({"init": init}))
+        assert pack._start(tmp_path) == start
+
+
+def test_nothing_is_packed_where_a_set_is_missing(tmp_path):
+    before = {path: sha256_file(path) for path in zoo.FOLDER.glob("xlsr_x3*")}
+    (tmp_path / "Set5").mkdir()
+    with pytest.raises(UserError, match="no folder Set14 in it; --data takes one with Set5, Set14, B100"):
+        pack.pack(["xlsr_x3"], "xlsr_x3", tmp_path, "")
+    assert {path: sha256_file(path) for path in zoo.FOLDER.glob("xlsr_x3*")} == before
+
+
+def test_times_of_files_that_are_no_more_are_refused(tmp_path, monkeypatch):
+    host = json.loads(results._HOST.read_text())
+    host["sha256"]["xlsr_x3:uint8"] = "0" * 64
+    (tmp_path / "host.json").write_text(json.dumps(host))
+    monkeypatch.setattr(results, "_HOST", tmp_path / "host.json")
+    with pytest.raises(UserError, match="no times of the present file of xlsr_x3:uint8; measure them with --time"):
+        results.page()
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_model_cards_are_those_of_the_files(name):
     """docs/cards is what `python -m mobile_sr.zoo.cards docs/cards` writes."""
