@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from training_tricks import PLAIN
+from training_tricks import PLAIN, options
 
 NETS = ("fsrcnn_x3", "fsrcnn_linear_x3", "espcn_x3", "espcn_linear_x3", "xlsr_zoo_x3", "xlsr_zoo_linear_x3")
 FOLDER = Path(__file__).parent / "quantization_nets"
@@ -28,7 +28,7 @@ def train(net, data, work):
     run = work / net
     if not (FOLDER / f"{net}.npz").exists():
         resume = ["--resume"] if (run / "config.json").exists() else []
-        how = ["--steps", STEPS, *PLAIN, "--set", "rate_peak=25e-4", "--bfloat16"]
+        how = ["--steps", STEPS, *options([*PLAIN, "rate_peak=25e-4"]), "--bfloat16"]
         mobile_sr("train", "--recipe", net, *how, "--data", data, "--out", run, *resume)
         shutil.copy(run / "history.csv", FOLDER / f"{net}.csv")
         shutil.copy(run / "best.npz", FOLDER / f"{net}.npz")

@@ -18,29 +18,33 @@ from mobile_sr import evaluate, upscaler
 from mobile_sr.run import read_history
 from mobile_sr.zoo import SETS
 
-_PLAIN = ("branches=none", "smaller_copies=", "intensities=1,0.7,0.5", "rate_end=1e-4")
-PLAIN = [part for setting in _PLAIN for part in ("--set", setting)]
-ECB = ["--set", "branches=ecb"]
-TAKEN = [*ECB, "--set", "smaller_copies=0.8,0.6"]  # what xlsr_zoo took over first
+PLAIN = ["branches=none", "smaller_copies=", "intensities=1,0.7,0.5", "rate_end=1e-4"]
+ECB = ["branches=ecb"]
+TAKEN = [*ECB, "smaller_copies=0.8,0.6"]  # what xlsr_zoo took over first
 WAYS = {
     "plain": [],
-    "squared error": ["--set", "loss=l2"],
-    "frequency loss": ["--set", "frequency_weight=0.05"],
-    "no darkened patches": ["--set", "intensities=1"],
+    "squared error": ["loss=l2"],
+    "frequency loss": ["frequency_weight=0.05"],
+    "no darkened patches": ["intensities=1"],
     "ecb": ECB,
-    "ecb, eps 0.01": [*ECB, "--set", "charbonnier_eps=0.01"],
+    "ecb, eps 0.01": [*ECB, "charbonnier_eps=0.01"],
     "taken": TAKEN,
-    "rep for ecb": [*TAKEN, "--set", "branches=rep"],
-    "no darkened patches besides": [*TAKEN, "--set", "intensities=1"],
-    "no average of the weights": [*TAKEN, "--set", "weight_average=0"],
-    "peak rate doubled": [*TAKEN, "--set", "rate_peak=5e-3"],
-    "patches of 48": [*TAKEN, "--set", "patch=48"],
-    "a teacher": [*TAKEN, "--set", "teacher=fgnas_x3"],
-    "contrastive loss": [*TAKEN, "--set", "contrastive_weight=0.001"],
-    "mixup": [*TAKEN, "--set", "mixing=mixup"],
-    "cutmix": [*TAKEN, "--set", "mixing=cutmix"],
-    "colours": [*TAKEN, "--set", "mixing=colours"],
+    "rep for ecb": [*TAKEN, "branches=rep"],
+    "no darkened patches besides": [*TAKEN, "intensities=1"],
+    "no average of the weights": [*TAKEN, "weight_average=0"],
+    "peak rate doubled": [*TAKEN, "rate_peak=5e-3"],
+    "patches of 48": [*TAKEN, "patch=48"],
+    "a teacher": [*TAKEN, "teacher=fgnas_x3"],
+    "contrastive loss": [*TAKEN, "contrastive_weight=0.001"],
+    "mixup": [*TAKEN, "mixing=mixup"],
+    "cutmix": [*TAKEN, "mixing=cutmix"],
+    "colours": [*TAKEN, "mixing=colours"],
 }
+
+
+def options(settings):
+    """The command line's, for settings KEY=VALUE of which the last of a kind counts."""
+    return [part for setting in settings for part in ("--set", setting)]
 
 
 def folder(runs, way):
@@ -51,7 +55,7 @@ def folder(runs, way):
 def train(way, data, out, steps):
     """Train one way, or go on with it."""
     command = [sys.executable, "-m", "mobile_sr", "train", "--recipe", "xlsr_zoo_x3", "--data", data, "--out", str(out)]
-    command += ["--bfloat16", "--steps", str(steps), "--seed", "1", *PLAIN, *WAYS[way]]
+    command += ["--bfloat16", "--steps", str(steps), "--seed", "1", *options([*PLAIN, *WAYS[way]])]
     subprocess.run(command + ["--resume"] * (out / "config.json").exists(), check=True)
 
 

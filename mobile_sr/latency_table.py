@@ -71,8 +71,8 @@ def _file(kind, inputs, outputs, size):
         for _ in range(_ADDITIONS):
             y = y + x
     else:
-        alone = keras.layers.Activation(lone_relu if kind == "relu" else ops.tanh)
-        y = (MixOfActivations({"prelu": inputs}) if kind == "prelu" else alone)(x)
+        prelu, activation = MixOfActivations({"prelu": inputs}), keras.layers.Activation
+        y = {"relu": activation(lone_relu), "prelu": prelu, "tanh": activation(ops.tanh)}[kind](x)
     model = keras.Model(x, y)
     sample = np.random.default_rng(0).uniform(-1, 1, (1, *size, inputs)).astype(np.float32)
     return to_tflite.convert(lambda: model, model.get_weights(), "int8", clipped=False, calibration=[sample])

@@ -1,5 +1,7 @@
 """What a training minimises: the pixels' error, and where the recipe says so the spectrum's, a contrast or a teacher's."""
 
+import functools
+
 import numpy as np
 from keras import ops
 
@@ -64,10 +66,12 @@ def contrastive(scale):
     def features(images):
         return ops.conv(ops.tanh(ops.conv(images, first, padding="valid")), second, padding="valid")
 
+    @functools.cache  # a backend without a graph comes here in every step
+    def there_and_back(side):
+        return (axis_matrix(side // scale, scale) @ axis_matrix(side, 1 / scale)).astype(np.float32)
+
     def blurred(images):
-        rows, columns = (
-            (axis_matrix(side // scale, scale) @ axis_matrix(side, 1 / scale)).astype(np.float32) for side in images.shape[1:3]
-        )
+        rows, columns = (there_and_back(side) for side in images.shape[1:3])
         return ops.einsum("ij,njkc,lk->nilc", rows, images, columns)
 
     def loss(y_true, y_pred):

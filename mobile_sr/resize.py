@@ -31,9 +31,13 @@ def _contributions(length, out_length, scale):
     return indices, weights[:, used]
 
 
+def _out_length(length, scale):
+    return int(np.ceil(round(length * scale, 6)))
+
+
 def axis_matrix(length, scale):
     """[ceil(length * scale), length] float64: what bicubic does to one axis, without rounding."""
-    out_length = int(np.ceil(round(length * scale, 6)))
+    out_length = _out_length(length, scale)
     indices, weights = _contributions(length, out_length, scale)
     matrix = np.zeros((out_length, length))
     np.add.at(matrix, (np.arange(out_length)[:, None], indices), weights)
@@ -68,7 +72,7 @@ def imresize(image, scale):
     """
     if image.dtype != np.uint8 or scale <= 0:
         raise ValueError(f"imresize takes uint8 and a positive scale, got {image.dtype} and {scale}")
-    height, width = (int(np.ceil(round(side * scale, 6))) for side in image.shape[:2])
+    height, width = (_out_length(side, scale) for side in image.shape[:2])
     tall = _resize_rows(image, height, scale)
     return np.ascontiguousarray(_resize_rows(tall.swapaxes(0, 1), width, scale).swapaxes(0, 1))
 

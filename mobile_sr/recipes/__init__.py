@@ -25,6 +25,7 @@ _LIMITS = {
     "validation_crop": (lambda number: number >= 3, "of at least 3"),  # of which PSNR leaves out a border of 1
     "seed": (lambda number: 0 <= number < 2**32, "from 0 to 4294967295"),  # what Keras takes
 }
+_NAME = re.compile(r"(\w+?)(_linear)?_x([234])")  # as users write it: recipe, output and scale
 # Name of a recipe: its file and what its function gets besides the scale.
 RECIPES = {
     **{name: (name, {}) for name in ("xlsr", "xlsr_zoo", "xlsr_finetune")},
@@ -139,8 +140,8 @@ def triangular_rate(step, recipe):
 
 def start(name):
     """The recipe whose result the one called `name` is made to start from, None where it is none."""
-    recipe, rest = re.fullmatch(r"(\w+?)((?:_linear)?_x[234])", name).groups()
-    return STARTS[recipe] + rest if recipe in STARTS else None
+    recipe, linear, scale = _NAME.fullmatch(name).groups()
+    return f"{STARTS[recipe]}{linear or ''}_x{scale}" if recipe in STARTS else None
 
 
 def has_scale(name):
@@ -154,7 +155,7 @@ def load(name, smoke=False, steps=None, seed=None):
     'xlsr_linear_x3' is the same recipe for the network without its clipped output.
     Raises: UserError for an unknown recipe, an impossible number of steps or seed.
     """
-    match = re.fullmatch(r"(\w+?)(_linear)?_x([234])", name)
+    match = _NAME.fullmatch(name)
     if not match or match[1] not in RECIPES:
         known = ", ".join(f"{r}_x3" for r in RECIPES)
         also = "the same for x2 and x4, and for a linear output as in xlsr_linear_x3"

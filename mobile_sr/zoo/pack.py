@@ -37,7 +37,7 @@ def pack(runs, name, data, training_note, half=False):
         training_note = zoo.entry(name)["training"]["note"]
     elif start:
         training_note += f" Started from {start['name']} after {start['steps']:,} steps, all arrays whose shapes are the same."
-    best = weights.model_file(model_files.find(runs[-1]))
+    best, _ = model_files.trained(runs[-1])
     backend.require_keras(name)
     model, config = weights.load_model(best)
     meta = weights.read_arrays(best)[1]

@@ -4,12 +4,12 @@ With `--time` the host's times are measured anew, twice; without, those of the l
 page comes out the same bit for bit.
 """
 
-import csv
 import datetime
 import textwrap
 
 from mobile_sr import benchmark, files, plots, zoo
 from mobile_sr.errors import UserError
+from mobile_sr.run import read_history
 from mobile_sr.zoo import command_line, published
 
 _HOST = zoo.FOLDER / "host.json"
@@ -20,9 +20,14 @@ _DUPLICATES = 1  # among the training images, all exact: they were left out befo
 _BOTH = "float32 -> uint8"
 
 
+def _files():
+    """What is timed: NAME:VARIANT of all entries."""
+    return [f"{name}:{variant}" for name in zoo.names() for variant in zoo.VARIANTS]
+
+
 def measure():
     """Write host.json: CPU times of all entries' files, interleaved, and the same once more, to tell what they are good for."""
-    models = [f"{name}:{variant}" for name in zoo.names() for variant in zoo.VARIANTS]
+    models = _files()
     first, again = (benchmark.benchmark(models, _SIZE, 1, _RUNS) for _ in range(2))
     found = {"environment": first["environment"]}
     for key, report in (("cpu_ms_p50", first), ("again_cpu_ms_p50", again)):
@@ -34,7 +39,7 @@ def measure():
 def _host():
     """The last measurement. Raises: UserError when it is not of the files that the zoo has now."""
     host = files.read_json(_HOST)
-    for model in (f"{name}:{variant}" for name in zoo.names() for variant in zoo.VARIANTS):
+    for model in _files():
         if host["sha256"].get(model) != files.sha256_file(zoo.resolve(model)):
             raise UserError(f"{_HOST}: has no times of the present file of {model}; measure them with --time")
     return host
@@ -231,7 +236,7 @@ def _section(name):
     yield f"Training: {training['note']}"
     recipes = ", then ".join(f"`{s['recipe']['name']}` ({s['recipe']['steps']:,} steps)" for s in training["stages"])
     yield f"Recipe: {recipes}; best at step {training['best_step']:,}.\n"
-    rows = list(csv.DictReader((zoo.FOLDER / training["log"]).open()))
+    rows = read_history(zoo.FOLDER / training["log"])
     every = max(1, len(rows) // 10)
     picked = [row for k, row in enumerate(rows, 1) if k in (1, len(rows)) or k % every == 0]
     yield f"Validation PSNR over steps (RGB, x{card['config']['scale']}, held-out training images):\n"
