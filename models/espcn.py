@@ -25,15 +25,16 @@ def build(scale=3, output_activation="clipped_relu", activation="tanh"):
     if activation not in ("tanh", "relu"):
         raise ValueError(f"activation must be 'tanh' or 'relu', got {activation!r}")
 
-    def conv(x, filters, kernel_size, name, act=None):
+    def conv(x, filters, kernel_size, name, **options):
+        # Kernels of this variance bring tanh out of its straight part; Glorot's leave it there, whatever the steps.
         return keras.layers.Conv2D(
-            filters, kernel_size, padding="same", activation=act, kernel_initializer="glorot_uniform", name=name
+            filters, kernel_size, padding="same", kernel_initializer="lecun_normal", name=name, **options
         )(x)
 
     lr = keras.Input((None, None, 3), name="lr")
-    x = conv(lr, 64, 5, "feature", activation)
-    x = conv(x, 32, 3, "map", activation)
-    x = conv(x, 3 * scale * scale, 3, "tail")
+    x = conv(lr, 64, 5, "feature", activation=activation)
+    x = conv(x, 32, 3, "map", activation=activation)
+    x = conv(x, 3 * scale * scale, 3, "tail", bias_initializer=keras.initializers.Constant(0.45))  # outside the clip: no slope
     if output_activation == "clipped_relu":
         x = ClippedReLU(name="clip")(x)
     return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"espcn_x{scale}")

@@ -33,8 +33,11 @@ def build(scale=3, output_activation="clipped_relu", d=56, s=12, m=4):
     for index in range(m):
         x = conv(x, s, 3, f"map{index + 1}")
     x = conv(x, d, 1, "expand")
-    init = keras.initializers.RandomNormal(stddev=0.001)  # the paper's, Sec. 3.3
-    x = SubPixelConv2DTranspose(3, 9, scale, kernel_initializer=init, name="tail")(x)
+    start = {
+        "kernel_initializer": keras.initializers.RandomNormal(stddev=0.001),  # the paper's, Sec. 3.3
+        "bias_initializer": keras.initializers.Constant(0.45),  # at 0, half the outputs start below the clip, without a slope
+    }
+    x = SubPixelConv2DTranspose(3, 9, scale, **start, name="tail")(x)
     if output_activation == "clipped_relu":
         x = ClippedReLU(name="clip")(x)
     return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"fsrcnn_x{scale}")

@@ -101,7 +101,7 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
         filters: channels of the picture. kernel_size, strides: ints, kernel_size >= strides.
     """
 
-    def __init__(self, filters, kernel_size, strides, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(self, filters, kernel_size, strides, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
         super().__init__(**kwargs)
         if kernel_size < strides:
             raise ValueError(f"kernel_size={kernel_size} is smaller than strides={strides}")
@@ -109,11 +109,12 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
         self.kernel_size = kernel_size
         self.strides = strides
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, input_shape):
         shape = (self.kernel_size, self.kernel_size, self.filters, input_shape[-1])
         self.kernel = self.add_weight(shape=shape, initializer=self.kernel_initializer, name="kernel")
-        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+        self.bias = self.add_weight(shape=(self.filters,), initializer=self.bias_initializer, name="bias")
 
     def call(self, x):
         y = ops.conv(x, self.phases(self.kernel), padding="same", data_format="channels_last")
@@ -160,6 +161,7 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
         }
 
 

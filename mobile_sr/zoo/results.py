@@ -194,14 +194,14 @@ def _remarks(own):
                 "every block at every pixel; the sparse path, which was timed, leaves out what the depth map does not ask for "
                 "([adadsr.md](adadsr.md))."
             )
-    if "fsrcnn_x3" in own:
-        training, xlsr = own["fsrcnn_x3"]["training"], own["xlsr_x3"]["training"]
-        yield (
-            f"fsrcnn_x3 is the network in RGB that XLSR's paper quantizes beside its own, after {training['steps']:,} steps; "
-            f"the published row is of one for Y, trained for longer. In RGB the paper finds it {published.FSRCNN_BELOW:.2f} dB "
-            f"below XLSR (DIV2K), we {xlsr['validation_psnr_rgb'] - training['validation_psnr_rgb']:.2f} (held-out training "
-            "images)."
-        )
+    for name, below in published.BELOW_XLSR.items():
+        if name in own:
+            training, xlsr = own[name]["training"], own["xlsr_x3"]["training"]
+            yield (
+                f"{name} is the network in RGB that XLSR's paper quantizes beside its own, after {training['steps']:,} steps; "
+                f"the published row is of one for Y, trained for longer. In RGB the paper finds it {below:.2f} dB below XLSR "
+                f"(DIV2K), we {xlsr['validation_psnr_rgb'] - training['validation_psnr_rgb']:.2f} (held-out training images)."
+            )
     if {"xlsr_x2", "fgnas_x2"} <= set(own):
         xlsr, fgnas = own["xlsr_x2"], own["fgnas_x2"]
         share = xlsr["multiply_adds_720p"] / fgnas["multiply_adds_720p"]

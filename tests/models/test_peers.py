@@ -39,6 +39,23 @@ def test_output_activation(network):
         models.build({"network": network}, output_activation="tanh")
 
 
+@pytest.mark.parametrize("network", ["fsrcnn", "espcn"])
+def test_training_starts_inside_the_clip(network):
+    keras.utils.set_random_seed(0)
+    model = models.build({"network": network}, output_activation="linear")
+    sr = keras.ops.convert_to_numpy(model(np.random.default_rng(0).random((1, 16, 16, 3), np.float32)))
+    assert ((sr > 0) & (sr < 1)).mean() > 0.7  # 0.5 with a bias of 0: below the clip there is no slope
+
+
+def test_espcn_starts_where_tanh_bends():
+    keras.utils.set_random_seed(0)
+    model = models.build({"network": "espcn"})
+    x = np.random.default_rng(0).random((1, 16, 16, 3), np.float32)
+    for name in ("feature", "map"):
+        values = keras.ops.convert_to_numpy(keras.Model(model.input, model.get_layer(name).output)(x))
+        assert values.std() > 0.3  # 0.2 and less with Glorot's kernels, 0.03 to 0.1 after 30,000 steps from there
+
+
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_espcn_activation(activation):
     model = models.build({"network": "espcn"}, activation=activation)
