@@ -1,11 +1,11 @@
 """What the zoo's XLSR nets are trained with: the paper's recipe in fewer steps, with branches and averaged weights.
 
 Differences from xlsr.py: 100k steps that end at a lower rate, `ecb` branches (models/branches.py), the images shrunk to 0.8 and
-0.6 beside the given ones, no darkened patches (the packaged nets still had them), an exponential moving average of the weights
+0.6 beside the given ones, no darkened patches (the packaged x3 had them), an exponential moving average of the weights
 (decay 0.999) that is what gets validated and kept, more held-out images, validation every 1,000 steps. What each gives:
 docs/training.md.
 `fsrcnn`, `espcn` and `abpn` are the same for three peers: one recipe makes their quantization comparable, though their papers'
-own training sets and losses differ. FSRCNN and ESPCN have a lower peak: at XLSR's they went black.
+own training sets and losses differ. FSRCNN and ESPCN have lower peaks: at XLSR's they went black.
 Cost: 67 minutes at the 25 steps/s of one CPU core with --bfloat16. Result: docs/results.md.
 
     mobile-sr train --recipe xlsr_zoo_x3 --data TRAIN --out runs/xlsr_zoo_x3
@@ -22,7 +22,7 @@ def recipe(scale=3, smoke=False, network="xlsr"):
     r.smaller_copies = (0.8, 0.6)
     r.intensities = (1.0,)
     r.weight_average = 0.9 if smoke else 0.999
-    r.rate_peak = 1e-3 if network in ("fsrcnn", "espcn") else r.rate_peak
+    r.rate_peak = {"fsrcnn": 2e-3, "espcn": 1e-3}.get(network, r.rate_peak)
     if not smoke:
         r.steps = 100_000
         r.rate_end = 1e-5

@@ -207,8 +207,10 @@ def _remarks(own):
         share = xlsr["multiply_adds_720p"] / fgnas["multiply_adds_720p"]
         start = xlsr["training"]["start"]
         batches = [card["training"]["stages"][-1]["recipe"]["batch"] for card in (xlsr, fgnas)]
+        ahead = [xlsr["scores"][s]["y"]["float32"] - fgnas["scores"][s]["y"]["float32"] for s in zoo.SETS]
         yield (
-            f"xlsr_x2 reaches about the same PSNR as fgnas_x2 with {share * 100:.0f} % of its multiply-adds, but it was "
+            f"xlsr_x2 is {min(ahead):.2f} to {max(ahead):.2f} dB ahead of fgnas_x2 with {share * 100:.0f} % of its "
+            "multiply-adds, but it was "
             f"trained far longer: {start['steps'] + xlsr['training']['best_step']:,} steps of {batches[0]} patches "
             f"({start['steps']:,} of them as {start['name']}) against {fgnas['training']['best_step']:,} of {batches[1]}. So "
             "the two rows do not compare the networks; with the same training they were not measured."

@@ -98,3 +98,22 @@ def test_what_was_always_0_has_the_range_of_what_it_comes_from():
     most = max(image.max() for image in samples())
     np.testing.assert_allclose(found[names["MUL"]], (0, 2 * most), rtol=1e-5)
     assert 0 not in {least - most for least, most in found.values()}
+
+
+def test_what_only_tanh_reads_has_a_range_in_which_tanh_bends():
+    import keras
+
+    image = keras.Input((None, None, 3))
+    read_by_both = image * 9.0
+    model = keras.Model(
+        image, keras.ops.tanh(image * 10.0 - 5.0) + keras.ops.tanh(image * 0.5) + keras.ops.tanh(read_by_both) * read_by_both
+    )
+    data = to_tflite.convert(lambda: model, [], "float32", clipped=False)
+    found = written(ranges.with_ranges(data, [[image] for image in samples()]))
+    ops = tflite_file.parse(data).ops
+    given = sorted(found[op.inputs[0]] for op in ops if op.name == "TANH")
+    most = max(image.max() for image in samples())
+    assert len(given) == 3
+    np.testing.assert_allclose(given[0], (-2.4206, 2.4206 * 127 / 128), rtol=1e-3)  # not -5..5
+    np.testing.assert_allclose(given[1], (0, most / 2), rtol=1e-5)
+    np.testing.assert_allclose(given[2], (0, most * 9), rtol=1e-5)
