@@ -6,8 +6,10 @@ quantization_nets.py trained.
 
 import functools
 import itertools
+import math
 import sys
 from pathlib import Path
+from unittest import mock
 
 import hybrid_precision
 import merged_linear
@@ -18,7 +20,7 @@ import quantization_peers
 from quantization_bench import CHOSEN, PLAIN, Bench
 
 from mobile_sr import calibration, zoo
-from mobile_sr.converters import equalize, rounding
+from mobile_sr.converters import equalize, ranges, rounding
 from mobile_sr.converters.quiet import quiet
 
 XLSR = [name for name in zoo.names() if name.startswith("xlsr")]
@@ -74,6 +76,16 @@ def calibration_study(bench):
     bench.row(f"the {len(whole)} whole images, black, white", images=whole + flat, **CHOSEN)
 
 
+def tanh_study(data):
+    """Where the range of what a tanh reads is cut off."""
+    header("range of what tanh reads")
+    bench = Bench(zoo.FOLDER / "espcn_x3.npz", data)
+    same = math.atanh(-255 / 256), math.atanh(253 / 256)  # half a step of 1/128 before its ends
+    for low, high in ((-math.inf, math.inf), same, *((-end, end * 127 / 128) for end in (2.8, -ranges.TANH[0], 2.3))):
+        with mock.patch.object(ranges, "TANH", (low, high)):
+            bench.row("as measured" if low == -math.inf else f"{low:.2f}..{high:.2f}", **CHOSEN)
+
+
 def networks(data):
     """Plain against default for XLSR at every scale."""
     header("uint8")
@@ -120,6 +132,8 @@ def main(data):
     print(_MODES)
     calibration_study(bench)
     print(_CALIBRATION)
+    tanh_study(data)
+    print(_NETWORKS)
     networks(data)
     quantization_peers.tables(data)
     print(_PARTITION)
@@ -183,7 +197,14 @@ The ranges are measured by a pass of our own (`converters/ranges.py`): the netwo
 activations as outputs. CPU time for these 66 images: XLSR x3 0.9 s instead of 8.9, IMDN 19 instead of 96. TensorFlow's own
 pass also reads an operator's inputs after it ran, when an addition or a product may have put its result into their memory:
 a residual then gets the range of its sum with the trunk. AdaEDSR (8 blocks of 64 channels, x2) lost 0.155 dB on Set5 with
-those ranges and 0.102 with these. XLSR, FSRCNN and ESPCN have no such operator: their ranges are the same.
+those ranges and 0.102 with these. XLSR and ESPCN have no such operator: measured so, their ranges are the same.
+
+What only a tanh reads is cut off at -2.42 and 2.40 (a zero point of 0), where its 8-bit result is two steps above its least
+value and one below its largest: farther out it hardly changes, and the rest gets finer steps (`export`; `qat` learns its
+ranges itself). The zoo's ESPCN, whose tanh is given up to 5:"""
+
+_NETWORKS = """
+The second row's leaves out only what comes out as the same 8-bit value.
 
 ## Networks"""
 
@@ -203,15 +224,15 @@ convolution, int8, 360x640, one thread):
 
 _FORMS = """
 The last form rounds what is above 0 once, the one before it, which the toolkit wrote until fsrcnn_x3 came into the zoo,
-three times: in uint8 that network loses 0.53 instead of 0.85 dB on Set5 (Y) with it, 0.29 instead of 0.52 on Set14. FGNAS's
-mixes of activations keep the older form: fgnas_x2 loses 0.199 dB with it and 0.227 with the new one, where channels with a
-ReLU alone are no longer exactly 0."""
+three times: in uint8 that network's first weights lost 0.53 instead of 0.85 dB on Set5 (Y) with it, 0.29 instead of 0.52 on
+Set14. FGNAS's mixes of activations keep the older form: fgnas_x2 loses 0.199 dB with it and 0.227 with the new one, where
+channels with a ReLU alone are no longer exactly 0."""
 
 _MERGED = """
 ## Tried and left out
 
 **Merging linear layers.** XLSR's last Gblock ends in a 1x1 convolution that the 1x1 behind the concatenation reads: one
-layer in float, and 1,024 of 21.9K multiply-adds per LR pixel less. In 8 bits it costs two to five times the drop, with every
+layer in float, and 1,024 of 21.9K multiply-adds per LR pixel less. In 8 bits it costs about twice the drop, with every
 method on; the concatenation then holds a ReLU's output, which cannot be centred, beside the shortcut."""
 
 _HYBRID = """

@@ -103,6 +103,8 @@ _HEAD = """
 Tables 2 and 5 of the XLSR paper on three networks at x3, all trained by us under one budget ({steps:,} steps of
 `benchmarks/quantization_nets.py`, which is short: the zoo's XLSR has seen 90,000) and fine-tuned with fake quantization for
 {qat_steps:,} steps. PSNR in dB (RGB, DIV2K's validation crops) and in brackets the drop against the float network.
+FSRCNN and ESPCN were trained from starts that are no longer theirs; ESPCN's tanh units stayed on their straight part, which
+costs PSNR and suits 8 bits ([training.md](training.md#what-each-way-gives)).
 """
 
 _READINGS = """

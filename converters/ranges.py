@@ -12,9 +12,9 @@ import numpy as np
 
 from mobile_sr.converters import tflite_file
 
-# What tanh is given at most: where it is two steps of its 8-bit result from its ends, by measurement (docs/quantization.md).
+# What tanh is given at most, by measurement (docs/quantization.md): its 8-bit result is then -126..126 of -128..127.
 _END = math.atanh(1 - 2 / 128)
-_TANH = -_END, _END * 127 / 128  # a zero point of 0
+TANH = -_END, _END * 127 / 128  # a zero point of 0
 _AT_ONCE = 2**30  # bytes of activations that a run may hold; where there are more, parts of them have their own runs
 
 
@@ -44,7 +44,7 @@ def with_ranges(data, samples):
         data: the file's bytes; one subgraph.
         samples: iterable of what the inputs get: lists of arrays in the inputs' order, or dicts by the signature's names.
     Returns: bytes. An activation that was always 0 has the range of its operator's inputs, one that only tanh reads at most
-        -2.42..2.42: what is beyond comes out as the same value or its neighbour, and the rest gets finer steps.
+        -2.42..2.40: what is beyond comes out at most two steps off, and the rest gets finer steps.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -60,7 +60,7 @@ def with_ranges(data, samples):
             ranges[tensor] = _range(np.array(ranges[t]) for t in op.inputs if t in ranges)
     for tensor in _read_by_tanh(model):
         if tensor in ranges:
-            ranges[tensor] = max(ranges[tensor][0], _TANH[0]), min(ranges[tensor][1], _TANH[1])
+            ranges[tensor] = max(ranges[tensor][0], TANH[0]), min(ranges[tensor][1], TANH[1])
     for tensor, (least, most) in ranges.items():
         quantization = graph.tensors[tensor].quantization or schema.QuantizationParametersT()
         quantization.min, quantization.max = [least], [most]

@@ -35,3 +35,13 @@ def test_what_a_script_takes_from_the_package_exists(script):
 def test_the_page_lists_every_script():
     page = (ROOT / "benchmarks" / "README.md").read_text()
     assert [script.name for script in SCRIPTS if f"`{script.name}`" not in page] == []
+
+
+@pytest.mark.parametrize("script", ["quantization.py", "quantization_peers.py"])
+def test_the_quantization_page_has_its_scripts_words(script):
+    page = (ROOT / "docs" / "quantization.md").read_text()
+    tree = ast.parse((ROOT / "benchmarks" / script).read_text())
+    values = [node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
+    texts = [value.value.strip() for value in values if isinstance(value.value, str)]
+    assert texts
+    assert [text for text in texts if "{" not in text and text not in page] == []

@@ -1,11 +1,11 @@
 """What the zoo's XLSR nets are trained with: the paper's recipe in fewer steps, with branches and averaged weights.
 
 Differences from xlsr.py: 100k steps that end at a lower rate, `ecb` branches (models/branches.py), the images shrunk to 0.8 and
-0.6 beside the given ones, no darkened patches (the packaged x3 had them), an exponential moving average of the weights
+0.6 beside the given ones, no darkened patches (xlsr_x3 and abpn_x3 had them), an exponential moving average of the weights
 (decay 0.999) that is what gets validated and kept, more held-out images, validation every 1,000 steps. What each gives:
 docs/training.md.
 `fsrcnn`, `espcn` and `abpn` are the same for three peers: one recipe makes their quantization comparable, though their papers'
-own training sets and losses differ. FSRCNN and ESPCN have lower peaks: at XLSR's they went black.
+own training sets and losses differ. FSRCNN and ESPCN have lower peaks: at XLSR's they went black under this recipe.
 Cost: 67 minutes at the 25 steps/s of one CPU core with --bfloat16. Result: docs/results.md.
 
     mobile-sr train --recipe xlsr_zoo_x3 --data TRAIN --out runs/xlsr_zoo_x3

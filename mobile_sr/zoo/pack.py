@@ -77,7 +77,7 @@ def _start(run):
     if run in zoo.names():
         return zoo.entry(run)["training"].get("start")
     name = Path(files.read_json(Path(run) / "config.json")["init"] or "").stem
-    return {"name": name, "steps": zoo.entry(name)["training"]["steps"]} if name in zoo.names() else None
+    return {"name": name, "steps": zoo.entry(name)["training"]["best_step"]} if name in zoo.names() else None
 
 
 def _log(runs):

@@ -97,7 +97,7 @@ def test_logs_of_several_stages_are_counted_through(tmp_path):
 
 def test_a_run_that_started_from_an_entry_of_another_scale_says_so(tmp_path):
     for init, start in (
-        (str(zoo.resolve("xlsr_x3")), {"name": "xlsr_x3", "steps": zoo.entry("xlsr_x3")["training"]["steps"]}),
+        (str(zoo.resolve("xlsr_x3")), {"name": "xlsr_x3", "steps": zoo.entry("xlsr_x3")["training"]["best_step"]}),
         ("runs/other", None),
         (None, None),
     ):
