@@ -6,7 +6,7 @@ Network", CVPR 2016, Sec. 3; in RGB with the output activation under study in Ay
 
 import keras
 
-from mobile_sr.models.layers import ClippedReLU, DepthToSpace, check_output_activation
+from mobile_sr.models.layers import GRAY, ClippedReLU, DepthToSpace, check_output_activation
 
 RECEPTIVE_FIELD = 4  # LR pixels to each side: 5x5, 3x3, 3x3
 
@@ -34,7 +34,7 @@ def build(scale=3, output_activation="clipped_relu", activation="tanh"):
     lr = keras.Input((None, None, 3), name="lr")
     x = conv(lr, 64, 5, "feature", activation=activation)
     x = conv(x, 32, 3, "map", activation=activation)
-    x = conv(x, 3 * scale * scale, 3, "tail", bias_initializer=keras.initializers.Constant(0.45))  # outside the clip: no slope
+    x = conv(x, 3 * scale * scale, 3, "tail", bias_initializer=GRAY)
     if output_activation == "clipped_relu":
         x = ClippedReLU(name="clip")(x)
     return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"espcn_x{scale}")

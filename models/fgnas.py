@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mobile_sr.models.layers import ClippedReLU, DepthToSpace, at_most_one, check_output_activation
+from mobile_sr.models.layers import GRAY, ClippedReLU, DepthToSpace, at_most_one, check_output_activation
 
 # The order makes the channels of PReLU, of ReLU or PReLU, and of tanh contiguous.
 MIXES = ("relu", "relu+prelu", "prelu", "prelu+tanh", "relu+prelu+tanh", "relu+tanh", "tanh")
@@ -215,8 +215,7 @@ def build(scale=2, output_activation="clipped_relu", head=64, blocks=(), tail=()
             y = y if plain else MixOfActivations(block["mix"], name=f"{name}_activation")(y)
             x = add(x, y, block["residual"], name)
     x = add(features, x, tail, "tail") if tail else features
-    start = keras.initializers.Constant(0.45)
-    x = keras.layers.Conv2D(3 * scale**2, 3, padding="same", bias_initializer=start, name="last")(x)
+    x = keras.layers.Conv2D(3 * scale**2, 3, padding="same", bias_initializer=GRAY, name="last")(x)
     sr = DepthToSpace(scale, name="pixels")(x)
     sr = ClippedReLU(name="sr")(sr) if output_activation == "clipped_relu" else sr
     return keras.Model(lr, sr, name=f"fgnas_x{scale}")

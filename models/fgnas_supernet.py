@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from mobile_sr.models import fgnas_costs
-from mobile_sr.models.layers import ClippedReLU, DepthToSpace, at_most_one, check_output_activation
+from mobile_sr.models.layers import GRAY, ClippedReLU, DepthToSpace, at_most_one, check_output_activation
 
 ACTIVATIONS = ("relu", "prelu", "tanh")
 SEARCHES = ("both", "channels", "activations")
@@ -220,7 +220,7 @@ def build(
     for index in range(blocks):
         x = SearchableBlock(channels, kinds, pointwise, search, gate_rate, name=f"block{index + 1}")(x)
     x = keras.layers.Add(name="skip")([GatedConvolution(channels, rate, name="tail")(x), features])
-    x = keras.layers.Conv2D(3 * scale**2, 3, padding="same", bias_initializer=keras.initializers.Constant(0.45), name="last")(x)
+    x = keras.layers.Conv2D(3 * scale**2, 3, padding="same", bias_initializer=GRAY, name="last")(x)
     sr = DepthToSpace(scale, name="pixels")(x)
     sr = ClippedReLU(name="sr")(sr) if output_activation == "clipped_relu" else sr
     measured = fgnas_costs.Cost(cost)

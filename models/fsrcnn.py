@@ -6,7 +6,7 @@ output activation under study in Ayazoglu, CVPRW 2021, Table 5. The 9x9 transpos
 
 import keras
 
-from mobile_sr.models.layers import ClippedReLU, DepthToSpace, PReLU, SubPixelConv2DTranspose, check_output_activation
+from mobile_sr.models.layers import GRAY, ClippedReLU, DepthToSpace, PReLU, SubPixelConv2DTranspose, check_output_activation
 
 RECEPTIVE_FIELD = 8  # 2 (5x5) + 4 (four 3x3) + at most 2 for the 9x9 transposed convolution at x2 or more
 
@@ -33,11 +33,8 @@ def build(scale=3, output_activation="clipped_relu", d=56, s=12, m=4):
     for index in range(m):
         x = conv(x, s, 3, f"map{index + 1}")
     x = conv(x, d, 1, "expand")
-    start = {
-        "kernel_initializer": keras.initializers.RandomNormal(stddev=0.001),  # the paper's, Sec. 3.3
-        "bias_initializer": keras.initializers.Constant(0.45),  # at 0, half the outputs start below the clip, without a slope
-    }
-    x = SubPixelConv2DTranspose(3, 9, scale, **start, name="tail")(x)
+    init = keras.initializers.RandomNormal(stddev=0.001)  # the paper's, Sec. 3.3
+    x = SubPixelConv2DTranspose(3, 9, scale, kernel_initializer=init, bias_initializer=GRAY, name="tail")(x)
     if output_activation == "clipped_relu":
         x = ClippedReLU(name="clip")(x)
     return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"fsrcnn_x{scale}")

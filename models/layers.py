@@ -8,6 +8,9 @@ from keras import ops
 _FASTEST_FORM = {"torch": "grouped", "tensorflow": "dense", "jax": "split"}
 FORMS = ("grouped", "split", "dense")
 OUTPUT_ACTIVATIONS = ("clipped_relu", "linear")
+# The last bias of networks that do not add their input: about the mean of photographs. From 0, half of the outputs start
+# below the clip, where it has no slope.
+GRAY = keras.initializers.Constant(0.45)
 
 
 def check_output_activation(value):

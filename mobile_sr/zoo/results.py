@@ -210,10 +210,10 @@ def _remarks(own):
         ahead = [xlsr["scores"][s]["y"]["float32"] - fgnas["scores"][s]["y"]["float32"] for s in zoo.SETS]
         yield (
             f"xlsr_x2 is {min(ahead):.2f} to {max(ahead):.2f} dB ahead of fgnas_x2 with {share * 100:.0f} % of its "
-            "multiply-adds, but it was "
-            f"trained far longer: {start['steps'] + xlsr['training']['best_step']:,} steps of {batches[0]} patches "
-            f"({start['steps']:,} of them as {start['name']}) against {fgnas['training']['best_step']:,} of {batches[1]}. So "
-            "the two rows do not compare the networks; with the same training they were not measured."
+            f"multiply-adds, but it was trained far longer: {start['steps'] + xlsr['training']['best_step']:,} steps of "
+            f"{batches[0]} patches ({start['steps']:,} of them as {start['name']}) against "
+            f"{fgnas['training']['best_step']:,} of {batches[1]}. So the two rows do not compare the networks; with the same "
+            "training they were not measured."
         )
 
 
