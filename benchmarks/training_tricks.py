@@ -31,6 +31,7 @@ WAYS = {
     "taken": TAKEN,
     "rep for ecb": [*TAKEN, "branches=rep"],
     "no darkened patches besides": [*TAKEN, "intensities=1"],
+    "PSNR as the loss": [*TAKEN, "intensities=1", "loss=psnr"],
     "no average of the weights": [*TAKEN, "weight_average=0"],
     "peak rate doubled": [*TAKEN, "rate_peak=5e-3"],
     "patches of 48": [*TAKEN, "patch=48"],

@@ -13,7 +13,8 @@ def of(recipe):
 
     The teacher's picture stands in channels 3 to 5 and counts by the same measure as the true one, times teacher_weight.
     """
-    pixels = charbonnier(recipe.charbonnier_eps) if recipe.loss == "charbonnier" else squared
+    kinds = {"charbonnier": charbonnier(recipe.charbonnier_eps), "l2": squared, "psnr": log_squared(recipe.psnr_eps)}
+    pixels = kinds[recipe.loss]
     contrast = contrastive(recipe.network["scale"])
 
     def loss(y_true, y_pred):
@@ -42,6 +43,20 @@ def charbonnier(eps):
 def squared(y_true, y_pred):
     """The mean squared error, which PSNR measures (EFDN's and RLFN's last stages, Li et al., CVPRW 2022)."""
     return ops.mean(ops.square(y_pred - y_true))
+
+
+def log_squared(eps):
+    """log(MSE + eps^2) of each picture, averaged: but for eps, sign and unit the mean PSNR (Chen et al., ECCV 2022, use it).
+
+    Under the squared error, pictures that are hard decide; here every one counts by its share. eps is the RMS error, in 0..1,
+    below which a picture counts less and less, so that flat patches do not take over.
+    """
+
+    def loss(y_true, y_pred):
+        error = ops.cast(y_pred, "float32") - y_true
+        return ops.mean(ops.log(ops.mean(ops.square(error), axis=(1, 2, 3)) + eps**2))
+
+    return loss
 
 
 def frequencies(y_true, y_pred):

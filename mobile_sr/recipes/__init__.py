@@ -10,7 +10,7 @@ from mobile_sr.errors import UserError
 
 _CHOICES = {
     "branches": ("none", "ecb", "rep"),
-    "loss": ("charbonnier", "l2"),
+    "loss": ("charbonnier", "l2", "psnr"),
     "mixing": ("none", "mixup", "cutmix", "colours"),
 }
 _TUPLES = ("intensities", "smaller_copies")
@@ -20,6 +20,7 @@ _LIMITS = {
     **{count: (lambda number: number >= 1, "of at least 1") for count in _COUNTS},
     "smaller_copies": (lambda number: 0 < number < 1, "above 0 and below 1"),
     "charbonnier_eps": (lambda number: number > 0, "above 0"),  # at 0 the loss has no slope where nothing is wrong
+    "psnr_eps": (lambda number: number > 0, "above 0"),  # a flat patch that is met exactly would have the loss -inf
     "rise": (lambda number: 0 <= number <= 1, "of at least 0 and at most 1"),
     "weight_average": (lambda number: 0 <= number < 1, "of at least 0 and below 1"),  # at 1 the average would stand still
     "validation_crop": (lambda number: number >= 3, "of at least 3"),  # of which PSNR leaves out a border of 1
@@ -79,7 +80,8 @@ class Recipe:
     validation_crop: int = 96
     seed: int = 0
     branches: str = "none"  # what the 3x3 convolutions are trained with: 'none', or one of models.branches.KINDS
-    loss: str = "charbonnier"  # or 'l2', see losses.py
+    loss: str = "charbonnier"  # or 'l2' or 'psnr', see losses.py
+    psnr_eps: float = 0.01  # of loss 'psnr': the RMS error below which a patch counts less, 0..1
     frequency_weight: float = 0.0  # of losses.frequencies
     contrastive_weight: float = 0.0  # of losses.contrastive
     teacher: str = ""  # a zoo name, model file or run folder; the loss counts its pictures, too

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mobile_sr import data, losses, recipes, training, weights
+from mobile_sr import data, losses, metrics, recipes, training, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
 from mobile_sr.resize import imresize
@@ -37,6 +37,16 @@ def test_squared_error_and_frequencies():
     assert float(losses.frequencies(a, b)) == pytest.approx(wanted, rel=1e-5)
     loss = losses.of(recipe_of("loss=l2", "frequency_weight=0.1"))
     assert float(loss(a, b)) == pytest.approx(np.square(a - b).mean() + 0.1 * wanted, rel=1e-5)
+
+
+def test_psnr_is_the_mean_of_every_pictures():
+    a, b = ((255 * pictures(seed)).astype(np.uint8) for seed in (1, 2))
+    b[0] = 0.9 * a[0] + 0.1 * b[0]  # ten times nearer than the other one
+    wanted = np.mean([metrics.psnr(x, y, "rgb") for x, y in zip(a, b, strict=True)])
+    a, b = (each.astype(np.float32) / 255 for each in (a, b))
+    loss = losses.of(recipe_of("loss=psnr", "psnr_eps=1e-6"))
+    assert -10 / np.log(10) * float(loss(a, b)) == pytest.approx(wanted, rel=1e-5)
+    assert float(losses.of(recipe_of("loss=psnr"))(a, a)) == pytest.approx(np.log(0.01**2), rel=1e-5)
 
 
 def test_contrast_is_nearness_to_the_true_picture_over_nearness_to_the_blurred_one():
@@ -115,6 +125,7 @@ def test_a_teacher_trains_must_stay_and_must_fit(image_folder, model_file, tmp_p
         ("rise=2", "rise must be a number of at least 0 and at most 1"),
         ("weight_average=1", "weight_average must be a number of at least 0 and below 1"),
         ("charbonnier_eps=0", "charbonnier_eps must be a number above 0"),
+        ("psnr_eps=0", "psnr_eps must be a number above 0"),
         ("intensities=1,x", "numbers, commas between"),
         ("smaller_copies=0.8,1", "smaller_copies must be numbers, commas between, above 0 and below 1"),
         ("intensities=", "intensities must be numbers"),
