@@ -32,6 +32,8 @@ WAYS = {
     "rep for ecb": [*TAKEN, "branches=rep"],
     "no darkened patches besides": [*TAKEN, "intensities=1"],
     "PSNR as the loss": [*TAKEN, "intensities=1", "loss=psnr"],
+    "SOAP for Adam": [*TAKEN, "intensities=1", "optimizer=soap"],
+    "SOAP for Adam, no branches": ["smaller_copies=0.8,0.6", "intensities=1", "optimizer=soap"],
     "no average of the weights": [*TAKEN, "weight_average=0"],
     "peak rate doubled": [*TAKEN, "rate_peak=5e-3"],
     "patches of 48": [*TAKEN, "patch=48"],

@@ -231,6 +231,10 @@ def _optimizer(recipe):
             return ops.where(step < rise, up, down)
 
     average = {"use_ema": True, "ema_momentum": recipe.weight_average} if recipe.weight_average else {}
+    if recipe.optimizer == "soap":
+        from mobile_sr.soap import Soap
+
+        return distributed.averaging(Soap)(Triangular(), **average)
     adam = distributed.averaging(keras.optimizers.Adam)
     return adam(Triangular(), beta_1=0.9, beta_2=0.999, epsilon=1e-8, **average)
 

@@ -11,6 +11,7 @@ from mobile_sr.errors import UserError
 _CHOICES = {
     "branches": ("none", "ecb", "rep"),
     "loss": ("charbonnier", "l2", "psnr"),
+    "optimizer": ("adam", "soap"),
     "mixing": ("none", "mixup", "cutmix", "colours"),
 }
 _TUPLES = ("intensities", "smaller_copies")
@@ -87,6 +88,7 @@ class Recipe:
     teacher: str = ""  # a zoo name, model file or run folder; the loss counts its pictures, too
     teacher_weight: float = 1.0
     mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see data.mixed
+    optimizer: str = "adam"  # or 'soap', see soap.py
     smaller_copies: tuple = ()  # factors below 1 by which every training image is shrunk and trained on, too
 
     def to_json(self):
