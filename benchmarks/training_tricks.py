@@ -21,6 +21,7 @@ from mobile_sr.zoo import SETS
 PLAIN = ["branches=none", "smaller_copies=", "intensities=1,0.7,0.5", "rate_end=1e-4"]
 ECB = ["branches=ecb"]
 TAKEN = [*ECB, "smaller_copies=0.8,0.6"]  # what xlsr_zoo took over first
+BRIGHT = [*TAKEN, "intensities=1"]  # and then
 WAYS = {
     "plain": [],
     "squared error": ["loss=l2"],
@@ -30,10 +31,10 @@ WAYS = {
     "ecb, eps 0.01": [*ECB, "charbonnier_eps=0.01"],
     "taken": TAKEN,
     "rep for ecb": [*TAKEN, "branches=rep"],
-    "no darkened patches besides": [*TAKEN, "intensities=1"],
-    "PSNR as the loss": [*TAKEN, "intensities=1", "loss=psnr"],
-    "SOAP for Adam": [*TAKEN, "intensities=1", "optimizer=soap"],
-    "SOAP for Adam, no branches": ["smaller_copies=0.8,0.6", "intensities=1", "optimizer=soap"],
+    "no darkened patches besides": BRIGHT,
+    "PSNR as the loss": [*BRIGHT, "loss=psnr"],
+    "SOAP for Adam": [*BRIGHT, "optimizer=soap"],
+    "SOAP for Adam, no branches": [*BRIGHT, "branches=none", "optimizer=soap"],
     "no average of the weights": [*TAKEN, "weight_average=0"],
     "peak rate doubled": [*TAKEN, "rate_peak=5e-3"],
     "patches of 48": [*TAKEN, "patch=48"],

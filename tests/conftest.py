@@ -63,6 +63,38 @@ def smoke_recipe(name, **changes):
     return recipe
 
 
+@pytest.fixture
+def train_interrupted(image_folder, cache, monkeypatch):
+    """Train on the made pictures, be interrupted right after a step, and resume: train_interrupted(recipe, out, step)."""
+    from mobile_sr import training
+
+    def train(recipe, out, step):
+        original = training.Run.finish_step
+
+        def interrupted(run, logs):
+            original(run, logs)
+            if run.step == step:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(training.Run, "finish_step", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                training.train(recipe, image_folder, out, cache=cache)
+        training.train(recipe, image_folder, out, resume=True, cache=cache)
+
+    return train
+
+
+def assert_same_arrays(found, wanted):
+    """Two .npz files of ours hold the same arrays, bit for bit."""
+    from mobile_sr import weights
+
+    found, wanted = (weights.read_arrays(file)[0] for file in (found, wanted))
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     """The folder of prepared training images, one for all tests."""

@@ -9,7 +9,7 @@ from keras import ops
 from mobile_sr import cli, models, recipes, training, weights
 from mobile_sr.errors import UserError
 from mobile_sr.models import branches
-from tests.conftest import smoke_recipe
+from tests.conftest import assert_same_arrays, smoke_recipe
 from tests.mobile_sr.test_cli import one_line
 
 IMAGE = np.random.default_rng(0).random((1, 12, 12, 3)).astype(np.float32)
@@ -58,24 +58,10 @@ def test_a_run_keeps_the_plain_network(kind, average, image_folder, tmp_path, ca
     assert config["recipe"]["branches"] == kind
 
 
-def test_resumed_equals_uninterrupted(finished, image_folder, tmp_path, cache, monkeypatch):
-    original = training.Run.finish_step
-
-    def interrupted(run, logs):
-        original(run, logs)
-        if run.step == 3:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training.Run, "finish_step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            training.train(smoke(), image_folder, tmp_path / "run", cache=cache)
-    training.train(smoke(), image_folder, tmp_path / "run", resume=True, cache=cache)
+def test_resumed_equals_uninterrupted(finished, tmp_path, train_interrupted):
+    train_interrupted(smoke(), tmp_path / "run", 3)
     for file in ("checkpoint.npz", "best.npz"):
-        whole, resumed = (weights.read_arrays(run / file)[0] for run in (finished, tmp_path / "run"))
-        assert whole.keys() == resumed.keys()
-        for name, value in whole.items():
-            np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+        assert_same_arrays(tmp_path / "run" / file, finished / file)
 
 
 def test_resuming_with_other_branches_is_refused(finished, image_folder, cache):
