@@ -56,8 +56,17 @@ def run(args):
     with distributed.group():
         best = training.train(recipe, folder, args.out, **options)
     if distributed.rank() == 0:
-        print(f"best validation PSNR {best:.3f} dB (RGB): {Path(args.out) / 'best.npz'}")
+        print(summary(best, Path(args.out) / "best.npz"))
     return None
+
+
+def summary(best, file):
+    """The last line: what the kept weights score, and whether they are only those that the run was given."""
+    from mobile_sr import weights
+
+    line = f"best validation PSNR {best:.3f} dB (RGB): {file}"
+    started = weights.read_arrays(file)[1]["step"] == 0
+    return f"{line}, the weights it started from: none that were trained are better" if started else line
 
 
 def _architecture(args, recipe, init):

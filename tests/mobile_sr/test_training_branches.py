@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 
 from mobile_sr import cli, models, recipes, training, weights
+from mobile_sr.commands import train
 from mobile_sr.errors import UserError
 from mobile_sr.models import branches
 from tests.conftest import assert_same_arrays, smoke_recipe
@@ -116,6 +117,7 @@ def test_a_network_without_3x3_convolutions_is_refused(image_folder, tmp_path, c
 def test_the_command_hands_the_branches_on(monkeypatch, run_cli, image_folder, tmp_path):
     asked = []
     monkeypatch.setattr(training, "train", lambda recipe, *_, **__: asked.append(recipe.branches) or 0.0)
+    monkeypatch.setattr(train, "summary", lambda best, file: "")
     arguments = ["train", "--recipe", "xlsr_x3", "--data", str(image_folder), "--out", str(tmp_path / "run")]
     for more in ([], ["--branches", "ecb"]):
         args = cli._parse(["mobile-sr", *arguments, *more])
