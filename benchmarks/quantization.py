@@ -170,8 +170,8 @@ seconds.
 
 _METHODS = """
 Scaling alone trades the activations' error for the weights': at full strength kernels have inputs of unlike size, which
-rounding to the nearest integer serves badly. Rounding by the inputs takes that back, and the two together are worth more
-than their sum.
+rounding to the nearest integer serves badly. Rounding by the inputs takes that back, and what it leaves alone
+is halved by centring and scaling.
 
 Training further with fake quantization ([qat.md](qat.md)) did not beat this on XLSR x3. `--methods none` is the plain
 conversion.
@@ -232,8 +232,8 @@ _MERGED = """
 ## Tried and left out
 
 **Merging linear layers.** XLSR's last Gblock ends in a 1x1 convolution that the 1x1 behind the concatenation reads: one
-layer in float, and 1,024 of 21.9K multiply-adds per LR pixel less. In 8 bits it costs about twice the drop, with every
-method on; the concatenation then holds a ReLU's output, which cannot be centred, beside the shortcut."""
+layer in float, and 1,024 of 21.9K multiply-adds per LR pixel less. In 8 bits it costs two to seven times the drop, with
+every method on; the concatenation then holds a ReLU's output, which cannot be centred, beside the shortcut."""
 
 _HYBRID = """
 **Hybrid precision.** 16-bit activations in single layers, simulated (`benchmarks/hybrid_precision.py`; the row without any

@@ -63,4 +63,4 @@ class Bench:
 
     def drops(self, label, scores):
         """Print one row of a table: the float scores less these."""
-        print(f"| {label} | " + " | ".join(f"{drop:.3f}" for drop in self.float - scores) + " |", flush=True)
+        print(f"| {label} | " + " | ".join(f"{drop:z.3f}" for drop in self.float - scores) + " |", flush=True)

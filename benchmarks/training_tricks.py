@@ -18,7 +18,7 @@ from mobile_sr import evaluate, upscaler
 from mobile_sr.run import read_history
 from mobile_sr.zoo import SETS
 
-PLAIN = ["branches=none", "smaller_copies=", "intensities=1,0.7,0.5", "rate_end=1e-4"]
+PLAIN = ["branches=none", "smaller_copies=", "intensities=1,0.7,0.5", "rate_end=1e-4", "optimizer=adam"]
 ECB = ["branches=ecb"]
 TAKEN = [*ECB, "smaller_copies=0.8,0.6"]  # what xlsr_zoo took over first
 BRIGHT = [*TAKEN, "intensities=1"]  # and then

@@ -1,10 +1,11 @@
-"""What a training minimises: the pixels' error, and where the recipe says so the spectrum's, a contrast or a teacher's."""
+"""What a training minimises: the pixels' error, and where the recipe says so Y's, the spectrum's, a contrast or a teacher's."""
 
 import functools
 
 import numpy as np
 from keras import ops
 
+from mobile_sr.metrics import BT601_Y
 from mobile_sr.resize import axis_matrix
 
 
@@ -20,6 +21,8 @@ def of(recipe):
     def loss(y_true, y_pred):
         true = y_true[..., :3]
         total = pixels(true, y_pred)
+        if recipe.luminance_weight:
+            total = total + recipe.luminance_weight * pixels(luminance(true), luminance(y_pred))
         if recipe.frequency_weight:
             total = total + recipe.frequency_weight * frequencies(true, y_pred)
         if recipe.contrastive_weight:
@@ -57,6 +60,11 @@ def log_squared(eps):
         return ops.mean(ops.log(ops.mean(ops.square(error), axis=(1, 2, 3)) + eps**2))
 
     return loss
+
+
+def luminance(images):
+    """[N, H, W, 1]: Y of RGB [N, H, W, 3], as metrics.py measures it but on the scale of 0..1 and without its offset."""
+    return ops.sum(ops.cast(images, "float32") * BT601_Y.astype(np.float32), axis=-1, keepdims=True)
 
 
 def frequencies(y_true, y_pred):

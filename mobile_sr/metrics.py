@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 SPACES = ("y", "rgb")
+BT601_Y = np.array([65.481, 128.553, 24.966]) / 255.0  # what R, G and B add to the Y of BT.601, which starts at 16
 
 
 def protocol(shave, space):
@@ -26,7 +27,7 @@ def describe(protocol_):
 
 def rgb_to_y(image):
     """Luma of BT.601 as MATLAB's rgb2ycbcr defines it, unrounded: [H, W, 3] uint8 -> [H, W] float64 in 16..235."""
-    return image.astype(np.float64) @ (np.array([65.481, 128.553, 24.966]) / 255.0) + 16.0
+    return image.astype(np.float64) @ BT601_Y + 16.0
 
 
 def _planes(image, space, shave, gray):

@@ -83,6 +83,7 @@ class Recipe:
     branches: str = "none"  # what the 3x3 convolutions are trained with: 'none', or one of models.branches.KINDS
     loss: str = "charbonnier"  # or 'l2' or 'psnr', see losses.py
     psnr_eps: float = 0.01  # of loss 'psnr': the RMS error below which a patch counts less, 0..1
+    luminance_weight: float = 0.0  # of the same loss of Y, in which the sets are measured
     frequency_weight: float = 0.0  # of losses.frequencies
     contrastive_weight: float = 0.0  # of losses.contrastive
     teacher: str = ""  # a zoo name, model file or run folder; the loss counts its pictures, too

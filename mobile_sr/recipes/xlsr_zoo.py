@@ -1,12 +1,14 @@
-"""What the zoo's XLSR nets are trained with: the paper's recipe in fewer steps, with branches and averaged weights.
+"""The best that we know for XLSR from random weights: the paper's recipe in fewer steps, with SOAP, branches, averaged weights.
 
-Differences from xlsr.py: 100k steps that end at a lower rate, `ecb` branches (models/branches.py), the images shrunk to 0.8 and
-0.6 beside the given ones, no darkened patches (xlsr_x3 and abpn_x3 had them), an exponential moving average of the weights
-(decay 0.999) that is what gets validated and kept, more held-out images, validation every 1,000 steps. What each gives:
+Differences from xlsr.py: 100k steps that end at a lower rate, SOAP for Adam (soap.py), `ecb` branches (models/branches.py), the
+images shrunk to 0.8 and 0.6 beside the given ones, no darkened patches, an exponential moving average of the weights (decay
+0.999) that is what gets validated and kept, more held-out images, validation every 1,000 steps. What each gives:
 docs/training.md.
-`fsrcnn`, `espcn` and `abpn` are the same for three peers: one recipe makes their quantization comparable, though their papers'
-own training sets and losses differ. FSRCNN and ESPCN have lower peaks: at XLSR's they went black under this recipe.
-Cost: 67 minutes at the 25 steps/s of one CPU core with --bfloat16. Result: docs/results.md.
+`fsrcnn`, `espcn` and `abpn` are the same with Adam for three peers: one recipe makes their quantization comparable, though
+their papers' own training sets and losses differ. FSRCNN and ESPCN have lower peaks: at XLSR's they went black under this
+recipe.
+Cost: 102 minutes at the 16 steps/s of one CPU core with --bfloat16 on TensorFlow. Result after 8,000 steps: docs/training.md;
+of the zoo's nets, made in stages (their cards): docs/results.md.
 
     mobile-sr train --recipe xlsr_zoo_x3 --data TRAIN --out runs/xlsr_zoo_x3
 """
@@ -22,6 +24,7 @@ def recipe(scale=3, smoke=False, network="xlsr"):
     r.smaller_copies = (0.8, 0.6)
     r.intensities = (1.0,)
     r.weight_average = 0.9 if smoke else 0.999
+    r.optimizer = "soap" if network == "xlsr" else r.optimizer
     r.rate_peak = {"fsrcnn": 2e-3, "espcn": 1e-3}.get(network, r.rate_peak)
     if not smoke:
         r.steps = 100_000

@@ -21,6 +21,12 @@ def entry(name):
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
+def steps_done(stage):
+    """How many steps a stage of an entry's training took, in words."""
+    done, whole = stage["steps"], stage["recipe"]["steps"]
+    return f"{done:,} steps" if done == whole else f"{done:,} of {whole:,} steps"
+
+
 def resolve(model):
     """The packaged file of 'name' (Keras weights) or 'name:variant' (.tflite). Raises: UserError when there is none."""
     name, _, variant = model.partition(":")

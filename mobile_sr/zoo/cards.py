@@ -73,8 +73,8 @@ def card(name):
     lines += ["", "## Training", "", training["note"], ""]
     for stage in training["stages"]:
         recipe = stage["recipe"]
-        what = f"{recipe['steps']:,} steps of {recipe['batch']} patches of {recipe['patch']} LR pixels"
-        lines.append(f"- `{recipe['name']}`: {what}")
+        patches = f"{recipe['batch']} patches of {recipe['patch']} LR pixels"
+        lines.append(f"- `{recipe['name']}`: {zoo.steps_done(stage)} of {patches}")
     best = f"{training['validation_psnr_rgb']:.3f} dB (RGB) on held-out training images"
     lines += ["", f"Kept: step {training['best_step']:,}, {best}; the log is `{training['log']}`."]
     lines += ["", "## Results", ""]

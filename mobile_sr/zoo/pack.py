@@ -61,8 +61,8 @@ def pack(runs, name, data, training_note, half=False):
             "note": training_note,
             "start": start,
             "stages": stages,
-            "steps": sum(stage["recipe"]["steps"] for stage in stages),
-            "best_step": sum(stage["recipe"]["steps"] for stage in stages[:-1]) + meta["step"],
+            "steps": sum(stage["steps"] for stage in stages),
+            "best_step": sum(stage["steps"] for stage in stages[:-1]) + meta["step"],
             "validation_psnr_rgb": meta["validation_psnr_rgb"],
             "log": f"{name}_log.csv",
         },
@@ -81,7 +81,7 @@ def _start(run):
 
 
 def _log(runs):
-    """The stages (recipe, data, versions) of the runs and their histories as one, steps counted through."""
+    """The stages (recipe, data, versions, steps done) of the runs and their histories as one, steps counted through."""
     stages, rows, offset = [], [], 0
     for run in runs:
         if run in zoo.names():
@@ -89,11 +89,13 @@ def _log(runs):
             found, log = training["stages"], zoo.FOLDER / training["log"]
         else:
             settings = files.read_json(Path(run) / "config.json")
-            found, log = [{key: settings[key] for key in ("recipe", "data", "versions")}], Path(run) / "history.csv"
+            log = Path(run) / "history.csv"
+            found = [{key: settings[key] for key in ("recipe", "data", "versions")}]
+            found[0]["steps"] = int(read_history(log)[-1]["step"])  # fewer than the recipe's where it was ended
         for row in read_history(log):
             rows.append({"recipe": found[-1]["recipe"]["name"], **row, "step": offset + int(row["step"])})
         stages += found
-        offset += sum(stage["recipe"]["steps"] for stage in found)
+        offset += sum(stage["steps"] for stage in found)
     return stages, rows
 
 

@@ -236,7 +236,7 @@ def _section(name):
     ssim = ", ".join(f"{s} {v['ssim_y']['float32']:.4f} -> {v['ssim_y']['uint8']:.4f}" for s, v in card["scores"].items())
     yield f"\nSSIM (Y), {_BOTH}: {ssim}.\n"
     yield f"Training: {training['note']}"
-    recipes = ", then ".join(f"`{s['recipe']['name']}` ({s['recipe']['steps']:,} steps)" for s in training["stages"])
+    recipes = ", then ".join(f"`{s['recipe']['name']}` ({zoo.steps_done(s)})" for s in training["stages"])
     yield f"Recipe: {recipes}; best at step {training['best_step']:,}.\n"
     rows = read_history(zoo.FOLDER / training["log"])
     every = max(1, len(rows) // 10)
@@ -258,7 +258,7 @@ def _curve(stages):
     if deepest and "depth" not in first["network"]:
         depths = ", ".join(f"{deepest * k / 4:g}" for k in (1, 2, 3))
         text = (
-            f"The measure changes after step {first['steps']:,}, where the training of the adapter begins: before, all "
+            f"The measure changes after step {stages[0]['steps']:,}, where the training of the adapter begins: before, all "
             f"{deepest} blocks run; after, the figure is the mean over desired depths of {depths} and {deepest} blocks."
         )
         yield f"\n{_paragraph(text)}"

@@ -49,6 +49,14 @@ def test_psnr_is_the_mean_of_every_pictures():
     assert float(losses.of(recipe_of("loss=psnr"))(a, a)) == pytest.approx(np.log(0.01**2), rel=1e-5)
 
 
+def test_luminance_counts_beside_the_colours_as_the_sets_are_measured():
+    a, b = ((255 * pictures(seed)).astype(np.uint8) for seed in (1, 2))
+    y, rgb = (np.mean([metrics.psnr(*pair, space) for pair in zip(a, b, strict=True)]) for space in ("y", "rgb"))
+    a, b = (each.astype(np.float32) / 255 for each in (a, b))
+    loss = losses.of(recipe_of("loss=psnr", "psnr_eps=1e-6", "luminance_weight=3"))
+    assert -10 / np.log(10) * float(loss(a, b)) == pytest.approx(rgb + 3 * y, rel=1e-5)
+
+
 def test_contrast_is_nearness_to_the_true_picture_over_nearness_to_the_blurred_one():
     contrast = losses.contrastive(3)
     image = (pictures(6)[:, :6] * 255).astype(np.uint8)
