@@ -17,7 +17,7 @@ def wheel(tmp_path_factory):
     import shutil
 
     source, out = tmp_path_factory.mktemp("source") / "project", tmp_path_factory.mktemp("wheel")
-    skip = shutil.ignore_patterns(".venv", ".git", "demo_out", "build", "*.egg-info", "__pycache__", ".pytest_cache")
+    skip = shutil.ignore_patterns(".venv*", ".git", "demo_out", "build", "*.egg-info", "__pycache__", ".pytest_cache")
     shutil.copytree(ROOT, source, ignore=skip)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
     subprocess.run(command, check=True, capture_output=True)
