@@ -154,14 +154,15 @@ def averaging(kind):
 def is_ended(error):
     """Whether torchrun tells a rank that has met `error` to end, because another has failed: then that one's failure is said.
 
-    The first rank of a machine only waits for that when `error` is Lost.
+    The first rank of a machine only waits for that when `error` is Lost. With several machines it speaks in any case: the one
+    that failed may be another's, which this machine's torchrun meets only as a lost connection.
     """
     if processes() == 1 or (_local_rank() == 0 and not isinstance(error, Lost)):
         return False
     try:
         time.sleep(_PATIENCE_S)
     except KeyboardInterrupt:
-        return True
+        return _local_rank() > 0 or int(os.environ.get("LOCAL_WORLD_SIZE", processes())) == processes()
     return False
 
 
