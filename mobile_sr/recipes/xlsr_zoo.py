@@ -24,7 +24,8 @@ def recipe(scale=3, smoke=False, network="xlsr"):
     r.smaller_copies = (0.8, 0.6)
     r.intensities = (1.0,)
     r.weight_average = 0.9 if smoke else 0.999
-    r.optimizer = "soap" if network == "xlsr" else r.optimizer
+    if network == "xlsr":
+        r.optimizer = "soap"
     r.rate_peak = {"fsrcnn": 2e-3, "espcn": 1e-3}.get(network, r.rate_peak)
     if not smoke:
         r.steps = 100_000

@@ -86,13 +86,13 @@ def _log(runs):
     for run in runs:
         if run in zoo.names():
             training = zoo.entry(run)["training"]
-            found, log = training["stages"], zoo.FOLDER / training["log"]
+            found, history = training["stages"], read_history(zoo.FOLDER / training["log"])
         else:
             settings = files.read_json(Path(run) / "config.json")
-            log = Path(run) / "history.csv"
-            found = [{key: settings[key] for key in ("recipe", "data", "versions")}]
-            found[0]["steps"] = int(read_history(log)[-1]["step"])  # fewer than the recipe's where it was ended
-        for row in read_history(log):
+            history = read_history(Path(run) / "history.csv")
+            done = int(history[-1]["step"])  # fewer than the recipe's where it was ended
+            found = [{key: settings[key] for key in ("recipe", "data", "versions")} | {"steps": done}]
+        for row in history:
             rows.append({"recipe": found[-1]["recipe"]["name"], **row, "step": offset + int(row["step"])})
         stages += found
         offset += sum(stage["steps"] for stage in found)

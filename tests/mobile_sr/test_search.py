@@ -7,6 +7,7 @@ import pytest
 
 from mobile_sr import architecture, cli, export, latency_table, models, recipes, search, training, weights
 from mobile_sr.errors import UserError
+from tests.conftest import assert_same_arrays
 
 
 def recipe(budget="60%", steps=60, cost="multiply_adds"):
@@ -50,9 +51,7 @@ def test_an_interrupted_search_resumes_to_the_same_result(found, image_folder, t
         training.train(recipe(), image_folder, tmp_path, cache=cache, kind=Stop)
     search.search(recipe(), image_folder, tmp_path, cache=cache, resume=True)
     assert architecture.read(tmp_path / "architecture.json") == architecture.read(found / "architecture.json")
-    whole, resumed = (weights.read_arrays(run / "best.npz")[0] for run in (found, tmp_path))
-    for name, array in whole.items():
-        np.testing.assert_array_equal(array, resumed[name])
+    assert_same_arrays(tmp_path / "best.npz", found / "best.npz")
 
 
 @pytest.mark.slow

@@ -53,8 +53,11 @@ def test_in_its_own_axes_it_is_adam(shape, steps):
     np.testing.assert_allclose(stepped(Soap(0.01, epsilon=1e-12), start, gradients), adam, atol=1e-5)
 
 
-def test_a_resumed_training_equals_an_uninterrupted_one(image_folder, tmp_path, cache, train_interrupted):
+def test_of_the_zoos_recipes_xlsrs_takes_it():
     assert (recipes.load("xlsr_zoo_x3").optimizer, recipes.load("abpn_x3").optimizer) == ("soap", "adam")
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(image_folder, tmp_path, cache, train_interrupted):
     recipe = smoke_recipe("xlsr_x3", steps=24, validate_every=12, optimizer="soap", loss="psnr", weight_average=0.9)
     training.train(recipe, image_folder, tmp_path / "whole", cache=cache)
     train_interrupted(recipe, tmp_path / "run", 17)

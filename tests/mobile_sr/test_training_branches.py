@@ -86,10 +86,7 @@ def test_init_is_reproduced_exactly(model_file, image_folder, tmp_path, cache):
     recipe = smoke("rep", steps=1, validate_every=1, rate_start=0.0, rate_peak=0.0, rate_end=0.0)
     recipe.network = weights.load_model(model_file)[1]
     training.train(recipe, image_folder, tmp_path, init=model_file, cache=cache)
-    given, taken = (weights.read_arrays(file)[0] for file in (model_file, tmp_path / "best.npz"))
-    assert given.keys() == taken.keys()
-    for name, value in given.items():
-        np.testing.assert_array_equal(taken[name], value, err_msg=name)
+    assert_same_arrays(tmp_path / "best.npz", model_file)
 
 
 @pytest.mark.slow
