@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from mobile_sr import samples
+from mobile_sr import flat_colours, samples
 from mobile_sr.data import find_pairs, read_pair
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256
@@ -12,17 +12,19 @@ from mobile_sr.resize import downscale
 
 COUNT = 32  # natural crops
 CROP = 96  # LR pixels
+FLAT_SIDE = 24  # LR pixels of a flat colour or ramp: ranges need few pixels, and weight rounding should see few of them
 TRIES = 8  # places in an image of a folder, of which the one with most detail is taken
 ORDERS = [list(order) for order in itertools.permutations(range(3))][1:]  # of the channels, all but their own
 
 
 def calibration_set(folder, scale, seed=0):
-    """Seeded LR crops, the same with their colours exchanged, a black and a white one.
+    """Seeded LR crops, the same with their colours exchanged, a black and a white one, flat colours and ramps.
 
     Of a folder's images the crops are the richest of a few random ones: most of a large photograph is plain, and ranges
-    measured there are too narrow. Exchanged colours stand for the saturated ones that few photographs hold and that would leave
-    the measured ranges; black and white let the input's range reach exactly 0 and 1. Chosen by measurement, see
-    docs/quantization.md.
+    measured there are too narrow. Saturated colours are rare in photographs and would leave ranges measured on them: hence the
+    exchanged channels, and 27 flat colours and the ramps between them (flat_colours.py). Without these, equalization scales
+    channels that only saturated areas use until those areas overflow: xlsr_x3 was off by 50 levels on cyan. Black and white let
+    the input's range reach exactly 0 and 1. Chosen by measurement, see docs/quantization.md.
 
     Args:
         folder: images taken as HR and reduced by bicubic (or with LR beside them); None takes scikit-image's pictures.
@@ -37,10 +39,14 @@ def calibration_set(folder, scale, seed=0):
         crops.append(max(found, key=_detail))
     crops += [crop[..., ORDERS[k % len(ORDERS)]] for k, crop in enumerate(crops)]
     crops += [np.full((CROP, CROP, 3), level, np.uint8) for level in (0, 255)]
+    natural = len(crops)
+    crops += [flat_colours.flat(colour, FLAT_SIDE, FLAT_SIDE) for colour in flat_colours.COLOURS]
+    crops += flat_colours.ramps(FLAT_SIDE, FLAT_SIDE).values()
     record = {
         "source": str(folder) if folder else "scikit-image: " + ", ".join(samples.CALIBRATION),
         "images": len(lrs),
-        "crops": len(crops),
+        "crops": natural,
+        "flat_colours_and_ramps": len(crops) - natural,
         "seed": seed,
         "sha256": sha256(b"".join(f"{c.shape}".encode() + c.tobytes() for c in crops)),
     }

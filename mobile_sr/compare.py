@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import depth_map, evaluate, litert, metrics, model_files, route, upscaler
+from mobile_sr import depth_map, evaluate, flat_colours, litert, metrics, model_files, route, upscaler
 from mobile_sr.converters import audit, delegates
 from mobile_sr.files import sha256
 from mobile_sr.resize import imresize
@@ -21,7 +21,7 @@ def compare(reference, model, folder, space="y", progress=None):
     {...}, "drop_db", "images": [{"name", "reference_psnr", "model_psnr", "drop_db"}], "skipped"}; drop_db is the mean
     PSNR of the reference less that of the model. Where the model takes a desired depth, or else the reference, images
     have {"depth": {"mean", "desired"}} in blocks, and the report the means and {"of", "deepest"}; where the model is routed, it
-    has {"routing": route.Tally.summary}. Crops, of the WORST
+    has {"routing": route.Tally.summary}. Both sides have {"colour_error": flat_colours.measure}. Crops, of the WORST
     images by drop, have dicts of [h, w, 3] uint8 arrays: hr, bicubic, reference, model, difference; with depths also the
     whole image's heat map, at most HEAT_MAP pixels a side.
     Raises: UserError when no image is usable.
@@ -71,6 +71,8 @@ def compare(reference, model, folder, space="y", progress=None):
         "skipped": problems,
     }
     report |= {"routing": model.tally.summary()} if isinstance(model, route.RoutedUpscaler) else {}
+    for key in ("reference", "model"):  # after the tally, which counts natural images only
+        report[key]["colour_error"] = flat_colours.measure(sides[key], scale, sides[key].fixed)
     if mapped:
         means = {what: float(np.mean([row["depth"][what] for row in rows])) for what in ("mean", "desired")}
         report["depth"] = {"of": mapped, **means, "deepest": sides[mapped].deepest}

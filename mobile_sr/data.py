@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobile_sr import flat_colours
 from mobile_sr.errors import UserError
 from mobile_sr.files import atomic_path, make_folder, sha256, write_json
 from mobile_sr.images import list_images, read_image
@@ -216,7 +217,7 @@ def center_crops(images, indices, crop):
     return np.stack(lr), np.stack(hr)
 
 
-def patch_batch(images, indices, step, *, batch, patch, intensities, seed, share=slice(None), mixing="none"):
+def patch_batch(images, indices, step, *, batch, patch, intensities, seed, share=slice(None), mixing="none", flat_share=0.0):
     """The training batch of one step; a pure function of its arguments, so that resumed runs see the same data.
 
     Each sample: a uniform image, a uniform crop, one of the eight rotations and flips, one intensity factor
@@ -224,10 +225,12 @@ def patch_batch(images, indices, step, *, batch, patch, intensities, seed, share
 
     Args:
         share: which of the batch's samples to make. mixing: 'none' or a kind of `mixed`.
+        flat_share: probability that a sample is a flat colour or a ramp (flat_colours.patch) instead of a crop.
     Returns: ([batch, patch, patch, 3], [batch, patch * s, patch * s, 3]) float32 in 0..1, of `share`.
     """
     if mixing != "none":
-        whole = patch_batch(images, indices, step, batch=batch, patch=patch, intensities=intensities, seed=seed)
+        how = {"batch": batch, "patch": patch, "intensities": intensities, "seed": seed, "flat_share": flat_share}
+        whole = patch_batch(images, indices, step, **how)
         return tuple(part[share] for part in mixed(*whole, mixing, np.random.default_rng([seed, step, 2])))
     rng = np.random.default_rng([seed, step])
     s = images.scale
@@ -235,10 +238,15 @@ def patch_batch(images, indices, step, *, batch, patch, intensities, seed, share
     places = rng.random((batch, 2))
     turns = rng.integers(8, size=batch)
     factors = rng.choice(np.asarray(intensities, np.float32), size=batch) / np.float32(255)
+    is_flat = np.random.default_rng([seed, step, 3]).random(batch) < flat_share
     made = range(batch)[share]
     lr = np.empty((len(made), patch, patch, 3), np.float32)
     hr = np.empty((len(made), patch * s, patch * s, 3), np.float32)
     for at, n in enumerate(made):
+        if is_flat[n]:
+            pair = flat_colours.patch(np.random.default_rng([seed, step, 3, n]), patch, patch, s)
+            lr[at], hr[at] = (part / np.float32(255) for part in pair)
+            continue
         small, large = images.lr[indices[picks[n]]], images.hr[indices[picks[n]]]
         top = int(places[n, 0] * (small.shape[0] - patch + 1))
         left = int(places[n, 1] * (small.shape[1] - patch + 1))

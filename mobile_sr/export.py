@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from mobile_sr import __version__, depth_counts, litert, metrics, model_files, models, upscaler, weights
+from mobile_sr import __version__, depth_counts, flat_colours, litert, metrics, model_files, models, upscaler, weights
 from mobile_sr.calibration import calibration_set
 from mobile_sr.converters import audit, equalize, rounding, sparse_integer, tflite_groups, tflite_merge, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
@@ -36,6 +36,7 @@ def export(
     methods=METHODS,
     path=None,
     dense_groups=False,
+    max_colour_error=flat_colours.QUANTIZATION_LIMIT,
     log=print,
 ):
     """Convert a trained network and write NAME_PRECISION.tflite (or NAME.onnx) and its .json into `out`.
@@ -54,6 +55,7 @@ def export(
         path: for networks with depth masks: 'sparse', files NAME_sparse_PRECISION.tflite with the signatures `sparse`
             (converters/sparse.py) and `dense`, which share their weights; 'dense', for delegates without GATHER. None is
             'sparse' where the network takes a desired depth and the precision has that path, 'dense' elsewhere.
+        max_colour_error: levels of 0..255 that an integer file may be off the Keras model on flat colours (flat_colours.py).
         dense_groups: grouped convolutions as ordinary ones with zeros between the groups, for delegates that refuse them.
     Returns: list of the paths.
     Raises: UserError for unusable arguments, AuditError when a file is not what it should be.
@@ -101,7 +103,7 @@ def export(
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
             target = out / f"{name}_{kind}.tflite"
             arrays = rounded if integer else plain
-            options = (one_scale, paths[precision], dense_groups)
+            options = (one_scale, paths[precision], dense_groups, max_colour_error)
             data, sidecar = _convert(keras_model, config, precision, arrays, size, images, *options)
         sidecar["calibration"] = record if integer else None
         sidecar["equalization"] = equalized
@@ -109,7 +111,8 @@ def export(
         sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
         write_bytes(target, data)
         write_json(target.with_suffix(".json"), sidecar)
-        log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks)")
+        colours = f"; {flat_colours.describe(sidecar['colour_error'])}" if "colour_error" in sidecar else ""
+        log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks){colours}")
         written.append(target)
     return written
 
@@ -147,7 +150,18 @@ def _path(path, precision, config, model):
     return path
 
 
-def _convert(keras_model, config, precision, arrays, size, calibration=(), per_tensor=False, path="dense", dense_groups=False):
+def _convert(
+    keras_model,
+    config,
+    precision,
+    arrays,
+    size,
+    calibration=(),
+    per_tensor=False,
+    path="dense",
+    dense_groups=False,
+    max_colour_error=0,
+):
     """(bytes, sidecar) of one precision with the weights `arrays`, audited and run against the Keras model."""
     build = functools.partial(models.build_for_export, config)
     options = {"clipped": _clips(config), "size": size, "calibration": calibration, "per_tensor": per_tensor}
@@ -166,6 +180,9 @@ def _convert(keras_model, config, precision, arrays, size, calibration=(), per_t
         facts = {**audit.describe(graph, len(data)), "signatures": signatures, "size_bytes_dense_only": len(dense)}
         constants = [tflite_merge.constant_bytes(d) for d in (data, dense)]
         checks += audit.check_sparse(graph, *constants, precision in to_tflite.CALIBRATED)
+    if precision in to_tflite.CALIBRATED:
+        facts["colour_error"], check = colour_check(keras_model, data, config, size, max_colour_error)
+        checks.append(check)
     if models.has_depth(config):
         facts["multiply_adds"] = depth_counts.costs(keras_model, precision in ("uint8", "int8"))
     facts["desired_depth"] = None if models.deepest(config) is None else [0, models.deepest(config)]
@@ -194,6 +211,32 @@ def _agreement(keras_model, data, config, size, signature=None):
         truth = keras or runner("dense", depth)
         found.append(measure_agreement(truth, runner(signature, depth), config, size))
     return max(found, key=lambda agreement: agreement["largest_error"])
+
+
+def colour_check(keras_model, data, config, size=None, limit=flat_colours.QUANTIZATION_LIMIT):
+    """(flat_colours.measure of a .tflite's bytes, the audit's check that quantization moves no flat colour beyond `limit`).
+
+    A network that is itself farther off than `limit` levels may lose as much again.
+    """
+    depth = models.deepest(config)
+    options = {} if depth is None else {"desired_depth": str(depth)}
+    run = litert.TFLiteModel(data, options=options).run
+    keras_run = _at_depth(upscaler.keras_runner(keras_model), depth)
+    seen = functools.cache(lambda raw, shape: upscaler.to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
+
+    def upscale(image):
+        return seen(image.tobytes(), image.shape)
+
+    def keras(image):
+        return upscaler.to_uint8(keras_run(image))
+
+    scale = config["scale"]
+    found = flat_colours.measure(upscale, scale, size)
+    added = flat_colours.measure(upscale, scale, size, keras)["flat"]
+    own = flat_colours.measure(keras, scale, size)["flat"] if added > limit else 0
+    limit = max(limit, own)  # an untrained network has no colours to keep
+    check = {"check": f"flat colours within {limit} levels of Keras", "passed": added <= limit, "found": added}
+    return found, check
 
 
 def _at_depth(run, depth):

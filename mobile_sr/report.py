@@ -5,7 +5,7 @@ import html
 import math
 from pathlib import Path
 
-from mobile_sr import __version__, charts, depth_map, metrics
+from mobile_sr import __version__, charts, depth_map, flat_colours, metrics
 from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.images import encode_image
 
@@ -126,6 +126,11 @@ def _sides(report):
         yield key, side["name"], size, side.get("sha256", "")[:16], side.get("audit")
 
 
+def _colour_lines(report):
+    """What each side does to flat colours and ramps, which PSNR on natural images does not see."""
+    return [f"{key}: {flat_colours.describe(report[key]['colour_error'])}" for key in ("reference", "model")]
+
+
 def _audit_lines(facts):
     ops = ", ".join(f"{name} {count}" for name, count in facts["ops"].items())
     yield "operators", ops
@@ -146,6 +151,8 @@ def markdown(report):
         f"bicubic {number(report['bicubic']['psnr'])} dB.",
         "",
         f"Protocol: {metrics.describe(report['protocol'])}.",
+        "",
+        *(f"- {line}" for line in _colour_lines(report)),
         "",
         *((_depth_text(report), "") if "depth" in report else ()),
         "| " + " | ".join(_HEADINGS) + " |",
@@ -263,9 +270,12 @@ def page(report, crops, appendix=""):
         ("", f"{number(model['psnr'])} dB", f"model: {Path(model['name']).name}"),
         ("", f"{number(report['bicubic']['psnr'])} dB", "bicubic"),
         ("", number(report["ssim_drop"], 4), "SSIM lost"),
+        ("", f"{model['colour_error']['flat']} levels", "model: largest error on 27 flat colours"),
     )
     skipped = "".join(f"<li>{html.escape(line)}</li>" for line in report["skipped"])
+    colours = "<br>".join(html.escape(line) for line in _colour_lines(report))
     body = f"""{cards(entries)}
+<p class="soft">{colours}</p>
 <h2>Where it shows: the images that lose most</h2>
 {_depth_legend(report)}
 {"".join(_strip(crop) for crop in crops)}

@@ -5,18 +5,20 @@ config.json, history.csv, tensorboard/, checkpoint.npz (and the one before it) a
 
 import csv
 import io
+import math
 import os
 import sys
 import time
 
 import numpy as np
 
-from mobile_sr import distributed, models, weights
+from mobile_sr import distributed, flat_colours, models, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import write_text
 from mobile_sr.metrics import psnr
 from mobile_sr.recipes import triangular_rate
 
+_FLAT_GOAL = 2  # levels of error on flat colours beyond which weights count as worse; quantization may add one more
 _COLUMNS = ("step", "seconds", "loss", "rate", "validation_psnr_rgb", "steps_per_s", "input_share")
 
 
@@ -28,6 +30,10 @@ class Run:
     def __init__(self, out, recipe, model, validation):
         self.out, self.recipe, self.model = out, recipe, model
         self.step, self.best, self.history, self.seconds = 0, float("-inf"), [], 0.0
+        self.flat_excess, self.best_excess = (
+            0,
+            math.inf,
+        )  # levels beyond _FLAT_GOAL on flat colours, now and of the best weights
         self._lr, self._hr = validation
         # What is scored and kept has a float32 model of its own, so that training goes on undisturbed.
         self._scored = models.build(recipe.network)
@@ -138,13 +144,16 @@ class Run:
         return {}
 
     def _keeps(self, score):
-        """Whether the weights just scored are the ones to keep."""
-        return score > self.best
+        """Whether the weights just scored are the ones to keep.
+
+        With flat colours among the training patches, fewer levels beyond _FLAT_GOAL on them come before the PSNR.
+        """
+        return (-self.flat_excess, score) > (-self.best_excess, self.best)
 
     def _keep(self, score):
         """Write best.npz where the weights just scored are the ones to keep."""
         if self._keeps(score):
-            self.best = score
+            self.best, self.best_excess = score, self.flat_excess
             self._save_best({"step": self.step, "validation_psnr_rgb": round(score, 4), "recipe": self.recipe.name})
 
     def _save_best(self, meta):
@@ -169,7 +178,20 @@ class Run:
                 plain.append((sr == sr[0, 0]).all())
         self.depths = {desired: np.mean(values) for desired, values in depths.items()}
         self._one_colour = all(plain)
+        if self.recipe.flat_share:
+            self.flat_excess = max(0, self._flat_error(deepest) - _FLAT_GOAL)
         return float(np.mean(found))
+
+    def _flat_error(self, deepest):
+        """The largest error of the scored network on 27 flat colours, in levels."""
+
+        def upscale(image):
+            x = image[None].astype(np.float32) / 255
+            y = self._scored(x if deepest is None else [x, np.full((1, 1), deepest, np.float32)], training=False)
+            y = y[0] if isinstance(y, (list, tuple)) else y
+            return np.floor(np.clip(np.asarray(y)[0], 0, 1) * 255 + 0.5).astype(np.uint8)
+
+        return flat_colours.measure(upscale, self.recipe.network["scale"])["flat"]
 
     def _take_weights(self):
         """Fill the network that is scored with the trained weights, averaged where the recipe says so, then collapsed."""
@@ -192,6 +214,7 @@ class Run:
         text += f"  left {int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02}"
         if score is not None:
             text += self._status()
+            text += f"  flat colours {self.flat_excess + _FLAT_GOAL} levels" if self.flat_excess else ""
             text += f"  input {share:.1%}  validation {score:.3f} dB (best {self.best:.3f})"
         print(text.ljust(100) if self._tty else text, end=end, file=sys.stderr, flush=True)
 
@@ -207,6 +230,7 @@ class Run:
         kinds = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
         arrays = {f"{kind}/{i}": ops.convert_to_numpy(v) for kind, vs in kinds.items() for i, v in enumerate(vs)}
         meta = {"step": self.step, "best": self.best, "seconds": self.seconds, "history": self.history}
+        meta["best_excess"] = self.best_excess
         last, previous = self.out / "checkpoint.npz", self.out / "checkpoint.previous.npz"
         if last.exists():
             os.replace(last, previous)
@@ -240,7 +264,7 @@ class Run:
             for i, variable in enumerate(variables):
                 variable.assign(arrays[f"{kind}/{i}"])
         self.step, self.best, self.seconds = meta["step"], meta["best"], meta["seconds"]
-        self.history = meta["history"]
+        self.history, self.best_excess = meta["history"], meta.get("best_excess", 0)
 
 
 def read_history(file):

@@ -276,7 +276,8 @@ class _Batches:
         start = time.perf_counter()
         r = self.recipe
         step = self.epoch * r.validate_every + index
-        how = {"batch": r.batch, "patch": r.patch, "intensities": r.intensities, "seed": r.seed, "share": self.share}
+        how = {"batch": r.batch, "patch": r.patch, "intensities": r.intensities, "seed": r.seed}
+        how |= {"share": self.share, "flat_share": r.flat_share}
         lr, hr = batch = data.patch_batch(self.images, self.indices, step, mixing=r.mixing, **how)
         if self.teacher:
             batch = lr, np.concatenate([hr, self.teacher.predict_on_batch(lr)], axis=-1)

@@ -31,7 +31,7 @@ def run(args):
     """Print the drop; status 1 when it exceeds --max-drop, 2 when a file had to be skipped."""
     import sys
 
-    from mobile_sr import compare, error_location, layer_report, metrics, report, route, upscaler
+    from mobile_sr import compare, error_location, flat_colours, layer_report, metrics, report, route, upscaler
     from mobile_sr.errors import UserError
 
     folder = common.need_data(args)
@@ -55,6 +55,8 @@ def run(args):
         psnr, ssim = report.number(result[key]["psnr"], 3), report.number(result[key]["ssim"], 4)
         print(f"{key:<9}  {psnr:>7} dB  {ssim:>6}  {result[key]['name']}", file=out)
     print(f"{'drop':<9}  {report.number(result['drop_db'], 3):>7} dB  {report.number(result['ssim_drop'], 4):>6}", file=out)
+    for key in ("reference", "model"):
+        print(f"{key:<9}  {flat_colours.describe(result[key]['colour_error'])}", file=out)
     print(f"{len(result['images'])} images; {metrics.describe(result['protocol'])}", file=out)
     if "routing" in result:
         print(route.describe(result["routing"]), file=out)

@@ -35,6 +35,13 @@ def add_arguments(parser):
         action="store_true",
         help="grouped convolutions as ordinary ones with zeros between the groups: NNAPI refuses grouped ones",
     )
+    parser.add_argument(
+        "--max-colour-error",
+        type=int,
+        default=8,
+        metavar="LEVELS",
+        help="refuse an integer file that moves a flat colour farther than this from the float network's (default %(default)s)",
+    )
     parser.add_argument("--height", type=int, help="fixed LR height (default: dynamic)")
     parser.add_argument("--width", type=int, help="fixed LR width (default: dynamic)")
     parser.add_argument("--calibration", metavar="DIR", help="images for the integer files (default: scikit-image's)")
@@ -49,6 +56,8 @@ def run(args):
 
     if (args.height is None) != (args.width is None):
         raise UserError("--height and --width go together; give both, or neither for a dynamic size")
+    if args.max_colour_error < 0:
+        raise UserError(f"--max-colour-error {args.max_colour_error}: must be at least 0")
     from mobile_sr import export
 
     size = None if args.height is None else (args.height, args.width)
@@ -65,6 +74,7 @@ def run(args):
             methods=_methods(args.methods, export.METHODS),
             path=args.path,
             dense_groups=args.dense_groups,
+            max_colour_error=args.max_colour_error,
         )
     except export.AuditError as error:
         print(f"mobile-sr export: {error}", file=sys.stderr)

@@ -97,6 +97,8 @@ def _sidecar(keras_model, config, settings, tflite, card, fake_quantized):
     from mobile_sr import export
 
     facts, checks = export.audit_file(tflite, keras_model, config, "uint8", settings.per_tensor)
+    facts["colour_error"], check = export.colour_check(keras_model, tflite, config)
+    checks.append(check)
     partitions = litert.delegate_partitions(tflite)
     checks.append({"check": "one XNNPACK partition", "passed": partitions == 1, "found": partitions})
     run = litert.TFLiteModel(tflite).run

@@ -19,6 +19,7 @@ _COUNTS = ("steps", "batch", "patch", "validate_every", "validation_images", "va
 # What numbers a field takes; the others any from 0 on.
 _LIMITS = {
     **{count: (lambda number: number >= 1, "of at least 1") for count in _COUNTS},
+    "flat_share": (lambda number: 0 <= number < 1, "of at least 0 and below 1"),
     "smaller_copies": (lambda number: 0 < number < 1, "above 0 and below 1"),
     "charbonnier_eps": (lambda number: number > 0, "above 0"),  # at 0 the loss has no slope where nothing is wrong
     "psnr_eps": (lambda number: number > 0, "above 0"),  # a flat patch that is met exactly would have the loss -inf
@@ -90,6 +91,7 @@ class Recipe:
     teacher_weight: float = 1.0
     mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see data.mixed
     optimizer: str = "adam"  # or 'soap', see soap.py
+    flat_share: float = 0.0  # probability of a flat colour or a ramp in place of a crop, see flat_colours.patch
     smaller_copies: tuple = ()  # factors below 1 by which every training image is shrunk and trained on, too
 
     def to_json(self):

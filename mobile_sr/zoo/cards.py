@@ -21,10 +21,10 @@ _ADAPTER = (
     "with the adapter of [AdaDSR](https://arxiv.org/abs/2004.03915) (Liu et al., ECCVW 2020): its depth follows the image"
 )
 _LIMITS = (
-    "LR images are expected to be clean and made by bicubic: noise, JPEG artefacts and blur are upscaled, not mended.",
+    "LR images are expected to be clean and made by bicubic: noise, JPEG artefacts and blur are upscaled, not removed.",
     "It restores what a mean error rewards: textures come out smooth, nothing is invented.",
     "Trained on photographs; screenshots, text and drawings were not measured.",
-    "The uint8 file's loss was measured on the sets above; other pictures may lose more (`mobile-sr compare` tells).",
+    "The uint8 file's loss was measured on the sets above; other images may lose more (`mobile-sr compare` tells).",
 )
 
 
@@ -80,6 +80,9 @@ def card(name):
     lines += ["", "## Results", ""]
     lines += [f"PSNR in dB, Y, float32 -> uint8{depth}; [more](../results.md), [protocol](../protocol.md).", ""]
     lines += [f"- {s}: {v['y']['float32']:.2f} -> {v['y']['uint8']:.2f}" for s, v in entry["scores"].items()]
+    errors = [entry["colour_error"][variant] for variant in zoo.VARIANTS]
+    both = [" -> ".join(str(found[key]) for found in errors) for key in ("flat", "ramps")]
+    lines += ["", f"Largest error in levels of 255, float32 -> uint8: {both[0]} on 27 flat colours, {both[1]} on colour ramps."]
     lines += ["", "## Limits", "", *(f"- {limit}" for limit in _LIMITS), "", "## Licence", ""]
     lines += [entry["licence"].replace("README, Licence", "[README, Licence](../../README.md#licence)"), ""]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ import io
 import json
 from pathlib import Path
 
-from mobile_sr import backend, evaluate, export, files, metrics, model_files, models, upscaler, weights, zoo
+from mobile_sr import backend, evaluate, export, files, flat_colours, metrics, model_files, models, upscaler, weights, zoo
 from mobile_sr.errors import UserError
 from mobile_sr.run import read_history
 from mobile_sr.zoo import command_line
@@ -45,6 +45,7 @@ def pack(runs, name, data, training_note, half=False):
     weights.save_model(folder / f"{name}.npz", model, config, kept, "float16" if half else "float32")
     model, _ = weights.load_model(folder / f"{name}.npz")
     export.export(folder / f"{name}.npz", folder, list(zoo.VARIANTS))
+    colours = _colour_errors(name)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -57,6 +58,7 @@ def pack(runs, name, data, training_note, half=False):
         "multiply_adds_720p": models.multiply_adds(model, 1280 * 720 // config["scale"] ** 2),
         "protocol": metrics.protocol(config["scale"], "y"),
         "scores": {s: _scores(name, Path(data) / s) for s in (*zoo.SETS, *_MORE_SETS) if (Path(data) / s).is_dir()},
+        "colour_error": colours,
         "training": {
             "note": training_note,
             "start": start,
@@ -70,6 +72,16 @@ def pack(runs, name, data, training_note, half=False):
     }
     files.write_json(folder / f"{name}.json", card)
     return card
+
+
+def _colour_errors(name):
+    """{variant: flat_colours.measure} of the packaged files. Raises: UserError when one is beyond flat_colours.LIMIT."""
+    models = {variant: upscaler.load(f"{name}:{variant}") for variant in zoo.VARIANTS}
+    found = {variant: flat_colours.measure(model, model.scale) for variant, model in models.items()}
+    for variant, errors in found.items():
+        if errors["flat"] > flat_colours.LIMIT:
+            raise UserError(f"{name}:{variant}: {flat_colours.describe(errors)}; at most {flat_colours.LIMIT} are packaged")
+    return found
 
 
 def _start(run):
