@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mobile_sr.errors import UserError
-from mobile_sr.images import encode_image, is_gray_file, list_images, read_image, read_with_alpha, write_image
+from mobile_sr.images import encode_image, is_gray_file, list_images, read_image, read_file, write_image
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".bmp"])
@@ -36,9 +36,9 @@ def test_gray_palette_rgba_and_16_bit(tmp_path, photo):
     alpha = np.arange(gray.size, dtype=np.uint8).reshape(gray.shape)
     write_image(tmp_path / "rgba.png", photo, alpha)
     np.testing.assert_array_equal(read_image(tmp_path / "rgba.png"), photo)  # colours as stored, not blended
-    np.testing.assert_array_equal(read_with_alpha(tmp_path / "rgba.png")[1], alpha)
+    np.testing.assert_array_equal(read_file(tmp_path / "rgba.png").alpha, alpha)
     write_image(tmp_path / "opaque.png", photo, np.full_like(gray, 255))
-    assert read_with_alpha(tmp_path / "opaque.png")[1] is None
+    assert read_file(tmp_path / "opaque.png").alpha is None
 
     sixteen = gray.astype(np.uint16) * 257
     Image.fromarray(sixteen).save(tmp_path / "sixteen.png")
