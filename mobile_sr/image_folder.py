@@ -46,7 +46,9 @@ def list_images(folder):
     if len(left_out) > _NAMED:
         line += f" and {len(left_out) - _NAMED} more"
     if not found:
-        raise UserError(f"{folder}: no image in it (looked for {', '.join(SUFFIXES)})" + (f"; left out: {line}" if line else ""))
+        raise UserError(
+            f"{folder}: no image in it (looked for {', '.join(SUFFIXES)})" + (f"; left out: {line}" if line else "")
+        )
     if line:
         say(f"{folder}: left out: {line}", sys.stderr)
     return found

@@ -16,7 +16,7 @@ from mobile_sr import colour, png_chunks
 from mobile_sr.converters.quiet import say
 from mobile_sr.errors import UserError
 from mobile_sr.files import write_bytes
-from mobile_sr.metadata import Metadata, read_metadata
+from mobile_sr.metadata import Metadata, orientation, read_metadata
 
 try:
     import pillow_heif
@@ -127,9 +127,10 @@ def read_file(path):
     Raises: UserError when the file is missing, empty, truncated, too large, or not an image of a known format.
     """
     with _open(path, whole=True) as (image, head, chunks):
+        stored_orientation = orientation(image)
         image.load()
         notes = _depth_notes(image, head, chunks) + _frame_notes(image)
-        metadata = read_metadata(image)
+        metadata = read_metadata(image, stored_orientation)
         if (ignored := png_chunks.ignored_colour(chunks)) is not None:
             notes.append(f"{ignored} is ignored")
         profile = image.info.get("icc_profile")
@@ -220,7 +221,7 @@ def _split_alpha(path, image, bits):
     if image.mode in ("1", "L") and isinstance(clear, int):
         # PNG stores the transparent level in the file's own depth; Pillow has spread the pixels over 0..255.
         levels = np.asarray(image.convert("L"))
-        return Image.fromarray(levels), np.where(levels == clear * 255 // (2**min(bits, 8) - 1), 0, 255).astype(np.uint8)
+        return Image.fromarray(levels), np.where(levels == clear * 255 // (2 ** min(bits, 8) - 1), 0, 255).astype(np.uint8)
     if image.mode == "RGB" and bits == 16 and isinstance(clear, tuple):
         image.info["transparency"] = tuple(level >> 8 for level in clear)
     if "A" not in image.getbands() and "a" not in image.getbands() and clear is None:

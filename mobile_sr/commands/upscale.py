@@ -14,7 +14,9 @@ def add_arguments(parser):
     parser.add_argument(
         "--model", required=True, help="zoo name, .tflite[@KEY=VALUE,...], .onnx, model file, run folder, bicubic"
     )
-    parser.add_argument("--out", required=True, metavar="DIR|FILE", help="folder for the results (NAME.png), or the result of one image")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR|FILE", help="folder for the results (NAME.png), or the result of one image"
+    )
     parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
     parser.add_argument("--format", choices=("png", "jpg", "webp", "bmp"), help="format (default png, or that of --out FILE)")
     parser.add_argument("--tile", type=int, metavar="N", help="tile side in LR pixels; 0: whole (default: large images only)")
