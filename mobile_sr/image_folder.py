@@ -17,11 +17,15 @@ SUFFIXES = (
 _NAMED = 8  # files that a line names at most
 # What lies beside images and is none, so that nobody misses it.
 _OTHER_SUFFIXES = frozenset(
-    ".txt .md .rst .pdf .html .htm .json .jsonl .csv .tsv .xml .yaml .yml .toml .ini .cfg .log .db .xmp .aae .thm .lnk .url "
-    ".zip .tar .gz .tgz .bz2 .xz .7z .rar .py .sh .m .mat .npy .npz .pkl .h5 .lmdb .mdb .sha256 .md5 "
-    ".mp4 .mov .avi .mkv .webm .mp3 .wav .m4a .doc .docx .xls .xlsx .ppt .pptx .tflite .onnx .keras .bak".split()
+    (
+        *(".txt", ".md", ".rst", ".pdf", ".html", ".htm", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml"),
+        *(".ini", ".cfg", ".log", ".db", ".xmp", ".aae", ".thm", ".lnk", ".url", ".sha256", ".md5", ".bak", ".py", ".sh", ".m"),
+        *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".mat", ".npy", ".npz", ".pkl", ".h5", ".lmdb", ".mdb"),
+        *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".mp3", ".wav", ".m4a", ".doc", ".docx", ".xls", ".xlsx", ".ppt", ".pptx"),
+        *(".tflite", ".onnx", ".keras"),
+    )
 )
-_OTHER_NAMES = frozenset("readme license licence copying authors changelog makefile checksums md5sums sha256sums".split())
+_OTHER_NAMES = ("readme", "license", "licence", "copying", "authors", "changelog", "makefile", "checksums", "sha256sums")
 
 
 def list_images(folder):

@@ -218,10 +218,11 @@ def _split_alpha(path, image, bits):
         values = np.asarray(image).astype(np.uint16)
         alpha = None if clear is None else np.where(values == clear, 0, 255).astype(np.uint8)
         return Image.fromarray((values >> 8).astype(np.uint8)), alpha
+    if image.mode == "L" and isinstance(clear, int) and bits < 8:
+        clear = clear * 255 // (2**bits - 1)  # PNG stores it in the file's depth; Pillow has spread the pixels over 0..255
     if image.mode in ("1", "L") and isinstance(clear, int):
-        # PNG stores the transparent level in the file's own depth; Pillow has spread the pixels over 0..255.
         levels = np.asarray(image.convert("L"))
-        return Image.fromarray(levels), np.where(levels == clear * 255 // (2 ** min(bits, 8) - 1), 0, 255).astype(np.uint8)
+        return Image.fromarray(levels), np.where(levels == clear, 0, 255).astype(np.uint8)
     if image.mode == "RGB" and bits == 16 and isinstance(clear, tuple):
         image.info["transparency"] = tuple(level >> 8 for level in clear)
     if "A" not in image.getbands() and "a" not in image.getbands() and clear is None:

@@ -14,9 +14,8 @@ _SCALE_FOLDER = re.compile(r"X\d+", re.IGNORECASE)  # DIV2K's LR_bicubic/X2
 _SRF_FOLDER = re.compile(r"(image|.+)_SRF_(\d+)")  # SelfExSR: super-resolution factor
 _HR_STEM = re.compile(r"(.+)[_-]HR", re.IGNORECASE)
 _LR_STEM = re.compile(r"(.+)[_-](LR|LQ)([_-]?x\d+)?", re.IGNORECASE)
-_TAG = re.compile(
-    r"([_-](LR|LQ|HR|GT|SRF_\d+|bicubic|small))?[_-]?x\d+$|[_-](LR|LQ|HR|GT|SRF_\d+|bicubic|small)$", re.IGNORECASE
-)
+_KIND = r"[_-](LR|LQ|HR|GT|SRF_\d+|bicubic|small)"
+_TAG = re.compile(rf"({_KIND})?[_-]?x\d+$|{_KIND}$", re.IGNORECASE)
 _KNOWN_SETS = ("set5", "set14", "b100", "bsd100", "urban100", "manga109", "div2k")
 
 

@@ -15,7 +15,7 @@ def add_arguments(parser):
         "--model", required=True, help="zoo name, .tflite[@KEY=VALUE,...], .onnx, model file, run folder, bicubic"
     )
     parser.add_argument(
-        "--out", required=True, metavar="DIR|FILE", help="folder for the results (NAME.png), or the result of one image"
+        "--out", required=True, metavar="DIR", help="folder for the results (NAME.png), or for one image its result's name"
     )
     parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
     parser.add_argument("--format", choices=("png", "jpg", "webp", "bmp"), help="format (default png, or that of --out FILE)")
