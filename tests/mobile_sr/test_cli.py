@@ -51,7 +51,7 @@ def test_every_command_has_help_with_an_example(run_cli, command):
 
 
 def test_upscale_folders_formats_and_alpha(run_cli, tmp_path, photo):
-    alpha = np.arange(photo[:, :, 0].size, dtype=np.uint8).reshape(photo.shape[:2])
+    alpha = np.arange(photo[:, :, 0].size, dtype=np.uint8).reshape(photo.shape[:2]) // 2 + 1  # nothing is hidden
     write_image(tmp_path / "in" / "a.png", photo, alpha)
     write_image(tmp_path / "in" / "sub" / "b.jpg", photo)
     result = run_cli("upscale", tmp_path / "in", "--model", "bicubic", "--scale", "2", "--out", tmp_path / "out")
