@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import stat
+import struct
 import sys
 import warnings
 from pathlib import Path
@@ -131,9 +132,12 @@ def read_file(path):
         image.load()
         notes = _depth_notes(image, head, chunks) + _frame_notes(image)
         metadata = read_metadata(image, stored_orientation)
-        if (ignored := png_chunks.ignored_colour(chunks)) is not None:
-            notes.append(f"{ignored} is ignored")
         profile = image.info.get("icc_profile")
+        ignored = png_chunks.ignored_colour(chunks)
+        if image.format in ("AVIF", "HEIF") and not profile:
+            ignored = _ignored_nclx(head)
+        if ignored:
+            notes.append(f"{ignored} is ignored")
         palette = image.mode in ("P", "PA")
         image, alpha = _split_alpha(path, _upright(image, notes), png_chunks.bit_depth(chunks))
         image, note = colour.to_srgb(image, profile)
@@ -199,6 +203,17 @@ def _avif_bits(head):
     """The bits of a channel by the `pixi` box: version and flags in 4 bytes, the number of channels, the bits of each."""
     start = head.find(b"pixi") + 9
     return head[start] if 9 <= start < len(head) else 8
+
+
+def _ignored_nclx(head):
+    """The file's wide gamut or HDR in words, by its `colr` box of type nclx (code points of ITU-T H.273); None for neither."""
+    start = head.find(b"colrnclx") + 8
+    if not 8 <= start <= len(head) - 4:
+        return None
+    primaries, transfer = struct.unpack_from(">HH", head, start)
+    wide, hdr = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}.get(primaries), {16: "PQ", 18: "HLG"}.get(transfer)
+    named = " ".join(filter(None, (wide, hdr)))
+    return f"its colour box ({named})" if named else None
 
 
 def _frame_notes(image):

@@ -179,6 +179,14 @@ def test_sixteen_bits_are_said(tmp_path, photo):
     assert images._avif_bits(b"....ftypavif") == 8
 
 
+def test_wide_gamut_without_a_profile_is_named():
+    box = b"....ftypavif......colrnclx"
+    assert images._ignored_nclx(box + struct.pack(">HH", 12, 13)) == "its colour box (Display P3)"
+    assert images._ignored_nclx(box + struct.pack(">HH", 9, 16)) == "its colour box (BT.2020 PQ)"
+    for other in (box + struct.pack(">HH", 1, 13), box, b"....ftypavif"):
+        assert images._ignored_nclx(other) is None
+
+
 def test_floating_point_tiff_is_refused(tmp_path, photo):
     Image.fromarray(photo[:, :, 0].astype(np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(UserError, match="no defined range"):
