@@ -6,9 +6,9 @@ _RIM = 16  # pixels around the visible ones that take their neighbours' colours;
 
 
 def fill_hidden(image, alpha):
-    """Give the pixels under alpha 0, whose stored colour nobody sees, the colours of their visible neighbours.
+    """Give the pixels under alpha 0 the colours of their visible neighbours.
 
-    Otherwise upscaling would mix the hidden colours, often black, into the visible rim.
+    Nobody sees their stored colours, often black, but upscaling would mix them into the visible rim.
 
     Args:
         image: [H, W, 3] uint8. alpha: [H, W] uint8.

@@ -88,6 +88,8 @@ def _open(path, whole=False):
                 yield image, head, chunks
     except UserError:
         raise
+    except MemoryError:
+        raise UserError(f"{path}: not enough memory to read it") from None
     except Image.DecompressionBombError:
         raise UserError(f"{path}: more than {MAX_PIXELS} pixels; refused as a decompression bomb") from None
     except Image.UnidentifiedImageError:
