@@ -12,56 +12,11 @@ import numpy as np
 from mobile_sr import flat_colours
 from mobile_sr.errors import UserError
 from mobile_sr.files import atomic_path, make_folder, sha256, write_json
-from mobile_sr.images import list_images, read_image
+from mobile_sr.images import read_image
+from mobile_sr.layouts import find_pairs, refuse_scale_one
 from mobile_sr.resize import downscale, imresize, modcrop
 
 _CACHE_VERSION = 1
-
-
-def find_pairs(folder, scale, part=None):
-    """The (name, HR file, LR file or None) triples of a folder.
-
-    Understood: DIV2K's layout (`*_HR` beside `*_LR_bicubic/X2`, files 0001.png and 0001x2.png), a folder with `HR`
-    and optionally `LR/X2` or `LR_bicubic/X2`, and any other folder as HR images, sub-folders included.
-
-    Args:
-        part: 'train' or 'valid', which chooses where a DIV2K root holds both.
-    Raises: UserError when there is no image, when several HR folders fit, or when LR files are missing or left over.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    hr_folders = sorted(p for p in folder.iterdir() if p.is_dir() and (p.name == "HR" or p.name.endswith("_HR")))
-    if len(hr_folders) > 1 and part:
-        hr_folders = [p for p in hr_folders if part in p.name.lower()] or hr_folders
-    if len(hr_folders) > 1:
-        names = ", ".join(p.name for p in hr_folders)
-        raise UserError(f"{folder}: several HR folders ({names}); name one of them")
-    hr_folder = hr_folders[0] if hr_folders else folder
-    hr_files = list_images(hr_folder)
-    names = [p.relative_to(hr_folder).as_posix() for p in hr_files]
-    lr_folder = _lr_folder(hr_folder, scale) if hr_folders or folder.name.endswith("_HR") else None
-    if lr_folder is None:
-        return [(name, hr, None) for name, hr in zip(names, hr_files, strict=True)]
-    lr_files = {p.relative_to(lr_folder).with_suffix("").as_posix(): p for p in list_images(lr_folder)}
-    if len(lr_files) != len(hr_files):
-        raise UserError(f"{lr_folder}: {len(lr_files)} LR images for {len(hr_files)} HR images in {hr_folder}")
-    pairs = []
-    for name, hr in zip(names, hr_files, strict=True):
-        stem = Path(name).with_suffix("").as_posix()
-        lr = lr_files.get(f"{stem}x{scale}") or lr_files.get(stem)
-        if lr is None:
-            raise UserError(f"{lr_folder}: no LR image for {name} (looked for {stem}x{scale} and {stem})")
-        pairs.append((name, hr, lr))
-    return pairs
-
-
-def _lr_folder(hr_folder, scale):
-    base = hr_folder.name[: -len("HR")]
-    for candidate in (f"{base}LR_bicubic/X{scale}", f"{base}LR/X{scale}", f"{base}LR_bicubic/x{scale}", f"{base}LR/x{scale}"):
-        if (hr_folder.parent / candidate).is_dir():
-            return hr_folder.parent / candidate
-    return None
 
 
 def read_pair(hr_file, lr_file, scale):
@@ -111,6 +66,7 @@ class TrainingImages:
         """
         self.scale = scale
         pairs = find_pairs(folder, scale, part="train")
+        refuse_scale_one(folder, scale, pairs)
         about = [_CACHE_VERSION, scale, smallest, str(Path(folder).resolve()), *smaller_copies]
         key = hashlib.sha256(json.dumps(about).encode())
         for _, hr, lr in pairs:

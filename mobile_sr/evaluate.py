@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import data, images, metrics, route
+from mobile_sr import data, images, layouts, metrics, route
 from mobile_sr.errors import UserError
 
 
@@ -16,14 +16,17 @@ def each_pair(folder, scale, problems):
     Args:
         folder: see data.find_pairs; or a list of (name, HR image).
         problems: list that receives one line per unusable file, also printed on standard error.
-    Raises: UserError when no image at all is usable, or as data.find_pairs.
+    Raises: UserError when no image at all is usable, when the scale is 1 without LR images, or as data.find_pairs.
     """
     if not isinstance(folder, (str, Path)):
+        layouts.refuse_scale_one("sample images", scale, [(*pair, None) for pair in folder])
         for name, image in folder:
             yield name, *data.prepare_pair(image, None, scale, name), False
         return
     count = 0
-    for name, hr_file, lr_file in data.find_pairs(folder, scale, part="valid"):
+    pairs = data.find_pairs(folder, scale, part="valid")
+    layouts.refuse_scale_one(folder, scale, pairs)
+    for name, hr_file, lr_file in pairs:
         try:
             hr, lr = data.read_pair(hr_file, lr_file, scale)
             gray = images.is_gray_file(hr_file)

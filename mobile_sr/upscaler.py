@@ -225,6 +225,8 @@ def _bicubic(scale):
 
     if scale is None:
         raise UserError("bicubic: needs a scale (--scale)")
+    if scale < 1:
+        raise UserError(f"bicubic: a scale of {scale} does not upscale; give 2 or more")
     # Four taps reach two pixels; the borders clamp as on the whole image, because windows touch them only there.
     return Upscaler("bicubic", scale, lambda image: imresize(image, scale), receptive_field=3)
 

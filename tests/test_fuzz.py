@@ -137,9 +137,10 @@ def _other_value(value, rng):
 
 
 def use_image(path):
-    from mobile_sr.images import is_gray_file, read_with_alpha
+    from mobile_sr.images import is_gray_file, read_file
 
-    image, alpha = read_with_alpha(path)
+    file = read_file(path)
+    image, alpha = file.pixels, file.alpha
     assert image.dtype == np.uint8
     assert image.shape[2:] == (3,)
     assert alpha is None or alpha.shape == image.shape[:2]

@@ -4,7 +4,7 @@ import os
 import sys
 
 
-def add_data(parser, what="folder of images (DIV2K layout, HR/, or any folder)"):
+def add_data(parser, what="folder of images (a known layout or any folder: docs/protocol.md), or one image"):
     """--data, with MOBILE_SR_DATA as its default."""
     parser.add_argument("--data", default=os.environ.get("MOBILE_SR_DATA"), help=f"{what}; default $MOBILE_SR_DATA")
 

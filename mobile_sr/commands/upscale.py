@@ -14,9 +14,11 @@ def add_arguments(parser):
     parser.add_argument(
         "--model", required=True, help="zoo name, .tflite[@KEY=VALUE,...], .onnx, model file, run folder, bicubic"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results (NAME.png)")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder for the results (NAME.png), or for one image its result's name"
+    )
     parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
-    parser.add_argument("--format", choices=("png", "jpg", "webp", "bmp"), default="png", help="format (default png)")
+    parser.add_argument("--format", choices=("png", "jpg", "webp", "bmp"), help="format (default png, or that of --out FILE)")
     parser.add_argument("--tile", type=int, metavar="N", help="tile side in LR pixels; 0: whole (default: large images only)")
     common.add_depth(parser)
     parser.add_argument("--depth-map", action="store_true", help="also write NAME_depth.png, the depth as colours")
@@ -37,11 +39,11 @@ def run(args):
         value = getattr(args, name)
         if value is not None and value < least:
             raise UserError(f"--{name} {value}: must be at least {least}")
-    jobs = batch.plan(args.files, args.out, f".{args.format}")
+    jobs = batch.plan(args.files, args.out, args.format and f".{args.format}", args.depth_map)
     first = common.load_model(args, args.model)  # a bad model is said before anything else
     if args.depth_map and first.deepest is None:
         raise UserError(f"{args.model}: has no depth map; --depth-map is for networks with AdaDSR's adapter")
-    files.make_folder(args.out)
+    files.make_folder(jobs[0][1].parent if batch.is_file_name(args.out) else args.out)
     models = [first]
 
     def load():
@@ -51,12 +53,17 @@ def run(args):
         if sys.stderr.isatty():
             print(f"\r  tile {done}/{total} ", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
+    for source, target in jobs:
+        if target.stem != source.stem and not batch.is_file_name(args.out):
+            say(f"mobile-sr upscale: {source}: its result is {target.name}, as another image has its name", sys.stderr)
     failed, start = 0, time.monotonic()
     for count, result in enumerate(batch.upscale_files(jobs, load, args.workers, args.tile, progress, args.depth_map), 1):
         if result.error:
             failed += 1
             say(f"mobile-sr upscale: {result.error}", sys.stderr)
             continue
+        if result.notes:
+            say(f"mobile-sr upscale: {result.source}: {'; '.join(result.notes)}", sys.stderr)
         left = (time.monotonic() - start) / count * (len(jobs) - count)
         sizes = "{}x{} -> {}x{}".format(*result.size_in, *result.size_out)
         say(f"[{count}/{len(jobs)}, {left:.0f} s left] {result.source} {sizes} {result.target}")

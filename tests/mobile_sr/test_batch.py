@@ -2,10 +2,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mobile_sr import batch, load, zoo
 from mobile_sr.errors import UserError
@@ -57,12 +59,97 @@ def test_failures_are_reported_with_the_others_done(tmp_path):
 
 
 def test_results_never_replace_sources_or_each_other(tmp_path):
-    write_image(tmp_path / "a.png", picture(9, 9))
-    write_image(tmp_path / "a.jpg", picture(9, 9))
-    with pytest.raises(UserError, match="overwrite the result"):
-        batch.plan([tmp_path], tmp_path / "out", ".png")
+    for name in ("a.png", "a.jpg", "sub/a.png", "a_jpg.bmp"):
+        write_image(tmp_path / name, picture(9, 9))
+    out = tmp_path / "out"
+    jobs = batch.plan([tmp_path / "a.jpg", tmp_path / "a.png", tmp_path / "sub" / "a.png", tmp_path / "a_jpg.bmp"], out)
+    assert [target.name for _, target in jobs] == ["a_jpg.png", "a.png", "a_png.png", "a_jpg_bmp.png"]
+    assert len({target for _, target in batch.plan([tmp_path], out)}) == 4
     with pytest.raises(UserError, match="overwrite the input"):
         batch.plan([tmp_path / "a.png"], tmp_path, ".png")
+    with pytest.raises(UserError, match="overwrite the input"):
+        batch.plan([tmp_path / "a.png"], tmp_path / "a.png")
+    with pytest.raises(UserError, match="given twice"):
+        batch.plan([tmp_path / "a.png", tmp_path / "a.png"], out)
+    with pytest.raises(UserError, match="given twice"):
+        batch.plan([tmp_path, tmp_path / "a.png"], out)
+
+
+def test_a_result_never_replaces_a_depth_map(tmp_path):
+    for name in ("a.png", "a_depth.png"):
+        write_image(tmp_path / name, picture(9, 9))
+    jobs = batch.plan([tmp_path], tmp_path / "out", depth_map=True)
+    assert [target.name for _, target in jobs] == ["a.png", "a_depth_png.png"]
+
+
+def test_out_may_name_the_result_of_one_image(tmp_path):
+    write_image(tmp_path / "a.png", picture(9, 9))
+    big = tmp_path / "o" / "big.jpg"
+    assert batch.plan([tmp_path / "a.png"], big) == [(tmp_path / "a.png", big)]
+    with pytest.raises(UserError, match="big.jpg: names one result"):
+        batch.plan([tmp_path], big)
+    with pytest.raises(UserError, match="big.jpg: its suffix is not the format png"):
+        batch.plan([tmp_path / "a.png"], big, ".png")
+    with pytest.raises(UserError, match=r"\.tif.*unknown image format"):
+        batch.plan([tmp_path / "a.png"], tmp_path / "big.tif")
+    big.mkdir(parents=True)
+    assert batch.plan([tmp_path / "a.png"], big) == [(tmp_path / "a.png", big / "a.png")]  # a folder may be called so
+
+
+def test_names_that_are_too_long_are_one_line(tmp_path):
+    write_image(tmp_path / "a.png", picture(9, 9))
+    long = tmp_path / ("x" * 300) / "a.png"
+    for names, out in (([long], tmp_path / "out"), ([tmp_path / "a.png"], long.parent), ([tmp_path / "a.png"], long)):
+        (result,) = batch.upscale_files(batch.plan(names, out), bicubic)
+        assert "x" * 300 in result.error
+
+
+def test_gray_alpha_and_metadata_go_through(tmp_path):
+    gray = np.full((20, 24), 70, np.uint8)
+    Image.fromarray(gray).save(tmp_path / "gray.png", dpi=(300, 300))
+    y, x = np.mgrid[:20, :24]
+    disc = np.zeros((20, 24, 4), np.uint8)
+    disc[(x - 12) ** 2 + (y - 10) ** 2 < 50] = (255, 0, 0, 255)
+    Image.fromarray(disc).save(tmp_path / "disc.png")
+    results = list(batch.upscale_files(batch.plan([tmp_path], tmp_path / "out", ".png"), bicubic))
+    assert [result.error or result.notes for result in results] == [[], []]
+    found = Image.open(tmp_path / "out" / "gray.png")
+    assert found.mode == "L"
+    assert found.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+    rgba = np.asarray(Image.open(tmp_path / "out" / "disc.png"))
+    assert (rgba[rgba[..., 3] > 0][:, :3] == (255, 0, 0)).all()  # no dark rim
+    (result,) = batch.upscale_files(batch.plan([tmp_path / "disc.png"], tmp_path / "o", ".jpg"), bicubic)
+    assert result.notes == ["JPEG has no alpha: placed on a white background"]
+
+
+def test_several_workers_stop_between_tiles(tmp_path):
+    """The consumer ends while each worker is at the first of many tiles of its file."""
+    for k in range(4):
+        write_image(tmp_path / "in" / f"{k}.png", picture(60, 60))
+    write_image(tmp_path / "in" / "a.png", picture(5, 5))
+    tiles, busy = [], threading.Event()
+
+    class Slow:
+        scale, deepest = 2, None
+
+        def __call__(self, image, tile, progress):
+            if image.shape[0] == 5:
+                busy.wait(10)
+                return bicubic()(image)
+            for k in range(1000):
+                tiles.append(k)
+                busy.set()
+                time.sleep(0.01)
+                progress(k + 1, 1000)
+            return bicubic()(image)
+
+    results = batch.upscale_files(batch.plan([tmp_path / "in"], tmp_path / "out"), Slow, workers=5)
+    assert next(results).source.name == "a.png"
+    start = time.monotonic()
+    results.close()
+    assert time.monotonic() - start < 2
+    assert 0 < len(tiles) < 1000
+    assert os.listdir(tmp_path / "out") == ["a.png"]
 
 
 @pytest.mark.parametrize("workers", ["1", "4"])

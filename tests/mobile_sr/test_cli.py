@@ -51,15 +51,15 @@ def test_every_command_has_help_with_an_example(run_cli, command):
 
 
 def test_upscale_folders_formats_and_alpha(run_cli, tmp_path, photo):
-    alpha = np.arange(photo[:, :, 0].size, dtype=np.uint8).reshape(photo.shape[:2])
+    alpha = np.arange(photo[:, :, 0].size, dtype=np.uint8).reshape(photo.shape[:2]) // 2 + 1  # nothing is hidden
     write_image(tmp_path / "in" / "a.png", photo, alpha)
     write_image(tmp_path / "in" / "sub" / "b.jpg", photo)
     result = run_cli("upscale", tmp_path / "in", "--model", "bicubic", "--scale", "2", "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(read_image(tmp_path / "out" / "a.png"), imresize(photo, 2))
-    from mobile_sr.images import read_with_alpha
+    from mobile_sr.images import read_file
 
-    np.testing.assert_array_equal(read_with_alpha(tmp_path / "out" / "a.png")[1], imresize(alpha, 2))
+    np.testing.assert_array_equal(read_file(tmp_path / "out" / "a.png").alpha, imresize(alpha, 2))
     assert read_image(tmp_path / "out" / "sub" / "b.png").shape == (192, 240, 3)
 
 

@@ -8,49 +8,6 @@ from mobile_sr.resize import downscale, imresize, modcrop
 from tests.conftest import picture
 
 
-@pytest.fixture
-def div2k(tmp_path):
-    """A root in DIV2K's layout with two training pairs and one validation pair at x2."""
-    for part, names in (("train", ("0001", "0002")), ("valid", ("0801",))):
-        for name in names:
-            hr = picture(60, 80, seed=int(name))
-            write_image(tmp_path / f"DIV2K_{part}_HR" / f"{name}.png", hr)
-            write_image(tmp_path / f"DIV2K_{part}_LR_bicubic" / "X2" / f"{name}x2.png", downscale(hr, 2))
-    return tmp_path
-
-
-def test_div2k_layout(div2k):
-    train = data.find_pairs(div2k, 2, part="train")
-    assert [(name, lr.name) for name, _, lr in train] == [("0001.png", "0001x2.png"), ("0002.png", "0002x2.png")]
-    assert [name for name, _, _ in data.find_pairs(div2k, 2, part="valid")] == ["0801.png"]
-    assert [lr.name for _, _, lr in data.find_pairs(div2k / "DIV2K_valid_HR", 2)] == ["0801x2.png"]
-    assert [lr for _, _, lr in data.find_pairs(div2k, 3, part="train")] == [None, None]  # no LR of that scale: made
-    with pytest.raises(UserError, match="several HR folders"):
-        data.find_pairs(div2k, 2)
-
-
-def test_hr_folder_and_plain_folder(tmp_path, image_folder):
-    assert len(data.find_pairs(image_folder, 3)) == 6
-    hr = picture(30, 33)
-    write_image(tmp_path / "Set" / "HR" / "a.png", hr)
-    assert data.find_pairs(tmp_path / "Set", 3) == [("a.png", tmp_path / "Set" / "HR" / "a.png", None)]
-    write_image(tmp_path / "Set" / "LR" / "X3" / "a.png", downscale(hr, 3))
-    assert data.find_pairs(tmp_path / "Set", 3)[0][2] == tmp_path / "Set" / "LR" / "X3" / "a.png"
-
-
-def test_mismatches_are_named(div2k):
-    lr_folder = div2k / "DIV2K_train_LR_bicubic" / "X2"
-    write_image(lr_folder / "0002x2.png", picture(20, 20))
-    with pytest.raises(UserError, match="0002x2.png: 20x20 is not 1/2"):
-        data.read_pair(*data.find_pairs(div2k, 2, "train")[1][1:], 2)
-    (lr_folder / "0002x2.png").rename(lr_folder / "other.png")
-    with pytest.raises(UserError, match=r"no LR image for 0002.png"):
-        data.find_pairs(div2k, 2, "train")
-    (lr_folder / "other.png").unlink()
-    with pytest.raises(UserError, match="1 LR images for 2 HR"):
-        data.find_pairs(div2k, 2, "train")
-
-
 def test_cache_decodes_once_and_notices_change(tmp_path, image_folder, monkeypatch):
     images = data.TrainingImages(image_folder, 3, tmp_path)
     np.testing.assert_array_equal(images.lr[2], downscale(read_image(image_folder / "p2.png"), 3))
