@@ -177,7 +177,7 @@ def measure_in_child(model, file, size):
 
     Raises: UserError with the child's reason, or with the signal that ended it.
     """
-    command = [*CHILD, model, *map(str, (*size, file.threads, file.whites[0]))]
+    command = [*CHILD, model, *map(str, (*size, file.threads, file.io.range_in))]
     child = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name

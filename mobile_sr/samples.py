@@ -37,3 +37,25 @@ def picture(height, width, seed=0):
     shapes = rng.integers(0, 256, (-(-height // side), -(-width // side), 3), np.uint8)
     noise = rng.normal(0, 4, (height, width, 3))
     return np.clip(imresize(shapes, side)[:height, :width] + noise + 0.5, 0, 255).astype(np.uint8)
+
+
+def pair(height, width, scale):
+    """(HR, LR) of a colourful sample: [H * s, W * s, 3] and [H, W, 3] uint8, smooth colours under hard-edged discs.
+
+    At scale 1 the LR image is HR blurred by bicubic interpolation to a half and back, as networks of that kind get it.
+    """
+    rng = np.random.default_rng(0)
+    grid, anti_aliasing = 8, 4
+    blocks = rng.integers(0, 256, (-(-height // grid) + 1, -(-width // grid) + 1, 3), np.uint8)
+    fine = scale * anti_aliasing
+    image = imresize(blocks, grid * fine)[: height * fine, : width * fine].astype(np.float32)
+    for _ in range(min(64, max(4, height * width // 64))):
+        y, x = rng.random(2) * (height, width) * fine
+        radius = (2 + 5 * rng.random()) * fine
+        top, left = (max(0, int(middle - radius)) for middle in (y, x))
+        part = image[top : int(y + radius) + 1, left : int(x + radius) + 1]
+        rows, columns = np.ogrid[top : top + part.shape[0], left : left + part.shape[1]]
+        inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+        part[inside] = 0.3 * part[inside] + 0.7 * rng.integers(0, 256, 3)
+    hr = imresize((image + 0.5).astype(np.uint8), 1 / anti_aliasing)
+    return hr, imresize(imresize(hr, 0.5), 2)[:height, :width] if scale == 1 else imresize(hr, 1 / scale)
