@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from mobile_sr import __version__, depth_counts, litert, metrics, model_files, models, upscaler, weights
+from mobile_sr import __version__, depth_counts, litert, metrics, model_files, model_io, models, upscaler, weights
 from mobile_sr.calibration import calibration_set
 from mobile_sr.converters import audit, equalize, rounding, sparse_integer, tflite_groups, tflite_merge, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
@@ -77,6 +77,7 @@ def export(
             f"{model}: its attention has fewer than 4 channels, on which the runtime fails in 8 bits; use a float file"
         )
     paths = {precision: _path(path, precision, config, model) for precision in precisions}
+    keras_poor = _check(model, _at_depth(upscaler.keras_runner(keras_model), models.deepest(config)), config, size)
     out = make_folder(out)
     calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
     images, record = calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
@@ -107,6 +108,8 @@ def export(
         sidecar["equalization"] = equalized
         sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
         sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
+        if not keras_poor and precision != "onnx":
+            _check(target, litert.TFLiteModel(data, options=_full_depth(config)).run, config, size)
         write_bytes(target, data)
         write_json(target.with_suffix(".json"), sidecar)
         log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks)")
@@ -196,6 +199,18 @@ def _agreement(keras_model, data, config, size, signature=None):
     return max(found, key=lambda agreement: agreement["largest_error"])
 
 
+def _check(name, run, config, size):
+    """Whether a network's output on a sample image is poor; then a line on standard error says so (model_io.check)."""
+    about = (name, model_io.ModelIO(), run, config["scale"])
+    figures = model_io.check_and_warn(*about, model_io.sample_size(size, models.smallest_side(config)), options=False)
+    return model_io.is_poor(figures)
+
+
+def _full_depth(config):
+    deepest = models.deepest(config)
+    return {} if deepest is None else {"desired_depth": str(deepest)}
+
+
 def _at_depth(run, depth):
     """The picture alone, of a runner that may take a desired depth."""
     return run if depth is None else lambda image: run(image, depth)[0]
@@ -262,7 +277,7 @@ def make_sidecar(config, precision, facts, data, checks, agreement):
 def measure_agreement(truth, runner, config, size):
     """How far one runner's output is from another's on one made image: largest error (1.0 is white) and PSNR."""
     image = test_card(*(size or (48, 64)))
-    wanted, found = truth(image), runner(image)
+    wanted, found = (model_io.check_finite("conversion", run(image)) for run in (truth, runner))
     wanted, real = (image.astype(np.float32) / 255 if image.dtype == np.uint8 else image for image in (wanted, found))
     return {
         "image": "generated test card",

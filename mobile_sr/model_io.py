@@ -7,10 +7,12 @@ output with bicubic interpolation. .tflite, .onnx, .keras and imported checkpoin
 import dataclasses
 import functools
 import math
+import sys
 
 import numpy as np
 
 from mobile_sr import samples, tensor_values
+from mobile_sr.converters.quiet import say
 from mobile_sr.errors import UserError
 from mobile_sr.resize import imresize
 
@@ -21,7 +23,11 @@ RANGE_OPTIONS = {str(key): key for key in tensor_values.FLOAT_RANGES}
 OPTIONS = ("range", "range_in", "range_out", "order")
 
 _MAX_ERROR = 255**2 / 10**1.5  # 15 dB: an output with a larger squared error is not the image in any range
-_CLEARLY_BETTER = 2  # 3 dB: an unclipped network of 0..1 also runs at 0..255, measured 1 to 2 dB worse
+# By what factor another choice's squared error must be smaller. An unclipped network of 0..1 also runs at 0..255, measured
+# 1 to 2 dB worse. A gain error weighs 4 times less about gray (-1..1) than above black (0..1), whatever the network's range.
+_CLEARLY_BETTER = 2  # 3 dB
+_CLEARLY_BETTER_ABOUT_GRAY = 5  # 7 dB
+_CLEARLY_BETTER_FAR_FROM_BICUBIC = 8  # 9 dB
 _CLEARLY_BGR = 1.2  # 0.8 dB: packaged networks, trained on RGB, gain at most 0.4 dB as BGR
 _AMBIGUOUS = 1.25  # 1 dB
 
@@ -123,8 +129,8 @@ def _sample(size, scale):
 def measure(forward, decode, size, scale, choices):
     """The ModelIO among `choices` (see `possible`) with which a network's output comes closest to the sample image.
 
-    The preferred ranges are kept unless another's squared error is below half of theirs, RGB unless BGR is 0.8 dB
-    better, and the preferred values altogether where nothing reaches 15 dB.
+    The preferred ranges are kept unless others are 3 dB better (7 dB for -1..1 at both ends, 9 dB for what stays 3 dB
+    below bicubic), RGB unless BGR is 0.8 dB better, and the preferred values altogether where nothing reaches 15 dB.
 
     Args:
         forward: function of ([H, W, 3] uint8, range in) that returns the network's raw output.
@@ -134,8 +140,8 @@ def measure(forward, decode, size, scale, choices):
     inputs, outputs, orders = choices
     if max(map(len, choices)) == 1:
         return ModelIO(inputs[0], outputs[0], orders[0])
-    hr, lr, _ = _sample(tuple(size), scale)
-    errors = {}
+    hr, lr, bicubic = _sample(tuple(size), scale)
+    errors, near = {}, 255**2 / 10 ** ((bicubic - MAX_BELOW_BICUBIC) / 10)
 
     def run(order, inputs, outputs):
         image = in_order(lr, order)
@@ -144,13 +150,13 @@ def measure(forward, decode, size, scale, choices):
             errors.update({(range_in, out, order): _error(in_order(decode(raw, out), order), hr) for out in outputs})
 
     run(orders[0], inputs, outputs)
-    chosen = closest(errors)
+    chosen = closest(errors, near)
     if len(orders) > 1:
         if errors[chosen] <= _MAX_ERROR:
             run("bgr", chosen[:1], chosen[1:2])
         else:
             run("bgr", inputs, outputs)
-        chosen = closest(errors)
+        chosen = closest(errors, near)
     best = min(errors, key=errors.get)
     remark = None
     default = (inputs[0], outputs[0], orders[0])
@@ -162,21 +168,24 @@ def measure(forward, decode, size, scale, choices):
     return ModelIO(*chosen, True, remark)
 
 
-def closest(errors):
+def closest(errors, near):
     """The key of `measure`'s choice.
 
     Args:
         errors: {(range in, range out, order): squared error}, the preferred key first; infinity for NaN.
+        near: the squared error up to which an output counts as near to bicubic.
     """
     first = next(iter(errors))
-    ranges = {key: error for key, error in errors.items() if key[2] == first[2]}
-    best = min(ranges, key=ranges.get)
-    if ranges[best] > _MAX_ERROR or ranges[first] < _CLEARLY_BETTER * ranges[best]:
-        best = first
+    chosen = min((key for key in errors if key[2] == first[2]), key=errors.get)
+    factor = _CLEARLY_BETTER_ABOUT_GRAY if chosen[:2] == (-1, -1) else _CLEARLY_BETTER
+    if errors[chosen] > near:
+        factor = _CLEARLY_BETTER_FAR_FROM_BICUBIC
+    if errors[chosen] > _MAX_ERROR or errors[first] < factor * errors[chosen]:
+        chosen = first
     other = min(errors, key=errors.get)
-    if other[2] != first[2] and errors[other] <= _MAX_ERROR and _CLEARLY_BGR * errors[other] < errors[best]:
+    if other[2] != first[2] and errors[other] <= _MAX_ERROR and _CLEARLY_BGR * errors[other] < errors[chosen]:
         return other
-    return best
+    return chosen
 
 
 def _error(image, target):
@@ -221,18 +230,33 @@ def is_poor(figures):
     return figures["constant"] or figures["psnr"] < figures["bicubic_psnr"] - MAX_BELOW_BICUBIC
 
 
-def messages(name, io, figures, options=True):
-    """The lines, none or more, that a user should see about a loaded model.
+def check_and_warn(name, io, run, scale, size, options=True):
+    """`check`, with a line on standard error where `message` has one. Raises: UserError as `check`."""
+    figures = check(name, run, scale, size)
+    line = message(name, io, figures, options)
+    if line:
+        say(line, sys.stderr)
+    return figures
+
+
+def facts(io, figures):
+    """What JSON results say about a model: {"values": ModelIO.facts, "sample": `check`'s figures or None}."""
+    return {"values": io.facts(), "sample": figures}
+
+
+def message(name, io, figures, options=True):
+    """The line that a user should see about a loaded model, None where all is as usual.
 
     Args:
-        io: ModelIO. figures: of `check`, or None.
+        io: ModelIO. figures: of `check`.
         options: whether the model takes the options of OPTIONS.
     """
     hint = "override with @range=1|255|-1 (or range_in, range_out) and @order=rgb|bgr"
-    lines = [f"note: {name}: {io.remark}; {hint}"] if io.remark else []
-    if figures and is_poor(figures):
-        what = "its output is one flat colour" if figures["constant"] else "its output"
-        reached = f"{figures['psnr']:.1f} dB on a sample image, bicubic {figures['bicubic_psnr']:.1f} dB"
-        why = f"wrong range, channel order or conversion? ({io} assumed; {hint})" if options else "untrained or broken weights?"
-        lines.append(f"warning: {name}: {what}{',' if figures['constant'] else ' is'} {reached}: {why}")
-    return lines
+    if not is_poor(figures):
+        return f"note: {name}: {io.remark}; {hint}" if io.remark else None
+    reached = f"{figures['psnr']:.1f} dB on a sample image, bicubic {figures['bicubic_psnr']:.1f} dB"
+    what = f"its output is one flat colour, {reached}" if figures["constant"] else f"its output is {reached}"
+    if not options:
+        return f"warning: {name}: {what}: untrained, or broken weights?"
+    found = f"{io}: {'measured' if io.measured else 'assumed'}"
+    return f"warning: {name}: {what}: wrong range, channel order or conversion? ({found}; {hint})"

@@ -68,7 +68,9 @@ class OnnxModel:
         for end, what in ((inputs[0], "takes"), (outputs[0], "gives")):
             reason = model_io.why_not_image(end.shape) if what == "takes" or len(end.shape) == 4 else None
             if end.type != "tensor(float)" or reason:
-                raise UserError(f"{self.path}: {what} {end.name} {end.type} {end.shape}{f', {reason}' if reason else ''}; {expected}")
+                raise UserError(
+                    f"{self.path}: {what} {end.name} {end.type} {end.shape}{f', {reason}' if reason else ''}; {expected}"
+                )
         self._in, self._out = inputs[0].name, outputs[0].name
         return inputs[0].shape
 

@@ -1,12 +1,10 @@
 """The one thing that upscales: `load` turns a name or a file into an Upscaler."""
 
 import math
-import sys
 
 import numpy as np
 
 from mobile_sr import depth_budget, litert, model_io, zoo
-from mobile_sr.converters.quiet import say
 from mobile_sr.errors import UserError
 from mobile_sr.model_files import locate, read_sidecar, smallest_side, split
 
@@ -216,9 +214,8 @@ def _check(upscaler):
     if path is None or path.parent == zoo.FOLDER or path.name.endswith(".route.json"):  # a routed model's were checked
         return
     size = model_io.sample_size(upscaler.fixed, upscaler.smallest)
-    upscaler.figures = model_io.check(upscaler.name, upscaler.run_once, upscaler.scale, size)
-    for line in model_io.messages(upscaler.name, upscaler.io, upscaler.figures, _takes_options(path)):
-        say(line, sys.stderr)
+    about = (upscaler.name, upscaler.io, upscaler.run_once, upscaler.scale)
+    upscaler.figures = model_io.check_and_warn(*about, size, _takes_options(path))
 
 
 def _takes_options(path):
@@ -246,7 +243,9 @@ def _load(model, scale, threads):
     if suffix == ".keras":
         return _keras_archive(model, path, options)
     if suffix in (".h5", ".hdf5"):
-        raise UserError(f"{model}: an HDF5 file of Keras; load it where it was made and save it as .tflite or, in Keras 3, .keras")
+        raise UserError(
+            f"{model}: an HDF5 file of Keras; load it where it was made and save it as .tflite or, in Keras 3, .keras"
+        )
     raise UserError(f"{model}: not a model (expected .tflite, .route.json, .onnx, .npz, .keras or a run folder)")
 
 
