@@ -109,7 +109,8 @@ def export(
         sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
         sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
         if not keras_poor and precision != "onnx":
-            _check(target, litert.TFLiteModel(data, options=_full_depth(config)).run, config, size)
+            options = _full_depth(config) | ({"signature": paths[precision]} if paths[precision] == "sparse" else {})
+            _check(target, litert.TFLiteModel(data, options=options).run, config, size)
         write_bytes(target, data)
         write_json(target.with_suffix(".json"), sidecar)
         log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks)")
