@@ -17,7 +17,9 @@ from mobile_sr.errors import UserError
 from mobile_sr.resize import imresize
 
 SAMPLE_SIDE = 32  # LR pixels of the sample for a network of any size: enough to tell, and quick for large networks
-MAX_BELOW_BICUBIC = 3.0  # dB; the packaged networks are at most 0.9 dB below bicubic on the sample, wrong ranges 5 and more
+MAX_BELOW_BICUBIC = (
+    3.0  # dB; packaged networks are 1 to 4 dB above bicubic on the sample, imports in the wrong range 6 and more below
+)
 ORDERS = ("rgb", "bgr")
 RANGE_OPTIONS = {str(key): key for key in tensor_values.FLOAT_RANGES}
 OPTIONS = ("range", "range_in", "range_out", "order")
@@ -28,7 +30,7 @@ _MAX_ERROR = 255**2 / 10**1.5  # 15 dB: an output with a larger squared error is
 _CLEARLY_BETTER = 2  # 3 dB
 _CLEARLY_BETTER_ABOUT_GRAY = 5  # 7 dB
 _CLEARLY_BETTER_FAR_FROM_BICUBIC = 8  # 9 dB
-_CLEARLY_BGR = 1.2  # 0.8 dB: packaged networks, trained on RGB, gain at most 0.4 dB as BGR
+_CLEARLY_BGR = 1.12  # 0.5 dB: packaged networks, trained on RGB, gain at most 0.1 dB as BGR and lose up to 0.3 dB
 _AMBIGUOUS = 1.25  # 1 dB
 
 
@@ -129,8 +131,9 @@ def _sample(size, scale):
 def measure(forward, decode, size, scale, choices):
     """The ModelIO among `choices` (see `possible`) with which a network's output comes closest to the sample image.
 
-    The preferred ranges are kept unless others are 3 dB better (7 dB for -1..1 at both ends, 9 dB for what stays 3 dB
-    below bicubic), RGB unless BGR is 0.8 dB better, and the preferred values altogether where nothing reaches 15 dB.
+    The preferred ranges are kept unless others are 3 dB better: 7 dB for -1..1 at both ends where the preferred ones work,
+    9 dB for what stays 3 dB below bicubic. RGB is kept unless BGR is 0.5 dB better, and the preferred values altogether
+    where nothing reaches 15 dB.
 
     Args:
         forward: function of ([H, W, 3] uint8, range in) that returns the network's raw output.
@@ -177,9 +180,11 @@ def closest(errors, near):
     """
     first = next(iter(errors))
     chosen = min((key for key in errors if key[2] == first[2]), key=errors.get)
-    factor = _CLEARLY_BETTER_ABOUT_GRAY if chosen[:2] == (-1, -1) else _CLEARLY_BETTER
+    factor = _CLEARLY_BETTER
     if errors[chosen] > near:
         factor = _CLEARLY_BETTER_FAR_FROM_BICUBIC
+    elif chosen[:2] == (-1, -1) and errors[first] <= near:
+        factor = _CLEARLY_BETTER_ABOUT_GRAY
     if errors[chosen] > _MAX_ERROR or errors[first] < factor * errors[chosen]:
         chosen = first
     other = min(errors, key=errors.get)
@@ -258,5 +263,5 @@ def message(name, io, figures, options=True):
     what = f"its output is one flat colour, {reached}" if figures["constant"] else f"its output is {reached}"
     if not options:
         return f"warning: {name}: {what}: untrained, or broken weights?"
-    found = f"{io}: {'measured' if io.measured else 'assumed'}"
+    found = io.remark or f"{io}: {'measured' if io.measured else 'assumed'}"
     return f"warning: {name}: {what}: wrong range, channel order or conversion? ({found}; {hint})"

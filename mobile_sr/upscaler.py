@@ -204,11 +204,12 @@ def load(model, scale=None, threads=1, check=True):
     if scale is not None and upscaler.scale != scale:
         raise UserError(f"{model}: its scale is {upscaler.scale}, not {scale}")
     if check:
-        _check(upscaler)
+        check_output(upscaler)
     return upscaler
 
 
-def _check(upscaler):
+def check_output(upscaler):
+    """Run a loaded Upscaler on the sample image, as `load` does unless told not to. Raises: UserError as `load`."""
     name, _ = split(upscaler.name)
     path = None if name == "bicubic" else locate(upscaler.name)[0]
     if path is None or path.parent == zoo.FOLDER or path.name.endswith(".route.json"):  # a routed model's were checked

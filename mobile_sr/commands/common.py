@@ -121,8 +121,10 @@ def load_model(args, name, check=True):
     """
     from mobile_sr import upscaler
 
-    model = upscaler.load(name, args.scale, args.threads, check)
+    model = upscaler.load(name, args.scale, args.threads, check=False)
     set_depth(args, model)
+    if check:  # behind everything that can be wrong with the options
+        upscaler.check_output(model)
     return model
 
 
