@@ -187,8 +187,9 @@ def closest(errors, near):
         factor = _CLEARLY_BETTER_ABOUT_GRAY
     if errors[chosen] > _MAX_ERROR or errors[first] < factor * errors[chosen]:
         chosen = first
-    other = min(errors, key=errors.get)
-    if other[2] != first[2] and errors[other] <= _MAX_ERROR and _CLEARLY_BGR * errors[other] < errors[chosen]:
+    others = [key for key in errors if key[2] != first[2]]
+    other = min(others, key=errors.get, default=chosen)
+    if errors[other] <= _MAX_ERROR and _CLEARLY_BGR * errors[other] < errors[chosen]:
         return other
     return chosen
 
