@@ -46,9 +46,9 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
     """
     files = [open_model(model, threads) for model in models]
     height, width = size = common_size(files, size)
-    figures = [_check(str(model), file) for model, file in zip(models, files, strict=True)]
     report = {"format": FORMAT, "where": "host", "environment": environment(size, threads, runs, warmup), "results": []}
     children = [measure_in_child(str(model), file, size) for model, file in zip(models, files, strict=True)]
+    figures = [_check(str(model), file) for model, file in zip(models, files, strict=True)]
     image = picture(height, width)
     times = [_opening(files, image, share, warmup, progress) for share in _shares(runs)]
     wall, cpu = np.concatenate(times, axis=2)
