@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import litert, zoo
+from mobile_sr import litert, model_io, zoo
 from mobile_sr.converters import tflite_prefix
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
@@ -48,6 +48,7 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
     height, width = size = common_size(files, size)
     report = {"format": FORMAT, "where": "host", "environment": environment(size, threads, runs, warmup), "results": []}
     children = [measure_in_child(str(model), file, size) for model, file in zip(models, files, strict=True)]
+    figures = [_check(str(model), file) for model, file in zip(models, files, strict=True)]
     image = picture(height, width)
     times = [_opening(files, image, share, warmup, progress) for share in _shares(runs)]
     wall, cpu = np.concatenate(times, axis=2)
@@ -71,6 +72,7 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
                 "partitions": partitions,
                 "ratio_to_first": float(ratios[k]),
                 "error": None,
+                **model_io.facts(file.io, figures[k]),
             }
         )
         file.close()
@@ -78,6 +80,13 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
         for file, result in zip(files, report["results"], strict=True):
             result["layers"] = layer_costs(file, image, runs, warmup, progress)
     return report
+
+
+def _check(model, file):
+    """model_io.check's figures, with a warning where they are poor; None for a packaged file, which is not run."""
+    if file.path.parent == zoo.FOLDER:
+        return None
+    return model_io.check_and_warn(model, file.io, file.run, file.scale, file.sample_size)
 
 
 def at_depth(models, depth):
@@ -177,7 +186,7 @@ def measure_in_child(model, file, size):
 
     Raises: UserError with the child's reason, or with the signal that ended it.
     """
-    command = [*CHILD, model, *map(str, (*size, file.threads, file.whites[0]))]
+    command = [*CHILD, model, *map(str, (*size, file.threads, file.io.range_in))]
     child = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name

@@ -1,4 +1,4 @@
-"""One .tflite in a fresh process: `python -m mobile_sr.benchmark_child MODEL HEIGHT WIDTH THREADS WHITE` prints JSON."""
+"""One .tflite in a fresh process: `python -m mobile_sr.benchmark_child MODEL HEIGHT WIDTH THREADS RANGE` prints JSON."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ import ai_edge_litert.interpreter  # here, so that neither memory nor init time 
 import ai_edge_litert.schema_py_generated  # noqa: F401
 import numpy as np
 
-from mobile_sr import litert, samples
+from mobile_sr import litert, model_io, samples
 from mobile_sr.errors import UserError
 from mobile_sr.model_files import locate
 
@@ -18,22 +18,23 @@ INVOKES = 3  # the delegate's workspace has its full size after the first
 SIDE = 64  # LR pixels of the picture that is repeated over the input
 
 
-def measure(model, height, width, threads, white):
+def measure(model, height, width, threads, range_in):
     """{"init_ms", "peak_memory_bytes"}: to create an interpreter and allocate it, and what it takes to run it.
 
     The memory is the peak of the resident set through a few invocations less the resident set before the file is read and
-    less the image. `white` is the real value of white in the file's input (see litert.TFLiteModel.whites).
+    less the image. `range_in` is the file's (see model_io.ModelIO), so that nothing is measured here.
     """
     path, options = locate(model)
     small = samples.picture(SIDE, SIDE)
     _reset_peak()
     before = _status_bytes("VmRSS")
     file = litert.TFLiteModel(path, threads, options)
+    file.io = model_io.ModelIO(range_in)
     start = time.perf_counter()
     file.prepare((height, width))
     init_ms = 1e3 * (time.perf_counter() - start)
     image = small[np.ix_(np.arange(height) % SIDE, np.arange(width) % SIDE)]  # not flat: some networks skip what is
-    file.set(image, white)
+    file.set(image)
     for _ in range(INVOKES):
         file.invoke()
     peak = _status_bytes("VmHWM")

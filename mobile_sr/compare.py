@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import depth_map, evaluate, flat_colours, litert, metrics, model_files, route, upscaler
+from mobile_sr import depth_map, evaluate, flat_colours, litert, metrics, model_files, model_io, route, upscaler
 from mobile_sr.converters import audit, delegates
 from mobile_sr.files import sha256
 from mobile_sr.resize import imresize
@@ -62,8 +62,8 @@ def compare(reference, model, folder, space="y", progress=None):
         "protocol": metrics.protocol(scale, space),
         "scale": scale,
         "data": folder_name(folder),
-        "reference": {"name": reference.name, **means["reference"], **file_facts(reference.name)},
-        "model": {"name": model.name, **means["model"], **file_facts(model.name)},
+        "reference": {"name": reference.name, **means["reference"], **_facts(reference)},
+        "model": {"name": model.name, **means["model"], **_facts(model)},
         "bicubic": means["bicubic"],
         "drop_db": _drop(means["reference"]["psnr"], means["model"]["psnr"]),
         "ssim_drop": _drop(means["reference"]["ssim"], means["model"]["ssim"]),
@@ -86,6 +86,10 @@ def _with_depth(model, lr):
     heat_map = depth_map.heat_map(lr, found, model.deepest, opacity=0.8)  # small pictures: the legend's colours tell more
     shrunk = imresize(heat_map, min(1.0, HEAT_MAP / max(heat_map.shape)))
     return picture, {"mean": float(found.mean()), "desired": float(desired)}, shrunk
+
+
+def _facts(model):
+    return file_facts(model.name) | model_io.facts(model.io, model.figures)
 
 
 def folder_name(folder):

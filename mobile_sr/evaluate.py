@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import data, images, layouts, metrics, route
+from mobile_sr import data, images, layouts, metrics, model_io, route
 from mobile_sr.errors import UserError
+from mobile_sr.resize import imresize
 
 
 def each_pair(folder, scale, problems):
@@ -52,11 +53,13 @@ def score(sr, hr, space, shave, gray, ssim=True):
 
 def mean(rows):
     """Mean PSNR and SSIM over rows that have them, None when none has; equal images (infinite PSNR) are left out."""
-    result = {}
-    for key in ("psnr", "ssim"):
-        values = [row[key] for row in rows if row[key] is not None and math.isfinite(row[key])]
-        result[key] = float(np.mean(values)) if values else None
-    return result
+    return {key: mean_of(rows, key) for key in ("psnr", "ssim")}
+
+
+def mean_of(rows, key):
+    """Mean of one figure over rows, as `mean`."""
+    values = [row[key] for row in rows if row[key] is not None and math.isfinite(row[key])]
+    return float(np.mean(values)) if values else None
 
 
 def evaluate(upscaler, folder, space="y", progress=None, shave=None, ssim=True):
@@ -65,14 +68,16 @@ def evaluate(upscaler, folder, space="y", progress=None, shave=None, ssim=True):
     Args:
         shave: pixels cut from each border; None is the scale.
         ssim: False leaves it out (None); it takes a hundred times as long as PSNR.
-    Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim"}], "mean": {"psnr", "ssim"}, "skipped": [lines]},
+    Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim", "bicubic_psnr"}], "mean": {"psnr", "ssim"},
+        "bicubic": {"psnr"} of the mean, "skipped": [lines], "values" and "sample" (model_io.facts)},
         and {"routing": route.Tally.summary} of a routed model.
     Raises: UserError as each_pair.
     """
     rows, problems = [], []
     shave = upscaler.scale if shave is None else shave
     for name, hr, lr, gray in each_pair(folder, upscaler.scale, problems):
-        rows.append({"name": name, **score(upscaler(lr), hr, space, shave, gray, ssim)})
+        bicubic = score(imresize(lr, upscaler.scale), hr, space, shave, gray, ssim=False)["psnr"]
+        rows.append({"name": name, **score(upscaler(lr), hr, space, shave, gray, ssim), "bicubic_psnr": bicubic})
         if progress:
             progress(len(rows), name)
     return {
@@ -80,6 +85,8 @@ def evaluate(upscaler, folder, space="y", progress=None, shave=None, ssim=True):
         "protocol": metrics.protocol(shave, space),
         "images": rows,
         "mean": mean(rows),
+        "bicubic": {"psnr": mean_of(rows, "bicubic_psnr")},
         "skipped": problems,
+        **model_io.facts(upscaler.io, upscaler.figures),
         **({"routing": upscaler.tally.summary()} if isinstance(upscaler, route.RoutedUpscaler) else {}),
     }

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from mobile_sr import __version__, depth_counts, flat_colours, litert, metrics, model_files, models, upscaler, weights
+from mobile_sr import __version__, depth_counts, flat_colours, litert, metrics, model_files, model_io, models, upscaler, weights
 from mobile_sr.calibration import calibration_set
 from mobile_sr.converters import audit, equalize, rounding, sparse_integer, tflite_groups, tflite_merge, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
@@ -79,6 +79,7 @@ def export(
             f"{model}: its attention has fewer than 4 channels, on which the runtime fails in 8 bits; use a float file"
         )
     paths = {precision: _path(path, precision, config, model) for precision in precisions}
+    keras_poor = _check(model, _at_depth(upscaler.keras_runner(keras_model), models.deepest(config)), config, size)
     out = make_folder(out)
     calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
     images, record = calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
@@ -109,6 +110,9 @@ def export(
         sidecar["equalization"] = equalized
         sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
         sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
+        if not keras_poor and precision != "onnx":
+            options = _full_depth(config) | ({"signature": paths[precision]} if paths[precision] == "sparse" else {})
+            _check(target, litert.TFLiteModel(data, options=options).run, config, size)
         write_bytes(target, data)
         write_json(target.with_suffix(".json"), sidecar)
         colours = f"; {flat_colours.describe(sidecar['colour_error'])}" if "colour_error" in sidecar else ""
@@ -219,8 +223,7 @@ def colour_check(keras_model, data, config, size=None, limit=flat_colours.QUANTI
     A network that is itself farther off than `limit` levels may lose as much again.
     """
     depth = models.deepest(config)
-    options = {} if depth is None else {"desired_depth": str(depth)}
-    run = litert.TFLiteModel(data, options=options).run
+    run = litert.TFLiteModel(data, options=_full_depth(config)).run
     keras_run = _at_depth(upscaler.keras_runner(keras_model), depth)
     seen = functools.cache(lambda raw, shape: upscaler.to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
 
@@ -237,6 +240,18 @@ def colour_check(keras_model, data, config, size=None, limit=flat_colours.QUANTI
     limit = max(limit, own)  # an untrained network has no colours to keep
     check = {"check": f"flat colours within {limit} levels of Keras", "passed": added <= limit, "found": added}
     return found, check
+
+
+def _check(name, run, config, size):
+    """Whether a network's output on a sample image is poor; then a line on standard error says so (model_io.check)."""
+    about = (name, model_io.ModelIO(), run, config["scale"])
+    figures = model_io.check_and_warn(*about, model_io.sample_size(size, models.smallest_side(config)), options=False)
+    return model_io.is_poor(figures)
+
+
+def _full_depth(config):
+    deepest = models.deepest(config)
+    return {} if deepest is None else {"desired_depth": str(deepest)}
 
 
 def _at_depth(run, depth):
@@ -305,7 +320,7 @@ def make_sidecar(config, precision, facts, data, checks, agreement):
 def measure_agreement(truth, runner, config, size):
     """How far one runner's output is from another's on one made image: largest error (1.0 is white) and PSNR."""
     image = test_card(*(size or (48, 64)))
-    wanted, found = truth(image), runner(image)
+    wanted, found = (model_io.check_finite("conversion", run(image)) for run in (truth, runner))
     wanted, real = (image.astype(np.float32) / 255 if image.dtype == np.uint8 else image for image in (wanted, found))
     return {
         "image": "generated test card",

@@ -1,9 +1,10 @@
 """From a published PyTorch checkpoint to a folder that every command takes as a model."""
 
+import sys
 from pathlib import Path
 
-from mobile_sr import backend, models, torch_checkpoint, weights
-from mobile_sr.converters.quiet import quiet
+from mobile_sr import backend, model_io, models, torch_checkpoint, upscaler, weights
+from mobile_sr.converters.quiet import quiet, say
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, sha256_file
 
@@ -20,7 +21,8 @@ def import_weights(net, checkpoint, out, scale=4, value_range=None, sizes=None, 
         value_range: 1 or 255, the pictures that the checkpoint was trained on; None is what the network was published for.
         sizes: {argument of the network's build(): int} where it is not the published network.
     Returns: the path of the file.
-    Raises: UserError when the network has no map of names, the checkpoint is unusable or another network's, or `out` is taken.
+    Raises: UserError when the network has no map of names, the checkpoint is unusable or another network's, `out` is taken,
+        or the checkpoint works in the other value range only (`_check_range`).
     """
     from mobile_sr.converters.torch_names import NAMES, RANGES
 
@@ -51,7 +53,39 @@ def import_weights(net, checkpoint, out, scale=4, value_range=None, sizes=None, 
         from_torch.convert(model, models.complete(config), state, value_range)
     except ValueError as error:
         raise UserError(f"{checkpoint}: not a checkpoint of {net} at x{scale}: {error}") from None
-    origin = {"file": Path(checkpoint).name, "sha256": sha256_file(checkpoint), "value_range": value_range or RANGES[net]}
+    value_range = value_range or RANGES[net]
+    _check_range(model, config, state, value_range, checkpoint)
+    origin = {"file": Path(checkpoint).name, "sha256": sha256_file(checkpoint), "value_range": value_range}
     weights.save_model(target, model, config, {"imported": origin})
     log(f"{target}: {net} x{scale}, {model.count_params():,} parameters from {len(state)} tensors of {checkpoint}")
     return target
+
+
+def _check_range(model, config, state, value_range, checkpoint):
+    """Run an imported network on the sample image, and where its output is poor also as a network for the other range.
+
+    A poor output that no range explains is a warning: other sizes, dilations that a state dict does not hold, or a network
+    that is not trained. Raises: UserError when only the other range gives a good output, or the output is not finite.
+    """
+    from mobile_sr.converters import from_torch
+
+    size, scale = model_io.sample_size(smallest=models.smallest_side(config)), config["scale"]
+    figures = model_io.check(checkpoint, upscaler.keras_runner(model), scale, size)
+    if not model_io.is_poor(figures):
+        return
+    other, weights_now = 256 - value_range, model.get_weights()
+    from_torch.convert(model, models.complete(config), state, other)
+    other_figures = model_io.check(checkpoint, upscaler.keras_runner(model), scale, size)
+    model.set_weights(weights_now)
+    bicubic = f"bicubic {figures['bicubic_psnr']:.1f} dB"
+    given, found = (f"{f['psnr']:.1f} dB" for f in (figures, other_figures))
+    if not model_io.is_poor(other_figures):
+        raise UserError(
+            f"{checkpoint}: trained on images of 0..{other}, not 0..{value_range}: as such its output is {found} on a sample "
+            f"image, else {given} ({bicubic}); give --range {other}"
+        )
+    say(
+        f"warning: {checkpoint}: its output is {given} on a sample image (with --range {other} {found}), {bicubic}: "
+        "other sizes or dilations than the published network's, or not trained?",
+        sys.stderr,
+    )

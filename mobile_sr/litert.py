@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import ends, model_files, samples, tensor_values
+from mobile_sr import ends, model_files, model_io, tensor_values
 from mobile_sr.converters import tflite_file
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.resize import imresize
 
 
 def read_file(path):
@@ -106,7 +105,7 @@ class TFLiteModel:
 
         Args:
             model: path, or the bytes of a file that this project converted (their float values are in 0..1).
-            options: {"range": "1" or "255", "signature": name, name of a scalar input: number}, see docs/models.md.
+            options: {"range": "1", "order": "bgr", "signature": name, name of a scalar input: number}, see docs/models.md.
         Raises: UserError when the file is unusable or no such network, or an option does not fit it.
         """
         self.path = None if isinstance(model, bytes) else Path(model)
@@ -121,29 +120,13 @@ class TFLiteModel:
             raise UserError(f"{self.name}: {error}") from None
         self.image, self.picture = graph.tensors[self._ends.image], graph.tensors[self._ends.picture]
         self.fixed = fixed_size(self.image)
-        self._white = self._range_option(options.pop("range", None))
+        ranges = (tensor_values.value_ranges(tensor) for tensor in (self.image, self.picture))
+        self._choices = model_io.possible(self.name, options, self._sidecar, *ranges) if self.path else ((1,), (1,), ("rgb",))
         self.deepest, self._depth_input, self._depth_map = self._depths(graph, options)
         self.depth = self.deepest
         self._scalars = self._scalar_values(graph, options)
         self.data = primary(data, graph, self.name)
         self._interpreter = self._size = None
-
-    def _range_option(self, text):
-        if text is None:
-            return None
-        if text not in ("1", "255"):
-            raise UserError(f"{self.name}: range={text}; use 1 (values in 0..1) or 255 (values in 0..255)")
-        if self.image.dtype != "float32" and self.picture.dtype != "float32":
-            raise UserError(f"{self.name}: range is for float values; this file is quantized and says its own")
-        said = self._sidecar_white()
-        if said not in (None, int(text)):
-            raise UserError(f"{self.name}: range={text}, but its sidecar says {said}; leave the option out")
-        return int(text)
-
-    def _sidecar_white(self):
-        """1 or 255 when a sidecar that belongs to the file says so, else None."""
-        said = self._sidecar.get("value_range")
-        return said[1] if said in ([0, 1], [0, 255]) else None
 
     def _depths(self, graph, options):
         """(D, desired depth's index and tensor, depth map's), when the sidecar tells D and no option gives a depth."""
@@ -176,7 +159,7 @@ class TFLiteModel:
             if name == DESIRED_DEPTH:
                 check_depth(self.name, float(text), self._depth_limits())
         if options:
-            known = ", ".join(["range", "signature", *self._ends.scalars])
+            known = ", ".join([*model_io.OPTIONS, "signature", *self._ends.scalars])
             raise UserError(f"{self.name}: unknown option '{next(iter(options))}'; it takes {known}")
         return values
 
@@ -187,7 +170,7 @@ class TFLiteModel:
         self.prepare(size)
         shape = self._picture_shape()
         if shape[1] < size[0]:  # the runtime learns some shapes only by running
-            self.set(np.zeros((*size, 3), np.uint8), 1)
+            self._set(np.zeros((*size, 3), np.uint8), 1)
             self.invoke()
             shape = self._picture_shape()
         scale = shape[1] // size[0]
@@ -200,26 +183,19 @@ class TFLiteModel:
         return next(tuple(map(int, end["shape"])) for end in details if end["index"] == self._ends.picture)
 
     @functools.cached_property
-    def whites(self):
-        """The real value of white in the image and in the picture, each 1 or 255.
+    def io(self):
+        """The model_io.ModelIO of the file: as its sidecar, tensors and options say, else measured on a sample image."""
+        return model_io.measure(self._forward, self._decoded, self.sample_size, self.scale, self._choices)
 
-        A sidecar that belongs to the file says it, or a quantized tensor by what it can hold. For float it stands in the
-        `range` option; else it is measured (see tensor_values.closest) on a small picture.
-        """
-        told = self._sidecar_white()
-        known = [told or tensor_values.white_of(tensor) for tensor in (self.image, self.picture)]
-        told = self._white or (None if self.path else 1)
-        if told or None not in known:
-            return tuple(white or told for white in known)
-        return self._measured_whites(*([white] if white else tensor_values.WHITES for white in known))
+    @property
+    def sample_size(self):
+        """LR (H, W) of the sample image that the file is measured with."""
+        return model_io.sample_size(self.fixed, model_files.smallest_side(self._sidecar))
 
-    def _measured_whites(self, inputs, outputs):
-        image, pictures = samples.picture(*(self.fixed or (48, 48))), {}
-        for white in inputs:
-            self.set(image, white)
-            self.invoke()
-            pictures |= {(white, out): self._decoded(out) for out in outputs}
-        return tensor_values.closest(pictures, imresize(image, self.scale))
+    def _forward(self, image, range_in):
+        self._set(image, range_in)
+        self.invoke()
+        return self._interpreter.get_tensor(self._ends.picture)[0]
 
     def prepare(self, size):
         """Allocate for an image of (H, W). Raises: UserError when the runtime refuses the file or the size."""
@@ -230,12 +206,15 @@ class TFLiteModel:
             allocate(self._interpreter, self.name, None if size == self.fixed else (1, *size, 3), self._ends.image)
             self._size = size
 
-    def set(self, image, white=None):
-        """Give the interpreter [H, W, 3] uint8, in the range that the file takes, and the scalars.
+    def set(self, image):
+        """Give the interpreter [H, W, 3] uint8 RGB, in the range and order that the file takes, and the scalars.
 
         Raises: UserError as `prepare`.
         """
-        values = tensor_values.encode(image, self.image, white or self.whites[0])
+        self._set(model_io.in_order(image, self.io.order), self.io.range_in)
+
+    def _set(self, image, range_in):
+        values = tensor_values.encode(image, self.image, range_in)
         self.prepare(image.shape[:2])
         self._interpreter.set_tensor(self._ends.image, values[None])
         for index, value in self._scalars:
@@ -253,11 +232,12 @@ class TFLiteModel:
             raise UserError(f"{self.name}: failed while running on {size} ({_first_line(error, '')})") from None
 
     def get(self):
-        """The picture, [H * s, W * s, 3]: uint8 when the file's output is quantized, else float32 in 0..1."""
-        return self._decoded(self.whites[1])
+        """The picture, [H * s, W * s, 3] RGB: uint8 when the file's output is quantized, else float32 in 0..1."""
+        values = self._interpreter.get_tensor(self._ends.picture)[0]
+        return model_io.in_order(self._decoded(values, self.io.range_out), self.io.order)
 
-    def _decoded(self, white):
-        return tensor_values.decode(self._interpreter.get_tensor(self._ends.picture)[0], self.picture, white)
+    def _decoded(self, values, range_out):
+        return tensor_values.decode(values, self.picture, range_out)
 
     def tensor(self, index):
         """The raw values of an input or output of the graph, by its tensor index, after `invoke`."""
@@ -279,7 +259,7 @@ class TFLiteModel:
     def with_graph(self, data, name):
         """A model with the same inputs that runs other bytes, such as the beginning of its graph: for `set` and `invoke`."""
         other = copy.copy(self)
-        other.data, other.name, other.whites = data, name, self.whites
+        other.data, other.name, other.io = data, name, self.io
         other.close()
         return other
 

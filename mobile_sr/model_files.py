@@ -64,3 +64,9 @@ def read_sidecar(path):
         return {}
     found = read_json(sidecar)
     return found if found.get("sha256") == sha256_file(path) else {}
+
+
+def smallest_side(sidecar):
+    """The shortest side in LR pixels that a file takes, by its sidecar; 1 where that says none."""
+    side = sidecar.get("smallest_side")
+    return side if type(side) is int and 1 <= side <= 256 else 1

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-WHITES = (1, 255)  # the real values that white has in published networks
-_LARGEST_OF_0_TO_1 = 16  # between 1 and 255 by ratio: an unclipped output of 0..1 was seen to reach 3
-_ACCEPTED_ERROR = 255**2 / 10**1.5  # 15 dB: what is farther from bicubic is no picture
-_CLEARLY_BETTER = 2  # 3 dB: an unclipped network of 0..1 also runs at 0..255, measured 1 to 2 dB farther from bicubic
+# Value ranges by name: the real values of black and white. -128 is a signed byte with scale 1: the level less 128.
+RANGES = {1: (0, 1), 255: (0, 255), -1: (-1, 1), -128: (-128, 127)}
+FLOAT_RANGES = (1, 255, -1)  # what float values of published networks mean, the preferred first
+_MAX_OF_UNIT = 16  # between 1 and 255 by ratio: an unclipped output of 0..1 was seen to reach 3
 
 
 def quantization(tensor):
@@ -19,43 +19,75 @@ def quantization(tensor):
     return float(tensor.scales[0]), int(tensor.zero_points[0])
 
 
-def white_of(tensor):
-    """The real value of white in a quantized image, 1 or 255 by the largest value that it can hold; None for float."""
-    if tensor.dtype.startswith("float"):
-        return None
+def limits(tensor):
+    """(least, largest) real value that a quantized tensor can hold."""
     scale, zero_point = quantization(tensor)
-    return 1 if (np.iinfo(tensor.dtype).max - zero_point) * scale <= _LARGEST_OF_0_TO_1 else 255
+    levels = np.iinfo(tensor.dtype)
+    return (levels.min - zero_point) * scale, (levels.max - zero_point) * scale
 
 
-def _is_bytes(tensor, white):
+def value_ranges(tensor):
+    """Keys of RANGES that an image in `tensor` can have, the likeliest first; one alone where both ends leave no doubt.
+
+    int16 is symmetric about zero by TensorFlow Lite's rules, so its lower end says nothing against 0..1.
+    """
+    if tensor.dtype.startswith("float"):
+        return FLOAT_RANGES
+    low, high = limits(tensor)
+    if high > _MAX_OF_UNIT:
+        return (-128,) if low <= -100 and high < 160 else (255,)
+    if low > -0.5:
+        return (1,)
+    return (-1, 1) if tensor.dtype != "int16" and max(abs(low + 1), abs(high - 1)) < 0.25 else (1, -1)
+
+
+def _is_bytes(tensor, value_range):
     """Whether the values are those of the uint8 image, unchanged."""
     scale, zero_point = quantization(tensor)
-    return tensor.dtype == "uint8" and zero_point == 0 and abs(scale * 255 / white - 1) < 1e-5
+    low, high = RANGES[value_range]
+    return tensor.dtype == "uint8" and zero_point == 0 and low == 0 and abs(scale * 255 / high - 1) < 1e-5
 
 
-def encode(image, tensor, white=1):
-    """[H, W, 3] uint8 as the values of the input `tensor`: 0..white in float32, or quantized as the tensor asks."""
+def to_float(image, value_range=1):
+    """[..., 3] uint8 as float32 in one of RANGES."""
+    low, high = RANGES[value_range]
+    values = image.astype(np.float32) * np.float32(high - low) / np.float32(255)
+    return values + np.float32(low) if low else values
+
+
+def from_float(values, value_range=1):
+    """float32 values in one of RANGES as float32 in 0..1, not clipped."""
+    low, high = RANGES[value_range]
+    if (low, high) == (0, 1):
+        return values
+    return (values - np.float32(low)) / np.float32(high - low)
+
+
+def encode(image, tensor, value_range=1):
+    """[H, W, 3] uint8 as the values of the input `tensor`: in one of RANGES, quantized as the tensor asks."""
     if tensor.dtype == "float32":
-        return image.astype(np.float32) * np.float32(white) / np.float32(255)
-    if _is_bytes(tensor, white):
+        return to_float(image, value_range)
+    if _is_bytes(tensor, value_range):
         return image
     scale, zero_point = quantization(tensor)
-    limits = np.iinfo(tensor.dtype)
-    table = np.clip(np.floor(np.arange(256) * white / 255 / scale + 0.5) + zero_point, limits.min, limits.max)
+    levels, (low, high) = np.iinfo(tensor.dtype), RANGES[value_range]
+    real_values = low + np.arange(256) * (high - low) / 255
+    table = np.clip(np.floor(real_values / scale + 0.5) + zero_point, levels.min, levels.max)
     return table.astype(tensor.dtype)[image]
 
 
-def decode(values, tensor, white=1):
+def decode(values, tensor, value_range=1):
     """The output `tensor`'s values as an image: float32 in 0..1 (not clipped) of float32, else rounded to uint8."""
     if tensor.dtype == "float32":
-        return values if white == 1 else values / np.float32(white)
-    if _is_bytes(tensor, white):
+        return from_float(values, value_range)
+    if _is_bytes(tensor, value_range):
         return values
     scale, zero_point = quantization(tensor)
+    low, high = RANGES[value_range]
     unsigned = np.dtype("u" + tensor.dtype.removeprefix("u"))
     levels = np.arange(2 ** (8 * unsigned.itemsize)).astype(unsigned).view(tensor.dtype)  # by bit pattern
-    real = (levels.astype(np.float64) - zero_point) * scale
-    table = np.clip(np.floor(real * 255 / white + 0.5), 0, 255).astype(np.uint8)
+    real_values = (levels.astype(np.float64) - zero_point) * scale
+    table = np.clip(np.floor((real_values - low) * 255 / (high - low) + 0.5), 0, 255).astype(np.uint8)
     return table[values.view(unsigned)]
 
 
@@ -93,22 +125,3 @@ def scalar(text, tensor):
         raise ValueError(f"{text} is outside of {least:.6g}..{most:.6g}, what its {tensor.dtype} can hold")
     level = min(max(math.floor(value / scale + 0.5) + zero_point, low), high)
     return np.full(shape, level, tensor.dtype)
-
-
-def closest(pictures, target):
-    """By which value of white a network's picture comes closest to what it should be about.
-
-    Args:
-        pictures: {key: [H, W, 3] uint8, or float32 in 0..1}, the preferred key first.
-        target: [H, W, 3] uint8, bicubic interpolation.
-    Returns: the key of least error; the first where its error is below twice the least, or where none reaches 15 dB.
-    """
-    errors = {}
-    for key, picture in pictures.items():
-        levels = picture if picture.dtype == np.uint8 else np.clip(picture * np.float32(255), 0, 255)
-        error = float(np.mean((levels.astype(np.float64) - target) ** 2))
-        errors[key] = math.inf if math.isnan(error) else error
-    first, best = next(iter(errors)), min(errors, key=errors.get)
-    if errors[best] > _ACCEPTED_ERROR or errors[first] < _CLEARLY_BETTER * errors[best]:
-        return first
-    return best

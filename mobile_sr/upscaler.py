@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from mobile_sr import depth_budget, litert
+from mobile_sr import depth_budget, litert, model_io, zoo
 from mobile_sr.errors import UserError
-from mobile_sr.model_files import locate, read_sidecar, split
+from mobile_sr.model_files import locate, read_sidecar, smallest_side, split
 
 DEFAULT_TILE = 256  # LR pixels; an image with a longer side is cut into tiles about this large
 UNKNOWN_RECEPTIVE_FIELD = 16  # overlap for files that do not say how far their network sees
@@ -24,6 +24,8 @@ class Upscaler:
         depth: the desired depth of calls that give none; the deepest unless set.
         budget: {"gmacs": G} or {"ms": T} that chooses the depth of each image instead (depth_budget.choose); None for none.
         costs: of a network with masks, where they are known (depth_counts.costs).
+        io: model_io.ModelIO, what the network's values mean.
+        figures: of model_io.check on the sample image; None where `load` did not check the model.
     """
 
     def __init__(self, name, scale, run, receptive_field, fixed=None, deepest=None, costs=None, smallest=1):
@@ -34,6 +36,7 @@ class Upscaler:
         self.name, self.scale, self.receptive_field, self.fixed = name, scale, receptive_field, fixed
         self.deepest = self.depth = deepest
         self.budget, self.costs, self.smallest = None, costs, smallest
+        self.io, self.figures = model_io.ModelIO(), None
         self._run = run
 
     def __call__(self, image, tile=None, progress=None, depth=None):
@@ -59,6 +62,10 @@ class Upscaler:
         if self.deepest is None:
             raise UserError(f"{self.name}: has no depth map; only networks with AdaDSR's adapter have one")
         return self._tiled(image, tile, progress, to_uint8, depth)
+
+    def run_once(self, image):
+        """The network's output for [H, W, 3] uint8 in one run, as `__init__`'s `run` returns it, at the largest depth."""
+        return self._run_window(image, self.deepest)[0]
 
     def depth_for(self, image):
         """The desired depth at which a call without one runs [H, W, 3] uint8: the budget's choice, else `depth`.
@@ -95,6 +102,7 @@ class Upscaler:
         results = None
         for done, (window, inner) in enumerate(windows, 1):
             picture, *maps = self._run_window(image[window], depth)
+            model_io.check_finite(self.name, picture)
             parts = [(convert(picture), self.scale), *((found, 1) for found in maps)]
             if results is None and len(windows) > 1:
                 results = [np.empty((image.shape[0] * s, image.shape[1] * s, p.shape[2]), p.dtype) for p, s in parts]
@@ -143,8 +151,7 @@ def to_uint8(image):
         return image
     scaled = image * np.float32(255)
     scaled += np.float32(0.5)
-    with np.errstate(invalid="ignore"):  # a broken network's NaN becomes some level, not a warning
-        return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
 def _to_real(image):
@@ -180,29 +187,48 @@ def plan_tiles(size, window, overlap):
             yield (rows, columns), (inner_rows, inner_columns)
 
 
-def load(model, scale=None, threads=1):
+def load(model, scale=None, threads=1, check=True):
     """An Upscaler for a zoo name, a file or a run folder.
 
     Args:
         model: 'xlsr_x3' (Keras), 'xlsr_x3:float32' or 'xlsr_x3:uint8' (packaged .tflite), 'bicubic', or the path of a
             .tflite, of a routing sidecar (.route.json), of an .onnx, of a .npz model file, of a .keras file or of a run
-            folder; a .tflite takes options as in 'net.tflite@range=255' (docs/models.md).
+            folder; .tflite, .onnx and .keras take options as in 'net.tflite@range=255' (docs/models.md).
         scale: wanted factor; required for 'bicubic', otherwise checked against the model's.
-        threads: CPU threads of a .tflite.
-    Raises: UserError when nothing has that name, the file is unusable, or the scales differ.
+        threads: CPU threads of a .tflite or .onnx.
+        check: run a sample image, and say on standard error which range and order were measured, and when the output is
+            far from bicubic interpolation. Packaged models are not run.
+    Raises: UserError when nothing has that name, the file is unusable, its output is not finite, or the scales differ.
     """
     upscaler = _load(str(model), scale, threads)
     if scale is not None and upscaler.scale != scale:
         raise UserError(f"{model}: its scale is {upscaler.scale}, not {scale}")
+    if check:
+        check_output(upscaler)
     return upscaler
+
+
+def check_output(upscaler):
+    """Run a loaded Upscaler on the sample image, as `load` does unless told not to. Raises: UserError as `load`."""
+    name, _ = split(upscaler.name)
+    path = None if name == "bicubic" else locate(upscaler.name)[0]
+    if path is None or path.parent == zoo.FOLDER or path.name.endswith(".route.json"):  # a routed model's were checked
+        return
+    size = model_io.sample_size(upscaler.fixed, upscaler.smallest)
+    about = (upscaler.name, upscaler.io, upscaler.run_once, upscaler.scale)
+    upscaler.figures = model_io.check_and_warn(*about, size, _takes_options(path))
+
+
+def _takes_options(path):
+    return path.suffix.lower() in (".tflite", ".onnx", ".keras")
 
 
 def _load(model, scale, threads):
     name, options = split(model)
     path = None if name == "bicubic" else locate(model)[0]  # raises UserError for what is neither a file nor in the zoo
     suffix = path.suffix.lower() if path else ""
-    if options and suffix != ".tflite":
-        raise UserError(f"{model}: options behind '@' are for .tflite files")
+    if options and not (path and _takes_options(path)):
+        raise UserError(f"{model}: options behind '@' are for .tflite, .onnx and .keras files")
     if path is None:
         return _bicubic(scale)
     if suffix == ".tflite":
@@ -214,9 +240,13 @@ def _load(model, scale, threads):
     if path.is_dir() or suffix == ".npz":
         return _keras_file(model, path)
     if suffix == ".onnx":
-        return _onnx(model, path, threads)
+        return _onnx(model, path, threads, options)
     if suffix == ".keras":
-        return _keras_archive(model, path)
+        return _keras_archive(model, path, options)
+    if suffix in (".h5", ".hdf5"):
+        raise UserError(
+            f"{model}: an HDF5 file of Keras; load it where it was made and save it as .tflite or, in Keras 3, .keras"
+        )
     raise UserError(f"{model}: not a model (expected .tflite, .route.json, .onnx, .npz, .keras or a run folder)")
 
 
@@ -238,21 +268,20 @@ def _tflite(name, path, threads, options):
     run = runner.run if runner.deepest is None else runner.run_with_map
     sidecar = read_sidecar(path)
     field, costs = sidecar.get("receptive_field"), depth_counts.read_costs(sidecar.get("multiply_adds"))
-    return Upscaler(name, runner.scale, run, field, runner.fixed, runner.deepest, costs, _smallest(sidecar))
+    smallest = smallest_side(sidecar)
+    upscaler = Upscaler(name, runner.scale, run, field, runner.fixed, runner.deepest, costs, smallest)
+    upscaler.io = runner.io
+    return upscaler
 
 
-def _onnx(name, path, threads):
+def _onnx(name, path, threads, options):
     from mobile_sr.onnx_model import OnnxModel
 
-    runner = OnnxModel(path, threads)
-    sidecar = read_sidecar(path)
+    runner, sidecar = OnnxModel(path, threads, options), read_sidecar(path)
     field = sidecar.get("receptive_field")
-    return Upscaler(name, runner.scale, runner.run, field, runner.fixed, smallest=_smallest(sidecar))
-
-
-def _smallest(sidecar):
-    side = sidecar.get("smallest_side")
-    return side if isinstance(side, int) and 1 <= side <= DEFAULT_TILE else 1
+    upscaler = Upscaler(name, runner.scale, runner.run, field, runner.fixed, smallest=smallest_side(sidecar))
+    upscaler.io = runner.io
+    return upscaler
 
 
 def _keras_file(name, path):
@@ -266,24 +295,13 @@ def _keras_file(name, path):
     return Upscaler(name, config["scale"], keras_runner(model), field, deepest=deepest, costs=costs, smallest=smallest)
 
 
-def _keras_archive(name, path):
-    from mobile_sr import backend
+def _keras_archive(name, path, options):
+    from mobile_sr.keras_archive import KerasArchive
 
-    backend.require_keras(name)
-    import keras
-
-    from mobile_sr.models import bicubic, bsrn, efficient_blocks, layers, mobilesr  # noqa: F401  register a file's layers
-
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        output = model(np.zeros((1, 16, 16, 3), np.float32), training=False)
-        scale = int(output.shape[1]) // 16
-        fits = scale >= 1 and tuple(output.shape) == (1, 16 * scale, 16 * scale, 3)
-    except Exception as error:  # Keras raises many types for a file that it cannot rebuild
-        raise UserError(f"{path}: cannot be used as a Keras model ({str(error).strip().splitlines()[0][:200]})") from None
-    if not fits:
-        raise UserError(f"{path}: turns 16x16x3 into {tuple(output.shape[1:])}, which is no super-resolution network")
-    return Upscaler(name, scale, keras_runner(model), None)
+    runner = KerasArchive(path, options)
+    upscaler = Upscaler(name, runner.scale, runner.run, None, runner.fixed)
+    upscaler.io = runner.io
+    return upscaler
 
 
 def keras_runner(model):

@@ -95,6 +95,11 @@ def load_model(path, **overrides):
     if wanted != found:
         odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise UserError(f"{path}: weights do not fit the network {meta['config'].get('network')} (first difference: {odd})")
+    broken = next((name for name in wanted if not np.isfinite(arrays[name]).all()), None)
+    if broken:
+        raise UserError(
+            f"{path}: its weights are not finite (NaN or infinity in {broken}); the training diverged or it is damaged"
+        )
     model.set_weights([arrays[v.path].astype(np.float32) for v in model.variables])
     return model, meta["config"]
 

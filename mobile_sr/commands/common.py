@@ -114,12 +114,17 @@ def set_depth(args, *models):
         model.depth, model.budget = model.check_depth(args.depth), given
 
 
-def load_model(args, name):
-    """The Upscaler of a model at --scale, --threads and as `add_depth`'s options say. Raises: UserError."""
+def load_model(args, name, check=True):
+    """The Upscaler of a model at --scale, --threads and as `add_depth`'s options say (`check`: see upscaler.load).
+
+    Raises: UserError.
+    """
     from mobile_sr import upscaler
 
-    model = upscaler.load(name, args.scale, args.threads)
+    model = upscaler.load(name, args.scale, args.threads, check=False)
     set_depth(args, model)
+    if check:  # behind everything that can be wrong with the options
+        upscaler.check_output(model)
     return model
 
 

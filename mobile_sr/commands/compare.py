@@ -35,13 +35,15 @@ def run(args):
     from mobile_sr.errors import UserError
 
     folder = common.need_data(args)
-    reference = upscaler.load(args.reference, args.scale, args.threads)
-    model = upscaler.load(args.model, args.scale or reference.scale, args.threads)
+    reference = upscaler.load(args.reference, args.scale, args.threads, check=False)
+    model = upscaler.load(args.model, args.scale or reference.scale, args.threads, check=False)
     common.set_depth(args, reference, model)
     if reference.scale != model.scale:
         raise UserError(f"{args.reference} has scale {reference.scale}, {args.model} has {model.scale}")
     if args.layers:
         error_location.check(args.reference, args.model)
+    for side in (reference, model):
+        upscaler.check_output(side)
     result, crops = compare.compare(reference, model, folder, args.space, common.progress)
     appendix = ("", "")
     if args.layers:

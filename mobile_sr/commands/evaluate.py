@@ -30,11 +30,16 @@ def run(args):
     common.clear_progress()
     out = sys.stderr if args.json == "-" else sys.stdout
     width = max(len(row["name"]) for row in result["images"])
-    for row in [*result["images"], {"name": f"mean of {len(result['images'])}", **result["mean"]}]:
+    mean = {"name": f"mean of {len(result['images'])}", **result["mean"], "bicubic_psnr": result["bicubic"]["psnr"]}
+    for row in [*result["images"], mean]:
         psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
         ssim = "-" if row["ssim"] is None else f"{row['ssim']:.4f}"
-        print(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}", file=out)
+        bicubic = "-" if row["bicubic_psnr"] is None else f"{row['bicubic_psnr']:.3f}"
+        print(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}  bicubic {bicubic:>8} dB", file=out)
     print(f"{args.model}: {metrics.describe(result['protocol'])}", file=out)
+    if args.model != "bicubic" and None not in (mean["psnr"], mean["bicubic_psnr"]):
+        gain = mean["psnr"] - mean["bicubic_psnr"]
+        print(f"{args.model}: {abs(gain):.3f} dB {'better' if gain >= 0 else 'WORSE'} than bicubic interpolation", file=out)
     if "routing" in result:
         print(route.describe(result["routing"]), file=out)
     common.write_json_result(args, result)

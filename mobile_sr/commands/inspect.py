@@ -35,10 +35,16 @@ def run(args):
 def _audit(args):
     import sys
 
-    from mobile_sr import compare, model_files
+    from mobile_sr import compare, model_files, model_io, upscaler
     from mobile_sr.converters import delegates
+    from mobile_sr.errors import UserError
 
     facts = compare.inspect(args.model)
+    try:
+        model = upscaler.load(args.model, threads=args.threads)
+        facts |= model_io.facts(model.io, model.figures)
+    except UserError as error:  # a file that is not a network of one image, or needs an option, is inspected all the same
+        print(f"note: not run on a sample image: {error}", file=sys.stderr)
     out = sys.stderr if args.json == "-" else sys.stdout
     print(
         f"{model_files.locate(args.model)[0]}: {facts['size_bytes']:,} bytes, {facts['partitions']} XNNPACK partition(s)",

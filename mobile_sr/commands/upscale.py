@@ -47,7 +47,7 @@ def run(args):
     models = [first]
 
     def load():
-        return models.pop() if models else common.load_model(args, args.model)
+        return models.pop() if models else common.load_model(args, args.model, check=False)
 
     def progress(done, total):
         if sys.stderr.isatty():

@@ -44,7 +44,7 @@ def test_json_contract(run_cli, exported, tmp_path):
         assert set(row) == {
             *("model", "sha256", "size_bytes", "threads", "latency_ms", "cpu_ms", "init_ms", "peak_memory_bytes"),
             *("requested_delegate", "effective_delegate", "delegated_nodes", "nodes", "partitions", "samples_ms"),
-            *("ratio_to_first", "layers", "error"),
+            *("ratio_to_first", "layers", "error", "values", "sample"),
         }
         assert set(row["latency_ms"]) == set(row["cpu_ms"]) == STATISTICS
         assert row["partitions"] == 1

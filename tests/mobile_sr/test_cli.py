@@ -134,7 +134,7 @@ def test_evaluate_json(run_cli, image_folder, exported, tmp_path):
     result = run_cli("evaluate", "--model", model, "--data", image_folder, "--space", "rgb", "--json", tmp_path / "f.json")
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "f.json").read_text())
-    assert set(found) == {"model", "protocol", "images", "mean", "skipped"}
+    assert set(found) == {"model", "protocol", "images", "mean", "bicubic", "skipped", "values", "sample"}
     assert found["mean"]["psnr"] == pytest.approx(np.mean([row["psnr"] for row in found["images"]]))
     assert found["protocol"]["space"] == "RGB"
     assert found["protocol"]["shave"] == 3

@@ -49,6 +49,35 @@ def test_npz_and_range(tmp_path):
     np.testing.assert_array_equal(model.get_layer("head").get_weights()[0], state["fea_conv.weight"].transpose(2, 3, 1, 0))
 
 
+def test_the_range_that_does_not_fit_is_refused(tmp_path, monkeypatch):
+    """By the sample image: in 0..1 the output is far from bicubic, in 0..255 it is near."""
+    figures = [{"psnr": psnr, "bicubic_psnr": 31.0, "constant": False} for psnr in (22.3, 37.3)]
+    monkeypatch.setattr(import_weights.model_io, "check", lambda *args: figures.pop(0))
+    with pytest.raises(UserError, match="0..255, not 0..1: as such its output is 37.3 dB .* else 22.3 dB .*give --range 255"):
+        imported(tmp_path, DATA / "rlfn_zip.pth", value_range=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_poor_import_warns_with_both_figures(tmp_path, monkeypatch, capsys):
+    figures = [{"psnr": psnr, "bicubic_psnr": 31.0, "constant": False} for psnr in (12.3, 13.4)]
+    monkeypatch.setattr(import_weights.model_io, "check", lambda *args: figures.pop(0))
+    model, _ = imported(tmp_path, DATA / "rlfn_zip.pth")
+    assert "its output is 12.3 dB on a sample image (with --range 1 13.4 dB), bicubic 31.0 dB" in capsys.readouterr().err
+    assert not figures
+    truth = np.load(DATA / "rlfn_truth.npz")  # the weights are those of the range that was asked for
+    found = keras.ops.convert_to_numpy(model(truth["input"].astype(np.float32) / 255))
+    assert np.abs(found - truth["output"] / 255).max() < 1e-5
+
+
+@pytest.mark.slow
+def test_the_range_of_a_published_network_is_known(tmp_path):
+    checkpoint = REFERENCE / "rfdn_x4_state.npz"
+    if not checkpoint.exists():
+        pytest.skip("needs the published weights")
+    with pytest.raises(UserError, match="give --range 255"):
+        imported(tmp_path, checkpoint, "rfdn", 4, None, value_range=1)
+
+
 def test_the_command_refuses(tmp_path, run_cli):
     evil_zip(tmp_path / "evil.pth")
     one_line(
