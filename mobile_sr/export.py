@@ -7,11 +7,12 @@ import os
 import numpy as np
 
 from mobile_sr import __version__, depth_counts, litert, metrics, model_files, models, upscaler, weights
+from mobile_sr import sidecar as sidecars
 from mobile_sr.calibration import calibration_set
 from mobile_sr.converters import audit, equalize, rounding, sparse_integer, tflite_groups, tflite_merge, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes, write_json
+from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes
 from mobile_sr.onnx_model import OnnxModel
 
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
@@ -108,7 +109,7 @@ def export(
         sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
         sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
         write_bytes(target, data)
-        write_json(target.with_suffix(".json"), sidecar)
+        sidecars.write(target, sidecar)
         log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks)")
         written.append(target)
     return written
@@ -243,7 +244,7 @@ def make_sidecar(config, precision, facts, data, checks, agreement):
         reasons = "; ".join(f"{c['check']} (found {c['found']})" for c in failed)
         raise AuditError(f"{precision}: the converted file failed its audit: {reasons}")
     return {
-        "format": 1,
+        "format": sidecars.FORMAT,
         "network": config["network"],
         "config": config,
         "scale": config["scale"],

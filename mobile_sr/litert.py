@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import ends, model_files, samples, tensor_values
+from mobile_sr import ends, model_files, samples, tensor_values, trial
+from mobile_sr import sidecar as sidecars
 from mobile_sr.converters import tflite_file
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
@@ -113,8 +114,9 @@ class TFLiteModel:
         self.name, self.threads = str(self.path or "model"), threads
         data = model if self.path is None else read_file(self.path)
         options = dict(options or {})
-        self._sidecar = model_files.read_sidecar(self.path) if self.path else {}
-        graph = parse_graph(data, self.name, options.pop("signature", model_files.own_signature(self._sidecar)))
+        self.sidecar = sidecars.read(self.path, data) if self.path else sidecars.Sidecar()
+        graph = parse_graph(data, self.name, options.pop("signature", model_files.own_signature(self.sidecar)))
+        sidecars.check_graph(self.sidecar, graph, self.name)
         try:
             self._ends = ends.find(graph)
         except ends.EndsError as error:
@@ -126,6 +128,8 @@ class TFLiteModel:
         self.depth = self.deepest
         self._scalars = self._scalar_values(graph, options)
         self.data = primary(data, graph, self.name)
+        if self.path and not self.sidecar.sha256:
+            trial.run(self.data, self.name, threads)
         self._interpreter = self._size = None
 
     def _range_option(self, text):
@@ -142,8 +146,7 @@ class TFLiteModel:
 
     def _sidecar_white(self):
         """1 or 255 when a sidecar that belongs to the file says so, else None."""
-        said = self._sidecar.get("value_range")
-        return said[1] if said in ([0, 1], [0, 255]) else None
+        return self.sidecar.value_range[1] if self.sidecar.value_range else None
 
     def _depths(self, graph, options):
         """(D, desired depth's index and tensor, depth map's), when the sidecar tells D and no option gives a depth."""
@@ -155,9 +158,7 @@ class TFLiteModel:
 
     def _depth_limits(self):
         """The least and the largest desired depth, as a sidecar that belongs to the file says them."""
-        said = self._sidecar.get(DESIRED_DEPTH)
-        known = isinstance(said, list) and len(said) == 2 and all(isinstance(limit, (int, float)) for limit in said)
-        return said if known else (-math.inf, math.inf)
+        return self.sidecar.desired_depth or (-math.inf, math.inf)
 
     def _scalar_values(self, graph, options):
         """[(tensor index, array)] of all scalar inputs."""

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from mobile_sr import depth_budget, litert
+from mobile_sr import depth_budget, litert, sidecar
 from mobile_sr.errors import UserError
-from mobile_sr.model_files import locate, read_sidecar, split
+from mobile_sr.model_files import locate, split
 
 DEFAULT_TILE = 256  # LR pixels; an image with a longer side is cut into tiles about this large
 UNKNOWN_RECEPTIVE_FIELD = 16  # overlap for files that do not say how far their network sees
@@ -230,27 +230,19 @@ def _bicubic(scale):
 
 
 def _tflite(name, path, threads, options):
-    from mobile_sr import depth_counts
-
     runner = litert.TFLiteModel(path, threads, options)
     run = runner.run if runner.deepest is None else runner.run_with_map
-    sidecar = read_sidecar(path)
-    field, costs = sidecar.get("receptive_field"), depth_counts.read_costs(sidecar.get("multiply_adds"))
-    return Upscaler(name, runner.scale, run, field, runner.fixed, runner.deepest, costs, _smallest(sidecar))
+    known = runner.sidecar
+    field, costs = known.receptive_field, known.multiply_adds
+    return Upscaler(name, runner.scale, run, field, runner.fixed, runner.deepest, costs, known.smallest_side)
 
 
 def _onnx(name, path, threads):
     from mobile_sr.onnx_model import OnnxModel
 
     runner = OnnxModel(path, threads)
-    sidecar = read_sidecar(path)
-    field = sidecar.get("receptive_field")
-    return Upscaler(name, runner.scale, runner.run, field, runner.fixed, smallest=_smallest(sidecar))
-
-
-def _smallest(sidecar):
-    side = sidecar.get("smallest_side")
-    return side if isinstance(side, int) and 1 <= side <= DEFAULT_TILE else 1
+    known = sidecar.read(path, litert.read_file(path))
+    return Upscaler(name, runner.scale, runner.run, known.receptive_field, runner.fixed, smallest=known.smallest_side)
 
 
 def _keras_file(name, path):
