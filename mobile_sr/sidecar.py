@@ -65,7 +65,7 @@ def read(file, data):
     Raises: UserError when the sidecar is ours and damaged, or is made for other bytes.
     """
     path = path_of(file)
-    if not path.exists():
+    if path == Path(file) or not path.exists():
         return Sidecar()
     value, reason = _load(path)
     digest = sha256(data)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobile_sr import zoo
 from mobile_sr.errors import UserError
 from mobile_sr.files import atomic_path
 
@@ -105,4 +106,5 @@ def model_file(path):
     file = path / "best.npz" if path.is_dir() else path
     if not file.exists():
         raise UserError(f"{path}: no model there" + (" (best.npz is missing)" if path.is_dir() else ""))
+    zoo.check_weights(file)
     return file
