@@ -108,7 +108,7 @@ def is_ours(value, digest):
 
 
 def write(file, record):
-    """Write the sidecar of a model file, atomically; `record` is the whole JSON object. Raises: UserError when it is damaged."""
+    """Write the JSON object `record` as the sidecar of a model file. Raises: UserError when it is damaged."""
     from_json(record, path_of(file))
     write_json(path_of(file), record)
 

@@ -3,6 +3,7 @@
 `python -m mobile_sr.trial THREADS` is that process; it reads the bytes from standard input.
 """
 
+import contextlib
 import os
 import resource
 import signal
@@ -85,10 +86,8 @@ def invoke(data, threads=1):
 def main(threads):
     """The child: end quietly, by a signal where the runtime crashes."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
+    with contextlib.suppress(ValueError, RuntimeError, MemoryError, TypeError, KeyError):
         invoke(sys.stdin.buffer.read(), int(threads))
-    except (ValueError, RuntimeError, MemoryError, TypeError, KeyError):
-        pass
 
 
 if __name__ == "__main__":

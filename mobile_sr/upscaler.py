@@ -257,7 +257,7 @@ def _keras_file(name, path):
 
 
 def _keras_archive(name, path):
-    from mobile_sr import backend
+    from mobile_sr import backend, limits, weights
 
     backend.require_keras(name)
     import keras
@@ -265,12 +265,15 @@ def _keras_archive(name, path):
     from mobile_sr.models import bicubic, bsrn, efficient_blocks, layers, mobilesr  # noqa: F401  register a file's layers
 
     try:
+        limits.check_keras(path, weights.MAX_BYTES)
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
         output = model(np.zeros((1, 16, 16, 3), np.float32), training=False)
         scale = int(output.shape[1]) // 16
         fits = scale >= 1 and tuple(output.shape) == (1, 16 * scale, 16 * scale, 3)
     except Exception as error:  # Keras raises many types for a file that it cannot rebuild
-        raise UserError(f"{path}: cannot be used as a Keras model ({str(error).strip().splitlines()[0][:200]})") from None
+        raise UserError(
+            f"{path}: cannot be used as a Keras model ({(str(error).strip() or type(error).__name__).splitlines()[0][:200]})"
+        ) from None
     if not fits:
         raise UserError(f"{path}: turns 16x16x3 into {tuple(output.shape[1:])}, which is no super-resolution network")
     return Upscaler(name, scale, keras_runner(model), None)
