@@ -50,7 +50,7 @@ class Tensor:
 
 @dataclasses.dataclass
 class Op:
-    """One operator: builtin name (or custom code), tensor indices (-1: absent), version of its form, schema name of its options."""
+    """One operator: builtin name (or custom code), tensor indices (-1: absent), version, schema name of the options."""
 
     name: str
     inputs: list
