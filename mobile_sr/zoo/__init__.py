@@ -24,7 +24,7 @@ def entry(name):
 
 def check_weights(file):
     """Raises: UserError when a packaged .npz is not the one that its .tflite files were exported from. Others pass."""
-    if file.parent != FOLDER:
+    if file.parent != FOLDER or file.suffix != ".npz":
         return
     for variant in VARIANTS:
         sidecar = resolve(f"{file.stem}:{variant}").with_suffix(".json")
