@@ -1,10 +1,14 @@
 """The one place that runs an .onnx file."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from mobile_sr.errors import UserError
+
+
+MAX_VALUES = 2**28  # of a fixed input or output
 
 
 class OnnxModel:
@@ -37,13 +41,23 @@ class OnnxModel:
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)" or len(shape) != 4 or shape[3] != 3:
             found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
             raise UserError(f"{self.path}: takes {found}; expected one float32 [N, H, W, 3] image in and one out")
+        self._check_sizes(inputs[0], outputs[0])
         self._in, self._out = inputs[0].name, outputs[0].name
         self.fixed = (shape[1], shape[2]) if isinstance(shape[1], int) and isinstance(shape[2], int) else None
         height, width = self.fixed or (16, 16)
         out = self.run(np.zeros((height, width, 3), np.uint8)).shape
-        self.scale = out[0] // height
-        if self.scale < 1 or out != (height * self.scale, width * self.scale, 3):
+        self.scale = out[0] // height if out else 0
+        if len(out) != 3 or self.scale < 1 or out != (height * self.scale, width * self.scale, 3):
             raise UserError(f"{self.path}: turns {height}x{width} into {out}, which is no whole scale")
+
+    def _check_sizes(self, image, sr):
+        """Raises: UserError before anything runs where the types or fixed sizes say that it cannot be an image of sane size."""
+        if sr.type not in ("tensor(float)", "tensor(float16)", "tensor(double)", "tensor(uint8)") or len(sr.shape) != 4:
+            raise UserError(f"{self.path}: gives {sr.name} {sr.type} {sr.shape}; expected a float32 [N, H, W, 3] image out")
+        for end in (image, sr):
+            sides = [side for side in end.shape if isinstance(side, int)]
+            if min(sides, default=1) < 1 or math.prod(sides) > MAX_VALUES:
+                raise UserError(f"{self.path}: {end.name} has the shape {end.shape}; sides must be 1 or more, and not huge")
 
     @staticmethod
     def _name(model):

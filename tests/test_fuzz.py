@@ -382,5 +382,25 @@ def test_sidecars(tmp_path, count):
     assert problems("sidecars", [file], count, tmp_path) == []
 
 
+@counts(50)
+def test_onnx(model_file, tmp_path, count):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    from mobile_sr.export import export
+
+    (file,) = export(model_file, tmp_path / "onnx", ["onnx"], log=lambda line: None)
+    file.with_suffix(".json").unlink()
+    assert problems("onnx bytes", [file], count, tmp_path) == []
+
+
+@counts(20)
+@pytest.mark.parametrize("kind", ["keras bytes", "keras members"])
+def test_keras(model_file, tmp_path, kind, count):
+    from mobile_sr import weights
+
+    weights.load_model(model_file)[0].save(tmp_path / "valid.keras")
+    assert problems(kind, [tmp_path / "valid.keras"], count, tmp_path) == []
+
+
 if __name__ == "__main__":
     child(*sys.argv[1:])
