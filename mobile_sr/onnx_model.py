@@ -7,7 +7,6 @@ import numpy as np
 
 from mobile_sr.errors import UserError
 
-
 MAX_VALUES = 2**28  # of a fixed input or output
 
 
