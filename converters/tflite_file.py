@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr.converters import tflite_order
+from mobile_sr.converters import tflite_order, tflite_vetting
 
 # What reading damaged bytes raises.
 _DAMAGE = (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, KeyError)
@@ -50,13 +50,14 @@ class Tensor:
 
 @dataclasses.dataclass
 class Op:
-    """One operator: builtin name (or custom code), tensor indices (-1: absent), version of its form."""
+    """One operator: builtin name (or custom code), tensor indices (-1: absent), version, schema name of the options."""
 
     name: str
     inputs: list
     outputs: list
     custom: bool
     version: int = 1
+    options: str = "NONE"
 
 
 @dataclasses.dataclass
@@ -111,7 +112,7 @@ def _parse(schema, data, wanted):
     _check_buffers(model, len(data))
     _control_dependencies(model)
     op_names = enum_names(schema.BuiltinOperator)
-    dtypes = enum_names(schema.TensorType)
+    dtypes, kinds = enum_names(schema.TensorType), enum_names(schema.BuiltinOptions)
     codes = []
     for i in range(model.OperatorCodesLength()):
         code = model.OperatorCodes(i)
@@ -133,12 +134,16 @@ def _parse(schema, data, wanted):
         op = subgraph.Operators(i)
         name, custom, version = codes[op.OpcodeIndex()]
         inputs = indices([op.Inputs(k) for k in range(op.InputsLength())])
-        ops.append(Op(name, inputs, indices([op.Outputs(k) for k in range(op.OutputsLength())]), custom, version))
+        outputs = indices([op.Outputs(k) for k in range(op.OutputsLength())])
+        ops.append(Op(name, inputs, outputs, custom, version, kinds[op.BuiltinOptionsType()]))
     inputs = indices([subgraph.Inputs(i) for i in range(subgraph.InputsLength())])
     outputs = indices([subgraph.Outputs(i) for i in range(subgraph.OutputsLength())])
     graph = Graph(tensors, ops, inputs, outputs, index, *chosen)
     _check_flow(graph)
     _check_quantization(graph)
+    found = tflite_vetting.problem(graph)
+    if found:
+        raise TFLiteFileError(f"damaged .tflite file ({found})")
     return graph
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mobile_sr import model_files, weights
+from mobile_sr import model_files, run_files, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json, sha256, write_text
 
@@ -58,7 +58,7 @@ def of_model(model):
 
 def of_run(out):
     """The architecture that a run folder trains. Raises: UserError."""
-    network = read_json(Path(out) / "config.json").get("recipe", {}).get("network", {})
+    network = run_files.read_config(Path(out) / "config.json")["recipe"]["network"]
     if not all(part in network for part in PARTS):
         raise UserError(f"{out}: trains no FGNAS network")
     return parts(network)

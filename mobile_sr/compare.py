@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import depth_map, evaluate, flat_colours, litert, metrics, model_files, model_io, route, upscaler
+from mobile_sr import depth_map, evaluate, flat_colours, litert, metrics, model_files, model_io, route, sidecar, trial, upscaler
 from mobile_sr.converters import audit, delegates
 from mobile_sr.files import sha256
 from mobile_sr.resize import imresize
@@ -121,17 +121,22 @@ def inspect(model):
     Raises: UserError when the file is missing or damaged, or an option does not fit it.
     """
     path, options = model_files.locate(model)
-    data, sidecar = litert.read_file(path), model_files.read_sidecar(path)
-    graph = litert.parse_graph(data, path, options.get("signature", model_files.own_signature(sidecar)))
+    data = litert.read_file(path)
+    known = sidecar.read(path, data)
+    graph = litert.parse_graph(data, path, options.get("signature", model_files.own_signature(known)))
+    sidecar.check_graph(known, graph, path)
+    runs = litert.primary(data, graph, path)
+    if not known.sha256:
+        trial.run(runs, path)
     if options.keys() - {"signature"}:
         litert.TFLiteModel(path, options=options)  # raises UserError for options that do not fit
     facts = audit.describe(graph, len(data))
-    partitions = litert.delegate_partitions(litert.primary(data, graph, path), path)
+    partitions = litert.delegate_partitions(runs, path)
     facts = {"ops": facts.pop("ops"), "partitions": partitions, "refused": delegates.refused(graph), **facts}
     if len(graph.signatures) > 1:
         facts |= {"signatures": graph.signatures, "signature": graph.signature}
-    if "audit" in sidecar:
-        facts["checks"] = sidecar["audit"]["checks"]
+    if known.checks:
+        facts["checks"] = known.checks
     return facts
 
 

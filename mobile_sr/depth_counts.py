@@ -51,16 +51,6 @@ def costs(model, integer=False):
     return {"always": always, "once": once, "blocks": pairs, "dense_above": share, "span": sparse.SPAN}
 
 
-def read_costs(value):
-    """`costs` as a sidecar has it; None for anything else."""
-    fits = isinstance(value, dict) and all(
-        isinstance(value.get(key), (int, float)) for key in ("always", "once", "dense_above", "span")
-    )
-    if not fits or np.ndim(value.get("blocks")) != 2 or np.shape(value["blocks"])[1] != 2:
-        return None
-    return value
-
-
 def count(costs, depth_map, fallback=True):
     """Multiply-adds that the sparse path really does for one image, rows around active ones and the adapter included.
 

@@ -132,7 +132,7 @@ def _open(name, threads):
         raise UserError(f"{name}: layers are located in .tflite files")
     file = litert.TFLiteModel(path, threads, options)
     graph = litert.parse_graph(file.data, name)
-    return file, graph, model_files.read_sidecar(path).get("receptive_field")
+    return file, graph, file.sidecar.receptive_field
 
 
 def _layers(pair, crops, progress):

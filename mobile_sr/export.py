@@ -7,11 +7,12 @@ import os
 import numpy as np
 
 from mobile_sr import __version__, depth_counts, flat_colours, litert, metrics, model_files, model_io, models, upscaler, weights
+from mobile_sr import sidecar as sidecars
 from mobile_sr.calibration import calibration_set
 from mobile_sr.converters import audit, equalize, rounding, sparse_integer, tflite_groups, tflite_merge, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes, write_json
+from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes
 from mobile_sr.onnx_model import OnnxModel
 
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
@@ -114,7 +115,7 @@ def export(
             options = _full_depth(config) | ({"signature": paths[precision]} if paths[precision] == "sparse" else {})
             _check(target, litert.TFLiteModel(data, options=options).run, config, size)
         write_bytes(target, data)
-        write_json(target.with_suffix(".json"), sidecar)
+        sidecars.write(target, sidecar)
         colours = f"; {flat_colours.describe(sidecar['colour_error'])}" if "colour_error" in sidecar else ""
         log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks){colours}")
         written.append(target)
@@ -301,7 +302,7 @@ def make_sidecar(config, precision, facts, data, checks, agreement):
         reasons = "; ".join(f"{c['check']} (found {c['found']})" for c in failed)
         raise AuditError(f"{precision}: the converted file failed its audit: {reasons}")
     return {
-        "format": 1,
+        "format": sidecars.FORMAT,
         "network": config["network"],
         "config": config,
         "scale": config["scale"],

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 
-from mobile_sr import backend, model_files, model_io, tensor_values
+from mobile_sr import backend, limits, model_io, sidecar, tensor_values, weights
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 
@@ -29,7 +29,7 @@ class KerasArchive:
         Raises: UserError when it is unusable, Keras is missing, or an option does not fit.
         """
         self.path, options = path, dict(options or {})
-        self._choices = model_io.possible(path, options, model_files.read_sidecar(path))
+        self._choices = model_io.possible(path, options, sidecar.Sidecar())
         if options:
             raise UserError(f"{path}: unknown option '{next(iter(options))}'; it takes {', '.join(model_io.OPTIONS)}")
         backend.require_keras(path)
@@ -93,6 +93,7 @@ def _read(path):
     from mobile_sr.models import bicubic, bsrn, efficient_blocks, layers, mobilesr  # noqa: F401  register a file's layers
 
     try:
+        limits.check_keras(path, weights.MAX_BYTES)
         with quiet():
             return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many types for a file that it cannot rebuild

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import ends, model_files, model_io, tensor_values
+from mobile_sr import ends, model_files, model_io, tensor_values, trial
+from mobile_sr import sidecar as sidecars
 from mobile_sr.converters import tflite_file
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
@@ -112,8 +113,9 @@ class TFLiteModel:
         self.name, self.threads = str(self.path or "model"), threads
         data = model if self.path is None else read_file(self.path)
         options = dict(options or {})
-        self._sidecar = model_files.read_sidecar(self.path) if self.path else {}
-        graph = parse_graph(data, self.name, options.pop("signature", model_files.own_signature(self._sidecar)))
+        self.sidecar = sidecars.read(self.path, data) if self.path else sidecars.Sidecar()
+        graph = parse_graph(data, self.name, options.pop("signature", model_files.own_signature(self.sidecar)))
+        sidecars.check_graph(self.sidecar, graph, self.name)
         try:
             self._ends = ends.find(graph)
         except ends.EndsError as error:
@@ -121,11 +123,13 @@ class TFLiteModel:
         self.image, self.picture = graph.tensors[self._ends.image], graph.tensors[self._ends.picture]
         self.fixed = fixed_size(self.image)
         ranges = (tensor_values.value_ranges(tensor) for tensor in (self.image, self.picture))
-        self._choices = model_io.possible(self.name, options, self._sidecar, *ranges) if self.path else ((1,), (1,), ("rgb",))
+        self._choices = model_io.possible(self.name, options, self.sidecar, *ranges) if self.path else ((1,), (1,), ("rgb",))
         self.deepest, self._depth_input, self._depth_map = self._depths(graph, options)
         self.depth = self.deepest
         self._scalars = self._scalar_values(graph, options)
         self.data = primary(data, graph, self.name)
+        if self.path and not self.sidecar.sha256:
+            trial.run(self.data, self.name, threads)
         self._interpreter = self._size = None
 
     def _depths(self, graph, options):
@@ -138,9 +142,7 @@ class TFLiteModel:
 
     def _depth_limits(self):
         """The least and the largest desired depth, as a sidecar that belongs to the file says them."""
-        said = self._sidecar.get(DESIRED_DEPTH)
-        known = isinstance(said, list) and len(said) == 2 and all(isinstance(limit, (int, float)) for limit in said)
-        return said if known else (-math.inf, math.inf)
+        return self.sidecar.desired_depth or (-math.inf, math.inf)
 
     def _scalar_values(self, graph, options):
         """[(tensor index, array)] of all scalar inputs."""
@@ -190,7 +192,7 @@ class TFLiteModel:
     @property
     def sample_size(self):
         """LR (H, W) of the sample image that the file is measured with."""
-        return model_io.sample_size(self.fixed, model_files.smallest_side(self._sidecar))
+        return model_io.sample_size(self.fixed, self.sidecar.smallest_side)
 
     def _forward(self, image, range_in):
         self._set(image, range_in)

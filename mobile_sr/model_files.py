@@ -1,10 +1,9 @@
-"""From what a user calls a model to its file: zoo names, paths, the options behind '@', and the sidecar beside the file."""
+"""From what a user calls a model to its file: zoo names, paths, and the options behind '@'."""
 
 from pathlib import Path
 
 from mobile_sr import weights, zoo
 from mobile_sr.errors import UserError
-from mobile_sr.files import read_json, sha256_file
 
 
 def split(model):
@@ -52,21 +51,5 @@ def trained(model):
 
 
 def own_signature(sidecar):
-    """The signature that runs unless an option says otherwise, by a file's sidecar: its sparse path, None where it has none."""
-    said = sidecar.get("signatures")
-    return "sparse" if isinstance(said, list) and "sparse" in said else None
-
-
-def read_sidecar(path):
-    """The sidecar JSON of a model file, {} when there is none or it describes other bytes than the file's."""
-    sidecar = Path(path).with_suffix(".json")
-    if not sidecar.exists():
-        return {}
-    found = read_json(sidecar)
-    return found if found.get("sha256") == sha256_file(path) else {}
-
-
-def smallest_side(sidecar):
-    """The shortest side in LR pixels that a file takes, by its sidecar; 1 where that says none."""
-    side = sidecar.get("smallest_side")
-    return side if type(side) is int and 1 <= side <= 256 else 1
+    """The signature that runs unless an option says otherwise, by a file's Sidecar: its sparse path, None where it has none."""
+    return "sparse" if "sparse" in sidecar.signatures else None

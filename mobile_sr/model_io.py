@@ -71,7 +71,7 @@ def possible(name, options, sidecar, inputs=tensor_values.FLOAT_RANGES, outputs=
 
     Args:
         options: of the model string; those of OPTIONS are removed.
-        sidecar: of the file, {} where there is none.
+        sidecar: sidecar.Sidecar of the file.
         inputs, outputs: what the tensors allow (tensor_values.value_ranges).
     Raises: UserError when an option is unknown, contradicts the sidecar, or does not fit a quantized tensor.
     """
@@ -117,7 +117,7 @@ def why_not_image(shape):
 
 def sidecar_range(sidecar):
     """The key of RANGES that a sidecar says as `value_range`, None where it says none."""
-    said = sidecar.get("value_range")
+    said = sidecar.value_range
     return next((key for key in tensor_values.FLOAT_RANGES if said == list(tensor_values.RANGES[key])), None)
 
 

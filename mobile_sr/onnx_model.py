@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import model_files, model_io, tensor_values
+from mobile_sr import model_io, tensor_values
+from mobile_sr import sidecar as sidecars
 from mobile_sr.errors import UserError
 
-MAX_PIXELS = 2**24  # of a fixed input: a declared 60000x60000 would take 43 GB
+MAX_VALUES = 2**28  # of a fixed input or output
 
 
 class OnnxModel:
@@ -32,26 +33,26 @@ class OnnxModel:
         except ImportError:
             raise UserError(f"{self._name(model)}: needs ONNX Runtime; pip install 'mobile-sr[onnx]'") from None
         self.path = self._name(model)
-        options, self._sidecar, self._choices = dict(options or {}), {}, ((1,), (1,), ("rgb",))
+        try:
+            data = model if isinstance(model, bytes) else Path(model).read_bytes()
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
+        options, self.sidecar, self._choices = dict(options or {}), sidecars.Sidecar(), ((1,), (1,), ("rgb",))
         if not isinstance(model, bytes):
-            self._sidecar = model_files.read_sidecar(model)
-            self._choices = model_io.possible(self.path, options, self._sidecar)
+            self.sidecar = sidecars.read(model, data)
+            self._choices = model_io.possible(self.path, options, self.sidecar)
         if options:
             raise UserError(f"{self.path}: unknown option '{next(iter(options))}'; it takes {', '.join(model_io.OPTIONS)}")
         session = onnxruntime.SessionOptions()
         session.intra_op_num_threads = threads
         session.log_severity_level = 4
         try:
-            data = model if isinstance(model, bytes) else Path(model).read_bytes()
             self._session = onnxruntime.InferenceSession(data, session, providers=["CPUExecutionProvider"])
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
         except Exception as error:  # ONNX Runtime raises its own types, none of them public
             raise UserError(f"{self.path}: no usable ONNX model ({str(error).splitlines()[0]})") from None
         shape = self._input_shape()
+        self._check_sizes(*self._session.get_inputs(), *self._session.get_outputs())
         self.fixed = (shape[1], shape[2]) if isinstance(shape[1], int) and isinstance(shape[2], int) else None
-        if self.fixed and not (min(self.fixed) > 0 and math.prod(self.fixed) <= MAX_PIXELS):
-            raise UserError(f"{self.path}: takes images of {shape[2]}x{shape[1]} only, which cannot be run")
         height, width = self.fixed or (16, 16)
         out = self._forward(np.zeros((height, width, 3), np.uint8), 1).shape
         self.scale = out[0] // height if len(out) == 3 else 0
@@ -74,6 +75,15 @@ class OnnxModel:
         self._in, self._out = inputs[0].name, outputs[0].name
         return inputs[0].shape
 
+    def _check_sizes(self, image, sr):
+        """Raises: UserError before anything runs where the types or fixed sizes say that it cannot be an image of sane size."""
+        if sr.type not in ("tensor(float)", "tensor(float16)", "tensor(double)", "tensor(uint8)") or len(sr.shape) != 4:
+            raise UserError(f"{self.path}: gives {sr.name} {sr.type} {sr.shape}; expected a float32 [N, H, W, 3] image out")
+        for end in (image, sr):
+            sides = [side for side in end.shape if isinstance(side, int)]
+            if min(sides, default=1) < 1 or math.prod(sides) > MAX_VALUES:
+                raise UserError(f"{self.path}: {end.name} has the shape {end.shape}; sides must be 1 or more, and not huge")
+
     @staticmethod
     def _name(model):
         return "model" if isinstance(model, bytes) else model
@@ -86,7 +96,7 @@ class OnnxModel:
     @property
     def sample_size(self):
         """LR (H, W) of the sample image that the file is measured with."""
-        return model_io.sample_size(self.fixed, model_files.smallest_side(self._sidecar))
+        return model_io.sample_size(self.fixed, self.sidecar.smallest_side)
 
     def _forward(self, image, range_in):
         """The output's values for [H, W, 3] uint8. Raises: UserError when ONNX Runtime fails on it."""

@@ -245,7 +245,7 @@ def read(path):
         else "overlap" if found.get("overlap", 0) is not None and not _whole(found.get("overlap"), 0, MAX_PATCH)
         else "classifier" if not _file(classifier)
         else "nets" if not (isinstance(nets, list) and len(nets) > 1 and all(map(_file, nets)))
-        else "receptive_field" if not all(_whole(net.get("receptive_field"), 0, MAX_PATCH) for net in nets)
+        else "receptive_field" if not all(_whole(net.get("receptive_field"), 1, MAX_PATCH) for net in nets)
         else "multiply_adds" if any(a["multiply_adds"] >= b["multiply_adds"] for a, b in itertools.pairwise(nets))
         else None
     )  # fmt: skip

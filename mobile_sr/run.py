@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from mobile_sr import distributed, flat_colours, models, weights
+from mobile_sr import distributed, flat_colours, models, run_files, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import write_text
 from mobile_sr.metrics import psnr
@@ -249,10 +249,11 @@ class Run:
 
         Raises: UserError when neither can be read.
         """
+        variables = {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
         problems = []
         for name in ("checkpoint.npz", "checkpoint.previous.npz"):
             try:
-                arrays, meta = weights.read_arrays(self.out / name)
+                arrays, meta = run_files.read_checkpoint(self.out / name, self.recipe, variables, self.columns)
                 break
             except UserError as error:
                 problems.append(str(error))
@@ -260,8 +261,8 @@ class Run:
             raise UserError(f"{self.out}: no usable checkpoint ({'; '.join(problems)})")
         if problems:
             print(f"fell back to {name}: {problems[0]}", file=sys.stderr)
-        for kind, variables in (("model", self.model.variables), ("optimizer", self.model.optimizer.variables)):
-            for i, variable in enumerate(variables):
+        for kind, own in variables.items():
+            for i, variable in enumerate(own):
                 variable.assign(arrays[f"{kind}/{i}"])
         self.step, self.best, self.seconds = meta["step"], meta["best"], meta["seconds"]
         self.history, self.best_excess = meta["history"], meta.get("best_excess", 0)

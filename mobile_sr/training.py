@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import __version__, data, distributed, model_files, models, recipes, weights
+from mobile_sr import __version__, data, distributed, model_files, models, recipes, run_files, weights
 from mobile_sr.errors import UserError
-from mobile_sr.files import check_folder, make_folder, read_json, sha256_file, write_json
+from mobile_sr.files import check_folder, make_folder, sha256_file, write_json
 from mobile_sr.run import Follower, Run
 
-RUN_FORMAT = 1
 _ADDED = ("depth", "adapter_channels", "depth_scales")  # what a network with an adapter may differ in from its backbone
 
 
@@ -43,7 +42,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
                 f"--set {key}={getattr(recipe, key)}: {recipe.name} takes images of {smallest} LR pixels a side or more"
             )
     config_file = check_run_folder(out, resume)
-    before = _read_config(config_file) if first and resume else None
+    before = run_files.read_config(config_file) if first and resume else None
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -62,7 +61,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     teacher_file = model_files.trained(recipe.teacher)[0] if recipe.teacher else None
     teacher = _teacher(recipe, teacher_file) if teacher_file else None
     config = {
-        "format": RUN_FORMAT,
+        "format": run_files.FORMAT,
         "recipe": recipe.to_json(),
         "data": {
             "sha256": images.sha256,
@@ -168,13 +167,6 @@ def _branched(model, recipe):
         return branches.branched(model, recipe.branches)
     except ValueError as error:
         raise UserError(f"branches {recipe.branches} for {recipe.network['network']}: {error}") from None
-
-
-def _read_config(file):
-    config = read_json(file)
-    if config.get("format") != RUN_FORMAT:
-        raise UserError(f"{file}: a run folder of format {config.get('format')}, this version reads {RUN_FORMAT}")
-    return config
 
 
 def _check_same_run(out, old, new):

@@ -6,7 +6,7 @@ import numpy as np
 
 from mobile_sr import depth_budget, litert, model_io, zoo
 from mobile_sr.errors import UserError
-from mobile_sr.model_files import locate, read_sidecar, smallest_side, split
+from mobile_sr.model_files import locate, split
 
 DEFAULT_TILE = 256  # LR pixels; an image with a longer side is cut into tiles about this large
 UNKNOWN_RECEPTIVE_FIELD = 16  # overlap for files that do not say how far their network sees
@@ -262,14 +262,11 @@ def _bicubic(scale):
 
 
 def _tflite(name, path, threads, options):
-    from mobile_sr import depth_counts
-
     runner = litert.TFLiteModel(path, threads, options)
     run = runner.run if runner.deepest is None else runner.run_with_map
-    sidecar = read_sidecar(path)
-    field, costs = sidecar.get("receptive_field"), depth_counts.read_costs(sidecar.get("multiply_adds"))
-    smallest = smallest_side(sidecar)
-    upscaler = Upscaler(name, runner.scale, run, field, runner.fixed, runner.deepest, costs, smallest)
+    known = runner.sidecar
+    field, costs = known.receptive_field, known.multiply_adds
+    upscaler = Upscaler(name, runner.scale, run, field, runner.fixed, runner.deepest, costs, known.smallest_side)
     upscaler.io = runner.io
     return upscaler
 
@@ -277,9 +274,9 @@ def _tflite(name, path, threads, options):
 def _onnx(name, path, threads, options):
     from mobile_sr.onnx_model import OnnxModel
 
-    runner, sidecar = OnnxModel(path, threads, options), read_sidecar(path)
-    field = sidecar.get("receptive_field")
-    upscaler = Upscaler(name, runner.scale, runner.run, field, runner.fixed, smallest=smallest_side(sidecar))
+    runner = OnnxModel(path, threads, options)
+    known = runner.sidecar
+    upscaler = Upscaler(name, runner.scale, runner.run, known.receptive_field, runner.fixed, smallest=known.smallest_side)
     upscaler.io = runner.io
     return upscaler
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobile_sr import limits, zoo
 from mobile_sr.errors import UserError
 from mobile_sr.files import atomic_path
 
@@ -85,11 +86,13 @@ def load_model(path, **overrides):
     arrays, meta = read_arrays(path)
     try:
         scale = meta["config"]["scale"]
-        if not isinstance(scale, int) or not 1 <= scale <= MAX_SCALE:
+        if type(scale) is not int or not 1 <= scale <= MAX_SCALE:
             raise ValueError(f"scale {scale!r}")
+        limits.check_config(meta["config"], models.defaults(meta["config"]))
         model = models.build(meta["config"], **overrides)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: its configuration cannot be built ({error})") from None
+    except Exception as error:  # Keras and the networks' own arithmetic raise many types on odd values
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(f"{path}: its configuration cannot be built ({reason})") from None
     wanted = {v.path: tuple(v.shape) for v in model.variables}
     found = {name: array.shape for name, array in arrays.items() if array.dtype.kind == "f"}
     if wanted != found:
@@ -110,4 +113,5 @@ def model_file(path):
     file = path / "best.npz" if path.is_dir() else path
     if not file.exists():
         raise UserError(f"{path}: no model there" + (" (best.npz is missing)" if path.is_dir() else ""))
+    zoo.check_weights(file)
     return file

@@ -27,10 +27,15 @@ def build(config, **overrides):
     return _module(arguments.pop("network")).build(**arguments)
 
 
+def defaults(config):
+    """{name: default} of the arguments of the network's build()."""
+    parameters = inspect.signature(_module(config["network"]).build).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
+
+
 def complete(config):
     """The configuration with the defaults of the network's build() for the arguments that it leaves out."""
-    parameters = inspect.signature(_module(config["network"]).build).parameters
-    return {**{name: parameter.default for name, parameter in parameters.items()}, **config}
+    return {**defaults(config), **config}
 
 
 def build_for_export(config, **overrides):

@@ -6,6 +6,7 @@ crash of native code or a hang is told with its seed and the rest goes on.
 
 import contextlib
 import io
+import json
 import os
 import random
 import resource
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobile_sr import trial, zoo
 from mobile_sr.converters import tflite_file
 from tests.conftest import ROOT, picture
 
@@ -133,6 +135,46 @@ def _other_value(value, rng):
     return None
 
 
+def damage_sidecar(data, rng):
+    """Another value in one field of a sidecar, or a field less."""
+    record = json.loads(data)
+    key = rng.choice(sorted(record))
+    if rng.randrange(5) == 0:
+        del record[key]
+    else:
+        record[key] = rng.choice([None, [], {}, "x", True, [1], {"checks": [{}]}, 1.5, float("nan"), [0, -1], *INTEGERS])
+    return json.dumps(record).encode()
+
+
+def damage_tensors(data, rng):
+    """A table left out, another type, buffer, operator or options of a .tflite."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    while True:
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        graph = model.subgraphs[0]
+        tensor, op, other = rng.choice(graph.tensors), *rng.choices(graph.operators, k=2)
+        kind = rng.randrange(7)
+        if kind == 0:
+            tensor.quantization = None
+        elif kind == 1 and tensor.quantization:
+            setattr(tensor.quantization, rng.choice(("scale", "zeroPoint")), None)
+        elif kind == 2:
+            tensor.type = rng.randrange(18)
+        elif kind == 3:
+            tensor.buffer = rng.randrange(len(model.buffers))
+        elif kind == 4:
+            op.opcodeIndex = rng.randrange(len(model.operatorCodes))
+        elif kind == 5:
+            op.builtinOptions, op.builtinOptionsType = other.builtinOptions, other.builtinOptionsType
+        else:
+            code = rng.choice(model.operatorCodes)
+            code.builtinCode = rng.randrange(210)
+            code.deprecatedBuiltinCode = min(code.builtinCode, 127)
+        with contextlib.suppress(Exception):  # some values fit no field: try others
+            return tflite_file.pack(model)
+
+
 # What is done with a damaged file.
 
 
@@ -172,6 +214,29 @@ def use_model(path):
     assert sr.shape == (20 * upscaler.scale, 30 * upscaler.scale, 3)
 
 
+def use_sidecar(path):
+    import mobile_sr
+    from mobile_sr import compare, zoo
+
+    file = path.with_suffix(".tflite")
+    if not file.exists():
+        file.write_bytes(zoo.resolve("xlsr_x3:uint8").read_bytes())
+    mobile_sr.load(file)
+    compare.inspect(file)
+
+
+def forked_attempt(data, threads=1):
+    """`trial.attempt` by a fork: this process has no threads, and need not load the runtime again for every case."""
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            for stream in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+            trial.invoke(data, threads)
+        os._exit(0)
+    return trial.explain(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
 def use_trap(path):
     """What the harness must notice."""
     what = path.read_bytes()
@@ -192,6 +257,11 @@ KINDS = {
     "npz values": (damage_values, use_weights),
     "tflite bytes": (damage_bytes, use_model),
     "tflite fields": (damage_fields, use_model),
+    "tflite tensors": (damage_tensors, use_model),
+    "sidecars": (damage_sidecar, use_sidecar),
+    "onnx bytes": (damage_bytes, use_model),
+    "keras bytes": (damage_bytes, use_model),
+    "keras members": (damage_member, use_model),
     "trap": (lambda data, rng: data, use_trap),
 }
 
@@ -201,6 +271,7 @@ def child(kind, first, stop, limit_s, *files):
     from mobile_sr.errors import UserError
 
     mutate, use = KINDS[kind]
+    trial.attempt = forked_attempt
     files = [Path(file) for file in files]
     use(files[0])
     pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -301,9 +372,35 @@ def test_weights(model_file, tmp_path, count):
 
 
 @counts(350)
-@pytest.mark.parametrize("kind", ["tflite bytes", "tflite fields"])
+@pytest.mark.parametrize("kind", ["tflite bytes", "tflite fields", "tflite tensors"])
 def test_tflite(exported, tmp_path, kind, count):
     assert problems(kind, sorted(exported.glob("*.tflite")), count, tmp_path) == []
+
+
+@counts(100)
+def test_sidecars(tmp_path, count):
+    file = zoo.resolve("xlsr_x3:uint8").with_suffix(".json")
+    assert problems("sidecars", [file], count, tmp_path) == []
+
+
+@counts(50)
+def test_onnx(model_file, tmp_path, count):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    from mobile_sr.export import export
+
+    (file,) = export(model_file, tmp_path / "onnx", ["onnx"], log=lambda line: None)
+    file.with_suffix(".json").unlink()
+    assert problems("onnx bytes", [file], count, tmp_path) == []
+
+
+@counts(20)
+@pytest.mark.parametrize("kind", ["keras bytes", "keras members"])
+def test_keras(model_file, tmp_path, kind, count):
+    from mobile_sr import weights
+
+    weights.load_model(model_file)[0].save(tmp_path / "valid.keras")
+    assert problems(kind, [tmp_path / "valid.keras"], count, tmp_path) == []
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _cost(args, recipe):
     """The recipe's cost: a kind, or for latency the table of --table, of the run to resume, or measured now."""
     from pathlib import Path
 
-    from mobile_sr import files, latency_table
+    from mobile_sr import latency_table, run_files
     from mobile_sr.errors import UserError
 
     if args.cost != "latency":
@@ -110,7 +110,7 @@ def _cost(args, recipe):
         return latency_table.read(args.table)
     out = Path(args.out)
     if args.resume and (out / "config.json").exists():
-        cost = files.read_json(out / "config.json").get("recipe", {}).get("network", {}).get("cost")
+        cost = run_files.read_config(out / "config.json")["recipe"]["network"].get("cost")
         if not isinstance(cost, dict):
             raise UserError(f"{out}: its run is no search by latency; give another --out, or leave --cost out")
         return cost

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mobile_sr import __version__, data, litert, models, upscaler, weights
+from mobile_sr import sidecar as sidecars
 from mobile_sr.calibration import calibration_set
 from mobile_sr.converters import equalize
 from mobile_sr.converters.quiet import quiet
@@ -84,7 +85,7 @@ def train(model, folder, out, settings, *, cache=None, calibration=None, log=pri
     sidecar["qat"] = {"settings": settings.to_json(), **found, "data": trained_on}
     target = out / f"{name}_uint8.tflite"
     write_bytes(target, tflite)
-    write_json(target.with_suffix(".json"), sidecar)
+    sidecars.write(target, sidecar)
     start = {"file": str(file), "sha256": sha256_file(file)}
     run = {"format": FORMAT, "qat": settings.to_json(), "network": config, "init": start, "data": trained_on}
     write_json(out / "config.json", {**run, "versions": {"mobile_sr": __version__, **_versions()}})

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from mobile_sr.errors import UserError
+from mobile_sr.files import read_json, sha256_file
 
 FOLDER = Path(__file__).parent
 VARIANTS = ("float32", "uint8")
@@ -19,6 +20,17 @@ def entry(name):
     """The card of an entry: network, parameters, multiply-adds, scores, training. Raises: UserError when unknown."""
     resolve(name)
     return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def check_weights(file):
+    """Raises: UserError when a packaged .npz is not the one that its .tflite files were exported from. Others pass."""
+    if file.parent != FOLDER or file.suffix != ".npz":
+        return
+    for variant in VARIANTS:
+        sidecar = resolve(f"{file.stem}:{variant}").with_suffix(".json")
+        said = read_json(sidecar).get("weights") if sidecar.exists() else None
+        if isinstance(said, dict) and said.get("sha256") != sha256_file(file):
+            raise UserError(f"{file}: damaged or replaced (its SHA-256 is not what {sidecar.name} says); reinstall mobile-sr")
 
 
 def steps_done(stage):

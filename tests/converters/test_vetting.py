@@ -85,3 +85,34 @@ def test_shapes(refused):
     assert "DEQUANTIZE turns" in refused("float16", larger)
     huge = set_to(input_tensor, shape=np.array([1, 2**24, 8, 3], np.int32))
     assert "too large" in refused("uint8", huge)
+
+
+def test_integers_need_scales(exported):
+    """Tensor by tensor: an integer without scale or zero point is refused, except a bias, whose scale follows."""
+    data = (exported / "tiny_uint8.tflite").read_bytes()
+    count = len(schema.ModelT.InitFromPackedBuf(data, 0).subgraphs[0].tensors)
+    refused = 0
+    for index in range(count):
+        for field in ("quantization", "scale", "zeroPoint"):
+            model = schema.ModelT.InitFromPackedBuf(data, 0)
+            tensor = model.subgraphs[0].tensors[index]
+            if tensor.type not in (schema.TensorType.INT8, schema.TensorType.UINT8):
+                continue
+            setattr(tensor if field == "quantization" else tensor.quantization, field, None)
+            with pytest.raises(tflite_file.TFLiteFileError):
+                tflite_file.parse(tflite_file.pack(model))
+            refused += 1
+    assert refused > 30
+
+
+def test_types_operands_and_options(refused):
+    def options(graph):
+        graph.operators[1].builtinOptions, graph.operators[1].builtinOptionsType = None, 0
+
+    def operands(graph):
+        graph.operators[1].inputs = graph.operators[1].inputs[:1]
+
+    assert "has the options NONE" in refused("uint8", options)
+    assert "CONV_2D has 1 inputs" in refused("uint8", operands)
+    assert "has a kernel of float32 for int8" in refused("uint8", set_to(kernel, type=schema.TensorType.FLOAT32))
+    assert "CONV_2D" in refused("float32", set_to(lambda graph: graph.tensors[graph.operators[0].outputs[0]], type=9))

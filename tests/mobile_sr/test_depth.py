@@ -220,8 +220,6 @@ def test_counts():
     assert depth_counts.count({**costs, "dense_above": 0.8}, depth) == pytest.approx(25 * 1010 + 20 * 20 + 7)
     assert depth_counts.count(costs, depth, fallback=False) == pytest.approx(25 * 1010 + 20 * 20 + 7)
     assert depth_counts.count({**costs, "span": 2}, depth) == pytest.approx(25 * 1010 + 20 * 20 + 7)  # 0.375 of both
-    assert depth_counts.read_costs(costs) == costs
-    assert [depth_counts.read_costs(wrong) for wrong in (None, 3, {}, {**costs, "blocks": [1]})] == [None] * 4
 
 
 def test_the_other_commands_know_files_of_two_paths(depth_file, sparse_file, image_folder, tmp_path, cli):

@@ -10,6 +10,7 @@ import pytest
 from mobile_sr import benchmark, compare, litert, load, model_files, tensor_values
 from mobile_sr.converters import tflite_file
 from mobile_sr.errors import UserError
+from mobile_sr.files import sha256_file
 from mobile_sr.images import read_image, write_image
 from tests.conftest import picture
 from tests.mobile_sr.test_cli import one_line
@@ -149,7 +150,7 @@ def test_the_range_can_be_given(third_party, photo, tmp_path):
     assert ranges(third_party / "float32_uint8.tflite", range="1") == (1, 255)
     data = path.read_bytes()
     (tmp_path / "net.tflite").write_bytes(data)
-    (tmp_path / "net.json").write_text(json.dumps({"sha256": model_files.sha256_file(path), "value_range": [0, 1]}))
+    (tmp_path / "net.json").write_text(json.dumps({"sha256": sha256_file(path), "value_range": [0, 1]}))
     assert ranges(tmp_path / "net.tflite") == (1, 1)
     with pytest.raises(UserError, match="range=255, but its sidecar says 1"):
         load(f"{tmp_path / 'net.tflite'}@range=255")
