@@ -216,10 +216,11 @@ def test_train_export_and_use_a_run(run_cli, image_folder, tmp_path):
 
 def run_here(capsys, *words):
     """(status, standard output, standard error) of a command run in this process."""
-    with pytest.raises(SystemExit) as caught:
-        args = cli._parse_or_exit(["mobile-sr", *map(str, words)])
-        sys.exit(cli.main(args))
-    return caught.value.code, *capsys.readouterr()
+    try:
+        status = cli.main(cli._parse_or_exit(["mobile-sr", *map(str, words)]))
+    except SystemExit as error:
+        status = error.code
+    return status, *capsys.readouterr()
 
 
 @pytest.fixture
