@@ -1,5 +1,7 @@
 """The one exception that the command line turns into a single line and exit status 2."""
 
+import difflib
+
 from mobile_sr.printable import printable
 
 
@@ -12,3 +14,10 @@ class UserError(Exception):
 
     def __str__(self):
         return printable(super().__str__())
+
+
+def did_you_mean(name, known):
+    """'; did you mean X?' for the known name that is closest to an unknown one, '' when none is close."""
+    lower = {item.lower(): item for item in known}
+    close = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.7)
+    return f"; did you mean {lower[close[0]]}?" if close else ""

@@ -246,6 +246,13 @@ def read_json(path):
     return found
 
 
+def check_not_pointer(path):
+    """Raise UserError for a git-LFS pointer: the few lines that stand for a file which was not downloaded."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        if file.read(44).startswith(b"version https://git-lfs.github.com/spec/"):
+            raise UserError(f"{path}: a git-LFS pointer, not the file itself; `git lfs pull` downloads it")
+
+
 def check_folder(path):
     """Raise UserError when `path` could not be made a folder that is written to; changes nothing."""
     place = Path(path)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mobile_sr.errors import UserError
-from mobile_sr.files import write_bytes
+from mobile_sr.files import check_not_pointer, write_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MAX_PIXELS = 178_956_970  # Pillow's own limit for a decompression bomb: 2 x 1024**3 / 4 / 3
@@ -30,6 +30,7 @@ def _open(path):
     except Image.DecompressionBombError:
         raise UserError(f"{path}: more than {MAX_PIXELS} pixels; refused as a decompression bomb") from None
     except Image.UnidentifiedImageError:
+        check_not_pointer(path)
         raise UserError(f"{path}: not a PNG, JPEG, WebP or BMP image") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
