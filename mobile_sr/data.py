@@ -14,6 +14,7 @@ import numpy as np
 from mobile_sr.errors import UserError
 from mobile_sr.files import atomic_path, make_folder, sha256, sweep, write_json
 from mobile_sr.images import list_images, read_image
+from mobile_sr.printable import printable
 from mobile_sr.resize import downscale, imresize, modcrop
 
 _CACHE_VERSION = 1
@@ -162,7 +163,7 @@ class TrainingImages:
                     continue
                 mark = sha256(np.ascontiguousarray(hr)) + str(hr.shape)
                 if mark in seen:
-                    print(f"\nleft out: {name} is the same image as {seen[mark]}", file=sys.stderr)
+                    print(f"\nleft out: {printable(name)} is the same image as {printable(seen[mark])}", file=sys.stderr)
                     continue
                 seen[mark] = name
                 for large, small in [(hr, lr), *_shrunk(hr, self.scale, smallest, smaller_copies)]:

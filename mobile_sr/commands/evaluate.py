@@ -4,6 +4,7 @@ Example: mobile-sr evaluate --model xlsr_x3:uint8 --data Set5 --space y
 """
 
 from mobile_sr.commands import common
+from mobile_sr.converters.quiet import say
 
 HELP = "PSNR and SSIM of a model on a folder of images"
 
@@ -33,9 +34,9 @@ def run(args):
     for row in [*result["images"], {"name": f"mean of {len(result['images'])}", **result["mean"]}]:
         psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
         ssim = "-" if row["ssim"] is None else f"{row['ssim']:.4f}"
-        print(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}", file=out)
-    print(f"{args.model}: {metrics.describe(result['protocol'])}", file=out)
+        say(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}", file=out)
+    say(f"{args.model}: {metrics.describe(result['protocol'])}", file=out)
     if "routing" in result:
-        print(route.describe(result["routing"]), file=out)
+        say(route.describe(result["routing"]), file=out)
     common.write_json_result(args, result)
     return 2 if result["skipped"] else 0

@@ -40,8 +40,7 @@ def resolve(model):
     if not variant:
         return FOLDER / f"{name}.npz"
     if variant not in VARIANTS:
-        raise UserError(
-            f"{model}: unknown variant '{variant}'; use {' or '.join(f'{name}:{v}' for v in VARIANTS)}{did_you_mean(variant, VARIANTS)}"
-        )
+        known = " or ".join(f"{name}:{v}" for v in VARIANTS)
+        raise UserError(f"{model}: unknown variant '{variant}'; use {known}{did_you_mean(variant, VARIANTS)}")
     files = [FOLDER / f"{name}{path}_{variant}.tflite" for path in ("", "_sparse")]  # as export names them
     return next((file for file in files if file.exists()), files[0])
