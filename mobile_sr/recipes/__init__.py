@@ -12,6 +12,7 @@ _CHOICES = {
     "branches": ("none", "ecb", "rep"),
     "loss": ("charbonnier", "l2", "psnr"),
     "optimizer": ("adam", "soap"),
+    "select": ("", "rgb", "y", "uint8"),
     "mixing": ("none", "mixup", "cutmix", "colours"),
 }
 _TUPLES = ("intensities", "smaller_copies")
@@ -90,6 +91,7 @@ class Recipe:
     teacher_weight: float = 1.0
     mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see data.mixed
     optimizer: str = "adam"  # or 'soap', see soap.py
+    select: str = ""  # what best.npz is chosen by: 'rgb', 'y' or 'uint8'; '' follows the loss, see selection.py
     smaller_copies: tuple = ()  # factors below 1 by which every training image is shrunk and trained on, too
 
     def to_json(self):
