@@ -24,9 +24,7 @@ def check(recipe, backend):
     if criterion(recipe) != "uint8":
         return
     if backend != "tensorflow":
-        raise UserError(
-            f"--set select=uint8: converts with TensorFlow, and this is the {backend} backend; use --backend tensorflow"
-        )
+        raise UserError(f"--set select=uint8: needs --backend tensorflow, which converts; this is the {backend} backend")
     if models.has_depth(recipe.network) or recipe.network["network"] == "fgnas_supernet":
         raise UserError(f"--set select=uint8: {recipe.name} cannot be scored as a uint8 file while it trains; use rgb or y")
 

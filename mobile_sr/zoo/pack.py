@@ -46,7 +46,8 @@ def pack(runs, name, data, training_note, half=False):
     model, _ = weights.load_model(folder / f"{name}.npz")
     export.export(folder / f"{name}.npz", folder, list(zoo.VARIANTS))
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    columns = dict.fromkeys(name for row in rows for name in row)  # older stages have fewer
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     files.write_text(folder / f"{name}_log.csv", text.getvalue())
