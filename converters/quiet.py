@@ -6,6 +6,8 @@ import sys
 import tempfile
 import threading
 
+from mobile_sr.printable import printable
+
 _LOCK = threading.RLock()  # the descriptors are the whole process's
 
 
@@ -37,9 +39,9 @@ def quiet():
 
 
 def say(line, file=None):
-    """Print a line (on standard output unless told) that no thread's `quiet` takes."""
+    """Print a line (on standard output unless told) that no thread's `quiet` takes; what is not printable is escaped."""
     with _LOCK:
-        print(line, file=file, flush=True)
+        print(printable(line), file=file, flush=True)
 
 
 def _flush():

@@ -17,7 +17,7 @@ from mobile_sr import litert, model_io, zoo
 from mobile_sr.converters import tflite_prefix
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
-from mobile_sr.model_files import locate, split
+from mobile_sr.model_files import locate_tflite, split
 from mobile_sr.samples import picture
 
 FORMAT = "mobile-sr benchmark 1"  # of the JSON, on phones, too: docs/benchmark.schema.json
@@ -125,10 +125,7 @@ def _opening(files, image, runs, warmup, progress):
 
 def open_model(model, threads):
     """The TFLiteModel of a model string. Raises: UserError when it is no single-image network."""
-    path, options = locate(model)
-    if path.suffix == ".npz" and path.parent == zoo.FOLDER:
-        variants = " or ".join(f"{model}:{variant}" for variant in zoo.VARIANTS)
-        raise UserError(f"{model}: a Keras network; the benchmark runs .tflite files, here {variants}")
+    path, options = locate_tflite(model)
     return litert.TFLiteModel(path, threads, options)
 
 

@@ -1,7 +1,8 @@
 """Horizontal bar charts as inline SVG that follow the page's colours, light or dark."""
 
-import html
 import math
+
+from mobile_sr.printable import html_text
 
 _WIDTH, _LABELS, _ROW, _BAR, _TOP, _GAP, _VALUE = 1100, 210, 32, 11, 44, 34, 58  # of the view box
 
@@ -34,10 +35,10 @@ def bars(title, labels, panels):
     for row, (label, marked) in enumerate(labels):
         y = _TOP + row * _ROW + _ROW / 2 + 4
         kind = ' class="worst"' if marked else ""
-        parts.append(f'<text x="{_LABELS - 10}" y="{y:.1f}" text-anchor="end"{kind}>{html.escape(label)}</text>')
+        parts.append(f'<text x="{_LABELS - 10}" y="{y:.1f}" text-anchor="end"{kind}>{html_text(label)}</text>')
     return (
         f'<div class="scroll"><svg class="chart" viewBox="0 0 {_WIDTH} {height}" role="img" '
-        f'aria-label="{html.escape(title)}">{"".join(parts)}</svg></div>'
+        f'aria-label="{html_text(title)}">{"".join(parts)}</svg></div>'
     )
 
 
@@ -50,7 +51,7 @@ def _panel(panel, left, width, height, marked):
         return left + (min(max(value, low), high) - low) / (high - low) * width
 
     ticks = panel.get("ticks", "{:g}".format)
-    parts = [f'<text x="{left:.1f}" y="12" class="soft">{html.escape(panel["title"])}</text>', _legend(series, left)]
+    parts = [f'<text x="{left:.1f}" y="12" class="soft">{html_text(panel["title"])}</text>', _legend(series, left)]
     for k in range(round((high - low) / step) + 1):
         value = round(low + k * step, 12)
         x = place(value)
@@ -70,8 +71,8 @@ def _panel(panel, left, width, height, marked):
             kind = "worst" if marked[row] and kind == "a" else kind
             parts.append(
                 f'<rect class="{kind}" x="{a:.1f}" y="{y:.1f}" width="{max(b - a, 0.5):.1f}" height="{thickness - 1}" rx="2">'
-                f"<title>{html.escape(f'{name}: {form(value)}')}</title></rect>"
-                f'<text x="{b + 5:.1f}" y="{y + thickness / 2 + 3.5:.1f}"{_text_size(series)}>{html.escape(form(value))}</text>'
+                f"<title>{html_text(f'{name}: {form(value)}')}</title></rect>"
+                f'<text x="{b + 5:.1f}" y="{y + thickness / 2 + 3.5:.1f}"{_text_size(series)}>{html_text(form(value))}</text>'
             )
     return "".join(parts)
 
@@ -86,7 +87,7 @@ def _legend(series, left):
     parts, x = [], left
     for name, kind, *_ in series:
         parts.append(f'<rect class="{kind}" x="{x:.1f}" y="20" width="10" height="10" rx="2"/>')
-        parts.append(f'<text x="{x + 15:.1f}" y="29" class="soft">{html.escape(name)}</text>')
+        parts.append(f'<text x="{x + 15:.1f}" y="29" class="soft">{html_text(name)}</text>')
         x += 15 + 7 * len(name) + 20
     return "".join(parts)
 

@@ -120,7 +120,7 @@ def inspect(model):
         sidecar, and where the file has several signatures, their names and which one this is.
     Raises: UserError when the file is missing or damaged, or an option does not fit it.
     """
-    path, options = model_files.locate(model)
+    path, options = model_files.locate_tflite(model)
     data = litert.read_file(path)
     known = sidecar.read(path, data)
     graph = litert.parse_graph(data, path, options.get("signature", model_files.own_signature(known)))

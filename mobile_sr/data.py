@@ -1,19 +1,22 @@
 """Folders of HR (and LR) images: pairs for evaluation, and a decoded cache with seeded patches for training."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
 from mobile_sr import flat_colours
 from mobile_sr.errors import UserError
-from mobile_sr.files import atomic_path, make_folder, sha256, write_json
+from mobile_sr.files import atomic_path, make_folder, sha256, sweep, write_json
 from mobile_sr.images import read_image
 from mobile_sr.layouts import find_pairs, refuse_scale_one
+from mobile_sr.printable import printable
 from mobile_sr.resize import downscale, imresize, modcrop
 
 _CACHE_VERSION = 1
@@ -74,7 +77,9 @@ class TrainingImages:
                 if file is not None:
                     stat = file.stat()
                     key.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-        place = Path(cache or default_cache()) / key.hexdigest()[:24]
+        cache = Path(cache or default_cache())
+        _sweep_cache(cache)
+        place = cache / key.hexdigest()[:24]
         if not (place / "index.json").exists():
             self._fill(place, pairs, smallest, smaller_copies)
         index = json.loads((place / "index.json").read_text())
@@ -115,7 +120,7 @@ class TrainingImages:
                     continue
                 mark = sha256(np.ascontiguousarray(hr)) + str(hr.shape)
                 if mark in seen:
-                    print(f"\nleft out: {name} is the same image as {seen[mark]}", file=sys.stderr)
+                    print(f"\nleft out: {printable(name)} is the same image as {printable(seen[mark])}", file=sys.stderr)
                     continue
                 seen[mark] = name
                 for large, small in [(hr, lr), *_shrunk(hr, self.scale, smallest, smaller_copies)]:
@@ -129,6 +134,19 @@ class TrainingImages:
             if not names:
                 raise UserError("no usable training image was left; see the lines above")
         write_json(place / "index.json", {"names": names, "lr_shapes": shapes, "sha256": digest.hexdigest()})
+
+
+def _sweep_cache(cache):
+    """Remove what killed processes left in the cache, which are gigabytes and may never be opened under the same key again.
+
+    Whole arrays without index.json are left by one that was killed before it wrote that, which follows within moments.
+    """
+    for place in cache.glob("[0-9a-f]" * 24):
+        sweep(place)
+        for file in () if (place / "index.json").exists() else place.glob("*.bin"):
+            with contextlib.suppress(OSError):  # another process was quicker
+                if time.time() - file.stat().st_mtime > 3600:
+                    file.unlink()
 
 
 def _shrunk(image, scale, smallest, factors):

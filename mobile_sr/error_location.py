@@ -127,9 +127,7 @@ class _Pair:
 
 
 def _open(name, threads):
-    path, options = (None, {}) if str(name) == "bicubic" else model_files.locate(name)
-    if path is None or path.suffix.lower() != ".tflite":
-        raise UserError(f"{name}: layers are located in .tflite files")
+    path, options = model_files.locate_tflite(name)
     file = litert.TFLiteModel(path, threads, options)
     graph = litert.parse_graph(file.data, name)
     return file, graph, file.sidecar.receptive_field

@@ -16,7 +16,7 @@ from mobile_sr import alpha as alphas
 from mobile_sr import colour, png_chunks
 from mobile_sr.converters.quiet import say
 from mobile_sr.errors import UserError
-from mobile_sr.files import write_bytes
+from mobile_sr.files import check_not_pointer, write_bytes
 from mobile_sr.metadata import Metadata, orientation, read_metadata
 
 try:
@@ -93,6 +93,7 @@ def _open(path, whole=False):
     except Image.DecompressionBombError:
         raise UserError(f"{path}: more than {MAX_PIXELS} pixels; refused as a decompression bomb") from None
     except Image.UnidentifiedImageError:
+        check_not_pointer(path)
         raise UserError(f"{path}: {_unidentified(head)}") from None
     except OSError as error:
         if error.errno is not None:
@@ -114,8 +115,6 @@ def _unidentified(head):
         return "a damaged TIFF, or one of a pixel type that is not supported (such as floating-point RGB)"
     if head.startswith((png_chunks.SIGNATURE, b"\xff\xd8\xff", b"GIF8", b"BM")) or head[8:12] in (b"WEBP", b"avif"):
         return "damaged or truncated image"
-    if head.startswith(b"version https://git-lfs"):
-        return "a git-LFS pointer, not the image itself; run `git lfs pull`"
     return f"not a {_READABLE} image"
 
 

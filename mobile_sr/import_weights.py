@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mobile_sr import backend, model_io, models, torch_checkpoint, upscaler, weights
 from mobile_sr.converters.quiet import quiet, say
-from mobile_sr.errors import UserError
+from mobile_sr.errors import UserError, did_you_mean
 from mobile_sr.files import check_folder, sha256_file
 
 NOT_SET = ("scale", "output_activation")  # arguments of build() that have an option of their own or none
@@ -27,7 +27,7 @@ def import_weights(net, checkpoint, out, scale=4, value_range=None, sizes=None, 
     from mobile_sr.converters.torch_names import NAMES, RANGES
 
     if net not in NAMES:
-        raise UserError(f"--net {net}: no map of PyTorch names for it; known: {', '.join(NAMES)}")
+        raise UserError(f"--net {net}: no map of PyTorch names for it; known: {', '.join(NAMES)}{did_you_mean(net, NAMES)}")
     target = Path(out) / "best.npz"
     if target.exists():
         raise UserError(f"{out}: already holds a model; use another --out")
@@ -42,7 +42,7 @@ def import_weights(net, checkpoint, out, scale=4, value_range=None, sizes=None, 
     known = [name for name, value in defaults.items() if isinstance(value, int) and name not in NOT_SET]
     for name in sizes or {}:
         if name not in known:
-            raise UserError(f"--set {name}: {net} has no such size; it has {', '.join(known)}")
+            raise UserError(f"--set {name}: {net} has no such size; it has {', '.join(known)}{did_you_mean(name, known)}")
     config = {"network": net, "scale": scale, "output_activation": "clipped_relu", **(sizes or {})}
     with quiet():
         try:

@@ -1,11 +1,11 @@
 """Where an integer file loses, for people: a table for the terminal, Markdown, and one self-contained HTML page."""
 
-import html
 import math
 from pathlib import Path
 
 from mobile_sr import charts, metrics, report
 from mobile_sr.files import make_folder, write_json, write_text
+from mobile_sr.printable import html_text, markdown_text, printable
 
 _EXACT_DB = 100  # float32 against itself has 140 dB
 
@@ -91,21 +91,20 @@ def text(found):
     lines += ["", f"{'quantized':<32} {'PSNR':>8} {'drop':>7}   (dB, {found['split']['images']} images)"]
     lines += [f"{what:<32} {psnr:>8} {drop:>7}" for what, psnr, drop in _split_rows(found)]
     lines += [f"{metrics.describe(found['protocol'])}; {_basis(found)}"]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(printable(line.rstrip()) for line in lines)
 
 
 def markdown(found):
     """The same as a section of a Markdown report."""
     headings = [heading for heading, _ in _COLUMNS]
     lines = ["## Where the error comes from", ""]
-    lines += [
-        f"{row['rank']}. **{row['name']}** ({_percent(row['share'])} of the noise): {row['suggestion']}"
-        for row in _named(found)
-    ]
+    for row in _named(found):
+        name, suggestion = markdown_text(row["name"]), markdown_text(row["suggestion"])
+        lines.append(f"{row['rank']}. **{name}** ({_percent(row['share'])} of the noise): {suggestion}")
     lines += ["", "| " + " | ".join(headings) + " |", "|---|---" + "|---:" * (len(headings) - 2) + "|"]
     for cells, rank in _table(found):
-        name = cells[0].replace("|", "\\|")
-        lines.append("| " + " | ".join([f"**{name}**" if rank else name, *cells[1:]]) + " |")
+        name, *cells = map(markdown_text, cells)
+        lines.append("| " + " | ".join([f"**{name}**" if rank else name, *cells]) + " |")
     lines += ["", *(f"- {what}: {meaning}" for what, meaning in _LEGEND)]
     lines += ["", f"| quantized | PSNR dB | drop dB ({found['split']['images']} images) |", "|---|---:|---:|"]
     lines += [f"| {what} | {psnr} | {drop} |" for what, psnr, drop in _split_rows(found)]
@@ -148,16 +147,16 @@ def _split_chart(found):
 def section(found):
     """The charts, the suggestions and the table as HTML for a report's page."""
     worst = "".join(
-        f"<li><b>{html.escape(row['name'])}</b> ({_percent(row['share'])} of the noise): {html.escape(row['suggestion'])}.</li>"
+        f"<li><b>{html_text(row['name'])}</b> ({_percent(row['share'])} of the noise): {html_text(row['suggestion'])}.</li>"
         for row in _named(found)
     )
-    head = "".join(f"<th>{html.escape(heading)}</th>" for heading, _ in _COLUMNS)
+    head = "".join(f"<th>{html_text(heading)}</th>" for heading, _ in _COLUMNS)
     body = "".join(
-        f"<tr{' class=no' if rank else ''}>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
+        f"<tr{' class=no' if rank else ''}>{''.join(f'<td>{html_text(cell)}</td>' for cell in cells)}</tr>"
         for cells, rank in _table(found)
     )
-    split = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in _split_rows(found))
-    legend = "".join(f"<li><b>{html.escape(what)}</b>: {html.escape(meaning)}</li>" for what, meaning in _LEGEND)
+    split = "".join(f"<tr>{''.join(f'<td>{html_text(cell)}</td>' for cell in row)}</tr>" for row in _split_rows(found))
+    legend = "".join(f"<li><b>{html_text(what)}</b>: {html_text(meaning)}</li>" for what, meaning in _LEGEND)
     return f"""<h2>Worst layers</h2><ol class="worst-layers">{worst}</ol>
 <h2>What each part of the quantization costs</h2>
 {_split_chart(found)}
@@ -167,7 +166,7 @@ def section(found):
 {_layer_chart(found)}
 <div class="scroll"><table class="layers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
 <ul class="legend">{legend}</ul>
-<p class="soft">{html.escape(_basis(found)[0].upper() + _basis(found)[1:])}.</p>"""
+<p class="soft">{html_text(_basis(found)[0].upper() + _basis(found)[1:])}.</p>"""
 
 
 def page(found):
@@ -183,7 +182,7 @@ def page(found):
     ]
     images = f"{found['data']}, {found['split']['images']} images, x{found['scale']}"
     about = f"{images}. Protocol: {metrics.describe(found['protocol'])}."
-    skipped = "".join(f"<li>{html.escape(line)}</li>" for line in found["skipped"])
+    skipped = "".join(f"<li>{html_text(line)}</li>" for line in found["skipped"])
     body = report.cards(cards) + section(found) + "<h2>Files and audit</h2>" + report.files(found)
     return report.document(_title(found), about, body + (f"<h2>Skipped</h2><ul>{skipped}</ul>" if skipped else ""))
 
@@ -192,6 +191,6 @@ def write(out, found):
     """Write layers.json, layers.md and layers.html into `out`; returns the path of the HTML file."""
     out = make_folder(out)
     write_json(out / "layers.json", found)
-    write_text(out / "layers.md", f"# {_title(found)}\n\n{markdown(found)}")
+    write_text(out / "layers.md", f"# {markdown_text(_title(found))}\n\n{markdown(found)}")
     write_text(out / "layers.html", page(found))
     return Path(out) / "layers.html"

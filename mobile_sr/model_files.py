@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mobile_sr import weights, zoo
 from mobile_sr.errors import UserError
+from mobile_sr.files import check_not_pointer
 
 
 def split(model):
@@ -29,13 +30,33 @@ def split(model):
 def find(name):
     """The path that a name without options stands for. Raises: UserError when it is neither a file nor in the zoo."""
     path = Path(name)
-    return path if path.exists() else zoo.resolve(str(name))
+    if not path.exists():
+        return zoo.resolve(str(name))
+    if path.is_file():
+        check_not_pointer(path)
+    return path
 
 
 def locate(model):
     """(path, options) of a model string. Raises: UserError as `split` and `find`."""
     name, options = split(model)
     return find(name), options
+
+
+def locate_tflite(model):
+    """`locate` for commands that need a .tflite. Raises: UserError for another kind of model, with what would work."""
+    if str(model) == "bicubic":
+        raise UserError("bicubic: has no file; a .tflite is needed here, such as xlsr_x3:uint8")
+    path, options = locate(model)
+    kinds = {".npz": "Keras weights", ".keras": "a Keras file", ".onnx": "an ONNX file", ".json": "JSON"}
+    kind = "a folder" if path.is_dir() else kinds.get(path.suffix.lower())
+    if path.suffix == ".npz" and path.parent == zoo.FOLDER:
+        variants = " or ".join(f"{path.stem}:{variant}" for variant in reversed(zoo.VARIANTS))
+        raise UserError(f"{model}: {kind}, but a .tflite is needed here; use {variants}")
+    if kind:
+        convert = f"; `mobile-sr export --model {model}` makes one" if kind in ("a folder", "Keras weights") else ""
+        raise UserError(f"{model}: {kind}, but a .tflite is needed here{convert}")
+    return path, options
 
 
 def trained(model):

@@ -1,8 +1,9 @@
 """A line or scatter plot as a standalone SVG, for docs/ and reports."""
 
-import html
 import itertools
 import math
+
+from mobile_sr.printable import html_text
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 460, 70, 20, 44, 54
 _LEGEND = 20  # the height of its line, between title and axes
@@ -53,23 +54,23 @@ def plot(title, x_label, y_label, series, log_x=False, links=()):
                 anchor, at, box = _place_label((x, y), _LETTER * len(label), top, taken, dots)
                 taken.append(box)
                 text = f'<text x="{at:.1f}" y="{box[3] - 3:.1f}" text-anchor="{anchor}" fill="{colour}">'
-                parts.append(f"{text}{html.escape(label)}</text>")
+                parts.append(f"{text}{html_text(label)}</text>")
         if name:
             parts.append(_mark(k, left + 5, _TOP))
-            parts.append(f'<text class="legend" x="{left + 15}" y="{_TOP + 4}">{html.escape(name)}</text>')
+            parts.append(f'<text class="legend" x="{left + 15}" y="{_TOP + 4}">{html_text(name)}</text>')
             left += 15 + _LETTER * len(name) + 20
     # Attributes, which what stands on an element overrides; a style sheet would override the elements.
     font = 'font-family="system-ui, sans-serif" font-size="12" fill="#222"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {font}>'
     style = "<style>.grid { stroke: #ddd; }</style>"
     background = f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
-    return f"{head}<title>{html.escape(title)}</title>{style}{background}{''.join(parts)}</svg>\n"
+    return f"{head}<title>{html_text(title)}</title>{style}{background}{''.join(parts)}</svg>\n"
 
 
 def _frame(title, x_label, y_label, across, up, top):
     """Title, grid, ticks and the axes' labels."""
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-    parts = [f'<text x="{_LEFT}" y="24" font-size="16" font-weight="600">{html.escape(title)}</text>']
+    parts = [f'<text x="{_LEFT}" y="24" font-size="16" font-weight="600">{html_text(title)}</text>']
     for value, at in across.ticks():
         parts.append(f'<line class="grid" x1="{at:.1f}" y1="{top}" x2="{at:.1f}" y2="{bottom}"/>')
         parts.append(f'<text x="{at:.1f}" y="{bottom + 18}" text-anchor="middle">{value:g}</text>')
@@ -77,8 +78,8 @@ def _frame(title, x_label, y_label, across, up, top):
         parts.append(f'<line class="grid" x1="{_LEFT}" y1="{at:.1f}" x2="{right}" y2="{at:.1f}"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{value:g}</text>')
     middle, side = (_LEFT + right) / 2, (top + bottom) / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">{html.escape(x_label)}</text>')
-    parts.append(f'<text transform="translate(16 {side}) rotate(-90)" text-anchor="middle">{html.escape(y_label)}</text>')
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 12}" text-anchor="middle">{html_text(x_label)}</text>')
+    parts.append(f'<text transform="translate(16 {side}) rotate(-90)" text-anchor="middle">{html_text(y_label)}</text>')
     return parts
 
 

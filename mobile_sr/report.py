@@ -1,13 +1,13 @@
 """Writes the drop-vs-fp32 report as Markdown, JSON and one self-contained HTML file."""
 
 import base64
-import html
 import math
 from pathlib import Path
 
 from mobile_sr import __version__, charts, depth_map, flat_colours, metrics
 from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.images import encode_image
+from mobile_sr.printable import html_text, markdown_text
 
 _KINDS = (("hr", "HR"), ("bicubic", "bicubic"), ("reference", "reference"), ("model", "model"), ("difference", "difference"))
 
@@ -68,6 +68,10 @@ def number(value, digits=2):
     if value is None:
         return "-"
     return "equal" if math.isinf(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
+
+
+def _title(report):
+    return f"{Path(report['model']['name']).name} against {Path(report['reference']['name']).name}"
 
 
 def _depth_text(report):
@@ -144,9 +148,9 @@ def _audit_lines(facts):
 def markdown(report):
     """The report as Markdown text."""
     lines = [
-        f"# {Path(report['model']['name']).name} against {Path(report['reference']['name']).name}",
+        f"# {markdown_text(_title(report))}",
         "",
-        f"Drop: **{number(report['drop_db'], 3)} dB** PSNR on {report['data']} (x{report['scale']}): "
+        f"Drop: **{number(report['drop_db'], 3)} dB** PSNR on {markdown_text(report['data'])} (x{report['scale']}): "
         f"{number(report['reference']['psnr'])} -> {number(report['model']['psnr'])} dB; "
         f"bicubic {number(report['bicubic']['psnr'])} dB.",
         "",
@@ -158,20 +162,23 @@ def markdown(report):
         "| " + " | ".join(_HEADINGS) + " |",
         "|---" + "|---:" * (len(_HEADINGS) - 1) + "|",
     ]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (*_rows(report), _mean_row(report))]
+    lines += ["| " + " | ".join(map(markdown_text, row)) + " |" for row in (*_rows(report), _mean_row(report))]
     lines += ["", "## Files", ""]
     for key, name, size, digest, facts in _sides(report):
-        lines.append(f"- {key}: `{name}` {size}{', SHA-256 ' + digest + '...' if digest else ''}")
+        lines.append(f"- {key}: {markdown_text(name)} {size}{', SHA-256 ' + digest + '...' if digest else ''}")
         if facts:
-            lines += [f"  - {what}: {text}" for what, text in _audit_lines(facts)]
-            lines += [f"  - audit: {c['check']}: {'passed' if c['passed'] else 'FAILED'}" for c in facts.get("checks", [])]
+            lines += [f"  - {what}: {markdown_text(text)}" for what, text in _audit_lines(facts)]
+            lines += [
+                f"  - audit: {markdown_text(c['check'])}: {'passed' if c['passed'] else 'FAILED'}"
+                for c in facts.get("checks", [])
+            ]
     if report["skipped"]:
-        lines += ["", "## Skipped", ""] + [f"- {line}" for line in report["skipped"]]
+        lines += ["", "## Skipped", ""] + [f"- {markdown_text(line)}" for line in report["skipped"]]
     return "\n".join([*lines, "", f"mobile-sr {__version__}", ""])
 
 
 def _cells(tag, values):
-    return "".join(f"<{tag}>{html.escape(value)}</{tag}>" for value in values)
+    return "".join(f"<{tag}>{html_text(value)}</{tag}>" for value in values)
 
 
 def _picture(image, kind="png"):
@@ -187,7 +194,7 @@ def _heat_map(crop):
     frame = f"left:{left / columns:.2%};top:{top / rows:.2%};width:{width / columns:.2%};height:{height / rows:.2%}"
     caption = f"depth: mean {number(row['depth']['mean'])}, desired {number(row['depth']['desired'])}"
     return (
-        f'<figure><div class="heat" style="max-width:{165 * columns // rows}px"><img alt="{html.escape(row["name"])}: depth" '
+        f'<figure><div class="heat" style="max-width:{165 * columns // rows}px"><img alt="{html_text(row["name"])}: depth" '
         f'src="{_picture(image, "jpeg")}"><i style="{frame}"></i></div><figcaption>{caption}</figcaption></figure>'
     )
 
@@ -212,23 +219,23 @@ def _strip(crop):
         "difference": f"|model - reference| x {crop['amplified']}",
     }
     figures = "".join(
-        f'<figure><img alt="{html.escape(row["name"])}: {label}" src="{_picture(crop["pictures"][key])}">'
-        f"<figcaption>{html.escape(captions[key])}</figcaption></figure>"
+        f'<figure><img alt="{html_text(row["name"])}: {label}" src="{_picture(crop["pictures"][key])}">'
+        f"<figcaption>{html_text(captions[key])}</figcaption></figure>"
         for key, label in _KINDS
     )
     title = f"{row['name']}: drop {number(row['drop_db'], 3)} dB; {place[2]}x{place[3]} pixels at ({place[0]}, {place[1]})"
     heat_map = _heat_map(crop)
-    return f'<p><b>{html.escape(title)}</b></p><div class="strip{" depths" if heat_map else ""}">{figures}{heat_map}</div>'
+    return f'<p><b>{html_text(title)}</b></p><div class="strip{" depths" if heat_map else ""}">{figures}{heat_map}</div>'
 
 
 def _file_section(key, name, size, digest, facts):
-    title = f'<p class="files"><b>{key}</b>: <code>{html.escape(name)}</code> {size}'
+    title = f'<p class="files"><b>{key}</b>: <code>{html_text(name)}</code> {size}'
     title += f', SHA-256 <code title="first 16 digits">{digest}</code></p>' if digest else "</p>"
     if not facts:
         return title
     lines = "".join(f"<tr>{_cells('td', line)}</tr>" for line in _audit_lines(facts))
     lines += "".join(
-        f"<tr><td>audit: {html.escape(c['check'])}</td>"
+        f"<tr><td>audit: {html_text(c['check'])}</td>"
         f'<td class="{"ok" if c["passed"] else "no"}">{"passed" if c["passed"] else "FAILED"}</td></tr>'
         for c in facts.get("checks", [])
     )
@@ -237,13 +244,13 @@ def _file_section(key, name, size, digest, facts):
 
 def document(title, about, body):
     """A whole HTML page that loads nothing from elsewhere: `title` and `about` are text, `body` is HTML."""
-    title = html.escape(title)
+    title = html_text(title)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,"><title>{title}</title><style>{_STYLE}{charts.STYLE}</style></head><body>
 <h1>{title}</h1>
-<p class="soft">{html.escape(about)}</p>
+<p class="soft">{html_text(about)}</p>
 {body}
 <p class="soft">Written by mobile-sr {__version__}.</p>
 </body></html>
@@ -252,7 +259,7 @@ def document(title, about, body):
 
 def cards(entries):
     """[(CSS class, figure, what it is)] as HTML."""
-    boxes = (f'<div class="card {c}"><b>{html.escape(v)}</b><span>{html.escape(t)}</span></div>' for c, v, t in entries)
+    boxes = (f'<div class="card {c}"><b>{html_text(v)}</b><span>{html_text(t)}</span></div>' for c, v, t in entries)
     return f'<div class="cards">{"".join(boxes)}</div>'
 
 
@@ -272,8 +279,8 @@ def page(report, crops, appendix=""):
         ("", number(report["ssim_drop"], 4), "SSIM lost"),
         ("", f"{model['colour_error']['flat']} levels", "model: largest error on 27 flat colours"),
     )
-    skipped = "".join(f"<li>{html.escape(line)}</li>" for line in report["skipped"])
-    colours = "<br>".join(html.escape(line) for line in _colour_lines(report))
+    skipped = "".join(f"<li>{html_text(line)}</li>" for line in report["skipped"])
+    colours = "<br>".join(html_text(line) for line in _colour_lines(report))
     body = f"""{cards(entries)}
 <p class="soft">{colours}</p>
 <h2>Where it shows: the images that lose most</h2>
@@ -288,4 +295,4 @@ def page(report, crops, appendix=""):
 {files(report)}
 {f"<h2>Skipped</h2><ul>{skipped}</ul>" if skipped else ""}"""
     about = f"{report['data']}, x{report['scale']}. Protocol: {metrics.describe(report['protocol'])}."
-    return document(f"{Path(model['name']).name} against {Path(reference['name']).name}", about, body)
+    return document(_title(report), about, body)

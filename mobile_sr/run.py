@@ -1,6 +1,6 @@
 """A run folder: what a training writes and remembers.
 
-config.json, history.csv, tensorboard/, checkpoint.npz (and the one before it) and best.npz.
+config.json, history.csv, tensorboard/, checkpoint.npz (and the one before it), best.npz and last.npz.
 """
 
 import csv
@@ -12,20 +12,23 @@ import time
 
 import numpy as np
 
-from mobile_sr import distributed, flat_colours, models, run_files, weights
+from mobile_sr import distributed, flat_colours, models, run_files, selection, weights
+from mobile_sr.converters.quiet import say
 from mobile_sr.errors import UserError
 from mobile_sr.files import write_text
 from mobile_sr.metrics import psnr
 from mobile_sr.recipes import triangular_rate
 
 _FLAT_GOAL = 2  # levels of error on flat colours beyond which weights count as worse; quantization may add one more
-_COLUMNS = ("step", "seconds", "loss", "rate", "validation_psnr_rgb", "steps_per_s", "input_share")
+_SCORES = ("validation_psnr_rgb", "validation_psnr_y", "selection_score", "selected_by")
+_COLUMNS = ("step", "seconds", "loss", "rate", *_SCORES, "steps_per_s", "input_share")
 
 
 class Run:
     """What a running training writes and remembers: progress, history, checkpoints and the best weights."""
 
     columns = _COLUMNS
+    calibration = None  # folder of the images that the uint8 files of select=uint8 are calibrated on
 
     def __init__(self, out, recipe, model, validation):
         self.out, self.recipe, self.model = out, recipe, model
@@ -42,6 +45,7 @@ class Run:
             from mobile_sr.models import branches
 
             self._branched = branches.branched(self._scored, recipe.branches)
+        self.selected_by = selection.criterion(recipe)
         self.depths = {}  # mean depth on the validation images for each desired depth
         self._board = None
 
@@ -103,7 +107,7 @@ class Run:
         """Score the weights that `init` gave, and keep them until others are better."""
         score = self._score()
         self._keep(score)
-        print(f"step 0  validation {score:.3f} dB, the weights of {init}", file=sys.stderr)
+        say(f"step 0  validation {score:.3f} dB, the weights of {init}", sys.stderr)
 
     def finish_epoch(self, loss):
         """Score the weights, keep them if they are the best, log, and write a checkpoint.
@@ -123,7 +127,7 @@ class Run:
             "seconds": round(self.seconds, 1),
             "loss": round(loss, 6),
             "rate": round(triangular_rate(self.step, self.recipe), 8),
-            "validation_psnr_rgb": round(score, 4),
+            **self._scores(score),
             "steps_per_s": round((self.step - self._mark_step) / elapsed, 2),
             "input_share": round((self._batches.seconds - self._mark_input) / elapsed, 4),
             **self._more_columns(),
@@ -134,6 +138,7 @@ class Run:
                 if not isinstance(row[name], str):
                     self._board.add_scalar(name, row[name], self.step)
             self._board.flush()
+        self._save_last(self._about(score))
         self._keep(score)
         self.save()
         self._print_progress(loss, score=score, speed=row["steps_per_s"], share=row["input_share"])
@@ -154,13 +159,24 @@ class Run:
         """Write best.npz where the weights just scored are the ones to keep."""
         if self._keeps(score):
             self.best, self.best_excess = score, self.flat_excess
-            self._save_best({"step": self.step, "validation_psnr_rgb": round(score, 4), "recipe": self.recipe.name})
+            self._save_best(self._about(score))
+
+    def _about(self, score):
+        """What a file of the weights just scored says about them."""
+        return {"step": self.step, **self._scores(score), "recipe": self.recipe.name}
+
+    def _scores(self, score):
+        rgb, y = (round(float(value), 4) for value in self._psnr)
+        return dict(zip(_SCORES, (rgb, y, round(score, 4), self.selected_by), strict=True))
 
     def _save_best(self, meta):
         weights.save_model(self.out / "best.npz", self._scored, self.recipe.network, meta)
 
+    def _save_last(self, meta):
+        weights.save_model(self.out / "last.npz", self._scored, self.recipe.network, meta)
+
     def _score(self):
-        """Mean PSNR in dB on the validation images; with a desired depth, over a quarter to all of the blocks."""
+        """The selection's score in dB on the validation images; with a desired depth, over a quarter to all of the blocks."""
         from keras import ops
 
         self._take_weights()
@@ -174,13 +190,22 @@ class Run:
                     y, depth_map = y
                     depths.setdefault(desired, []).append(float(ops.mean(depth_map)))
                 sr = np.floor(np.clip(ops.convert_to_numpy(y)[0], 0, 1) * 255 + 0.5).astype(np.uint8)
-                found.append(psnr(sr, hr, "rgb", network["scale"]))
+                found.append([psnr(sr, hr, space, network["scale"]) for space in ("rgb", "y")])
                 plain.append((sr == sr[0, 0]).all())
         self.depths = {desired: np.mean(values) for desired, values in depths.items()}
         self._one_colour = all(plain)
+        self._psnr = np.mean(found, axis=0)
         if self.recipe.flat_share:
             self.flat_excess = max(0, self._flat_error(deepest) - _FLAT_GOAL)
-        return float(np.mean(found))
+        return float(selection.score(self.selected_by, self.recipe, *self._psnr, self._uint8_psnr))
+
+    def _uint8_psnr(self):
+        """Mean PSNR in dB (RGB) of the uint8 file made of the weights that are scored; -inf where none can be made."""
+        run = selection.uint8_runner(self._scored, self.recipe.network, self.calibration)
+        if run is None:
+            return float("-inf")
+        scale = self.recipe.network["scale"]
+        return float(np.mean([psnr(run(lr), hr, "rgb", scale) for lr, hr in zip(self._lr, self._hr, strict=True)]))
 
     def _flat_error(self, deepest):
         """The largest error of the scored network on 27 flat colours, in levels."""
@@ -215,7 +240,9 @@ class Run:
         if score is not None:
             text += self._status()
             text += f"  flat colours {self.flat_excess + _FLAT_GOAL} levels" if self.flat_excess else ""
-            text += f"  input {share:.1%}  validation {score:.3f} dB (best {self.best:.3f})"
+            text += (
+                f"  input {share:.1%}  validation {score:.3f} dB {selection.describe(self.selected_by)} (best {self.best:.3f})"
+            )
         print(text.ljust(100) if self._tty else text, end=end, file=sys.stderr, flush=True)
 
     def _status(self):
@@ -231,6 +258,7 @@ class Run:
         arrays = {f"{kind}/{i}": ops.convert_to_numpy(v) for kind, vs in kinds.items() for i, v in enumerate(vs)}
         meta = {"step": self.step, "best": self.best, "seconds": self.seconds, "history": self.history}
         meta["best_excess"] = self.best_excess
+        meta["selected_by"] = self.selected_by
         last, previous = self.out / "checkpoint.npz", self.out / "checkpoint.previous.npz"
         if last.exists():
             os.replace(last, previous)
@@ -266,6 +294,7 @@ class Run:
                 variable.assign(arrays[f"{kind}/{i}"])
         self.step, self.best, self.seconds = meta["step"], meta["best"], meta["seconds"]
         self.history, self.best_excess = meta["history"], meta.get("best_excess", 0)
+        self.selected_by = meta.get("selected_by", "rgb")  # older versions chose by RGB alone, and `best` is of that
 
 
 def read_history(file):

@@ -55,7 +55,9 @@ def _problem(meta, recipe, columns):
         return f"its best score is {best!r}"
     if not number(meta.get("seconds"), 0, 1e12):
         return f"its time is {meta.get('seconds')!r}"
-    if not isinstance(history, list) or not all(isinstance(row, dict) and set(row) == set(columns) for row in history):
+    if not isinstance(history, list) or not all(
+        isinstance(row, dict) and {"step", "loss"} <= set(row) <= set(columns) for row in history
+    ):
         return "its history is not a list of rows with the columns of this training"
     steps = [row["step"] for row in history]
     if not all(whole(at, 1, step) for at in steps) or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mobile_sr import metrics, plots
 from mobile_sr.files import make_folder, write_json, write_text
+from mobile_sr.printable import markdown_text, printable
 from mobile_sr.scoreboard import BASELINE
 
 _COLUMNS = (
@@ -78,7 +79,7 @@ def text(found):
     cells = _cells(found)
     widths = [max(len(line[k]) for line in cells) for k in range(len(_COLUMNS))]
     lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
-    return "\n".join([*lines, *notes(found)])
+    return "\n".join(map(printable, [*lines, *notes(found)]))
 
 
 def write(folder, found, name="scoreboard"):
@@ -94,9 +95,9 @@ def write(folder, found, name="scoreboard"):
             pictures.append(f"![{title}]({name}_{key}.svg)")
     write_json(folder / f"{name}.json", found)
     cells = _cells(found)
-    table = [f"| {' | '.join(line)} |" for line in cells]
+    table = [f"| {' | '.join(map(markdown_text, line))} |" for line in cells]
     table.insert(1, "|---" * len(_COLUMNS) + "|")
-    said = "\n".join(f"- {note}" for note in notes(found))
+    said = "\n".join(f"- {markdown_text(note)}" for note in notes(found))
     page = Path(folder) / f"{name}.md"
     write_text(page, _HEAD.format(**found) + "\n".join(table) + f"\n\n{said}\n\n" + "\n\n".join(pictures) + "\n")
     return page

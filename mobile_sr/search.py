@@ -127,6 +127,9 @@ class SearchRun(Run):
         title = f"{meta['recipe']}, step {meta['step']}: {about['multiply_adds_per_lr_pixel']:,} multiply-adds per LR pixel"
         files.write_text(self.out / "architecture.svg", architecture_plot.plot(found, about["channels"], title))
 
+    def _save_last(self, meta):
+        """Nothing: the supernet's weights are in the checkpoint, and best.npz is the compact network."""
+
     def _status(self):
         multiply_adds, share = self._shares
         total = multiply_adds * self._full[0] * budgets.HD / self.recipe.network["scale"] ** 2 / 1e9

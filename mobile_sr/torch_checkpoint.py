@@ -12,9 +12,11 @@ import numpy as np
 
 from mobile_sr import torch_pickle, weights
 from mobile_sr.errors import UserError
+from mobile_sr.files import check_not_pointer
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "net", "model")  # the first that is there is taken
+_WHOLE = "a whole network object, not its weights; load it in PyTorch and torch.save(network.state_dict(), 'state.pth')"
 _DEEPEST = 4  # wrappers in wrappers
 _TYPES = {  # PyTorch's storages and dtypes; bfloat16 is the upper half of a float32
     **{"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16"},
@@ -40,11 +42,15 @@ def read(path):
     Raises: UserError when the file is missing, damaged, no checkpoint, or holds more than tensors and plain values.
     """
     try:
+        check_not_pointer(path)
         with open(path, "rb") as file:
-            start = file.read(2)
+            start = file.read(16)
+        other = _other_format(start)
+        if other:
+            raise ValueError(other)
         if str(path).lower().endswith(".npz"):
             return _state_dict(weights.read_plain(path))
-        return _zip(path) if start == b"PK" else _legacy(path)
+        return _zip(path) if start.startswith(b"PK") else _legacy(path)
     except UserError:
         raise
     except OSError as error:
@@ -53,6 +59,17 @@ def read(path):
         text = str(error).strip().splitlines()
         reason = text[0][:200] if text and isinstance(error, ValueError) else "damaged or cut short"
         raise UserError(f"{path}: not a usable PyTorch checkpoint ({reason})") from None
+
+
+def _other_format(start):
+    """What another kind of file is and what would work, by its first bytes; None for one that may be a checkpoint."""
+    if start.startswith(b"\x89HDF\r\n"):
+        return "an HDF5 file, as Keras writes, and no PyTorch checkpoint"
+    if start[8:9] == b"{" and start[3:8] == bytes(5):  # the length of its header, 8 bytes, then JSON
+        return "a safetensors file; save it with torch.save(safetensors.torch.load_file(FILE), 'state.pth')"
+    if start[4:8] == b"TFL3":
+        return "a .tflite file and no PyTorch checkpoint; every command takes it as --model"
+    return None
 
 
 def _state_dict(found):
@@ -82,11 +99,17 @@ def _call(name, arguments):
         return _Tensor(storage, offset, tuple(shape), tuple(strides))
     if name == "torch._utils._rebuild_parameter":
         return arguments[0]
+    if name.startswith(("copyreg.", "torch.nn.", "__torch__", "torch.jit")) or name.rpartition(".")[2][:1].isupper():
+        raise ValueError(f"it refers to {name}, which is not run: {_WHOLE}")
     raise ValueError(f"it refers to {name}, which is not run; only tensors in plain containers are read")
 
 
 def _storage(reference):
     """(type, key, elements) of what a pickle refers to outside of it."""
+    if isinstance(reference, tuple) and reference[:1] == ("module",):  # how PyTorch before 1.6 saves a network's class
+        raise ValueError(_WHOLE)
+    if not isinstance(reference, tuple) or len(reference) < 5:
+        raise ValueError("it refers to something other than a tensor's storage")
     kind, storage_type, key, _, elements, *more = reference
     type_name = str(storage_type).rpartition(".")[2]
     if kind != "storage" or not isinstance(storage_type, torch_pickle.Name) or type_name not in _TYPES or any(more):
@@ -101,6 +124,10 @@ def _zip(path):
         if unpacked > weights.MAX_BYTES:
             raise ValueError(f"it would unpack to {unpacked:,} bytes; more than {weights.MAX_BYTES:,} are refused")
         folder = next((name.removesuffix("data.pkl") for name in names if name.endswith("data.pkl")), None)
+        if any(name.endswith("/constants.pkl") for name in names):
+            raise ValueError("a TorchScript file; load it with torch.jit.load and torch.save its state_dict()")
+        if any(name in ("metadata.json", "model.weights.h5") for name in names):
+            raise ValueError("a Keras file and no PyTorch checkpoint; every command takes a .keras file as --model")
         if folder is None:
             raise ValueError("a zip file, but PyTorch's data.pkl is not in it")
         if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import __version__, data, distributed, model_files, models, recipes, run_files, weights
+from mobile_sr import __version__, data, distributed, model_files, models, recipes, run_files, selection, weights
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, sha256_file, write_json
 from mobile_sr.run import Follower, Run
@@ -26,7 +26,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         resume: continue from the run's last checkpoint.
         dtype: 'float32', or 'mixed_bfloat16': layers calculate in bfloat16, weights, loss, averages and scores stay float32.
         kind: the Run class, which decides what is scored and kept.
-    Returns: the best validation PSNR in dB (RGB, on held-out training images).
+    Returns: the best validation score in dB, by the recipe's selection (selection.py), on held-out training images.
     Raises: UserError when the run folder holds another run, or the data, the weights or the patches are unusable.
     """
     import keras
@@ -41,6 +41,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
             raise UserError(
                 f"--set {key}={getattr(recipe, key)}: {recipe.name} takes images of {smallest} LR pixels a side or more"
             )
+    selection.check(recipe, keras.backend.backend())
     config_file = check_run_folder(out, resume)
     before = run_files.read_config(config_file) if first and resume else None
     if keras.backend.backend() == "tensorflow":
@@ -96,6 +97,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     model.optimizer.build(model.trainable_variables)
     if first:
         run = kind(out, recipe, model, data.center_crops(images, held_out, recipe.validation_crop))
+        run.calibration = folder
     else:
         run = Follower(recipe, model)
     if resume and first:

@@ -7,6 +7,8 @@ import importlib
 import inspect
 import math
 
+from mobile_sr.errors import did_you_mean
+
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
 NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", *PEERS, *NTIRE_2022)
@@ -14,7 +16,7 @@ NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet"
 
 def _module(name):
     if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+        raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}{did_you_mean(name, NETWORKS)}")
     return importlib.import_module(f"mobile_sr.models.{name}")
 
 

@@ -115,7 +115,8 @@ def bench(capsys, tmp_path):
     def run(*options, models=("xlsr_x3:uint8",), serial=SERIAL, delegates="cpu", host=False):
         file = tmp_path / "out.json"
         words = [part for model in models for part in ("--model", str(model))] + ["--device", serial]
-        words += ["--delegates", delegates, "--height", "20", "--width", "24", "--runs", "5", "--warmup", "1"]
+        defaults = {"--delegates": delegates, "--height": 20, "--width": 24, "--runs": 5, "--warmup": 1}
+        words += [part for name, value in defaults.items() if name not in options for part in (name, str(value))]
         words += ["--json", str(file), *([] if host else ["--no-host"]), *map(str, options)]
         status = cli.main(cli._parse(["mobile-sr", "benchmark", *words]))
         said = capsys.readouterr()

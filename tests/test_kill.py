@@ -154,7 +154,7 @@ def test_train(image_folder, tmp_path, kills):
         assert (out / "best.npz").read_bytes() == (tmp_path / "whole" / "best.npz").read_bytes()
         assert found["checkpoint.npz"][1]["best"] == wanted["checkpoint.npz"][1]["best"]
         left = [name for name in names(out) if not name.startswith("tensorboard/")]
-        assert left == ["best.npz", "checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv"]
+        assert left == ["best.npz", "checkpoint.npz", "checkpoint.previous.npz", "config.json", "history.csv", "last.npz"]
 
 
 @pytest.mark.slow

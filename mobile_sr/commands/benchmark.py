@@ -5,6 +5,7 @@ Example: mobile-sr benchmark --model xlsr_x3:float32 --model xlsr_x3:uint8 --hei
 """
 
 from mobile_sr.commands import common
+from mobile_sr.converters.quiet import say
 
 HELP = "time and memory of .tflite files on this machine, or on an Android device"
 
@@ -90,7 +91,7 @@ def _run_device(args, models, size, out):
     common.write_json_result(args, {"format": benchmark.FORMAT, "reports": reports + found})
     failed = [report["results"][0] for report in found if report["results"][0]["error"] is not None]
     for row in failed:
-        print(f"mobile-sr benchmark: {row['model']}, {row['requested_delegate']}: {row['error']}", file=sys.stderr)
+        say(f"mobile-sr benchmark: {row['model']}, {row['requested_delegate']}: {row['error']}", file=sys.stderr)
     return 2 if failed else 0
 
 
@@ -99,16 +100,16 @@ def _print_device(reports, out):
     best = next((r for r in reports if r["results"][0]["error"] is None), reports[0])
     where, place = best["environment"], best["where"]
     system = f"Android {where['android']} (SDK {where['sdk']}), {where['abi']}; LiteRT {where['litert'] or 'unknown'}"
-    print(f"{place} {where['serial']}: {where['manufacturer']} {where['device']}, {system}", file=out)
+    say(f"{place} {where['serial']}: {where['manufacturer']} {where['device']}, {system}", file=out)
     size = f"{where['width']}x{where['height']} (width x height), " if where["width"] else ""
-    print(f"{size}{where['threads']} thread(s), {where['runs']} rounds after {where['warmup']}", file=out)
+    say(f"{size}{where['threads']} thread(s), {where['runs']} rounds after {where['warmup']}", file=out)
     columns = ("delegate", "ran on", "wall p50", "min", "p90", "init", "memory", "delegated", "vs CPU")
     widths = (10, 10, 9, 8, 8, 8, 9, 10, 8)
-    print(_row(columns, widths) + "  model", file=out)
+    say(_row(columns, widths) + "  model", file=out)
     for report in reports:
         row = report["results"][0]
         if row["error"] is not None:
-            print(f"{row['requested_delegate']:>{widths[0]}}    failed: {row['error']}  {row['model']}", file=out)
+            say(f"{row['requested_delegate']:>{widths[0]}}    failed: {row['error']}  {row['model']}", file=out)
             continue
         times, memory = row["latency_ms"], row["memory_pss_bytes"]
         cells = [row["requested_delegate"], row["effective_delegate"] or "-"]
@@ -116,8 +117,8 @@ def _print_device(reports, out):
         cells.append("-" if memory is None else f"{memory / 1e6:.1f}")
         cells.append("-" if row["nodes"] is None else f"{row['delegated_nodes']}/{row['nodes']}")
         cells.append("-" if row["psnr_vs_cpu"] is None else f"{row['psnr_vs_cpu']:.1f}")
-        print(_row(cells, widths) + f"  {row['model']}{_notes(report)}", file=out)
-    print("times in ms, memory of the whole app (PSS) in MB, PSNR against the device's CPU in dB", file=out)
+        say(_row(cells, widths) + f"  {row['model']}{_notes(report)}", file=out)
+    say("times in ms, memory of the whole app (PSS) in MB, PSNR against the device's CPU in dB", file=out)
 
 
 def _row(cells, widths):
@@ -137,22 +138,22 @@ def _notes(report):
 def _print(found, out):
     where = found["environment"]
     load = f", load {where['load_average'][0]:.1f}" if where["load_average"] else ""
-    print(f"{found['where']}: {where['cpu']}, {where['cores']} cores{load}; LiteRT {where['litert']}", file=out)
+    say(f"{found['where']}: {where['cpu']}, {where['cores']} cores{load}; LiteRT {where['litert']}", file=out)
     counts = f"{where['runs']} rounds after {where['warmup']}"
-    print(f"{where['width']}x{where['height']} (width x height), {where['threads']} thread(s), {counts}", file=out)
+    say(f"{where['width']}x{where['height']} (width x height), {where['threads']} thread(s), {counts}", file=out)
     columns = ("CPU p50", "min", "wall p50", "p90", "init", "memory", "delegated", "parts", "ratio")
     widths = (9, 8, 9, 8, 8, 9, 10, 6, 7)
-    print(_row(columns, widths) + "  model", file=out)
+    say(_row(columns, widths) + "  model", file=out)
     for row in found["results"]:
         memory = row["peak_memory_bytes"]
         cells = [row["cpu_ms"]["p50"], row["cpu_ms"]["min"], row["latency_ms"]["p50"], row["latency_ms"]["p90"], row["init_ms"]]
         cells = [f"{value:.1f}" for value in cells]
         cells.append("-" if memory is None else f"{memory / 1e6:.1f}")
         cells += [f"{row['delegated_nodes']}/{row['nodes']}", f"{row['partitions']}", f"{row['ratio_to_first']:.3f}"]
-        print(_row(cells, widths) + f"  {row['model']}", file=out)
-    print(f"times in ms, memory in MB; ratio of the {where['ratio_of']}", file=out)
+        say(_row(cells, widths) + f"  {row['model']}", file=out)
+    say(f"times in ms, memory in MB; ratio of the {where['ratio_of']}", file=out)
     for row in found["results"]:
         if "layers" in row:
-            print(f"{row['model']}: CPU ms by operator, estimated from the times of the graph's prefixes", file=out)
+            say(f"{row['model']}: CPU ms by operator, estimated from the times of the graph's prefixes", file=out)
             for layer in row["layers"]:
-                print(f"{layer['index']:5d}{layer['cpu_ms_estimate']:10.2f}  {layer['op']}  {layer['output']}", file=out)
+                say(f"{layer['index']:5d}{layer['cpu_ms_estimate']:10.2f}  {layer['op']}  {layer['output']}", file=out)

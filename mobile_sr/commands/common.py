@@ -3,6 +3,8 @@
 import os
 import sys
 
+from mobile_sr.printable import printable
+
 
 def add_data(parser, what="folder of images (a known layout or any folder: docs/protocol.md), or one image"):
     """--data, with MOBILE_SR_DATA as its default."""
@@ -151,7 +153,7 @@ def write_json_result(args, value):
 def progress(done, name):
     """A counter on standard error where that is a terminal."""
     if sys.stderr.isatty():
-        print(f"\r{done:5d}  {name:<50.50}", end="", file=sys.stderr, flush=True)
+        print(f"\r{done:5d}  {printable(name):<50.50}", end="", file=sys.stderr, flush=True)
 
 
 def clear_progress():

@@ -4,6 +4,7 @@ Example: mobile-sr compare --reference xlsr_x3 --model xlsr_x3:uint8 --data Set5
 """
 
 from mobile_sr.commands import common
+from mobile_sr.converters.quiet import say
 
 HELP = "drop report of one model against another"
 
@@ -55,20 +56,20 @@ def run(args):
     out = sys.stderr if args.json == "-" else sys.stdout
     for key in ("reference", "model"):
         psnr, ssim = report.number(result[key]["psnr"], 3), report.number(result[key]["ssim"], 4)
-        print(f"{key:<9}  {psnr:>7} dB  {ssim:>6}  {result[key]['name']}", file=out)
-    print(f"{'drop':<9}  {report.number(result['drop_db'], 3):>7} dB  {report.number(result['ssim_drop'], 4):>6}", file=out)
+        say(f"{key:<9}  {psnr:>7} dB  {ssim:>6}  {result[key]['name']}", file=out)
+    say(f"{'drop':<9}  {report.number(result['drop_db'], 3):>7} dB  {report.number(result['ssim_drop'], 4):>6}", file=out)
     for key in ("reference", "model"):
-        print(f"{key:<9}  {flat_colours.describe(result[key]['colour_error'])}", file=out)
-    print(f"{len(result['images'])} images; {metrics.describe(result['protocol'])}", file=out)
+        say(f"{key:<9}  {flat_colours.describe(result[key]['colour_error'])}", file=out)
+    say(f"{len(result['images'])} images; {metrics.describe(result['protocol'])}", file=out)
     if "routing" in result:
-        print(route.describe(result["routing"]), file=out)
+        say(route.describe(result["routing"]), file=out)
     if args.layers:
         print(f"\n{layer_report.text(found)}\n", file=out)
     if args.report:
-        print(f"report: {report.write(args.report, result, crops, appendix)}", file=out)
+        say(f"report: {report.write(args.report, result, crops, appendix)}", file=out)
     common.write_json_result(args, result)
     if args.max_drop is not None and (result["drop_db"] is None or result["drop_db"] > args.max_drop):
         drop = report.number(result["drop_db"], 3)
-        print(f"mobile-sr compare: the drop of {drop} dB exceeds --max-drop {args.max_drop}", file=sys.stderr)
+        say(f"mobile-sr compare: the drop of {drop} dB exceeds --max-drop {args.max_drop}", file=sys.stderr)
         return 1
     return 2 if result["skipped"] else 0

@@ -4,6 +4,7 @@ Example: mobile-sr evaluate --model xlsr_x3:uint8 --data Set5 --space y
 """
 
 from mobile_sr.commands import common
+from mobile_sr.converters.quiet import say
 
 HELP = "PSNR and SSIM of a model on a folder of images"
 
@@ -35,12 +36,12 @@ def run(args):
         psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
         ssim = "-" if row["ssim"] is None else f"{row['ssim']:.4f}"
         bicubic = "-" if row["bicubic_psnr"] is None else f"{row['bicubic_psnr']:.3f}"
-        print(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}  bicubic {bicubic:>8} dB", file=out)
-    print(f"{args.model}: {metrics.describe(result['protocol'])}", file=out)
+        say(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}  bicubic {bicubic:>8} dB", file=out)
+    say(f"{args.model}: {metrics.describe(result['protocol'])}", file=out)
     if args.model != "bicubic" and None not in (mean["psnr"], mean["bicubic_psnr"]):
         gain = mean["psnr"] - mean["bicubic_psnr"]
-        print(f"{args.model}: {abs(gain):.3f} dB {'better' if gain >= 0 else 'WORSE'} than bicubic interpolation", file=out)
+        say(f"{args.model}: {abs(gain):.3f} dB {'better' if gain >= 0 else 'WORSE'} than bicubic interpolation", file=out)
     if "routing" in result:
-        print(route.describe(result["routing"]), file=out)
+        say(route.describe(result["routing"]), file=out)
     common.write_json_result(args, result)
     return 2 if result["skipped"] else 0

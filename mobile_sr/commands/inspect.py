@@ -5,6 +5,7 @@ Example: mobile-sr inspect --model xlsr_x3:uint8
 """
 
 from mobile_sr.commands import common
+from mobile_sr.converters.quiet import say
 
 HELP = "operators, partitions and quantization of a .tflite; where the error comes from"
 
@@ -46,23 +47,23 @@ def _audit(args):
     except UserError as error:  # a file that is not a network of one image, or needs an option, is inspected all the same
         print(f"note: not run on a sample image: {error}", file=sys.stderr)
     out = sys.stderr if args.json == "-" else sys.stdout
-    print(
+    say(
         f"{model_files.locate(args.model)[0]}: {facts['size_bytes']:,} bytes, {facts['partitions']} XNNPACK partition(s)",
         file=out,
     )
     if "signatures" in facts:
-        print(f"  signature {facts['signature']} of {', '.join(facts['signatures'])}", file=out)
+        say(f"  signature {facts['signature']} of {', '.join(facts['signatures'])}", file=out)
     for name, count in facts["ops"].items():
-        print(f"  {count:4d}  {name}", file=out)
+        say(f"  {count:4d}  {name}", file=out)
     for delegate, name in (("gpu", "GPU"), ("nnapi", "NNAPI")):
         found = delegates.describe(facts["refused"][delegate])
-        print(f"  {name} delegate, by its rules: {f'refuses {found}' if found else 'takes every operator'}", file=out)
+        say(f"  {name} delegate, by its rules: {f'refuses {found}' if found else 'takes every operator'}", file=out)
     for end in ("inputs", "outputs"):
         for t in facts[end]:
             quantization = f"  scale {t['scale']:.9g}  zero point {t['zero_point']}" if t["scale"] is not None else ""
-            print(f"  {end[:-1]:<6}  {t['name']}  {t['dtype']} {t['shape']}{quantization}", file=out)
+            say(f"  {end[:-1]:<6}  {t['name']}  {t['dtype']} {t['shape']}{quantization}", file=out)
     for check in facts.get("checks", []):
-        print(f"  {'passed' if check['passed'] else 'FAILED'}  {check['check']}", file=out)
+        say(f"  {'passed' if check['passed'] else 'FAILED'}  {check['check']}", file=out)
     common.write_json_result(args, facts)
     return 0 if all(check["passed"] for check in facts.get("checks", [])) else 1
 
@@ -83,6 +84,6 @@ def _locate(args):
     out = sys.stderr if args.json == "-" else sys.stdout
     print(layer_report.text(found), file=out)
     if args.report:
-        print(f"report: {layer_report.write(args.report, found)}", file=out)
+        say(f"report: {layer_report.write(args.report, found)}", file=out)
     common.write_json_result(args, found)
     return 2 if found["skipped"] else 0

@@ -62,10 +62,11 @@ def run(args):
 
 def summary(best, file):
     """The last line: what the kept weights score, and whether they are only those that the run was given."""
-    from mobile_sr import weights
+    from mobile_sr import selection, weights
 
-    line = f"best validation PSNR {best:.3f} dB (RGB): {file}"
-    started = weights.read_arrays(file)[1]["step"] == 0
+    about = weights.read_arrays(file)[1]
+    line = f"best validation PSNR {best:.3f} dB ({selection.describe(about.get('selected_by', 'rgb'))}): {file}"
+    started = about["step"] == 0
     return f"{line}, the weights it started from: none that were trained are better" if started else line
 
 

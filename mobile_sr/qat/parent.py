@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from mobile_sr.calibration import calibration_set
 from mobile_sr.converters import equalize
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.files import check_folder, make_folder, sha256_file, write_bytes, write_json, write_text
+from mobile_sr.files import check_folder, make_folder, sha256_file, temporary_folder, write_bytes, write_json, write_text
 from mobile_sr.qat import description
 
 FORMAT = 1
@@ -69,12 +68,12 @@ def train(model, folder, out, settings, *, cache=None, calibration=None, log=pri
     inputs.update({f"calibration/{k}": crop for k, crop in enumerate(crops)})
     inputs["test_card"] = export.test_card(48, 64)
     make_folder(out)
-    with tempfile.TemporaryDirectory(prefix="mobile_sr_qat.") as place:
-        weights.write_arrays(Path(place) / "job.npz", inputs, job)
+    with temporary_folder("mobile_sr_qat.") as place:
+        weights.write_arrays(place / "job.npz", inputs, job)
         log(f"{model}: fine-tuning with fake quantization in a process of its own ...")
         history = _History(out / "history.csv", settings.steps)
-        _run_child(Path(place), history.add)
-        outputs, found = weights.read_arrays(Path(place) / "result.npz")
+        _run_child(place, history.add)
+        outputs, found = weights.read_arrays(place / "result.npz")
     description.assign(keras_model, {k.removeprefix("weights/"): v for k, v in outputs.items() if k.startswith("weights/")})
     weights.save_model(out / "best.npz", keras_model, config, {**found, "recipe": "qat"})
     tflite = outputs["tflite"].tobytes()

@@ -6,12 +6,13 @@ import math
 import re
 
 from mobile_sr import models
-from mobile_sr.errors import UserError
+from mobile_sr.errors import UserError, did_you_mean
 
 _CHOICES = {
     "branches": ("none", "ecb", "rep"),
     "loss": ("charbonnier", "l2", "psnr"),
     "optimizer": ("adam", "soap"),
+    "select": ("", "rgb", "y", "uint8"),
     "mixing": ("none", "mixup", "cutmix", "colours"),
 }
 _TUPLES = ("intensities", "smaller_copies")
@@ -92,6 +93,7 @@ class Recipe:
     mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see data.mixed
     optimizer: str = "adam"  # or 'soap', see soap.py
     flat_share: float = 0.0  # probability of a flat colour or a ramp in place of a crop, see flat_colours.patch
+    select: str = ""  # what best.npz is chosen by: 'rgb', 'y' or 'uint8'; '' follows the loss, see selection.py
     smaller_copies: tuple = ()  # factors below 1 by which every training image is shrunk and trained on, too
 
     def to_json(self):
@@ -110,10 +112,14 @@ def override(recipe, settings):
     Raises: UserError for another text, an unknown field or an impossible value.
     """
     fields = sorted({field.name for field in dataclasses.fields(Recipe)} - {"name", "network"})
+    keys = [setting.partition("=")[0] for setting in settings]
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or key not in fields:
-            raise UserError(f"--set {setting}: give KEY=VALUE, KEY one of {', '.join(fields)}")
+            hint = did_you_mean(key, fields) if key not in fields else ""
+            raise UserError(f"--set {setting}: give KEY=VALUE, KEY one of {', '.join(fields)}{hint}")
+        if keys.count(key) > 1:
+            raise UserError(f"--set {setting}: {key} is set more than once; give it one value")
         kind = type(getattr(recipe, key))
         fits, limits = _LIMITS.get(key, (lambda number: number >= 0, "of at least 0"))
         try:
@@ -126,7 +132,9 @@ def override(recipe, settings):
             raise UserError(f"--set {setting}: {key} must be {wanted} {limits}")
         value = tuple(values) if kind is tuple else values[0]
         if value not in _CHOICES.get(key, (value,)):
-            raise UserError(f"--set {setting}: {key} must be one of {', '.join(_CHOICES[key])}")
+            raise UserError(
+                f"--set {setting}: {key} must be one of {', '.join(_CHOICES[key])}{did_you_mean(value, _CHOICES[key])}"
+            )
         setattr(recipe, key, value)
 
 
@@ -166,7 +174,8 @@ def load(name, smoke=False, steps=None, seed=None):
     if not match or match[1] not in RECIPES:
         known = ", ".join(f"{r}_x3" for r in RECIPES)
         also = "the same for x2 and x4, and for a linear output as in xlsr_linear_x3"
-        raise UserError(f"unknown recipe '{name}'; known: {known}, {also}")
+        hint = did_you_mean(name, [f"{r}_x{scale}" for r in RECIPES for scale in (2, 3, 4)])
+        raise UserError(f"unknown recipe '{name}'; known: {known}, {also}{hint}")
     file, arguments = RECIPES[match[1]]
     recipe = importlib.import_module(f"mobile_sr.recipes.{file}").recipe(scale=int(match[3]), smoke=smoke, **arguments)
     if match[2]:

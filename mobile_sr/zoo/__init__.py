@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mobile_sr.errors import UserError
+from mobile_sr.errors import UserError, did_you_mean
 from mobile_sr.files import read_json, sha256_file
 
 FOLDER = Path(__file__).parent
@@ -45,10 +45,14 @@ def resolve(model):
     if name == "bicubic":
         raise UserError(f"{model}: has no file; name a model of the zoo ({', '.join(names())}), a model file or a run folder")
     if name not in names():
-        raise UserError(f"{model}: neither a file nor a zoo name; the zoo has {', '.join(names()) or 'nothing'} and bicubic")
+        hint = did_you_mean(name, [*names(), "bicubic"]) if "/" not in name else ""
+        raise UserError(
+            f"{model}: neither a file nor a zoo name; the zoo has {', '.join(names()) or 'nothing'} and bicubic{hint}"
+        )
     if not variant:
         return FOLDER / f"{name}.npz"
     if variant not in VARIANTS:
-        raise UserError(f"{model}: unknown variant '{variant}'; use {' or '.join(f'{name}:{v}' for v in VARIANTS)}")
+        known = " or ".join(f"{name}:{v}" for v in VARIANTS)
+        raise UserError(f"{model}: unknown variant '{variant}'; use {known}{did_you_mean(variant, VARIANTS)}")
     files = [FOLDER / f"{name}{path}_{variant}.tflite" for path in ("", "_sparse")]  # as export names them
     return next((file for file in files if file.exists()), files[0])

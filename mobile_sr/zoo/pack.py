@@ -47,7 +47,8 @@ def pack(runs, name, data, training_note, half=False):
     export.export(folder / f"{name}.npz", folder, list(zoo.VARIANTS))
     colours = _colour_errors(name)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    columns = dict.fromkeys(name for row in rows for name in row)  # older stages have fewer
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     files.write_text(folder / f"{name}_log.csv", text.getvalue())

@@ -1,10 +1,15 @@
+import errno
+import importlib
 import json
+import os
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from mobile_sr import cli
 from mobile_sr.cli import COMMANDS
 from mobile_sr.images import read_image, write_image
 from mobile_sr.resize import imresize
@@ -207,3 +212,149 @@ def test_train_export_and_use_a_run(run_cli, image_folder, tmp_path):
     assert (tmp_path / "deploy" / "run_uint8.json").exists()
     result = run_cli("compare", "--reference", run, "--model", tmp_path / "deploy" / "run_uint8.tflite", "--data", image_folder)
     assert result.returncode == 0, result.stderr
+
+
+def run_here(capsys, *words):
+    """(status, standard output, standard error) of a command run in this process."""
+    try:
+        status = cli.main(cli._parse_or_exit(["mobile-sr", *map(str, words)]))
+    except SystemExit as error:
+        status = error.code
+    return status, *capsys.readouterr()
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Let `mobile-sr models` fail with an exception."""
+
+    def fail(error):
+        def run(args):
+            raise error
+
+        monkeypatch.setattr(importlib.import_module("mobile_sr.commands.models"), "run", run)
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), "File name too long"),
+        (OSError(errno.ENOSPC, "No space left on device"), "standard output cannot be written (No space left on device)"),
+        (MemoryError(), "not enough memory; use smaller images"),
+        (np._core._exceptions._ArrayMemoryError((9**9, 9**9), np.dtype("f4")), "not enough memory (Unable to allocate"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "in this encoding"),
+        (RecursionError("maximum recursion depth exceeded"), "nested too deep"),
+        (ValueError("two\nlines"), "unexpected ValueError: two lines at test_cli.py:"),
+    ],
+)
+def test_every_failure_is_one_line(failing, capsys, monkeypatch, error, said):
+    monkeypatch.setattr(cli, "_discard_stdout", lambda: None)
+    failing(error)
+    status, out, err = run_here(capsys, "models")
+    assert status == 2
+    assert not out
+    assert err.startswith("mobile-sr models: ")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+def test_a_traceback_on_request(failing, capsys, monkeypatch):
+    failing(ValueError("oops"))
+    monkeypatch.setenv("MOBILE_SR_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="oops"):
+        cli.main(cli._parse(["mobile-sr", "models"]))
+
+
+def test_an_interrupt_while_the_commands_are_imported(capsys, monkeypatch):
+    def interrupt(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.importlib, "import_module", interrupt)
+    assert run_here(capsys, "models") == (130, "", "\nmobile-sr: interrupted\n")
+
+
+def test_an_interrupt_while_the_command_line_is_imported(capsys, monkeypatch):
+    from mobile_sr import __main__
+
+    monkeypatch.setattr(cli, "run", lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SystemExit) as caught:
+        __main__.run()
+    assert caught.value.code == 130
+    assert capsys.readouterr() == ("", "\nmobile-sr: interrupted\n")
+
+
+def shell(words):
+    """The CompletedProcess of a shell command line; "mobile-sr" is this environment's."""
+    words = words.replace("mobile-sr", f"{sys.executable} -m mobile_sr")
+    return subprocess.run(["bash", "-c", words], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("words", ["models", "models --help", "models --json -"])
+@pytest.mark.parametrize(("stdout", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")])
+def test_standard_output_that_cannot_be_written(words, stdout, reason):
+    result = shell(f"mobile-sr {words} {stdout}")
+    assert result.returncode == 2
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("mobile-sr")
+    assert last.endswith(f"standard output cannot be written ({reason})")
+    assert "Traceback" not in result.stderr
+
+
+def test_closed_and_full_standard_error():
+    assert shell("mobile-sr nosuch 2>&-").returncode == 2
+    assert shell("mobile-sr inspect --model nosuch 2>/dev/full").returncode == 2
+
+
+def test_a_reader_that_leaves():
+    result = shell("set -o pipefail; mobile-sr models --json - | true")
+    assert "Traceback" not in result.stderr
+    assert "Exception" not in result.stderr
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path, photo):
+    name = b"\xff\n\xc3\xa4.png"
+    write_image(tmp_path / "a.png", photo[:24, :24])
+    os.rename(tmp_path / "a.png", os.fsencode(tmp_path) + b"/" + name)
+    line = f"PYTHONIOENCODING=ascii mobile-sr upscale {tmp_path}/*.png --model bicubic --scale 2 --out {tmp_path}/out"
+    result = shell(line)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert r"\xff\n\xe4.png" in result.stdout
+    assert os.listdir(os.fsencode(tmp_path) + b"/out") == [name]
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["evaluate", "--model", "a", "--model", "b", "--data", "x"], "--model"),
+        (["upscale", "a.png", "--model", "m", "--out", "x", "--out", "y"], "--out"),
+        (["compare", "--reference", "a", "--model", "b", "--model=c", "--data", "x"], "--model"),
+        (["train", "--recipe", "xlsr_x3", "--out", "o", "--steps", "3", "--step", "4"], "--steps"),
+        (["upscale", "a.png", "--model", "m", "--out", "x", "--depth", "1", "--depth", "1"], "--depth"),
+    ],
+)
+def test_an_option_given_twice(capsys, words, option):
+    status, _, err = run_here(capsys, *words)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert f"argument {option}: given more than once" in err
+
+
+def test_options_that_may_be_repeated():
+    words = [
+        "mobile-sr",
+        "train",
+        "--recipe",
+        "xlsr_x3",
+        "--out",
+        "o",
+        "--set",
+        "patch=8",
+        "--set",
+        "batch=2",
+        "--smoke",
+        "--smoke",
+    ]
+    for _ in range(2):  # one parser's memory is not another's
+        assert cli._parse(words).set == ["patch=8", "batch=2"]

@@ -1,8 +1,11 @@
+import os
+
 import numpy as np
 import pytest
 
 from mobile_sr import data
 from mobile_sr.errors import UserError
+from mobile_sr.files import atomic_path
 from mobile_sr.images import read_image, write_image
 from mobile_sr.resize import downscale, imresize, modcrop
 from tests.conftest import picture
@@ -107,3 +110,24 @@ def test_validation_images_are_held_out(tmp_path, image_folder):
     assert data.split_validation(images, 24, 24) == (train, held_out)  # of six images a quarter at most
     with pytest.raises(UserError, match="0 of 6 .* validation needs 2"):
         data.split_validation(images, 24, 96)
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed(image_folder, tmp_path):
+    """Also under another key, which comes about when the folder's files change."""
+    dead, living = tmp_path / ("0" * 24), tmp_path / ("1" * 24)
+    for place in (dead, living):
+        place.mkdir()
+        (place / "hr.bin").write_bytes(b"whole, but no index.json")
+    (dead / ".lr.abcd1234.tmp.bin").write_bytes(b"half")
+    os.utime(dead / "hr.bin", (0, 0))
+    foreign = tmp_path / "photos"
+    foreign.mkdir()
+    (foreign / "hr.bin").write_bytes(b"")
+    with atomic_path(living / "lr.bin") as temporary:
+        temporary.write_bytes(b"being written")
+        images = data.TrainingImages(image_folder, 2, tmp_path)
+        assert temporary.read_bytes() == b"being written"
+    assert len(images) == 6
+    assert sorted(path.name for path in living.iterdir()) == ["hr.bin", "lr.bin"]
+    assert not list(dead.iterdir())
+    assert (foreign / "hr.bin").exists()

@@ -1,6 +1,10 @@
+import os
 import signal
+import stat
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -104,3 +108,120 @@ def test_results_are_as_readable_as_other_files(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_UMASK", 0o027)
     write_bytes(tmp_path / "a.json", b"{}")
     assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "real.json").write_bytes(b"old")
+    (tmp_path / "link.json").symlink_to("sub/real.json")
+    (tmp_path / "second.json").symlink_to("link.json")
+    (tmp_path / "dangling.json").symlink_to("sub/new.json")
+    write_bytes(tmp_path / "second.json", b"new")
+    write_bytes(tmp_path / "dangling.json", b"made")
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "second.json").is_symlink()
+    assert names(tmp_path / "sub") == ["new.json", "real.json"]
+    assert (tmp_path / "sub" / "real.json").read_bytes() == b"new"
+    assert (tmp_path / "sub" / "new.json").read_bytes() == b"made"
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(UserError, match="circle: cannot write there"):
+        write_bytes(tmp_path / "circle", b"")
+
+
+def test_devices_are_written_and_stay(tmp_path):
+    before = os.lstat("/dev/full")
+    with pytest.raises(UserError, match="/dev/full: cannot be written .No space left on device"):
+        write_bytes("/dev/full", b"data")
+    write_bytes("/dev/null", b"data")
+    (tmp_path / "link").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="link: cannot be written"):
+        write_bytes(tmp_path / "link", b"data")
+    after = os.lstat("/dev/full")
+    assert (after.st_ino, after.st_rdev, after.st_mode) == (before.st_ino, before.st_rdev, before.st_mode)
+    assert (tmp_path / "link").is_symlink()
+    with pytest.raises(UserError, match="/dev/nosuch: cannot be written"):
+        write_bytes("/dev/nosuch", b"data")
+    assert not os.path.exists("/dev/nosuch")
+
+
+def test_a_pipe_is_written(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    read = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe.json").read_bytes()))
+    reader.start()
+    files.write_json(tmp_path / "pipe.json", {"a": 1})
+    reader.join(10)
+    assert read == [b'{\n  "a": 1\n}\n']
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe.json").st_mode)
+
+
+def test_standard_output_by_its_device(tmp_path):
+    """Redirected to a file: what was printed before and after stays, in order."""
+    code = "from mobile_sr.files import write_bytes\nprint('before')\nwrite_bytes('/dev/stdout', b'data\\n')\nprint('after')"
+    for mode in ("w", "a"):
+        with open(tmp_path / "out", mode) as out:
+            subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "before\ndata\nafter\n" * 2
+    piped = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    assert piped.stdout == b"before\ndata\nafter\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 250 + ".json", "x" * 240, "a." + "y" * 253, "é" * 120 + ".npz", ".json", "." + "z" * 200]
+)
+def test_long_names(tmp_path, name):
+    write_bytes(tmp_path / name, b"first")
+    with atomic_path(tmp_path / name) as temporary:
+        temporary.write_bytes(b"second")
+        if name.endswith((".json", ".npz")):
+            assert temporary.suffix == Path(name).suffix or name == ".json"
+        leftover = temporary.name
+    assert (tmp_path / name).read_bytes() == b"second"
+    (tmp_path / leftover).write_bytes(b"of a killed writer")
+    files._temporary_names.cache_clear()  # as in another process
+    write_bytes(tmp_path / name, b"third")
+    assert names(tmp_path) == [name]
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(UserError, match="File name too long"):
+        write_bytes(tmp_path / ("x" * 256), b"")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_is_listed_once(tmp_path, monkeypatch):
+    listed = []
+    original = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or original(folder))
+    for k in range(20):
+        write_bytes(tmp_path / f"{k}.png", b"")
+    assert listed == [str(tmp_path)]
+
+
+def test_without_locks_nothing_is_a_leftover(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "fcntl", None)
+    (tmp_path / ".a.12345678.tmp.json").write_bytes(b"")
+    write_bytes(tmp_path / "a.json", b"{}")
+    files.sweep(tmp_path)
+    assert names(tmp_path) == [".a.12345678.tmp.json", "a.json"]
+    with files.temporary_folder("mobile_sr_test.") as folder:
+        assert folder.is_dir()
+
+
+def test_text_that_is_not_unicode(tmp_path):
+    files.write_text(tmp_path / "a.md", "name \udcff.png")
+    assert (tmp_path / "a.md").read_bytes() == rb"name \udcff.png"
+
+
+def test_the_folders_of_killed_processes_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "ours.killed").mkdir()
+    (tmp_path / "ours.killed" / "job.npz").write_bytes(b"large")
+    (tmp_path / "another").mkdir()
+    with files.temporary_folder("ours.") as living:
+        assert names(tmp_path) == sorted(["another", living.name])
+        (living / "job.npz").write_bytes(b"")
+        with files.temporary_folder("ours."):
+            assert living.exists()
+    assert names(tmp_path) == ["another"]

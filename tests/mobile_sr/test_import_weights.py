@@ -1,5 +1,6 @@
 """mobile-sr import-weights: checkpoints that real PyTorch wrote (tests/data), published weights, and what is refused."""
 
+import io
 import pickle
 import shutil
 import zipfile
@@ -140,13 +141,53 @@ def changed(**changes):
     return write
 
 
+def legacy_module(path):
+    """As torch.save(network) before PyTorch 1.6: the class comes as ('module', class, source file, source)."""
+    start = (DATA / "rlfn_legacy.pth").read_bytes()
+    body = b"\x80\x02(U\x06moduleU\x04RLFNU\x07rlfn.pyU\x04codetQ."
+    path.write_bytes(start[: _third_pickle(start)] + body)
+
+
+def _third_pickle(data):
+    """Where the fourth pickle of a legacy checkpoint begins, after its magic number, protocol and system."""
+    file = io.BytesIO(data)
+    for _ in range(3):
+        pickle.load(file)
+    return file.tell()
+
+
+def torchscript(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/constants.pkl", pickle.dumps((), 2))
+        archive.writestr("net/data.pkl", b"\x80\x02c__torch__\nNet\n)\x81.")
+
+
+def keras_file(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+
+
+def safetensors(path):
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+
+
 REFUSED = {
+    "a whole module, legacy": (legacy_module, r"a whole network object, .*torch.save\(network.state_dict\(\)"),
+    "TorchScript": (torchscript, "a TorchScript file; load it with torch.jit.load"),
+    "Keras": (keras_file, "a Keras file and no PyTorch checkpoint; every command takes"),
+    "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
+    "safetensors": (safetensors, "a safetensors file; save it with torch.save"),
+    ".tflite": (lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(99)), "a .tflite file and no PyTorch"),
     "malicious, zip": (evil_zip, "system, which is not run"),
     "malicious, legacy": (evil_legacy, "system, which is not run"),
     "attribute": (builtin_attribute, "OrderedDict.__class__, which is not run"),
     "truncated, zip": (cut, "damaged or cut short"),
     "truncated, legacy": (cut_legacy, "cut short|not a multiple|elements"),
-    "a whole module": ("module.pth", "torch.nn.modules.conv.Conv2d, which is not run"),
+    "a whole module": (
+        "module.pth",
+        r"torch.nn.modules.conv.Conv2d, which is not run: a whole network object, .*state_dict\(\)",
+    ),
     "no tensor": ("rlfn_note.pth", r"1 unknown \(note\)"),
     "integers": ("rlfn_long.pth", "LR_conv.bias is an array of int64"),
     "transposed": (changed(B1__esa__conv4__weight=lambda w: w.transpose(1, 0, 2, 3)), "B1.esa.conv4.weight has the shape"),

@@ -81,10 +81,20 @@ def test_a_crop_is_where_the_models_differ_most():
 
 
 def test_names_are_escaped(written):
+    """Of images, models, folders and skipped files: nothing that a page would run or that would break a line."""
     found, crops, _ = written
-    changed = {**found, "images": [{**found["images"][0], "name": "<b>|evil.png"}]}
-    assert "<b>|evil" not in report.page(changed, [])
-    assert "<b>\\|evil.png" in report.markdown(changed)
+    evil = "<script>alert(1)</script>|`x`\n# heading\x1b[31m\udcff"
+    changed = {**found, "data": evil, "skipped": [evil], "images": [{**found["images"][0], "name": evil}]}
+    changed |= {side: {**found[side], "name": evil} for side in ("reference", "model")}
+    crops = [{**crop, "row": {**crop["row"], "name": evil}} for crop in crops]
+    page, text = report.page(changed, crops), report.markdown(changed)
+    for written_text in (page, text):
+        assert "<script" not in written_text
+        assert "\x1b" not in written_text
+        assert "\n# heading" not in written_text
+        written_text.encode()  # no byte that is not UTF-8
+        assert "&lt;script&gt;" in written_text
+    assert r"\|\`x\`\\n# heading\\x1b\[31m\\xff" in text
 
 
 @pytest.fixture
