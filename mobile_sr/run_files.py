@@ -55,8 +55,9 @@ def _problem(meta, recipe, columns):
         return f"its best score is {best!r}"
     if not number(meta.get("seconds"), 0, 1e12):
         return f"its time is {meta.get('seconds')!r}"
-    if not isinstance(history, list) or not all(
-        isinstance(row, dict) and {"step", "loss"} <= set(row) <= set(columns) for row in history
+    needed, known = {"step", "loss"}, set(columns)  # rows of older versions have fewer columns
+    if not isinstance(history, list) or not all(isinstance(row, dict) and needed <= set(row) <= known for row in history):
+        return "its history is not a list of rows with the columns of this training"
     ):
         return "its history is not a list of rows with the columns of this training"
     steps = [row["step"] for row in history]

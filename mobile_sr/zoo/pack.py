@@ -22,8 +22,13 @@ from mobile_sr.zoo import command_line
 _MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
 
 
-def pack(runs, name, data, training_note, half=False):
-    """Write the entry; returns its card. `half`: the .npz, from which all files are made, holds float16.
+def pack(runs, name, data, training_note, half=False, colour_limit=flat_colours.LIMIT):
+    """Write the entry; returns its card.
+
+    Args:
+        half: the .npz, from which all files are made, holds float16.
+        colour_limit: levels that the files may be off on flat colours; more than the default is for entries that cannot keep
+            to it, and their cards show it.
 
     Raises: UserError when a set is missing or a run is none, before anything is written.
     """
@@ -45,7 +50,7 @@ def pack(runs, name, data, training_note, half=False):
     weights.save_model(folder / f"{name}.npz", model, config, kept, "float16" if half else "float32")
     model, _ = weights.load_model(folder / f"{name}.npz")
     export.export(folder / f"{name}.npz", folder, list(zoo.VARIANTS))
-    colours = _colour_errors(name)
+    colours = _colour_errors(name, colour_limit)
     text = io.StringIO()
     columns = dict.fromkeys(name for row in rows for name in row)  # older stages have fewer
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
@@ -75,13 +80,13 @@ def pack(runs, name, data, training_note, half=False):
     return card
 
 
-def _colour_errors(name):
-    """{variant: flat_colours.measure} of the packaged files. Raises: UserError when one is beyond flat_colours.LIMIT."""
+def _colour_errors(name, limit):
+    """{variant: flat_colours.measure} of the packaged files. Raises: UserError when one is beyond `limit` levels."""
     models = {variant: upscaler.load(f"{name}:{variant}") for variant in zoo.VARIANTS}
     found = {variant: flat_colours.measure(model, model.scale) for variant, model in models.items()}
     for variant, errors in found.items():
-        if errors["flat"] > flat_colours.LIMIT:
-            raise UserError(f"{name}:{variant}: {flat_colours.describe(errors)}; at most {flat_colours.LIMIT} are packaged")
+        if errors["flat"] > limit:
+            raise UserError(f"{name}:{variant}: {flat_colours.describe(errors)}; at most {limit} are packaged")
     return found
 
 
@@ -133,8 +138,9 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--training", default="", help="one sentence on the training images")
     parser.add_argument("--half", action="store_true", help="keep the weights in float16")
+    parser.add_argument("--colour-limit", type=int, default=flat_colours.LIMIT, help="levels (default %(default)s)")
     args = parser.parse_args()
-    card = parser.run(pack, args.runs, args.name, args.data, args.training, args.half)
+    card = parser.run(pack, args.runs, args.name, args.data, args.training, args.half, args.colour_limit)
     print(json.dumps(card["scores"], indent=2))
 
 
