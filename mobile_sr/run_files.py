@@ -58,8 +58,6 @@ def _problem(meta, recipe, columns):
     needed, known = {"step", "loss"}, set(columns)  # rows of older versions have fewer columns
     if not isinstance(history, list) or not all(isinstance(row, dict) and needed <= set(row) <= known for row in history):
         return "its history is not a list of rows with the columns of this training"
-    ):
-        return "its history is not a list of rows with the columns of this training"
     steps = [row["step"] for row in history]
     if not all(whole(at, 1, step) for at in steps) or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
         return "the steps of its history do not ascend"
