@@ -12,6 +12,7 @@ from nowhere else.
 import csv
 import io
 import json
+import tempfile
 from pathlib import Path
 
 from mobile_sr import backend, evaluate, export, files, flat_colours, metrics, model_files, models, upscaler, weights, zoo
@@ -47,9 +48,12 @@ def pack(runs, name, data, training_note, half=False, colour_limit=flat_colours.
     model, config = weights.load_model(best)
     meta = weights.read_arrays(best)[1]
     kept = {key: meta[key] for key in ("step", "validation_psnr_rgb")}
-    weights.save_model(folder / f"{name}.npz", model, config, kept, "float16" if half else "float32")
-    model, _ = weights.load_model(folder / f"{name}.npz")
-    export.export(folder / f"{name}.npz", folder, list(zoo.VARIANTS))
+    with tempfile.TemporaryDirectory() as place:  # packaged weights that differ from their sidecars would be refused
+        file = Path(place) / f"{name}.npz"
+        weights.save_model(file, model, config, kept, "float16" if half else "float32")
+        export.export(file, place, list(zoo.VARIANTS))
+        for made in Path(place).iterdir():
+            files.write_bytes(folder / made.name, made.read_bytes())
     colours = _colour_errors(name, colour_limit)
     text = io.StringIO()
     columns = dict.fromkeys(name for row in rows for name in row)  # older stages have fewer
