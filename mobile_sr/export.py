@@ -186,7 +186,7 @@ def _convert(
         constants = [tflite_merge.constant_bytes(d) for d in (data, dense)]
         checks += audit.check_sparse(graph, *constants, precision in to_tflite.CALIBRATED)
     if precision in to_tflite.CALIBRATED:
-        facts["colour_error"], check = colour_check(keras_model, data, config, size, max_colour_error)
+        facts["colour_error"], check = colour_check(keras_model, dense, config, size, max_colour_error)
         checks.append(check)
     if models.has_depth(config):
         facts["multiply_adds"] = depth_counts.costs(keras_model, precision in ("uint8", "int8"))
