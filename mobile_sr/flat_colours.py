@@ -13,7 +13,7 @@ from mobile_sr.resize import imresize
 LEVELS = (0, 128, 255)
 COLOURS = tuple(itertools.product(LEVELS, repeat=3))  # the corners of the RGB cube, the mid tones of its edges, gray
 LIMIT = 3  # levels: what the packaged files keep to
-QUANTIZATION_LIMIT = 8  # levels: an export that moves a flat colour farther from the float network's is refused
+QUANTIZATION_LIMIT = 16  # levels: an export that moves a flat colour farther from the float network is refused
 SIDE = 48  # LR pixels; the inner half is measured: zero padding at the border does not count
 
 

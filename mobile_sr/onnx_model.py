@@ -8,6 +8,7 @@ import numpy as np
 
 from mobile_sr import model_io, tensor_values
 from mobile_sr import sidecar as sidecars
+from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 
 MAX_VALUES = 2**28  # of a fixed input or output
@@ -47,7 +48,8 @@ class OnnxModel:
         session.intra_op_num_threads = threads
         session.log_severity_level = 4
         try:
-            self._session = onnxruntime.InferenceSession(data, session, providers=["CPUExecutionProvider"])
+            with quiet():  # it prints the failure, too
+                self._session = onnxruntime.InferenceSession(data, session, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises its own types, none of them public
             raise UserError(f"{self.path}: no usable ONNX model ({str(error).splitlines()[0]})") from None
         shape = self._input_shape()

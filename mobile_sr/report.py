@@ -280,9 +280,9 @@ def page(report, crops, appendix=""):
         ("", f"{model['colour_error']['flat']} levels", "model: largest error on 27 flat colours"),
     )
     skipped = "".join(f"<li>{html_text(line)}</li>" for line in report["skipped"])
-    colours = "<br>".join(html_text(line) for line in _colour_lines(report))
+    colours = "".join(f'<p class="soft">{html_text(line)}</p>' for line in _colour_lines(report))
     body = f"""{cards(entries)}
-<p class="soft">{colours}</p>
+{colours}
 <h2>Where it shows: the images that lose most</h2>
 {_depth_legend(report)}
 {"".join(_strip(crop) for crop in crops)}

@@ -38,7 +38,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--max-colour-error",
         type=int,
-        default=8,
+        default=16,
         metavar="LEVELS",
         help="refuse an integer file that moves a flat colour farther than this from the float network's (default %(default)s)",
     )

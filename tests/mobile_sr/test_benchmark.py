@@ -200,7 +200,7 @@ def test_refusals(run_cli, exported, tmp_path):
     one_line(run_cli("benchmark", "--model", uint8, "--height", "9"), "--width")
     one_line(run_cli("benchmark", "--model", tmp_path / "cut.tflite"), "cut.tflite", "damaged")
     one_line(run_cli("benchmark", "--model", tmp_path / "text.tflite"), "text.tflite", "not a .tflite")
-    one_line(run_cli("benchmark", "--model", tmp_path), "cannot be read")
+    one_line(run_cli("benchmark", "--model", tmp_path), "a folder, but a .tflite is needed")
     one_line(run_cli("benchmark", "--model", "nosuch"), "nosuch", "zoo")
     one_line(run_cli("benchmark", "--model", "xlsr_x3"), "xlsr_x3", "Keras", "xlsr_x3:uint8")
     one_line(run_cli("benchmark", "--model", uint8, "--height", "40000", "--width", "40000"), "tiny_uint8.tflite", "cannot run")

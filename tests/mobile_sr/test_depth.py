@@ -86,7 +86,8 @@ def test_commands_take_a_depth(depth_file, image, tmp_path, cli):
         code, out, err = cli("upscale", tmp_path / "a.png", *arguments, "--out", tmp_path / "no")
         assert code == 2
         assert said in err
-        assert len(err.strip().splitlines()) == 1
+        # The untrained fixture is also far below bicubic, which is a warning of its own.
+        assert len([line for line in err.strip().splitlines() if "warning: " not in line]) == 1
         assert not (tmp_path / "no").exists()
 
 

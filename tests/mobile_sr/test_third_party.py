@@ -275,7 +275,7 @@ def test_benchmark_takes_signatures_and_scalars(third_party):
     models[2] = f"{models[2]}@depth=4"
     results = benchmark.benchmark(models, (20, 24), runs=2, warmup=0, layers=True)["results"]
     assert [row["model"] for row in results] == models
-    assert results[0]["sha256"] == results[1]["sha256"] == model_files.sha256_file(path)
+    assert results[0]["sha256"] == results[1]["sha256"] == sha256_file(path)
     assert results[0]["size_bytes"] == path.stat().st_size
     assert "SCATTER_ND" in [layer["op"] for layer in results[0]["layers"]]
     assert results[1]["partitions"] == 1
