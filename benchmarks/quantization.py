@@ -187,7 +187,9 @@ lose from scaling, which makes output channels unlike, so that `--per-tensor` sw
 
 _CALIBRATION = """
 Colours matter more than numbers: scikit-image's three pictures hold few saturated colours, and what lies outside the
-measured ranges is cut off; exchanging the channels of the same crops mends it.
+measured ranges is cut off; exchanging the channels of the same crops corrects it.
+This page's tables were measured before flat colours and ramps joined the default calibration set; what those change is in
+[flat_colours.md](flat_colours.md).
 
 Of a folder (`--calibration DIR`) each crop is the richest in detail of eight random ones. Of 30 photographs, 1,800 pixels long
 and mostly sky, water and blur, single random crops made a file of an XLSR x3 that loses 0.328 dB on ten others (Y), the
