@@ -6,7 +6,7 @@ import sys
 import tempfile
 import threading
 
-from mobile_sr.printable import printable
+from mobile_sr.converters.printable import printable
 
 _LOCK = threading.RLock()  # the descriptors are the whole process's
 

@@ -2,7 +2,7 @@
 
 import math
 
-from mobile_sr.printable import html_text
+from mobile_sr.converters.printable import html_text
 
 _WIDTH, _LABELS, _ROW, _BAR, _TOP, _GAP, _VALUE = 1100, 210, 32, 11, 44, 34, 58  # of the view box
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from mobile_sr import flat_colours
+from mobile_sr.converters.printable import printable
 from mobile_sr.errors import UserError
 from mobile_sr.files import atomic_path, make_folder, sha256, sweep, write_json
 from mobile_sr.images import read_image
 from mobile_sr.layouts import find_pairs, refuse_scale_one
-from mobile_sr.printable import printable
 from mobile_sr.resize import downscale, imresize, modcrop
 
 _CACHE_VERSION = 1

@@ -2,7 +2,7 @@
 
 import difflib
 
-from mobile_sr.printable import printable
+from mobile_sr.converters.printable import printable
 
 
 class UserError(Exception):

@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 from mobile_sr import charts, metrics, report
+from mobile_sr.converters.printable import html_text, markdown_text, printable
 from mobile_sr.files import make_folder, write_json, write_text
-from mobile_sr.printable import html_text, markdown_text, printable
 
 _EXACT_DB = 100  # float32 against itself has 140 dB
 

@@ -3,7 +3,7 @@
 import itertools
 import math
 
-from mobile_sr.printable import html_text
+from mobile_sr.converters.printable import html_text
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 460, 70, 20, 44, 54
 _LEGEND = 20  # the height of its line, between title and axes

@@ -5,9 +5,9 @@ import math
 from pathlib import Path
 
 from mobile_sr import __version__, charts, depth_map, flat_colours, metrics
+from mobile_sr.converters.printable import html_text, markdown_text
 from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.images import encode_image
-from mobile_sr.printable import html_text, markdown_text
 
 _KINDS = (("hr", "HR"), ("bicubic", "bicubic"), ("reference", "reference"), ("model", "model"), ("difference", "difference"))
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from mobile_sr import metrics, plots
+from mobile_sr.converters.printable import markdown_text, printable
 from mobile_sr.files import make_folder, write_json, write_text
-from mobile_sr.printable import markdown_text, printable
 from mobile_sr.scoreboard import BASELINE
 
 _COLUMNS = (

@@ -3,11 +3,10 @@
 Importing this package loads no Keras; building a network does.
 """
 
+import difflib
 import importlib
 import inspect
 import math
-
-from mobile_sr.errors import did_you_mean
 
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
@@ -16,7 +15,9 @@ NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet"
 
 def _module(name):
     if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}{did_you_mean(name, NETWORKS)}")
+        close = difflib.get_close_matches(str(name), NETWORKS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}{hint}")
     return importlib.import_module(f"mobile_sr.models.{name}")
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from mobile_sr.printable import printable
+from mobile_sr.converters.printable import printable
 
 
 def add_data(parser, what="folder of images (a known layout or any folder: docs/protocol.md), or one image"):

@@ -49,7 +49,7 @@ def test_mlperf_takes_whole_pictures_and_measures(image_folder):
         (["--model", "xlsr_x3:uint8", "--contest", "mlperf"], "upscales by 3; mlperf is for x2"),
         (["--model", "xlsr_x3:uint8", "--contest", "mai2021", "--ms", "0"], "--ms 0: must be above 0"),
         (["--model", "xlsr_x3:uint8", "--contest", "mai2021", "--runs", "0"], "--runs 0: must be at least 1"),
-        (["--model", "xlsr_x3", "--contest", "mai2021"], "the benchmark runs .tflite files"),
+        (["--model", "xlsr_x3", "--contest", "mai2021"], "a .tflite is needed here; use xlsr_x3:uint8"),
     ],
 )
 def test_wrong_use(run_cli, image_folder, arguments, said):

@@ -270,7 +270,7 @@ def test_what_does_not_fit_is_refused(nets, pictures, tmp_path, model_file):
         (nets["float"], nets["float"], "the model is not quantized"),
         ("xlsr_x2:float32", nets["uint8"], "not the same network"),
         (nets["float"], wired, "is wired differently"),
-        (model_file, nets["uint8"], "layers are located in .tflite files"),
+        (model_file, nets["uint8"], "a .tflite is needed here"),
     ):
         with pytest.raises(UserError, match=words):
             error_location.locate(reference, model, pictures)
@@ -328,4 +328,4 @@ def test_bad_calls_are_one_line(nets, image_folder, tmp_path, run_cli):
         "compare", "--reference", "bicubic", "--scale", 3, "--model", nets["uint8"], "--data", image_folder, "--layers"
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert "layers are located in .tflite files" in done.stderr
+    assert "a .tflite is needed here" in done.stderr

@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from mobile_sr import cli, evaluate, litert, load, model_files, model_io, samples, tensor_values, upscaler, weights, zoo
+from mobile_sr import cli, evaluate, litert, load, model_io, samples, tensor_values, upscaler, weights, zoo
 from mobile_sr.converters import tflite_file
 from mobile_sr.errors import UserError
+from mobile_sr.files import sha256_file
 from mobile_sr.images import write_image
 from mobile_sr.onnx_model import OnnxModel
 from mobile_sr.resize import imresize
+from mobile_sr.sidecar import Sidecar
 from tests.conftest import picture
 
 RANGES = tensor_values.FLOAT_RANGES
@@ -30,7 +32,7 @@ def measured(network, range_in=1, range_out=1, options=None):
         values = (tensor_values.to_float(image, asked) - low) / (high - low)
         return network(values) * (high_out - low_out) + low_out
 
-    return model_io.measure(forward, tensor_values.from_float, (24, 24), 2, model_io.possible("net", options or {}, {}))
+    return model_io.measure(forward, tensor_values.from_float, (24, 24), 2, model_io.possible("net", options or {}, Sidecar()))
 
 
 @pytest.mark.parametrize("range_in", RANGES)
@@ -131,7 +133,7 @@ def test_a_quantized_tensor_says_its_range_by_both_ends(dtype, low, high, ranges
 
 def test_options():
     def possible(sidecar=None, inputs=RANGES, outputs=RANGES, **options):
-        return model_io.possible("net", options, sidecar or {}, inputs, outputs)
+        return model_io.possible("net", options, Sidecar(**(sidecar or {})), inputs, outputs)
 
     assert possible() == (RANGES, RANGES, ("rgb", "bgr"))
     assert possible(range="-1", order="bgr") == ((-1,), (-1,), ("bgr",))
@@ -225,7 +227,7 @@ def test_onnx_files_are_measured(tmp_path, capsys, photo, made, ranges):
 def test_onnx_options_and_refusals(tmp_path):
     path = onnx_file(tmp_path / "net.onnx")
     np.testing.assert_array_equal(OnnxModel(path, options={"order": "bgr"}).io.order, "bgr")
-    (tmp_path / "net.json").write_text(json.dumps({"sha256": model_files.sha256_file(path), "value_range": [0, 1]}))
+    (tmp_path / "net.json").write_text(json.dumps({"sha256": sha256_file(path), "value_range": [0, 1]}))
     for model, said in (
         (f"{path}@range=255", "its sidecar says 1"),
         (f"{path}@depth=1", "unknown option 'depth'"),

@@ -8,6 +8,7 @@ import pytest
 from mobile_sr import selection, training, weights
 from mobile_sr.commands.train import summary
 from mobile_sr.errors import UserError
+from mobile_sr.files import read_json, write_json
 from tests.conftest import assert_same_arrays, smoke_recipe
 
 
@@ -90,9 +91,9 @@ def test_a_run_of_an_older_version_goes_on_by_rgb(image_folder, tmp_path, cache,
         for name in ("validation_psnr_y", "selection_score", "selected_by"):
             del row[name]
     weights.write_arrays(tmp_path / "checkpoint.npz", arrays, meta)
-    config = training.read_json(tmp_path / "config.json")
+    config = read_json(tmp_path / "config.json")
     del config["recipe"]["select"]
-    training.write_json(tmp_path / "config.json", config)
+    write_json(tmp_path / "config.json", config)
     training.train(recipe, image_folder, tmp_path, resume=True, cache=cache)
     assert [row["selected_by"] for row in history(tmp_path)] == ["", "rgb", "rgb", "rgb"]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from mobile_sr import printable
+from mobile_sr.converters import printable
 from mobile_sr.errors import UserError
 
 
