@@ -37,7 +37,7 @@ def ramps(height=SIDE, width=SIDE):
 
 
 def probes(size=None):
-    """[(name, [H, W, 3] uint8, [(name, rows, columns), ...])]: images and, of each, the areas that are measured.
+    """[([H, W, 3] uint8, [(name, rows, columns), ...])]: images and, of each, the areas that are measured.
 
     Args:
         size: (H, W) where the network takes one LR size only. Where that holds all colours in cells of SIDE x SIDE, two

@@ -234,7 +234,7 @@ class TFLiteModel:
             raise UserError(f"{self.name}: failed while running on {size} ({_first_line(error, '')})") from None
 
     def get(self):
-        """The picture, [H * s, W * s, 3] RGB: uint8 when the file's output is quantized, else float32 in 0..1."""
+        """The SR output, [H * s, W * s, 3] RGB: uint8 when the file's output is quantized, else float32 in 0..1."""
         values = self._interpreter.get_tensor(self._ends.picture)[0]
         return model_io.in_order(self._decoded(values, self.io.range_out), self.io.order)
 

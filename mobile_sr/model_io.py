@@ -17,9 +17,8 @@ from mobile_sr.errors import UserError
 from mobile_sr.resize import imresize
 
 SAMPLE_SIDE = 32  # LR pixels of the sample for a network of any size: enough to tell, and quick for large networks
-MAX_BELOW_BICUBIC = (
-    3.0  # dB; packaged networks are 1 to 4 dB above bicubic on the sample, imports in the wrong range 6 and more below
-)
+# In dB. Packaged networks are 1 to 4 dB above bicubic on the sample, imports in the wrong range 6 and more below.
+MAX_BELOW_BICUBIC = 3.0
 ORDERS = ("rgb", "bgr")
 RANGE_OPTIONS = {str(key): key for key in tensor_values.FLOAT_RANGES}
 OPTIONS = ("range", "range_in", "range_out", "order")
@@ -54,6 +53,16 @@ class ModelIO:
 
     def __str__(self):
         return f"{range_text(self.range_in)} in, {range_text(self.range_out)} out, {self.order.upper()}"
+
+
+def run_float(forward, image, io):
+    """Upscale [H, W, 3] uint8 RGB to [H * s, W * s, 3] float32 RGB in 0..1 with a network of float values.
+
+    Args:
+        forward: function of [H, W, 3] uint8 in the network's channel order and its range to the output's values.
+    """
+    values = forward(in_order(image, io.order), io.range_in)
+    return in_order(tensor_values.from_float(values, io.range_out), io.order)
 
 
 def range_text(key):

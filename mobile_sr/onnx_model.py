@@ -110,6 +110,4 @@ class OnnxModel:
 
     def run(self, image):
         """Upscale [H, W, 3] uint8 RGB to [H * s, W * s, 3] float32 in 0..1. Raises: UserError when ONNX Runtime fails."""
-        io = self.io
-        values = self._forward(model_io.in_order(image, io.order), io.range_in)
-        return model_io.in_order(tensor_values.from_float(values, io.range_out), io.order)
+        return model_io.run_float(self._forward, image, self.io)

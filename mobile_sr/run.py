@@ -209,12 +209,12 @@ class Run:
 
     def _flat_error(self, deepest):
         """The largest error of the scored network on 27 flat colours, in levels."""
+        from mobile_sr import upscaler
+
+        run = upscaler.keras_runner(self._scored)
 
         def upscale(image):
-            x = image[None].astype(np.float32) / 255
-            y = self._scored(x if deepest is None else [x, np.full((1, 1), deepest, np.float32)], training=False)
-            y = y[0] if isinstance(y, (list, tuple)) else y
-            return np.floor(np.clip(np.asarray(y)[0], 0, 1) * 255 + 0.5).astype(np.uint8)
+            return upscaler.to_uint8(run(image) if deepest is None else run(image, deepest)[0])
 
         return flat_colours.measure(upscale, self.recipe.network["scale"])["flat"]
 

@@ -26,10 +26,11 @@ def check_weights(file):
     """Raises: UserError when a packaged .npz is not the one that its .tflite files were exported from. Others pass."""
     if file.parent != FOLDER or file.suffix != ".npz":
         return
+    digest = sha256_file(file)
     for variant in VARIANTS:
         sidecar = resolve(f"{file.stem}:{variant}").with_suffix(".json")
         said = read_json(sidecar).get("weights") if sidecar.exists() else None
-        if isinstance(said, dict) and said.get("sha256") != sha256_file(file):
+        if isinstance(said, dict) and said.get("sha256") != digest:
             raise UserError(f"{file}: damaged or replaced (its SHA-256 is not what {sidecar.name} says); reinstall mobile-sr")
 
 
