@@ -19,7 +19,8 @@ from mobile_sr.files import write_text
 from mobile_sr.metrics import psnr
 from mobile_sr.recipes import triangular_rate
 
-_FLAT_GOAL = 2  # levels of error on flat colours beyond which weights count as worse; quantization may add one more
+# Levels of error on flat colours beyond which weights count as worse; quantization may add one more.
+_FLAT_GOAL = flat_colours.LIMIT - 1
 _SCORES = ("validation_psnr_rgb", "validation_psnr_y", "selection_score", "selected_by")
 _COLUMNS = ("step", "seconds", "loss", "rate", *_SCORES, "steps_per_s", "input_share")
 
@@ -46,6 +47,7 @@ class Run:
 
             self._branched = branches.branched(self._scored, recipe.branches)
         self.selected_by = selection.criterion(recipe)
+        self._flat_goal = flat_colours.LIMIT if self.selected_by == "uint8" else _FLAT_GOAL
         self.depths = {}  # mean depth on the validation images for each desired depth
         self._board = None
 
@@ -151,7 +153,7 @@ class Run:
     def _keeps(self, score):
         """Whether the weights just scored are the ones to keep.
 
-        With flat colours among the training patches, fewer levels beyond _FLAT_GOAL on them come before the PSNR.
+        With flat colours among the training patches, fewer levels beyond _flat_goal on them come before the PSNR.
         """
         return (-self.flat_excess, score) > (-self.best_excess, self.best)
 
@@ -195,20 +197,23 @@ class Run:
         self.depths = {desired: np.mean(values) for desired, values in depths.items()}
         self._one_colour = all(plain)
         self._psnr = np.mean(found, axis=0)
+        if self.selected_by == "uint8":
+            return self._uint8_score()
         if self.recipe.flat_share:
-            self.flat_excess = max(0, self._flat_error(deepest) - _FLAT_GOAL)
-        return float(selection.score(self.selected_by, self.recipe, *self._psnr, self._uint8_psnr))
+            self.flat_excess = max(0, self._flat_error(deepest) - self._flat_goal)
+        return float(selection.score(self.selected_by, self.recipe, *self._psnr))
 
-    def _uint8_psnr(self):
+    def _uint8_score(self):
         """Mean PSNR in dB (RGB) of the uint8 file made of the weights that are scored; -inf where none can be made."""
-        run = selection.uint8_runner(self._scored, self.recipe.network, self.calibration)
-        if run is None:
-            return float("-inf")
-        scale = self.recipe.network["scale"]
-        return float(np.mean([psnr(run(lr), hr, "rgb", scale) for lr, hr in zip(self._lr, self._hr, strict=True)]))
+        run, scale = selection.uint8_runner(self._scored, self.recipe.network, self.calibration), self.recipe.network["scale"]
+        if self.recipe.flat_share:
+            error = flat_colours.measure(run, scale)["flat"] if run else 255
+            self.flat_excess = max(0, error - self._flat_goal)
+        pairs = zip(self._lr, self._hr, strict=True)
+        return float(np.mean([psnr(run(lr), hr, "rgb", scale) for lr, hr in pairs])) if run else float("-inf")
 
     def _flat_error(self, deepest):
-        """The largest error of the scored network on 27 flat colours, in levels."""
+        """The largest error of the scored float network on 27 flat colours, in levels."""
         from mobile_sr import upscaler
 
         run = upscaler.keras_runner(self._scored)
@@ -239,7 +244,7 @@ class Run:
         text += f"  left {int(left) // 3600}:{int(left) // 60 % 60:02}:{int(left) % 60:02}"
         if score is not None:
             text += self._status()
-            text += f"  flat colours {self.flat_excess + _FLAT_GOAL} levels" if self.flat_excess else ""
+            text += f"  flat colours {self.flat_excess + self._flat_goal} levels" if self.flat_excess else ""
             text += (
                 f"  input {share:.1%}  validation {score:.3f} dB {selection.describe(self.selected_by)} (best {self.best:.3f})"
             )

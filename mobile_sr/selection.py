@@ -29,14 +29,14 @@ def check(recipe, backend):
         raise UserError(f"--set select=uint8: {recipe.name} cannot be scored as a uint8 file while it trains; use rgb or y")
 
 
-def score(selected_by, recipe, rgb, y, uint8):
-    """The score in dB of the weights just validated.
+def score(selected_by, recipe, rgb, y):
+    """The score in dB of the weights just validated, by another criterion than 'uint8'.
 
-    Args: rgb, y: mean PSNR in dB of the float network. uint8: function() -> mean RGB PSNR in dB of its uint8 file.
+    Args: rgb, y: mean PSNR in dB of the float network.
     """
     if selected_by == "rgb+y":
         return (rgb + recipe.luminance_weight * y) / (1 + recipe.luminance_weight)
-    return {"rgb": rgb, "y": y}[selected_by] if selected_by != "uint8" else uint8()
+    return {"rgb": rgb, "y": y}[selected_by]
 
 
 def uint8_runner(model, network, calibration):

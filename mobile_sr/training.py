@@ -89,6 +89,8 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     score_start = len(taken) == len(model.variables)
     if recipe.branches != "none":
         model = _branched(model, recipe)
+    if recipe.activation_bits:
+        model = _rounded(model, recipe)
 
     loss, loss_weights = losses.of(recipe), None
     if models.has_depth(recipe.network):
@@ -169,6 +171,15 @@ def _branched(model, recipe):
         return branches.branched(model, recipe.branches)
     except ValueError as error:
         raise UserError(f"branches {recipe.branches} for {recipe.network['network']}: {error}") from None
+
+
+def _rounded(model, recipe):
+    from mobile_sr.models import fake_quantization
+
+    try:
+        return fake_quantization.quantized(model, recipe.activation_bits)
+    except ValueError as error:
+        raise UserError(f"activation_bits {recipe.activation_bits} for {recipe.network['network']}: {error}") from None
 
 
 def _check_same_run(out, old, new):

@@ -20,6 +20,7 @@ _COUNTS = ("steps", "batch", "patch", "validate_every", "validation_images", "va
 # What numbers a field takes; the others any from 0 on.
 _LIMITS = {
     **{count: (lambda number: number >= 1, "of at least 1") for count in _COUNTS},
+    "activation_bits": (lambda number: number == 0 or 2 <= number <= 16, "from 2 to 16, or 0"),
     "flat_share": (lambda number: 0 <= number < 1, "of at least 0 and below 1"),
     "smaller_copies": (lambda number: 0 < number < 1, "above 0 and below 1"),
     "charbonnier_eps": (lambda number: number > 0, "above 0"),  # at 0 the loss has no slope where nothing is wrong
@@ -92,6 +93,7 @@ class Recipe:
     teacher_weight: float = 1.0
     mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see data.mixed
     optimizer: str = "adam"  # or 'soap', see soap.py
+    activation_bits: int = 0  # activations are rounded to so many bits, see models/fake_quantization.py; 0 is off
     flat_share: float = 0.0  # probability of a flat colour or a ramp in place of a crop, see flat_colours.patch
     select: str = ""  # what best.npz is chosen by: 'rgb', 'y' or 'uint8'; '' follows the loss, see selection.py
     smaller_copies: tuple = ()  # factors below 1 by which every training image is shrunk and trained on, too

@@ -5,7 +5,8 @@ images shrunk to 0.8 and 0.6 beside the given ones, no darkened patches, an expo
 0.999) that is what gets validated and kept, more held-out images, validation every 1,000 steps. What each gives:
 docs/training.md.
 `fsrcnn`, `espcn` and `abpn` are the same with Adam for three peers: one recipe makes their quantization comparable, though
-their papers' own training sets and losses differ. FSRCNN and ESPCN have lower peaks: at XLSR's they went black under this
+their papers' own training sets and losses differ. ESPCN has ReLU in place of its paper's tanh, whose argument in 8 bits moved
+flat colours by 7 levels (docs/flat_colours.md). FSRCNN and ESPCN have lower peaks: at XLSR's they went black under this
 recipe.
 Cost: 102 minutes at the 16 steps/s of one CPU core with --bfloat16 on TensorFlow. Result after 8,000 steps: docs/training.md;
 of the zoo's nets, made in stages (their cards): docs/results.md.
@@ -26,6 +27,8 @@ def recipe(scale=3, smoke=False, network="xlsr"):
     r.weight_average = 0.9 if smoke else 0.999
     if network == "xlsr":
         r.optimizer = "soap"
+    if network == "espcn":
+        r.network["activation"] = "relu"
     r.rate_peak = {"fsrcnn": 2e-3, "espcn": 1e-3}.get(network, r.rate_peak)
     if not smoke:
         r.steps = 100_000

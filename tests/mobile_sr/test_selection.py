@@ -33,17 +33,16 @@ def test_the_criterion_follows_the_loss_unless_it_is_set(weight, select, wanted)
 
 def test_the_score():
     recipe = smoke(luminance_weight=4.0)
-    assert selection.score("rgb", recipe, 30.0, 35.0, None) == 30
-    assert selection.score("y", recipe, 30.0, 35.0, None) == 35
-    assert selection.score("rgb+y", recipe, 30.0, 35.0, None) == 34
-    assert selection.score("uint8", recipe, 30.0, 35.0, lambda: 29.5) == 29.5
+    assert selection.score("rgb", recipe, 30.0, 35.0) == 30
+    assert selection.score("y", recipe, 30.0, 35.0) == 35
+    assert selection.score("rgb+y", recipe, 30.0, 35.0) == 34
 
 
 @pytest.mark.parametrize(("select", "step", "wanted"), [("rgb", 1, 30.0), ("y", 2, 30.0), ("", 3, 28.75)])
 def test_the_best_by_that_score_is_kept_and_the_last(image_folder, tmp_path, cache, monkeypatch, select, step, wanted):
     """The three criteria choose three different validations, of figures that are given."""
     given, score = iter([(30.0, 20.0), (20.0, 30.0), (28.0, 29.5), (10.0, 10.0)]), selection.score  # RGB, Y
-    monkeypatch.setattr(selection, "score", lambda by, recipe, rgb, y, uint8: score(by, recipe, *next(given), uint8))
+    monkeypatch.setattr(selection, "score", lambda by, recipe, rgb, y: score(by, recipe, *next(given)))
     best = training.train(smoke(select=select, luminance_weight=1.0), image_folder, tmp_path, cache=cache)
     about = weights.read_arrays(tmp_path / "best.npz")[1]
     assert (about["step"], about["selection_score"], best) == (step, wanted, wanted)
@@ -104,6 +103,26 @@ def test_uint8_scores_the_file(image_folder, tmp_path, cache, monkeypatch):
     monkeypatch.setattr(selection, "uint8_runner", lambda model, network, calibration: next(made))
     training.train(smoke(select="uint8", steps=2), image_folder, tmp_path, cache=cache)
     assert weights.read_arrays(tmp_path / "best.npz")[1]["step"] == 2
+
+
+def test_uint8_with_flat_colours_prefers_the_file_that_keeps_them(image_folder, tmp_path, cache, monkeypatch):
+    """The second file has the higher PSNR, but turns black into dark gray: 9 levels, where 3 are allowed."""
+    gray = np.random.default_rng(0).integers(100, 156, (300, 300, 3)).astype(np.uint8)
+
+    def nearest(lr, floor):
+        return np.maximum(lr.repeat(3, axis=0).repeat(3, axis=1), floor).astype(np.uint8)
+
+    files = iter(
+        [
+            lambda lr: gray[: 3 * len(lr), : 3 * lr.shape[1]] if np.ptp(lr, axis=(0, 1)).any() else nearest(lr, 3),
+            lambda lr: nearest(lr, 9),
+        ]
+    )
+    monkeypatch.setattr(selection, "uint8_runner", lambda model, network, calibration: next(files))
+    training.train(smoke(select="uint8", steps=2, flat_share=0.1), image_folder, tmp_path, cache=cache)
+    first, second = (float(row["selection_score"]) for row in history(tmp_path))
+    assert first < second
+    assert weights.read_arrays(tmp_path / "best.npz")[1]["step"] == 1
 
 
 @pytest.mark.slow
