@@ -30,14 +30,14 @@ wheel: $(STAMP)
 
 android-assets: $(ANDROID)/assets/models  ## the app's models, exported here, and its sample images; Android Studio needs them, too
 
-$(ANDROID)/assets/models: $(STAMP) android_demo/tools/assets.py mobile_sr/export.py mobile_sr/zoo/xlsr_x3.npz $(wildcard models/*.py converters/*.py)
+$(ANDROID)/assets/models: $(STAMP) android_demo/tools/assets.py mobile_sr/quantization/export.py mobile_sr/zoo/xlsr_x3.npz $(wildcard models/*.py converters/*.py)
 	$(BIN)/python android_demo/tools/assets.py $(ANDROID)/assets
 
 MODELS ?=
 apk: android-assets  ## the Android app, signed with a debug key; no Android SDK or Gradle needed. MODELS: your .tflite files, packed too
 	android_demo/tools/apk.sh $(ANDROID)/assets $(ANDROID)/apk/mobile-sr.apk $(MODELS)
 
-$(ANDROID)/test_models: $(STAMP) android_demo/tools/test_models.py mobile_sr/export.py $(wildcard models/*.py converters/*.py)
+$(ANDROID)/test_models: $(STAMP) android_demo/tools/test_models.py mobile_sr/quantization/export.py $(wildcard models/*.py converters/*.py)
 	rm -rf $@
 	$(BIN)/python android_demo/tools/test_models.py $@.tmp && mv $@.tmp $@
 

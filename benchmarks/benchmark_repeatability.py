@@ -13,7 +13,7 @@ from pathlib import Path
 
 GNU_TIME = "/usr/bin/time"
 RATIO_GOAL, MEMORY_GOAL = 0.05, 0.15
-IMPORTS = "import ai_edge_litert.interpreter, ai_edge_litert.schema_py_generated, mobile_sr.litert"
+IMPORTS = "import ai_edge_litert.interpreter, ai_edge_litert.schema_py_generated, mobile_sr.inference.litert"
 # What the benchmark's child does, in plain calls of the runtime: open, allocate, invoke three times.
 RUN = """
 import sys

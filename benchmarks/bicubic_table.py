@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from mobile_sr import evaluate, load
+from mobile_sr import load
+from mobile_sr.evaluation import evaluate
 
 # Y, shave = scale; e.g. Kim et al., CVPR 2016 (VDSR), Lim et al., CVPRW 2017 (EDSR).
 PUBLISHED = {

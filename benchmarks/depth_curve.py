@@ -18,8 +18,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from mobile_sr import depth_counts, evaluate, export, metrics, model_files, models, plots, upscaler, weights
-from mobile_sr.benchmark import interleave
+from mobile_sr import models
+from mobile_sr.adadsr import depth_counts
+from mobile_sr.benchmarking.benchmark import interleave
+from mobile_sr.evaluation import evaluate, plots
+from mobile_sr.imaging import metrics
+from mobile_sr.inference import model_files, upscaler, weights
+from mobile_sr.quantization import export
 from mobile_sr.zoo import SETS
 
 STEPS = 8  # desired depths besides 0

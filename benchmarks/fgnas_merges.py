@@ -15,10 +15,12 @@ import functools
 
 import numpy as np
 
-from mobile_sr import architecture, litert, models
-from mobile_sr.benchmark import cpu_ms
+from mobile_sr import models
+from mobile_sr.benchmarking.benchmark import cpu_ms
 from mobile_sr.converters import fgnas_compact, to_tflite
-from mobile_sr.models import fgnas
+from mobile_sr.inference import litert
+from mobile_sr.models.nas import fgnas
+from mobile_sr.search import architecture
 
 SIZE, RUNS = (180, 320), 9
 

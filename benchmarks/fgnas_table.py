@@ -15,8 +15,13 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-from mobile_sr import architecture, benchmark, evaluate, export, model_files, models, upscaler, weights
-from mobile_sr.models import fgnas
+from mobile_sr import models
+from mobile_sr.benchmarking import benchmark
+from mobile_sr.evaluation import evaluate
+from mobile_sr.inference import model_files, upscaler, weights
+from mobile_sr.models.nas import fgnas
+from mobile_sr.quantization import export
+from mobile_sr.search import architecture
 from mobile_sr.zoo import SETS
 
 SIZE, RUNS = (180, 320), 12

@@ -7,7 +7,7 @@ within 0.003 dB of the real file.
 import keras
 import numpy as np
 
-from mobile_sr import upscaler
+from mobile_sr.inference import upscaler
 
 
 def runner(model, ranges, wide):

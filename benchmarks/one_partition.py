@@ -16,9 +16,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobile_sr import litert, models
-from mobile_sr.benchmark import cpu_ms
+from mobile_sr import models
+from mobile_sr.benchmarking.benchmark import cpu_ms
 from mobile_sr.converters import to_tflite
+from mobile_sr.inference import litert
 from mobile_sr.models.layers import PReLU, SubPixelConv2DTranspose
 
 SIZE, SCALE, RUNS = (360, 640), 3, 15

@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mobile_sr import litert
-from mobile_sr.benchmark import cpu_ms
+from mobile_sr.benchmarking.benchmark import cpu_ms
 from mobile_sr.converters import to_tflite
+from mobile_sr.inference import litert
 
 CHANNELS = 56
 

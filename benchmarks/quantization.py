@@ -19,9 +19,10 @@ import prelu_forms
 import quantization_peers
 from quantization_bench import CHOSEN, PLAIN, Bench
 
-from mobile_sr import calibration, zoo
-from mobile_sr.converters import equalize, ranges, rounding
+from mobile_sr import zoo
+from mobile_sr.converters import activation_ranges, cross_layer_equalization, gptq
 from mobile_sr.converters.quiet import quiet
+from mobile_sr.quantization import calibration
 
 XLSR = [name for name in zoo.names() if name.startswith("xlsr")]
 
@@ -81,8 +82,12 @@ def tanh_study(data):
     header("range of what tanh reads")
     bench = Bench(zoo.FOLDER / "espcn_x3.npz", data)
     same = math.atanh(-255 / 256), math.atanh(253 / 256)  # half a step of 1/128 before its ends
-    for low, high in ((-math.inf, math.inf), same, *((-end, end * 127 / 128) for end in (2.8, -ranges.TANH[0], 2.3))):
-        with mock.patch.object(ranges, "TANH", (low, high)):
+    for low, high in (
+        (-math.inf, math.inf),
+        same,
+        *((-end, end * 127 / 128) for end in (2.8, -activation_ranges.TANH[0], 2.3)),
+    ):
+        with mock.patch.object(activation_ranges, "TANH", (low, high)):
             bench.row("as measured" if low == -math.inf else f"{low:.2f}..{high:.2f}", **CHOSEN)
 
 
@@ -111,8 +116,8 @@ def hybrid(bench):
     """16-bit outputs of single layers, simulated."""
     header("XLSR x3, 16 bits in")
     model = bench.equalized(CHOSEN["strength"], CHOSEN["center"])
-    model.set_weights(rounding.round_weights(model, bench.images))
-    ranges = equalize.shared_ranges(model, bench.images)
+    model.set_weights(gptq.round_weights(model, bench.images))
+    ranges = cross_layer_equalization.shared_ranges(model, bench.images)
     layers = [layer.name for layer in model.layers if hasattr(layer, "kernel")][:-1]
     choices = {"no layer": (), **{name: (name,) for name in layers}}
     choices["shortcut, gblock3_mix (one tensor) and tail_mix"] = ("shortcut", "gblock3_mix", "tail_mix")
@@ -160,12 +165,12 @@ was chosen, and on Set5. Files are calibrated on scikit-image's pictures unless 
 What `mobile-sr export` does before it hands a network to TensorFlow's converter; none of it trains, and all of it takes
 seconds.
 
-- **Scaling** (`converters/equalize.py`): each channel is scaled until it fills its tensor's range, and the scale divided
-  out of the next kernel. The exponent is the strength.
+- **Scaling** (`converters/cross_layer_equalization.py`): each channel is scaled until it fills its tensor's range, and the
+  scale divided out of the next kernel. The exponent is the strength.
 - **Centring** (the same file): a channel that only 1x1 convolutions read is shifted until its range is symmetric; XLSR's
   shortcut, whose 16 channels share one range with the last block's, is where most of the noise came from (`mobile-sr
   inspect --reference`).
-- **Rounding by the inputs** (`converters/rounding.py`): the integers of a kernel are chosen so that the layer's *output*
+- **Rounding by the inputs** (`converters/gptq.py`): the integers of a kernel are chosen so that the layer's *output*
   moves least, given the second moments of what it sees; the mean error goes into the bias."""
 
 _METHODS = """
@@ -195,7 +200,7 @@ Of a folder (`--calibration DIR`) each crop is the richest in detail of eight ra
 and mostly sky, water and blur, single random crops made a file of an XLSR x3 that loses 0.328 dB on ten others (Y), the
 richest ones make one that loses 0.223, scikit-image's pictures 0.235.
 
-The ranges are measured by a pass of our own (`converters/ranges.py`): the network runs through XNNPACK with all its
+The ranges are measured by a pass of our own (`converters/activation_ranges.py`): the network runs through XNNPACK with all its
 activations as outputs. CPU time for these 66 images: XLSR x3 0.9 s instead of 8.9, IMDN 19 instead of 96. TensorFlow's own
 pass also reads an operator's inputs after it ran, when an addition or a product may have put its result into their memory:
 a residual then gets the range of its sum with the trunk. AdaEDSR (8 blocks of 64 channels, x2) lost 0.155 dB on Set5 with

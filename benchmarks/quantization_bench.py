@@ -9,11 +9,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from mobile_sr import calibration, evaluate, litert, metrics, models, upscaler, weights
-from mobile_sr.converters import equalize, rounding, to_tflite
+from mobile_sr import models
+from mobile_sr.converters import cross_layer_equalization, gptq, to_tflite
+from mobile_sr.evaluation import evaluate
+from mobile_sr.imaging import metrics
+from mobile_sr.inference import litert, upscaler, weights
+from mobile_sr.quantization import calibration
 
 SETS = ("DIV2K_valid_crop256", "Set5")
-CHOSEN = {"strength": equalize.STRENGTH, "center": True, "round": True}
+CHOSEN = {"strength": cross_layer_equalization.STRENGTH, "center": True, "round": True}
 PLAIN = {"strength": 0, "center": False, "round": False}
 
 
@@ -32,14 +36,14 @@ class Bench:
     def equalized(self, strength, center, images=None):
         """A copy of the Keras model, equalized."""
         model = keras.models.clone_model(self.model)
-        model.set_weights(equalize.equalize(self.model, images or self.images, strength, center)[0])
+        model.set_weights(cross_layer_equalization.equalize(self.model, images or self.images, strength, center)[0])
         return model
 
     def convert(self, precision="uint8", *, images=None, strength, center, round, per_tensor=False):
         """The bytes of a .tflite."""
         images = images or self.images
         model = self.equalized(strength, center, images)
-        arrays = rounding.round_weights(model, images, per_tensor) if round else model.get_weights()
+        arrays = gptq.round_weights(model, images, per_tensor) if round else model.get_weights()
         return to_tflite.convert(self.build, arrays, precision, clipped=self.clipped, calibration=images, per_tensor=per_tensor)
 
     def scores(self, data):

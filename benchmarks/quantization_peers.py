@@ -7,7 +7,7 @@ import numpy as np
 from quantization_bench import CHOSEN, PLAIN, Bench
 from quantization_nets import FOLDER, NETS, QAT_STEPS, STEPS
 
-from mobile_sr import litert, upscaler
+from mobile_sr.inference import litert, upscaler
 
 RGB = 1  # of Bench's scores: DIV2K, RGB, what the paper's table measures
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import evaluate, load, metrics
+from mobile_sr import load
+from mobile_sr.evaluation import evaluate
+from mobile_sr.imaging import metrics
 
 OVERLAPS = (None, 8, 4)  # LR pixels; None is the receptive field, exact
 

@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from mobile_sr.benchmark import interleave
+from mobile_sr.benchmarking.benchmark import interleave
 from mobile_sr.converters.quiet import quiet
 
 SETTINGS = ((180, 320, 64), (96, 96, 256))
@@ -40,19 +40,20 @@ def make_files(height, width, channels, variants):
     """{form: .tflite bytes}, the dense one first; each takes features and a mask."""
     import tensorflow as tf
 
-    from mobile_sr.converters import sparse, tflite_merge
+    from mobile_sr.converters import adadsr_sparse
+    from mobile_sr.converters.tflite import merge
 
     model = network(height, width, channels)
-    forms = {"shipped": sparse.Walk(model), "never dense": sparse.Walk(model, threshold=1)}
+    forms = {"shipped": adadsr_sparse.Walk(model), "never dense": adadsr_sparse.Walk(model, threshold=1)}
     if variants:
-        forms |= {f"K = {count}": sparse.Walk(model, count, 1) for count in (1, 4, 8, 16, 32)}
-        forms |= {f"span {span}": sparse.Walk(model, span=span) for span in (1, 2, 4)}
+        forms |= {f"K = {count}": adadsr_sparse.Walk(model, count, 1) for count in (1, 4, 8, 16, 32)}
+        forms |= {f"span {span}": adadsr_sparse.Walk(model, span=span) for span in (1, 2, 4)}
     files = {"dense": tf.lite.TFLiteConverter.from_keras_model(model).convert()}
     specs = [tf.TensorSpec((1, height, width, channels)), tf.TensorSpec((1, height, width, 1))]
     for name, walk in forms.items():
         traced = tf.function(lambda x, mask, walk=walk: walk.run(x, mask)["sr"], specs, autograph=False)
         data = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()]).convert()
-        files[name] = tflite_merge.merge({"sparse": data}, ["sr"])
+        files[name] = merge.merge({"sparse": data}, ["sr"])
     return files
 
 
@@ -87,7 +88,7 @@ def measure(files, height, width, channels, runs):
     """Print a row for each activity."""
     from ai_edge_litert.interpreter import Interpreter
 
-    from mobile_sr.depth_counts import active_fractions
+    from mobile_sr.adadsr.depth_counts import active_fractions
 
     with quiet():
         interpreters = {name: Interpreter(model_content=data, num_threads=1) for name, data in files.items()}

@@ -21,14 +21,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from sparse_block import blobs
 
-from mobile_sr import export, litert, model_files, models, samples, weights
-from mobile_sr.benchmark import interleave, measure_in_child
-from mobile_sr.calibration import calibration_set
+from mobile_sr import models
+from mobile_sr.adadsr.depth_counts import active_fractions
+from mobile_sr.benchmarking.benchmark import interleave, measure_in_child
 from mobile_sr.converters import to_tflite
 from mobile_sr.converters.quiet import quiet
-from mobile_sr.depth_counts import active_fractions
+from mobile_sr.imaging import sample_images
+from mobile_sr.imaging.resize import downscale
+from mobile_sr.inference import litert, model_files, weights
 from mobile_sr.models import adadsr
-from mobile_sr.resize import downscale
+from mobile_sr.quantization import export
+from mobile_sr.quantization.calibration import calibration_set
 
 SETTINGS = ((180, 320, 64), (96, 96, 256))
 ACTIVITIES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
@@ -77,7 +80,7 @@ def trained(args, config, precision, size):
     model, depth = random_network(config), config["blocks"] / 4
     transplant(source, known["blocks"], model, config["blocks"])
     data = convert(model, config, precision, size, calibration_set(None, config["scale"])[0][:8])
-    image = to_tflite.fit(downscale(samples.images([PICTURE])[0][1], config["scale"]), size)
+    image = to_tflite.fit(downscale(sample_images.images([PICTURE])[0][1], config["scale"]), size)
     runner = litert.TFLiteModel(data, options={"signature": "sparse", "desired_depth": str(depth)})
     dense, sparse, least = times(data, image, (depth, 0), args.runs)
     depth_map = model([image[None].astype(np.float32) / 255, np.full((1, 1), depth, np.float32)])[1][0].numpy()

@@ -14,7 +14,9 @@ import time
 import keras
 import numpy as np
 
-from mobile_sr import architecture, losses, models, recipes, training
+from mobile_sr import models
+from mobile_sr.search import architecture
+from mobile_sr.training import losses, recipes, train_loop
 
 
 def batch(recipe):
@@ -25,7 +27,7 @@ def batch(recipe):
     if not models.has_depth(recipe.network):
         return lr, hr
     deepest = models.deepest(recipe.network)
-    depth = training.desired_depths(recipe, deepest, 0)
+    depth = train_loop.desired_depths(recipe, deepest, 0)
     return (lr if deepest is None else (lr, depth)), (hr, depth)
 
 
@@ -35,10 +37,10 @@ def step_seconds(recipe, seconds, most):
     model = models.build(recipe.network)
     keras.config.set_dtype_policy("float32")
     if recipe.branches != "none":
-        model = training._branched(model, recipe)
+        model = train_loop._branched(model, recipe)
     loss = losses.of(recipe)
     with_depth = models.has_depth(recipe.network)
-    model.compile(training._optimizer(recipe), [loss, training.depth_hinge] if with_depth else loss)
+    model.compile(train_loop._optimizer(recipe), [loss, train_loop.depth_hinge] if with_depth else loss)
     inputs, targets = batch(recipe)
     model.train_on_batch(inputs, targets)
     start, cpu, steps = time.perf_counter(), time.process_time(), 0

@@ -14,8 +14,9 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from mobile_sr import evaluate, upscaler
-from mobile_sr.run import read_history
+from mobile_sr.evaluation import evaluate
+from mobile_sr.inference import upscaler
+from mobile_sr.training.run_folder import read_history
 from mobile_sr.zoo import SETS
 
 PLAIN = ["branches=none", "smaller_copies=", "intensities=1,0.7,0.5", "rate_end=1e-4", "optimizer=adam"]

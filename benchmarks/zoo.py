@@ -14,10 +14,16 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from mobile_sr import benchmark, compare, evaluate, export, models, samples, scoreboard, upscaler
-from mobile_sr.converters import delegates
+from mobile_sr import models
+from mobile_sr.benchmarking import benchmark
+from mobile_sr.challenge import scoreboard
+from mobile_sr.converters.tflite import delegates
+from mobile_sr.evaluation import compare, evaluate
 from mobile_sr.files import make_folder, read_json, write_json
-from mobile_sr.images import write_image
+from mobile_sr.imaging import sample_images
+from mobile_sr.imaging.images import write_image
+from mobile_sr.inference import upscaler
+from mobile_sr.quantization import export
 from mobile_sr.zoo import SETS
 
 PRECISIONS = ("float32", "uint8")
@@ -54,7 +60,7 @@ def scores(file, data):
 def small_pictures(folder):
     """A folder with crops of 128x128 pixels."""
     make_folder(folder)
-    for name, image in samples.images(samples.CALIBRATION):
+    for name, image in sample_images.images(sample_images.CALIBRATION):
         write_image(folder / f"{name}.png", image[:128, :128])
     return folder
 
@@ -152,8 +158,8 @@ random weights. CPU time at 256x256, one thread. [scoreboard.md](scoreboard.md) 
 BETWEEN = """
 ## What delegates refuse
 
-By the rules of TensorFlow Lite's GPU and NNAPI delegates (`converters/delegates.py`; Android 11 and later), for files of a
-fixed size; no phone was asked. `mobile-sr inspect` says the same of any file. A refused operator runs on the CPU and cuts
+By the rules of TensorFlow Lite's GPU and NNAPI delegates (`converters/tflite/delegates.py`; Android 11 and later), for files of
+a fixed size; no phone was asked. `mobile-sr inspect` says the same of any file. A refused operator runs on the CPU and cuts
 the graph in two.
 """
 VARIANTS = f"""

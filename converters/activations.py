@@ -24,4 +24,5 @@ def activations(model, tensors, images):
         for first in range(0, len(same), BATCH):
             inputs = [np.concatenate(part) for part in zip(*same[first : first + BATCH], strict=True)]
             values = probe(inputs if len(inputs) > 1 else inputs[0], training=False)
+            values = [values] if len(tensors) == 1 and not isinstance(values, (list, tuple)) else values  # Keras unpacks one
             yield [keras.ops.convert_to_numpy(value) for value in values]

@@ -6,7 +6,7 @@ The compact network computes what the gated one does (up to float rounding). Kim
 import numpy as np
 from keras import ops
 
-from mobile_sr.models import fgnas, fgnas_supernet
+from mobile_sr.models.nas import fgnas, fgnas_supernet
 
 
 class Collapsed(ValueError):
@@ -14,7 +14,7 @@ class Collapsed(ValueError):
 
 
 def compact(model, config):
-    """(configuration of models/fgnas.py, {variable path: array}) of a supernet with the gates it has now.
+    """(configuration of models/nas/fgnas.py, {variable path: array}) of a supernet with the gates it has now.
 
     A block vanishes when one of its layers has no open channel, and with it when the trunk that it reads is empty; so does
     the whole body when its last convolution has none.

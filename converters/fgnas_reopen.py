@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from mobile_sr.converters.fgnas_compact import opened
-from mobile_sr.models import fgnas_supernet
+from mobile_sr.models.nas import fgnas_supernet
 
 
 def reopen(model, fits):

@@ -4,8 +4,9 @@ import warnings
 
 import numpy as np
 
-from mobile_sr.converters import ranges, sparse, sparse_integer, tflite_merge
+from mobile_sr.converters import activation_ranges, adadsr_sparse, adadsr_sparse_integer
 from mobile_sr.converters.quiet import quiet
+from mobile_sr.converters.tflite import merge
 
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
 CALIBRATED = ("uint8", "int8", "int16")  # those whose activations are integers of fixed ranges
@@ -35,8 +36,8 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         calibration: list of [1, H, W, 3] float32 images in 0..1, or of (image, [1, 1] desired depth) where the network takes
             one; needed for CALIBRATED precisions.
         per_tensor: one scale for a kernel instead of one for each of its output channels.
-        form: 'dense', or 'sparse' for converters/sparse.py's form of a network with depth masks, in float32 or float16
-            (converters/sparse_integer.py makes the others' from the dense file).
+        form: 'dense', or 'sparse' for converters/adadsr_sparse.py's form of a network with depth masks, in float32 or float16
+            (converters/adadsr_sparse_integer.py makes the others' from the dense file).
     Returns: bytes.
     Raises: ValueError for a wrong precision or form or a missing calibration set, ConversionError.
     """
@@ -86,7 +87,7 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         if precision in ("uint8", "int8"):
             converter.inference_input_type = converter.inference_output_type = getattr(tf, precision)
         try:
-            with ranges.fast_calibration():
+            with activation_ranges.fast_calibration():
                 return converter.convert()
         except Exception as error:  # the converter raises many types
             lines = [line for line in f"{said()}\n{error}".splitlines() if line.strip()]
@@ -102,10 +103,10 @@ def convert_both(build, keras_model, weights, precision, **options):
     """
     parts = {"dense": convert(build, weights, precision, **options)}
     if precision in CALIBRATED:
-        parts["sparse"] = sparse_integer.convert(parts["dense"], keras_model)
+        parts["sparse"] = adadsr_sparse_integer.convert(parts["dense"], keras_model)
     else:
         parts["sparse"] = convert(build, weights, precision, form="sparse", **options)
-    return tflite_merge.merge(parts, OUTPUTS), parts["dense"]
+    return merge.merge(parts, OUTPUTS), parts["dense"]
 
 
 def _of_one_image(keras, model, size):
@@ -117,7 +118,7 @@ def _of_one_image(keras, model, size):
 def _sparse_converter(tf, model, size):
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    run = sparse.function(model)
+    run = adadsr_sparse.function(model)
     specs = [tf.TensorSpec((1, *(size or (None, None)), 3), name="lr")]
     specs += [tf.TensorSpec((1, *other.shape[1:]), name=other.name) for other in model.inputs[1:]]
 

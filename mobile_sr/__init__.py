@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 
 def load(model, scale=None, threads=1):
-    """An Upscaler for a zoo name or a file; see mobile_sr.upscaler.load."""
-    from mobile_sr import upscaler
+    """An Upscaler for a zoo name or a file; see mobile_sr.inference.upscaler.load."""
+    from mobile_sr.inference import upscaler
 
     return upscaler.load(model, scale, threads)

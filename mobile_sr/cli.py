@@ -12,9 +12,10 @@ import traceback
 from absl import app
 from absl.flags import argparse_flags
 
-from mobile_sr import __version__, distributed
+from mobile_sr import __version__
 from mobile_sr.converters.quiet import say
 from mobile_sr.errors import UserError
+from mobile_sr.training import distributed
 
 # Each command is a module in mobile_sr.commands ("_" for its "-") with HELP, add_arguments(parser) and run(args) -> exit status
 # or None.

@@ -17,7 +17,7 @@ from mobile_sr.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing is locked, and so nothing is taken for a leftover
+except ImportError:  # Windows: no locks (those of msvcrt keep others from reading), so leftovers are not removed
     fcntl = None
 
 _UMASK = os.umask(0)  # read once, at import: reading it changes it for a moment, also for other threads
@@ -86,7 +86,8 @@ def _replacing(path, target):
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
 
 
 @contextlib.contextmanager
@@ -125,10 +126,13 @@ def _lock(handle, wait=True):
 
 
 def _make_temporary(path):
-    """A new file beside `path`, locked for as long as this process lives: (handle, name)."""
+    """A new file beside `path`, locked for as long as this process lives: (handle, name); the handle is None without locks."""
     label, suffix = _temporary_label(path.name)
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{label}.", suffix=".tmp" + suffix, dir=path.parent)
+        if fcntl is None:
+            os.close(handle)  # nothing to lock, and Windows cannot rename an open file
+            return None, name
         with contextlib.suppress(OSError):  # no locks on this file system: then nothing is taken for a leftover either
             _lock(handle)
         if os.path.exists(name):

@@ -18,7 +18,8 @@ def _module(name):
         close = difflib.get_close_matches(str(name), NETWORKS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}{hint}")
-    return importlib.import_module(f"mobile_sr.models.{name}")
+    folder = "ntire2022." if name in NTIRE_2022 else "nas." if name.startswith("fgnas") else ""
+    return importlib.import_module(f"mobile_sr.models.{folder}{name}")
 
 
 def build(config, **overrides):

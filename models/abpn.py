@@ -6,8 +6,8 @@ pixel of the picture, is added before depth_to_space, so that the network learns
 
 import keras
 
-from mobile_sr.models.efficient_blocks import conv
 from mobile_sr.models.layers import ClippedReLU, DepthToSpace, check_output_activation
+from mobile_sr.models.ntire2022.blocks import conv
 
 
 def build(scale=3, output_activation="clipped_relu", channels=28, blocks=5):

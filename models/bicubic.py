@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mobile_sr.models.efficient_blocks import edge_pad
+from mobile_sr.models.ntire2022.blocks import edge_pad
 
 
 @keras.saving.register_keras_serializable("mobile_sr")

@@ -7,8 +7,8 @@ channels, trained on RGB as in Sec. 4.5. It refines the bicubically enlarged pic
 import keras
 
 from mobile_sr.models.bicubic import BicubicUpscale
-from mobile_sr.models.efficient_blocks import conv
 from mobile_sr.models.layers import ClippedReLU, check_output_activation
+from mobile_sr.models.ntire2022.blocks import conv
 
 
 def build(scale=4, output_activation="clipped_relu", channels=64, middle=32):

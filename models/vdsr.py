@@ -7,8 +7,8 @@ The enlarging is part of the network here.
 import keras
 
 from mobile_sr.models.bicubic import BicubicUpscale
-from mobile_sr.models.efficient_blocks import conv
 from mobile_sr.models.layers import ClippedReLU, check_output_activation
+from mobile_sr.models.ntire2022.blocks import conv
 
 
 def build(scale=4, output_activation="clipped_relu", channels=64, blocks=18):

@@ -12,8 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
-from mobile_sr import calibration
-from mobile_sr.images import write_image
+from mobile_sr.imaging.images import write_image
+from mobile_sr.quantization import calibration
 
 # A shell's background jobs ignore it, and so would what is started here to be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,7 +55,7 @@ def picture(height, width, seed=0):
 
 def smoke_recipe(name, **changes):
     """A recipe shrunk to a few steps on the made pictures, with other values of its fields."""
-    from mobile_sr import recipes
+    from mobile_sr.training import recipes
 
     recipe = recipes.load(name, smoke=True)
     for field, value in changes.items():
@@ -66,10 +66,10 @@ def smoke_recipe(name, **changes):
 @pytest.fixture
 def train_interrupted(image_folder, cache, monkeypatch):
     """Train on the made pictures, be interrupted right after a step, and resume: train_interrupted(recipe, out, step)."""
-    from mobile_sr import training
+    from mobile_sr.training import train_loop
 
     def train(recipe, out, step):
-        original = training.Run.finish_step
+        original = train_loop.Run.finish_step
 
         def interrupted(run, logs):
             original(run, logs)
@@ -77,17 +77,17 @@ def train_interrupted(image_folder, cache, monkeypatch):
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(training.Run, "finish_step", interrupted)
+            patched.setattr(train_loop.Run, "finish_step", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                training.train(recipe, image_folder, out, cache=cache)
-        training.train(recipe, image_folder, out, resume=True, cache=cache)
+                train_loop.train(recipe, image_folder, out, cache=cache)
+        train_loop.train(recipe, image_folder, out, resume=True, cache=cache)
 
     return train
 
 
 def assert_same_arrays(found, wanted):
     """Two .npz files of ours hold the same arrays, bit for bit."""
-    from mobile_sr import weights
+    from mobile_sr.inference import weights
 
     found, wanted = (weights.read_arrays(file)[0] for file in (found, wanted))
     assert found.keys() == wanted.keys()
@@ -121,7 +121,8 @@ def model_file(tmp_path_factory):
     """An XLSR x3 with random weights whose output is spread over 0..1, as an .npz model file."""
     import keras
 
-    from mobile_sr import models, weights
+    from mobile_sr import models
+    from mobile_sr.inference import weights
 
     keras.utils.set_random_seed(3)
     config = {"network": "xlsr", "scale": 3, "output_activation": "clipped_relu"}
@@ -138,7 +139,8 @@ def model_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def depth_file(tmp_path_factory):
     """A small AdaEDSR x2 of 3 blocks with random weights, whose depth varies over an image and with the desired depth."""
-    from mobile_sr import models, weights
+    from mobile_sr import models
+    from mobile_sr.inference import weights
 
     config = {"network": "edsr", "scale": 2, "blocks": 3, "channels": 8, "depth": "input"}
     path = tmp_path_factory.mktemp("depth") / "ada.npz"
@@ -152,7 +154,7 @@ def depth_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported(model_file, tmp_path_factory):
     """The folder with tiny_float32, _float16, _uint8 and _int8 .tflite and their sidecars."""
-    from mobile_sr.export import export
+    from mobile_sr.quantization.export import export
 
     out = tmp_path_factory.mktemp("deploy")
     export(model_file, out, ["float32", "float16", "uint8", "int8"], log=lambda line: None)

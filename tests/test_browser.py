@@ -8,7 +8,9 @@ import subprocess
 
 import pytest
 
-from mobile_sr import compare, error_location, layer_report, load, report
+from mobile_sr import load
+from mobile_sr.evaluation import compare, report
+from mobile_sr.quantization import layer_report, quantization_debugger
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium, chromium-browser or google-chrome on the PATH")
@@ -51,7 +53,7 @@ def written(exported, image_folder, tmp_path_factory):
     """A folder with report.html, layers.html and their JSON files."""
     out = tmp_path_factory.mktemp("pages")
     files = exported / "tiny_float32.tflite", exported / "tiny_uint8.tflite"
-    found = error_location.locate(*files, image_folder)
+    found = quantization_debugger.locate(*files, image_folder)
     layer_report.write(out, found)
     result, crops = compare.compare(*map(load, files), image_folder)
     result["location"] = found

@@ -15,7 +15,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mobile_sr import adb, benchmark, cli, device, zoo
+from mobile_sr import cli, zoo
+from mobile_sr.benchmarking import adb, android, benchmark
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
 from tests import fake_adb, schema
@@ -61,12 +62,12 @@ class Phone(fake_adb.Phone):
 
     def __init__(self, folder):
         super().__init__(folder)
-        for place in ("root/data/local/tmp", "root/sdcard/Android/data", f"root/data/data/{device.PACKAGE}", "desk"):
+        for place in ("root/data/local/tmp", "root/sdcard/Android/data", f"root/data/data/{android.PACKAGE}", "desk"):
             (folder / place).mkdir(parents=True)
         program = folder / "desk" / "adb"
         program.write_text(f"#!{sys.executable} -IS\n" + Path(fake_adb.__file__).read_text())
         program.chmod(0o755)
-        self.write({**fake_adb.FRESH, "devices": [CONNECTED], "packages": {device.PACKAGE: 1}, "apk_version": 1})
+        self.write({**fake_adb.FRESH, "devices": [CONNECTED], "packages": {android.PACKAGE: 1}, "apk_version": 1})
 
     def run(self, command, **options):
         """In the place of subprocess.run: the program's work without its start."""
@@ -95,9 +96,9 @@ def program(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{phone.folder / 'desk'}{os.pathsep}{os.environ['PATH']}")
     for name in ("ANDROID_HOME", "ANDROID_SDK_ROOT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(device, "APK", tmp_path / "no.apk")
-    monkeypatch.setattr(device, "_POLL_S", 0.01)
-    monkeypatch.setattr(device, "_START_S", 0.3)
+    monkeypatch.setattr(android, "APK", tmp_path / "no.apk")
+    monkeypatch.setattr(android, "_POLL_S", 0.01)
+    monkeypatch.setattr(android, "_START_S", 0.3)
     return phone
 
 
@@ -254,16 +255,16 @@ def test_through_run_as_where_the_external_folder_is_out_of_reach(phone, bench):
     assert [report["results"][0]["error"] for report in written["reports"]] == [None, None]
     left = [name for name in phone.files() if not name.endswith(".json")]
     assert left == []
-    assert not (phone.folder / "root/data/data" / device.PACKAGE / "files/results").exists()
+    assert not (phone.folder / "root/data/data" / android.PACKAGE / "files/results").exists()
 
 
 def test_neither_the_external_folder_nor_run_as(phone, bench):
-    phone.break_(external=1, run_as=f"package not debuggable: {device.PACKAGE}")
+    phone.break_(external=1, run_as=f"package not debuggable: {android.PACKAGE}")
     failed(phone, bench(), "nor by run-as", "package not debuggable")
 
 
 def test_what_an_earlier_run_left_is_removed_and_nothing_else(phone, bench):
-    models = phone.folder / "root/sdcard/Android/data" / device.PACKAGE / "files/models"
+    models = phone.folder / "root/sdcard/Android/data" / android.PACKAGE / "files/models"
     models.mkdir(parents=True)
     (models / "mine.tflite").touch()
     (models / "mobile-sr-pc-00000000.tflite").touch()
@@ -334,13 +335,13 @@ def test_the_app_is_installed_when_absent_or_older(phone, bench, tmp_path):
     apk = make_apk(tmp_path / "new app.apk", 3)
     phone.set(apk_version=3)
     for installed, installs in ((None, 1), (2, 2), (3, 2), (4, 2)):
-        phone.set(packages={} if installed is None else {device.PACKAGE: installed})
+        phone.set(packages={} if installed is None else {android.PACKAGE: installed})
         assert bench("--apk", apk)[0] == 0
         assert phone.installs() == installs
 
 
 def test_the_built_apk_is_found(phone, bench, tmp_path, monkeypatch):
-    monkeypatch.setattr(device, "APK", make_apk(tmp_path / "built.apk", 1))
+    monkeypatch.setattr(android, "APK", make_apk(tmp_path / "built.apk", 1))
     phone.set(packages={})
     assert bench()[0] == 0
     assert phone.installs() == 1
@@ -348,7 +349,7 @@ def test_the_built_apk_is_found(phone, bench, tmp_path, monkeypatch):
 
 def test_no_app_and_no_apk(phone, bench, tmp_path):
     phone.set(packages={})
-    refused(bench(), f"{device.PACKAGE} is not installed", "make apk")
+    refused(bench(), f"{android.PACKAGE} is not installed", "make apk")
     refused(bench("--apk", tmp_path / "nothing.apk"), "nothing.apk: no such file", "make apk")
     (tmp_path / "text.apk").write_text("no zip")
     refused(bench("--apk", tmp_path / "text.apk"), "text.apk: no APK")
@@ -356,7 +357,7 @@ def test_no_app_and_no_apk(phone, bench, tmp_path):
 
 
 def test_another_app_is_no_benchmark_app(phone, bench, tmp_path):
-    phone.set(packages={device.PACKAGE: 1})
+    phone.set(packages={android.PACKAGE: 1})
     refused(bench("--apk", make_apk(tmp_path / "other.apk", 7)), "other.apk", "not the benchmark app?")
 
 
@@ -365,7 +366,7 @@ def test_another_app_is_no_benchmark_app(phone, bench, tmp_path):
     [
         (
             "INSTALL_FAILED_UPDATE_INCOMPATIBLE: Package org.mobilesr.demo signatures do not match newer version; ignoring!",
-            f"adb -s {SERIAL} uninstall {device.PACKAGE}",
+            f"adb -s {SERIAL} uninstall {android.PACKAGE}",
         ),
         ("INSTALL_FAILED_INSUFFICIENT_STORAGE", "storage is full"),
         ("INSTALL_FAILED_USER_RESTRICTED: Install canceled by user", "allow installing over USB"),
@@ -405,7 +406,7 @@ def test_a_device_lost_half_way(phone, bench, step):
     [
         (EXCEPTION, ["the app crashed: java.lang.IllegalStateException: no buffer | at org.mobilesr.demo.Network.invoke"]),
         (SEGFAULT, ["the app crashed: signal 11 (SIGSEGV)", "| #00 pc 00000000000f2a10 /vendor/lib64/libOpenCL.so"]),
-        ([line.replace(device.PACKAGE, "com.other") for line in SEGFAULT], ["ended without a result", "memory"]),
+        ([line.replace(android.PACKAGE, "com.other") for line in SEGFAULT], ["ended without a result", "memory"]),
         ([], ["ended without a result", "memory"]),
     ],
     ids=["java", "native", "somebody else's", "none"],
@@ -479,7 +480,7 @@ def test_options_that_do_not_fit(phone, bench, capsys):
     refused(bench("--layers"), "--layers", "--no-host")
     refused(bench("--height", 2000, "--width", 2000), "2000x2000", "tiles")
     refused(bench(models=["xlsr_x3:float32@range=1"]), "range=1", "no option 'range'")
-    assert not device.SIGNATURE.fullmatch("a b; reboot")
+    assert not android.SIGNATURE.fullmatch("a b; reboot")
     assert phone.read()["commands"] == []
     for option in (["--no-host"], ["--apk", "x"], ["--delegates", "cpu"], ["--timeout", "3"]):
         assert cli.main(cli._parse(["mobile-sr", "benchmark", "--model", "xlsr_x3:uint8", *option])) == 2
@@ -488,17 +489,17 @@ def test_options_that_do_not_fit(phone, bench, capsys):
 
 def test_the_apk_that_make_built():
     """Its compiled manifest, as aapt2 writes it."""
-    if not device.APK.is_file():
+    if not android.APK.is_file():
         pytest.skip("needs android_demo/build/apk/mobile-sr.apk: run `make apk`")
     said = (ROOT / "android_demo/app/build.gradle.kts").read_text()
-    assert device.apk_version(device.APK) == int(re.search(r"versionCode = (\d+)", said)[1])
+    assert android.apk_version(android.APK) == int(re.search(r"versionCode = (\d+)", said)[1])
 
 
 def test_a_manifest_without_a_version(tmp_path):
     with zipfile.ZipFile(tmp_path / "cut.apk", "w") as archive:
         archive.writestr("AndroidManifest.xml", manifest(1)[:40])
     with pytest.raises(UserError, match=r"cut\.apk: no APK"):
-        device.apk_version(tmp_path / "cut.apk")
+        android.apk_version(tmp_path / "cut.apk")
 
 
 def test_the_apps_own_result_fits_the_schema():

@@ -6,9 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from mobile_sr import load, recipes, zoo
+from mobile_sr import load, zoo
 from mobile_sr.cli import COMMANDS
 from mobile_sr.commands import train
+from mobile_sr.training import recipes
 from tests.conftest import ROOT, picture
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "cards").glob("*.md"))]

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 import mobile_sr
-from mobile_sr import weights
-from mobile_sr.converters import tflite_file
-from mobile_sr.data import TrainingImages
+from mobile_sr.converters.tflite import flatbuffer
+from mobile_sr.inference import weights
+from mobile_sr.training.dataset import TrainingImages
 
 STARTUP_SHARE = 0.25  # of the moments lie before the work begins: imports, opening files
 KILLS = pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-DECODE = "import sys; from mobile_sr.data import TrainingImages; TrainingImages(sys.argv[1], 2, sys.argv[2])"
+DECODE = "import sys; from mobile_sr.training.dataset import TrainingImages; TrainingImages(sys.argv[1], 2, sys.argv[2])"
 
 
 @dataclasses.dataclass
@@ -174,7 +174,7 @@ def test_export(model_file, image_folder, tmp_path, kills):
         hits.append(victim.kill(moment, number))
         for path in out.glob("[!.]*"):
             if path.suffix == ".tflite":
-                assert len(tflite_file.load(path).ops) > 10
+                assert len(flatbuffer.load(path).ops) > 10
                 assert mobile_sr.load(path).scale == 3
             else:
                 assert json.loads(path.read_text())["network"] == "xlsr"

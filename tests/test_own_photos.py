@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mobile_sr.images import write_image
+from mobile_sr.imaging.images import write_image
 from tests.conftest import picture
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_photos.md"

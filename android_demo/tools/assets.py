@@ -6,9 +6,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mobile_sr import samples
-from mobile_sr.images import write_image
-from mobile_sr.resize import imresize
+from mobile_sr.imaging import sample_images
+from mobile_sr.imaging.images import write_image
+from mobile_sr.imaging.resize import imresize
 
 MODEL, SCALE = "xlsr_x3", 3
 TIMING = (360, 640)  # LR (H, W) of the image that is timed: 1080p at x3, the host benchmark's size
@@ -28,12 +28,12 @@ def export_models(folder):
 def write_images(folder):
     """NAME.png and its original NAME_hr.png, and a larger one for timing that has no original."""
     folder.mkdir(parents=True)
-    for name, image in samples.images(samples.EVALUATION[:3]):
+    for name, image in sample_images.images(sample_images.EVALUATION[:3]):
         height, width = (side // SCALE * SCALE for side in image.shape[:2])
         original = image[:height, :width]
         write_image(folder / f"{name}_hr.png", original)
         write_image(folder / f"{name}.png", imresize(original, 1 / SCALE))
-    [(name, image)] = samples.images(["rocket"])
+    [(name, image)] = sample_images.images(["rocket"])
     height, width = TIMING
     write_image(folder / f"{name}_{width}x{height}.png", image[-height:, :width])
 

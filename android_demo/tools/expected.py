@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mobile_sr import litert, metrics
 from mobile_sr.files import sha256
-from mobile_sr.images import read_image
+from mobile_sr.imaging import metrics
+from mobile_sr.imaging.images import read_image
+from mobile_sr.inference import litert
 
 IMAGES = ("astronaut", "chelsea", "coffee")
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import models, weights
-from mobile_sr.export import export
+from mobile_sr import models
+from mobile_sr.inference import weights
+from mobile_sr.quantization.export import export
 
 NETWORKS = {
     "tiny": ({"network": "xlsr", "scale": 2, "output_activation": "clipped_relu"}, ["int8"]),

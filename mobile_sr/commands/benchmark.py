@@ -48,7 +48,7 @@ def run(args):
             raise UserError(f"--{name} {value}: must be at least {least}")
     if (args.height is None) != (args.width is None):
         raise UserError("--height and --width go together; give both, or neither for the default")
-    from mobile_sr import benchmark
+    from mobile_sr.benchmarking import benchmark
 
     size = None if args.height is None else (args.height, args.width)
     models = args.model if args.depth is None else benchmark.at_depth(args.model, args.depth)
@@ -67,25 +67,25 @@ def run(args):
 def _run_device(args, models, size, out):
     import sys
 
-    from mobile_sr import adb, benchmark, device
+    from mobile_sr.benchmarking import adb, android, benchmark
     from mobile_sr.errors import UserError
 
     delegates = list(dict.fromkeys((args.delegates or "cpu,nnapi,gpu").split(",")))
-    timeout = device.TIMEOUT_S if args.timeout is None else args.timeout
+    timeout = android.TIMEOUT_S if args.timeout is None else args.timeout
     if not timeout > 0:
         raise UserError(f"--timeout {timeout:g}: must be above 0")
     if args.layers and args.no_host:
         raise UserError("--layers is measured on this machine: not with --no-host")
-    device.check(models, delegates, size, args.threads, args.runs, args.warmup)
+    android.check(models, delegates, size, args.threads, args.runs, args.warmup)
     phone = adb.Adb(args.device)
-    device.install(phone, args.apk)
+    android.install(phone, args.apk)
     reports, counts = [], (args.threads, args.runs, args.warmup)
     if not args.no_host:
         reports.append(benchmark.benchmark(models, size, *counts, args.layers, common.progress))
         common.clear_progress()
         _print(reports[0], out)
         print(file=out)
-    found = device.measure(phone, models, delegates, size, *counts, timeout, common.progress)
+    found = android.measure(phone, models, delegates, size, *counts, timeout, common.progress)
     common.clear_progress()
     _print_device(found, out)
     common.write_json_result(args, {"format": benchmark.FORMAT, "reports": reports + found})

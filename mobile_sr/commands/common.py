@@ -52,9 +52,10 @@ def launch(args, recipe):
     """
     from pathlib import Path
 
-    from mobile_sr import backend, distributed
+    from mobile_sr import backend
     from mobile_sr.converters.quiet import say
     from mobile_sr.errors import UserError
+    from mobile_sr.training import distributed
 
     count = distributed.processes() if distributed.processes() > 1 else args.processes
     distributed.check_batch(recipe.batch, count)
@@ -121,7 +122,7 @@ def load_model(args, name, check=True):
 
     Raises: UserError.
     """
-    from mobile_sr import upscaler
+    from mobile_sr.inference import upscaler
 
     model = upscaler.load(name, args.scale, args.threads, check=False)
     set_depth(args, model)

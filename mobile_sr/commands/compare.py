@@ -32,8 +32,12 @@ def run(args):
     """Print the drop; status 1 when it exceeds --max-drop, 2 when a file had to be skipped."""
     import sys
 
-    from mobile_sr import compare, error_location, flat_colours, layer_report, metrics, report, route, upscaler
     from mobile_sr.errors import UserError
+    from mobile_sr.evaluation import compare, report
+    from mobile_sr.imaging import flat_colours, metrics
+    from mobile_sr.inference import upscaler
+    from mobile_sr.quantization import layer_report, quantization_debugger
+    from mobile_sr.routing import route
 
     folder = common.need_data(args)
     reference = upscaler.load(args.reference, args.scale, args.threads, check=False)
@@ -42,13 +46,13 @@ def run(args):
     if reference.scale != model.scale:
         raise UserError(f"{args.reference} has scale {reference.scale}, {args.model} has {model.scale}")
     if args.layers:
-        error_location.check(args.reference, args.model)
+        quantization_debugger.check(args.reference, args.model)
     for side in (reference, model):
         upscaler.check_output(side)
     result, crops = compare.compare(reference, model, folder, args.space, common.progress)
     appendix = ("", "")
     if args.layers:
-        found = error_location.locate(
+        found = quantization_debugger.locate(
             args.reference, args.model, folder, args.space, threads=args.threads, progress=common.progress
         )
         result["location"], appendix = found, (layer_report.section(found), layer_report.markdown(found))

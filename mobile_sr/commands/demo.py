@@ -16,9 +16,12 @@ def run(args):
     """Export float32 and uint8, compare both on scikit-image's pictures, print the table and the report's path."""
     from pathlib import Path
 
-    from mobile_sr import compare, export, metrics, report, samples, upscaler
+    from mobile_sr.evaluation import compare, report
+    from mobile_sr.imaging import metrics, sample_images
+    from mobile_sr.inference import upscaler
+    from mobile_sr.quantization import export
 
-    pictures = samples.images(samples.EVALUATION)
+    pictures = sample_images.images(sample_images.EVALUATION)
     out = Path(args.out)
     reference_file, model_file = export.export(args.model, out, ["float32", "uint8"])
     result, crops = compare.compare(upscaler.load(reference_file), upscaler.load(model_file), pictures)

@@ -24,7 +24,9 @@ def run(args):
     """Print the table; status 2 when a file had to be skipped."""
     import sys
 
-    from mobile_sr import evaluate, metrics, route
+    from mobile_sr.evaluation import evaluate
+    from mobile_sr.imaging import metrics
+    from mobile_sr.routing import route
 
     folder = common.need_data(args)
     result = evaluate.evaluate(common.load_model(args, args.model), folder, args.space, common.progress)

@@ -58,7 +58,7 @@ def run(args):
         raise UserError("--height and --width go together; give both, or neither for a dynamic size")
     if args.max_colour_error < 0:
         raise UserError(f"--max-colour-error {args.max_colour_error}: must be at least 0")
-    from mobile_sr import export
+    from mobile_sr.quantization import export
 
     size = None if args.height is None else (args.height, args.width)
     precisions = list(dict.fromkeys(p.strip() for p in args.precision.split(",") if p.strip()))

@@ -29,7 +29,7 @@ def add_arguments(parser):
 
 def run(args):
     """Import."""
-    from mobile_sr import import_weights
+    from mobile_sr.importing import import_weights
 
     sizes = [_size(text) for text in args.set]
     import_weights.import_weights(args.net, args.checkpoint, args.out, args.scale, args.range, dict(sizes))

@@ -36,9 +36,10 @@ def run(args):
 def _audit(args):
     import sys
 
-    from mobile_sr import compare, model_files, model_io, upscaler
-    from mobile_sr.converters import delegates
+    from mobile_sr.converters.tflite import delegates
     from mobile_sr.errors import UserError
+    from mobile_sr.evaluation import compare
+    from mobile_sr.inference import model_files, model_io, upscaler
 
     facts = compare.inspect(args.model)
     try:
@@ -71,15 +72,19 @@ def _audit(args):
 def _locate(args):
     import sys
 
-    from mobile_sr import error_location, files, layer_report, samples
+    from mobile_sr import files
     from mobile_sr.errors import UserError
+    from mobile_sr.imaging import sample_images
+    from mobile_sr.quantization import layer_report, quantization_debugger
 
     if args.crops < 1:
         raise UserError(f"--crops {args.crops}: at least 1 is needed")
     if args.report:
         files.check_folder(args.report)
-    folder = args.data or samples.images(samples.EVALUATION)
-    found = error_location.locate(args.reference, args.model, folder, args.space, args.crops, args.threads, common.progress)
+    folder = args.data or sample_images.images(sample_images.EVALUATION)
+    found = quantization_debugger.locate(
+        args.reference, args.model, folder, args.space, args.crops, args.threads, common.progress
+    )
     common.clear_progress()
     out = sys.stderr if args.json == "-" else sys.stdout
     print(layer_report.text(found), file=out)

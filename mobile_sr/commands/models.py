@@ -64,8 +64,11 @@ def run(args):
 def _scoreboard(args):
     import sys
 
-    from mobile_sr import export, files, scoreboard, scoreboard_page, weights
+    from mobile_sr import files
+    from mobile_sr.challenge import scoreboard, scoreboard_page
     from mobile_sr.errors import UserError
+    from mobile_sr.inference import weights
+    from mobile_sr.quantization import export
 
     given = {"scale": 4, "threads": 1, "runs": 12}
     given |= {name: getattr(args, name) for name in given if getattr(args, name) is not None}

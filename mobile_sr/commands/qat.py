@@ -29,8 +29,8 @@ def run(args):
     """Fine-tune and convert; prints the best validation score. Status 1 when the training or the audit fails."""
     import sys
 
-    from mobile_sr import export
-    from mobile_sr.qat import parent
+    from mobile_sr.qat import trainer
+    from mobile_sr.quantization import export
 
     settings = Settings(
         steps=args.steps, rate=args.rate, batch=args.batch, patch=args.patch, seed=args.seed, per_tensor=args.per_tensor
@@ -40,8 +40,8 @@ def run(args):
     settings.check()
     folder = common.need_data(args)
     try:
-        file, best = parent.train(args.model, folder, args.out, settings, cache=args.cache, calibration=args.calibration)
-    except (export.AuditError, parent.QatError) as error:
+        file, best = trainer.train(args.model, folder, args.out, settings, cache=args.cache, calibration=args.calibration)
+    except (export.AuditError, trainer.QatError) as error:
         print(f"mobile-sr qat: {error}", file=sys.stderr)
         return 1
     print(f"best validation PSNR {best:.3f} dB (RGB) with fake quantization: {file}")

@@ -50,7 +50,8 @@ def run(args):
         if value is not None and value < least:
             raise UserError(f"--{name} {value}: must be at least {least}")
     folder = common.need_data(args)
-    from mobile_sr import export, route_training
+    from mobile_sr.quantization import export
+    from mobile_sr.routing import route_training
 
     precisions = list(dict.fromkeys(p.strip() for p in args.precision.split(",") if p.strip()))
     options = {

@@ -23,7 +23,7 @@ def run(args):
     """Print the score; status 2 when an image had to be skipped."""
     import sys
 
-    from mobile_sr import challenge_scores
+    from mobile_sr.challenge import challenge_scores
     from mobile_sr.errors import UserError
 
     for name in ("threads", "runs"):

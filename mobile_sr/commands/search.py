@@ -41,8 +41,9 @@ def run(args):
     """Search; prints the best validation score and the files."""
     from pathlib import Path
 
-    from mobile_sr import backend, distributed, recipes
+    from mobile_sr import backend
     from mobile_sr.errors import UserError
+    from mobile_sr.training import distributed, recipes
 
     name = args.recipe if recipes.has_scale(args.recipe) else f"{args.recipe}_x2"
     recipe = recipes.load(name, args.smoke, args.steps, args.seed)
@@ -82,10 +83,11 @@ def run(args):
     if launched is not None:
         return launched
     backend.choose_backend(args.backend)
-    from mobile_sr import search, training
+    from mobile_sr.search import search
+    from mobile_sr.training import train_loop
 
     with distributed.group():
-        training.check_run_folder(args.out, args.resume)
+        train_loop.check_run_folder(args.out, args.resume)
         cost = _cost(args, recipe) if distributed.rank() == 0 else None
         search.set_cost(recipe, distributed.from_first(cost), args.budget)
         best, found = search.search(recipe, folder, args.out, resume=args.resume, cache=args.cache, dtype=common.dtype(args))
@@ -101,8 +103,9 @@ def _cost(args, recipe):
     """The recipe's cost: a kind, or for latency the table of --table, of the run to resume, or measured now."""
     from pathlib import Path
 
-    from mobile_sr import latency_table, run_files
     from mobile_sr.errors import UserError
+    from mobile_sr.search import latency_table
+    from mobile_sr.training import run_folder_checks
 
     if args.cost != "latency":
         return args.cost
@@ -110,7 +113,7 @@ def _cost(args, recipe):
         return latency_table.read(args.table)
     out = Path(args.out)
     if args.resume and (out / "config.json").exists():
-        cost = run_files.read_config(out / "config.json")["recipe"]["network"].get("cost")
+        cost = run_folder_checks.read_config(out / "config.json")["recipe"]["network"].get("cost")
         if not isinstance(cost, dict):
             raise UserError(f"{out}: its run is no search by latency; give another --out, or leave --cost out")
         return cost

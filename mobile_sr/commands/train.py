@@ -29,8 +29,10 @@ def run(args):
     """Train; prints the best validation score and the model file."""
     from pathlib import Path
 
-    from mobile_sr import backend, distributed, model_files, recipes, training
+    from mobile_sr import backend
     from mobile_sr.errors import UserError
+    from mobile_sr.inference import model_files
+    from mobile_sr.training import distributed, recipes, train_loop
 
     if args.init and args.resume:
         raise UserError("--init starts a run and --resume continues one; give one of them")
@@ -54,7 +56,7 @@ def run(args):
         )
     options = {"init": init, "resume": args.resume, "cache": args.cache, "dtype": common.dtype(args)}
     with distributed.group():
-        best = training.train(recipe, folder, args.out, **options)
+        best = train_loop.train(recipe, folder, args.out, **options)
     if distributed.rank() == 0:
         print(summary(best, Path(args.out) / "best.npz"))
     return None
@@ -62,7 +64,8 @@ def run(args):
 
 def summary(best, file):
     """The last line: what the kept weights score, and whether they are only those that the run was given."""
-    from mobile_sr import selection, weights
+    from mobile_sr.inference import weights
+    from mobile_sr.training import selection
 
     about = weights.read_arrays(file)[1]
     line = f"best validation PSNR {best:.3f} dB ({selection.describe(about.get('selected_by', 'rgb'))}): {file}"
@@ -72,8 +75,8 @@ def summary(best, file):
 
 def _architecture(args, recipe, init):
     """What the network of an FGNAS recipe is built from: --architecture, else that of --init or of the run to resume."""
-    from mobile_sr import architecture
     from mobile_sr.errors import UserError
+    from mobile_sr.search import architecture
 
     network = recipe.network["network"]
     if network == "fgnas_supernet":

@@ -31,9 +31,10 @@ def run(args):
     import sys
     import time
 
-    from mobile_sr import batch, files
+    from mobile_sr import files
     from mobile_sr.converters.quiet import say
     from mobile_sr.errors import UserError
+    from mobile_sr.inference import batch
 
     for name, least in (("tile", 0), ("threads", 1), ("workers", 1)):
         value = getattr(args, name)

@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mobile_sr import data
 from mobile_sr.converters.to_tflite import unlike
-from mobile_sr.metrics import psnr
+from mobile_sr.imaging.metrics import psnr
 from mobile_sr.qat import quantizers
 from mobile_sr.qat.net import Net
+from mobile_sr.training import dataset
 
 
 class FineTuning:
@@ -44,12 +44,12 @@ class FineTuning:
     def run(self, images, report):
         """Train on TrainingImages; report(step, loss, PSNR or None, steps per second), the PSNR where it is validated."""
         s = self.settings
-        train_on, held_out = data.split_validation(images, s.validation_images, s.validation_crop)
-        validation = data.center_crops(images, held_out, s.validation_crop)
+        train_on, held_out = dataset.split_validation(images, s.validation_images, s.validation_crop)
+        validation = dataset.center_crops(images, held_out, s.validation_crop)
         report(0, None, self._validate(0, validation, images.scale), None)
         losses, mark = [], time.perf_counter()
         for step in range(s.steps):
-            lr, hr = data.patch_batch(
+            lr, hr = dataset.patch_batch(
                 images, train_on, step, batch=s.batch, patch=s.patch, intensities=s.intensities, seed=s.seed
             )
             losses.append(self._step(step, lr, hr))

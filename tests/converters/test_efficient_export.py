@@ -5,8 +5,9 @@ import json
 import keras
 import pytest
 
-from mobile_sr import load, models, weights
-from mobile_sr.export import AuditError, export
+from mobile_sr import load, models
+from mobile_sr.inference import weights
+from mobile_sr.quantization.export import AuditError, export
 from tests.conftest import picture
 from tests.models.test_efficient import MINI
 

@@ -5,7 +5,7 @@ import pytest
 
 from mobile_sr import load
 from mobile_sr.errors import UserError
-from mobile_sr.export import export
+from mobile_sr.quantization.export import export
 from tests.conftest import picture
 
 

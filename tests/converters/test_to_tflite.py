@@ -5,10 +5,13 @@ import functools
 import numpy as np
 import pytest
 
-from mobile_sr import litert, models, samples, upscaler, weights, zoo
-from mobile_sr.converters import audit, tflite_file, to_tflite
+from mobile_sr import models, zoo
+from mobile_sr.converters import to_tflite
+from mobile_sr.converters.tflite import audit, flatbuffer
 from mobile_sr.errors import UserError
-from mobile_sr.export import export
+from mobile_sr.imaging import sample_images
+from mobile_sr.inference import litert, upscaler, weights
+from mobile_sr.quantization.export import export
 
 
 def calibration():
@@ -36,7 +39,7 @@ def test_the_peers_are_one_partition_in_8_bits(network):
     config = {"network": network, "scale": 3}
     model = random_model(config)
     data = convert(model, config, "uint8")
-    graph = tflite_file.parse(data)
+    graph = flatbuffer.parse(data)
     convolutions = {"fsrcnn": 8, "espcn": 3}[network]
     checks = audit.check(graph, "uint8", clipped=True, convolutions=convolutions)
     assert [c for c in checks if not c["passed"]] == []
@@ -74,7 +77,7 @@ def test_equal_biases_are_told_apart():
 def test_modes_pass_their_audits(model_file, tmp_path, precision, per_tensor):
     (path,) = export(model_file, tmp_path, [precision], per_tensor=per_tensor, log=lambda line: None)
     assert path.name == f"tiny_{precision}{'_per_tensor' if per_tensor else ''}.tflite"
-    graph = tflite_file.load(path)
+    graph = flatbuffer.load(path)
     for promise in ("int16", "dynamic", "uint8"):
         for kernels in (False, True):
             checks = audit.check(graph, promise, clipped=True, convolutions=11, per_tensor=kernels)
@@ -87,7 +90,7 @@ def test_modes_pass_their_audits(model_file, tmp_path, precision, per_tensor):
 
 def test_methods_are_recorded_and_lose_less(tmp_path):
     model, _ = weights.load_model(zoo.resolve("xlsr_x3"))
-    image = samples.images(["coffee"])[0][1][100:160, 200:280]
+    image = sample_images.images(["coffee"])[0][1][100:160, 200:280]
     wanted = np.clip(upscaler.keras_runner(model)(image), 0, 1) * 255
     errors = {}
     for methods in ((), ("equalize", "round")):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from mobile_sr.converters import tflite_file
+from mobile_sr.converters.tflite import flatbuffer
 
 
 @pytest.fixture
@@ -13,10 +13,10 @@ def refused(exported):
 
     def refuse(precision, change):
         model = schema.ModelT.InitFromPackedBuf((exported / f"tiny_{precision}.tflite").read_bytes(), 0)
-        tflite_file.parse(tflite_file.pack(model))
+        flatbuffer.parse(flatbuffer.pack(model))
         change(model.subgraphs[0])
-        with pytest.raises(tflite_file.TFLiteFileError) as caught:
-            tflite_file.parse(tflite_file.pack(model))
+        with pytest.raises(flatbuffer.TFLiteFileError) as caught:
+            flatbuffer.parse(flatbuffer.pack(model))
         return str(caught.value)
 
     return refuse
@@ -99,8 +99,8 @@ def test_integers_need_scales(exported):
             if tensor.type not in (schema.TensorType.INT8, schema.TensorType.UINT8):
                 continue
             setattr(tensor if field == "quantization" else tensor.quantization, field, None)
-            with pytest.raises(tflite_file.TFLiteFileError):
-                tflite_file.parse(tflite_file.pack(model))
+            with pytest.raises(flatbuffer.TFLiteFileError):
+                flatbuffer.parse(flatbuffer.pack(model))
             refused += 1
     assert refused > 30
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr import trial
+from mobile_sr.inference import trial
 from tests.conftest import picture, smoke_recipe
 from tests.fuzz import mutations
 
@@ -23,7 +23,7 @@ RUN_RECIPE = {"name": "xlsr_zoo_x3", "steps": 2, "validate_every": 2}  # of the 
 
 
 def use_image(path):
-    from mobile_sr.images import is_gray_file, read_file
+    from mobile_sr.imaging.images import is_gray_file, read_file
 
     file = read_file(path)
     image, alpha = file.pixels, file.alpha
@@ -34,7 +34,7 @@ def use_image(path):
 
 
 def use_arrays(path):
-    from mobile_sr import weights
+    from mobile_sr.inference import weights
 
     arrays, meta = weights.read_arrays(path)
     assert all(isinstance(array, np.ndarray) for array in arrays.values())
@@ -42,7 +42,7 @@ def use_arrays(path):
 
 
 def use_weights(path):
-    from mobile_sr import weights
+    from mobile_sr.inference import weights
 
     model, config = weights.load_model(path)
     assert model.count_params() > 10_000
@@ -60,7 +60,8 @@ def use_model(path):
 
 def use_sidecar(path):
     import mobile_sr
-    from mobile_sr import compare, zoo
+    from mobile_sr import zoo
+    from mobile_sr.evaluation import compare
 
     file = path.with_suffix(".tflite")
     if not file.exists():
@@ -96,14 +97,14 @@ def use_trap(path):
 
 def use_run(path):
     """Resume the finished run in the folder `run` with its config.json, or its only checkpoint, replaced by `path`."""
-    from mobile_sr import training
+    from mobile_sr.training import train_loop
 
     out = Path("resumed")
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree("run", out)
     (out / "checkpoint.previous.npz").unlink()
     shutil.copyfile(path, out / ("config.json" if path.suffix == ".json" else "checkpoint.npz"))
-    assert training.train(smoke_recipe(**RUN_RECIPE), Path("images"), out, resume=True, cache=Path("cache")) > 0
+    assert train_loop.train(smoke_recipe(**RUN_RECIPE), Path("images"), out, resume=True, cache=Path("cache")) > 0
 
 
 KINDS = {

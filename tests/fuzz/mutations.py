@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mobile_sr.converters import tflite_file
+from mobile_sr.converters.tflite import flatbuffer
 
 INTEGERS = (0, 1, 2, 3, 5, 8, 17, 64, 127, 128, 255, 32767, 65536, 2**20, 2**24, 2**31 - 1, -1, -2, -128, -(2**31))
 FLOATS = (0.0, 1.0, -1.0, 1e-38, 1e38, float("inf"), float("nan"))
@@ -60,7 +60,7 @@ def damage_member(data, rng):
 
 def damage_values(data, rng):
     """Change the configuration or an array of a model file, which is then well formed."""
-    from mobile_sr import weights
+    from mobile_sr.inference import weights
 
     path = Path("valid.npz")
     path.write_bytes(data)
@@ -86,7 +86,7 @@ def damage_fields(data, rng):
             holder, key = rng.choice(list(_places(vars(model))))
             holder[key] = _other_value(holder[key], rng)
         with contextlib.suppress(Exception):  # some values fit no field: try others
-            return tflite_file.pack(model)
+            return flatbuffer.pack(model)
 
 
 def _places(node):
@@ -155,7 +155,7 @@ def damage_tensors(data, rng):
             code.builtinCode = rng.randrange(210)
             code.deprecatedBuiltinCode = min(code.builtinCode, 127)
         with contextlib.suppress(Exception):  # some values fit no field: try others
-            return tflite_file.pack(model)
+            return flatbuffer.pack(model)
 
 
 def damage_run(data, rng):
@@ -164,7 +164,7 @@ def damage_run(data, rng):
         config = json.loads(data)
         _damage_json(config, rng)
         return json.dumps(config).encode()
-    from mobile_sr import weights
+    from mobile_sr.inference import weights
 
     path = Path("valid.npz")
     path.write_bytes(data)

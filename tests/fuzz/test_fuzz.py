@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobile_sr import training, zoo
+from mobile_sr import zoo
+from mobile_sr.training import train_loop
 from tests.conftest import ROOT, picture, smoke_recipe
 from tests.fuzz.child import RUN_RECIPE
 
@@ -113,7 +114,7 @@ def test_sidecars(tmp_path, count):
 def test_onnx(model_file, tmp_path, count):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
-    from mobile_sr.export import export
+    from mobile_sr.quantization.export import export
 
     (file,) = export(model_file, tmp_path / "onnx", ["onnx"], log=lambda line: None)
     file.with_suffix(".json").unlink()
@@ -123,7 +124,7 @@ def test_onnx(model_file, tmp_path, count):
 @counts(20)
 @pytest.mark.parametrize("kind", ["keras bytes", "keras members"])
 def test_keras(model_file, tmp_path, kind, count):
-    from mobile_sr import weights
+    from mobile_sr.inference import weights
 
     weights.load_model(model_file)[0].save(tmp_path / "valid.keras")
     assert problems(kind, [tmp_path / "valid.keras"], count, tmp_path) == []
@@ -132,6 +133,6 @@ def test_keras(model_file, tmp_path, kind, count):
 @counts(40)
 def test_run_folders(image_folder, tmp_path, count):
     (tmp_path / "images").symlink_to(image_folder)
-    training.train(smoke_recipe(**RUN_RECIPE), image_folder, tmp_path / "run", cache=tmp_path / "cache")
+    train_loop.train(smoke_recipe(**RUN_RECIPE), image_folder, tmp_path / "run", cache=tmp_path / "cache")
     files = [tmp_path / "run" / "config.json", tmp_path / "run" / "checkpoint.npz"]
     assert problems("run folders", files, count, tmp_path) == []

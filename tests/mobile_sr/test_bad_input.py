@@ -9,8 +9,8 @@ import zlib
 
 import pytest
 
-from mobile_sr.images import encode_image, write_image
-from mobile_sr.resize import downscale
+from mobile_sr.imaging.images import encode_image, write_image
+from mobile_sr.imaging.resize import downscale
 from tests.conftest import picture
 from tests.mobile_sr.test_cli import one_line
 

@@ -11,8 +11,8 @@ import pytest
 
 from mobile_sr import cli
 from mobile_sr.cli import COMMANDS
-from mobile_sr.images import read_image, write_image
-from mobile_sr.resize import imresize
+from mobile_sr.imaging.images import read_image, write_image
+from mobile_sr.imaging.resize import imresize
 from tests.conftest import picture
 
 
@@ -62,7 +62,7 @@ def test_upscale_folders_formats_and_alpha(run_cli, tmp_path, photo):
     result = run_cli("upscale", tmp_path / "in", "--model", "bicubic", "--scale", "2", "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(read_image(tmp_path / "out" / "a.png"), imresize(photo, 2))
-    from mobile_sr.images import read_file
+    from mobile_sr.imaging.images import read_file
 
     np.testing.assert_array_equal(read_file(tmp_path / "out" / "a.png").alpha, imresize(alpha, 2))
     assert read_image(tmp_path / "out" / "sub" / "b.png").shape == (192, 240, 3)

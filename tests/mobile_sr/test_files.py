@@ -201,7 +201,9 @@ def test_a_folder_is_listed_once(tmp_path, monkeypatch):
 def test_without_locks_nothing_is_a_leftover(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "fcntl", None)
     (tmp_path / ".a.12345678.tmp.json").write_bytes(b"")
-    write_bytes(tmp_path / "a.json", b"{}")
+    with files.atomic_path(tmp_path / "a.json") as temporary:
+        opened = {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
+        assert os.path.realpath(temporary) not in opened  # Windows cannot rename an open file
     files.sweep(tmp_path)
     assert names(tmp_path) == [".a.12345678.tmp.json", "a.json"]
     with files.temporary_folder("mobile_sr_test.") as folder:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from mobile_sr import models
-from mobile_sr.models import efficient_blocks, mobilesr
+from mobile_sr.imaging.resize import imresize
 from mobile_sr.models.bicubic import BicubicUpscale
-from mobile_sr.resize import imresize
+from mobile_sr.models.ntire2022 import blocks, mobilesr
 from tests.conftest import picture
 
 # Parameters, the script's FLOPs (G), activations (M), convolutions at 256x256, x4. The challenge's Table 1 prints these but for
@@ -76,7 +76,7 @@ def test_shapes_outputs_and_configuration(net):
 def test_resize_like_is_torchs_bilinear():
     """Half-pixel centers: from 2 to 4 samples at -1/4, 1/4, 3/4, 5/4, the ends repeated (align_corners=False)."""
     x = np.array([[0.0, 1.0]], np.float32).reshape(1, 1, 2, 1)
-    y = efficient_blocks.ResizeLike()([x, np.zeros((1, 1, 4, 3), np.float32)])
+    y = blocks.ResizeLike()([x, np.zeros((1, 1, 4, 3), np.float32)])
     np.testing.assert_allclose(keras.ops.convert_to_numpy(y).ravel(), [0, 0.25, 0.75, 1])
 
 
@@ -85,7 +85,7 @@ def test_edge_padding_leaves_maxima_alone():
     x = np.random.default_rng(0).normal(-5, 1, (1, 16, 20, 2)).astype(np.float32)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(1, 2))[:, ::7, ::7].max(axis=(-2, -1))
-    found = keras.layers.MaxPooling2D(7, 7)(efficient_blocks.EdgePad()(x))
+    found = keras.layers.MaxPooling2D(7, 7)(blocks.EdgePad()(x))
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(found), windows)
 
 

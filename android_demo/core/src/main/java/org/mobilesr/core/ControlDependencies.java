@@ -4,7 +4,7 @@ import java.io.ByteArrayOutputStream;
 
 /**
  * A file's control dependencies: varints of a version, the number of graphs, and for each graph the number of its pairs of operators
- * and the pairs, each number doubled (converters/tflite_order.py). The runtime takes for granted that they fit the graphs.
+ * and the pairs, each number doubled (converters/tflite/op_order.py). The runtime takes for granted that they fit the graphs.
  */
 final class ControlDependencies {
     private static final int VERSION = 1;

@@ -12,7 +12,7 @@ import java.util.Set;
  * The signatures of a file: names of graphs. An AdaDSR file has two, the same network on a dense and on a sparse path.
  *
  * <p>The interpreter runs a file's first graph, so that the bytes are changed to have the wanted one there, as
- * converters/tflite_file.py does. Its own way to run another one, runSignature, takes no image of another size as bytes.
+ * converters/tflite/flatbuffer.py does. Its own way to run another one, runSignature, takes no image of another size as bytes.
  */
 final class Signatures {
     static final int SUBGRAPHS = 2;
@@ -31,7 +31,7 @@ final class Signatures {
     private static final int NEWER_KIND = 11;
     /** Kinds of options whose first field, or first two, are indices of graphs. */
     private static final Map<Integer, Integer> CALLS = Map.of(16, 1, 92, 2, 93, 2, 103, 1); // CALL, IF, WHILE, CALL_ONCE
-    /** Pairs of operators of which the second waits for the first, for each graph (converters/tflite_order.py). */
+    /** Pairs of operators of which the second waits for the first, for each graph (converters/tflite/op_order.py). */
     private static final String CONTROL_DEPENDENCIES = "model_control_dependencies";
 
     /** XNNPACK of TensorFlow Lite 2.16 refuses the sparse path, all delegates take the dense one. */

@@ -28,7 +28,7 @@ public record TensorSpec(Type type, double scale, int zeroPoint) {
         }
     }
 
-    /** Between 1 and 255 by ratio: an unclipped output of 0..1 was seen to reach 3 (as in mobile_sr/tensor_values.py). */
+    /** Between 1 and 255 by ratio: an unclipped output of 0..1 was seen to reach 3 (as in mobile_sr/inference/tensor_values.py). */
     private static final double LARGEST_OF_0_TO_1 = 16;
 
     public TensorSpec {

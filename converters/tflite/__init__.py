@@ -1,0 +1,1 @@
+""".tflite files without TensorFlow: reading, writing, auditing and transforming flatbuffers."""

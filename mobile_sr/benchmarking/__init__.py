@@ -1,0 +1,1 @@
+"""Benchmarks: latency and memory on this machine, and on Android devices over adb."""

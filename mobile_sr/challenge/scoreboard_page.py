@@ -1,0 +1,104 @@
+"""A scoreboard for people: a table for the terminal, a Markdown page and its scatter plots."""
+
+from pathlib import Path
+
+from mobile_sr.challenge.scoreboard import BASELINE
+from mobile_sr.converters.printable import markdown_text, printable
+from mobile_sr.evaluation import plots
+from mobile_sr.files import make_folder, write_json, write_text
+from mobile_sr.imaging import metrics
+
+_COLUMNS = (
+    ("network", lambda row: row["name"]),
+    ("PSNR, dB", lambda row: "untrained" if row["weights"] == "untrained" else _number(row["psnr"], ".2f")),
+    ("published", lambda row: _number(row["published_db"], ".2f")),
+    ("runtime, ms", lambda row: f"{row['runtime_ms']:.0f}"),
+    ("parameters", lambda row: f"{row['parameters']:,}"),
+    ("script FLOPs, G", lambda row: f"{row['script_flops'] / 1e9:.3f}"),
+    ("multiply-adds, G", lambda row: f"{row['multiply_adds'] / 1e9:.3f}"),
+    ("activations, M", lambda row: f"{row['activations'] / 1e6:.3f}"),
+    ("memory, MB", lambda row: _number(row["memory_bytes"] and row["memory_bytes"] / 1e6, ".0f")),
+    ("conv", lambda row: f"{row['convolutions']}"),
+    ("main", lambda row: _place(row, "main")),
+    ("sub-track 1", lambda row: _place(row, "complexity")),
+    ("sub-track 2", lambda row: _place(row, "overall")),
+)
+_RUNTIME = ("runtime_ms", 1, "runtime, ms")  # (key, unit, label) of an axis
+_PLOTS = (
+    ("psnr", "PSNR against runtime", _RUNTIME, ("psnr", 1, "PSNR, dB")),
+    ("multiply_adds", "Runtime against multiply-adds", ("multiply_adds", 1e9, "multiply-adds, G"), _RUNTIME),
+    ("activations", "Runtime against activations", ("activations", 1e6, "activations, M"), _RUNTIME),
+)
+_HEAD = """# Scoreboard, x{scale}
+
+Written by `mobile-sr models --scoreboard`; the measures and tracks of the NTIRE 2022 efficient super-resolution
+challenge (Li et al., CVPRW 2022).
+
+"""
+
+
+def _number(value, form):
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _place(row, track):
+    """The place by the script's FLOPs, the one by true multiply-adds behind it where it is another."""
+    script, true = (row["places"][count] for count in ("script", "true"))
+    if script is None:
+        return "-"
+    return f"{script[track]}" + ("" if true[track] == script[track] else f" ({true[track]})")
+
+
+def _cells(found):
+    rows = sorted(found["rows"], key=lambda row: (not row["enters"], row["runtime_ms"]))
+    return [[heading for heading, _ in _COLUMNS], *([cell(row) for _, cell in _COLUMNS] for row in rows)]
+
+
+def notes(found):
+    """What the table's figures are, one sentence or two a line."""
+    where = found["environment"]
+    size = f"{where['width']}x{where['height']}"
+    yield (
+        f"Runtime: median of {where['runs']} interleaved rounds of the float32 .tflite files, {size} LR, {where['threads']} "
+        f"thread(s), on this machine ({where['cpu']}); memory: peak of a process that runs the file."
+    )
+    yield "Places by the challenge script's FLOPs; in brackets by true multiply-adds, where that is another place."
+    if found["set"] is None:
+        yield "No PSNR was measured (--data), so that all networks have places."
+        return
+    there = any(row["published_db"] is not None for row in found["rows"])
+    published = " Published: Table 1 of the report, on DIV2K's validation set." if there else ""
+    yield f"PSNR on {found['set']}: {metrics.describe(found['protocol'])}.{published}"
+    if found["gate_db"] is None:
+        yield f"No gate: {BASELINE}, the baseline, is not on the board with weights, and no --gate was given."
+    else:
+        yield f"Networks below {found['gate_db']:.2f} dB have no place; those without weights here have one by what they cost."
+
+
+def text(found):
+    """The table and its notes for a terminal."""
+    cells = _cells(found)
+    widths = [max(len(line[k]) for line in cells) for k in range(len(_COLUMNS))]
+    lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
+    return "\n".join(map(printable, [*lines, *notes(found)]))
+
+
+def write(folder, found, name="scoreboard"):
+    """Write NAME.md, NAME.json and NAME_*.svg into `folder`; returns the path of the page."""
+    folder = make_folder(folder)
+    pictures = []
+    for key, title, (x, x_unit, x_label), (y, y_unit, y_label) in _PLOTS:
+        rows = [row for row in found["rows"] if row[x] is not None and row[y] is not None]
+        if rows:
+            points = [(row[x] / x_unit, row[y] / y_unit, row["name"]) for row in rows]
+            picture = plots.plot(f"{title}, x{found['scale']}", x_label, y_label, [("", points, False)])
+            write_text(folder / f"{name}_{key}.svg", picture)
+            pictures.append(f"![{title}]({name}_{key}.svg)")
+    write_json(folder / f"{name}.json", found)
+    cells = _cells(found)
+    table = [f"| {' | '.join(map(markdown_text, line))} |" for line in cells]
+    table.insert(1, "|---" * len(_COLUMNS) + "|")
+    said = "\n".join(f"- {markdown_text(note)}" for note in notes(found))
+    page = Path(folder) / f"{name}.md"
+    write_text(page, _HEAD.format(**found) + "\n".join(table) + f"\n\n{said}\n\n" + "\n\n".join(pictures) + "\n")
+    return page

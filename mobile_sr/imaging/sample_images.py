@@ -1,0 +1,90 @@
+"""Sample images that need no download: the colour pictures inside scikit-image's wheel, and made ones."""
+
+import numpy as np
+
+from mobile_sr.errors import UserError
+from mobile_sr.imaging.resize import imresize
+
+# The large ones are halved: an HR picture of about 0.2 megapixels each keeps the demo short.
+CALIBRATION = ("rocket", "immunohistochemistry", "stereo_motorcycle")
+EVALUATION = ("astronaut", "chelsea", "coffee", "hubble_deep_field")
+# Soil, skin, shaded blue, leaves, orange, yellow, grass, red, dark blue, gold, green, sky, black, white, wood, forest; most
+# are patches of the Macbeth ColorChecker, which stand for colours of nature.
+_COLOURS = np.array(
+    [
+        (115, 82, 68),
+        (194, 150, 130),
+        (98, 122, 157),
+        (87, 108, 67),
+        (214, 126, 44),
+        (231, 199, 31),
+        (157, 188, 64),
+        (175, 54, 60),
+        (56, 61, 150),
+        (224, 163, 46),
+        (70, 148, 73),
+        (135, 190, 235),
+        (40, 30, 25),
+        (255, 255, 255),
+        (120, 60, 20),
+        (60, 100, 30),
+    ],
+    np.float32,
+)
+
+
+def images(names):
+    """[(name, [H, W, 3] uint8)] of the named pictures. Raises: UserError when scikit-image is not installed."""
+    try:
+        from skimage import data
+    except ImportError:
+        raise UserError(
+            "scikit-image, whose pictures stand in for missing image folders, is not installed: "
+            "pip install 'mobile-sr[demo]', or name a folder of images"
+        ) from None
+    return [(name, _load(data, name)) for name in names]
+
+
+def _load(data, name):
+    image = getattr(data, name)()
+    image = np.ascontiguousarray(image[0] if isinstance(image, tuple) else image)[..., :3]
+    while image.shape[0] * image.shape[1] > 500_000:
+        image = imresize(image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2], 0.5)
+    return image
+
+
+def picture(height, width, seed=0):
+    """A seeded [H, W, 3] uint8 image: smooth shapes and a little noise, as in a photograph."""
+    rng = np.random.default_rng(seed)
+    side = min(16, 1 + min(height, width) // 4)  # of a shape; small pictures have several, too
+    shapes = rng.integers(0, 256, (-(-height // side), -(-width // side), 3), np.uint8)
+    noise = rng.normal(0, 4, (height, width, 3))
+    return np.clip(imresize(shapes, side)[:height, :width] + noise + 0.5, 0, 255).astype(np.uint8)
+
+
+def pair(height, width, scale):
+    """(HR, LR) of a colourful sample: [H * s, W * s, 3] and [H, W, 3] uint8, smooth colours under hard-edged discs.
+
+    The colours are those of photographs, in which red and blue are not alike: a network in the wrong channel order shows.
+
+    At scale 1 the LR image is HR blurred by bicubic interpolation to a half and back, as networks of that kind get it.
+    """
+    rng = np.random.default_rng(0)
+    grid, anti_aliasing = 8, 4
+
+    def colours(*shape):
+        return _COLOURS[rng.integers(0, len(_COLOURS), shape)] * rng.uniform(0.3, 1.0, (*shape, 1)).astype(np.float32)
+
+    blocks = colours(-(-height // grid) + 1, -(-width // grid) + 1).astype(np.uint8)
+    fine = scale * anti_aliasing
+    image = imresize(blocks, grid * fine)[: height * fine, : width * fine].astype(np.float32)
+    for _ in range(min(64, max(4, height * width // 40))):
+        y, x = rng.random(2) * (height, width) * fine
+        radius = (1 + 4 * rng.random()) * fine
+        top, left = (max(0, int(middle - radius)) for middle in (y, x))
+        part = image[top : int(y + radius) + 1, left : int(x + radius) + 1]
+        rows, columns = np.ogrid[top : top + part.shape[0], left : left + part.shape[1]]
+        inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+        part[inside] = 0.3 * part[inside] + 0.7 * colours()
+    hr = imresize((image + 0.5).astype(np.uint8), 1 / anti_aliasing)
+    return hr, imresize(imresize(hr, 0.5), 2)[:height, :width] if scale == 1 else imresize(hr, 1 / scale)

@@ -1,0 +1,1 @@
+"""Quantization: calibration images, the export pipeline, the quantization debugger; qat/ holds quantization-aware training."""

@@ -1,0 +1,1 @@
+"""FGNAS: the architecture search, architecture files, budgets and latency tables."""

@@ -1,0 +1,1 @@
+"""Training: the data set, the train loop, run folders, losses, optimizers, distribution; recipes/ holds the recipes."""

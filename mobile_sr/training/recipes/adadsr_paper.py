@@ -1,0 +1,29 @@
+"""AdaEDSR and AdaRCAN, and their backbones, in the paper's size and schedule (Liu et al., ECCVW 2020, Sec. 4.1): for a GPU.
+
+800 epochs of 1,000 steps; AdaDSR starts from its trained backbone. Not run by us.
+
+    mobile-sr train --recipe edsr_paper_x2 --data DIV2K_train_HR --out runs/edsr
+    mobile-sr train --recipe adaedsr_paper_x2 --init runs/edsr --data DIV2K_train_HR --out runs/adaedsr
+"""
+
+from mobile_sr.training.recipes import Recipe
+
+
+def recipe(scale=2, smoke=False, network="edsr", depth="none"):
+    """The paper's settings, its halvings every 200 epochs as one linear fall; `smoke` is 30 steps of a small net."""
+    r = Recipe(name="adadsr_paper", network={"network": network, "scale": scale, "output_activation": "linear"}, steps=800_000)
+    r.network["depth"] = depth
+    r.batch = 16
+    r.patch = 48
+    r.charbonnier_eps = 1e-3
+    r.intensities = (1.0,)
+    r.rate_start, r.rate_peak, r.rate_end = 5e-5, 5e-5 if depth != "none" else 1e-4, 6e-6
+    r.validate_every = 1000
+    r.validation_images = 10
+    if depth != "none":
+        r.depth_weight = {"edsr": 0.01, "rcan": 0.03}[network] / 255  # given for images in 0..255
+    if smoke:
+        r.network |= {"blocks": 2, "channels": 8} | ({"groups": 2, "reduction": 4} if network == "rcan" else {})
+        r.steps, r.batch, r.patch, r.rise = 30, 4, 16, 0.2
+        r.validate_every, r.validation_images, r.validation_crop = 10, 2, 24
+    return r

@@ -1,0 +1,1 @@
+"""FGNAS: the supernet with its gates, the searched networks, and differentiable costs."""

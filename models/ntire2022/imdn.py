@@ -1,0 +1,42 @@
+"""IMDN, the baseline of the NTIRE 2022 efficient super-resolution challenge.
+
+Paper: Hui et al., "Lightweight Image Super-Resolution with Information Multi-distillation Network", ACM MM 2019, in the form
+that won AIM 2019's constrained challenge (Zhang et al., ICCVW 2019): 8 blocks without channel attention. Published for 0..1.
+"""
+
+import keras
+
+from mobile_sr.models.ntire2022.blocks import ChannelRange, assemble, conv, in_a_row, leaky
+
+
+def build(scale=4, output_activation="clipped_relu", channels=64, blocks=8):
+    """IMDN as a functional Keras model.
+
+    Args:
+        scale: 2, 3 or 4 (any positive int works); 893,936 parameters at x4.
+        output_activation: 'clipped_relu' or 'linear' (the paper's).
+        channels: a multiple of 4; each stage of a block puts a quarter of them aside. blocks: how many.
+    Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
+    Raises: ValueError for another output activation or channels that cannot be quartered.
+    """
+    if channels % 4:
+        raise ValueError(f"channels must be a multiple of 4, got {channels}")
+
+    return assemble("imdn", scale, output_activation, channels, in_a_row(_block, blocks))
+
+
+def _block(x, name):
+    channels, kept, y = x.shape[-1], [], x
+    aside = channels // 4
+    for stage in (1, 2, 3):
+        y = leaky(conv(y, channels, f"{name}_conv{stage}"), f"{name}_act{stage}")
+        kept.append(ChannelRange(0, aside, name=f"{name}_aside{stage}")(y))
+        y = ChannelRange(aside, channels, name=f"{name}_rest{stage}")(y)
+    kept.append(conv(y, aside, f"{name}_conv4"))
+    y = conv(keras.layers.Concatenate(name=f"{name}_concat")(kept), channels, f"{name}_fuse", 1)
+    return keras.layers.Add(name=name)([x, y])
+
+
+def receptive_field(config):
+    """LR pixels to each side that an output pixel depends on: four 3x3 a block, head, body's end and tail."""
+    return 4 * config["blocks"] + 3

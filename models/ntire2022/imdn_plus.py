@@ -1,0 +1,49 @@
+"""IMDN+ of team rainbow in the NTIRE 2022 efficient super-resolution challenge.
+
+Paper: Li et al., CVPRW 2022, Sec. 4.7: IMDN with six stages a block, each as wide as what is left, and SiLU. As submitted: the
+re-parameterised convolutions are single ones. Published for 0..1.
+"""
+
+import keras
+
+from mobile_sr.models.ntire2022.blocks import ChannelRange, assemble, conv, in_a_row
+
+STAGES = 6
+
+
+def build(scale=4, output_activation="clipped_relu", channels=36, blocks=8):
+    """IMDN+ as a functional Keras model.
+
+    Args:
+        scale: 2, 3 or 4 (any positive int works); 275,844 parameters at x4.
+        output_activation: 'clipped_relu' or 'linear' (the paper's).
+        channels: a multiple of 6; each stage of a block puts a sixth of them aside. blocks: how many.
+    Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
+    Raises: ValueError for another output activation or channels that are no multiple of 6.
+    """
+    if channels % STAGES:
+        raise ValueError(f"channels must be a multiple of {STAGES}, got {channels}")
+
+    return assemble("imdn_plus", scale, output_activation, channels, in_a_row(_block, blocks))
+
+
+def _block(x, name):
+    channels, kept, y = x.shape[-1], [], x
+    aside = channels // STAGES
+    for stage in range(1, STAGES):
+        left = y.shape[-1]
+        y = _silu(conv(y, left, f"{name}_conv{stage}"), f"{name}_act{stage}")
+        kept.append(ChannelRange(0, aside, name=f"{name}_aside{stage}")(y))
+        y = ChannelRange(aside, left, name=f"{name}_rest{stage}")(y)
+    kept.append(_silu(conv(y, aside, f"{name}_conv{STAGES}"), f"{name}_act{STAGES}"))
+    y = conv(keras.layers.Concatenate(name=f"{name}_concat")(kept), channels, f"{name}_fuse", 1)
+    return keras.layers.Add(name=name)([y, x])
+
+
+def _silu(x, name):
+    return keras.layers.Activation("silu", name=name)(x)
+
+
+def receptive_field(config):
+    """LR pixels to each side that an output pixel depends on: six 3x3 a block, head, body's end and tail."""
+    return STAGES * config["blocks"] + 3

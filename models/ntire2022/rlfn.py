@@ -1,0 +1,33 @@
+"""RLFN of team ByteESR, winner of the main track of the NTIRE 2022 efficient super-resolution challenge.
+
+Papers: Li et al., CVPRW 2022, Sec. 4.1; Kong et al., "Residual Local Feature Network for Efficient Super-Resolution", CVPRW
+2022. The network as submitted, its first convolutions pruned from 48 to 46 channels. Published for 0..255.
+"""
+
+import keras
+
+from mobile_sr.models.ntire2022.blocks import SMALLEST_SIDE, assemble, coarse_one, conv, esa, in_a_row, leaky
+
+__all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
+RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
+
+
+def build(scale=4, output_activation="clipped_relu", channels=46, middle=48, attention=16, blocks=4):
+    """RLFN as a functional Keras model.
+
+    Args:
+        scale: 2, 3 or 4 (any positive int works); 317,218 parameters at x4.
+        output_activation: 'clipped_relu' or 'linear' (the paper's).
+        channels, middle, attention: of the features, between a block's convolutions, inside ESA. blocks: how many.
+    Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3]; H and W at least 15.
+    Raises: ValueError for another output activation.
+    """
+
+    def block(x, name):
+        y = x
+        for stage, filters in enumerate((middle, middle, channels), 1):
+            y = leaky(conv(y, filters, f"{name}_conv{stage}"), f"{name}_act{stage}")
+        y = conv(keras.layers.Add(name=f"{name}_skip")([y, x]), channels, f"{name}_fuse", 1)
+        return esa(y, attention, f"{name}_esa", coarse_one)
+
+    return assemble("rlfn", scale, output_activation, channels, in_a_row(block, blocks))

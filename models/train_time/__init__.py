@@ -1,0 +1,1 @@
+"""What changes a network only while it trains: re-parameterized branches and rounded activations."""

@@ -1,0 +1,178 @@
+import keras
+import numpy as np
+import pytest
+
+from mobile_sr import models
+from mobile_sr.converters import cross_layer_equalization, gptq
+from mobile_sr.models.layers import GroupedConv2D, PReLU
+
+
+def images(count=3, side=24, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.random((1, side, side, 3)).astype(np.float32) for _ in range(count)]
+
+
+def random_weights(model, seed=1):
+    """Weights whose channels differ in size by two orders of magnitude."""
+    rng = np.random.default_rng(seed)
+    values = []
+    for w in model.get_weights():
+        size = 10 ** rng.uniform(-1, 1, w.shape[-1])
+        kernel = rng.normal(0, 1 / np.prod(w.shape[:-1]) ** 0.5, w.shape) * size
+        values.append(kernel if w.ndim == 4 else rng.normal(0, 0.1, w.shape))
+    model.set_weights(values)
+    return model
+
+
+def outputs(model, name, image):
+    return keras.ops.convert_to_numpy(keras.Model(model.input, model.get_layer(name).output)(image))
+
+
+@pytest.mark.parametrize("network", ["xlsr", "fsrcnn", "espcn"])
+def test_the_output_stays_and_the_ranges_come_together(network):
+    config = {"network": network, "scale": 3, "output_activation": "linear"}
+    model, other = random_weights(models.build(config)), models.build(config)
+    before = model.get_weights()
+    weights, record = cross_layer_equalization.equalize(model, images(), strength=1.0)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    other.set_weights(weights)
+    image = images(seed=7)[0]
+    wanted = keras.ops.convert_to_numpy(model(image))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(other(image)), wanted, atol=2e-5 * np.abs(wanted).max())
+    if network == "espcn":  # tanh takes no scale
+        assert record == {}
+        return
+    layer = {"xlsr": "tail_mix", "fsrcnn": "map2_prelu"}[network]
+    spread = []
+    for net in (model, other):
+        peaks = np.max([np.abs(outputs(net, layer, i)).max(axis=(0, 1, 2)) for i in images()], axis=0)
+        spread.append(np.median(peaks) / peaks.max())
+    assert spread[1] > 1.5 * spread[0]
+
+
+SMALL = {
+    "imdn": {"channels": 8, "blocks": 2},
+    "rfdn": {"channels": 8, "distilled": 4, "attention": 4, "blocks": 2},
+    "rlfn": {"channels": 8, "middle": 8, "attention": 4, "blocks": 2},
+    "efdn": {"channels": 8, "distilled": 4, "attention": 4, "blocks": 2},
+    "bsrn": {"channels": 8, "distilled": 4, "attention": 4, "blocks": 1},
+    "rcan": {"groups": 1, "blocks": 2, "channels": 8, "reduction": 2},
+}
+
+
+CHANGED = {  # a layer behind which there is what had to let its scales through
+    "imdn": "block1_conv1",
+    "rfdn": "block1_esa_stride",
+    "rlfn": "block1_fuse",
+    "efdn": "block1_esa_conv3",
+    "bsrn": "block1_esa_conv3_depthwise",
+    "rcan": "group1_block1_conv1",
+}
+
+
+@pytest.mark.parametrize("network", SMALL)
+def test_attention_pooling_and_resizing_let_scales_through(network):
+    sizes = {key: value for key, value in SMALL[network].items() if key in models.complete({"network": network, "scale": 2})}
+    config = {"network": network, "scale": 2, "output_activation": "linear", **sizes}
+    model, other = random_weights(models.build(config)), models.build(config)
+    model.set_weights([w * 0.3 if w.ndim == 4 else w for w in model.get_weights()])
+    weights, record = cross_layer_equalization.equalize(model, images())
+    other.set_weights(weights)
+    image = images(seed=7)[0]
+    wanted = keras.ops.convert_to_numpy(model(image))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(other(image)), wanted, atol=3e-5 * np.abs(wanted).max())
+    assert CHANGED[network] in record
+
+
+def test_scales_reach_64_and_no_more():
+    """Of four channels 1, 32, 63 and 1e5 times smaller than the largest; each has a range from 0 to its peak."""
+    sizes = np.array([1, 1 / 32, 1 / 63, 1e-5])
+    lr = keras.Input((None, None, 3), name="lr")
+    x = keras.layers.Conv2D(4, 1, activation="relu", name="first")(lr)
+    model = keras.Model(lr, keras.layers.Conv2D(3, 3, padding="same", name="last")(x))
+    kernel, last = np.ones((1, 1, 3, 4)) * sizes, np.ones((3, 3, 4, 3))
+    model.set_weights([kernel, np.zeros(4), last, np.zeros(3)])
+    weights, record = cross_layer_equalization.equalize(model, images(1))
+    np.testing.assert_allclose(weights[0][0, 0, 0] / sizes, [1, 32, 63, 64], rtol=1e-5)
+    np.testing.assert_allclose(1 / weights[2][0, 0, :, 0], [1, 32, 63, 64], rtol=1e-5)
+    assert record["first"] == {"largest_scale": 64, "largest_shift": 0}
+
+
+def test_only_channels_that_1x1_convolutions_read_are_shifted():
+    model = random_weights(models.build({"network": "xlsr", "scale": 3}))
+    _, record = cross_layer_equalization.equalize(model, images())
+    assert {name for name, change in record.items() if change["largest_shift"]} == {"gblock3_mix", "shortcut"}
+    _, record = cross_layer_equalization.equalize(model, images(), center=False)
+    assert not any(change["largest_shift"] for change in record.values())
+
+
+def test_strength_0_changes_nothing_and_more_changes_more():
+    model = random_weights(models.build({"network": "xlsr", "scale": 2}))
+    weights, record = cross_layer_equalization.equalize(model, images(), strength=0.0, center=False)
+    assert record == {}
+    for a, b in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    largest = [
+        cross_layer_equalization.equalize(model, images(), strength=s)[1]["tail_mix"]["largest_scale"] for s in (0.25, 0.5, 1.0)
+    ]
+    assert 1 < largest[0] < largest[1] < largest[2]
+
+
+def test_channels_that_are_added_are_scaled_alike_and_others_are_left():
+    lr = keras.Input((None, None, 3), name="lr")
+    a = keras.layers.Conv2D(4, 3, padding="same", name="a")(lr)
+    b = keras.layers.Conv2D(4, 1, padding="same", name="b")(lr)
+    x = PReLU(name="prelu")(keras.layers.Add(name="sum")([a, b]))
+    x = GroupedConv2D(4, 3, groups=2, name="grouped")(x)
+    x = keras.layers.Activation("tanh", name="tanh")(x)
+    model = random_weights(keras.Model(lr, keras.layers.Conv2D(3, 1, name="last")(x)))
+    weights, record = cross_layer_equalization.equalize(model, images(), strength=1.0)
+    assert set(record) == {"a", "b"}
+    ratios = [new / old for new, old in zip(weights, model.get_weights(), strict=True)]
+    np.testing.assert_allclose(ratios[0][0, 0, 0], ratios[2][0, 0, 0], rtol=1e-5)
+    wanted = keras.ops.convert_to_numpy(model(images()[0]))
+    model.set_weights(weights)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(images()[0])), wanted, atol=1e-5)
+
+
+def on_grid(kernel, per_tensor):
+    steps = np.abs(kernel).max(axis=None if per_tensor else (0, 1, 2)) / 127
+    return np.abs(kernel / steps - np.round(kernel / steps)).max()
+
+
+@pytest.mark.parametrize("per_tensor", [False, True])
+@pytest.mark.parametrize("network", ["xlsr", "fsrcnn", "espcn"])
+def test_rounded_weights_are_on_the_grid_and_nearer_in_the_output(network, per_tensor):
+    config = {"network": network, "scale": 3, "output_activation": "linear"}
+    model, other = random_weights(models.build(config)), models.build(config)
+    calibration, image = images(4, 32), images(seed=9, side=32)[0]
+    weights = gptq.round_weights(model, calibration, per_tensor)
+    wanted = keras.ops.convert_to_numpy(model(image))
+
+    def error(arrays):
+        other.set_weights(arrays)
+        return float(np.mean((keras.ops.convert_to_numpy(other(image)) - wanted) ** 2))
+
+    nearest = []
+    for old, new in zip(model.get_weights(), weights, strict=True):
+        assert old.shape == new.shape
+        if old.ndim < 4:
+            nearest.append(old)
+            continue
+        # fsrcnn's last kernel has one grid for each output channel of its phases
+        if not (network == "fsrcnn" and old.shape[0] == 9 and not per_tensor):
+            assert on_grid(new, per_tensor) < 1e-3
+            np.testing.assert_allclose(np.abs(new).max(), np.abs(old).max(), rtol=1e-6)
+        steps = np.abs(old).max(axis=None if per_tensor else (0, 1, 2)) / 127
+        nearest.append(np.round(old / steps) * steps)
+    assert error(weights) < 0.7 * error(nearest)
+
+
+def test_shared_ranges_are_of_whole_tensors():
+    model, image = random_weights(models.build({"network": "xlsr", "scale": 3})), images(1)
+    found = cross_layer_equalization.shared_ranges(model, image)
+    parts = [outputs(model, name, image[0]) for name in ("shortcut", "gblock3_mix")]  # they meet in a concatenation
+    wanted = (min(y.min() for y in parts), max(y.max() for y in parts))
+    assert found["shortcut"] == found["gblock3_mix"] == found["concat"] == pytest.approx(wanted, rel=1e-4)
+    assert found["tail_mix"] == (0, pytest.approx(outputs(model, "tail_mix", image[0]).max(), rel=1e-4))

@@ -1,0 +1,110 @@
+"""What delegates refuse, and the form of grouped convolutions that they do not."""
+
+import numpy as np
+import pytest
+
+from mobile_sr.converters.tflite import delegates, flatbuffer, grouped_conv
+from mobile_sr.inference import litert, upscaler
+
+
+def graph(*ops):
+    """A Graph of operators given as (name, version, [shape or (shape, dtype, constant)])."""
+    tensors, made = [], []
+    for name, version, inputs in ops:
+        places = []
+        for given in inputs:
+            shape, dtype, constant = given if isinstance(given, tuple) else (given, "float32", False)
+            places.append(len(tensors))
+            tensors.append(flatbuffer.Tensor("t", dtype, shape, [], [], constant))
+        made.append(flatbuffer.Op(name, places, [], False, version))
+    return flatbuffer.Graph(tensors, made, [], [])
+
+
+IMAGE = [1, 8, 8, 16]
+INT8 = (IMAGE, "int8", False)
+SIZE = ([2], "int32", True)
+
+
+@pytest.mark.parametrize(
+    ("op", "gpu", "nnapi"),
+    [
+        (("CONV_2D", 3, [INT8, ([16, 3, 3, 16], "int8", True), ([16], "int32", True)]), "", ""),
+        (("CONV_2D", 6, [INT8, ([16, 3, 3, 4], "int8", True), ([16], "int32", True)]), "", "version 6"),
+        (("CONV_2D", 1, [IMAGE, ([16, 3, 3, 16], "float32", True)]), "", "without bias"),
+        (("LEAKY_RELU", 1, [IMAGE]), "", ""),
+        (("LEAKY_RELU", 2, [INT8]), "", "its form for int8 (version 2)"),
+        (("GELU", 1, [IMAGE]), "", "not supported"),
+        (("MIRROR_PAD", 1, [IMAGE, SIZE]), "", "not supported"),
+        (("RESIZE_BILINEAR", 3, [IMAGE, SIZE]), "", ""),
+        (("RESIZE_BILINEAR", 3, [IMAGE, ([2], "int32", False)]), "--height and --width", "--height and --width"),
+        (("RESHAPE", 1, [[1, 2, 3, 4, 5], ([5], "int32", True)]), "5 dimensions", "5 dimensions"),
+        (("RSQRT", 1, [INT8]), "", "not in int8"),
+        (("GATHER", 2, [IMAGE, ([3, 9], "int32", False)]), "more than one dimension", ""),
+        (("SCATTER_ND", 1, [IMAGE]), "not supported", "not supported"),
+    ],
+)
+def test_rules(op, gpu, nnapi):
+    found = delegates.refused(graph(op))
+    for delegate, said in (("gpu", gpu), ("nnapi", nnapi)):
+        text = delegates.describe(found[delegate])
+        assert bool(text) == bool(said)
+        assert said in text
+
+
+VERSIONS = {  # the lowest and the highest that NNAPI takes from Android 11 on: nnapi_delegate.cc
+    "RESHAPE PRELU HARD_SWISH ELU SUM DIV": (1, 1),
+    "ADD MUL PAD CONCATENATION AVERAGE_POOL_2D MAX_POOL_2D SPACE_TO_DEPTH": (1, 2),
+    "RELU RELU6 LOGISTIC TANH SLICE TRANSPOSE MEAN STRIDED_SLICE QUANTIZE DEQUANTIZE DEPTH_TO_SPACE": (1, 2),
+    "GATHER SOFTMAX PACK SPLIT_V": (2, 2),
+    "SUB MAXIMUM MINIMUM DEPTHWISE_CONV_2D RESIZE_BILINEAR": (1, 3),
+    "SPLIT": (3, 3),
+    "CONV_2D FULLY_CONNECTED": (1, 5),
+}
+
+
+@pytest.mark.parametrize("names", VERSIONS)
+def test_versions_that_nnapi_takes(names):
+    (low, high), constant = VERSIONS[names], (IMAGE, "float32", True)
+    for name in names.split():
+        taken = [v for v in range(1, 8) if not delegates.refused(graph((name, v, [IMAGE, constant, constant])))["nnapi"]]
+        assert taken == list(range(low, high + 1)), name
+
+
+def test_counts_and_names(run_cli):
+    found = delegates.refused(graph(("GELU", 1, [IMAGE]), ("GELU", 1, [IMAGE]), ("RELU", 1, [IMAGE])))
+    assert found == {"gpu": [], "nnapi": [{"op": "GELU", "count": 2, "reason": "not supported"}]}
+    done = run_cli("inspect", "--model", "xlsr_x3:uint8")
+    assert "GPU delegate, by its rules: takes every operator" in done.stdout
+    assert "NNAPI delegate, by its rules: refuses 11 CONV_2D (not in its form for int8 (version 6))" in done.stdout
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "uint8", "int8"])
+def test_dense_groups_change_no_value(exported, precision, photo):
+    """In 8 bits the same bytes; what NNAPI refused, it takes."""
+    before = (exported / f"tiny_{precision}.tflite").read_bytes()
+    after = grouped_conv.make_dense(before)
+    refused = [{row["op"] for row in delegates.refused(litert.parse_graph(data))["nnapi"]} for data in (before, after)]
+    halves = {"DEQUANTIZE"} if precision == "float16" else set()  # NNAPI wants constants as they are used
+    assert refused == [{"CONV_2D"} | halves, halves]
+    kernels = [litert.parse_graph(data) for data in (before, after)]
+    narrow, wide = ([g.tensors[op.inputs[1]].shape[-1] for op in g.ops if op.name == "CONV_2D"] for g in kernels)
+    assert sorted(set(narrow)) == [3, 8, 32, 48]
+    assert sorted(set(wide)) == [3, 32, 48]
+    pictures = [litert.TFLiteModel(data).run(photo) for data in (before, after)]
+    if precision in ("uint8", "int8"):
+        assert np.array_equal(*pictures)
+    else:
+        np.testing.assert_allclose(*pictures, atol=1e-5 if precision == "float32" else 2e-3)
+
+
+def test_dense_groups_on_the_command_line(run_cli, tmp_path, depth_file):
+    done = run_cli("export", "--model", "xlsr_x2", "--precision", "float32", "--dense-groups", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not delegates.refused(flatbuffer.load(tmp_path / "xlsr_x2_float32.tflite"))["nnapi"]
+    made, packed = upscaler.load(str(tmp_path / "xlsr_x2_float32.tflite")), upscaler.load("xlsr_x2")
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    assert np.abs(made(image).astype(int) - packed(image)).max() <= 1
+    done = run_cli("export", "--model", depth_file, "--precision", "float32", "--dense-groups", "--out", tmp_path / "no")
+    assert done.returncode == 2
+    assert "has no grouped convolutions" in done.stderr
+    assert not (tmp_path / "no").exists()

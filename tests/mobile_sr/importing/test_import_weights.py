@@ -1,0 +1,275 @@
+"""mobile-sr import-weights: checkpoints that real PyTorch wrote (tests/data), published weights, and what is refused."""
+
+import io
+import pickle
+import shutil
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from mobile_sr import models
+from mobile_sr.converters.pytorch import keras_weights
+from mobile_sr.errors import UserError
+from mobile_sr.importing import checkpoint as torch_checkpoint
+from mobile_sr.importing import import_weights
+from mobile_sr.inference import weights
+from tests.conftest import ROOT, research_data
+from tests.mobile_sr.test_cli import one_line
+
+DATA = ROOT / "tests" / "data"
+REFERENCE = (research_data() or ROOT.parent / "shared" / "data").parent / "reference"
+MINI = {"channels": 4, "middle": 4, "attention": 2, "blocks": 1}
+REFERENCES = ["rlfn", *(pytest.param(net, marks=pytest.mark.slow) for net in ("imdn", "rfdn", "fmen", "efdn"))]
+
+
+def imported(tmp_path, checkpoint, net="rlfn", scale=2, sizes=MINI, **options):
+    file = import_weights.import_weights(
+        net, checkpoint, tmp_path / "out", scale, sizes=sizes, log=lambda line: None, **options
+    )
+    return weights.load_model(file, output_activation="linear")
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [("rlfn_zip.pth", 2e-6), ("rlfn_legacy.pth", 2e-6), ("rlfn_half.pth", 2e-3), ("rlfn_bfloat16.pt", 2e-2)],
+)
+def test_what_pytorch_wrote_gives_what_pytorch_made(tmp_path, name, tolerance):
+    """Zip and legacy, wrapped and with a prefix, parameters, half and bfloat16; the network runs in 0..1."""
+    model, config = imported(tmp_path, DATA / name)
+    assert config == {"network": "rlfn", "scale": 2, "output_activation": "clipped_relu", **MINI}
+    truth = np.load(DATA / "rlfn_truth.npz")
+    found = keras.ops.convert_to_numpy(model(truth["input"].astype(np.float32) / 255))
+    assert np.ptp(truth["output"]) > 100
+    assert np.abs(found - truth["output"] / 255).max() < tolerance
+
+
+def test_npz_and_range(tmp_path):
+    state = torch_checkpoint.read(DATA / "rlfn_zip.pth")
+    np.savez(tmp_path / "state.npz", **state)
+    model, _ = imported(tmp_path, tmp_path / "state.npz", value_range=1)
+    np.testing.assert_array_equal(model.get_layer("head").get_weights()[1], state["fea_conv.bias"])
+    np.testing.assert_array_equal(model.get_layer("head").get_weights()[0], state["fea_conv.weight"].transpose(2, 3, 1, 0))
+
+
+def test_the_range_that_does_not_fit_is_refused(tmp_path, monkeypatch):
+    """By the sample image: in 0..1 the output is far from bicubic, in 0..255 it is near."""
+    figures = [{"psnr": psnr, "bicubic_psnr": 31.0, "constant": False} for psnr in (22.3, 37.3)]
+    monkeypatch.setattr(import_weights.model_io, "check", lambda *args: figures.pop(0))
+    with pytest.raises(UserError, match="0..255, not 0..1: as such its output is 37.3 dB .* else 22.3 dB .*give --range 255"):
+        imported(tmp_path, DATA / "rlfn_zip.pth", value_range=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_poor_import_warns_with_both_figures(tmp_path, monkeypatch, capsys):
+    figures = [{"psnr": psnr, "bicubic_psnr": 31.0, "constant": False} for psnr in (12.3, 13.4)]
+    monkeypatch.setattr(import_weights.model_io, "check", lambda *args: figures.pop(0))
+    model, _ = imported(tmp_path, DATA / "rlfn_zip.pth")
+    assert "its output is 12.3 dB on a sample image (with --range 1 13.4 dB), bicubic 31.0 dB" in capsys.readouterr().err
+    assert not figures
+    truth = np.load(DATA / "rlfn_truth.npz")  # the weights are those of the range that was asked for
+    found = keras.ops.convert_to_numpy(model(truth["input"].astype(np.float32) / 255))
+    assert np.abs(found - truth["output"] / 255).max() < 1e-5
+
+
+@pytest.mark.slow
+def test_the_range_of_a_published_network_is_known(tmp_path):
+    checkpoint = REFERENCE / "rfdn_x4_state.npz"
+    if not checkpoint.exists():
+        pytest.skip("needs the published weights")
+    with pytest.raises(UserError, match="give --range 255"):
+        imported(tmp_path, checkpoint, "rfdn", 4, None, value_range=1)
+
+
+def test_the_command_refuses(tmp_path, run_cli):
+    evil_zip(tmp_path / "evil.pth")
+    one_line(
+        run_cli("import-weights", "--net", "rlfn", "--out", tmp_path / "net", "--checkpoint", tmp_path / "evil.pth"), "evil.pth"
+    )
+    one_line(run_cli("import-weights", "--net", "rlfn", "--out", tmp_path, "--checkpoint", "x", "--set", "blocks"), "NAME=N")
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path, run_cli):
+    sizes = [part for name, value in MINI.items() for part in ("--set", f"{name}={value}")]
+    command = ["import-weights", "--net", "rlfn", "--scale", 2, "--out", tmp_path / "net", *sizes, "--checkpoint"]
+    refused = run_cli(*command, DATA / "rlfn_note.pth")
+    one_line(refused, "rlfn_note.pth", "1 unknown (note)")
+    assert not (tmp_path / "net").exists()
+    assert run_cli(*command, DATA / "rlfn_zip.pth").returncode == 0
+    assert [file.name for file in (tmp_path / "net").iterdir()] == ["best.npz"]
+
+
+class Evil:
+    def __reduce__(self):
+        import os
+
+        return os.system, (f"touch {DATA / 'was_run'}",)
+
+
+def evil_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("evil/data.pkl", pickle.dumps({"params": Evil()}, 2))
+
+
+def evil_legacy(path):
+    start = (DATA / "rlfn_legacy.pth").read_bytes()
+    path.write_bytes(start[: start.index(b"\x80\x02", 2)] + pickle.dumps(Evil(), 2))
+
+
+def builtin_attribute(path):
+    """What a list of forbidden names forgets: an attribute of something allowed."""
+    path.write_bytes(b"\x80\x04\x8c\x0bcollections\x8c\x15OrderedDict.__class__\x93)R.")
+
+
+def cut(path):
+    whole = (DATA / "rlfn_zip.pth").read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def cut_legacy(path):
+    path.write_bytes((DATA / "rlfn_legacy.pth").read_bytes()[:-40])
+
+
+def changed(**changes):
+    def write(path):
+        state = {**torch_checkpoint.read(DATA / "rlfn_zip.pth")}
+        for key, function in changes.items():
+            state[key.replace("__", ".")] = function(state[key.replace("__", ".")])
+        with open(path, "wb") as file:
+            np.savez(file, **state)
+
+    return write
+
+
+def legacy_module(path):
+    """As torch.save(network) before PyTorch 1.6: the class comes as ('module', class, source file, source)."""
+    start = (DATA / "rlfn_legacy.pth").read_bytes()
+    body = b"\x80\x02(U\x06moduleU\x04RLFNU\x07rlfn.pyU\x04codetQ."
+    path.write_bytes(start[: _third_pickle(start)] + body)
+
+
+def _third_pickle(data):
+    """Where the fourth pickle of a legacy checkpoint begins, after its magic number, protocol and system."""
+    file = io.BytesIO(data)
+    for _ in range(3):
+        pickle.load(file)
+    return file.tell()
+
+
+def torchscript(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net/constants.pkl", pickle.dumps((), 2))
+        archive.writestr("net/data.pkl", b"\x80\x02c__torch__\nNet\n)\x81.")
+
+
+def keras_file(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+
+
+def safetensors(path):
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+
+
+REFUSED = {
+    "a whole module, legacy": (legacy_module, r"a whole network object, .*torch.save\(network.state_dict\(\)"),
+    "TorchScript": (torchscript, "a TorchScript file; load it with torch.jit.load"),
+    "Keras": (keras_file, "a Keras file and no PyTorch checkpoint; every command takes"),
+    "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
+    "safetensors": (safetensors, "a safetensors file; save it with torch.save"),
+    ".tflite": (lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(99)), "a .tflite file and no PyTorch"),
+    "malicious, zip": (evil_zip, "system, which is not run"),
+    "malicious, legacy": (evil_legacy, "system, which is not run"),
+    "attribute": (builtin_attribute, "OrderedDict.__class__, which is not run"),
+    "truncated, zip": (cut, "damaged or cut short"),
+    "truncated, legacy": (cut_legacy, "cut short|not a multiple|elements"),
+    "a whole module": (
+        "module.pth",
+        r"torch.nn.modules.conv.Conv2d, which is not run: a whole network object, .*state_dict\(\)",
+    ),
+    "no tensor": ("rlfn_note.pth", r"1 unknown \(note\)"),
+    "integers": ("rlfn_long.pth", "LR_conv.bias is an array of int64"),
+    "transposed": (changed(B1__esa__conv4__weight=lambda w: w.transpose(1, 0, 2, 3)), "B1.esa.conv4.weight has the shape"),
+    "HWIO": (changed(fea_conv__weight=lambda w: w.transpose(2, 3, 1, 0)), "fea_conv.weight has the shape"),
+    "not finite": (changed(fea_conv__bias=lambda b: b * np.inf), "fea_conv.bias holds values that are not finite"),
+    "empty": (lambda path: path.write_bytes(b""), "not a usable PyTorch checkpoint"),
+    "text": (lambda path: path.write_text("a text, no checkpoint\n"), "not a usable PyTorch checkpoint"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_in_one_line(tmp_path, case):
+    make, said = REFUSED[case]
+    path = tmp_path / ("state.npz" if case in ("transposed", "HWIO", "not finite") else "state.pth")
+    shutil.copy(DATA / make, path) if isinstance(make, str) else make(path)
+    with pytest.raises(UserError, match=said) as caught:
+        imported(tmp_path, path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    assert not (DATA / "was_run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"net": "imdn", "sizes": {}}, r"missing \(model.0.bias, .*unknown \(B1.c1_r.bias"),
+        ({"net": "xlsr", "sizes": {}}, "no map of PyTorch names"),
+        ({"scale": 3}, "upsampler.0.weight has the shape"),
+        ({"sizes": {"blocks": 2}}, "18 missing"),
+        ({"sizes": {"width": 2}}, "no such size; it has channels, middle"),
+    ],
+)
+def test_another_network(tmp_path, options, said):
+    with pytest.raises(UserError, match=said):
+        imported(tmp_path, DATA / "rlfn_zip.pth", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_is_not_written_over(tmp_path):
+    imported(tmp_path, DATA / "rlfn_zip.pth")
+    with pytest.raises(UserError, match="already holds a model"):
+        imported(tmp_path, DATA / "rlfn_zip.pth")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_bytes_are_one_line(tmp_path, seed):
+    """Whatever is wrong in a file, it is said; nothing else is raised."""
+    rng, said = np.random.default_rng(seed), []
+    for name in ("rlfn_zip.pth", "rlfn_legacy.pth"):
+        whole = np.frombuffer((DATA / name).read_bytes(), np.uint8)
+        for _ in range(50):
+            broken = whole.copy()
+            places = rng.integers(0, min(len(whole), 4000), 3)
+            broken[places] = rng.integers(0, 256, 3)
+            (tmp_path / "broken.pth").write_bytes(broken.tobytes())
+            try:
+                torch_checkpoint.read(tmp_path / "broken.pth")
+            except UserError as error:
+                said.append(str(error))
+    assert said
+    assert not [line for line in said if "\n" in line]
+
+
+@pytest.mark.parametrize("net", keras_weights.NAMES)
+def test_every_weight_has_a_key(net):
+    """Every layer that has weights stands in the map once."""
+    config = models.complete({"network": net, "scale": 4, **({"ratios": (2,)} if net == "mobilesr" else {"blocks": 1})})
+    layers = list(keras_weights.NAMES[net](config).values())
+    assert sorted(layers) == sorted(layer.name for layer in models.build(config).layers if layer.weights)
+
+
+@pytest.mark.parametrize("net", REFERENCES)
+def test_published_weights_give_the_published_output(tmp_path, net):
+    """Before any clip, within 1e-4 of the data range, odd sizes included."""
+    if not REFERENCE.is_dir():
+        pytest.skip("needs the published weights and outputs: ../shared/reference, beside MOBILE_SR_DATA")
+    model, _ = imported(tmp_path, REFERENCE / f"{net}_x4_state.npz", net, 4, {})
+    truth = np.load(REFERENCE / f"{net}_x4.npz")
+    for image in "ab":
+        x, wanted = (truth[f"{end}_{image}"] / truth["data_range"] for end in ("input", "output"))
+        assert np.abs(keras.ops.convert_to_numpy(model(x)) - wanted).max() < 1e-4, image

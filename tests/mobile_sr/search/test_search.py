@@ -1,0 +1,162 @@
+"""`mobile-sr search`: from a folder of images to an architecture and a compact network, and on to its training."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mobile_sr import cli, models
+from mobile_sr.errors import UserError
+from mobile_sr.inference import weights
+from mobile_sr.quantization import export
+from mobile_sr.search import architecture, latency_table, search
+from mobile_sr.training import recipes, train_loop
+from tests.conftest import assert_same_arrays
+
+
+def recipe(budget="60%", steps=60, cost="multiply_adds"):
+    made = recipes.load("fgnas_mobile_x2", smoke=True, steps=steps)
+    made.validate_every, made.network["gate_rate"] = 20, 25.0
+    search.set_cost(made, cost, budget)
+    return made
+
+
+@pytest.fixture(scope="module")
+def found(image_folder, tmp_path_factory, cache):
+    """A search's run folder."""
+    out = tmp_path_factory.mktemp("search") / "run"
+    search.search(recipe(), image_folder, out, cache=cache)
+    return out
+
+
+def test_a_search_meets_its_budget_and_leaves_an_architecture_and_its_network(found):
+    _, config = weights.load_model(found / "best.npz")
+    assert config["network"] == "fgnas"
+    described = architecture.read(found / "architecture.json")
+    assert described == architecture.parts(config) == architecture.of_model(found)
+    full = search.cost_of(recipe(), "full")
+    model = models.build(config)
+    assert models.multiply_adds(model, 1) <= 0.6 * full
+    about = json.loads((found / "architecture.json").read_text())
+    assert about["multiply_adds_per_lr_pixel"] == models.multiply_adds(model, 1)
+    assert about["parameters"] == model.count_params()
+    history = (found / "history.csv").read_text().splitlines()
+    assert history[0].endswith("cost_share,multiply_adds_share,lambda,alive")
+
+
+def test_an_interrupted_search_resumes_to_the_same_result(found, image_folder, tmp_path, cache):
+    class Stop(search.SearchRun):
+        def save(self):
+            super().save()
+            if self.step == 20:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_loop.train(recipe(), image_folder, tmp_path, cache=cache, kind=Stop)
+    search.search(recipe(), image_folder, tmp_path, cache=cache, resume=True)
+    assert architecture.read(tmp_path / "architecture.json") == architecture.read(found / "architecture.json")
+    assert_same_arrays(tmp_path / "best.npz", found / "best.npz")
+
+
+@pytest.mark.slow
+def test_what_was_found_is_trained_on_also_at_another_scale(found, image_folder, tmp_path, cache, capsys):
+    for scale, init in ((2, found), (3, tmp_path / "2")):
+        made = recipes.load(f"fgnas_x{scale}", smoke=True, steps=2)
+        made.validate_every = 2
+        made.network |= architecture.of_model(init)
+        train_loop.train(made, image_folder, tmp_path / str(scale), init=init, cache=cache)
+        assert architecture.of_run(tmp_path / str(scale)) == architecture.of_model(found)
+    assert "the rest starts anew" in capsys.readouterr().err  # the last convolution
+
+
+def test_a_budget_that_cannot_be_met_is_refused():
+    for budget in ("0.001G", "100G", "0%", "120%"):
+        with pytest.raises(UserError, match="networks of this supernet cost between"):
+            recipe(budget)
+    for budget in ("much", "5T", "-1G", "."):
+        with pytest.raises(UserError, match="give a number"):
+            recipe(budget)
+
+
+@pytest.mark.slow
+def test_a_budget_that_was_not_met_is_said(image_folder, tmp_path, cache):
+    with pytest.raises(UserError, match="the budget is not met after 4 steps: .* of the full cost is left"):
+        search.search(recipe("20%", steps=4), image_folder, tmp_path, cache=cache)
+
+
+def test_golden_costs_and_shares():
+    """The least is one channel between two 3x3 convolutions, 3 -> 1 -> 12; budgets are for an output of 1280x720."""
+    for cost, least in (("multiply_adds", 27 + 108), ("parameters", 27 + 1 + 108 + 12), ("activations", 1 + 12)):
+        assert search.cost_of(recipe(None, cost=cost), "least") == least
+    share = recipe("0.47G").network["budget"]
+    assert share == pytest.approx(0.47e9 / (search.cost_of(recipe(None), "full") * 640 * 360), rel=1e-9)
+
+
+def test_budgets_in_all_units():
+    for cost, budget in (("multiply_adds", "0.47G"), ("parameters", "2.4K"), ("activations", "8M")):
+        share = recipe(budget, cost=cost).network["budget"]
+        assert 0.3 < share < 0.8
+    assert recipe("45%").network["budget"] == pytest.approx(0.45)
+
+
+@pytest.mark.slow
+def test_a_latency_table_is_measured_and_searched_with(image_folder, tmp_path, cache):
+    table = latency_table.measure(8, size=(16, 16), runs=3)
+    assert table["grid"] == [0, 1, 2, 4, 6, 8]
+    assert np.asarray(table["conv3x3"]).shape == (6, 6)
+    assert min(table["tanh"][1:]) > 0
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    assert latency_table.read(tmp_path / "table.json") == table
+    made = recipe(None, steps=20, cost=table)
+    search.search(made, image_folder, tmp_path / "run", cache=cache)
+    assert latency_table.read(tmp_path / "run" / "latency_table.json") == table
+    (tmp_path / "table.json").write_text(json.dumps({**table, "tanh": [1]}))
+    with pytest.raises(UserError, match="no latency table"):
+        latency_table.read(tmp_path / "table.json")
+
+
+def test_an_edited_or_damaged_architecture_is_refused(found, tmp_path):
+    text = (found / "architecture.json").read_text()
+    for broken, message in (
+        (text.replace('"head": ', '"head": 1'), "not the one that its sha256 names|no usable architecture"),
+        (text.replace('"blocks"', '"towers"'), "no usable architecture"),
+        (text.replace('"pointwise": ', '"pointwise": -'), "pointwise must be a whole number"),
+        ('{"head": 3}', "not an architecture file"),
+        ("[", "not a JSON object"),
+    ):
+        (tmp_path / "a.json").write_text(broken)
+        with pytest.raises(UserError, match=message):
+            architecture.read(tmp_path / "a.json")
+    with pytest.raises(UserError, match="no FGNAS network"):
+        architecture.of_model("xlsr_x3")
+
+
+@pytest.mark.slow
+def test_a_smoke_search_of_200_steps_leaves_some_channels_and_closes_some(image_folder, tmp_path, cache):
+    made = recipes.load("fgnas_mobile_x2", smoke=True)
+    assert made.steps == 200
+    search.set_cost(made, "multiply_adds", "50%")
+    search.search(made, image_folder, tmp_path, cache=cache)
+    last = (tmp_path / "history.csv").read_text().splitlines()[-1].rpartition(",")[2]
+    left = sum(int(n) for n in last.replace("|", " ").replace("-", " ").split()) / (8 * 8)
+    assert 0.1 <= left <= 0.95
+
+
+def test_the_command_sets_the_supernets_size(image_folder, tmp_path, cache, capsys):
+    words = ["search", "--recipe", "fgnas_mobile", "--smoke", "--steps", "4", "--blocks", "1", "--channels", "5"]
+    words = ["mobile-sr", *words, "--data", str(image_folder), "--out", str(tmp_path / "run"), "--cache", str(cache)]
+    assert not cli.main(cli._parse(words))
+    about = architecture.read(tmp_path / "run" / "architecture.json")
+    assert (about["head"], len(about["blocks"])) == (5, 1)
+    capsys.readouterr()
+    assert cli.main(cli._parse([*words, "--resume", "--cost", "latency"])) == 2
+    assert "its run is no search by latency" in capsys.readouterr().err
+
+
+def test_a_searched_network_is_exported_and_passes_the_audit(found, tmp_path):
+    export.export(found / "best.npz", tmp_path, ["float32", "uint8"], methods=())
+    for precision in ("float32", "uint8"):
+        [file] = tmp_path.glob(f"*_{precision}.json")
+        checks = json.loads(file.read_text())["audit"]["checks"]
+        assert len(checks) > 3
+        assert all(check["passed"] for check in checks)

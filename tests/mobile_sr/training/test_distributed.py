@@ -1,0 +1,296 @@
+"""Training in several processes: the result of one, and what is left when one of them dies. Real processes of this machine."""
+
+import argparse
+import csv
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobile_sr.commands import common
+from mobile_sr.errors import UserError
+from mobile_sr.inference import weights
+from mobile_sr.training import dataset, distributed, recipes
+from tests.conftest import ROOT
+
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch: pip install '.[torch]'")
+TORCHRUN = ["-m", "torch.distributed.run"]
+SECONDS = 300  # for what takes seconds on a free machine
+# Sums over half a batch, added, instead of over all of it: float32's rounding is 6e-8 of a number. 20 steps of Adam were seen
+# to make 3e-7 of that at most, of the largest number of an array, in weights, averages and moments; 100 steps 1.3e-6.
+NOISE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """This process's, without what would choose another backend; one thread for a process, as several here would get.
+
+    TensorFlow is hidden, as if not installed: Keras would load it into every process, for seconds, only to seed it.
+    """
+    kept = {k: v for k, v in os.environ.items() if k not in ("MOBILE_SR_DATA", "KERAS_BACKEND")}
+    hidden = tmp_path_factory.mktemp("hidden")
+    (hidden / "tensorflow.py").write_text("raise ImportError")
+    path = os.pathsep.join([str(hidden), *filter(None, [kept.get("PYTHONPATH")])])
+    return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def job(image_folder, cache, environment):
+    """Start `mobile_sr COMMAND` on the torch backend, its output in OUT.log; returns the Popen."""
+    started = []
+
+    def start(out, *options, command="train", recipe="xlsr_x2", launcher=(), log=None):
+        shared = ["--recipe", recipe, "--smoke", "--data", image_folder, "--cache", cache, "--out", out, "--backend", "torch"]
+        with open(log or f"{out}.log", "w") as file:
+            argv = [sys.executable, *launcher, "-m", "mobile_sr", command, *shared, *options]
+            process = subprocess.Popen(list(map(str, argv)), stdout=file, stderr=subprocess.STDOUT, env=environment)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()  # its ranks end with it
+
+
+def said(out):
+    """The lines that a job has printed."""
+    return Path(f"{out}.log").read_text().splitlines()
+
+
+def finish(process, out, status=0):
+    """Wait for the job's end; returns `said`."""
+    assert process.wait(timeout=SECONDS) == status, said(out)
+    return said(out)
+
+
+def history(out):
+    file = out / "history.csv"
+    return list(csv.DictReader(file.open())) if file.exists() else []
+
+
+def wait_for(condition, process=None):
+    until = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < until
+        assert process is None or process.poll() is None
+        time.sleep(0.05)
+
+
+def ranks(launcher):
+    """{rank: process id} of a launcher's processes."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            given = dict(pair.split("=", 1) for pair in (place / "environ").read_text().split("\0") if "=" in pair)
+        except OSError:
+            continue  # it has just ended
+        if parent == launcher.pid and "RANK" in given:
+            found[int(given["RANK"])] = int(place.name)
+    return found
+
+
+def is_gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def assert_same(run, other, noise=NOISE):
+    """The same checkpoint, history and best weights but for float noise."""
+    for file in ("checkpoint.npz", "best.npz"):
+        (arrays, meta), (others, others_meta) = (weights.read_arrays(folder / file) for folder in (run, other))
+        assert meta["step"] == others_meta["step"]
+        for name, value in arrays.items():
+            largest = float(np.abs(value).max())
+            np.testing.assert_allclose(others[name], value, rtol=0, atol=noise * largest, err_msg=f"{file} {name}")
+    for row, others in zip(history(run), history(other), strict=True):
+        assert (row["step"], row["rate"]) == (others["step"], others["rate"])
+        for name in ("loss", "validation_psnr_rgb"):
+            assert float(row[name]) == pytest.approx(float(others[name]), abs=2e-4)
+
+
+def test_the_ranks_shares_make_the_batch(image_folder, cache, monkeypatch):
+    images = dataset.TrainingImages(image_folder, 2, cache)
+    how = {"batch": 6, "patch": 8, "intensities": (1.0, 0.5), "seed": 3}
+    whole = dataset.patch_batch(images, range(6), 5, **how)
+    parts = []
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        parts.append(dataset.patch_batch(images, range(6), 5, **how, share=distributed.share(6)))
+    for value, pieces in zip(whole, zip(*parts, strict=True), strict=True):
+        np.testing.assert_array_equal(np.concatenate(pieces), value)
+    with pytest.raises(UserError, match="3 processes cannot share the recipe's batch of 16, two or more each; use 1, 2, 4, 8$"):
+        distributed.share(16)
+
+
+def test_what_several_processes_cannot_do_is_one_line(image_folder, tmp_path, run_cli):
+    options = ["--recipe", "xlsr_x2", "--smoke", "--data", image_folder, "--out", tmp_path / "run"]
+    refused = run_cli("train", *options, "--processes", 3)
+    assert refused.returncode == 2
+    assert refused.stderr == "mobile-sr train: 3 processes cannot share the recipe's batch of 4, two or more each; use 1, 2\n"
+    recipe = recipes.load("xlsr_x2", smoke=True)
+    for processes, backend, message in (
+        (4, None, "4 processes cannot share the recipe's batch of 4"),
+        (0, None, "0 processes cannot share"),
+        (2, "tensorflow", "2 processes need the torch backend, not tensorflow; give --backend torch"),
+        (2, "jax", "2 processes need the torch backend, not jax"),
+    ):
+        with pytest.raises(UserError, match=message):
+            common.launch(argparse.Namespace(processes=processes, backend=backend), recipe)
+    assert common.launch(argparse.Namespace(processes=1, backend="jax"), recipe) is None
+    if find_spec("torch") is None:
+        with pytest.raises(UserError, match=r"pip install 'mobile-sr\[torch\]'"):
+            common.launch(argparse.Namespace(processes=2, backend="torch"), recipe)
+
+
+def test_the_pages_sweep_splits_the_recipes_and_chooses_the_commands(tmp_path):
+    """docs/distributed.md's script, with a mobile-sr that says how it was called."""
+    page = (ROOT / "docs" / "distributed.md").read_text()
+    script = re.search(r"```\n(#!/bin/bash\n# sweep\.sh.*?)```", page, re.DOTALL)[1].replace("/shared/runs", str(tmp_path))
+    program = "mobile-sr() { echo $*; }\n" + script.replace("mobile-sr $", "echo ${jobs[*]}; mobile-sr $")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def call(half, number):
+        command = ["bash", "-c", program, "sweep.sh", half]
+        environment = {**os.environ, "PATH": path, "SLURM_ARRAY_TASK_ID": str(number)}
+        jobs, said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+        return [job.split(":") for job in jobs.split()], said.split()
+
+    (first, said), (second, trained_on) = call("first", 26), call("second", 5)
+    assert sorted(name for name, _ in first + second) == sorted(recipes.RECIPES)
+    assert {start for _, start in first} == {""}
+    assert dict(second) == recipes.STARTS
+    assert f"--array=0-{len(first) - 1} sweep.sh first" in script
+    assert f"--array=0-{len(second) - 1} sweep.sh second" in script
+    assert (said[:3], said[-2:]) == (["search", "--recipe", "fgnas_l_x2"], ["--out", f"{tmp_path}/fgnas_l_x2"])
+    assert (trained_on[:3], trained_on[-2:]) == (["train", "--recipe", "fgnas_x2"], ["--init", f"{tmp_path}/fgnas_mobile_x2"])
+    (tmp_path / "fgnas_x2").mkdir()
+    (tmp_path / "fgnas_x2" / "config.json").touch()
+    assert call("second", 5)[1][-2:] == [f"{tmp_path}/fgnas_x2", "--resume"]
+
+
+@needs_torch
+def test_two_processes_give_the_result_of_one(job, tmp_path):
+    finish(job(tmp_path / "one", "--steps", 20), tmp_path / "one")
+    lines = finish(job(tmp_path / "two", "--steps", 20, "--processes", 2), tmp_path / "two")
+    assert_same(tmp_path / "one", tmp_path / "two")
+    assert lines[-2].startswith("step 20/20 ")
+    assert lines[-1].startswith("best validation PSNR")
+    assert len(lines) <= 4, lines  # one of them about decoding images, one where TensorBoard is missing
+
+
+@needs_torch
+@pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_a_killed_rank_ends_the_job_and_resume_loses_what_followed_the_checkpoint(job, tmp_path, victim):
+    out, steps = tmp_path / "run", ["--steps", 80]
+    process = job(out, *steps, "--processes", 2)
+    wait_for(lambda: history(out), process)
+    os.kill(ranks(process)[victim], signal.SIGKILL)
+    killed = time.monotonic()
+    lines = finish(process, out, status=1)
+    assert time.monotonic() - killed < 60  # 2 to 8 s on a busy machine
+    assert lines[-1] == (
+        f"mobile-sr train: rank {victim} of 2 was killed by SIGKILL, which ended the job; "
+        "--resume goes on from the last checkpoint"
+    )
+    assert not any("Traceback" in line or "lost" in line or "interrupted" in line for line in lines), lines
+    kept = [row["step"] for row in history(out)]
+    assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == int(kept[-1]) < 80
+    others = 1 if victim else 2  # a run goes on with any number of processes
+    lines = finish(job(out, *steps, "--resume", "--processes", others), out)
+    assert next(line for line in lines if line.startswith("step ")).startswith(f"step {int(kept[-1]) + 20}/80 ")
+    assert [row["step"] for row in history(out)] == ["20", "40", "60", "80"]
+    if victim == 0:  # the slow one
+        finish(job(tmp_path / "one", *steps), tmp_path / "one")
+        assert_same(tmp_path / "one", out)
+
+
+@pytest.mark.slow
+@needs_torch
+def test_an_interrupt_ends_all_and_so_does_the_launchers_death(job, tmp_path):
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        out = tmp_path / number.name
+        process = job(out, "--steps", 10_000, "--processes", 2)
+        wait_for(lambda: history(out), process)  # noqa: B023
+        pids = ranks(process).values()
+        assert len(pids) == 2
+        process.send_signal(number)
+        lines = finish(process, out, status)
+        wait_for(lambda: all(map(is_gone, pids)))  # noqa: B023
+        assert number == signal.SIGKILL or lines[-1] == "mobile-sr train: interrupted"
+        assert not any("Traceback" in line for line in lines), lines
+        assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == int(history(out)[-1]["step"])
+        assert not list(out.glob(".*")), list(out.glob(".*"))
+    lines = finish(job(out, "--steps", 10_000, "--processes", 2), out, status=2)
+    assert lines == [f"mobile-sr train: {out}: already holds a run; use --resume to continue it, or another --out"]
+
+
+@pytest.mark.slow
+@needs_torch
+@pytest.mark.parametrize("dtype", [[], ["--bfloat16"]])
+def test_a_search_by_torchrun_in_two_processes_is_that_of_one(job, tmp_path, dtype):
+    """Gates, lambda and budget. In bfloat16 a sum's rounding is 2^-9 of it: far off any tolerance, but the same gates."""
+    options = ["--steps", 20, "--budget", "95%", *dtype]
+    kind = {"command": "search", "recipe": "fgnas_mobile"}
+    runs = tmp_path / "one", tmp_path / "two"
+    torchrun = [*TORCHRUN, "--standalone", "--nproc-per-node", 2]
+    for out, launcher in zip(runs, ((), torchrun), strict=True):
+        process = job(out, *options, launcher=launcher, **kind)
+        assert process.wait(timeout=SECONDS) in (0, 1, 2)
+        assert "Traceback" not in said(out)[-1]
+    one, two = (history(out) for out in runs)
+    for name in ("cost_share", "lambda", "alive"):
+        assert one[-1][name] == two[-1][name]
+    if not dtype:
+        arrays, others = (weights.read_arrays(out / "checkpoint.npz")[0] for out in runs)
+        for name, value in arrays.items():
+            np.testing.assert_allclose(others[name], value, rtol=0, atol=NOISE * float(np.abs(value).max()), err_msg=name)
+
+
+@pytest.mark.slow
+@needs_torch
+def test_bfloat16_and_a_desired_depth_in_two_processes(job, tmp_path):
+    """Float32's noise becomes bfloat16's where it flips a rounding: 2^-9 of an activation, and so of a gradient."""
+    kind = {"recipe": "adaedsr_b8_x2"}
+    runs = tmp_path / "one", tmp_path / "two"
+    for out, processes in zip(runs, (1, 2), strict=True):
+        finish(job(out, "--steps", 20, "--bfloat16", "--processes", processes, **kind), out)
+    one, two = (weights.read_arrays(out / "checkpoint.npz")[0] for out in runs)
+    for name in (name for name in one if name.startswith("model/")):
+        change = np.linalg.norm(two[name] - one[name]) / max(np.linalg.norm(one[name]), 1e-6)
+        assert change < 0.05, (name, change)
+    rows = [history(out)[-1] for out in runs]
+    assert float(rows[0]["loss"]) == pytest.approx(float(rows[1]["loss"]), rel=2e-3)
+
+
+@pytest.mark.slow
+@needs_torch
+def test_two_machines(job, tmp_path):
+    """As on a cluster: one torchrun on each; where the dead rank is another machine's, the survivors' own line says it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    out = tmp_path / "run"
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "1"]
+    launcher = [*TORCHRUN, "--nnodes", 2, "--nproc-per-node", 1, *meeting]
+    machines = [job(out, "--steps", 2000, launcher=launcher, log=tmp_path / f"{k}.log") for k in range(2)]
+    wait_for(lambda: history(out))
+    found = {rank: pid for machine in machines for rank, pid in ranks(machine).items()}
+    os.kill(found[1], signal.SIGKILL)
+    for machine in machines:
+        assert machine.wait(timeout=SECONDS) != 0
+    text = "".join((tmp_path / f"{k}.log").read_text() for k in range(2))
+    assert text.count("mobile-sr train: rank 0 of 2 has lost another one (") == 1
+    assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == int(history(out)[-1]["step"])

@@ -1,0 +1,71 @@
+"""SOAP against the algorithm in numpy, against Adam, and in a training that is resumed."""
+
+import keras
+import numpy as np
+import pytest
+
+from mobile_sr.training import recipes, train_loop
+from mobile_sr.training.soap import EVERY, LARGEST, Soap
+from tests.conftest import assert_same_arrays, smoke_recipe
+
+
+def numpy_soap(kernel, gradients, rate, beta_1=0.9, beta_2=0.99, shampoo_beta=0.95, epsilon=1e-8):
+    """The paper's Algorithm 3 for one matrix, in float64."""
+    rows, columns = kernel.shape
+    first, second = np.zeros(kernel.shape), np.zeros(kernel.shape)
+    left, right, to_left, to_right = np.zeros((rows, rows)), np.zeros((columns, columns)), np.eye(rows), np.eye(columns)
+    for step, gradient in enumerate(gradients, 1):
+        first = beta_1 * first + (1 - beta_1) * gradient
+        second = beta_2 * second + (1 - beta_2) * (to_left.T @ gradient @ to_right) ** 2
+        update = (to_left.T @ first @ to_right / (1 - beta_1**step)) / (np.sqrt(second / (1 - beta_2**step)) + epsilon)
+        kernel = kernel - rate * to_left @ update @ to_right.T
+        left = shampoo_beta * left + (1 - shampoo_beta) * gradient @ gradient.T
+        right = shampoo_beta * right + (1 - shampoo_beta) * gradient.T @ gradient
+        if step % EVERY == 0:
+            to_left, to_right = np.linalg.qr(left @ to_left)[0], np.linalg.qr(right @ to_right)[0]
+    return kernel
+
+
+def stepped(optimizer, start, gradients):
+    """What an optimizer makes of a variable by given gradients."""
+    variable = keras.Variable(start)
+    optimizer.build([variable])
+    for gradient in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+    return keras.ops.convert_to_numpy(variable)
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_it_is_the_papers_algorithm():
+    start, gradients = random(3, 3, 2, 5), random(3 * EVERY + 5, 3, 3, 2, 5, seed=1)
+    wanted = numpy_soap(start.reshape(18, 5), gradients.reshape(-1, 18, 5), 0.01).reshape(start.shape)
+    np.testing.assert_allclose(stepped(Soap(0.01), start, gradients), wanted, atol=2e-4)
+
+
+@pytest.mark.parametrize(("shape", "steps"), [((7,), 3 * EVERY), ((3, 4), EVERY), ((LARGEST + 1, LARGEST + 1), 12)])
+def test_in_its_own_axes_it_is_adam(shape, steps):
+    """Biases always, kernels until the first turn, and those that are too large on both sides."""
+    start, gradients = random(*shape), random(steps, *shape, seed=1)
+    adam = stepped(keras.optimizers.Adam(0.01, beta_2=0.99, epsilon=1e-12), start, gradients)
+    np.testing.assert_allclose(stepped(Soap(0.01, epsilon=1e-12), start, gradients), adam, atol=1e-5)
+
+
+def test_golden_settings():
+    """The other tests follow EVERY and LARGEST, and would not notice a change."""
+    assert (EVERY, LARGEST) == (10, 1024)
+    soap = Soap()
+    assert (soap.beta_1, soap.beta_2, soap.shampoo_beta, soap.epsilon) == (0.9, 0.99, 0.95, 1e-8)
+
+
+def test_of_the_zoos_recipes_xlsrs_takes_it():
+    assert (recipes.load("xlsr_zoo_x3").optimizer, recipes.load("abpn_x3").optimizer) == ("soap", "adam")
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(image_folder, tmp_path, cache, train_interrupted):
+    recipe = smoke_recipe("xlsr_x3", steps=24, validate_every=12, optimizer="soap", loss="psnr", weight_average=0.9)
+    train_loop.train(recipe, image_folder, tmp_path / "whole", cache=cache)
+    train_interrupted(recipe, tmp_path / "run", 17)
+    assert_same_arrays(tmp_path / "run" / "checkpoint.npz", tmp_path / "whole" / "checkpoint.npz")

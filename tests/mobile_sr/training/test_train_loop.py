@@ -1,0 +1,243 @@
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from mobile_sr import models
+from mobile_sr.commands.train import summary
+from mobile_sr.errors import UserError
+from mobile_sr.inference import weights
+from mobile_sr.training import recipes, train_loop
+from tests.conftest import assert_same_arrays, smoke_recipe
+
+
+def smoke(**changes):
+    """The XLSR recipe shrunk to a few steps on the made pictures, with Adam: SOAP takes seconds to compile (test_soap.py)."""
+    return smoke_recipe("xlsr_zoo_x3", **{"steps": 12, "validate_every": 4, "rise": 0.5, "optimizer": "adam", **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, image_folder, cache):
+    """A run of 12 steps without interruption."""
+    out = tmp_path_factory.mktemp("run") / "whole"
+    train_loop.train(smoke(), image_folder, out, cache=cache)
+    return out
+
+
+def test_a_run_leaves_its_files(finished):
+    config = json.loads((finished / "config.json").read_text())
+    assert config["recipe"]["steps"] == 12
+    assert config["parameters"] == 21_947
+    assert len(config["data"]["held_out"]) == 2
+    rows = list(csv.DictReader((finished / "history.csv").open()))
+    assert [int(row["step"]) for row in rows] == [4, 8, 12]
+    assert all(float(row["steps_per_s"]) > 0 and 0 <= float(row["input_share"]) < 1 for row in rows)
+    assert list((finished / "tensorboard").glob("*tfevents*"))
+    model, network = weights.load_model(finished / "best.npz")
+    assert network["network"] == "xlsr"
+    best = max(float(row["validation_psnr_rgb"]) for row in rows)
+    assert weights.read_arrays(finished / "best.npz")[1]["validation_psnr_rgb"] == pytest.approx(best)
+
+
+@pytest.mark.parametrize("steps_done", [2, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (5, 8, 11))])
+def test_resumed_equals_uninterrupted(finished, tmp_path, train_interrupted, steps_done):
+    """Killed after any step, resumed from the last checkpoint: the same bytes as a run that was left alone."""
+    train_interrupted(smoke(), tmp_path / "run", steps_done)
+    whole, resumed = (run / "checkpoint.npz" for run in (finished, tmp_path / "run"))
+    assert weights.read_arrays(whole)[1]["best"] == weights.read_arrays(resumed)[1]["best"]
+    assert_same_arrays(resumed, whole)
+
+
+def test_a_damaged_checkpoint_falls_back(finished, image_folder, tmp_path, cache, capsys):
+    import shutil
+
+    shutil.copytree(finished, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoint.npz"
+    last.write_bytes(last.read_bytes()[:5000])
+    train_loop.train(smoke(), image_folder, tmp_path / "run", resume=True, cache=cache)
+    assert "fell back to checkpoint.previous.npz" in capsys.readouterr().err
+    assert_same_arrays(last, finished / "checkpoint.npz")
+
+
+def test_a_run_folder_is_not_overwritten_or_mixed_up(finished, image_folder, tmp_path, cache):
+    with pytest.raises(UserError, match="already holds a run"):
+        train_loop.train(smoke(), image_folder, finished, cache=cache)
+    with pytest.raises(UserError, match=r"recipe\.steps was 12 and is 16"):
+        train_loop.train(smoke(steps=16), image_folder, finished, resume=True, cache=cache)
+    with pytest.raises(UserError, match="no run to resume"):
+        train_loop.train(smoke(), image_folder, tmp_path / "none", resume=True, cache=cache)
+
+
+def test_what_a_resumed_run_differs_in_is_named(tmp_path):
+    """The innermost values, shortened; lists in the place of tuples and fields that older versions lacked are no difference."""
+    recipe = smoke(
+        network={"network": "xlsr", "scale": 3, "ratios": [2, 1], "cost": {"grid": [0, 8], "conv3x3": [[0.1] * 20] * 20}}
+    )
+    old = {"recipe": recipe.to_json(), "data": {"images": 5}}
+    del old["recipe"]["mixing"]
+    network = {**recipe.network, "ratios": (2, 1)}
+    new = {"recipe": {**recipe.to_json(), "network": network}, "data": {"images": 5}, "teacher_sha256": None}
+    train_loop._check_same_run(tmp_path, old, new)
+    network["cost"] = {"grid": [0, 8], "conv3x3": [[0.2] * 20] * 20}
+    with pytest.raises(UserError, match=r"cannot resume, recipe\.network\.cost\.conv3x3 was \[\[0\.1, ") as found:
+        train_loop._check_same_run(tmp_path, old, new)
+    assert len(str(found.value)) < len(str(tmp_path)) + 200
+    new["recipe"] |= {"seed": 3, "patch": 9, "steps": 5}
+    with pytest.raises(UserError, match=r"recipe\.patch was 16 and is 9, recipe\.seed was 0 and is 3, and 1 more; start"):
+        train_loop._check_same_run(tmp_path, old, new)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(image_folder, tmp_path, cache):
+    wild = {"rate_start": 1e38, "rate_peak": 1e38, "rate_end": 1e38, "branches": "none"}
+    recipe = smoke_recipe("espcn_linear_x3", steps=6, validate_every=3, **wild)
+    with pytest.raises(UserError, match=r"step 3: the loss is no longer finite; .* lower rate, e\.g\. --set rate_peak=5e\+37$"):
+        train_loop.train(recipe, image_folder, tmp_path / "run", cache=cache)
+    assert not (tmp_path / "run" / "best.npz").exists()
+    assert weights.read_arrays(tmp_path / "run" / "checkpoint.npz")[1]["step"] == 0
+    run = train_loop.Run(tmp_path, recipe, models.build(recipe.network), (None, None))
+    run.step, run._tty = 19, True
+    with pytest.raises(UserError, match="step 20: the loss is no longer finite"):
+        run.finish_step({"loss": float("inf")})
+    recipe.weight_average = 0.0
+    run.model.set_weights([np.full(w.shape, np.nan) for w in run.model.get_weights()])
+    with pytest.raises(UserError, match="step 20: the weights are no longer finite"):
+        run._score()
+
+
+@pytest.mark.parametrize(("name", "black_at", "ends"), [("xlsr", 8, True), ("xlsr", 4, False), ("xlsr_linear", 8, False)])
+def test_a_network_that_went_black_ends_the_training(image_folder, tmp_path, cache, monkeypatch, name, black_at, ends):
+    """A clipped output has no slope below 0. A linear one may come back, and a network may start with no picture at all."""
+    original = train_loop.Run.finish_step
+
+    def blackened(run, logs):
+        original(run, logs)
+        if run.step == black_at:
+            run.model.set_weights([np.zeros_like(w) for w in run.model.get_weights()])
+
+    monkeypatch.setattr(train_loop.Run, "finish_step", blackened)
+    recipe = smoke_recipe(f"{name}_x3", steps=8, validate_every=4)
+    out = tmp_path / "run"
+    if ends:
+        with pytest.raises(
+            UserError, match=r"step 8: every picture now comes out in one colour; start again with a lower rate"
+        ):
+            train_loop.train(recipe, image_folder, out, cache=cache)
+        assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == 4
+    else:
+        train_loop.train(recipe, image_folder, out, cache=cache)
+
+
+def test_init_starts_from_given_weights_and_keeps_them_until_others_are_better(
+    finished, model_file, image_folder, tmp_path, cache, capsys
+):
+    recipe = smoke(steps=1, validate_every=1, rate_start=0.5, rate_peak=0.5, rate_end=0.5)
+    best = train_loop.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
+    assert f"step 0  validation {best:.3f} dB, the weights of {model_file}\n" in capsys.readouterr().err
+    kept = tmp_path / "run" / "best.npz"
+    meta = weights.read_arrays(kept)[1]
+    assert (meta["step"], meta["validation_psnr_rgb"]) == (0, round(best, 4))
+    assert summary(best, kept).endswith("the weights it started from: none that were trained are better")
+    assert_same_arrays(kept, model_file)
+    row = next(csv.DictReader((tmp_path / "run" / "history.csv").open()))
+    assert row["step"] == "1"
+    assert float(row["validation_psnr_rgb"]) < best
+    assert weights.read_arrays(tmp_path / "run" / "checkpoint.npz")[1]["best"] == best
+    linear = smoke(network={"network": "xlsr", "scale": 3, "output_activation": "linear"})
+    with pytest.raises(UserError, match="the recipe trains"):
+        train_loop.train(linear, image_folder, tmp_path / "other", init=model_file, cache=cache)
+
+
+def test_a_recipe_that_goes_on_from_another_says_when_it_does_not(image_folder, tmp_path, run_cli):
+    assert recipes.start("adaedsr_b8_x2") == "edsr_b8_x2"
+    assert recipes.start("xlsr_finetune_linear_x3") == "xlsr_zoo_linear_x3"
+    assert recipes.start("xlsr_zoo_x3") is None
+    arguments = (
+        "train",
+        "--recipe",
+        "xlsr_finetune_x3",
+        "--smoke",
+        "--steps",
+        "1",
+        "--data",
+        image_folder,
+        "--out",
+        tmp_path / "run",
+    )
+    done = run_cli(*arguments)
+    assert done.returncode == 0
+    assert (
+        "xlsr_finetune_x3 is meant to go on from a trained xlsr_zoo_x3 (--init), and starts from random weights" in done.stderr
+    )
+
+
+def test_init_from_another_scale_takes_all_but_the_tail(model_file, image_folder, tmp_path, cache, capsys):
+    recipe = recipes.load("xlsr_x2", smoke=True, steps=1)
+    recipe.rate_start = recipe.rate_peak = recipe.rate_end = 0.0
+    train_loop.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
+    said = capsys.readouterr().err
+    assert "20 of 22 arrays fit; the rest starts anew" in said
+    assert "step 0 " not in said  # a last layer that starts anew is not scored
+    given, taken = (weights.read_arrays(f)[0] for f in (model_file, tmp_path / "run" / "best.npz"))
+    assert all(np.array_equal(given[name], taken[name]) == (not name.startswith("tail/")) for name in given)
+
+
+def test_training_learns(image_folder, tmp_path, cache):
+    recipe = smoke(steps=40, validate_every=40, rise=0.1, weight_average=0.0)
+    start = smoke(steps=1, validate_every=1, weight_average=0.0)
+    before = train_loop.train(start, image_folder, tmp_path / "before", cache=cache)
+    after = train_loop.train(recipe, image_folder, tmp_path / "after", cache=cache)
+    assert after > before + 1
+
+
+def test_the_rate_is_one_triangle():
+    recipe = recipes.load("xlsr_x3")
+    assert recipes.triangular_rate(0, recipe) == pytest.approx(5e-5)
+    assert recipes.triangular_rate(5000, recipe) == pytest.approx(25e-4)
+    assert recipes.triangular_rate(500_000, recipe) == pytest.approx(1e-4)
+    schedule = train_loop._optimizer(recipe)._learning_rate
+    for step in (0, 1, 2500, 4999, 5000, 250_000, 500_000):
+        found = float(keras.ops.convert_to_numpy(schedule(step)))
+        assert found == pytest.approx(recipes.triangular_rate(step, recipe), rel=1e-5)
+
+
+def test_recipes_by_name():
+    paper = recipes.load("xlsr_x4")
+    assert (paper.steps, paper.batch, paper.patch, paper.network["scale"]) == (500_000, 16, 32, 4)
+    assert recipes.load("xlsr_x2", smoke=True).steps < 100
+    assert recipes.load("xlsr_x2", steps=7).steps == 7
+    paper.smaller_copies = (0.8, 0.6)
+    assert recipes.Recipe.from_json(json.loads(json.dumps(paper.to_json()))) == paper
+    for bad in ("nosuch_x3", "xlsr", "xlsr_x9"):
+        with pytest.raises(UserError, match="xlsr_x3"):
+            recipes.load(bad)
+    with pytest.raises(UserError, match="--steps 0"):
+        recipes.load("xlsr_x3", steps=0)
+
+
+@pytest.mark.parametrize("name", ["fsrcnn_x3", "espcn_linear_x2"])
+def test_the_other_networks_train(name, image_folder, tmp_path, cache):
+    recipe = recipes.load(name, smoke=True, steps=2)
+    recipe.validate_every = 2
+    train_loop.train(recipe, image_folder, tmp_path, cache=cache)
+    _, network = weights.load_model(tmp_path / "best.npz")
+    output = "linear" if "linear" in name else "clipped_relu"
+    wanted = {"network": name.split("_")[0], "scale": int(name[-1]), "output_activation": output}
+    assert network == wanted | ({"activation": "relu"} if "espcn" in name else {})
+
+
+def test_bfloat16_calculates_in_half_and_keeps_float32(finished, image_folder, tmp_path, cache):
+    train_loop.train(smoke(), image_folder, tmp_path, cache=cache, dtype="mixed_bfloat16")
+    halves, floats = (weights.read_arrays(run / "checkpoint.npz")[0]["model/0"] for run in (tmp_path, finished))
+    assert halves.dtype == np.float32
+    assert 0 < np.abs(halves - floats).max() < 0.05
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_network_that_cannot_be_built_leaves_the_float32_policy(image_folder, tmp_path, cache):
+    recipe = smoke()
+    recipe.network["output_activation"] = "none"
+    with pytest.raises(ValueError, match="output_activation"):
+        train_loop.train(recipe, image_folder, tmp_path, cache=cache, dtype="mixed_bfloat16")
+    assert keras.config.dtype_policy().name == "float32"

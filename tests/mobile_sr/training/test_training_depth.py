@@ -1,0 +1,78 @@
+"""Training networks with AdaDSR's adapter."""
+
+import numpy as np
+import pytest
+
+from mobile_sr import models
+from mobile_sr.errors import UserError
+from mobile_sr.inference import weights
+from mobile_sr.training import recipes, train_loop
+
+
+def test_the_hinge_is_the_papers():
+    """max(0, mean depth - d) for each image and map, then the mean."""
+    depth = np.zeros((2, 2, 2, 2), np.float32)
+    depth[0, ..., 0] = [[1, 2], [3, 4]]  # mean 2.5
+    depth[0, ..., 1] = 1
+    depth[1] = 3
+    value = float(train_loop.depth_hinge(np.array([[2], [4]], np.float32), depth))
+    assert value == pytest.approx((0.5 + 0 + 0 + 0) / 4)
+
+
+def test_desired_depths_are_seeded_and_spread_over_all_blocks():
+    recipe = recipes.load("adaedsr_b8_x2")
+    recipe.batch = 500
+    depths = train_loop.desired_depths(recipe, 8, 3)
+    assert depths.shape == (500, 1)
+    assert 0 <= depths.min() < 0.2
+    assert 7.8 < depths.max() <= 8
+    np.testing.assert_array_equal(depths, train_loop.desired_depths(recipe, 8, 3))
+    assert not np.array_equal(depths, train_loop.desired_depths(recipe, 8, 4))
+    fixed = recipes.load("fadaedsr_b8_x2")
+    assert np.all(train_loop.desired_depths(fixed, None, 0) == 4)
+
+
+@pytest.mark.parametrize(
+    "name", ["adaedsr_b8_x2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fadaedsr_b8_x3", "adarcan_paper_x4"))]
+)
+def test_depth_networks_train(name, image_folder, tmp_path, cache, capsys):
+    recipe = recipes.load(name, smoke=True, steps=2)
+    recipe.validate_every = 2
+    train_loop.train(recipe, image_folder, tmp_path, cache=cache)
+    _, network = weights.load_model(tmp_path / "best.npz")
+    assert models.has_depth(network)
+    assert "depth" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_heavy_hinge_brings_the_depth_down_to_the_desired_one(image_folder, tmp_path, cache):
+    recipe = recipes.load("fadaedsr_b8_x2", smoke=True, steps=60)
+    recipe.validate_every, recipe.rate_peak, recipe.fixed_depth, recipe.depth_weight = 60, 2e-2, 0.5, 10.0
+    run = []
+    original = train_loop.Run._score
+
+    def score(self):
+        run.append(self)
+        return original(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_loop.Run, "_score", score)
+        train_loop.train(recipe, image_folder, tmp_path, cache=cache)
+    assert run[-1].depths[None] < 1.0  # from 2
+
+
+@pytest.mark.slow
+def test_an_adapter_starts_from_its_backbone(image_folder, tmp_path, cache, capsys):
+    backbone = recipes.load("edsr_b8_x2", smoke=True, steps=1)
+    train_loop.train(backbone, image_folder, tmp_path / "edsr", cache=cache)
+    recipe = recipes.load("adaedsr_b8_x2", smoke=True, steps=1)
+    recipe.rate_start = recipe.rate_peak = recipe.rate_end = 0.0
+    train_loop.train(recipe, image_folder, tmp_path / "ada", init=tmp_path / "edsr", cache=cache)
+    assert "arrays fit; the rest starts anew" in capsys.readouterr().err
+    given, taken = (weights.read_arrays(tmp_path / run / "best.npz")[0] for run in ("edsr", "ada"))
+    assert all(np.array_equal(given[name], taken[name]) for name in given)
+    assert any("adapter" in name for name in taken)
+    other = recipes.load("adaedsr_b8_x2", smoke=True, steps=1)
+    other.network["blocks"] = 3
+    with pytest.raises(UserError, match="the recipe trains"):
+        train_loop.train(other, image_folder, tmp_path / "no", init=tmp_path / "edsr", cache=cache)

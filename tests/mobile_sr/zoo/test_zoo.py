@@ -1,0 +1,226 @@
+import csv
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from mobile_sr import load, models, zoo
+from mobile_sr.errors import UserError
+from mobile_sr.evaluation import evaluate
+from mobile_sr.files import sha256_file
+from mobile_sr.imaging import pairs, sample_images
+from mobile_sr.inference import weights
+from tests.conftest import ROOT
+from tools.zoo import cards, pack, published, results
+
+ENTRIES = zoo.names()
+DOCS = ROOT / "docs"
+
+
+def test_the_zoo_is_not_empty():
+    assert "xlsr_x3" in ENTRIES
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_cards_tell_the_truth_about_their_files(name):
+    card = zoo.entry(name)
+    model, config = weights.load_model(zoo.resolve(name))
+    assert card["config"] == config
+    assert card["parameters"] == model.count_params()
+    assert card["multiply_adds_720p"] == models.multiply_adds(model, 1280 * 720 // config["scale"] ** 2)
+    for variant in zoo.VARIANTS:
+        path = zoo.resolve(f"{name}:{variant}")
+        sidecar = json.loads(path.with_suffix(".json").read_text())
+        assert sidecar["sha256"] == sha256_file(path)
+        assert sidecar["weights"]["sha256"] == sha256_file(zoo.resolve(name))
+        assert all(check["passed"] for check in sidecar["audit"]["checks"])
+    rows = list(csv.DictReader((zoo.FOLDER / card["training"]["log"]).open()))
+    last = card["training"]["stages"][-1]["recipe"]
+    best = max(rows, key=lambda row: float(row["validation_psnr_rgb"]))
+    if last.get("flat_share"):  # then fewer levels of error on flat colours came before the PSNR
+        (best,) = [row for row in rows if int(row["step"]) == card["training"]["best_step"]]
+    assert int(best["step"]) == card["training"]["best_step"]
+    assert float(best["validation_psnr_rgb"]) == card["training"]["validation_psnr_rgb"]
+
+
+LARGE = [name for name in ENTRIES if zoo.entry(name)["parameters"] > 100_000]
+
+
+QUICK_FIRST = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in ENTRIES]
+
+
+@pytest.mark.parametrize("name", QUICK_FIRST)
+@pytest.mark.parametrize("set_name", ["Set5", pytest.param("Set14", marks=pytest.mark.slow)])
+def test_scores_on_the_cards_are_measured(data_dir, name, set_name):
+    scores = zoo.entry(name)["scores"][set_name]
+    for variant in zoo.VARIANTS:
+        for space in ("y", "rgb"):
+            found = evaluate.evaluate(load(f"{name}:{variant}"), data_dir / set_name, space)["mean"]["psnr"]
+            assert found == pytest.approx(scores[space][variant], abs=0.01)
+
+
+@pytest.mark.parametrize("name", QUICK_FIRST)
+def test_packaged_nets_beat_bicubic_on_pictures_that_anyone_has(name):
+    """Holds without any research image: float well above bicubic, uint8 close behind."""
+    scale = zoo.entry(name)["config"]["scale"]
+    bicubic, float32, uint8 = load("bicubic", scale), load(f"{name}:float32"), load(f"{name}:uint8")
+    scores = []
+    for picture_name, image in sample_images.images(("astronaut", "coffee")):
+        hr, lr = pairs.prepare_pair(image, None, scale, picture_name)
+        scores.append([evaluate.score(u(lr), hr, "y", scale, False)["psnr"] for u in (bicubic, float32, uint8)])
+    low, high, quantized = np.mean(scores, axis=0)
+    assert high > low + 1.0
+    assert high - quantized < 0.5
+
+
+def test_keras_and_tflite_agree():
+    picture = sample_images.images(("chelsea",))[0][1][:90, :120]
+    for name in ENTRIES:
+        assert np.abs(load(name)(picture).astype(int) - load(f"{name}:float32")(picture)).max() <= 1
+
+
+def test_unknown_entries_and_variants():
+    with pytest.raises(UserError, match="xlsr_x3"):
+        zoo.resolve("nosuch")
+    with pytest.raises(UserError, match="xlsr_x3:uint8"):
+        zoo.resolve("xlsr_x3:int4")
+
+
+def test_logs_of_several_stages_are_counted_through(tmp_path):
+    """A run that went on from a zoo entry: its steps follow the entry's."""
+    from tools.zoo.pack import _log
+
+    recipe = {"name": "xlsr_finetune_x3", "steps": 50}
+    (tmp_path / "config.json").write_text(json.dumps({"recipe": recipe, "data": {}, "versions": {}}))
+    (tmp_path / "history.csv").write_text("step,validation_psnr_rgb\n10,26.2\n20,26.3\n")
+    stages, rows = _log(["xlsr_x3", tmp_path])
+    before = zoo.entry("xlsr_x3")["training"]
+    assert [stage["recipe"]["name"] for stage in stages[-2:]] == [before["stages"][-1]["recipe"]["name"], "xlsr_finetune_x3"]
+    assert [row["step"] for row in rows[-2:]] == [before["steps"] + 10, before["steps"] + 20]
+    assert rows[-1]["recipe"] == "xlsr_finetune_x3"
+    assert stages[-1]["steps"] == 20
+    assert zoo.steps_done(stages[-1]) == "20 of 50 steps"
+    assert zoo.steps_done({**stages[-1], "steps": 50}) == "50 steps"
+
+
+def test_a_run_that_started_from_an_entry_of_another_scale_says_so(tmp_path):
+    for init, start in (
+        (str(zoo.resolve("xlsr_x3")), {"name": "xlsr_x3", "steps": zoo.entry("xlsr_x3")["training"]["best_step"]}),
+        ("runs/other", None),
+        (None, None),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({"init": init}))
+        assert pack._start(tmp_path) == start
+
+
+def test_nothing_is_packed_where_a_set_is_missing(tmp_path):
+    before = {path: sha256_file(path) for path in zoo.FOLDER.glob("xlsr_x3*")}
+    (tmp_path / "Set5").mkdir()
+    with pytest.raises(UserError, match="no folder Set14 in it; --data takes one with Set5, Set14, B100"):
+        pack.pack(["xlsr_x3"], "xlsr_x3", tmp_path, "")
+    assert {path: sha256_file(path) for path in zoo.FOLDER.glob("xlsr_x3*")} == before
+
+
+def test_times_of_files_that_are_no_more_are_refused(tmp_path, monkeypatch):
+    host = json.loads(results._HOST.read_text())
+    host["sha256"]["xlsr_x3:uint8"] = "0" * 64
+    (tmp_path / "host.json").write_text(json.dumps(host))
+    monkeypatch.setattr(results, "_HOST", tmp_path / "host.json")
+    with pytest.raises(UserError, match="no times of the present file of xlsr_x3:uint8; measure them with --time"):
+        results.page()
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_model_cards_are_those_of_the_files(name):
+    """docs/cards is what `python -m tools.zoo.cards docs/cards` writes."""
+    assert (DOCS / "cards" / f"{name}.md").read_text() == cards.card(name)
+
+
+def test_results_page_is_that_of_the_cards(tmp_path):
+    results.write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"results.md", *(path.name for path in DOCS.glob("results_*.svg"))}
+    for path in tmp_path.iterdir():
+        assert (DOCS / path.name).read_bytes() == path.read_bytes()
+
+
+def test_readme_has_the_results():
+    readme = (DOCS.parent / "README.md").read_text()
+    assert [line for line in results.table() if line not in readme] == []
+    assert results.goal() in readme
+    other = re.search(r"quantization of the same network loses ([\d.]+) dB in RGB on Set5", readme)[1]
+    (row,) = re.findall(r"^\| plain \(TensorFlow's own\) .*", (DOCS / "quantization.md").read_text(), re.MULTILINE)
+    assert row.endswith(f"| {other} |")
+
+
+def test_what_was_reached_is_computed():
+    """By hand from xlsr_x3.json and the paper's 33.42 / 29.73 / 28.55."""
+    said = " ".join(results.goal().split())
+    for part in ("33.41 / 29.66 / 28.70 dB", "-0.01 / -0.07 / +0.15 dB", "0.031 / 0.026 / 0.017 dB", "254,000 steps on 565"):
+        assert part in said
+
+
+def test_training_images_are_those_of_the_notes():
+    given, held_out, trained_on = results._images()
+    assert given - 1 - held_out == trained_on
+    for name in ENTRIES:
+        note = zoo.entry(name)["training"]["note"]
+        assert f"({given} images, one duplicate left out; {held_out} held out for validation)" in note
+
+
+def test_published_rows_say_what_they_leave_out():
+    page = results.page()
+    for row in (row for rows in published.ROWS.values() for row in rows):
+        assert len(row.psnr) == len(zoo.SETS)
+        assert row.note in page
+    model = models.build({"network": "edsr", "scale": 4, "blocks": 16, "channels": 64})
+    cost = models.multiply_adds(model, 320 * 180) / 1e9
+    assert f"we count {model.count_params():,} and {cost:.1f} G" in page
+    xlsr, own = published.XLSR_X3, zoo.entry("xlsr_x3")
+    assert xlsr.parameters == own["parameters"]
+    assert xlsr.cost == pytest.approx(own["multiply_adds_720p"], rel=1e-3)
+
+
+def test_bicubic_rows_are_the_protocols():
+    text = (DOCS / "protocol.md").read_text()
+    for scale, (bicubic, *_) in published.ROWS.items():
+        for name, psnr in zip(zoo.SETS, bicubic.psnr, strict=True):
+            assert f"| {name} | x{scale} | {psnr:.2f} /" in text
+
+
+def test_every_network_has_a_task():
+    for network in models.NETWORKS:
+        if network != "fgnas_supernet":  # never packaged
+            assert cards.task({"network": network, "scale": 2})
+    plain = cards.task({"network": "edsr", "scale": 2})
+    assert "AdaDSR" not in plain
+    assert "AdaDSR" in cards.task({"network": "edsr", "scale": 2, "depth": "input"})
+
+
+@pytest.mark.parametrize("module", [cards, pack, results], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("arguments", [[], ["--nosuch"]])
+def test_bad_command_lines_are_one_line(module, arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["x", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"see python -m {module.__name__} --help" in error
+
+
+@pytest.mark.parametrize("module", [cards, pack, results], ids=lambda module: module.__name__)
+def test_help_and_what_cannot_be_done(module, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["x", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 0
+    assert module.__doc__.splitlines()[0] in capsys.readouterr().out
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setattr(sys, "argv", ["x", str(file)] + ["--name", "x", "--data", "y"] * (module is pack))
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1

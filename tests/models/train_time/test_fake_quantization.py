@@ -1,0 +1,98 @@
+"""Rounded activations: which values they take, their gradient, and that the network stays the same."""
+
+import keras
+import numpy as np
+import pytest
+
+from mobile_sr import models
+from mobile_sr.errors import UserError
+from mobile_sr.inference import weights
+from mobile_sr.models.train_time import fake_quantization
+from mobile_sr.training import recipes, train_loop
+from tests.conftest import assert_same_arrays, smoke_recipe
+
+IMAGE = np.random.default_rng(0).random((2, 16, 16, 3)).astype(np.float32)
+
+
+def smoke(**changes):
+    return smoke_recipe(
+        "fsrcnn_x2",
+        **{"steps": 4, "validate_every": 2, "branches": "none", "activation_bits": 8, "flat_share": 0.5, **changes},
+    )
+
+
+@pytest.mark.parametrize("bits", [2, 8])
+def test_values_lie_on_the_grid_and_zero_is_one_of_them(bits):
+    x = np.random.default_rng(1).normal(size=(3, 5, 5, 4)).astype(np.float32)
+    x[0, 0, 0, 0] = 0
+    found = keras.ops.convert_to_numpy(fake_quantization.rounded(x, bits))
+    step = (x.max() - x.min()) / (2**bits - 1)
+    np.testing.assert_allclose(found / step, np.round(x / step), atol=1e-3)
+    assert found[0, 0, 0, 0] == 0
+    assert 0.3 * step < np.abs(found - x).max() <= 0.501 * step
+
+
+def test_a_positive_tensor_has_its_range_from_zero():
+    x = np.array([[0.5, 1.0, 1.02]], np.float32)
+    np.testing.assert_allclose(fake_quantization.rounded(x, 2), [[0.34, 1.02, 1.02]], atol=1e-6)
+
+
+def test_the_end_cuts():
+    x = np.array([[-9.0, 0.1, 1.0, 9.0]], np.float32)
+    found = keras.ops.convert_to_numpy(fake_quantization.rounded(x, 8, end=2.0))
+    assert np.abs(found).max() <= 2.0 + 4 / 255
+    np.testing.assert_allclose(found[0, 1:3], [0.1, 1.0], atol=2 / 255 + 1e-6)
+
+
+def test_gradients():
+    """1 for the values, and the rounding errors for the step, which the largest value decides."""
+    tf = pytest.importorskip("tensorflow")
+    x = tf.constant([[0.3, 0.6, 0.45, 0.9]])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.reduce_sum(fake_quantization.rounded(x, 2))
+    # Step 0.3: the values are 1, 2, 1.5 and 3 steps; 1.5 is rounded to 2, and the step is a third of the largest.
+    np.testing.assert_allclose(tape.gradient(y, x), [[1, 1, 1, 1 + 0.5 / 3]], atol=1e-4)
+
+
+@pytest.mark.parametrize("network", ["espcn", "fsrcnn", "xlsr", "abpn", "fgnas"])
+def test_the_network_stays_the_same(network):
+    model = models.build({"network": network, "scale": 2})
+    coarse, fine = (fake_quantization.quantized(model, bits) for bits in (8, 16))
+    assert [v.path for v in coarse.variables] == [v.path for v in model.variables]
+    for a, b in zip(coarse.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    wanted = model(IMAGE)
+    errors = [np.abs(keras.ops.convert_to_numpy(each(IMAGE) - wanted)).max() for each in (coarse, fine)]
+    assert errors[1] < 1e-3
+    assert errors[0] > 5 * errors[1]
+
+
+def test_what_is_rounded():
+    """The argument of tanh and its result, a PReLU's product and sum, but not the output."""
+    model = fake_quantization.quantized(models.build({"network": "espcn", "scale": 2, "activation": "tanh"}), 8)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds[1:8] == ["Conv2D", "FakeQuantize", "Activation", "FakeQuantize", "Conv2D", "FakeQuantize", "Activation"]
+    assert kinds[-3:] == ["Conv2D", "ClippedReLU", "DepthToSpace"]
+    model = fake_quantization.quantized(models.build({"network": "fsrcnn", "scale": 2}), 8)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds[1:5] == ["Conv2D", "FakeQuantize", "FakeQuantizedPReLU", "FakeQuantize"]
+    assert kinds[-3:] == ["SubPixelConv2DTranspose", "ClippedReLU", "DepthToSpace"]
+
+
+def test_training_resumes_and_keeps_the_plain_network(image_folder, tmp_path, cache, train_interrupted):
+    train_loop.train(smoke(), image_folder, tmp_path / "whole", cache=cache)
+    train_interrupted(smoke(), tmp_path / "run", 3)
+    for name in ("best.npz", "last.npz", "checkpoint.npz"):
+        assert_same_arrays(tmp_path / "run" / name, tmp_path / "whole" / name)
+    kept, network = weights.load_model(tmp_path / "whole" / "last.npz")
+    assert network == smoke().network
+    train_loop.train(smoke(activation_bits=0), image_folder, tmp_path / "plain", cache=cache)
+    other = weights.load_model(tmp_path / "plain" / "last.npz")[0]
+    assert any((a != b).any() for a, b in zip(kept.get_weights(), other.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("value", ["1", "17", "-8", "8.5", "x"])
+def test_bits_out_of_range(value):
+    with pytest.raises(UserError, match="activation_bits must be a whole number from 2 to 16, or 0"):
+        recipes.override(smoke(), [f"activation_bits={value}"])

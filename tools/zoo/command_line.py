@@ -1,0 +1,22 @@
+"""What the command lines of this folder's modules share: help, and one line with exit status 2 for what the caller can mend."""
+
+import argparse
+
+from mobile_sr import cli
+from mobile_sr.errors import UserError
+
+
+class Parser(cli.Parser):
+    """Of `python -m tools.zoo.NAME`, whose docstring is the help."""
+
+    def __init__(self, name, doc):
+        form = argparse.RawDescriptionHelpFormatter
+        name = f"python -m tools.zoo.{name}"
+        super().__init__(prog=name, description=doc, formatter_class=form, inherited_absl_flags=None)
+
+    def run(self, function, *arguments):
+        """The function's result; its UserError ends the process."""
+        try:
+            return function(*arguments)
+        except UserError as error:
+            self.exit(2, f"{self.prog}: {error}\n")

@@ -1,0 +1,156 @@
+"""Make a zoo entry from training runs: `python -m tools.zoo.pack RUN... --name xlsr_x3 --data DIR [--training TEXT]`.
+
+The weights are those of the last run; what stands before it is what it started from (--init), in order: run folders, or
+an entry of the zoo, also the one that is replaced (alone: its files are made anew). Where the first run started from an entry
+of another scale, whose steps are not this network's, the card tells it.
+
+DIR holds Set5, Set14 and B100, and of _MORE_SETS what its owner has. Writes NAME.npz, NAME_float32.tflite, NAME_uint8.tflite
+with sidecars, NAME.json (the card) and NAME_log.csv into this folder. For maintainers: the entry's figures come from here and
+from nowhere else.
+"""
+
+import csv
+import io
+import json
+import tempfile
+from pathlib import Path
+
+from mobile_sr import backend, files, models, zoo
+from mobile_sr.errors import UserError
+from mobile_sr.evaluation import evaluate
+from mobile_sr.imaging import flat_colours, metrics
+from mobile_sr.inference import model_files, upscaler, weights
+from mobile_sr.quantization import export
+from mobile_sr.training.run_folder import read_history
+from tools.zoo import command_line
+
+_MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
+
+
+def pack(runs, name, data, training_note, half=False, colour_limit=flat_colours.LIMIT):
+    """Write the entry; returns its card.
+
+    Args:
+        half: the .npz, from which all files are made, holds float16.
+        colour_limit: levels that the files may be off on flat colours; more than the default is for entries that cannot keep
+            to it, and their cards show it.
+
+    Raises: UserError when a set is missing or a run is none, before anything is written.
+    """
+    folder = zoo.FOLDER
+    for each in zoo.SETS:
+        if not (Path(data) / each).is_dir():
+            raise UserError(f"{data}: no folder {each} in it; --data takes one with {', '.join(zoo.SETS)}")
+    stages, rows = _log(runs)
+    start = _start(runs[0])
+    if runs == [name] and not training_note:
+        training_note = zoo.entry(name)["training"]["note"]
+    elif start:
+        training_note += f" Started from {start['name']} after {start['steps']:,} steps, all arrays whose shapes are the same."
+    best, _ = model_files.trained(runs[-1])
+    backend.require_keras(name)
+    model, config = weights.load_model(best)
+    meta = weights.read_arrays(best)[1]
+    kept = {key: meta[key] for key in ("step", "validation_psnr_rgb")}
+    with tempfile.TemporaryDirectory() as place:  # packaged weights that differ from their sidecars would be refused
+        file = Path(place) / f"{name}.npz"
+        weights.save_model(file, model, config, kept, "float16" if half else "float32")
+        export.export(file, place, list(zoo.VARIANTS))
+        for made in Path(place).iterdir():
+            files.write_bytes(folder / made.name, made.read_bytes())
+    colours = _colour_errors(name, colour_limit)
+    text = io.StringIO()
+    columns = dict.fromkeys(name for row in rows for name in row)  # older stages have fewer
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_text(folder / f"{name}_log.csv", text.getvalue())
+    card = {
+        "name": name,
+        "config": config,
+        "parameters": model.count_params(),
+        "multiply_adds_720p": models.multiply_adds(model, 1280 * 720 // config["scale"] ** 2),
+        "protocol": metrics.protocol(config["scale"], "y"),
+        "scores": {s: _scores(name, Path(data) / s) for s in (*zoo.SETS, *_MORE_SETS) if (Path(data) / s).is_dir()},
+        "colour_error": colours,
+        "training": {
+            "note": training_note,
+            "start": start,
+            "stages": stages,
+            "steps": sum(stage["steps"] for stage in stages),
+            "best_step": sum(stage["steps"] for stage in stages[:-1]) + meta["step"],
+            "validation_psnr_rgb": meta["validation_psnr_rgb"],
+            "log": f"{name}_log.csv",
+        },
+        "licence": "Weights trained on research-only images: for research and evaluation; see README, Licence.",
+    }
+    files.write_json(folder / f"{name}.json", card)
+    return card
+
+
+def _colour_errors(name, limit):
+    """{variant: flat_colours.measure} of the packaged files. Raises: UserError when one is beyond `limit` levels."""
+    models = {variant: upscaler.load(f"{name}:{variant}") for variant in zoo.VARIANTS}
+    found = {variant: flat_colours.measure(model, model.scale) for variant, model in models.items()}
+    for variant, errors in found.items():
+        if errors["flat"] > limit:
+            raise UserError(f"{name}:{variant}: {flat_colours.describe(errors)}; at most {limit} are packaged")
+    return found
+
+
+def _start(run):
+    """The {"name", "steps"} of the zoo's entry that a run started from, None where there is none."""
+    if run in zoo.names():
+        return zoo.entry(run)["training"].get("start")
+    name = Path(files.read_json(Path(run) / "config.json")["init"] or "").stem
+    return {"name": name, "steps": zoo.entry(name)["training"]["best_step"]} if name in zoo.names() else None
+
+
+def _log(runs):
+    """The stages (recipe, data, versions, steps done) of the runs and their histories as one, steps counted through."""
+    stages, rows, offset = [], [], 0
+    for run in runs:
+        if run in zoo.names():
+            training = zoo.entry(run)["training"]
+            found, history = training["stages"], read_history(zoo.FOLDER / training["log"])
+        else:
+            settings = files.read_json(Path(run) / "config.json")
+            history = read_history(Path(run) / "history.csv")
+            done = int(history[-1]["step"])  # fewer than the recipe's where it was ended
+            found = [{key: settings[key] for key in ("recipe", "data", "versions")} | {"steps": done}]
+        for row in history:
+            rows.append({"recipe": found[-1]["recipe"]["name"], **row, "step": offset + int(row["step"])})
+        stages += found
+        offset += sum(stage["steps"] for stage in found)
+    return stages, rows
+
+
+def _scores(name, folder):
+    """{"y": {variant: mean PSNR}, "rgb": ..., "ssim_y": ...} of both packaged files."""
+    result = {"y": {}, "rgb": {}, "ssim_y": {}}
+    for variant in zoo.VARIANTS:
+        model = upscaler.load(f"{name}:{variant}")
+        for space in ("y", "rgb"):
+            mean = evaluate.evaluate(model, folder, space)["mean"]
+            result[space][variant] = round(mean["psnr"], 4)
+            if space == "y":
+                result["ssim_y"][variant] = round(mean["ssim"], 5)
+    return result
+
+
+def main():
+    """Command line of this module."""
+    parser = command_line.Parser("pack", __doc__)
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--training", default="", help="one sentence on the training images")
+    parser.add_argument("--half", action="store_true", help="keep the weights in float16")
+    parser.add_argument("--colour-limit", type=int, default=flat_colours.LIMIT, help="levels (default %(default)s)")
+    args = parser.parse_args()
+    card = parser.run(pack, args.runs, args.name, args.data, args.training, args.half, args.colour_limit)
+    print(json.dumps(card["scores"], indent=2))
+
+
+if __name__ == "__main__":
+    main()
