@@ -28,7 +28,7 @@ def train(net, data, work):
     run = work / net
     if not (FOLDER / f"{net}.npz").exists():
         resume = ["--resume"] if (run / "config.json").exists() else []
-        how = ["--steps", STEPS, *options([*PLAIN, "rate_peak=25e-4"]), "--bfloat16"]
+        how = ["--steps", STEPS, *options([*PLAIN, "peak_learning_rate=25e-4"]), "--bfloat16"]
         mobile_sr("train", "--recipe", net, *how, "--data", data, "--out", run, *resume)
         shutil.copy(run / "history.csv", FOLDER / f"{net}.csv")
         shutil.copy(run / "best.npz", FOLDER / f"{net}.npz")

@@ -19,15 +19,15 @@ from mobile_sr.inference import upscaler
 from mobile_sr.training.run_folder import read_history
 from mobile_sr.zoo import SETS
 
-PLAIN = ["branches=none", "smaller_copies=", "intensities=1,0.7,0.5", "rate_end=1e-4", "optimizer=adam"]
+PLAIN = ["branches=none", "downscale_factors=", "brightness_factors=1,0.7,0.5", "end_learning_rate=1e-4", "optimizer=adam"]
 ECB = ["branches=ecb"]
-TAKEN = [*ECB, "smaller_copies=0.8,0.6"]  # what xlsr_zoo took over first
-BRIGHT = [*TAKEN, "intensities=1"]  # and then
+TAKEN = [*ECB, "downscale_factors=0.8,0.6"]  # what xlsr_zoo took over first
+BRIGHT = [*TAKEN, "brightness_factors=1"]  # and then
 WAYS = {
     "plain": [],
     "squared error": ["loss=l2"],
     "frequency loss": ["frequency_weight=0.05"],
-    "no darkened patches": ["intensities=1"],
+    "no darkened patches": ["brightness_factors=1"],
     "ecb": ECB,
     "ecb, eps 0.01": [*ECB, "charbonnier_eps=0.01"],
     "taken": TAKEN,
@@ -36,8 +36,8 @@ WAYS = {
     "PSNR as the loss": [*BRIGHT, "loss=psnr"],
     "SOAP for Adam": [*BRIGHT, "optimizer=soap"],
     "SOAP for Adam, no branches": [*BRIGHT, "branches=none", "optimizer=soap"],
-    "no average of the weights": [*TAKEN, "weight_average=0"],
-    "peak rate doubled": [*TAKEN, "rate_peak=5e-3"],
+    "no average of the weights": [*TAKEN, "ema_decay=0"],
+    "peak rate doubled": [*TAKEN, "peak_learning_rate=5e-3"],
     "patches of 48": [*TAKEN, "patch=48"],
     "a teacher": [*TAKEN, "teacher=fgnas_x3"],
     "contrastive loss": [*TAKEN, "contrastive_weight=0.001"],

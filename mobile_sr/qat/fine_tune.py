@@ -50,7 +50,7 @@ class FineTuning:
         losses, mark = [], time.perf_counter()
         for step in range(s.steps):
             lr, hr = dataset.patch_batch(
-                images, train_on, step, batch=s.batch, patch=s.patch, intensities=s.intensities, seed=s.seed
+                images, train_on, step, batch=s.batch, patch=s.patch, brightness_factors=s.brightness_factors, seed=s.seed
             )
             losses.append(self._step(step, lr, hr))
             if (step + 1) % s.validate_every == 0 or step + 1 == s.steps:

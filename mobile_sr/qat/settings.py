@@ -12,8 +12,10 @@ class Settings:
     """Everything besides the network and the images. Rates are Adam's, sizes are LR pixels."""
 
     steps: int = 2000
-    rate: float = 2e-5  # of the weights at its peak; it rises for `rise` of the steps and falls linearly to a hundredth
-    rise: float = 0.05
+    rate: float = (
+        2e-5  # of the weights at its peak; it rises for `warmup_fraction` of the steps and falls linearly to a hundredth
+    )
+    warmup_fraction: float = 0.05
     range_rate: float = 1e-2  # the same for learned ranges
     batch: int = 16
     patch: int = 32
@@ -23,19 +25,19 @@ class Settings:
     ranges: str = "learned"  # of RANGES
     freeze: float = 0.5  # share of the steps after which 'moving' ranges stay as they are
     distill: float = 1.0  # the target is this share of the float network's output and the rest of the HR image
-    intensities: tuple = (1.0, 0.7, 0.5)
+    brightness_factors: tuple = (1.0, 0.7, 0.5)
     charbonnier_eps: float = 0.1
     validate_every: int = 100
     validation_images: int = 24
     validation_crop: int = 96
 
     def to_json(self):
-        return {**dataclasses.asdict(self), "intensities": list(self.intensities)}
+        return {**dataclasses.asdict(self), "brightness_factors": list(self.brightness_factors)}
 
     @classmethod
     def from_json(cls, value):
         """Rebuild from `to_json`. Raises TypeError on unknown fields."""
-        return cls(**{**value, "intensities": tuple(value["intensities"])})
+        return cls(**{**value, "brightness_factors": tuple(value["brightness_factors"])})
 
     def check(self):
         """Raises: UserError for a number that cannot be."""
@@ -56,7 +58,7 @@ class Settings:
 
     def rate_share(self, step):
         """The share of the peak rates at a step."""
-        rise = max(1.0, self.rise * self.steps)
-        if step < rise:
-            return (step + 1) / rise
-        return 1.0 - 0.99 * min(1.0, (step - rise) / max(1.0, self.steps - rise))
+        warmup = max(1.0, self.warmup_fraction * self.steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        return 1.0 - 0.99 * min(1.0, (step - warmup) / max(1.0, self.steps - warmup))

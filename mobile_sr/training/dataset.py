@@ -36,10 +36,10 @@ class TrainingImages:
         sha256: hash over all HR and LR pixels and shapes: names the training data.
     """
 
-    def __init__(self, folder, scale, cache=None, smallest=1, smaller_copies=()):
+    def __init__(self, folder, scale, cache=None, smallest=1, downscale_factors=()):
         """Open the cached arrays of `folder`, making them first if a file is new or has changed.
 
-        Images whose LR side is shorter than `smallest` pixels are padded by reflection. Each of `smaller_copies`, factors
+        Images whose LR side is shorter than `smallest` pixels are padded by reflection. Each of `downscale_factors`, factors
         below 1, adds every image shrunk by bicubic, its LR image made of that (Dong et al., ECCV 2016, Sec. 4.1), unless
         that would have to be padded.
         Unreadable files are named on standard error and left out.
@@ -48,7 +48,7 @@ class TrainingImages:
         self.scale = scale
         pairs = find_pairs(folder, scale, part="train")
         refuse_scale_one(folder, scale, pairs)
-        about = [_CACHE_VERSION, scale, smallest, str(Path(folder).resolve()), *smaller_copies]
+        about = [_CACHE_VERSION, scale, smallest, str(Path(folder).resolve()), *downscale_factors]
         key = hashlib.sha256(json.dumps(about).encode())
         for _, hr, lr in pairs:
             for file in (hr, lr):
@@ -59,7 +59,7 @@ class TrainingImages:
         _sweep_cache(cache)
         place = cache / key.hexdigest()[:24]
         if not (place / "index.json").exists():
-            self._fill(place, pairs, smallest, smaller_copies)
+            self._fill(place, pairs, smallest, downscale_factors)
         index = json.loads((place / "index.json").read_text())
         self.names = index["names"]
         first = {}
@@ -78,7 +78,7 @@ class TrainingImages:
     def __len__(self):
         return len(self.names)
 
-    def _fill(self, place, pairs, smallest, smaller_copies):
+    def _fill(self, place, pairs, smallest, downscale_factors):
         make_folder(place)
         names, shapes, seen = [], [], {}
         digest = hashlib.sha256()
@@ -101,7 +101,7 @@ class TrainingImages:
                     print(f"\nleft out: {printable(name)} is the same image as {printable(seen[mark])}", file=sys.stderr)
                     continue
                 seen[mark] = name
-                for large, small in [(hr, lr), *_shrunk(hr, self.scale, smallest, smaller_copies)]:
+                for large, small in [(hr, lr), *_shrunk(hr, self.scale, smallest, downscale_factors)]:
                     hr, lr = _pad(large, smallest * self.scale), _pad(small, smallest)
                     digest.update(f"{hr.shape}{lr.shape}".encode() + hr.tobytes() + lr.tobytes())
                     hr_out.write(hr.tobytes())
@@ -169,7 +169,9 @@ def center_crops(images, indices, crop):
     return np.stack(lr), np.stack(hr)
 
 
-def patch_batch(images, indices, step, *, batch, patch, intensities, seed, share=slice(None), mixing="none", flat_share=0.0):
+def patch_batch(
+    images, indices, step, *, batch, patch, brightness_factors, seed, share=slice(None), mixing="none", flat_share=0.0
+):
     """The training batch of one step; a pure function of its arguments, so that resumed runs see the same data.
 
     Each sample: a uniform image, a uniform crop, one of the eight rotations and flips, one intensity factor
@@ -181,7 +183,7 @@ def patch_batch(images, indices, step, *, batch, patch, intensities, seed, share
     Returns: ([batch, patch, patch, 3], [batch, patch * s, patch * s, 3]) float32 in 0..1, of `share`.
     """
     if mixing != "none":
-        how = {"batch": batch, "patch": patch, "intensities": intensities, "seed": seed, "flat_share": flat_share}
+        how = {"batch": batch, "patch": patch, "brightness_factors": brightness_factors, "seed": seed, "flat_share": flat_share}
         whole = patch_batch(images, indices, step, **how)
         return tuple(part[share] for part in mixed(*whole, mixing, np.random.default_rng([seed, step, 2])))
     rng = np.random.default_rng([seed, step])
@@ -189,7 +191,7 @@ def patch_batch(images, indices, step, *, batch, patch, intensities, seed, share
     picks = rng.integers(len(indices), size=batch)
     places = rng.random((batch, 2))
     turns = rng.integers(8, size=batch)
-    factors = rng.choice(np.asarray(intensities, np.float32), size=batch) / np.float32(255)
+    factors = rng.choice(np.asarray(brightness_factors, np.float32), size=batch) / np.float32(255)
     is_flat = np.random.default_rng([seed, step, 3]).random(batch) < flat_share
     made = range(batch)[share]
     lr = np.empty((len(made), patch, patch, 3), np.float32)

@@ -106,7 +106,7 @@ class Run:
             raise UserError(f"{self.out}: step {self.step}: the {what} {verb} no longer finite; {self._lower_rate()}")
 
     def _lower_rate(self):
-        return f"start again with a lower rate, e.g. --set rate_peak={self.recipe.rate_peak / 2:g}"
+        return f"start again with a lower rate, e.g. --set peak_learning_rate={self.recipe.peak_learning_rate / 2:g}"
 
     def keep_start(self, init):
         """Score the weights that `init` gave, and keep them until others are better."""
@@ -131,7 +131,7 @@ class Run:
             "step": self.step,
             "seconds": round(self.seconds, 1),
             "loss": round(loss, 6),
-            "rate": round(triangular_rate(self.step, self.recipe), 8),
+            "rate": round(float(triangular_rate(self.step, self.recipe)), 8),
             **self._scores(score),
             "steps_per_s": round((self.step - self._mark_step) / elapsed, 2),
             "input_share": round((self._batches.seconds - self._mark_input) / elapsed, 4),
@@ -229,7 +229,7 @@ class Run:
     def _take_weights(self):
         """Fill the network that is scored with the trained weights, averaged where the recipe says so, then collapsed."""
         taken = self._branched or self._scored
-        if self.recipe.weight_average and self.step:  # before the first step there is no average yet
+        if self.recipe.ema_decay and self.step:  # before the first step there is no average yet
             self.model.optimizer.finalize_variable_values(taken.trainable_variables)
         else:
             taken.set_weights(self.model.get_weights())

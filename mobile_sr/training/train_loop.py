@@ -51,7 +51,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
 
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.seed)
-    which = {"smallest": recipe.patch, "smaller_copies": recipe.smaller_copies}
+    which = {"smallest": recipe.patch, "downscale_factors": recipe.downscale_factors}
     images = distributed.one_first(lambda: dataset.TrainingImages(folder, recipe.network["scale"], cache, **which))
     if images.sha256 != distributed.from_first(images.sha256):
         raise UserError(f"{folder}: rank {distributed.rank()} finds other images in it than rank 0")
@@ -225,19 +225,13 @@ def _optimizer(recipe):
     import keras
     from keras import ops
 
-    rise = max(1.0, recipe.rise * recipe.steps)
-    fall = max(1.0, recipe.steps - rise)
-
     class Triangular(keras.optimizers.schedules.LearningRateSchedule):
-        """`triangular_rate` in keras.ops."""
+        """`recipes.triangular_rate`."""
 
         def __call__(self, step):
-            step = ops.cast(step, "float32")
-            up = recipe.rate_start + (recipe.rate_peak - recipe.rate_start) * step / rise
-            down = recipe.rate_peak + (recipe.rate_end - recipe.rate_peak) * ops.minimum(1.0, (step - rise) / fall)
-            return ops.where(step < rise, up, down)
+            return recipes.triangular_rate(ops.cast(step, "float32"), recipe, ops)
 
-    average = {"use_ema": True, "ema_momentum": recipe.weight_average} if recipe.weight_average else {}
+    average = {"use_ema": True, "ema_momentum": recipe.ema_decay} if recipe.ema_decay else {}
     if recipe.optimizer == "soap":
         from mobile_sr.training.soap import Soap
 
@@ -283,7 +277,7 @@ class _Batches:
         start = time.perf_counter()
         r = self.recipe
         step = self.epoch * r.validate_every + index
-        how = {"batch": r.batch, "patch": r.patch, "intensities": r.intensities, "seed": r.seed}
+        how = {"batch": r.batch, "patch": r.patch, "brightness_factors": r.brightness_factors, "seed": r.seed}
         how |= {"share": self.share, "flat_share": r.flat_share}
         lr, hr = batch = dataset.patch_batch(self.images, self.indices, step, mixing=r.mixing, **how)
         if self.teacher:

@@ -254,8 +254,8 @@ def _section(name):
 def _curve(stages):
     """What the validation curve's figures are of."""
     first, last = stages[0]["recipe"], stages[-1]["recipe"]
-    if first["weight_average"]:
-        steps = round(1 / (1 - first["weight_average"]))
+    if first["ema_decay"]:
+        steps = round(1 / (1 - first["ema_decay"]))
         yield f"\nThe weights that are scored are a running average over about {steps:,} steps: hence the low start."
     deepest = _deepest(last["network"])
     if deepest and "depth" not in first["network"]:

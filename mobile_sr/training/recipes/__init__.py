@@ -5,6 +5,8 @@ import importlib
 import math
 import re
 
+import numpy as np
+
 from mobile_sr import models
 from mobile_sr.errors import UserError, did_you_mean
 
@@ -15,18 +17,28 @@ _CHOICES = {
     "select": ("", "rgb", "y", "uint8"),
     "mixing": ("none", "mixup", "cutmix", "colours"),
 }
-_TUPLES = ("intensities", "smaller_copies")
+_TUPLES = ("brightness_factors", "downscale_factors")
+# Names that fields had in earlier versions: in config.json files, and still accepted by --set.
+RENAMED = {
+    "intensities": "brightness_factors",
+    "smaller_copies": "downscale_factors",
+    "weight_average": "ema_decay",
+    "rate_start": "start_learning_rate",
+    "rate_peak": "peak_learning_rate",
+    "rate_end": "end_learning_rate",
+    "rise": "warmup_fraction",
+}
 _COUNTS = ("steps", "batch", "patch", "validate_every", "validation_images", "validation_crop")
 # What numbers a field takes; the others any from 0 on.
 _LIMITS = {
     **{count: (lambda number: number >= 1, "of at least 1") for count in _COUNTS},
     "activation_bits": (lambda number: number == 0 or 2 <= number <= 16, "from 2 to 16, or 0"),
     "flat_share": (lambda number: 0 <= number < 1, "of at least 0 and below 1"),
-    "smaller_copies": (lambda number: 0 < number < 1, "above 0 and below 1"),
+    "downscale_factors": (lambda number: 0 < number < 1, "above 0 and below 1"),
     "charbonnier_eps": (lambda number: number > 0, "above 0"),  # at 0 the loss has no slope where nothing is wrong
     "psnr_eps": (lambda number: number > 0, "above 0"),  # a flat patch that is met exactly would have the loss -inf
-    "rise": (lambda number: 0 <= number <= 1, "of at least 0 and at most 1"),
-    "weight_average": (lambda number: 0 <= number < 1, "of at least 0 and below 1"),  # at 1 the average would stand still
+    "warmup_fraction": (lambda number: 0 <= number <= 1, "of at least 0 and at most 1"),
+    "ema_decay": (lambda number: 0 <= number < 1, "of at least 0 and below 1"),  # at 1 the average would stand still
     "validation_crop": (lambda number: number >= 3, "of at least 3"),  # of which PSNR leaves out a border of 1
     "seed": (lambda number: 0 <= number < 2**32, "from 0 to 4294967295"),  # what Keras takes
 }
@@ -63,7 +75,7 @@ STARTS = {
 
 @dataclasses.dataclass
 class Recipe:
-    """Everything that decides a training run. Rates are Adam's, sizes are LR pixels, intensities multiply images in 0..1."""
+    """Everything that decides a training run. Sizes are LR pixels; brightness_factors multiply images in 0..1."""
 
     name: str
     network: dict  # configuration for mobile_sr.models.build
@@ -71,14 +83,14 @@ class Recipe:
     batch: int = 16
     patch: int = 32
     charbonnier_eps: float = 0.1
-    intensities: tuple = (1.0, 0.7, 0.5)
-    rate_start: float = 5e-5
-    rate_peak: float = 25e-4
-    rate_end: float = 1e-4
+    brightness_factors: tuple = (1.0, 0.7, 0.5)
+    start_learning_rate: float = 5e-5
+    peak_learning_rate: float = 25e-4
+    end_learning_rate: float = 1e-4
     depth_weight: float = 0.0  # of AdaDSR's hinge on the mean depth
     fixed_depth: float = 0.0  # the mean depth that the hinge allows a network without a desired depth
-    rise: float = 0.01  # share of the steps in which the rate climbs from start to peak
-    weight_average: float = 0.0  # decay of an exponential moving average of the weights; 0 is off
+    warmup_fraction: float = 0.01  # share of the steps in which the rate climbs from start to peak
+    ema_decay: float = 0.0  # decay of an exponential moving average of the weights; 0 is off
     validate_every: int = 100
     validation_images: int = 8
     validation_crop: int = 96
@@ -96,7 +108,7 @@ class Recipe:
     activation_bits: int = 0  # activations are rounded to so many bits, see models/train_time/fake_quantization.py; 0 is off
     flat_share: float = 0.0  # probability of a flat colour or a ramp in place of a crop, see flat_colours.patch
     select: str = ""  # what best.npz is chosen by: 'rgb', 'y' or 'uint8'; '' follows the loss, see selection.py
-    smaller_copies: tuple = ()  # factors below 1 by which every training image is shrunk and trained on, too
+    downscale_factors: tuple = ()  # factors below 1 by which every training image is shrunk and trained on, too
 
     def to_json(self):
         """A dict that json can write and `from_json` reads back."""
@@ -104,19 +116,20 @@ class Recipe:
 
     @classmethod
     def from_json(cls, value):
-        """Rebuild from `to_json`. Raises TypeError on unknown or missing fields."""
-        return cls(**{key: tuple(part) if key in _TUPLES else part for key, part in value.items()})
+        """Rebuild from `to_json`, of this or an earlier version. Raises TypeError on unknown or missing fields."""
+        return cls(**{key: tuple(part) if key in _TUPLES else part for key, part in with_new_names(value).items()})
 
 
 def override(recipe, settings):
-    """Set fields of a recipe from texts KEY=VALUE, e.g. 'patch=48', 'intensities=1,0.7' or 'smaller_copies=' for none.
+    """Set fields of a recipe from texts KEY=VALUE, e.g. 'patch=48', 'brightness_factors=1,0.7' or 'downscale_factors='.
 
     Raises: UserError for another text, an unknown field or an impossible value.
     """
     fields = sorted({field.name for field in dataclasses.fields(Recipe)} - {"name", "network"})
-    keys = [setting.partition("=")[0] for setting in settings]
+    keys = [RENAMED.get(key, key) for key in (setting.partition("=")[0] for setting in settings)]
     for setting in settings:
         key, equals, text = setting.partition("=")
+        key = RENAMED.get(key, key)
         if not equals or key not in fields:
             hint = did_you_mean(key, fields) if key not in fields else ""
             raise UserError(f"--set {setting}: give KEY=VALUE, KEY one of {', '.join(fields)}{hint}")
@@ -125,7 +138,7 @@ def override(recipe, settings):
         kind = type(getattr(recipe, key))
         fits, limits = _LIMITS.get(key, (lambda number: number >= 0, "of at least 0"))
         try:
-            parts = text.split(",") if text or key == "intensities" else []
+            parts = text.split(",") if text or key == "brightness_factors" else []
             values = [float(part) for part in parts] if kind is tuple else [kind(text)]
         except ValueError:
             values = [math.nan]
@@ -141,18 +154,26 @@ def override(recipe, settings):
 
 
 def with_defaults(value):
-    """`to_json` of an older version's recipe, with the fields that were added since."""
+    """`to_json` of an earlier version's recipe, with today's names and the fields that were added since."""
     added = {field.name: field.default for field in dataclasses.fields(Recipe) if field.default is not dataclasses.MISSING}
-    return {**{key: list(part) if key in _TUPLES else part for key, part in added.items()}, **value}
+    return {**{key: list(part) if key in _TUPLES else part for key, part in added.items()}, **with_new_names(value)}
 
 
-def triangular_rate(step, recipe):
-    """The learning rate at a step: linear from start to peak, then linear down to end (one triangular cycle)."""
-    rise = max(1.0, recipe.rise * recipe.steps)
-    if step < rise:
-        return recipe.rate_start + (recipe.rate_peak - recipe.rate_start) * step / rise
-    fall = max(1.0, recipe.steps - rise)
-    return recipe.rate_peak + (recipe.rate_end - recipe.rate_peak) * min(1.0, (step - rise) / fall)
+def with_new_names(value):
+    """A recipe's dict with today's field names for those of RENAMED."""
+    return {RENAMED.get(key, key): part for key, part in value.items()}
+
+
+def triangular_rate(step, recipe, ops=np):
+    """The learning rate at a step: linear from start to peak, then linear down to end (one triangular cycle).
+
+    Args: ops: numpy, or keras.ops where the step is a tensor.
+    """
+    start, peak, end = recipe.start_learning_rate, recipe.peak_learning_rate, recipe.end_learning_rate
+    warmup = max(1.0, recipe.warmup_fraction * recipe.steps)
+    up = start + (peak - start) * step / warmup
+    down = peak + (end - peak) * ops.minimum(1.0, (step - warmup) / max(1.0, recipe.steps - warmup))
+    return ops.where(step < warmup, up, down)
 
 
 def start(name):

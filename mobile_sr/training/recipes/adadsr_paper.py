@@ -16,14 +16,14 @@ def recipe(scale=2, smoke=False, network="edsr", depth="none"):
     r.batch = 16
     r.patch = 48
     r.charbonnier_eps = 1e-3
-    r.intensities = (1.0,)
-    r.rate_start, r.rate_peak, r.rate_end = 5e-5, 5e-5 if depth != "none" else 1e-4, 6e-6
+    r.brightness_factors = (1.0,)
+    r.start_learning_rate, r.peak_learning_rate, r.end_learning_rate = 5e-5, 5e-5 if depth != "none" else 1e-4, 6e-6
     r.validate_every = 1000
     r.validation_images = 10
     if depth != "none":
         r.depth_weight = {"edsr": 0.01, "rcan": 0.03}[network] / 255  # given for images in 0..255
     if smoke:
         r.network |= {"blocks": 2, "channels": 8} | ({"groups": 2, "reduction": 4} if network == "rcan" else {})
-        r.steps, r.batch, r.patch, r.rise = 30, 4, 16, 0.2
+        r.steps, r.batch, r.patch, r.warmup_fraction = 30, 4, 16, 0.2
         r.validate_every, r.validation_images, r.validation_crop = 10, 2, 24
     return r

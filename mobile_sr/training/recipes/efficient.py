@@ -17,7 +17,7 @@ def recipe(network, scale=4, smoke=False):
 
     r = edsr.recipe(scale, smoke)
     r.name, r.network = network, {"network": network, "scale": scale, "output_activation": "clipped_relu"}
-    r.batch, r.rate_end = 8, 1e-6
+    r.batch, r.end_learning_rate = 8, 1e-6
     if smoke:
         r.network |= {size: value for size, value in SMALL.items() if size in models.complete(r.network)}
         r.batch = 2

@@ -24,19 +24,19 @@ def recipe(scale=2, smoke=False, blocks=8, channels=32, paper=False):
     r.batch = 8
     r.patch = 32
     r.charbonnier_eps = 1e-3
-    r.intensities = (1.0,)
-    r.rate_start, r.rate_peak, r.rate_end = 1e-5, 5e-4, 1e-4
-    r.rise = 0.02
+    r.brightness_factors = (1.0,)
+    r.start_learning_rate, r.peak_learning_rate, r.end_learning_rate = 1e-5, 5e-4, 1e-4
+    r.warmup_fraction = 0.02
     r.validate_every = 500
     r.validation_images = 24
     if paper:  # 77,824 multiply-adds per LR pixel in a block, 45,504 outside of them, at x2
         r.network |= {"gate_rate": 1.0, "weight": 1e-9 * (77_824 * blocks + 45_504) * 96**2 / 255}
         r.steps, r.batch, r.patch = 2_000_000, 16, 96
-        r.rate_start, r.rate_peak, r.rate_end, r.rise = 1e-4, 1e-4, 5e-5, 0.0005
+        r.start_learning_rate, r.peak_learning_rate, r.end_learning_rate, r.warmup_fraction = 1e-4, 1e-4, 5e-5, 0.0005
         r.validate_every = 10_000
     if smoke:
         r.network |= {"blocks": 2, "channels": 8, "weight": 1e-2, "gate_rate": 5.0}
-        r.steps, r.patch, r.batch, r.rise = 200, 16, 4, 0.05
-        r.rate_peak, r.rate_end = 2e-3, 1e-3
+        r.steps, r.patch, r.batch, r.warmup_fraction = 200, 16, 4, 0.05
+        r.peak_learning_rate, r.end_learning_rate = 2e-3, 1e-3
         r.validate_every, r.validation_images, r.validation_crop = 50, 2, 24
     return r

@@ -16,13 +16,13 @@ def recipe(scale=3, smoke=False):
     r.batch = 16
     r.patch = 32
     r.charbonnier_eps = 0.1
-    r.intensities = (1.0, 0.7, 0.5)
-    r.rate_start, r.rate_peak, r.rate_end = 5e-5, 25e-4, 1e-4
-    r.rise = 0.01  # 50 of 5,000 epochs
+    r.brightness_factors = (1.0, 0.7, 0.5)
+    r.start_learning_rate, r.peak_learning_rate, r.end_learning_rate = 5e-5, 25e-4, 1e-4
+    r.warmup_fraction = 0.01  # 50 of 5,000 epochs
     r.validate_every = 100
     r.validation_images = 8
     if smoke:
         r.steps, r.batch, r.patch = 60, 4, 16
         r.validate_every, r.validation_images, r.validation_crop = 20, 2, 24
-        r.rise = 0.2
+        r.warmup_fraction = 0.2
     return r

@@ -12,6 +12,6 @@ from mobile_sr.training.recipes import xlsr_zoo
 def recipe(scale=3, smoke=False):
     """xlsr_zoo with 1e-3 as the peak rate and 1e-5 at both ends, of the images alone, for PSNR; `smoke` as in xlsr.py."""
     r = xlsr_zoo.recipe(scale, smoke)
-    r.branches, r.smaller_copies, r.loss, r.optimizer = "none", (), "psnr", "adam"
-    r.rate_start, r.rate_peak, r.rate_end = 1e-5, 1e-3, 1e-5
+    r.branches, r.downscale_factors, r.loss, r.optimizer = "none", (), "psnr", "adam"
+    r.start_learning_rate, r.peak_learning_rate, r.end_learning_rate = 1e-5, 1e-3, 1e-5
     return r

@@ -22,17 +22,17 @@ def recipe(scale=3, smoke=False, network="xlsr"):
     r = xlsr.recipe(scale, smoke)
     r.network["network"] = network
     r.branches = "ecb"
-    r.smaller_copies = (0.8, 0.6)
-    r.intensities = (1.0,)
-    r.weight_average = 0.9 if smoke else 0.999
+    r.downscale_factors = (0.8, 0.6)
+    r.brightness_factors = (1.0,)
+    r.ema_decay = 0.9 if smoke else 0.999
     if network == "xlsr":
         r.optimizer = "soap"
     if network == "espcn":
         r.network["activation"] = "relu"
-    r.rate_peak = {"fsrcnn": 2e-3, "espcn": 1e-3}.get(network, r.rate_peak)
+    r.peak_learning_rate = {"fsrcnn": 2e-3, "espcn": 1e-3}.get(network, r.peak_learning_rate)
     if not smoke:
         r.steps = 100_000
-        r.rate_end = 1e-5
+        r.end_learning_rate = 1e-5
         r.validate_every = 1000
         r.validation_images = 24
     return r

@@ -48,7 +48,7 @@ def test_small_images_are_padded(tmp_path):
 
 def test_smaller_copies_belong_to_their_originals(tmp_path, image_folder):
     plain = dataset.TrainingImages(image_folder, 3, tmp_path)
-    images = dataset.TrainingImages(image_folder, 3, tmp_path, smallest=16, smaller_copies=(0.75, 0.1))
+    images = dataset.TrainingImages(image_folder, 3, tmp_path, smallest=16, downscale_factors=(0.75, 0.1))
     assert images.originals == [i for i in range(0, 12, 2) for _ in (0, 1)]  # at 0.1 nothing holds a patch
     assert images.names[::2] == images.names[1::2] == plain.names
     assert images.sha256 != plain.sha256
@@ -87,7 +87,7 @@ def test_cutmix_takes_a_quarter_of_the_area_anywhere():
 
 def test_batches_are_a_function_of_seed_and_step(tmp_path, image_folder):
     images = dataset.TrainingImages(image_folder, 3, tmp_path)
-    options = {"batch": 8, "patch": 16, "intensities": (1.0, 0.7, 0.5), "seed": 4}
+    options = {"batch": 8, "patch": 16, "brightness_factors": (1.0, 0.7, 0.5), "seed": 4}
     first = dataset.patch_batch(images, range(6), 10, **options)
     for a, b in zip(first, dataset.patch_batch(images, range(6), 10, **options), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -104,12 +104,12 @@ def test_lr_and_hr_patches_show_the_same_place(tmp_path, image_folder):
     images = dataset.TrainingImages(image_folder, 3, tmp_path)
     turns = set()
     for step in range(6):
-        options = {"batch": 8, "patch": 16, "intensities": (1.0, 0.7, 0.5), "seed": 0}
+        options = {"batch": 8, "patch": 16, "brightness_factors": (1.0, 0.7, 0.5), "seed": 0}
         lr, hr = dataset.patch_batch(images, range(6), step, **options)
         box = hr.reshape(8, 16, 3, 16, 3, 3).mean(axis=(2, 4))
         assert np.abs(box - lr)[:, 2:-2, 2:-2].mean() < 0.02
         turns |= {round(float(v), 1) for v in hr.max(axis=(1, 2, 3))}
-    assert len(turns) > 2  # intensities vary
+    assert len(turns) > 2  # brightness_factors vary
 
 
 def test_all_eight_transforms_occur(tmp_path):
@@ -119,7 +119,7 @@ def test_all_eight_transforms_occur(tmp_path):
     hr[12:, :12] = [0, 0, 255]
     write_image(tmp_path / "in" / "a.png", hr)
     images = dataset.TrainingImages(tmp_path / "in", 2, tmp_path / "cache")
-    _, patches = dataset.patch_batch(images, [0], 0, batch=200, patch=12, intensities=(1.0,), seed=0)
+    _, patches = dataset.patch_batch(images, [0], 0, batch=200, patch=12, brightness_factors=(1.0,), seed=0)
     corners = {tuple(np.round(p[[2, 2, -3, -3], [2, -3, 2, -3]]).astype(int).ravel()) for p in patches}
     assert len(corners) == 8
 

@@ -121,7 +121,7 @@ def assert_same(run, other, noise=NOISE):
 
 def test_the_ranks_shares_make_the_batch(image_folder, cache, monkeypatch):
     images = dataset.TrainingImages(image_folder, 2, cache)
-    how = {"batch": 6, "patch": 8, "intensities": (1.0, 0.5), "seed": 3}
+    how = {"batch": 6, "patch": 8, "brightness_factors": (1.0, 0.5), "seed": 3}
     whole = dataset.patch_batch(images, range(6), 5, **how)
     parts = []
     monkeypatch.setenv("WORLD_SIZE", "3")

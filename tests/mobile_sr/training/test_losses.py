@@ -105,7 +105,7 @@ def test_lr_and_hr_are_mixed_alike(kind):
 
 def test_mixed_batches_are_functions_of_their_step_and_shared_out(image_folder, cache):
     images = dataset.TrainingImages(image_folder, 3, cache, smallest=8)
-    how = {"batch": 6, "patch": 8, "intensities": (1.0,), "seed": 1}
+    how = {"batch": 6, "patch": 8, "brightness_factors": (1.0,), "seed": 1}
     plain = dataset.patch_batch(images, range(6), 3, **how)
     whole = dataset.patch_batch(images, range(6), 3, mixing="cutmix", **how)
     assert not np.array_equal(plain[0], whole[0])
@@ -138,16 +138,16 @@ def test_a_teacher_trains_must_stay_and_must_fit(image_folder, model_file, tmp_p
         ("network=x", "KEY one of"),
         ("patch=big", "patch must be a whole number of at least 1"),
         ("patch=0", "at least 1"),
-        ("rate_peak=-1", "rate_peak must be a number of at least 0"),
-        ("rate_peak=nan", "rate_peak must be a number of at least 0"),
-        ("rate_peak=inf", "rate_peak must be a number of at least 0"),
-        ("rise=2", "rise must be a number of at least 0 and at most 1"),
-        ("weight_average=1", "weight_average must be a number of at least 0 and below 1"),
+        ("peak_learning_rate=-1", "peak_learning_rate must be a number of at least 0"),
+        ("peak_learning_rate=nan", "peak_learning_rate must be a number of at least 0"),
+        ("peak_learning_rate=inf", "peak_learning_rate must be a number of at least 0"),
+        ("warmup_fraction=2", "warmup_fraction must be a number of at least 0 and at most 1"),
+        ("ema_decay=1", "ema_decay must be a number of at least 0 and below 1"),
         ("charbonnier_eps=0", "charbonnier_eps must be a number above 0"),
         ("psnr_eps=0", "psnr_eps must be a number above 0"),
-        ("intensities=1,x", "numbers, commas between"),
-        ("smaller_copies=0.8,1", "smaller_copies must be numbers, commas between, above 0 and below 1"),
-        ("intensities=", "intensities must be numbers"),
+        ("brightness_factors=1,x", "numbers, commas between"),
+        ("downscale_factors=0.8,1", "downscale_factors must be numbers, commas between, above 0 and below 1"),
+        ("brightness_factors=", "brightness_factors must be numbers"),
         ("loss=l3", "one of charbonnier, l2"),
         ("seed=-1", "seed must be a whole number from 0 to 4294967295"),
         ("validation_crop=2", "validation_crop must be a whole number of at least 3"),
@@ -159,8 +159,10 @@ def test_settings_that_cannot_be(setting, message):
 
 
 def test_settings_of_all_types():
-    made = recipe_of("patch=48", "rate_peak=1e-3", "intensities=1,0.7", "mixing=mixup", "weight_average=0", "rise=1")
-    assert (made.patch, made.rate_peak, made.intensities, made.mixing) == (48, 1e-3, (1.0, 0.7), "mixup")
-    assert (made.weight_average, made.rise) == (0.0, 1.0)
-    assert recipe_of("smaller_copies=0.8,0.6").smaller_copies == (0.8, 0.6)
-    assert recipe_of("smaller_copies=").smaller_copies == ()
+    made = recipe_of(
+        "patch=48", "peak_learning_rate=1e-3", "brightness_factors=1,0.7", "mixing=mixup", "ema_decay=0", "warmup_fraction=1"
+    )
+    assert (made.patch, made.peak_learning_rate, made.brightness_factors, made.mixing) == (48, 1e-3, (1.0, 0.7), "mixup")
+    assert (made.ema_decay, made.warmup_fraction) == (0.0, 1.0)
+    assert recipe_of("downscale_factors=0.8,0.6").downscale_factors == (0.8, 0.6)
+    assert recipe_of("downscale_factors=").downscale_factors == ()

@@ -17,7 +17,7 @@ def smoke(**changes):
     """Four validations of the XLSR recipe shrunk to a few steps."""
     return smoke_recipe(
         "xlsr_zoo_x3",
-        **{"steps": 4, "validate_every": 1, "optimizer": "adam", "weight_average": 0.0, "branches": "none", **changes},
+        **{"steps": 4, "validate_every": 1, "optimizer": "adam", "ema_decay": 0.0, "branches": "none", **changes},
     )
 
 

@@ -65,7 +65,7 @@ def test_of_the_zoos_recipes_xlsrs_takes_it():
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(image_folder, tmp_path, cache, train_interrupted):
-    recipe = smoke_recipe("xlsr_x3", steps=24, validate_every=12, optimizer="soap", loss="psnr", weight_average=0.9)
+    recipe = smoke_recipe("xlsr_x3", steps=24, validate_every=12, optimizer="soap", loss="psnr", ema_decay=0.9)
     train_loop.train(recipe, image_folder, tmp_path / "whole", cache=cache)
     train_interrupted(recipe, tmp_path / "run", 17)
     assert_same_arrays(tmp_path / "run" / "checkpoint.npz", tmp_path / "whole" / "checkpoint.npz")

@@ -15,7 +15,9 @@ from tests.conftest import assert_same_arrays, smoke_recipe
 
 def smoke(**changes):
     """The XLSR recipe shrunk to a few steps on the made pictures, with Adam: SOAP takes seconds to compile (test_soap.py)."""
-    return smoke_recipe("xlsr_zoo_x3", **{"steps": 12, "validate_every": 4, "rise": 0.5, "optimizer": "adam", **changes})
+    return smoke_recipe(
+        "xlsr_zoo_x3", **{"steps": 12, "validate_every": 4, "warmup_fraction": 0.5, "optimizer": "adam", **changes}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +92,11 @@ def test_what_a_resumed_run_differs_in_is_named(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(image_folder, tmp_path, cache):
-    wild = {"rate_start": 1e38, "rate_peak": 1e38, "rate_end": 1e38, "branches": "none"}
+    wild = {"start_learning_rate": 1e38, "peak_learning_rate": 1e38, "end_learning_rate": 1e38, "branches": "none"}
     recipe = smoke_recipe("espcn_linear_x3", steps=6, validate_every=3, **wild)
-    with pytest.raises(UserError, match=r"step 3: the loss is no longer finite; .* lower rate, e\.g\. --set rate_peak=5e\+37$"):
+    with pytest.raises(
+        UserError, match=r"step 3: the loss is no longer finite; .* lower rate, e\.g\. --set peak_learning_rate=5e\+37$"
+    ):
         train_loop.train(recipe, image_folder, tmp_path / "run", cache=cache)
     assert not (tmp_path / "run" / "best.npz").exists()
     assert weights.read_arrays(tmp_path / "run" / "checkpoint.npz")[1]["step"] == 0
@@ -100,7 +104,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(image_folder, tmp_path, cac
     run.step, run._tty = 19, True
     with pytest.raises(UserError, match="step 20: the loss is no longer finite"):
         run.finish_step({"loss": float("inf")})
-    recipe.weight_average = 0.0
+    recipe.ema_decay = 0.0
     run.model.set_weights([np.full(w.shape, np.nan) for w in run.model.get_weights()])
     with pytest.raises(UserError, match="step 20: the weights are no longer finite"):
         run._score()
@@ -132,7 +136,7 @@ def test_a_network_that_went_black_ends_the_training(image_folder, tmp_path, cac
 def test_init_starts_from_given_weights_and_keeps_them_until_others_are_better(
     finished, model_file, image_folder, tmp_path, cache, capsys
 ):
-    recipe = smoke(steps=1, validate_every=1, rate_start=0.5, rate_peak=0.5, rate_end=0.5)
+    recipe = smoke(steps=1, validate_every=1, start_learning_rate=0.5, peak_learning_rate=0.5, end_learning_rate=0.5)
     best = train_loop.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
     assert f"step 0  validation {best:.3f} dB, the weights of {model_file}\n" in capsys.readouterr().err
     kept = tmp_path / "run" / "best.npz"
@@ -174,7 +178,7 @@ def test_a_recipe_that_goes_on_from_another_says_when_it_does_not(image_folder, 
 
 def test_init_from_another_scale_takes_all_but_the_tail(model_file, image_folder, tmp_path, cache, capsys):
     recipe = recipes.load("xlsr_x2", smoke=True, steps=1)
-    recipe.rate_start = recipe.rate_peak = recipe.rate_end = 0.0
+    recipe.start_learning_rate = recipe.peak_learning_rate = recipe.end_learning_rate = 0.0
     train_loop.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
     said = capsys.readouterr().err
     assert "20 of 22 arrays fit; the rest starts anew" in said
@@ -184,8 +188,8 @@ def test_init_from_another_scale_takes_all_but_the_tail(model_file, image_folder
 
 
 def test_training_learns(image_folder, tmp_path, cache):
-    recipe = smoke(steps=40, validate_every=40, rise=0.1, weight_average=0.0)
-    start = smoke(steps=1, validate_every=1, weight_average=0.0)
+    recipe = smoke(steps=40, validate_every=40, warmup_fraction=0.1, ema_decay=0.0)
+    start = smoke(steps=1, validate_every=1, ema_decay=0.0)
     before = train_loop.train(start, image_folder, tmp_path / "before", cache=cache)
     after = train_loop.train(recipe, image_folder, tmp_path / "after", cache=cache)
     assert after > before + 1
@@ -207,7 +211,7 @@ def test_recipes_by_name():
     assert (paper.steps, paper.batch, paper.patch, paper.network["scale"]) == (500_000, 16, 32, 4)
     assert recipes.load("xlsr_x2", smoke=True).steps < 100
     assert recipes.load("xlsr_x2", steps=7).steps == 7
-    paper.smaller_copies = (0.8, 0.6)
+    paper.downscale_factors = (0.8, 0.6)
     assert recipes.Recipe.from_json(json.loads(json.dumps(paper.to_json()))) == paper
     for bad in ("nosuch_x3", "xlsr", "xlsr_x9"):
         with pytest.raises(UserError, match="xlsr_x3"):
@@ -241,3 +245,17 @@ def test_a_network_that_cannot_be_built_leaves_the_float32_policy(image_folder, 
     with pytest.raises(ValueError, match="output_activation"):
         train_loop.train(recipe, image_folder, tmp_path, cache=cache, dtype="mixed_bfloat16")
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_names_of_earlier_versions():
+    """An old config.json loads and resumes, and --set takes the old names."""
+    recipe = smoke(brightness_factors=(1.0, 0.5), ema_decay=0.5)
+    old = recipe.to_json()
+    for before, now in recipes.RENAMED.items():
+        old[before] = old.pop(now)
+    assert recipes.Recipe.from_json(json.loads(json.dumps(old))) == recipe
+    assert recipes.with_defaults(old) == recipe.to_json()
+    recipes.override(recipe, ["rate_peak=0.25", "intensities=1"])
+    assert (recipe.peak_learning_rate, recipe.brightness_factors) == (0.25, (1.0,))
+    with pytest.raises(UserError, match="peak_learning_rate is set more than once"):
+        recipes.override(recipe, ["rate_peak=0.25", "peak_learning_rate=0.5"])

@@ -20,7 +20,7 @@ IMAGE = np.random.default_rng(0).random((1, 12, 12, 3)).astype(np.float32)
 
 def smoke(kind="ecb", **changes):
     """FSRCNN's recipe shrunk to a few steps, with branches: few layers, so that they compile quickly."""
-    few = {"steps": 4, "validate_every": 2, "rise": 0.5, "weight_average": 0.0, "branches": kind}
+    few = {"steps": 4, "validate_every": 2, "warmup_fraction": 0.5, "ema_decay": 0.0, "branches": kind}
     return smoke_recipe("fsrcnn_x2", **{**few, **changes})
 
 
@@ -47,7 +47,7 @@ def finished(tmp_path_factory, image_folder, cache):
 @pytest.mark.parametrize(("kind", "average"), [("ecb", 0.0), ("rep", 0.5)])
 def test_a_run_keeps_the_plain_network(kind, average, image_folder, tmp_path, cache):
     """best.npz after one validation is the checkpoint's branched network, its averaged weights where the recipe averages."""
-    recipe = smoke(kind, steps=3, validate_every=3, weight_average=average)
+    recipe = smoke(kind, steps=3, validate_every=3, ema_decay=average)
     train_loop.train(recipe, image_folder, tmp_path, cache=cache)
     best, network = weights.load_model(tmp_path / "best.npz")
     assert network == recipe.network
@@ -85,7 +85,7 @@ def test_a_run_from_before_there_were_branches_resumes(image_folder, tmp_path, c
 
 
 def test_init_is_reproduced_exactly(model_file, image_folder, tmp_path, cache):
-    recipe = smoke("rep", steps=1, validate_every=1, rate_start=0.0, rate_peak=0.0, rate_end=0.0)
+    recipe = smoke("rep", steps=1, validate_every=1, start_learning_rate=0.0, peak_learning_rate=0.0, end_learning_rate=0.0)
     recipe.network = weights.load_model(model_file)[1]
     train_loop.train(recipe, image_folder, tmp_path, init=model_file, cache=cache)
     assert_same_arrays(tmp_path / "best.npz", model_file)

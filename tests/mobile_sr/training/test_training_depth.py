@@ -47,7 +47,7 @@ def test_depth_networks_train(name, image_folder, tmp_path, cache, capsys):
 @pytest.mark.slow
 def test_a_heavy_hinge_brings_the_depth_down_to_the_desired_one(image_folder, tmp_path, cache):
     recipe = recipes.load("fadaedsr_b8_x2", smoke=True, steps=60)
-    recipe.validate_every, recipe.rate_peak, recipe.fixed_depth, recipe.depth_weight = 60, 2e-2, 0.5, 10.0
+    recipe.validate_every, recipe.peak_learning_rate, recipe.fixed_depth, recipe.depth_weight = 60, 2e-2, 0.5, 10.0
     run = []
     original = train_loop.Run._score
 
@@ -66,7 +66,7 @@ def test_an_adapter_starts_from_its_backbone(image_folder, tmp_path, cache, caps
     backbone = recipes.load("edsr_b8_x2", smoke=True, steps=1)
     train_loop.train(backbone, image_folder, tmp_path / "edsr", cache=cache)
     recipe = recipes.load("adaedsr_b8_x2", smoke=True, steps=1)
-    recipe.rate_start = recipe.rate_peak = recipe.rate_end = 0.0
+    recipe.start_learning_rate = recipe.peak_learning_rate = recipe.end_learning_rate = 0.0
     train_loop.train(recipe, image_folder, tmp_path / "ada", init=tmp_path / "edsr", cache=cache)
     assert "arrays fit; the rest starts anew" in capsys.readouterr().err
     given, taken = (weights.read_arrays(tmp_path / run / "best.npz")[0] for run in ("edsr", "ada"))
