@@ -70,7 +70,7 @@ def main(data, ada, peers, out):
     model, config = loaded[ada]
     exported = export.export(ada, out, ["float32"], log=lambda line: None)[0]
     runner = upscaler.load(ada)
-    for depth in np.arange(STEPS + 1) * models.deepest(config) / STEPS:
+    for depth in np.arange(STEPS + 1) * models.max_depth(config) / STEPS:
         rows.append((f"AdaEDSR, d = {depth:g}", *measure(runner, model, config, data, depth)))
         files.append(f"{exported}@signature=sparse,desired_depth={depth}")
         print(rows[-1][0], file=sys.stderr)

@@ -26,9 +26,9 @@ def batch(recipe):
     hr = rng.random((recipe.batch, side, side, 3), np.float32)
     if not models.has_depth(recipe.network):
         return lr, hr
-    deepest = models.deepest(recipe.network)
-    depth = train_loop.desired_depths(recipe, deepest, 0)
-    return (lr if deepest is None else (lr, depth)), (hr, depth)
+    max_depth = models.max_depth(recipe.network)
+    depth = train_loop.desired_depths(recipe, max_depth, 0)
+    return (lr if max_depth is None else (lr, depth)), (hr, depth)
 
 
 def step_seconds(recipe, seconds, most):

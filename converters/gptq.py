@@ -30,7 +30,7 @@ def round_weights(model, images, per_tensor=False):
     layers = [layer for layer in model.layers if hasattr(layer, "kernel") and type(layer).__name__ != "DepthwiseConv2D"]
     pixels = sum(math.prod((image[0] if isinstance(image, tuple) else image).shape[1:3]) for image in images)
     every = max(1, round((pixels / POSITIONS) ** 0.5))
-    seen = [_Moments() for _ in layers]
+    seen = [InputHessian() for _ in layers]
     for batch in activations(model, [layer.input for layer in layers], images):
         for layer, values, moments in zip(layers, batch, seen, strict=True):
             size, groups = _kernel(layer).shape[:2], getattr(layer, "groups", 1)
@@ -58,7 +58,7 @@ def _patches(x, size, groups, every):
     return np.moveaxis(parts, 4, 6).reshape(-1, groups, parts.shape[4] * size[0] * size[1]).astype(np.float32)
 
 
-class _Moments:
+class InputHessian:
     """Sums over what the positions of a layer see; the patches of a large network's layers would not fit into memory.
 
     They are of the distances from the first images' mean: inputs far from 0 that hardly vary keep their covariance so.
@@ -84,7 +84,7 @@ class _Moments:
 
 
 def _round_layer(layer, seen, per_tensor):
-    """[kernel, bias] of a layer, or [kernel] of one without, rounded; `seen`: the _Moments of its inputs."""
+    """[kernel, bias] of a layer, or [kernel] of one without, rounded; `seen`: the InputHessian of its inputs."""
     kernel, biases = _kernel(layer), layer.get_weights()[1:]
     groups = len(seen.sums)
     steps = np.abs(kernel).max(axis=None if per_tensor else (0, 1, 2), keepdims=True).reshape(-1) / 127

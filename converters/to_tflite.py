@@ -55,7 +55,7 @@ def convert(build, weights, precision, *, clipped, size=None, calibration=(), pe
         import tensorflow as tf
 
         model = build(output_activation="linear") if saturating else build()
-        model.set_weights([unlike(w) for w in weights] if calibrated else weights)
+        model.set_weights([break_equal_bias(w) for w in weights] if calibrated else weights)
         if saturating:
             sr, *others = model.outputs
             model = keras.Model(model.input, [_saturate(keras, tf)(sr), *others] if others else _saturate(keras, tf)(sr))
@@ -131,7 +131,7 @@ def _sparse_converter(tf, model, size):
     return tf.lite.TFLiteConverter.from_concrete_functions([frozen])
 
 
-def unlike(weights):
+def break_equal_bias(weights):
     """The array; a vector of equal values, as a bias may be, with the first one moved by the least possible amount.
 
     The converter keeps equal values as one and quantizes them as one, with the first channel's scale for all.
@@ -166,7 +166,7 @@ def _saturating_masks(keras, tf, model):
     masks = [layer for layer in model.layers if type(layer).__name__ == "DepthMask"]
     if not masks:
         return model
-    deepest = float(1 + max(mask.block for mask in masks))
+    max_depth = float(1 + max(mask.block for mask in masks))
     depth = next(layer.name for layer in model.layers if layer.output is masks[0].input)
 
     def call(layer, *args, **kwargs):
@@ -174,7 +174,7 @@ def _saturating_masks(keras, tf, model):
             maps = args[0][..., layer.depth_map : layer.depth_map + 1]
             return _saturate(keras, tf, below=layer.block or _NEARLY_ZERO)(maps)
         result = layer(*args, **kwargs)
-        return _saturate(keras, tf, most=deepest)(result) if layer.name == depth else result
+        return _saturate(keras, tf, most=max_depth)(result) if layer.name == depth else result
 
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 

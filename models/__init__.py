@@ -70,7 +70,7 @@ def has_depth(config):
     return config.get("depth", "none") != "none"
 
 
-def deepest(config):
+def max_depth(config):
     """The largest desired depth that the network takes as its second input, in blocks; None where it takes none."""
     return complete(config)["blocks"] if config.get("depth") == "input" else None
 

@@ -69,7 +69,7 @@ def train_interrupted(image_folder, cache, monkeypatch):
     from mobile_sr.training import train_loop
 
     def train(recipe, out, step):
-        original = train_loop.Run.finish_step
+        original = train_loop.TrainingRun.finish_step
 
         def interrupted(run, logs):
             original(run, logs)
@@ -77,7 +77,7 @@ def train_interrupted(image_folder, cache, monkeypatch):
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(train_loop.Run, "finish_step", interrupted)
+            patched.setattr(train_loop.TrainingRun, "finish_step", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 train_loop.train(recipe, image_folder, out, cache=cache)
         train_loop.train(recipe, image_folder, out, resume=True, cache=cache)

@@ -169,7 +169,7 @@ def _choose(model, wanted):
     return chosen.SubgraphIndex(), list(found), wanted, *names
 
 
-def primary(data, graph):
+def as_first_subgraph(data, graph):
     """The file's bytes with `graph`, one of its subgraphs, as the first, so that whatever runs the file runs it.
 
     Signatures, which would then name the wrong subgraph, are dropped; the bytes of a file without a choice stay as they are.

@@ -166,7 +166,7 @@ def _tell(progress, what, seconds):
 
 def _depth(model, file):
     """The extra for a file that takes a desired depth: the option's, else all blocks."""
-    depth = locate(model)[1].get("desired_depth", file.deepest)
+    depth = locate(model)[1].get("desired_depth", file.max_depth)
     return {} if depth is None else {"depth": float(depth)}
 
 

@@ -94,7 +94,7 @@ def at_depth(models, depth):
     """The model strings with a desired depth for those that take one. Raises: UserError when none does."""
     found, taking = [], 0
     for model in models:
-        if open_model(model, 1).deepest is not None:
+        if open_model(model, 1).max_depth is not None:
             model, taking = f"{model}{',' if split(model)[1] else '@'}desired_depth={depth:g}", taking + 1
         found.append(model)
     if not taking:

@@ -105,7 +105,7 @@ def set_depth(args, *models):
     """
     from mobile_sr.errors import UserError
 
-    taking = [model for model in models if model.deepest is not None]
+    taking = [model for model in models if model.max_depth is not None]
     budgets = {"ms": args.budget_ms, "gmacs": args.budget_gmacs}
     given = {unit: budget for unit, budget in budgets.items() if budget is not None}
     for unit, budget in given.items():

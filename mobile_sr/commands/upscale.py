@@ -42,7 +42,7 @@ def run(args):
             raise UserError(f"--{name} {value}: must be at least {least}")
     jobs = batch.plan(args.files, args.out, args.format and f".{args.format}", args.depth_map)
     first = common.load_model(args, args.model)  # a bad model is said before anything else
-    if args.depth_map and first.deepest is None:
+    if args.depth_map and first.max_depth is None:
         raise UserError(f"{args.model}: has no depth map; --depth-map is for networks with AdaDSR's adapter")
     files.make_folder(jobs[0][1].parent if batch.is_file_name(args.out) else args.out)
     models = [first]

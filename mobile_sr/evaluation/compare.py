@@ -31,7 +31,7 @@ def compare(reference, model, folder, space="y", progress=None):
     """
     scale = reference.scale
     sides = {"reference": reference, "model": model, "bicubic": upscaler.load("bicubic", scale)}
-    mapped = next((key for key in ("model", "reference") if sides[key].deepest is not None), None)
+    mapped = next((key for key in ("model", "reference") if sides[key].max_depth is not None), None)
     rows, problems, worst, scored = [], [], [], {"reference": [], "model": [], "bicubic": []}
     for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems):
         pictures = {key: side(lr) for key, side in sides.items() if key != mapped}
@@ -78,7 +78,7 @@ def compare(reference, model, folder, space="y", progress=None):
         report[key]["colour_error"] = flat_colours.measure(sides[key], scale, sides[key].fixed)
     if mapped:
         means = {what: float(np.mean([row["depth"][what] for row in rows])) for what in ("mean", "desired")}
-        report["depth"] = {"of": mapped, **means, "deepest": sides[mapped].deepest}
+        report["depth"] = {"of": mapped, **means, "deepest": sides[mapped].max_depth}
     return report, [{"row": rows[index], **_crop(pictures), **heat_map} for _, index, pictures, heat_map in worst]
 
 
@@ -86,7 +86,7 @@ def _with_depth(model, lr):
     """(picture, {"mean", "desired"} depth in blocks, heat map over the LR image) of a model that takes a desired depth."""
     desired = model.depth_for(lr)
     picture, found = model.with_depth_map(lr, depth=desired)
-    heat_map = depth_map.heat_map(lr, found, model.deepest, opacity=0.8)  # small pictures: the legend's colours tell more
+    heat_map = depth_map.heat_map(lr, found, model.max_depth, opacity=0.8)  # small pictures: the legend's colours tell more
     shrunk = imresize(heat_map, min(1.0, HEAT_MAP / max(heat_map.shape)))
     return picture, {"mean": float(found.mean()), "desired": float(desired)}, shrunk
 
@@ -129,7 +129,7 @@ def inspect(model):
     known = sidecar.read(path, data)
     graph = litert.parse_graph(data, path, options.get("signature", model_files.own_signature(known)))
     sidecar.check_graph(known, graph, path)
-    runs = litert.primary(data, graph, path)
+    runs = litert.as_first_subgraph(data, graph, path)
     if not known.sha256:
         trial.run(runs, path)
     if options.keys() - {"signature"}:

@@ -153,7 +153,7 @@ def _upscale(upscaler, source, target, tile, progress, depth_map):
         image = file.pixels if file.alpha is None else alphas.fill_hidden(file.pixels, file.alpha)
         if depth_map:
             result, depths = upscaler.with_depth_map(image, tile, progress)
-            images.write_image(depth_target(target), depth_maps.overlay(result, depths, upscaler.deepest))
+            images.write_image(depth_target(target), depth_maps.overlay(result, depths, upscaler.max_depth))
         else:
             result = upscaler(image, tile, progress)
         alpha = None if file.alpha is None else resize.imresize(file.alpha, upscaler.scale)

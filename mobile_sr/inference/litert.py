@@ -30,10 +30,10 @@ def parse_graph(data, name="model", signature=None):
         raise UserError(f"{name}: {error}") from None
 
 
-def primary(data, graph, name="model"):
+def as_first_subgraph(data, graph, name="model"):
     """The file's bytes with `graph` as what runs (see tflite_file.primary). Raises: UserError when that cannot be."""
     try:
-        return flatbuffer.primary(data, graph)
+        return flatbuffer.as_first_subgraph(data, graph)
     except flatbuffer.TFLiteFileError as error:
         raise UserError(f"{name}: {error}") from None
 
@@ -97,7 +97,7 @@ class TFLiteModel:
         data: the bytes that run (see tflite_file.primary).
         image, picture: the tensors of the image [1, H, W, 3] and of the picture [1, H * s, W * s, 3].
         fixed: (H, W) when the input size is fixed, else None.
-        deepest: D, where the file takes a desired depth of 0..D; None when it takes none, or an option said it.
+        max_depth: D, where the file takes a desired depth of 0..D; None when it takes none, or an option said it.
         depth: the desired depth that `set` gives; D unless assigned.
     """
 
@@ -124,10 +124,10 @@ class TFLiteModel:
         self.fixed = fixed_size(self.image)
         ranges = (tensor_values.value_ranges(tensor) for tensor in (self.image, self.picture))
         self._choices = model_io.possible(self.name, options, self.sidecar, *ranges) if self.path else ((1,), (1,), ("rgb",))
-        self.deepest, self._depth_input, self._depth_map = self._depths(graph, options)
-        self.depth = self.deepest
+        self.max_depth, self._depth_input, self._depth_map = self._depths(graph, options)
+        self.depth = self.max_depth
         self._scalars = self._scalar_values(graph, options)
-        self.data = primary(data, graph, self.name)
+        self.data = as_first_subgraph(data, graph, self.name)
         if self.path and not self.sidecar.sha256:
             trial.run(self.data, self.name, threads)
         self._interpreter = self._size = None

@@ -26,21 +26,21 @@ class Upscaler:
         receptive_field: LR pixels to each side that matter, None when the network sees the whole image.
         fixed: (H, W) when the model takes one input size only.
         smallest: shortest side in LR pixels that the model takes; smaller images are filled up with their last pixels.
-        deepest: D, the largest desired depth in blocks that the model takes; None where it takes none.
-        depth: the desired depth of calls that give none; the deepest unless set.
+        max_depth: D, the largest desired depth in blocks that the model takes; None where it takes none.
+        depth: the desired depth of calls that give none; the maximum unless set.
         budget: {"gmacs": G} or {"ms": T} that chooses the depth of each image instead (depth_budget.choose); None for none.
         costs: of a network with masks, where they are known (depth_counts.costs).
         io: model_io.ModelIO, what the network's values mean.
         figures: of model_io.check on the sample image; None where `load` did not check the model.
     """
 
-    def __init__(self, name, scale, run, receptive_field, fixed=None, deepest=None, costs=None, smallest=1):
+    def __init__(self, name, scale, run, receptive_field, fixed=None, max_depth=None, costs=None, smallest=1):
         """`run` takes [H, W, 3] uint8 and returns [H * s, W * s, 3], uint8 or float32 in 0..1.
 
-        With `deepest` it takes a desired depth too, and returns (picture, depth map [H, W, M] float32 in blocks).
+        With `max_depth` it takes a desired depth too, and returns (picture, depth map [H, W, M] float32 in blocks).
         """
         self.name, self.scale, self.receptive_field, self.fixed = name, scale, receptive_field, fixed
-        self.deepest = self.depth = deepest
+        self.max_depth = self.depth = max_depth
         self.budget, self.costs, self.smallest = None, costs, smallest
         self.io, self.figures = model_io.ModelIO(), None
         self._run = run
@@ -51,7 +51,7 @@ class Upscaler:
         Args:
             tile: side of the tiles in LR pixels; None cuts large images only, 0 never cuts.
             progress: called with (tiles done, tiles in all).
-            depth: desired depth in blocks, 0..deepest, for a model that takes one.
+            depth: desired depth in blocks, 0..max_depth, for a model that takes one.
         Raises: UserError for a depth that the model does not take.
         """
         return self._tiled(image, tile, progress, to_uint8, depth)[0]
@@ -65,13 +65,13 @@ class Upscaler:
 
         Raises: UserError as calling, and for a model without a desired depth.
         """
-        if self.deepest is None:
+        if self.max_depth is None:
             raise UserError(f"{self.name}: has no depth map; only networks with AdaDSR's adapter have one")
         return self._tiled(image, tile, progress, to_uint8, depth)
 
     def run_once(self, image):
         """The network's output for [H, W, 3] uint8 in one run, as `__init__`'s `run` returns it, at the largest depth."""
-        return self._run_window(image, self.deepest)[0]
+        return self._run_window(image, self.max_depth)[0]
 
     def depth_for(self, image):
         """The desired depth at which a call without one runs [H, W, 3] uint8: the budget's choice, else `depth`.
@@ -84,9 +84,9 @@ class Upscaler:
         """The desired depth to run with: `depth`, or the model's own where that is None. Raises: UserError."""
         if depth is None:
             return self.depth
-        if self.deepest is None:
+        if self.max_depth is None:
             raise UserError(f"{self.name}: takes no desired depth")
-        litert.check_depth(self.name, depth, (0, self.deepest))
+        litert.check_depth(self.name, depth, (0, self.max_depth))
         return depth
 
     def summary(self):
@@ -151,7 +151,7 @@ class Upscaler:
         if size != wanted:
             down, right = (want - have for want, have in zip(wanted, size, strict=True))
             part = np.pad(part, ((0, down), (0, right), (0, 0)), mode="edge")
-        found = (self._run(part),) if self.deepest is None else self._run(part, depth)
+        found = (self._run(part),) if self.max_depth is None else self._run(part, depth)
         return tuple(x[: size[0] * s, : size[1] * s] for x, s in zip(found, (self.scale, 1), strict=False))
 
 
@@ -276,10 +276,10 @@ def _bicubic(scale):
 
 def _tflite(name, path, threads, options):
     runner = litert.TFLiteModel(path, threads, options)
-    run = runner.run if runner.deepest is None else runner.run_with_map
+    run = runner.run if runner.max_depth is None else runner.run_with_map
     known = runner.sidecar
     field, costs = known.receptive_field, known.multiply_adds
-    upscaler = Upscaler(name, runner.scale, run, field, runner.fixed, runner.deepest, costs, known.smallest_side)
+    upscaler = Upscaler(name, runner.scale, run, field, runner.fixed, runner.max_depth, costs, known.smallest_side)
     upscaler.io = runner.io
     return upscaler
 
@@ -301,10 +301,10 @@ def _keras_file(name, path):
 
     backend.require_keras(name)
     model, config = weights.load_model(weights.model_file(path))
-    field, deepest = models.receptive_field(config), models.deepest(config)
-    costs = None if deepest is None else depth_counts.costs(model)
+    field, max_depth = models.receptive_field(config), models.max_depth(config)
+    costs = None if max_depth is None else depth_counts.costs(model)
     smallest = models.smallest_side(config)
-    return Upscaler(name, config["scale"], keras_runner(model), field, deepest=deepest, costs=costs, smallest=smallest)
+    return Upscaler(name, config["scale"], keras_runner(model), field, max_depth=max_depth, costs=costs, smallest=smallest)
 
 
 def _keras_archive(name, path, options):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mobile_sr.converters.to_tflite import unlike
+from mobile_sr.converters.to_tflite import break_equal_bias
 from mobile_sr.imaging.metrics import psnr
 from mobile_sr.qat import quantizers
 from mobile_sr.qat.net import Net
@@ -108,7 +108,7 @@ class FineTuning:
 
 def convert(nodes, arrays, ranges, per_tensor):
     """(bytes of the uint8 .tflite, the fake-quantized Net that it was made from)."""
-    net = Net(nodes, {name: unlike(value) for name, value in arrays.items()}, quantized=True, per_tensor=per_tensor)
+    net = Net(nodes, {name: break_equal_bias(value) for name, value in arrays.items()}, quantized=True, per_tensor=per_tensor)
     net.set_ranges(ranges)
     module = tf.Module()
     module.variables_of_the_net = net.model.variables

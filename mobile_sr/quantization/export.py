@@ -84,11 +84,11 @@ def export(
             f"{model}: its attention has fewer than 4 channels, on which the runtime fails in 8 bits; use a float file"
         )
     paths = {precision: _path(path, precision, config, model) for precision in precisions}
-    keras_poor = _check(model, _at_depth(upscaler.keras_runner(keras_model), models.deepest(config)), config, size)
+    keras_poor = _check(model, _at_depth(upscaler.keras_runner(keras_model), models.max_depth(config)), config, size)
     out = make_folder(out)
     calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
     images, record = calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
-    images = with_depths(images, models.deepest(config))
+    images = with_depths(images, models.max_depth(config))
     equalized = None
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(images)} images ...")
@@ -128,12 +128,12 @@ def export(
     return written
 
 
-def with_depths(images, deepest):
-    """The calibration images; where a network takes a desired depth of 0..`deepest`, each with one, spread over all of that."""
-    if deepest is None:
+def with_depths(images, max_depth):
+    """The calibration images; for a network with a desired depth of 0..`max_depth`, each with one, evenly spread."""
+    if max_depth is None:
         return images
     steps = np.arange(len(images)) * 0.618 % 1  # neighbours, which look alike, get unlike depths
-    depths = np.argsort(np.argsort(steps)) / max(1, len(images) - 1) * deepest
+    depths = np.argsort(np.argsort(steps)) / max(1, len(images) - 1) * max_depth
     return [(image, np.full((1, 1), depth, np.float32)) for image, depth in zip(images, depths, strict=True)]
 
 
@@ -153,7 +153,7 @@ def _path(path, precision, config, model):
         raise UserError(f"--path {path}: use {' or '.join(PATHS)}")
     able = precision in to_tflite.SPARSE
     if path is None:
-        return "sparse" if able and models.deepest(config) is not None else "dense"
+        return "sparse" if able and models.max_depth(config) is not None else "dense"
     if path == "sparse" and not models.has_depth(config):
         raise UserError(f"--path sparse: {model} has no depth masks; only AdaEDSR and AdaRCAN have a sparse path")
     if path == "sparse" and not able:
@@ -196,7 +196,7 @@ def _convert(
         checks.append(check)
     if models.has_depth(config):
         facts["multiply_adds"] = depth_counts.costs(keras_model, precision in ("uint8", "int8"))
-    facts["desired_depth"] = None if models.deepest(config) is None else [0, models.deepest(config)]
+    facts["desired_depth"] = None if models.max_depth(config) is None else [0, models.max_depth(config)]
     agreement = None
     for signature in signatures:
         agreement = _agreement(keras_model, data, config, size, signature)
@@ -210,14 +210,14 @@ def _convert(
 
 def _agreement(keras_model, data, config, size, signature=None):
     """`measure_agreement` of a .tflite's signature with the Keras model, or its dense one if None; the worst over depths."""
-    deepest = models.deepest(config)
+    max_depth = models.max_depth(config)
 
     def runner(name, depth):
         options = {} if name is None else {"signature": name}
         return litert.TFLiteModel(data, options=options | ({} if depth is None else {"desired_depth": str(depth)})).run
 
     found = []
-    for depth in (None,) if deepest is None else (0, deepest / 2, deepest):
+    for depth in (None,) if max_depth is None else (0, max_depth / 2, max_depth):
         keras = keras_model and _at_depth(upscaler.keras_runner(keras_model), depth)
         truth = keras or runner("dense", depth)
         found.append(measure_agreement(truth, runner(signature, depth), config, size))
@@ -229,7 +229,7 @@ def colour_check(keras_model, data, config, size=None, limit=flat_colours.QUANTI
 
     A network that is itself farther off than `limit` levels may lose as much again.
     """
-    depth = models.deepest(config)
+    depth = models.max_depth(config)
     run = litert.TFLiteModel(data, options=_full_depth(config)).run
     keras_run = _at_depth(upscaler.keras_runner(keras_model), depth)
     seen = functools.cache(lambda raw, shape: upscaler.to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
@@ -257,8 +257,8 @@ def _check(name, run, config, size):
 
 
 def _full_depth(config):
-    deepest = models.deepest(config)
-    return {} if deepest is None else {"desired_depth": str(deepest)}
+    max_depth = models.max_depth(config)
+    return {} if max_depth is None else {"desired_depth": str(max_depth)}
 
 
 def _at_depth(run, depth):

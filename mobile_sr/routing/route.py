@@ -213,7 +213,7 @@ def load(path, threads=1):
     nets = []
     for file, entry in zip(found, sidecar["nets"], strict=True):
         net = upscaler.load(file, threads=threads)
-        if net.scale != sidecar["scale"] or net.fixed or net.deepest is not None:
+        if net.scale != sidecar["scale"] or net.fixed or net.max_depth is not None:
             raise UserError(f"{path}: {entry['file']} does not fit (routing takes plain files of dynamic size and one scale)")
         net.receptive_field = entry["receptive_field"]
         nets.append(net)

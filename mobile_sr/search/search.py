@@ -11,7 +11,7 @@ from mobile_sr.inference import weights
 from mobile_sr.models.nas import fgnas, fgnas_costs, fgnas_supernet
 from mobile_sr.search import architecture, architecture_plot, budgets
 from mobile_sr.training import distributed, train_loop
-from mobile_sr.training.run_folder import Run, read_history
+from mobile_sr.training.run_folder import TrainingRun, read_history
 
 
 def search(recipe, folder, out, **options):
@@ -68,10 +68,10 @@ def cost_of(recipe, which):
     return float(cost.total(fgnas_supernet.operators(models.build(recipe.network), True, cost.executed)))
 
 
-class SearchRun(Run):
+class SearchRun(TrainingRun):
     """Keeps the best weights that meet the budget, or without one the last, as a compact network."""
 
-    columns = (*Run.columns, "cost_share", "multiply_adds_share", "lambda", "alive")
+    columns = (*TrainingRun.columns, "cost_share", "multiply_adds_share", "lambda", "alive")
 
     def __init__(self, out, recipe, model, validation):
         super().__init__(out, recipe, model, validation)

@@ -28,7 +28,7 @@ _SCORES = ("validation_psnr_rgb", "validation_psnr_y", "selection_score", "selec
 _COLUMNS = ("step", "seconds", "loss", "rate", *_SCORES, "steps_per_s", "input_share")
 
 
-class Run:
+class TrainingRun:
     """What a running training writes and remembers: progress, history, checkpoints and the best weights."""
 
     columns = _COLUMNS
@@ -186,8 +186,8 @@ class Run:
 
         self._take_weights()
         network, found, plain, depths = self.recipe.network, [], [], {}
-        deepest = models.deepest(network)
-        for desired in (None,) if deepest is None else np.arange(1, 5) * deepest / 4:
+        max_depth = models.max_depth(network)
+        for desired in (None,) if max_depth is None else np.arange(1, 5) * max_depth / 4:
             for lr, hr in zip(self._lr, self._hr, strict=True):
                 x = lr[None].astype(np.float32) / 255
                 y = self._scored(x if desired is None else [x, np.full((1, 1), desired, np.float32)], training=False)
@@ -203,7 +203,7 @@ class Run:
         if self.selected_by == "uint8":
             return self._uint8_score()
         if self.recipe.flat_share:
-            self.flat_excess = max(0, self._flat_error(deepest) - self._flat_goal)
+            self.flat_excess = max(0, self._flat_error(max_depth) - self._flat_goal)
         return float(selection.score(self.selected_by, self.recipe, *self._psnr))
 
     def _uint8_score(self):
@@ -215,14 +215,14 @@ class Run:
         pairs = zip(self._lr, self._hr, strict=True)
         return float(np.mean([psnr(run(lr), hr, "rgb", scale) for lr, hr in pairs])) if run else float("-inf")
 
-    def _flat_error(self, deepest):
+    def _flat_error(self, max_depth):
         """The largest error of the scored float network on 27 flat colours, in levels."""
         from mobile_sr.inference import upscaler
 
         run = upscaler.keras_runner(self._scored)
 
         def upscale(image):
-            return upscaler.to_uint8(run(image) if deepest is None else run(image, deepest)[0])
+            return upscaler.to_uint8(run(image) if max_depth is None else run(image, max_depth)[0])
 
         return flat_colours.measure(upscale, self.recipe.network["scale"])["flat"]
 
@@ -311,7 +311,7 @@ def read_history(file):
         return list(csv.DictReader(log))
 
 
-class Follower(Run):
+class Follower(TrainingRun):
     """What a rank beside rank 0 does of that: it counts the steps."""
 
     def __init__(self, recipe, model):

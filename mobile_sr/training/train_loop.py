@@ -13,12 +13,12 @@ from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, sha256_file, write_json
 from mobile_sr.inference import model_files, weights
 from mobile_sr.training import dataset, distributed, recipes, run_folder_checks, selection
-from mobile_sr.training.run_folder import Follower, Run
+from mobile_sr.training.run_folder import Follower, TrainingRun
 
 _ADDED = ("depth", "adapter_channels", "depth_scales")  # what a network with an adapter may differ in from its backbone
 
 
-def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="float32", kind=Run):
+def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="float32", kind=TrainingRun):
     """Train `recipe` on the images of `folder`, leaving a run folder at `out`; as one of several ranks, too (distributed.py).
 
     Args:
@@ -87,7 +87,7 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
             from mobile_sr.models import adadsr
 
             crops = dataset.center_crops(images, held_out, recipe.validation_crop)[0].astype(np.float32) / 255
-            adadsr.start_at(model, crops, recipe.fixed_depth or models.deepest(recipe.network) / 2)
+            adadsr.start_at(model, crops, recipe.fixed_depth or models.max_depth(recipe.network) / 2)
     score_start = len(taken) == len(model.variables)
     if recipe.branches != "none":
         model = _branched(model, recipe)
@@ -240,14 +240,14 @@ def _optimizer(recipe):
     return adam(Triangular(), beta_1=0.9, beta_2=0.999, epsilon=1e-8, **average)
 
 
-def desired_depths(recipe, deepest, step):
+def desired_depths(recipe, max_depth, step):
     """The desired depth of each image of a step, [batch, 1] float32.
 
-    Uniform in 0..deepest (Liu et al. 2020, Sec. 3.4), the recipe's fixed depth where the network takes none.
+    Uniform in 0..max_depth (Liu et al. 2020, Sec. 3.4), the recipe's fixed depth where the network takes none.
     """
-    if deepest is None:
+    if max_depth is None:
         return np.full((recipe.batch, 1), recipe.fixed_depth, np.float32)
-    return np.random.default_rng([recipe.seed, step, 1]).uniform(0, deepest, (recipe.batch, 1)).astype(np.float32)
+    return np.random.default_rng([recipe.seed, step, 1]).uniform(0, max_depth, (recipe.batch, 1)).astype(np.float32)
 
 
 def _teacher(recipe, file):
@@ -267,7 +267,7 @@ class _Batches:
 
     def __init__(self, recipe, images, indices, teacher):
         self.recipe, self.images, self.indices = recipe, images, indices
-        self.has_depth, self.deepest = models.has_depth(recipe.network), models.deepest(recipe.network)
+        self.has_depth, self.max_depth = models.has_depth(recipe.network), models.max_depth(recipe.network)
         self.share = distributed.share(recipe.batch)
         self.teacher = teacher
         self.seconds = 0.0
@@ -283,13 +283,13 @@ class _Batches:
         if self.teacher:
             batch = lr, np.concatenate([hr, self.teacher.predict_on_batch(lr)], axis=-1)
         if self.has_depth:
-            batch = self._with_depth(*batch, desired_depths(r, self.deepest, step)[self.share])
+            batch = self._with_depth(*batch, desired_depths(r, self.max_depth, step)[self.share])
         self.seconds += time.perf_counter() - start
         return batch
 
     def _with_depth(self, lr, hr, depth):
         """(inputs, targets) of a network with a depth map."""
-        return lr if self.deepest is None else (lr, depth), (hr, depth)
+        return lr if self.max_depth is None else (lr, depth), (hr, depth)
 
     def keras_dataset(self):
         """One epoch (validate_every steps) as Keras reads it."""

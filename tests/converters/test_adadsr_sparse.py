@@ -64,7 +64,7 @@ def file(name, precision, size):
     model, config = network(name)
     calibration_images = [np.random.default_rng(k).random((1, 16, 16, 3)).astype(np.float32) for k in range(3)]
     calibration_images += [np.full((1, 16, 16, 3), level, np.float32) for level in (0, 1)]
-    samples = export.with_depths(calibration_images, models.deepest(config))
+    samples = export.with_depths(calibration_images, models.max_depth(config))
     options = {"clipped": True, "size": size, "calibration": samples}
     build = functools.partial(models.build_for_export, config)
     return to_tflite.convert_both(build, model, model.get_weights(), precision, **options)[0]
@@ -213,7 +213,7 @@ def test_wrong_use_is_refused(model_file, tmp_path):
     with pytest.raises(ValueError, match="float32 or float16, got 'uint8'"):
         to_tflite.convert(None, [], "uint8", clipped=True, calibration=[0], form="sparse")
     interpreter = litert.open_interpreter(
-        flatbuffer.primary(data := file("edsr", "float32", None), flatbuffer.parse(data, "sparse"))
+        flatbuffer.as_first_subgraph(data := file("edsr", "float32", None), flatbuffer.parse(data, "sparse"))
     )
     index = next(end["index"] for end in interpreter.get_input_details() if len(end["shape"]) == 4)
     litert.allocate(interpreter, "file", (2, 8, 8, 3), index)

@@ -66,8 +66,8 @@ def test_moments_are_of_about_40000_positions(monkeypatch, width, every):
 @pytest.mark.parametrize("spread", [0.1, 1e-3, 1e-4])
 def test_inputs_far_from_0_that_hardly_vary(spread):
     """Their covariance is lost in float32 where it is computed as the difference of two large numbers. One layer alone."""
-    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, padding="same")])
-    model = keras.Model(model.input, model.output)
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.Conv2D(4, 3, padding="same")(image))
     rng = np.random.default_rng(0)
     images = [(1 + spread * (rng.random((1, 24, 24, 3)) - 0.5)).astype(np.float32) for _ in range(2)]
     kernel, _ = gptq.round_weights(model, images)

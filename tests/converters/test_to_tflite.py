@@ -64,11 +64,11 @@ def test_images_are_cut_in_their_middle_or_padded_at_their_ends(size):
 
 def test_equal_biases_are_told_apart():
     even = np.full(4, 0.5, np.float32)
-    found = to_tflite.unlike(even)
+    found = to_tflite.break_equal_bias(even)
     assert found[0] != 0.5
     np.testing.assert_allclose(found, even, rtol=1e-7)
     for kept in (np.zeros(4, np.float32), np.full(1, 0.5, np.float32), np.array([0.5, 0.6]), np.ones((1, 1, 2, 2))):
-        np.testing.assert_array_equal(to_tflite.unlike(kept), kept)
+        np.testing.assert_array_equal(to_tflite.break_equal_bias(kept), kept)
 
 
 @pytest.mark.parametrize("per_tensor", [False, True])

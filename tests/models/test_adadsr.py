@@ -121,10 +121,10 @@ def test_a_configuration_is_completed_from_the_build_function():
 
 
 def test_the_deepest_desired_depth():
-    assert models.deepest({**EDSR, "depth": "input"}) == 3
-    assert models.deepest({"network": "rcan", "scale": 2, "depth": "input"}) == 20
-    assert models.deepest({**EDSR, "depth": "fixed"}) is None
-    assert models.deepest({"network": "xlsr", "scale": 3}) is None
+    assert models.max_depth({**EDSR, "depth": "input"}) == 3
+    assert models.max_depth({"network": "rcan", "scale": 2, "depth": "input"}) == 20
+    assert models.max_depth({**EDSR, "depth": "fixed"}) is None
+    assert models.max_depth({"network": "xlsr", "scale": 3}) is None
 
 
 def test_half_precision_keeps_the_depth_map_whole():

@@ -191,9 +191,9 @@ def _overview(host):
 def _remarks(own):
     """What a scale's table does not say by itself."""
     for name, card in own.items():
-        if deepest := _deepest(card["config"]):
+        if max_depth := _deepest(card["config"]):
             yield (
-                f"{name}: PSNR and time at a desired depth of {deepest}, the largest. Its Mult-Adds are the dense count, "
+                f"{name}: PSNR and time at a desired depth of {max_depth}, the largest. Its Mult-Adds are the dense count, "
                 "every block at every pixel; the sparse path, which was timed, leaves out what the depth map does not ask for "
                 "([adadsr.md](adadsr.md))."
             )
@@ -257,12 +257,12 @@ def _curve(stages):
     if first["ema_decay"]:
         steps = round(1 / (1 - first["ema_decay"]))
         yield f"\nThe weights that are scored are a running average over about {steps:,} steps: hence the low start."
-    deepest = _deepest(last["network"])
-    if deepest and "depth" not in first["network"]:
-        depths = ", ".join(f"{deepest * k / 4:g}" for k in (1, 2, 3))
+    max_depth = _deepest(last["network"])
+    if max_depth and "depth" not in first["network"]:
+        depths = ", ".join(f"{max_depth * k / 4:g}" for k in (1, 2, 3))
         text = (
             f"The measure changes after step {stages[0]['steps']:,}, where the training of the adapter begins: before, all "
-            f"{deepest} blocks run; after, the figure is the mean over desired depths of {depths} and {deepest} blocks."
+            f"{max_depth} blocks run; after, the figure is the mean over desired depths of {depths} and {max_depth} blocks."
         )
         yield f"\n{_paragraph(text)}"
 

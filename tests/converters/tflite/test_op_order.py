@@ -35,19 +35,19 @@ def test_each_gather_of_a_convolution_waits_for_the_product_before():
     assert sum(map(len, pairs)) == len(pairs[graph.subgraph])
     for product, gather in pairs[graph.subgraph]:
         assert (graph.ops[product].name, graph.ops[gather].name) == ("FULLY_CONNECTED", "GATHER")
-    assert litert.delegate_partitions(flatbuffer.primary(data, graph)) > len(products)
+    assert litert.delegate_partitions(flatbuffer.as_first_subgraph(data, graph)) > len(products)
 
 
 def test_the_subgraph_that_becomes_the_first_takes_its_dependencies_along():
     data = file()
     graph = flatbuffer.parse(data, "sparse")
-    before, after = dependencies(data), dependencies(flatbuffer.primary(data, graph))
+    before, after = dependencies(data), dependencies(flatbuffer.as_first_subgraph(data, graph))
     assert after[0] == before[graph.subgraph]
     assert after[graph.subgraph] == before[0] == []
 
 
 def test_a_cut_file_has_none():
-    data = flatbuffer.primary(file(), flatbuffer.parse(file(), "sparse"))
+    data = flatbuffer.as_first_subgraph(file(), flatbuffer.parse(file(), "sparse"))
     *_, (_, _, last) = truncation.prefixes(data)
     assert dependencies(last) == []
 

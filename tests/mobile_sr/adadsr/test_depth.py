@@ -32,7 +32,7 @@ def image():
 
 def test_the_depth_changes_the_picture_and_the_map(depth_file, image):
     model = upscaler.load(depth_file)
-    assert model.deepest == model.depth == 3
+    assert model.max_depth == model.depth == 3
     pictures = [model(image, depth=d) for d in (0, 1.5, 3)]
     assert pictures[0].shape == (90, 76, 3)
     assert not np.array_equal(pictures[0], pictures[2])
@@ -66,7 +66,7 @@ def test_a_depth_outside_is_refused(depth_file, image, depth):
 
 def test_other_models_take_no_depth(image):
     model = upscaler.load("xlsr_x2:uint8")
-    assert model.deepest is None
+    assert model.max_depth is None
     with pytest.raises(UserError, match="takes no desired depth"):
         model(image, depth=1)
     with pytest.raises(UserError, match="no depth map"):
@@ -124,7 +124,7 @@ def sparse_file(depth_file, tmp_path_factory):
 @pytest.mark.parametrize("signature", ["sparse", "dense"])
 def test_a_tflite_takes_the_depth_of_the_keras_model(depth_file, sparse_file, image, signature):
     keras_model, file = upscaler.load(depth_file), upscaler.load(f"{sparse_file}@signature={signature}")
-    assert file.deepest == 3
+    assert file.max_depth == 3
     for depth in (None, 0, 1.25, 3):
         wanted, found = (model.with_depth_map(image, depth=depth) for model in (keras_model, file))
         assert np.abs(wanted[0].astype(int) - found[0]).max() <= 1  # a value near a half
@@ -151,7 +151,7 @@ def test_benchmark_takes_a_depth(sparse_file, cli, tmp_path):
 def test_an_option_fixes_a_tflite_s_depth(sparse_file, image):
     fixed, free = (upscaler.load(f"{sparse_file}{options}") for options in ("@desired_depth=1", ""))
     np.testing.assert_array_equal(fixed(image), free(image, depth=1))
-    assert fixed.deepest is None
+    assert fixed.max_depth is None
 
 
 def test_wrong_use_of_a_tflite(depth_file, sparse_file, tmp_path):

@@ -131,7 +131,7 @@ def test_several_workers_stop_between_tiles(tmp_path):
     tiles, busy = [], threading.Event()
 
     class Slow:
-        scale, deepest = 2, None
+        scale, max_depth = 2, None
 
         def __call__(self, image, tile, progress):
             if image.shape[0] == 5:

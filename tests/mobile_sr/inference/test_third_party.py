@@ -269,7 +269,7 @@ def test_subgraphs_that_are_called_are_not_moved(third_party, monkeypatch):
     assert graph.subgraph == 1
     monkeypatch.setattr(flatbuffer, "_called", lambda schema, model: [0])
     with pytest.raises(flatbuffer.TFLiteFileError, match="not supported"):
-        flatbuffer.primary(data, graph)
+        flatbuffer.as_first_subgraph(data, graph)
 
 
 def test_benchmark_takes_signatures_and_scalars(third_party):

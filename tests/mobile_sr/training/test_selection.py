@@ -72,7 +72,7 @@ def test_resumed_equals_uninterrupted(image_folder, tmp_path, cache, train_inter
         assert_same_arrays(tmp_path / "run" / name, tmp_path / "whole" / name)
 
 
-def interrupt_at_2(run, logs, finish=train_loop.Run.finish_step):
+def interrupt_at_2(run, logs, finish=train_loop.TrainingRun.finish_step):
     finish(run, logs)
     if run.step == 2:
         raise KeyboardInterrupt
@@ -82,7 +82,7 @@ def test_a_run_of_an_older_version_goes_on_by_rgb(image_folder, tmp_path, cache,
     """Its checkpoint has the best RGB score, which a score with Y must not be compared with."""
     recipe = smoke(luminance_weight=4.0)
     with monkeypatch.context() as patched:
-        patched.setattr(train_loop.Run, "finish_step", interrupt_at_2)
+        patched.setattr(train_loop.TrainingRun, "finish_step", interrupt_at_2)
         with pytest.raises(KeyboardInterrupt):
             train_loop.train(recipe, image_folder, tmp_path, cache=cache)
     arrays, meta = weights.read_arrays(tmp_path / "checkpoint.npz")

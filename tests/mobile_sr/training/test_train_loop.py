@@ -100,7 +100,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(image_folder, tmp_path, cac
         train_loop.train(recipe, image_folder, tmp_path / "run", cache=cache)
     assert not (tmp_path / "run" / "best.npz").exists()
     assert weights.read_arrays(tmp_path / "run" / "checkpoint.npz")[1]["step"] == 0
-    run = train_loop.Run(tmp_path, recipe, models.build(recipe.network), (None, None))
+    run = train_loop.TrainingRun(tmp_path, recipe, models.build(recipe.network), (None, None))
     run.step, run._tty = 19, True
     with pytest.raises(UserError, match="step 20: the loss is no longer finite"):
         run.finish_step({"loss": float("inf")})
@@ -113,14 +113,14 @@ def test_a_loss_that_is_not_finite_ends_the_training(image_folder, tmp_path, cac
 @pytest.mark.parametrize(("name", "black_at", "ends"), [("xlsr", 8, True), ("xlsr", 4, False), ("xlsr_linear", 8, False)])
 def test_a_network_that_went_black_ends_the_training(image_folder, tmp_path, cache, monkeypatch, name, black_at, ends):
     """A clipped output has no slope below 0. A linear one may come back, and a network may start with no picture at all."""
-    original = train_loop.Run.finish_step
+    original = train_loop.TrainingRun.finish_step
 
     def blackened(run, logs):
         original(run, logs)
         if run.step == black_at:
             run.model.set_weights([np.zeros_like(w) for w in run.model.get_weights()])
 
-    monkeypatch.setattr(train_loop.Run, "finish_step", blackened)
+    monkeypatch.setattr(train_loop.TrainingRun, "finish_step", blackened)
     recipe = smoke_recipe(f"{name}_x3", steps=8, validate_every=4)
     out = tmp_path / "run"
     if ends:

@@ -49,14 +49,14 @@ def test_a_heavy_hinge_brings_the_depth_down_to_the_desired_one(image_folder, tm
     recipe = recipes.load("fadaedsr_b8_x2", smoke=True, steps=60)
     recipe.validate_every, recipe.peak_learning_rate, recipe.fixed_depth, recipe.depth_weight = 60, 2e-2, 0.5, 10.0
     run = []
-    original = train_loop.Run._score
+    original = train_loop.TrainingRun._score
 
     def score(self):
         run.append(self)
         return original(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_loop.Run, "_score", score)
+        patch.setattr(train_loop.TrainingRun, "_score", score)
         train_loop.train(recipe, image_folder, tmp_path, cache=cache)
     assert run[-1].depths[None] < 1.0  # from 2
 
