@@ -1,10 +1,11 @@
-"""mobile-sr: super-resolution networks for phones, from training to a verified uint8 .tflite file."""
+"""mobile-sr: super-resolution networks for phones, from training to a verified uint8 .tflite file.
+
+The public API: `load`, `train`, `search`, `export`, `evaluate`, `compare`, `benchmark` and `inspect`, documented in
+mobile_sr/api.py; typed results in mobile_sr/results.py; `UserError`, a ValueError, for everything that the caller can fix.
+"""
+
+from mobile_sr.api import benchmark, compare, evaluate, export, inspect, load, search, train
+from mobile_sr.errors import UserError
 
 __version__ = "0.1.0"
-
-
-def load(model, scale=None, threads=1):
-    """An Upscaler for a zoo name or a file; see mobile_sr.inference.upscaler.load."""
-    from mobile_sr.inference import upscaler
-
-    return upscaler.load(model, scale, threads)
+__all__ = ["UserError", "benchmark", "compare", "evaluate", "export", "inspect", "load", "search", "train"]

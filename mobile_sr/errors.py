@@ -5,7 +5,7 @@ import difflib
 from mobile_sr.converters.printable import printable
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Something the caller can fix: a bad file, name or option.
 
     The message is one line that says what was found, where, and what would help. Names in it are shown escaped, see

@@ -1,0 +1,330 @@
+"""The public Python API. `import mobile_sr` gives these functions; heavy libraries are imported inside of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobile_sr import results
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    from PIL import Image
+
+    from mobile_sr.inference.upscaler import Upscaler
+
+    Model = str | Path | Upscaler | keras.Model
+    Images = str | Path | Sequence[np.ndarray | Image.Image | tuple[str, np.ndarray | Image.Image]] | Mapping[str, np.ndarray]
+
+Progress = Callable[[int, str], None]
+
+
+def load(model: Model, scale: int | None = None, threads: int = 1) -> Upscaler:
+    """Load a model and return an Upscaler.
+
+    Args:
+        model: name of a packaged model ('xlsr_x3', 'xlsr_x3:uint8'), 'bicubic', the path of a .tflite, .onnx, .keras or
+            .npz file or of a run folder, or a Keras model object. A .tflite, .onnx or .keras path accepts options, as in
+            'net.tflite@range=255'.
+        scale: expected factor; required for 'bicubic'.
+        threads: CPU threads of .tflite and .onnx models.
+    Returns: an Upscaler. Call it with an [H, W, 3] uint8 RGB array or a PIL image; it returns the same kind of image,
+        [H * scale, W * scale, 3].
+    Raises: ValueError (mobile_sr.UserError) when the model does not exist, cannot be used, or has another scale.
+
+    Example:
+        >>> upscaler = mobile_sr.load("xlsr_x3:uint8")
+        >>> sr = upscaler(lr)
+    """
+    from mobile_sr.inference import upscaler
+
+    if isinstance(model, upscaler.Upscaler):
+        return model
+    if _is_keras(model):
+        return upscaler.of_keras_model(model, scale)
+    return upscaler.load(model, scale, threads)
+
+
+def train(
+    recipe: str,
+    data: str | Path,
+    out: str | Path,
+    *,
+    init: str | Path | None = None,
+    resume: bool = False,
+    steps: int | None = None,
+    seed: int | None = None,
+    smoke: bool = False,
+    cache: str | Path | None = None,
+    bfloat16: bool = False,
+    backend: str | None = None,
+    **fields: Any,
+) -> results.TrainingResult:
+    """Train a recipe on a folder of images.
+
+    Args:
+        recipe: name of a recipe with its scale, such as 'xlsr_zoo_x3'.
+        data: folder of HR training images.
+        out: run folder to write.
+        init: model whose weights the training starts from.
+        resume: continue the run in `out`.
+        steps, seed: override the recipe's.
+        smoke: shrink the recipe to a few steps, to try it out.
+        cache: folder for decoded images (default: MOBILE_SR_CACHE, else ~/.cache/mobile-sr).
+        bfloat16: compute layers in bfloat16.
+        backend: Keras backend: 'tensorflow', 'torch' or 'jax' (default: the first one installed).
+        fields: further fields of the recipe, such as patch=48 or peak_learning_rate=1e-3.
+    Returns: a TrainingResult; its `folder` is a model for `load`, `export` and the others.
+    Raises: ValueError (mobile_sr.UserError) for an unknown recipe, impossible fields or unusable data.
+    """
+    from mobile_sr import backend as backends
+    from mobile_sr.inference import model_files, weights
+    from mobile_sr.training import recipes, train_loop
+
+    chosen = recipes.load(recipe, smoke, steps, seed)
+    recipes.override(chosen, [f"{key}={_text(value)}" for key, value in fields.items()])
+    start = None if init is None else model_files.find(init)
+    backends.choose_backend(backend)
+    if chosen.network["network"] == "fgnas" and start is not None:
+        from mobile_sr.search import architecture
+
+        chosen.network |= architecture.of_model(start)
+    dtype = "mixed_bfloat16" if bfloat16 else "float32"
+    best = train_loop.train(chosen, data, out, init=start, resume=resume, cache=cache, dtype=dtype)
+    about = weights.read_arrays(Path(out) / "best.npz")[1]
+    record = {"folder": str(out), "psnr": best, "selected_by": about.get("selected_by", "rgb"), "step": about["step"]}
+    return results.TrainingResult(record, Path(out), best, record["selected_by"], about["step"])
+
+
+def search(
+    recipe: str,
+    data: str | Path,
+    out: str | Path,
+    *,
+    budget: str | None = None,
+    cost: str = "multiply_adds",
+    resume: bool = False,
+    steps: int | None = None,
+    seed: int | None = None,
+    smoke: bool = False,
+    cache: str | Path | None = None,
+    backend: str | None = None,
+    **fields: Any,
+) -> results.SearchResult:
+    """Search a network under a budget (FGNAS).
+
+    Args:
+        recipe: 'fgnas_mobile', 'fgnas_s', 'fgnas_m' or 'fgnas_l' with a scale, such as 'fgnas_mobile_x2'.
+        data, out, resume, steps, seed, smoke, cache, backend, fields: see `train`.
+        budget: '10G' multiply-adds or activations of a 1280x720 output, '120K' parameters, '8.5ms' or '30%'.
+        cost: what the budget counts: 'multiply_adds', 'parameters', 'activations' or 'latency'.
+    Raises: ValueError (mobile_sr.UserError) as `train`, and when the budget cannot be met or was not met.
+    """
+    from mobile_sr import backend as backends
+    from mobile_sr.search import latency_table
+    from mobile_sr.search import search as searching
+    from mobile_sr.training import recipes
+
+    chosen = recipes.load(recipe, smoke, steps, seed)
+    recipes.override(chosen, [f"{key}={_text(value)}" for key, value in fields.items()])
+    backends.choose_backend(backend)
+    counted: Any = latency_table.measure(chosen.network["channels"], None) if cost == "latency" else cost
+    searching.set_cost(chosen, counted, budget)
+    best, architecture = searching.search(chosen, data, out, resume=resume, cache=cache)
+    return results.SearchResult({"folder": str(out), "psnr": best, "architecture": architecture}, Path(out), best, architecture)
+
+
+def export(
+    model: str | Path,
+    out: str | Path,
+    precisions: Sequence[str] = ("float32", "uint8"),
+    *,
+    size: tuple[int, int] | None = None,
+    calibration: str | Path | None = None,
+    seed: int = 0,
+    per_tensor: bool = False,
+    methods: Sequence[str] = ("equalize", "round"),
+    path: str | None = None,
+    dense_groups: bool = False,
+    max_colour_error: int = 16,
+    log: Callable[[str], None] | None = None,
+) -> results.ExportResult:
+    """Convert a trained network to audited .tflite or .onnx files, each with a sidecar.
+
+    Args:
+        model: name of a packaged model, .npz file or run folder.
+        out: folder to write.
+        precisions: of 'float32', 'float16', 'dynamic', 'int16', 'int8', 'uint8', 'onnx'.
+        size: fixed LR (height, width); None for dynamic.
+        calibration: folder of images for the integer files; None for the packaged ones.
+        seed: of the calibration crops.
+        per_tensor: one scale per integer kernel instead of one per output channel.
+        methods: what lowers the loss of integer files: 'equalize', 'round'.
+        path: 'sparse' or 'dense' for networks with AdaDSR's depth masks.
+        dense_groups: write grouped convolutions as ordinary ones.
+        max_colour_error: levels that an integer file may move a flat colour away from the float network.
+        log: called with one line per step; None is silent.
+    Raises: ValueError (mobile_sr.UserError) for unusable arguments, AuditError when a file fails its audit.
+    """
+    from mobile_sr.quantization import export as exporter
+
+    paths = exporter.export(
+        model,
+        out,
+        list(precisions),
+        size=size,
+        calibration=calibration,
+        seed=seed,
+        per_tensor=per_tensor,
+        methods=list(methods),
+        path=path,
+        dense_groups=dense_groups,
+        max_colour_error=max_colour_error,
+        log=log or (lambda line: None),
+    )
+    files = []
+    for precision, file in zip(precisions, paths, strict=True):
+        sidecar = json.loads(file.with_suffix(".json").read_text())
+        files.append(results.ExportedFile(file, precision, file.stat().st_size, sidecar))
+    return results.ExportResult.of(files)
+
+
+def evaluate(
+    model: Model,
+    data: Images,
+    *,
+    space: str = "y",
+    scale: int | None = None,
+    threads: int = 1,
+    ssim: bool = True,
+    progress: Progress | None = None,
+) -> results.EvaluationResult:
+    """Measure PSNR and SSIM of a model.
+
+    Args:
+        model: see `load`; also an Upscaler.
+        data: folder or file of HR images, or HR images as arrays, PIL images, (name, image) pairs or a mapping.
+        space: 'y' (Y channel, as in the literature) or 'rgb'.
+        scale: of 'bicubic'.
+        threads: CPU threads of .tflite and .onnx models.
+        ssim: compute SSIM, too.
+        progress: called with (images done, name).
+    Raises: ValueError (mobile_sr.UserError) for an unusable model, or without a usable image.
+    """
+    from mobile_sr.evaluation import evaluate as evaluation
+
+    record = evaluation.evaluate(load(model, scale, threads), _images(data), space, progress, ssim=ssim)
+    return results.EvaluationResult.of(record)
+
+
+def compare(
+    reference: Model,
+    model: Model,
+    data: Images,
+    *,
+    space: str = "y",
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> results.ComparisonResult:
+    """Measure the drop of `model` against `reference`, such as a uint8 file against its float network.
+
+    Args: see `evaluate`. Returns: a ComparisonResult; its `save(folder)` writes the HTML report.
+    Raises: ValueError (mobile_sr.UserError) as `evaluate`, and when the two scales differ.
+    """
+    from mobile_sr.errors import UserError
+    from mobile_sr.evaluation import compare as comparison
+
+    first = load(reference, None, threads)
+    second = load(model, first.scale, threads)
+    if first.scale != second.scale:
+        raise UserError(f"reference {first.name} has scale {first.scale}, model {second.name} has {second.scale}")
+    return results.ComparisonResult.of(*comparison.compare(first, second, _images(data), space, progress))
+
+
+def write_report(comparison: results.ComparisonResult, folder: str | Path) -> Path:
+    """Write report.html, report.md and report.json of a comparison; returns the path of report.html."""
+    from mobile_sr.evaluation import report
+
+    return Path(report.write(folder, comparison.to_dict(), comparison.crops))
+
+
+def benchmark(
+    models: str | Path | Sequence[str | Path],
+    *,
+    size: tuple[int, int] | None = None,
+    threads: int = 1,
+    runs: int = 20,
+    warmup: int = 3,
+    layers: bool = False,
+    progress: Progress | None = None,
+) -> results.BenchmarkResult:
+    """Measure latency and memory of .tflite files on this machine, interleaved.
+
+    Args:
+        models: .tflite files or packaged ones ('xlsr_x3:uint8'); ratios refer to the first.
+        size: LR (height, width); None is the files' own, else 360x640.
+        threads: CPU threads.
+        runs: timed rounds. warmup: rounds before them.
+        layers: estimate the CPU time of each operator, too.
+        progress: called with (rounds done, what runs).
+    Raises: ValueError (mobile_sr.UserError) for an unusable file or size.
+    """
+    from mobile_sr.benchmarking import benchmark as benchmarking
+
+    names = [models] if isinstance(models, (str, Path)) else list(models)
+    return results.BenchmarkResult.of(benchmarking.benchmark(names, size, threads, runs, warmup, layers, progress))
+
+
+def inspect(
+    model: str | Path,
+    reference: str | Path | None = None,
+    data: Images | None = None,
+    *,
+    space: str = "y",
+    crops: int = 16,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> results.InspectionResult:
+    """Report operators, partitions and checks of a .tflite; with `reference`, locate its quantization error by layers.
+
+    Args:
+        model: .tflite file or a packaged one.
+        reference: the float .tflite of the same network.
+        data: with `reference`: images as of `evaluate`; None for the packaged sample images.
+        space, threads, progress: see `evaluate`.
+        crops: number of images on which the layers are measured.
+    Raises: ValueError (mobile_sr.UserError) for unusable files, or files of different networks.
+    """
+    from mobile_sr.evaluation import compare as comparison
+
+    record, layers = comparison.inspect(model), None
+    if reference is not None:
+        from mobile_sr.imaging import sample_images
+        from mobile_sr.quantization import quantization_debugger
+
+        images = sample_images.images(sample_images.EVALUATION) if data is None else _images(data)
+        layers = quantization_debugger.locate(reference, model, images, space, crops, threads, progress)
+    return results.InspectionResult.of(str(model), record, layers)
+
+
+def _is_keras(model: Any) -> bool:
+    """Whether an object is a Keras model, without importing Keras for those that are not."""
+    return any(base.__module__.split(".")[0] == "keras" for base in type(model).__mro__)
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _images(data: Images) -> Any:
+    """A folder as it is, or a list of (name, [H, W, 3] uint8)."""
+    import numpy as np
+
+    if isinstance(data, (str, Path)):
+        return data
+    pairs = data.items() if isinstance(data, Mapping) else enumerate(data)
+    named = [item if isinstance(item, tuple) else (f"image {key}" if isinstance(key, int) else key, item) for key, item in pairs]
+    return [(name, image if isinstance(image, np.ndarray) else np.asarray(image.convert("RGB"))) for name, image in named]

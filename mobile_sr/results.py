@@ -1,0 +1,303 @@
+"""Typed results of the public functions: dataclasses that print well, show as tables in notebooks and convert to JSON."""
+
+from __future__ import annotations
+
+import copy
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """Base of all results.
+
+    Attributes:
+        record: the complete JSON-able result, as the command line writes it with --json.
+    """
+
+    record: dict[str, Any] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A copy of `record`: plain dicts, lists, numbers and strings."""
+        return copy.deepcopy(self.record)
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """(column names, rows) of the table that notebooks show."""
+        return ["result"], [[repr(self)]]
+
+    def _repr_html_(self) -> str:
+        """The table for notebooks."""
+        columns, rows = self.rows()
+        head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """Scores of one image. PSNR in dB, infinite for identical images; None where the image is too small."""
+
+    name: str
+    psnr: float | None
+    ssim: float | None
+    bicubic_psnr: float | None
+
+
+@dataclass(frozen=True)
+class EvaluationResult(Result):
+    """PSNR and SSIM of a model on a set of images.
+
+    Attributes:
+        model: name of the model.
+        psnr: mean PSNR in dB.
+        ssim: mean SSIM.
+        bicubic_psnr: mean PSNR of bicubic interpolation in dB, for comparison.
+        images: scores of the single images.
+        protocol: colour space, shave, rounding and resizer of the scores.
+        skipped: one line for each image that could not be used.
+    """
+
+    model: str
+    psnr: float | None
+    ssim: float | None
+    bicubic_psnr: float | None
+    images: list[ImageScore] = field(repr=False)
+    protocol: dict[str, Any] = field(repr=False)
+    skipped: list[str]
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> EvaluationResult:
+        """From the dict that `evaluation.evaluate.evaluate` returns."""
+        images = [ImageScore(row["name"], row["psnr"], row["ssim"], row["bicubic_psnr"]) for row in record["images"]]
+        mean = record["mean"]
+        shown = (record["model"], mean["psnr"], mean["ssim"], record["bicubic"]["psnr"])
+        return cls(record, *shown, images, record["protocol"], record["skipped"])
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """One row per image, then the mean."""
+        every = [*self.images, ImageScore(f"mean of {len(self.images)}", self.psnr, self.ssim, self.bicubic_psnr)]
+        table = [[i.name, _number(i.psnr, 3), _number(i.ssim, 4), _number(i.bicubic_psnr, 3)] for i in every]
+        return ["image", "PSNR (dB)", "SSIM", "bicubic (dB)"], table
+
+
+@dataclass(frozen=True)
+class ComparisonResult(Result):
+    """The drop of one model against another: what quantization cost, for example.
+
+    Attributes:
+        reference: name of the reference. model: name of the judged model.
+        reference_psnr, model_psnr: mean PSNR in dB.
+        drop_db: `reference_psnr` - `model_psnr`; None where one of them is not finite.
+        ssim_drop: the same for SSIM.
+        reference_colour_error, model_colour_error: largest error on 27 flat colours, in levels of 0..255.
+        crops: the windows in which the two models differ most, for `save`.
+    """
+
+    reference: str
+    model: str
+    reference_psnr: float | None
+    model_psnr: float | None
+    drop_db: float | None
+    ssim_drop: float | None
+    reference_colour_error: int
+    model_colour_error: int
+    crops: list[dict[str, Any]] = field(repr=False)
+
+    @classmethod
+    def of(cls, record: dict[str, Any], crops: list[dict[str, Any]]) -> ComparisonResult:
+        """From what `evaluation.compare.compare` returns."""
+        sides = record["reference"], record["model"]
+        names, psnrs = [side["name"] for side in sides], [side["psnr"] for side in sides]
+        colours = [side["colour_error"]["flat"] for side in sides]
+        return cls(record, *names, *psnrs, record["drop_db"], record["ssim_drop"], *colours, crops)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write report.html, report.md and report.json into `folder`; returns the path of report.html."""
+        from mobile_sr.api import write_report
+
+        return write_report(self, folder)
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """The two models and the drop."""
+        sides = [self.record["reference"], self.record["model"]]
+        table = [
+            [s["name"], _number(s["psnr"], 3), _number(s["ssim"], 4), str(s["colour_error"]["flat"])] for s in sides
+        ]
+        return ["model", "PSNR (dB)", "SSIM", "flat colours (levels)"], [
+            *table,
+            ["drop", _number(self.drop_db, 3), _number(self.ssim_drop, 4), ""],
+        ]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Figures of one model in one benchmark. Latency and CPU time are medians in milliseconds."""
+
+    model: str
+    delegate: str
+    latency_ms: float | None
+    cpu_ms: float | None
+    memory_bytes: int | None
+    ratio_to_first: float | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class BenchmarkResult(Result):
+    """Latency and memory of .tflite files on one machine.
+
+    Attributes:
+        environment: machine, LiteRT version, image size, threads and rounds.
+        timings: one entry per model.
+    """
+
+    environment: dict[str, Any] = field(repr=False)
+    timings: list[Timing]
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> BenchmarkResult:
+        """From the dict that `benchmarking.benchmark.benchmark` returns."""
+        timings = [
+            Timing(
+                row["model"],
+                row["requested_delegate"],
+                row["latency_ms"]["p50"],
+                row["cpu_ms"]["p50"],
+                row["peak_memory_bytes"],
+                row["ratio_to_first"],
+                row["error"],
+            )
+            for row in record["results"]
+        ]
+        return cls(record, record["environment"], timings)
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """One row per model."""
+        table = [
+            [
+                t.model,
+                _number(t.latency_ms, 2),
+                _number(t.cpu_ms, 2),
+                "-" if t.memory_bytes is None else f"{t.memory_bytes / 1e6:.1f}",
+                _number(t.ratio_to_first, 3),
+            ]
+            for t in self.timings
+        ]
+        return ["model", "latency (ms)", "CPU (ms)", "memory (MB)", "ratio to first"], table
+
+
+@dataclass(frozen=True)
+class InspectionResult(Result):
+    """Operators, partitions and checks of a .tflite file.
+
+    Attributes:
+        model: name of the model.
+        ops: {operator: count}.
+        partitions: XNNPACK partitions; 1 where everything runs in the delegate.
+        size_bytes: size of the file.
+        passed: whether all checks of the file's sidecar passed; None without a sidecar.
+        layers: where the file loses against `reference`, layer by layer; None without a reference.
+    """
+
+    model: str
+    ops: dict[str, int]
+    partitions: int
+    size_bytes: int
+    passed: bool | None
+    layers: dict[str, Any] | None = field(repr=False)
+
+    @classmethod
+    def of(cls, model: str, record: dict[str, Any], layers: dict[str, Any] | None) -> InspectionResult:
+        """From the dict that `evaluation.compare.inspect` returns, and that of the quantization debugger."""
+        checks = record.get("checks")
+        passed = None if checks is None else all(check["passed"] for check in checks)
+        whole = record if layers is None else {**record, "location": layers}
+        return cls(whole, model, record["ops"], record["partitions"], record["size_bytes"], passed, layers)
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """One row per operator."""
+        return ["operator", "count"], [[name, str(count)] for name, count in self.ops.items()]
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """One file that `export` wrote, and its sidecar."""
+
+    path: Path
+    precision: str
+    size_bytes: int
+    sidecar: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ExportResult(Result):
+    """The files that `export` wrote; iterating yields their paths.
+
+    Attributes:
+        files: one entry per precision, in the order asked for.
+    """
+
+    files: list[ExportedFile]
+
+    @classmethod
+    def of(cls, files: list[ExportedFile]) -> ExportResult:
+        """From the files, whose sidecars make the record."""
+        return cls({"files": [{"path": str(f.path), "precision": f.precision, **f.sidecar} for f in files]}, files)
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter([file.path for file in self.files])
+
+    def __getitem__(self, precision: str) -> Path:
+        """The path of the file of one precision. Raises: KeyError when there is none."""
+        for file in self.files:
+            if file.precision == precision:
+                return file.path
+        raise KeyError(precision)
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """One row per file."""
+        return ["file", "precision", "bytes"], [[str(f.path), f.precision, f"{f.size_bytes:,}"] for f in self.files]
+
+
+@dataclass(frozen=True)
+class TrainingResult(Result):
+    """A finished training.
+
+    Attributes:
+        folder: the run folder; it is a model for every other function.
+        psnr: validation score of the best weights in dB.
+        selected_by: criterion of that score, such as 'rgb' or 'uint8'.
+        step: step of the best weights; 0 for those that `init` gave.
+    """
+
+    folder: Path
+    psnr: float
+    selected_by: str
+    step: int
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """The best weights."""
+        cells = [str(self.folder), _number(self.psnr, 3), self.selected_by, f"{self.step:,}"]
+        return ["run folder", "validation PSNR (dB)", "selected by", "step"], [cells]
+
+
+@dataclass(frozen=True)
+class SearchResult(Result):
+    """A finished architecture search.
+
+    Attributes:
+        folder: the run folder, whose best.npz is the compact network.
+        psnr: validation PSNR of the compact network in dB (RGB).
+        architecture: channels and activations of every block, as in architecture.json.
+    """
+
+    folder: Path
+    psnr: float
+    architecture: dict[str, Any] = field(repr=False)
