@@ -41,11 +41,13 @@ def measure():
 
 
 def _host():
-    """The last measurement, without the times of files that have changed since."""
+    """The last measurement, without the times of entries whose files have changed since."""
     host = files.read_json(_HOST)
-    current = [model for model in _files() if host["sha256"].get(model) == files.sha256_file(zoo.resolve(model))]
+    changed = {m.partition(":")[0] for m in _files() if host["sha256"].get(m) != files.sha256_file(zoo.resolve(m))}
     for key in ("cpu_ms_p50", "again_cpu_ms_p50"):
-        host[key] = {model: host[key][model] for model in current}
+        host[key] = {
+            model: ms for model, ms in host[key].items() if model in _files() and model.partition(":")[0] not in changed
+        }
     return host
 
 
@@ -98,7 +100,7 @@ def charts():
         title, psnr = f"{_PLOTTED}, x{scale}", "PSNR, dB (Y, float)"
         series = [("mobile-sr", costs, False), ("published", papers, False)]
         drawn[f"results_x{scale}.svg"] = plots.plot(title, "multiply-adds of a 1280x720 output, G", psnr, series, log_x=True)
-    names = [name for name in zoo.names() if all(f"{name}:{variant}" in host for variant in zoo.VARIANTS)]
+    names = [name for name in zoo.names() if f"{name}:float32" in host]
     points = {v: [(host[f"{n}:{v}"], zoo.entry(n)["scores"][_PLOTTED]["y"][v]) for n in names] for v in zoo.VARIANTS}
     links = list(zip(*points.values(), strict=True))
     labels = {"float32": names, "uint8": [""] * len(links)}  # one label for the pair
@@ -169,7 +171,7 @@ def _times(host):
             second=f"{again[model]:.1f}",
         )
         paragraphs.append(text)
-    missing = [name for name in zoo.names() if any(f"{name}:{variant}" not in times for variant in zoo.VARIANTS)]
+    missing = [name for name in zoo.names() if f"{name}:float32" not in times]
     if missing:
         paragraphs.append(_TEXT.fill("no times", names=", ".join(missing)))
     return "\n\n".join(paragraphs)
