@@ -119,7 +119,7 @@ def test_a_run_that_started_from_an_entry_of_another_scale_says_so(tmp_path):
 def test_nothing_is_packed_where_a_set_is_missing(tmp_path):
     before = {path: sha256_file(path) for path in zoo.FOLDER.glob("xlsr_x3*")}
     (tmp_path / "Set5").mkdir()
-    with pytest.raises(UserError, match="no folder Set14 in it; --data takes one with Set5, Set14, B100"):
+    with pytest.raises(UserError, match="has no folder Set14; --data needs Set5, Set14, B100"):
         pack.pack(["xlsr_x3"], "xlsr_x3", tmp_path, "")
     assert {path: sha256_file(path) for path in zoo.FOLDER.glob("xlsr_x3*")} == before
 
