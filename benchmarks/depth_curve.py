@@ -1,8 +1,8 @@
 """What a desired depth costs and gives: `python benchmarks/depth_curve.py DATA ADA PEER...` (about twenty minutes).
 
 ADA is an AdaEDSR, each PEER an EDSR with fewer blocks under the same budget: run folders, .npz files or zoo names.
-DATA holds Set5, Set14 and B100. Prints the table of docs/adadsr.md and writes docs/adadsr_curve.svg (Liu et al. 2020,
-Fig. 5 and Table 3).
+DATA holds Set5, Set14 and B100. Prints the table of docs/measurements/adadsr.md and writes docs/measurements/adadsr_curve.svg
+(Liu et al. 2020, Fig. 5 and Table 3).
 *above EDSR* is the mean of the sets' PSNR less that of the plain networks at equal multiply-adds, on the line between two.
 Times are CPU ms of the float32 .tflite files on a picture of Set5, one thread, medians of interleaved runs.
 """
@@ -91,7 +91,7 @@ def main(data, ada, peers, out):
     series = [("AdaEDSR, desired depth d", points[1:count], True), ("EDSR", points[count:], True)]
     title = "PSNR against Mult-Adds, x2, mean of the sets' means"
     text = plots.plot(title, "Mult-Adds for a 1280x720 picture, G", "PSNR in Y, dB", series)
-    (Path(__file__).parent.parent / "docs" / "adadsr_curve.svg").write_text(text)
+    (Path(__file__).parent.parent / "docs" / "measurements" / "adadsr_curve.svg").write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""FGNAS's networks beside hand-made ones: `python benchmarks/fgnas_table.py DATA RUN...` prints the table of docs/fgnas.md.
+"""FGNAS's networks beside hand-made ones: `fgnas_table.py DATA RUN...` prints the table of docs/measurements/fgnas.md.
 
 `python benchmarks/fgnas_table.py uniform BLOCKS CHANNELS FILE` writes the architecture of a hand-made network, every layer with
 all channels and ReLU and no 1x1 convolutions, for `mobile-sr train --recipe fgnas_x2 --architecture FILE`.

@@ -1,4 +1,4 @@
-"""What each way to quantize costs: `python benchmarks/quantization.py DATA > docs/quantization.md` (half an hour).
+"""What each way to quantize costs: `python benchmarks/quantization.py DATA > docs/measurements/quantization.md` (half an hour).
 
 DATA holds Set5 and DIV2K_valid_crop256. Everything on the page is measured anew, on the zoo's networks and on those that
 quantization_nets.py trained.
@@ -156,9 +156,9 @@ def main(data):
 _HEAD = """# Quantization
 
 Written by `python benchmarks/quantization.py DATA`. All figures are drops: the PSNR in dB of the float32 file less that of
-the file in the row, under [the protocol](protocol.md), on the 80 crops of DIV2K's validation images, on which everything
-was chosen, and on Set5. Files are calibrated on scikit-image's pictures unless the row says otherwise. XLSR x3 in float:
-{:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:.2f} (Set5).
+the file in the row, under [the protocol](../reference/protocol.md), on the 80 crops of DIV2K's validation images, on which
+everything was chosen, and on Set5. Files are calibrated on scikit-image's pictures unless the row says otherwise. XLSR x3 in
+float: {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:.2f} (Set5).
 
 ## Methods
 

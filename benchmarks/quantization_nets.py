@@ -1,9 +1,10 @@
-"""Trains what docs/quantization.md compares: `python benchmarks/quantization_nets.py TRAIN WORK` (two hours on two CPU cores).
+"""Trains what docs/measurements/quantization.md compares: `quantization_nets.py TRAIN WORK` (two hours on two CPU cores).
 
 Three networks at x3, each with a clipped and with a linear output, under one budget (recipes fsrcnn, espcn, xlsr_zoo; 10,000
 steps, without branches and smaller copies), and two quantization-aware trainings of each (1,000 steps). WORK holds the runs,
 and a second call goes on where the first one stopped; the weights, the logs and the .tflite files go into
-benchmarks/quantization_nets/. The FSRCNN and ESPCN there are from before these networks' starts changed (docs/training.md).
+benchmarks/quantization_nets/. The FSRCNN and ESPCN there are from before these networks' starts changed
+(docs/measurements/training.md).
 """
 
 import shutil

@@ -47,7 +47,7 @@ def _row(net, bench, per_tensor):
         (FOLDER / f"{qat}.tflite").read_bytes(),
     )
     cells = [f"{score:.2f} ({bench.float[RGB] - score:.3f})" for score in (bench.scores(data)[RGB] for data in files)]
-    place = f"../benchmarks/{FOLDER.name}"
+    place = f"../../benchmarks/{FOLDER.name}"
     links = f"[weights]({place}/{net}.npz), [log]({place}/{net}.csv), [QAT]({place}/{qat}.tflite), [log]({place}/{qat}.csv)"
     kind = "per tensor" if per_tensor else "per channel"
     return f"| {title(net)} | {kind} | {bench.float[RGB]:.2f} | " + " | ".join(cells) + f" | {links} |"

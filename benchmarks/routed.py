@@ -1,6 +1,7 @@
 """PSNR and multiply-adds of a routed model beside its networks: `python benchmarks/routed.py ROUTE.json FOLDER...`.
 
-ROUTE.json is a routing sidecar, each FOLDER an image set such as Set5. Prints the table of docs/routing.md: PSNR in Y, and
+ROUTE.json is a routing sidecar, each FOLDER an image set such as Set5. Prints the table of docs/measurements/routing.md: PSNR
+in Y, and
 multiply-adds per LR pixel as a share of the largest network's. "As chosen" puts together what each patch's own network gives,
 and counts those networks alone, as ClassSR does; the other rows are what routing gives, and all that it really does for it.
 """

@@ -1,4 +1,4 @@
-"""AdaDSR's residual blocks, sparse against dense, in the .tflite runtime (docs/adadsr.md).
+"""AdaDSR's residual blocks, sparse against dense, in the .tflite runtime (docs/measurements/adadsr.md).
 
 python benchmarks/sparse_block.py            # four blocks of 64 channels at 180x320 and of 256 channels at 96x96
 python benchmarks/sparse_block.py --variants # other numbers of products and of blocks that are dense together

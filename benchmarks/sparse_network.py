@@ -1,4 +1,4 @@
-"""AdaDSR's whole networks: the sparse against the dense signature of one exported file (docs/adadsr.md).
+"""AdaDSR's whole networks: the sparse against the dense signature of one exported file (docs/measurements/adadsr.md).
 
 python benchmarks/sparse_network.py                       # masks of given shares, the same for all blocks
 python benchmarks/sparse_network.py --network rcan --channels 64 --blocks 4

@@ -1,8 +1,8 @@
 """What each way to train XLSR x3 gives at equal steps: `python benchmarks/training_tricks.py TRAIN DATA RUNS`.
 
 Trains `xlsr_zoo_x3` without any of them, once for each way, into a folder of RUNS (those that are finished are not trained
-again, an interrupted one goes on) and prints the table of docs/training.md: PSNR in dB, of the held-out training images in
-RGB, of Set5, Set14 and B100 below DATA in Y.
+again, an interrupted one goes on) and prints the table of docs/measurements/training.md: PSNR in dB, of the held-out training
+images in RGB, of Set5, Set14 and B100 below DATA in Y.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Every network of the efficient-SR zoo on its way to a phone: `python benchmarks/zoo.py DATA WEIGHTS OUT > docs/zoo.md`.
+"""Every network of the efficient-SR zoo on its way to a phone: `zoo.py DATA WEIGHTS OUT > docs/measurements/zoo.md`.
 
 DATA holds Set5, Set14 and B100; WEIGHTS/NAME is what import-weights made of a network's published weights, where there are any.
 OUT gets the files and a JSON for each network: what is there is not made again, so that an interrupted run goes on.
@@ -151,7 +151,7 @@ def main(data, folder, out):
 HEAD = """# The efficient-SR zoo on its way to a phone
 
 Written by `python benchmarks/zoo.py DATA WEIGHTS OUT`: x4, float32 and uint8 .tflite of the ten networks of the NTIRE 2022
-challenge that the toolkit defines, of three peers and of its own XLSR. PSNR in dB (Y, [protocol](protocol.md)),
+challenge that the toolkit defines, of three peers and of its own XLSR. PSNR in dB (Y, [protocol](../reference/protocol.md)),
 float32 -> uint8 (drop); *untrained*: no weights were at hand, so that there is no PSNR, and size and time are those of
 random weights. CPU time at 256x256, one thread. [scoreboard.md](scoreboard.md) has the challenge's measures and ranks.
 """

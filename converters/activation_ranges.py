@@ -12,7 +12,8 @@ import numpy as np
 
 from mobile_sr.converters.tflite import flatbuffer
 
-# What tanh is given at most, by measurement (docs/quantization.md): its 8-bit result is then -126..126 of -128..127.
+# What tanh is given at most, by measurement (docs/measurements/quantization.md): its 8-bit result is then -126..126 of
+# -128..127.
 _END = math.atanh(1 - 2 / 128)
 TANH = -_END, _END * 127 / 128  # a zero point of 0
 _AT_ONCE = 2**30  # bytes of activations that a run may hold; where there are more, parts of them have their own runs

@@ -7,7 +7,8 @@ nothing non-linear lies between and all readers are 1x1 convolutions: their bias
 see the shift end at the picture's border). Either way the network's output stays what it was, up to float rounding.
 
 Scaling is the idea of Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019,
-Sec. 4.1, but with the ranges of the *activations*, measured on images: there these networks lose (docs/quantization.md).
+Sec. 4.1, but with the ranges of the *activations*, measured on images: there these networks lose
+(docs/measurements/quantization.md).
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import numpy as np
 
 from mobile_sr.converters.activations import activations
 
-STRENGTH = 1.0  # chosen on DIV2K validation crops, docs/quantization.md
+STRENGTH = 1.0  # chosen on DIV2K validation crops, docs/measurements/quantization.md
 LARGEST = 64.0  # scale of a channel that is nearly always zero, so that its weights stay numbers to calculate with
 _CONVOLUTIONS = ("Conv2D", "GroupedConv2D", "SubPixelConv2DTranspose", "SpreadConv2D", "DepthwiseConv2D")
 _MOVES = ("ChannelRange", "MaxPooling2D", "ResizeLike", "EdgePad")  # commute with scale and shift; one range in and out

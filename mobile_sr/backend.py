@@ -12,7 +12,7 @@ BACKENDS = ("tensorflow", "torch", "jax")
 def choose_backend(name=None):
     """Set KERAS_BACKEND before Keras is imported: `name`, else the environment's, else the first one installed.
 
-    TensorFlow comes first: it converts, and measured on CPUs it trains these networks fastest (docs/training.md).
+    TensorFlow comes first: it converts, and measured on CPUs it trains these networks fastest (docs/measurements/training.md).
     Raises: UserError when the backend is unknown or not installed.
     """
     name = name or os.environ.get("KERAS_BACKEND") or next(filter(find_spec, BACKENDS), BACKENDS[0])

@@ -26,7 +26,7 @@ def build(scale=3, output_activation="clipped_relu", activation="tanh"):
         raise ValueError(f"activation must be 'tanh' or 'relu', got {activation!r}")
 
     def conv(x, filters, kernel_size, name, **options):
-        # Kernels of this variance bring tanh out of its straight part, where Glorot's left it (docs/training.md).
+        # Kernels of this variance bring tanh out of its straight part, where Glorot's left it (docs/measurements/training.md).
         return keras.layers.Conv2D(
             filters, kernel_size, padding="same", kernel_initializer="lecun_normal", name=name, **options
         )(x)

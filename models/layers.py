@@ -178,7 +178,8 @@ class PReLU(keras.layers.Layer):
     """x where x > 0, alpha * x elsewhere, one slope per channel (He et al., ICCV 2015, Eq. 1), slopes kept at most 1.
 
     Written as x + relu((alpha - 1) * x), which equals it for such slopes: XNNPACK takes these operators in 8 bits and leaves
-    PRELU to a reference kernel, which took several times as long, and what is above 0 is rounded once (docs/quantization.md).
+    PRELU to a reference kernel, which took several times as long, and what is above 0 is rounded once
+    (docs/measurements/quantization.md).
     """
 
     def build(self, input_shape):

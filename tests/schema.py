@@ -6,10 +6,10 @@ import pytest
 
 from tests.conftest import ROOT
 
-FILE = ROOT / "docs" / "benchmark.schema.json"
+FILE = ROOT / "docs" / "reference" / "benchmark.schema.json"
 
 
 def check(report):
-    """Validate against docs/benchmark.schema.json; a visible skip where the package jsonschema is not installed."""
+    """Validate against docs/reference/benchmark.schema.json; a visible skip where the package jsonschema is not installed."""
     jsonschema = pytest.importorskip("jsonschema", reason="needs the package jsonschema")
     jsonschema.Draft202012Validator(json.loads(FILE.read_text())).validate(report)

@@ -39,7 +39,7 @@ def test_the_page_lists_every_script():
 
 @pytest.mark.parametrize("script", ["quantization.py", "quantization_peers.py"])
 def test_the_quantization_page_has_its_scripts_words(script):
-    page = (ROOT / "docs" / "quantization.md").read_text()
+    page = (ROOT / "docs" / "measurements" / "quantization.md").read_text()
     tree = ast.parse((ROOT / "benchmarks" / script).read_text())
     values = [node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
     texts = [value.value.strip() for value in values if isinstance(value.value, str)]

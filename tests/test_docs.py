@@ -12,7 +12,8 @@ from mobile_sr.commands import train
 from mobile_sr.training import recipes
 from tests.conftest import ROOT, picture
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "cards").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def anchors(page):
@@ -22,7 +23,7 @@ def anchors(page):
 
 
 def test_the_python_of_the_app_page_gives_our_bytes(monkeypatch):
-    text = (ROOT / "docs" / "use_in_your_app.md").read_text()
+    text = (DOCS / "guide" / "use_in_your_app.md").read_text()
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     names = {"rgb": picture(33, 47)}
     monkeypatch.chdir(zoo.FOLDER)
@@ -30,7 +31,7 @@ def test_the_python_of_the_app_page_gives_our_bytes(monkeypatch):
     np.testing.assert_array_equal(names["sr"], load("xlsr_x3:uint8")(names["rgb"]))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_and_commands(page):
     text = page.read_text()
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -46,7 +47,7 @@ def test_links_and_commands(page):
 
 
 def test_the_training_page_has_all_recipes_and_options():
-    text = (ROOT / "docs" / "training.md").read_text()
+    text = (DOCS / "reference" / "training.md").read_text()
     assert [name for name in recipes.RECIPES if f"`{name}`" not in text] == []
     assert {recipe for pair in recipes.STARTS.items() for recipe in pair} <= recipes.RECIPES.keys()
     parser = argparse.ArgumentParser(add_help=False)
@@ -54,3 +55,10 @@ def test_the_training_page_has_all_recipes_and_options():
     options = [option for action in parser._actions for option in action.option_strings]
     assert len(options) > 10
     assert [option for option in options if option not in text] == []
+
+
+def test_the_index_lists_every_page():
+    text = (DOCS / "README.md").read_text()
+    pages = [page.relative_to(DOCS).as_posix() for page in PAGES[1:] if page.parent != DOCS]
+    assert [page for page in pages if f"]({page})" not in text and "/cards/" not in page] == []
+    assert "](reference/cards)" in text

@@ -1,4 +1,4 @@
-"""docs/own_photos.md, its commands as they stand there, on made photos and with few steps."""
+"""docs/guide/own_photos.md, its commands as they stand there, on made photos and with few steps."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import pytest
 from mobile_sr.imaging.images import write_image
 from tests.conftest import picture
 
-PAGE = Path(__file__).parents[1] / "docs" / "own_photos.md"
+PAGE = Path(__file__).parents[1] / "docs" / "guide" / "own_photos.md"
 STEPS = 20
 
 

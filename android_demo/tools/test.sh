@@ -42,11 +42,11 @@ libraries=$(find "$work/aar" -name classes.jar | sort | paste -sd:)
 classpath=$out/classes:$work/classes/app:$work/classes/core:$libraries:$jars:$out/monitor/classes.jar:$android
 javac --release 17 -nowarn -d "$out/classes" -cp "$classpath" "$demo"/app/src/test/java/org/mobilesr/demo/*.java
 
-# The Java lines of docs/use_in_your_app.md compile.
+# The Java lines of docs/guide/use_in_your_app.md compile.
 {
     echo 'import java.nio.*; import org.tensorflow.lite.Interpreter;'
     echo 'class UseInYourApp { static void run(byte[] given, int width, int height, ByteBuffer modelBuffer) {'
-    sed -n '/^```java$/,/^```$/p' "$demo/../docs/use_in_your_app.md" | sed '/^```/d; s/= \.\.\.;/= given;/'
+    sed -n '/^```java$/,/^```$/p' "$demo/../docs/guide/use_in_your_app.md" | sed '/^```/d; s/= \.\.\.;/= given;/'
     echo '} }'
 } >"$out/UseInYourApp.java"
 javac --release 17 -d "$out" -cp "$classpath" "$out/UseInYourApp.java"

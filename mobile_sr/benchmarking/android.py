@@ -130,7 +130,8 @@ def measure(adb, models, delegates, size=None, threads=1, runs=20, warmup=3, tim
     Args:
         adb: Adb. models, size, threads, runs, warmup: as benchmark.benchmark. delegates: of DELEGATES.
         timeout: seconds for one run. progress: called with (seconds, what runs).
-    Returns: one report for each model and delegate, as docs/benchmark.schema.json has it. What failed has its "error".
+    Returns: one report for each model and delegate, as docs/reference/benchmark.schema.json has it. What failed has its
+        "error".
     Raises: UserError as `check`, or when the device is gone before anything ran.
     """
     files, size = check(models, delegates, size, threads, runs, warmup)

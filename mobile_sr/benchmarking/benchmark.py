@@ -21,7 +21,7 @@ from mobile_sr.imaging.sample_images import picture
 from mobile_sr.inference import litert, model_io
 from mobile_sr.inference.model_files import locate_tflite, split
 
-FORMAT = "mobile-sr benchmark 1"  # of the JSON, on phones, too: docs/benchmark.schema.json
+FORMAT = "mobile-sr benchmark 1"  # of the JSON, on phones, too: docs/reference/benchmark.schema.json
 
 # How often the interpreters are opened anew: where their memory then lies moves a float file's time by up to 10 %.
 OPENINGS = 6
@@ -39,7 +39,8 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
         runs: timed rounds; in each round every model is invoked once. warmup: rounds before those of each opening.
         layers: estimate the cost of each operator, too.
         progress: called with (rounds done, what runs).
-    Returns: JSON-able, as docs/benchmark.schema.json says: {"format", "where", "environment", "results"}; one result per model
+    Returns: JSON-able, as docs/reference/benchmark.schema.json says: {"format", "where", "environment", "results"}; one result
+        per model
         has latency_ms and cpu_ms (see `statistics`), samples_ms (of latency_ms), init_ms, peak_memory_bytes (None where the
         system does not tell), partitions, delegated_nodes and nodes (see `litert.residency`), ratio_to_first, and layers
         where asked for.

@@ -6,7 +6,7 @@ import sys
 from mobile_sr.converters.printable import printable
 
 
-def add_data(parser, what="folder of images (a known layout or any folder: docs/protocol.md), or one image"):
+def add_data(parser, what="folder of images (a known layout or any folder: docs/reference/protocol.md), or one image"):
     """--data, with MOBILE_SR_DATA as its default."""
     parser.add_argument("--data", default=os.environ.get("MOBILE_SR_DATA"), help=f"{what}; default $MOBILE_SR_DATA")
 
@@ -39,7 +39,7 @@ def add_training(parser):
         type=int,
         default=1,
         metavar="N",
-        help="processes of this machine that share every batch, on PyTorch (several machines: docs/distributed.md)",
+        help="processes of this machine that share every batch, on PyTorch (several machines: docs/guide/distributed.md)",
     )
     parser.add_argument("--cache", metavar="DIR", help="where decoded images go (default $MOBILE_SR_CACHE, ~/.cache/mobile-sr)")
 

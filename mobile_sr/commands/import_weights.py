@@ -11,7 +11,7 @@ HELP = "take published PyTorch weights (.pth, .pt, .npz) into a network"
 
 def add_arguments(parser):
     """Arguments of `mobile-sr import-weights`."""
-    parser.add_argument("--net", required=True, metavar="N", help="network, such as imdn or rlfn (docs/models.md)")
+    parser.add_argument("--net", required=True, metavar="N", help="network, such as imdn or rlfn (docs/reference/networks.md)")
     parser.add_argument("--checkpoint", required=True, metavar="F", help=".pth or .pt file of PyTorch, or .npz of its arrays")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the network")
     parser.add_argument("--scale", type=int, default=4, help="the network's scale (default 4)")

@@ -36,7 +36,7 @@ def run(args):
         steps=args.steps, rate=args.rate, batch=args.batch, patch=args.patch, seed=args.seed, per_tensor=args.per_tensor
     )
     if args.per_tensor:
-        settings.equalize = 0.0  # it gives output channels unlike sizes, which one scale cannot serve (docs/qat.md)
+        settings.equalize = 0.0  # output channels of unequal size need one scale each (docs/measurements/qat.md)
     settings.check()
     folder = common.need_data(args)
     try:

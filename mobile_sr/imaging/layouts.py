@@ -70,7 +70,7 @@ def _where_to_get(folder):
     if os.environ.get("MOBILE_SR_DATA") and not folder.is_absolute() and os.path.isdir(inside):
         return f"; did you mean {inside}?"
     known = folder.name.lower() in _KNOWN_SETS
-    return f"; {folder.name} is not part of mobile-sr: docs/protocol.md says where to get it" if known else ""
+    return f"; {folder.name} is not part of mobile-sr: docs/reference/protocol.md says where to get it" if known else ""
 
 
 def _name(folder):
@@ -216,5 +216,6 @@ def _refuse_mixture(folder, files):
             described = {p: f"{p.relative_to(folder).as_posix()} ({'x'.join(map(str, s))})" for s, p in sizes.items()}
             raise UserError(
                 f"{folder}: holds several sizes of the same images, such as {described[large]} and "
-                f"{', '.join(described[p] for p in small[:3])}; name the folder of the HR images, or see docs/protocol.md"
+                f"{', '.join(described[p] for p in small[:3])}; name the folder of the HR images, or see "
+                "docs/reference/protocol.md"
             )

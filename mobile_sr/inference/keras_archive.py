@@ -26,7 +26,7 @@ class KerasArchive:
         """Open a file.
 
         Args:
-            options: {"range": "255", "order": "bgr"}, see docs/models.md.
+            options: {"range": "255", "order": "bgr"}, see docs/reference/models.md.
         Raises: UserError when it is unusable, Keras is missing, or an option does not fit.
         """
         self.path, options = path, dict(options or {})

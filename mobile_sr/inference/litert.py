@@ -106,7 +106,8 @@ class TFLiteModel:
 
         Args:
             model: path, or the bytes of a file that this project converted (their float values are in 0..1).
-            options: {"range": "1", "order": "bgr", "signature": name, name of a scalar input: number}, see docs/models.md.
+            options: {"range": "1", "order": "bgr", "signature": name, name of a scalar input: number}, see
+                docs/reference/models.md.
         Raises: UserError when the file is unusable or no such network, or an option does not fit it.
         """
         self.path = None if isinstance(model, bytes) else Path(model)

@@ -26,7 +26,7 @@ class OnnxModel:
         """Open a path, or the bytes of a file that this project converted (values in 0..1).
 
         Args:
-            options: {"range": "255", "order": "bgr"}, see docs/models.md.
+            options: {"range": "255", "order": "bgr"}, see docs/reference/models.md.
         Raises: UserError when it is unusable, ONNX Runtime is missing, or an option does not fit.
         """
         try:

@@ -1,4 +1,4 @@
-"""Sidecars: NAME.json beside NAME.tflite or NAME.onnx, written by `export` and `qat` (fields: docs/sidecar.md)."""
+"""Sidecars: NAME.json beside NAME.tflite or NAME.onnx, written by `export` and `qat` (fields: docs/reference/sidecar.md)."""
 
 import dataclasses
 import json
@@ -212,6 +212,6 @@ _FIELDS = {
     "value_range": ("[0, 1] or [0, 255]", _range, False),
     "signatures": ("a list of names", _names, False),
     "desired_depth": ("null or [0, number of blocks]", _depths, False),
-    "multiply_adds": ("null or the counts that docs/sidecar.md describes", lambda x: x is None or _costs(x), False),
+    "multiply_adds": ("null or the counts that docs/reference/sidecar.md describes", lambda x: x is None or _costs(x), False),
     "audit": ("an object with a list of checks", _audit, True),
 }

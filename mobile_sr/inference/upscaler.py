@@ -203,7 +203,7 @@ def load(model, scale=None, threads=1, check=True):
     Args:
         model: 'xlsr_x3' (Keras), 'xlsr_x3:float32' or 'xlsr_x3:uint8' (packaged .tflite), 'bicubic', or the path of a
             .tflite, of a routing sidecar (.route.json), of an .onnx, of a .npz model file, of a .keras file or of a run
-            folder; .tflite, .onnx and .keras take options as in 'net.tflite@range=255' (docs/models.md).
+            folder; .tflite, .onnx and .keras take options as in 'net.tflite@range=255' (docs/reference/models.md).
         scale: wanted factor; required for 'bicubic', otherwise checked against the model's.
         threads: CPU threads of a .tflite or .onnx.
         check: run a sample image, and say on standard error which range and order were measured, and when the output is

@@ -25,7 +25,7 @@ def calibration_set(folder, scale, seed=0):
     measured there are too narrow. Saturated colours are rare in photographs and would leave ranges measured on them: hence the
     exchanged channels, and 27 flat colours and the ramps between them (flat_colours.py). Without these, equalization scales
     channels that only saturated areas use until those areas overflow: xlsr_x3 was off by 50 levels on cyan. Black and white let
-    the input's range reach exactly 0 and 1. Chosen by measurement, see docs/quantization.md.
+    the input's range reach exactly 0 and 1. Chosen by measurement, see docs/measurements/quantization.md.
 
     Args:
         folder: images taken as HR and reduced by bicubic (or with LR beside them); None takes scikit-image's pictures.

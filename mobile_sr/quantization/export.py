@@ -94,7 +94,7 @@ def export(
         log(f"equalizing on {len(images)} images ...")
         strength = (
             0.0 if per_tensor else cross_layer_equalization.STRENGTH
-        )  # scaling makes output channels unlike (docs/quantization.md)
+        )  # scaling makes output channels unlike (docs/measurements/quantization.md)
         arrays, layers = cross_layer_equalization.equalize(keras_model, images, strength)
         keras_model.set_weights(arrays)
         equalized = {"strength": strength, "layers": layers}

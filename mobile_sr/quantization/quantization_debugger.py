@@ -30,8 +30,8 @@ def locate(reference, model, folder, space="y", crops=16, threads=1, progress=No
         space: 'y' or 'rgb', for the split's PSNR.
         crops: on how many images' centres (CROP LR pixels at most) the layers are measured.
         progress: called with (number, what) during the work.
-    Returns: JSON-able dict, see docs/inspect.md: {"reference", "model", "scale", "data", "protocol", "split", "layers",
-        "worst", "crops", "skipped"}.
+    Returns: JSON-able dict, see docs/reference/layer_report.md: {"reference", "model", "scale", "data", "protocol", "split",
+        "layers", "worst", "crops", "skipped"}.
     Raises: UserError when the files are unusable or do not belong together, or no image is usable.
     """
     pair = _Pair(reference, model, threads)
@@ -242,7 +242,7 @@ class _Sums:
         return self._real(levels), (levels - self.low).astype(np.int64), outside
 
     def numbers(self):
-        """The layer's row, see docs/inspect.md."""
+        """The layer's row, see docs/reference/layer_report.md."""
         layer, signal = self.layer, self.signal
         row = {
             "sqnr_db": decibels(signal, self.error),

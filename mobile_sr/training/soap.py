@@ -1,6 +1,7 @@
 """SOAP: Adam in the slowly turning eigenbasis of Shampoo's preconditioner, for `--set optimizer=soap`.
 
-Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", ICLR 2025, Algorithm 3. What it gives: docs/training.md.
+Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", ICLR 2025, Algorithm 3. What it gives:
+docs/measurements/training.md.
 """
 
 import math

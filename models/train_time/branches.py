@@ -4,7 +4,7 @@ Papers: Zhang, Zeng and Zhang, "Edge-oriented Convolution Block for Real-time Su
 2021 (`ecb`); Du et al., "Fast and Memory-Efficient Network Towards Efficient Image Super-Resolution", CVPRW 2022, its
 residual-in-residual re-parameterizable block (`rep`). Both run every branch on the features while they train, and merge the
 branches' kernels at the end. Here the kernels are merged in every step, so that one convolution runs and what is exported is
-what was trained. docs/training.md has the formulas, the start and what else differs from the papers.
+what was trained. docs/reference/training.md has the formulas, the start and what else differs from the papers.
 """
 
 import keras

@@ -1,4 +1,4 @@
-"""What the command lines of this folder's modules share: help, and one line with exit status 2 for what the caller can mend."""
+"""The command-line parser of this folder's modules: --help, and one line with exit status 2 for bad input."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from mobile_sr.errors import UserError
 
 
 class Parser(cli.Parser):
-    """Of `python -m tools.zoo.NAME`, whose docstring is the help."""
+    """The parser of `python -m tools.zoo.NAME`; the module's docstring is the help."""
 
     def __init__(self, name, doc):
         form = argparse.RawDescriptionHelpFormatter
@@ -15,7 +15,7 @@ class Parser(cli.Parser):
         super().__init__(prog=name, description=doc, formatter_class=form, inherited_absl_flags=None)
 
     def run(self, function, *arguments):
-        """The function's result; its UserError ends the process."""
+        """Return the function's result; a UserError ends the process."""
         try:
             return function(*arguments)
         except UserError as error:

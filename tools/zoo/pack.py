@@ -1,12 +1,11 @@
 """Make a zoo entry from training runs: `python -m tools.zoo.pack RUN... --name xlsr_x3 --data DIR [--training TEXT]`.
 
-The weights are those of the last run; what stands before it is what it started from (--init), in order: run folders, or
-an entry of the zoo, also the one that is replaced (alone: its files are made anew). Where the first run started from an entry
-of another scale, whose steps are not this network's, the card tells it.
+The weights are those of the last run. Before it come the stages that it started from (--init), in order: run folders, or an
+entry of the zoo. The replaced entry is allowed, too; alone, its files are exported and measured again. If the first run started
+from an entry of another scale, the card says so: the steps of that entry are not this network's.
 
-DIR holds Set5, Set14 and B100, and of _MORE_SETS what its owner has. Writes NAME.npz, NAME_float32.tflite, NAME_uint8.tflite
-with sidecars, NAME.json (the card) and NAME_log.csv into this folder. For maintainers: the entry's figures come from here and
-from nowhere else.
+DIR contains Set5, Set14 and B100, and any of _MORE_SETS. Writes NAME.npz, NAME_float32.tflite and NAME_uint8.tflite with
+sidecars, NAME.json (the card) and NAME_log.csv into mobile_sr/zoo/. For maintainers: all figures of an entry are measured here.
 """
 
 import csv
@@ -31,22 +30,22 @@ def pack(runs, name, data, training_note, half=False, colour_limit=flat_colours.
     """Write the entry; returns its card.
 
     Args:
-        half: the .npz, from which all files are made, holds float16.
-        colour_limit: levels that the files may be off on flat colours; more than the default is for entries that cannot keep
-            to it, and their cards show it.
+        half: store float16 in the .npz; all files are exported from it.
+        colour_limit: largest allowed error on flat colours, in levels. Raise it for entries that cannot meet the default;
+            their cards show the error.
 
-    Raises: UserError when a set is missing or a run is none, before anything is written.
+    Raises: UserError when a set is missing or a folder is not a run, before anything is written.
     """
     folder = zoo.FOLDER
     for each in zoo.SETS:
         if not (Path(data) / each).is_dir():
-            raise UserError(f"{data}: no folder {each} in it; --data takes one with {', '.join(zoo.SETS)}")
+            raise UserError(f"{data}: has no folder {each}; --data needs {', '.join(zoo.SETS)}")
     stages, rows = _log(runs)
     start = _start(runs[0])
     if runs == [name] and not training_note:
         training_note = zoo.entry(name)["training"]["note"]
     elif start:
-        training_note += f" Started from {start['name']} after {start['steps']:,} steps, all arrays whose shapes are the same."
+        training_note += f" Started from {start['name']} after {start['steps']:,} steps: all arrays of equal shape."
     best, _ = model_files.trained(runs[-1])
     backend.require_keras(name)
     model, config = weights.load_model(best)
@@ -99,7 +98,7 @@ def _colour_errors(name, limit):
 
 
 def _start(run):
-    """The {"name", "steps"} of the zoo's entry that a run started from, None where there is none."""
+    """The {"name", "steps"} of the zoo entry that a run started from, or None."""
     if run in zoo.names():
         return zoo.entry(run)["training"].get("start")
     name = Path(files.read_json(Path(run) / "config.json")["init"] or "").stem
@@ -107,7 +106,7 @@ def _start(run):
 
 
 def _log(runs):
-    """The stages (recipe, data, versions, steps done) of the runs and their histories as one, steps counted through."""
+    """The stages (recipe, data, versions, steps done) of the runs, and one history with steps counted through."""
     stages, rows, offset = [], [], 0
     for run in runs:
         if run in zoo.names():
@@ -116,7 +115,7 @@ def _log(runs):
         else:
             settings = files.read_json(Path(run) / "config.json")
             history = read_history(Path(run) / "history.csv")
-            done = int(history[-1]["step"])  # fewer than the recipe's where it was ended
+            done = int(history[-1]["step"])  # fewer than the recipe's if it was ended early
             found = [{key: settings[key] for key in ("recipe", "data", "versions")} | {"steps": done}]
         for row in history:
             rows.append({"recipe": found[-1]["recipe"]["name"], **row, "step": offset + int(row["step"])})

@@ -1,4 +1,4 @@
-"""What papers publish, beside which the zoo's figures stand."""
+"""Published figures of papers, for comparison with the zoo's."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ _EDSR_X4 = "Parameters and Mult-Adds as printed, the same as SResNet's there; we
 
 @dataclasses.dataclass
 class Row:
-    """A network of a paper's table; None is what the table does not print.
+    """A network of a paper's table; None where the table prints no value.
 
     `cost` is in multiply-adds of a 1280x720 output, `psnr` in dB (Y, float) on Set5, Set14 and B100, `note` a footnote.
     """

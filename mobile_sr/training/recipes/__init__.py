@@ -62,7 +62,7 @@ RECIPES = {
         for size, n in (("s", 16), ("m", 32), ("l", 64))
     },
 }
-# What a recipe starts from (--init): another one's result. Those of a sweep's second half (docs/distributed.md).
+# What a recipe starts from (--init): another one's result. Those of a sweep's second half (docs/guide/distributed.md).
 STARTS = {
     "xlsr_finetune": "xlsr_zoo",
     "adaedsr_b8": "edsr_b8",

@@ -1,7 +1,7 @@
 """AdaEDSR (or FAdaEDSR) in a mobile size, from the weights of EDSR under the same budget.
 
 The adapter has C / 4 channels, a fifth of one block's multiply-adds; half of C, the paper's, would cost two thirds of one.
-Cost: as edsr.py's 8 blocks. Result: docs/adadsr.md.
+Cost: as edsr.py's 8 blocks. Result: docs/measurements/adadsr.md.
 
     mobile-sr train --recipe adaedsr_b8_x2 --init runs/edsr_b8_x2 --data TRAIN --out runs/adaedsr_b8_x2
 """

@@ -1,6 +1,7 @@
 """EDSR in mobile sizes: 2, 4, 6 or 8 blocks of 64 channels, the peers of AdaEDSR and where its training starts.
 
-Cost: 20k steps in 8 bits of mantissa (--bfloat16) take 20 to 60 minutes on two CPU cores with AMX. Result: docs/adadsr.md.
+Cost: 20k steps in 8 bits of mantissa (--bfloat16) take 20 to 60 minutes on two CPU cores with AMX. Result:
+docs/measurements/adadsr.md.
 
     mobile-sr train --recipe edsr_b8_x2 --data TRAIN --out runs/edsr_b8_x2
 """

@@ -1,7 +1,7 @@
 """FGNAS after its search: the compact network, trained on from the search's weights, or anew for another scale.
 
 The architecture comes from --init (a search's run folder) or --architecture (its architecture.json). Cost: 30k steps take 15
-to 30 minutes on a CPU core with AMX (--bfloat16). Result: docs/fgnas.md.
+to 30 minutes on a CPU core with AMX (--bfloat16). Result: docs/measurements/fgnas.md.
 
     mobile-sr train --recipe fgnas_x2 --init runs/search --data TRAIN --out runs/fgnas
 """

@@ -1,8 +1,8 @@
 """FGNAS's search: a supernet's weights and gates, trained together; `mobile-sr search` (Kim et al., JVCIR 2022).
 
 fgnas_mobile is 8 blocks of 32 channels, for two CPU cores: 10k steps take about 20 minutes (--bfloat16). It leaves tanh out,
-which the search takes nearly everywhere and with which the network learns little more (docs/fgnas.md). fgnas_s, _m and _l
-have the paper's 16, 32 and 64 blocks of 64 channels, patches and steps, for a GPU; not run. To train on in that size:
+which the search takes nearly everywhere and with which the network learns little more (docs/measurements/fgnas.md). fgnas_s,
+_m and _l have the paper's 16, 32 and 64 blocks of 64 channels, patches and steps, for a GPU; not run. To train on in that size:
 `train --recipe fgnas_x2 --steps 2000000 --set batch=16 --set patch=96`.
 
     mobile-sr search --recipe fgnas_mobile --budget 15G --data TRAIN --out runs/search

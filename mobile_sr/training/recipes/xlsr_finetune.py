@@ -1,7 +1,9 @@
 """More steps for a trained XLSR: xlsr_zoo.py from given weights, with a lower peak, without branches and smaller copies.
 
-The loss is the PSNR itself, with which trained weights still gain on images of unlike difficulty (docs/training.md).
-Branches gained nothing from weights that had been trained for long (docs/training.md). Cost: 60 minutes for its 100k steps.
+The loss is the PSNR itself, with which trained weights still gain on images of unlike difficulty
+(docs/measurements/training.md).
+Branches gained nothing from weights that had been trained for long (docs/measurements/training.md). Cost: 60 minutes for its
+100k steps.
 
     mobile-sr train --recipe xlsr_finetune_x3 --init xlsr_x3 --data TRAIN --out runs/xlsr_finetune_x3
 """

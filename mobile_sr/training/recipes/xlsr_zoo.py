@@ -3,13 +3,13 @@
 Differences from xlsr.py: 100k steps that end at a lower rate, SOAP for Adam (soap.py), `ecb` branches
 (models/train_time/branches.py), the images shrunk to 0.8 and 0.6 beside the given ones, no darkened patches, an exponential
 moving average of the weights (decay 0.999) that is what gets validated and kept, more held-out images, validation every 1,000
-steps. What each gives: docs/training.md.
+steps. What each gives: docs/measurements/training.md.
 `fsrcnn`, `espcn` and `abpn` are the same with Adam for three peers: one recipe makes their quantization comparable, though
 their papers' own training sets and losses differ. ESPCN has ReLU in place of its paper's tanh, whose argument in 8 bits moved
-flat colours by 7 levels (docs/flat_colours.md). FSRCNN and ESPCN have lower peaks: at XLSR's they went black under this
-recipe.
-Cost: 102 minutes at the 16 steps/s of one CPU core with --bfloat16 on TensorFlow. Result after 8,000 steps: docs/training.md;
-of the zoo's nets, made in stages (their cards): docs/results.md.
+flat colours by 7 levels (docs/measurements/flat_colours.md). FSRCNN and ESPCN have lower peaks: at XLSR's they went black
+under this recipe.
+Cost: 102 minutes at the 16 steps/s of one CPU core with --bfloat16 on TensorFlow. Result after 8,000 steps:
+docs/measurements/training.md; of the zoo's nets, made in stages (their cards): docs/measurements/results.md.
 
     mobile-sr train --recipe xlsr_zoo_x3 --data TRAIN --out runs/xlsr_zoo_x3
 """

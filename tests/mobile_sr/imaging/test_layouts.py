@@ -150,7 +150,7 @@ def test_one_file_is_a_set_of_one(tmp_path):
 
 def test_a_set_that_is_not_there_says_where_it_can_be_had(tmp_path, monkeypatch):
     monkeypatch.delenv("MOBILE_SR_DATA", raising=False)
-    with pytest.raises(UserError, match=r"Set5: no such folder; .*docs/protocol.md"):
+    with pytest.raises(UserError, match=r"Set5: no such folder; .*docs/reference/protocol.md"):
         find_pairs("Set5", 3)
     (tmp_path / "Set5").mkdir()
     monkeypatch.setenv("MOBILE_SR_DATA", str(tmp_path))

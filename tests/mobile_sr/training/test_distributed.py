@@ -156,9 +156,9 @@ def test_what_several_processes_cannot_do_is_one_line(image_folder, tmp_path, ru
 
 
 def test_the_pages_sweep_splits_the_recipes_and_chooses_the_commands(tmp_path):
-    """docs/distributed.md's script, with a mobile-sr that says how it was called."""
-    page = (ROOT / "docs" / "distributed.md").read_text()
-    script = re.search(r"```\n(#!/bin/bash\n# sweep\.sh.*?)```", page, re.DOTALL)[1].replace("/shared/runs", str(tmp_path))
+    """docs/guide/distributed.md's script, with a mobile-sr that says how it was called."""
+    page = (ROOT / "docs" / "guide" / "distributed.md").read_text()
+    script = re.search(r"```\n(#!/bin/bash\n# sweep\.sh.*?)```", page, re.DOTALL)[1].replace("/cluster/runs", str(tmp_path))
     program = "mobile-sr() { echo $*; }\n" + script.replace("mobile-sr $", "echo ${jobs[*]}; mobile-sr $")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
