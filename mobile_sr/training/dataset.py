@@ -127,12 +127,12 @@ class TrainingImages:
                 try:
                     hr, lr = read_pair(hr_file, lr_file, self.scale)
                 except UserError as error:
-                    print(f"\nskipped: {error}", file=sys.stderr)
+                    print(f"\nleft out: {error}", file=sys.stderr)
                     continue
                 image_key = sha256(np.ascontiguousarray(hr)) + str(hr.shape)
                 if image_key in name_of_image:
                     same = name_of_image[image_key]
-                    print(f"\nskipped: {printable(name)} is the same image as {printable(same)}", file=sys.stderr)
+                    print(f"\nleft out: {printable(name)} is the same image as {printable(same)}", file=sys.stderr)
                     continue
                 name_of_image[image_key] = name
                 for large, small in [(hr, lr), *_shrunk(hr, self.scale, smallest, downscale_factors)]:
@@ -144,7 +144,7 @@ class TrainingImages:
                     shapes.append(lr.shape[:2])
             print(file=sys.stderr)
             if not names:
-                raise UserError("no usable training image; the lines above say why each file was skipped")
+                raise UserError("no usable training image; the lines above say why each file was left out")
         write_json(entry / "index.json", {"names": names, "lr_shapes": shapes, "sha256": digest.hexdigest()})
 
 

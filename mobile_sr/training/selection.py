@@ -63,14 +63,14 @@ def score(selected_by: str, recipe: Recipe, rgb: float, y: float) -> float:
 
 
 def uint8_runner(
-    model: keras.Model, network: Mapping[str, Any], calibration: str | Path
+    model: keras.Model, network: Mapping[str, Any], calibration: str | Path | None
 ) -> Callable[[np.ndarray], np.ndarray] | None:
     """Convert a model to uint8 .tflite, as `mobile-sr export` does, and return a function that runs it.
 
     Args:
         model: the Keras model.
         network: its configuration.
-        calibration: folder of training images.
+        calibration: folder of calibration images; None for scikit-image's images.
 
     Returns:
         A function from [H, W, 3] uint8 to [H * s, W * s, 3] uint8, or None if the file fails the audit of the export.

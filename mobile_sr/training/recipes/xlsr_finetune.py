@@ -10,7 +10,7 @@ from mobile_sr.training.recipes import Recipe, xlsr_zoo
 
 
 def recipe(scale: int = 3, smoke: bool = False) -> Recipe:
-    """The settings of xlsr_zoo.py with the PSNR loss, Adam, a peak rate of 1e-3 and 1e-5 at both ends; `smoke` as in xlsr.py."""
+    """The settings of xlsr_zoo.py with the PSNR loss, Adam and rates of 1e-5, 1e-3 and 1e-5; `smoke` as in xlsr.py."""
     r = xlsr_zoo.recipe(scale, smoke)
     r.branches, r.downscale_factors, r.loss, r.optimizer = "none", (), "psnr", "adam"
     r.start_learning_rate, r.peak_learning_rate, r.end_learning_rate = 1e-5, 1e-3, 1e-5

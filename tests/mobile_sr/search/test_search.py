@@ -66,7 +66,7 @@ def test_what_was_found_is_trained_on_also_at_another_scale(found, image_folder,
         made.network |= architecture.of_model(init)
         train_loop.train(made, image_folder, tmp_path / str(scale), init=init, cache=cache)
         assert architecture.of_run(tmp_path / str(scale)) == architecture.of_model(found)
-    assert "the rest starts anew" in capsys.readouterr().err  # the last convolution
+    assert "the others are initialized from scratch" in capsys.readouterr().err  # the last convolution
 
 
 def test_a_budget_that_cannot_be_met_is_refused():

@@ -131,7 +131,9 @@ def test_the_ranks_shares_make_the_batch(image_folder, cache, monkeypatch):
         parts.append(dataset.patch_batch(images, range(6), 5, **how, share=distributed.share(6)))
     for value, pieces in zip(whole, zip(*parts, strict=True), strict=True):
         np.testing.assert_array_equal(np.concatenate(pieces), value)
-    with pytest.raises(UserError, match="3 processes cannot share the recipe's batch of 16, two or more each; use 1, 2, 4, 8$"):
+    with pytest.raises(
+        UserError, match="3 processes cannot split the recipe's batch of 16 into equal parts of 2 or more; use 1, 2, 4, 8$"
+    ):
         distributed.share(16)
 
 
@@ -139,11 +141,14 @@ def test_what_several_processes_cannot_do_is_one_line(image_folder, tmp_path, ru
     options = ["--recipe", "xlsr_x2", "--smoke", "--data", image_folder, "--out", tmp_path / "run"]
     refused = run_cli("train", *options, "--processes", 3)
     assert refused.returncode == 2
-    assert refused.stderr == "mobile-sr train: 3 processes cannot share the recipe's batch of 4, two or more each; use 1, 2\n"
+    assert (
+        refused.stderr
+        == "mobile-sr train: 3 processes cannot split the recipe's batch of 4 into equal parts of 2 or more; use 1, 2\n"
+    )
     recipe = recipes.load("xlsr_x2", smoke=True)
     for processes, backend, message in (
-        (4, None, "4 processes cannot share the recipe's batch of 4"),
-        (0, None, "0 processes cannot share"),
+        (4, None, "4 processes cannot split the recipe's batch of 4"),
+        (0, None, "0 processes cannot split"),
         (2, "tensorflow", "2 processes need the torch backend, not tensorflow; give --backend torch"),
         (2, "jax", "2 processes need the torch backend, not jax"),
     ):
@@ -292,5 +297,5 @@ def test_two_machines(job, tmp_path):
     for machine in machines:
         assert machine.wait(timeout=SECONDS) != 0
     text = "".join((tmp_path / f"{k}.log").read_text() for k in range(2))
-    assert text.count("mobile-sr train: rank 0 of 2 has lost another one (") == 1
+    assert text.count("mobile-sr train: rank 0 of 2 lost the connection to another rank (") == 1
     assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == int(history(out)[-1]["step"])

@@ -122,7 +122,7 @@ def test_a_teacher_trains_must_stay_and_must_fit(image_folder, model_file, tmp_p
     train_loop.train(recipe, image_folder, tmp_path / "run", resume=True, cache=cache)
     teacher, network = weights.load_model(file)
     weights.save_model(file, teacher, network, {"note": "trained on"})
-    with pytest.raises(UserError, match=f"cannot resume, teacher_sha256 was .* and is {sha256_file(file)[:37]}"):
+    with pytest.raises(UserError, match=f"cannot resume: teacher_sha256 was .* and is {sha256_file(file)[:37]}"):
         train_loop.train(recipe, image_folder, tmp_path / "run", resume=True, cache=cache)
     for teacher, message in (("xlsr_x2", "it is x2"), ("nosuch", "nosuch")):
         recipe.teacher = teacher

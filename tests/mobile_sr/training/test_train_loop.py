@@ -83,7 +83,7 @@ def test_what_a_resumed_run_differs_in_is_named(tmp_path):
     new = {"recipe": {**recipe.to_json(), "network": network}, "data": {"images": 5}, "teacher_sha256": None}
     train_loop._check_same_run(tmp_path, old, new)
     network["cost"] = {"grid": [0, 8], "conv3x3": [[0.2] * 20] * 20}
-    with pytest.raises(UserError, match=r"cannot resume, recipe\.network\.cost\.conv3x3 was \[\[0\.1, ") as found:
+    with pytest.raises(UserError, match=r"cannot resume: recipe\.network\.cost\.conv3x3 was \[\[0\.1, ") as found:
         train_loop._check_same_run(tmp_path, old, new)
     assert len(str(found.value)) < len(str(tmp_path)) + 200
     new["recipe"] |= {"seed": 3, "patch": 9, "steps": 5}
@@ -95,7 +95,8 @@ def test_a_loss_that_is_not_finite_ends_the_training(image_folder, tmp_path, cac
     wild = {"start_learning_rate": 1e38, "peak_learning_rate": 1e38, "end_learning_rate": 1e38, "branches": "none"}
     recipe = smoke_recipe("espcn_linear_x3", steps=6, validate_every=3, **wild)
     with pytest.raises(
-        UserError, match=r"step 3: the loss is no longer finite; .* lower rate, e\.g\. --set peak_learning_rate=5e\+37$"
+        UserError,
+        match=r"step 3: the loss is no longer finite; .* lower learning rate, e\.g\. --set peak_learning_rate=5e\+37$",
     ):
         train_loop.train(recipe, image_folder, tmp_path / "run", cache=cache)
     assert not (tmp_path / "run" / "best.npz").exists()
@@ -125,7 +126,7 @@ def test_a_network_that_went_black_ends_the_training(image_folder, tmp_path, cac
     out = tmp_path / "run"
     if ends:
         with pytest.raises(
-            UserError, match=r"step 8: every picture now comes out in one colour; start again with a lower rate"
+            UserError, match=r"step 8: every output image is a single colour; restart with a lower learning rate"
         ):
             train_loop.train(recipe, image_folder, out, cache=cache)
         assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == 4
@@ -181,8 +182,8 @@ def test_init_from_another_scale_takes_all_but_the_tail(model_file, image_folder
     recipe.start_learning_rate = recipe.peak_learning_rate = recipe.end_learning_rate = 0.0
     train_loop.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
     said = capsys.readouterr().err
-    assert "20 of 22 arrays fit; the rest starts anew" in said
-    assert "step 0 " not in said  # a last layer that starts anew is not scored
+    assert "loaded 20 of 22 arrays; the others are initialized from scratch" in said
+    assert "step 0 " not in said  # a network with a new last layer is not scored
     given, taken = (weights.read_arrays(f)[0] for f in (model_file, tmp_path / "run" / "best.npz"))
     assert all(np.array_equal(given[name], taken[name]) == (not name.startswith("tail/")) for name in given)
 
