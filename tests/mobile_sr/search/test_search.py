@@ -74,7 +74,7 @@ def test_a_budget_that_cannot_be_met_is_refused():
         with pytest.raises(UserError, match="networks of this supernet cost between"):
             recipe(budget)
     for budget in ("much", "5T", "-1G", "."):
-        with pytest.raises(UserError, match="give a number"):
+        with pytest.raises(UserError, match="expected a number"):
             recipe(budget)
 
 
@@ -85,9 +85,9 @@ def test_a_budget_that_was_not_met_is_said(image_folder, tmp_path, cache):
 
 
 def test_golden_costs_and_shares():
-    """The least is one channel between two 3x3 convolutions, 3 -> 1 -> 12; budgets are for an output of 1280x720."""
-    for cost, least in (("multiply_adds", 27 + 108), ("parameters", 27 + 1 + 108 + 12), ("activations", 1 + 12)):
-        assert search.cost_of(recipe(None, cost=cost), "least") == least
+    """The minimum is one channel between two 3x3 convolutions, 3 -> 1 -> 12; budgets are for an output of 1280x720."""
+    for cost, minimum in (("multiply_adds", 27 + 108), ("parameters", 27 + 1 + 108 + 12), ("activations", 1 + 12)):
+        assert search.cost_of(recipe(None, cost=cost), "minimum") == minimum
     share = recipe("0.47G").network["budget"]
     assert share == pytest.approx(0.47e9 / (search.cost_of(recipe(None), "full") * 640 * 360), rel=1e-9)
 
@@ -111,15 +111,15 @@ def test_a_latency_table_is_measured_and_searched_with(image_folder, tmp_path, c
     search.search(made, image_folder, tmp_path / "run", cache=cache)
     assert latency_table.read(tmp_path / "run" / "latency_table.json") == table
     (tmp_path / "table.json").write_text(json.dumps({**table, "tanh": [1]}))
-    with pytest.raises(UserError, match="no latency table"):
+    with pytest.raises(UserError, match="not a latency table"):
         latency_table.read(tmp_path / "table.json")
 
 
 def test_an_edited_or_damaged_architecture_is_refused(found, tmp_path):
     text = (found / "architecture.json").read_text()
     for broken, message in (
-        (text.replace('"head": ', '"head": 1'), "not the one that its sha256 names|no usable architecture"),
-        (text.replace('"blocks"', '"towers"'), "no usable architecture"),
+        (text.replace('"head": ', '"head": 1'), "does not match its sha256|invalid architecture"),
+        (text.replace('"blocks"', '"towers"'), "invalid architecture"),
         (text.replace('"pointwise": ', '"pointwise": -'), "pointwise must be a whole number"),
         ('{"head": 3}', "not an architecture file"),
         ("[", "not a JSON object"),
@@ -127,7 +127,7 @@ def test_an_edited_or_damaged_architecture_is_refused(found, tmp_path):
         (tmp_path / "a.json").write_text(broken)
         with pytest.raises(UserError, match=message):
             architecture.read(tmp_path / "a.json")
-    with pytest.raises(UserError, match="no FGNAS network"):
+    with pytest.raises(UserError, match="does not contain an FGNAS network"):
         architecture.of_model("xlsr_x3")
 
 
