@@ -91,7 +91,7 @@ def test_the_description_maps_back_exactly(scale):
             damages = [{"tail/bias": arrays["tail/bias"] + np.arange(3 * scale**2)}]
             damages += [{"tail/kernel": arrays["tail/kernel"] + zeros}] if scale != 3 else []
             for damage in damages:
-                with pytest.raises(ValueError, match="layer tail: its phases are those of no transposed convolution"):
+                with pytest.raises(ValueError, match="layer tail: its phases are not those of a transposed convolution"):
                     description.assign(other, {**arrays, **damage})
 
 
@@ -99,7 +99,7 @@ def test_an_unknown_layer_is_named():
     import keras
 
     lr = keras.Input((None, None, 3))
-    with pytest.raises(UserError, match="layer middle: Dropout is not known to QAT"):
+    with pytest.raises(UserError, match="layer middle: QAT does not support Dropout"):
         description.describe(keras.Model(lr, keras.layers.Dropout(0.1, name="middle")(lr)))
     strided = keras.Model(lr, keras.layers.Conv2D(3, 3, strides=2, padding="same", name="first")(lr))
     with pytest.raises(UserError, match="layer first: strides"):
@@ -217,8 +217,8 @@ def test_unusable_images_leave_nothing(model_file, tmp_path):
 
 def test_a_failing_child_is_one_line_and_leaves_no_file(tmp_path):
     weights.write_arrays(tmp_path / "job.npz", {}, {"settings": {"unknown": 1}})
-    with pytest.raises(trainer.QatError, match=r"the process that trains failed: status 1 \| .*Error"):
-        trainer._run_child(tmp_path, lambda event: None)
+    with pytest.raises(trainer.QatError, match=r"the training process failed: status 1 \| .*Error"):
+        trainer._run_worker(tmp_path, lambda event: None)
     assert not (tmp_path / "result.npz").exists()
 
 
@@ -231,7 +231,7 @@ time.sleep(60)
 
 def test_an_interrupt_ends_the_child(monkeypatch, tmp_path):
     """And a child that is killed is told in one line."""
-    monkeypatch.setattr(trainer, "CHILD", (sys.executable, "-c", CHATTY))
+    monkeypatch.setattr(trainer, "WORKER", (sys.executable, "-c", CHATTY))
     pids = []
 
     def interrupt(event):
@@ -239,8 +239,8 @@ def test_an_interrupt_ends_the_child(monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trainer._run_child(tmp_path, interrupt)
+        trainer._run_worker(tmp_path, interrupt)
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
-    with pytest.raises(trainer.QatError, match="^the process that trains failed: killed by SIGKILL$"):
-        trainer._run_child(tmp_path, lambda event: os.kill(event["pid"], signal.SIGKILL))
+    with pytest.raises(trainer.QatError, match="^the training process failed: killed by SIGKILL$"):
+        trainer._run_worker(tmp_path, lambda event: os.kill(event["pid"], signal.SIGKILL))
