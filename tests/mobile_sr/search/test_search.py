@@ -80,7 +80,7 @@ def test_impossible_budget_is_refused():
 
 @pytest.mark.slow
 def test_missed_budget_is_an_error(image_folder, tmp_path, cache):
-    with pytest.raises(UserError, match="the budget is not met after 4 steps: .* of the full cost is left"):
+    with pytest.raises(UserError, match="the budget is not met after 4 steps: .* of the full cost remains"):
         search.search(recipe("20%", steps=4), image_folder, tmp_path, cache=cache)
 
 
