@@ -124,7 +124,7 @@ def test_teacher_trains_and_is_checked(image_folder, model_file, tmp_path, cache
     weights.save_model(file, teacher, network, {"note": "trained on"})
     with pytest.raises(UserError, match=f"cannot resume: teacher_sha256 was .* and is {sha256_file(file)[:37]}"):
         train_loop.train(recipe, image_folder, tmp_path / "run", resume=True, cache=cache)
-    for teacher, message in (("xlsr_x2", "it is x2"), ("nosuch", "nosuch")):
+    for teacher, message in (("xlsr_x2", "its scale is 2"), ("nosuch", "nosuch")):
         recipe.teacher = teacher
         with pytest.raises(UserError, match=message):
             train_loop.train(recipe, image_folder, tmp_path / teacher, cache=cache)
