@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mobile_sr.training.recipes import Recipe
-    from mobile_sr.training.run_folder import _BatchSource
+    from mobile_sr.training.run_folder import BatchSource
 
 
 def search(recipe: Recipe, folder: str | Path, out: str | Path, **options: Any) -> tuple[float, dict[str, Any] | None]:
@@ -113,7 +113,7 @@ class SearchRun(TrainingRun):
         """Return the architecture file of a run folder."""
         return Path(out) / "architecture.json"
 
-    def start(self, batches: _BatchSource) -> None:
+    def start(self, batches: BatchSource) -> None:
         """Start the clock and the logs, and write the latency table of the search."""
         super().start(batches)
         cost = self.recipe.network.get("cost")

@@ -36,7 +36,7 @@ _SCORES = ("validation_psnr_rgb", "validation_psnr_y", "selection_score", "selec
 _COLUMNS = ("step", "seconds", "loss", "rate", *_SCORES, "steps_per_s", "input_share")
 
 
-class _BatchSource(Protocol):
+class BatchSource(Protocol):
     """The training batches of train_loop.py, as a run sees them."""
 
     seconds: float  # time spent on making batches
@@ -102,7 +102,7 @@ class TrainingRun:
         self.depths = {}
         self._board: Any = None
 
-    def start(self, batches: _BatchSource) -> None:
+    def start(self, batches: BatchSource) -> None:
         """Start the clock and the TensorBoard log, before the first step."""
         self._batches = batches
         self._began = self._mark = time.perf_counter()
@@ -388,7 +388,7 @@ class Follower(TrainingRun):
         self.recipe, self.model = recipe, model
         self.step, self.best, self._tty = 0, float("-inf"), False
 
-    def start(self, batches: _BatchSource) -> None:
+    def start(self, batches: BatchSource) -> None:
         """Remember the batches."""
         self._batches = batches
 

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mobile_sr import models
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
     from mobile_sr.training.recipes import Recipe
 
