@@ -325,6 +325,8 @@ def _images(data: Images) -> Any:
 
     if isinstance(data, (str, Path)):
         return data
-    pairs = data.items() if isinstance(data, Mapping) else enumerate(data)
-    named = [item if isinstance(item, tuple) else (f"image {key}" if isinstance(key, int) else key, item) for key, item in pairs]
+    if isinstance(data, Mapping):
+        named = list(data.items())
+    else:
+        named = [item if isinstance(item, tuple) else (f"image {k}", item) for k, item in enumerate(data)]
     return [(name, image if isinstance(image, np.ndarray) else np.asarray(image.convert("RGB"))) for name, image in named]

@@ -1,7 +1,11 @@
-"""Fine-tuning a fake-quantized network, and converting it. For the child process only (imports tfmot through net.py)."""
+"""Fine-tuning of a fake-quantized network, and its conversion. Only for the worker process (imports tfmot through net.py)."""
+
+from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,16 +17,36 @@ from mobile_sr.qat import quantizers
 from mobile_sr.qat.net import Net
 from mobile_sr.training import dataset
 
+if TYPE_CHECKING:
+    from mobile_sr.qat.settings import Settings
+
 
 class FineTuning:
-    """A fake-quantized network in training beside its float original, its teacher.
+    """A fake-quantized network in training, with its float original as the teacher.
 
     Attributes:
+        nodes: description of the network, see description.py.
+        settings: settings of the training.
+        net: the fake-quantized network.
+        teacher: the float network, or None without distillation.
         best: (validation PSNR in dB, step, arrays, ranges) of the best state so far.
     """
 
-    def __init__(self, nodes, arrays, settings, calibration):
-        """Build both networks and measure the ranges on `calibration`, a list of [1, H, W, 3] float32 in 0..1."""
+    def __init__(
+        self,
+        nodes: Sequence[Mapping[str, Any]],
+        arrays: Mapping[str, np.ndarray],
+        settings: Settings,
+        calibration: Sequence[np.ndarray],
+    ) -> None:
+        """Build both networks and measure the initial ranges.
+
+        Args:
+            nodes: description of the network, see description.py.
+            arrays: its arrays.
+            settings: settings of the training.
+            calibration: calibration images, [1, H, W, 3] float32 in 0..1.
+        """
         self.nodes, self.settings = nodes, settings
         self.teacher = Net(nodes, arrays, grouped=False) if settings.distill else None
         self.net = Net(nodes, arrays, grouped=False, quantized=True, per_tensor=settings.per_tensor, ranges=settings.ranges)
@@ -30,24 +54,31 @@ class FineTuning:
             for image in calibration:
                 self.net.model(image, training=True)
         self.best = (float("-inf"), 0, self.net.get(), self.net.get_ranges())
-        named = {v.ref(): name for name, v in self.net.variables.items()}
-        self._weights = [v for v in self.net.model.trainable_variables if v.ref() in named]
-        self._ranges = [v for v in self.net.model.trainable_variables if v.ref() not in named]
+        names = {v.ref(): name for name, v in self.net.variables.items()}
+        self._weights = [v for v in self.net.model.trainable_variables if v.ref() in names]
+        self._ranges = [v for v in self.net.model.trainable_variables if v.ref() not in names]
         rules = self.net.gradient_rules(arrays)
-        self._rules = [rules.get(named[v.ref()], lambda gradient: gradient) for v in self._weights]
-        self._slopes = [v for v in self._weights if named[v.ref()].endswith("/alpha")]
+        self._rules = [rules.get(names[v.ref()], lambda gradient: gradient) for v in self._weights]
+        self._slopes = [v for v in self._weights if names[v.ref()].endswith("/alpha")]
         self._optimizers = [tf_keras.optimizers.Adam(0.0, epsilon=1e-8, jit_compile=False) for _ in range(2)]
         for optimizer, variables in zip(self._optimizers, (self._weights, self._ranges), strict=True):
             optimizer.build(variables)
-        self._steps = {}  # by whether ranges still move
+        self._step_functions: dict[bool, Callable[..., tf.Tensor]] = {}  # by whether ranges still move
 
-    def run(self, images, report):
-        """Train on TrainingImages; report(step, loss, PSNR or None, steps per second), the PSNR where it is validated."""
+    def run(self, images: dataset.TrainingImages, report: Callable[..., object]) -> None:
+        """Train on a set of images.
+
+        Args:
+            images: the training images.
+            report: called as report(step, loss, PSNR in dB, steps per second). Loss and speed are None before the first step,
+                the PSNR is None without a validation.
+        """
         s = self.settings
         train_on, held_out = dataset.split_validation(images, s.validation_images, s.validation_crop)
         validation = dataset.center_crops(images, held_out, s.validation_crop)
         report(0, None, self._validate(0, validation, images.scale), None)
-        losses, mark = [], time.perf_counter()
+        losses: list[tf.Tensor] = []
+        mark = time.perf_counter()
         for step in range(s.steps):
             lr, hr = dataset.patch_batch(
                 images, train_on, step, batch=s.batch, patch=s.patch, brightness_factors=s.brightness_factors, seed=s.seed
@@ -61,16 +92,18 @@ class FineTuning:
             elif (step + 1) % 20 == 0:
                 report(step + 1, float(losses[-1]), None, len(losses) / max(time.perf_counter() - mark, 1e-9))
 
-    def _step(self, step, lr, hr):
+    def _step(self, step: int, lr: np.ndarray, hr: np.ndarray) -> tf.Tensor:
+        """Train one step and return its loss."""
         s = self.settings
         for optimizer, rate in zip(self._optimizers, (s.rate, s.range_rate), strict=True):
             optimizer.learning_rate.assign(rate * s.rate_share(step))
         moving = s.ranges == "moving" and step < s.freeze * s.steps
-        if moving not in self._steps:  # traced once for each, because tfmot decides by a Python bool
-            self._steps[moving] = tf.function(lambda lr, hr: self._train(lr, hr, moving or s.ranges == "learned"))
-        return self._steps[moving](tf.constant(lr), tf.constant(hr))
+        if moving not in self._step_functions:  # one trace for each value, because tfmot branches on a Python bool
+            training = moving or s.ranges == "learned"
+            self._step_functions[moving] = tf.function(lambda lr, hr: self._train(lr, hr, training))
+        return self._step_functions[moving](tf.constant(lr), tf.constant(hr))
 
-    def _train(self, lr, hr, training):
+    def _train(self, lr: tf.Tensor, hr: tf.Tensor, training: bool) -> tf.Tensor:
         s = self.settings
         target = (1 - s.distill) * hr
         if self.teacher:
@@ -79,19 +112,19 @@ class FineTuning:
             error = self.net.model(lr, training=training) - target
             loss = tf.reduce_mean(tf.sqrt(tf.square(error) + s.charbonnier_eps**2)) - s.charbonnier_eps
         for_weights, for_ranges = tape.gradient(loss, [self._weights, self._ranges])
-        ruled = [rule(gradient) for rule, gradient in zip(self._rules, for_weights, strict=True)]
-        self._optimizers[0].apply_gradients(zip(ruled, self._weights, strict=True))
+        constrained = [rule(gradient) for rule, gradient in zip(self._rules, for_weights, strict=True)]
+        self._optimizers[0].apply_gradients(zip(constrained, self._weights, strict=True))
         if self._ranges:
             self._optimizers[1].apply_gradients(zip(for_ranges, self._ranges, strict=True))
         for slope in self._slopes:
             slope.assign(tf.minimum(slope, 1.0))
-        for end in self._ranges:
-            lower = end.name.split(":")[0].endswith("_min")
-            end.assign(tf.minimum(end, 0.0) if lower else tf.maximum(end, quantizers.SMALLEST))
+        for limit in self._ranges:
+            is_lower = limit.name.split(":")[0].endswith("_min")
+            limit.assign(tf.minimum(limit, 0.0) if is_lower else tf.maximum(limit, quantizers.SMALLEST))
         return loss
 
-    def _validate(self, step, validation, scale):
-        """The fake-quantized net's mean PSNR (RGB, dB) on held-out crops; keeps the state when it is the best so far."""
+    def _validate(self, step: int, validation: tuple[np.ndarray, np.ndarray], scale: int) -> float:
+        """Return the fake-quantized network's mean PSNR (RGB) in dB on held-out crops, and keep its state if it is the best."""
         total = 0.0
         for lr, hr in zip(*validation, strict=True):
             sr = self._infer(tf.constant(lr[None], tf.float32) / 255).numpy()[0]
@@ -102,12 +135,27 @@ class FineTuning:
         return score
 
     @tf.function(reduce_retracing=True)
-    def _infer(self, lr):
+    def _infer(self, lr: tf.Tensor) -> tf.Tensor:
         return self.net.model(lr, training=False)
 
 
-def convert(nodes, arrays, ranges, per_tensor):
-    """(bytes of the uint8 .tflite, the fake-quantized Net that it was made from)."""
+def convert(
+    nodes: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, np.ndarray],
+    ranges: Sequence[np.ndarray],
+    per_tensor: bool,
+) -> tuple[bytes, Net]:
+    """Convert a fine-tuned network to uint8 .tflite.
+
+    Args:
+        nodes: description of the network, see description.py.
+        arrays: its fine-tuned arrays.
+        ranges: its activation ranges, as from Net.get_ranges.
+        per_tensor: one scale per kernel instead of one per output channel.
+
+    Returns:
+        (bytes of the .tflite, the fake-quantized network that it was made from).
+    """
     net = Net(nodes, {name: break_equal_bias(value) for name, value in arrays.items()}, quantized=True, per_tensor=per_tensor)
     net.set_ranges(ranges)
     module = tf.Module()
@@ -115,7 +163,7 @@ def convert(nodes, arrays, ranges, per_tensor):
     module.infer = tf.function(
         lambda lr: net.model(lr, training=False), input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32, "lr")]
     )
-    with tempfile.TemporaryDirectory() as folder:  # from_keras_model saves every layer's functions too, in four times as long
+    with tempfile.TemporaryDirectory() as folder:  # from_keras_model also saves every layer's functions: 4x the time
         tf.saved_model.save(module, folder, signatures=module.infer)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

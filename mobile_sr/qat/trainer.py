@@ -1,4 +1,6 @@
-"""The main process of quantization-aware training: prepares the job, runs child.py, builds, audits and writes the files."""
+"""Quantization-aware training, main process: prepares the job, runs worker.py, audits and writes the files."""
+
+from __future__ import annotations
 
 import contextlib
 import csv
@@ -8,8 +10,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mobile_sr import __version__, models
 from mobile_sr.converters import cross_layer_equalization
@@ -22,25 +26,52 @@ from mobile_sr.qat import description
 from mobile_sr.quantization.calibration import calibration_set
 from mobile_sr.training import dataset
 
-FORMAT = 1
-CHILD = (sys.executable, "-m", "mobile_sr.qat.worker")
-AGREEMENT_DB = 40.0  # the file against the fake-quantized net; roundings that fall differently alone gave 46 to 61 dB
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from mobile_sr.qat.settings import Settings
+
+FORMAT = 1  # of config.json
+WORKER = (sys.executable, "-m", "mobile_sr.qat.worker")
+# Minimum PSNR between the file and the fake-quantized network. Different rounding alone was measured at 46 to 61 dB.
+AGREEMENT_DB = 40.0
 
 
 class QatError(Exception):
-    """The child process failed in a way that the user's input does not explain."""
+    """The worker process failed for a reason other than the user's input."""
 
 
-def train(model, folder, out, settings, *, cache=None, calibration=None, log=print):
-    """Fine-tune `model` with fake quantization on the images of `folder` and write NAME_uint8.tflite and more into `out`.
+def train(
+    model: str | Path,
+    folder: str | Path,
+    out: str | Path,
+    settings: Settings,
+    *,
+    cache: str | Path | None = None,
+    calibration: str | Path | None = None,
+    log: Callable[[str], object] = print,
+) -> tuple[Path, float]:
+    """Fine-tune a model with fake quantization and write NAME_uint8.tflite with its sidecar into `out`.
 
-    Besides the .tflite and its sidecar .json: best.npz (the Keras 3 weights), history.csv and config.json.
+    Also writes best.npz (the Keras 3 weights), history.csv and config.json.
+
     Args:
-        model: zoo name, .npz model file or run folder. settings: settings.Settings.
-        calibration: folder of images on which the first ranges are measured; None takes `folder`.
-        cache: see data.TrainingImages. log: gets a line for each stage; the progress goes to standard error.
-    Returns: (path of the .tflite, best validation PSNR in dB (RGB)).
-    Raises: UserError for unusable input, QatError when the child fails, export.AuditError when its file is not as promised.
+        model: zoo name, .npz model file or run folder.
+        folder: folder of training images.
+        out: output folder.
+        settings: settings of the training.
+        cache: folder of decoded images, see dataset.TrainingImages.
+        calibration: folder of images from which the initial ranges are measured; None is `folder`.
+        log: called with a line for each stage. The progress goes to standard error.
+
+    Returns:
+        (path of the .tflite, best validation PSNR in dB (RGB)).
+
+    Raises:
+        UserError: for unusable input.
+        QatError: when the worker process fails.
+        export.AuditError: when the .tflite fails its audit.
     """
     from mobile_sr.inference import model_files
     from mobile_sr.quantization import export
@@ -49,7 +80,7 @@ def train(model, folder, out, settings, *, cache=None, calibration=None, log=pri
         raise UserError("qat needs tensorflow-model-optimization and tf_keras: pip install 'mobile-sr[train]'")
     file, name = model_files.trained(model)
     if models.has_depth(weights.read_arrays(file)[1].get("config", {})):
-        raise UserError(f"{model}: networks with depth masks are not fine-tuned with fake quantization; export them")
+        raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
     out = Path(out)
     if (out / "config.json").exists():
         raise UserError(f"{out}: already holds a run; use another --out")
@@ -71,20 +102,20 @@ def train(model, folder, out, settings, *, cache=None, calibration=None, log=pri
     inputs.update({f"calibration/{k}": crop for k, crop in enumerate(crops)})
     inputs["test_card"] = export.test_card(48, 64)
     make_folder(out)
-    with temporary_folder("mobile_sr_qat.") as place:
-        weights.write_arrays(place / "job.npz", inputs, job)
-        log(f"{model}: fine-tuning with fake quantization in a process of its own ...")
+    with temporary_folder("mobile_sr_qat.") as job_folder:
+        weights.write_arrays(job_folder / "job.npz", inputs, job)
+        log(f"{model}: fine-tuning with fake quantization in a separate process ...")
         history = _History(out / "history.csv", settings.steps)
-        _run_child(place, history.add)
-        outputs, found = weights.read_arrays(place / "result.npz")
+        _run_worker(job_folder, history.add)
+        outputs, result = weights.read_arrays(job_folder / "result.npz")
     description.assign(keras_model, {k.removeprefix("weights/"): v for k, v in outputs.items() if k.startswith("weights/")})
-    weights.save_model(out / "best.npz", keras_model, config, {**found, "recipe": "qat"})
+    weights.save_model(out / "best.npz", keras_model, config, {**result, "recipe": "qat"})
     tflite = outputs["tflite"].tobytes()
     sidecar = _sidecar(keras_model, config, settings, tflite, inputs["test_card"], outputs["test_card"])
     sidecar["calibration"] = record
     sidecar["weights"] = {"file": "best.npz", "sha256": sha256_file(out / "best.npz")}
     trained_on = {"sha256": images.sha256, "images": len(images), "held_out": [images.names[i] for i in held_out]}
-    sidecar["qat"] = {"settings": settings.to_json(), **found, "data": trained_on}
+    sidecar["qat"] = {"settings": settings.to_json(), **result, "data": trained_on}
     target = out / f"{name}_uint8.tflite"
     write_bytes(target, tflite)
     sidecars.write(target, sidecar)
@@ -92,11 +123,30 @@ def train(model, folder, out, settings, *, cache=None, calibration=None, log=pri
     run = {"format": FORMAT, "qat": settings.to_json(), "network": config, "init": start, "data": trained_on}
     write_json(out / "config.json", {**run, "versions": {"mobile_sr": __version__, **_versions()}})
     log(f"{target}: {len(tflite):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks)")
-    return target, found["validation_psnr_rgb"]
+    return target, result["validation_psnr_rgb"]
 
 
-def _sidecar(keras_model, config, settings, tflite, card, fake_quantized):
-    """The sidecar of the child's file. Raises: export.AuditError."""
+def _sidecar(
+    keras_model: keras.Model,
+    config: dict[str, Any],
+    settings: Settings,
+    tflite: bytes,
+    card: np.ndarray,
+    fake_quantized: np.ndarray,
+) -> dict[str, Any]:
+    """Audit the worker's .tflite and return its sidecar.
+
+    Args:
+        keras_model: the fine-tuned Keras model.
+        config: its configuration.
+        settings: settings of the training.
+        tflite: the file's bytes.
+        card: [H, W, 3] uint8 test card.
+        fake_quantized: [H * s, W * s, 3] output of the fake-quantized network for it.
+
+    Raises:
+        export.AuditError: when the file fails the audit.
+    """
     from mobile_sr.quantization import export
 
     facts, checks = export.audit_file(tflite, keras_model, config, "uint8", settings.per_tensor)
@@ -118,50 +168,53 @@ def _sidecar(keras_model, config, settings, tflite, card, fake_quantized):
     return sidecar
 
 
-def _versions():
+def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
     return {package: version(package) for package in ("tensorflow-model-optimization", "tf_keras")}
 
 
-def _run_child(place, on_event):
-    """Run child.py on place/job.npz; on_event gets what it says. Raises: UserError, QatError, each in one line."""
-    command = (*CHILD, str(place / "job.npz"), str(place / "result.npz"))
+def _run_worker(folder: Path, on_event: Callable[[dict[str, Any]], object]) -> None:
+    """Run worker.py on folder/job.npz and pass its events to `on_event`. Raises UserError or QatError, each with one line."""
+    command = (*WORKER, str(folder / "job.npz"), str(folder / "result.npz"))
     env = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    with open(place / "stderr", "w+b") as errors:
-        # A session of its own: Ctrl-C reaches this process alone, which then ends the child.
-        child = subprocess.Popen(
+    with open(folder / "stderr", "w+b") as errors:
+        # In a new session, Ctrl-C reaches only this process, which then stops the worker.
+        worker = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=env, text=True, start_new_session=True
         )
+        assert worker.stdin is not None  # it is a pipe
+        assert worker.stdout is not None
         try:
-            for line in child.stdout:
+            for line in worker.stdout:
                 event = json.loads(line)
                 if "error" in event:
                     raise UserError(event["error"])
                 on_event(event)
-            status = child.wait()
+            status = worker.wait()
         finally:
-            child.kill()
-            child.wait()
-            child.stdout.close()
+            worker.kill()
+            worker.wait()
+            worker.stdout.close()
             with contextlib.suppress(BrokenPipeError):
-                child.stdin.close()
+                worker.stdin.close()
         if status:
             errors.seek(0)
             lines = errors.read().decode(errors="replace").strip().splitlines()
             how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-            raise QatError(f"the process that trains failed: {' | '.join([how, *lines[-1:]])}")
+            raise QatError(f"the training process failed: {' | '.join([how, *lines[-1:]])}")
 
 
 class _History:
-    """Progress on standard error and history.csv."""
+    """The training's progress: lines on standard error, rows in history.csv."""
 
-    def __init__(self, path, steps):
-        self.path, self.steps, self.rows, self.best = path, steps, [], float("-inf")
+    def __init__(self, path: Path, steps: int) -> None:
+        self.path, self.steps, self.best = path, steps, float("-inf")
+        self.rows: list[tuple[int, float | str, float]] = []
         self._tty = sys.stderr.isatty()
 
-    def add(self, event):
-        """Take an event of the child."""
+    def add(self, event: dict[str, Any]) -> None:
+        """Show and record an event of the worker."""
         step, loss, psnr, speed = (event[key] for key in ("step", "loss", "psnr", "steps_per_s"))
         text = f"step {step}/{self.steps}"
         if loss is not None:

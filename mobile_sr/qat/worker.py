@@ -1,15 +1,19 @@
-"""The process that may import tfmot, started by trainer.py: `python -m mobile_sr.qat.worker JOB RESULT`.
+"""The worker process of quantization-aware training, which may import tfmot: `python -m mobile_sr.qat.worker JOB RESULT`.
 
-It runs with TF_USE_LEGACY_KERAS=1.
-JOB and RESULT are files of weights.write_arrays. On standard output goes one JSON object per line: {"step", "loss"},
-with "psnr" where the network was validated, or {"error"}, what is wrong with the data.
+trainer.py starts it with TF_USE_LEGACY_KERAS=1. JOB and RESULT are files of weights.write_arrays. It writes one JSON object per
+line to standard output: {"step", "loss", "psnr", "steps_per_s"}, with a number in "psnr" after a validation, or {"error"} with
+a message about unusable input.
 """
+
+from __future__ import annotations
 
 import json
 import math
 import os
 import sys
 import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +23,17 @@ from mobile_sr.qat.settings import Settings
 from mobile_sr.training import dataset
 
 
-def work(job_file, result_file, say):
-    """Do the job: fine-tune, convert, write the result. Raises: UserError for unusable images, or when training diverges."""
+def work(job_file: str, result_file: str, say: Callable[[dict[str, Any]], object]) -> None:
+    """Run a job: fine-tune, convert and write the result.
+
+    Args:
+        job_file: path of the job.
+        result_file: path of the result.
+        say: called with each progress event.
+
+    Raises:
+        UserError: for unusable images, or when the training diverges.
+    """
     arrays, job = weights.read_arrays(job_file)
     settings = Settings.from_json(job["settings"])
     import tensorflow as tf
@@ -32,9 +45,9 @@ def work(job_file, result_file, say):
     images = dataset.TrainingImages(job["data"], job["scale"], job["cache"], smallest=settings.patch)
     tuning = fine_tune.FineTuning(job["nodes"], _part(arrays, "weights"), settings, list(_part(arrays, "calibration").values()))
 
-    def report(step, loss, psnr=None, speed=None):
+    def report(step: int, loss: float | None, psnr: float | None = None, speed: float | None = None) -> None:
         if loss is not None and not math.isfinite(loss):
-            raise UserError(f"the loss was no number any more at step {step}; use a lower --rate")
+            raise UserError(f"the loss is no longer finite at step {step}; use a lower --rate")
         say({"step": step, "loss": loss, "psnr": psnr, "steps_per_s": speed})
 
     tuning.run(images, report)
@@ -50,30 +63,38 @@ def work(job_file, result_file, say):
     weights.write_arrays(result_file, outputs, meta)
 
 
-def _part(arrays, prefix):
-    """The arrays called 'prefix/...', by the rest of their names."""
+def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays named 'prefix/...', by the rest of their names."""
     return {name.removeprefix(f"{prefix}/"): value for name, value in arrays.items() if name.startswith(f"{prefix}/")}
 
 
-def main(argv):
-    """Work, and end at once when the parent does; status 2 when it said what is wrong."""
+def main(argv: Sequence[str]) -> int:
+    """Run a job, and exit immediately when the parent process ends.
+
+    Args:
+        argv: paths of the job and of the result.
+
+    Returns:
+        The exit status: 0, or 2 after an {"error"} line.
+    """
     channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints goes where errors go
+    os.dup2(2, 1)  # output of libraries goes to standard error
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def say(event):
+    def say(event: dict[str, Any]) -> None:
         print(json.dumps(event), file=channel, flush=True)
 
     try:
-        work(*argv, say)
+        job_file, result_file = argv
+        work(job_file, result_file, say)
     except UserError as error:
         say({"error": str(error)})
         return 2
     return 0
 
 
-def _end_with_parent():
-    os.read(0, 1)  # returns when the parent closes the pipe, which the kernel does even for a killed one
+def _end_with_parent() -> None:
+    os.read(0, 1)  # returns when the parent closes the pipe; the kernel closes it if the parent is killed
     os._exit(1)
 
 

@@ -1,1 +1,1 @@
-"""FGNAS: the architecture search, architecture files, budgets and latency tables."""
+"""FGNAS: architecture search, architecture files, cost budgets and latency tables."""

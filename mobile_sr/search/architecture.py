@@ -1,7 +1,11 @@
-"""Files that hold an FGNAS architecture: readable JSON, one line for each block, with a hash over the architecture alone."""
+"""FGNAS architecture files: JSON with one line per block and a SHA-256 of the architecture."""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json, sha256, write_text
@@ -12,18 +16,24 @@ PARTS = ("head", "blocks", "tail")
 _FORMAT = "mobile-sr FGNAS architecture 1"
 
 
-def parts(config):
-    """The architecture {"head", "blocks", "tail"} of a network configuration of models/nas/fgnas.py."""
+def parts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the architecture {"head", "blocks", "tail"} of a network configuration of models/nas/fgnas.py."""
     return {part: config[part] for part in PARTS}
 
 
-def digest(architecture):
-    """Hex SHA-256 that names an architecture, whatever else its file says."""
+def digest(architecture: Mapping[str, Any]) -> str:
+    """Return the hex SHA-256 of an architecture. Other fields of its file do not change it."""
     return sha256(json.dumps({part: architecture[part] for part in PARTS}, sort_keys=True).encode())
 
 
-def write(path, architecture, about):
-    """Write an architecture atomically; `about` is a dict of what is known of it."""
+def write(path: str | Path, architecture: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """Write an architecture file atomically.
+
+    Args:
+        path: the file.
+        architecture: {"head", "blocks", "tail"}.
+        about: further JSON-able fields of the file.
+    """
     head = {"format": _FORMAT, "sha256": digest(architecture), **about, "head": architecture["head"]}
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
     blocks = ",\n".join(f"    {json.dumps(block)}" for block in architecture["blocks"])
@@ -31,35 +41,50 @@ def write(path, architecture, about):
     write_text(path, "{\n" + "\n".join(line for line in lines if line) + "\n}\n")
 
 
-def read(path):
-    """The architecture of a file made by `write`. Raises: UserError when it is none, damaged or edited."""
+def read(path: str | Path) -> dict[str, Any]:
+    """Read the architecture of a file made by `write`.
+
+    Raises:
+        UserError: when the file is not an architecture file, or is damaged or edited.
+    """
     from mobile_sr.models.nas import fgnas
 
-    found = read_json(path)
-    if found.get("format") != _FORMAT:
+    content = read_json(path)
+    if content.get("format") != _FORMAT:
         raise UserError(f"{path}: not an architecture file of `mobile-sr search`")
     try:
-        architecture = parts(found)
+        architecture = parts(content)
         fgnas.check(**architecture)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{path}: no usable architecture ({error})") from None
-    if found.get("sha256") != digest(architecture):
-        raise UserError(f"{path}: its architecture is not the one that its sha256 names; its own is {digest(architecture)}")
+        raise UserError(f"{path}: invalid architecture ({error})") from None
+    if content.get("sha256") != digest(architecture):
+        raise UserError(f"{path}: the architecture does not match its sha256; its own is {digest(architecture)}")
     return architecture
 
 
-def of_model(model):
-    """The architecture of a model file, run folder or zoo name with a network of models/nas/fgnas.py. Raises: UserError."""
+def of_model(model: str | Path) -> dict[str, Any]:
+    """Return the architecture of a model.
+
+    Args:
+        model: model file, run folder or zoo name with a network of models/nas/fgnas.py.
+
+    Raises:
+        UserError: when it contains another network, or as `model_files.trained`.
+    """
     file, _ = model_files.trained(model)
     config = weights.read_arrays(file)[1].get("config")
     if not isinstance(config, dict) or config.get("network") != "fgnas" or not all(part in config for part in PARTS):
-        raise UserError(f"{model}: holds no FGNAS network, whose architecture could be taken")
+        raise UserError(f"{model}: does not contain an FGNAS network")
     return parts(config)
 
 
-def of_run(out):
-    """The architecture that a run folder trains. Raises: UserError."""
+def of_run(out: str | Path) -> dict[str, Any]:
+    """Return the architecture that a run folder trains.
+
+    Raises:
+        UserError: when it trains another network, or as `run_folder_checks.read_config`.
+    """
     network = run_folder_checks.read_config(Path(out) / "config.json")["recipe"]["network"]
     if not all(part in network for part in PARTS):
-        raise UserError(f"{out}: trains no FGNAS network")
+        raise UserError(f"{out}: does not train an FGNAS network")
     return parts(network)

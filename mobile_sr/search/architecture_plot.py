@@ -1,6 +1,10 @@
-"""The channels and activations of an FGNAS architecture as a standalone SVG, after Kim et al. 2022, Fig. 4(b)."""
+"""SVG charts of the channels and activations of an FGNAS architecture, after Kim et al. 2022, Fig. 4(b)."""
+
+from __future__ import annotations
 
 import html
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from mobile_sr.models.nas import fgnas
 
@@ -10,19 +14,22 @@ _COLOURS = {"convolution": "#64748b", "pointwise": "#94a3b8", "residual": "#2563
 )
 
 
-def plot(architecture, channels, title):
-    """The text of an SVG file: one bar for each layer, as high as it has channels.
+def plot(architecture: Mapping[str, Any], channels: int, title: str) -> str:
+    """Return a standalone SVG with one bar per layer. The height of a bar is the number of channels.
 
     Args:
-        architecture: {"head", "blocks", "tail"} as of models/nas/fgnas.py. channels: of the supernet, the full height.
+        architecture: {"head", "blocks", "tail"} as in models/nas/fgnas.py.
+        channels: number of channels of the supernet, the full height of the chart.
+        title: title of the chart.
     """
-    unit, parts, x = _HEIGHT / channels, [], 20
+    unit, x = _HEIGHT / channels, 20
+    parts: list[str] = []
     bottom = _TOP + _HEIGHT
 
-    def bar(layers, label=""):
-        """One bar of [(kind, channels)], stacked."""
+    def bar(layers: Iterable[tuple[str, int]], label: str = "") -> None:
+        """Add one bar of stacked (kind, channels)."""
         nonlocal x
-        y = bottom
+        y: float = bottom
         for kind, count in layers:
             y -= count * unit
             about = f"{label} {kind}, {count}".strip()
@@ -32,7 +39,7 @@ def plot(architecture, channels, title):
         parts.append(f'<text x="{x + _BAR / 2}" y="{y - 3:.1f}" text-anchor="middle" font-size="8">{total}</text>')
         x += _BAR + _GAP
 
-    def name(text, start):
+    def name(text: str, start: float) -> None:
         parts.append(f'<text x="{(start + x - _GAP) / 2}" y="{bottom + 16}" text-anchor="middle">{html.escape(text)}</text>')
 
     start, width = x, architecture["head"]

@@ -1,4 +1,10 @@
-"""What each operator of FGNAS takes in an int8 .tflite on this machine, by its channels: for latency-driven searches."""
+"""Latency tables: the time of each FGNAS operator in an int8 .tflite on this machine, for latency-driven search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,53 +16,69 @@ SIZE = (180, 320)  # LR (H, W) at which the operators are timed
 RUNS = 9
 _PAIRS = ("conv3x3", "conv1x1")
 _SINGLE = ("relu", "prelu", "tanh", "add")
-_ADDITIONS = 8  # in the file that times one: alone it is shorter than what the times differ by
+_ADDITIONS = 8  # in the file that times an addition: a single one takes less than the noise
 
 
-def measure(channels, progress=None, size=SIZE, runs=RUNS):
-    """A table for fgnas_costs.Cost: CPU ms, medians of interleaved runs, one thread.
+def measure(
+    channels: int,
+    progress: Callable[[int, str], object] | None = None,
+    size: tuple[int, int] = SIZE,
+    runs: int = RUNS,
+) -> dict[str, Any]:
+    """Measure a table for fgnas_costs.Cost: CPU time in ms, median of interleaved runs, one thread.
 
     Args:
-        channels: the most that a layer has; the grid is 0, 1 (which takes nearly as long as 8) and its quarters.
-        progress: called with (files made, what).
-    Returns: {"grid": [0, ...], "conv3x3": [inputs][outputs], "conv1x1", "relu", "prelu", "tanh", "add": [channels], "size",
-        "environment"}, JSON-able.
+        channels: maximum number of channels of a layer. The table has 0, 1 (which takes nearly as long as 8) and the quarters
+            of `channels`.
+        progress: called with (files made, description).
+        size: LR (height, width) in pixels.
+        runs: runs of each operator.
+
+    Returns:
+        JSON-able {"grid": [0, ...], "conv3x3": [inputs][outputs], "conv1x1": the same, "relu", "prelu", "tanh" and "add":
+        [channels], "size", "environment"}, with times in ms.
     """
     grid = sorted({1, *(max(1, channels * quarter // 4) for quarter in (1, 2, 3, 4))})
     cells = [(kind, a, b) for kind in _PAIRS for a in grid for b in grid] + [(kind, a, a) for kind in _SINGLE for a in grid]
-    files = []
+    files: list[bytes] = []
     for cell in cells:
         files.append(_file(*cell, size))
         if progress:
             progress(len(files), f"of {len(cells)} operators")
-    found = dict(zip(cells, (float(t) for t in cpu_ms(files, runs, progress)), strict=True))
-    for channels in grid:  # the file with the additions has the convolution, too
-        more = found["add", channels, channels] - found["conv1x1", channels, channels]
-        found["add", channels, channels] = max(0.0, more) / _ADDITIONS
-    found = {cell: round(ms, 4) for cell, ms in found.items()}
-    table = {"grid": [0, *grid]}
+    times = dict(zip(cells, (float(t) for t in cpu_ms(files, runs, progress)), strict=True))
+    for count in grid:  # the file with the additions has a convolution, too
+        additions_ms = times["add", count, count] - times["conv1x1", count, count]
+        times["add", count, count] = max(0.0, additions_ms) / _ADDITIONS
+    times = {cell: round(ms, 4) for cell, ms in times.items()}
+    table: dict[str, Any] = {"grid": [0, *grid]}
     for kind in _PAIRS:
-        table[kind] = [[0.0] * (len(grid) + 1)] + [[0.0, *(found[kind, a, b] for b in grid)] for a in grid]
-    table |= {kind: [0.0, *(found[kind, a, a] for a in grid)] for kind in _SINGLE}
+        table[kind] = [[0.0] * (len(grid) + 1)] + [[0.0, *(times[kind, a, b] for b in grid)] for a in grid]
+    table |= {kind: [0.0, *(times[kind, a, a] for a in grid)] for kind in _SINGLE}
     return table | {"size": f"{size[1]}x{size[0]}", "environment": environment(size, 1, runs, 1)}
 
 
-def read(path):
-    """A table that was written as JSON. Raises: UserError when it is none."""
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a latency table from a JSON file.
+
+    Raises:
+        UserError: when the file is not a latency table.
+    """
     table = read_json(path)
     try:
         count = len(table["grid"])
-        shapes = {kind: (count, count) if kind in _PAIRS else (count,) for kind in (*_PAIRS, *_SINGLE)}
-        fits = all(np.asarray(table[kind], np.float32).shape == shape for kind, shape in shapes.items())
-        if not fits or table["grid"][0] != 0 or sorted(set(table["grid"])) != table["grid"]:
-            raise ValueError("its tables do not fit its grid of channels, which rises from 0")
+        shapes: dict[str, tuple[int, ...]] = {
+            kind: (count, count) if kind in _PAIRS else (count,) for kind in (*_PAIRS, *_SINGLE)
+        }
+        matches = all(np.asarray(table[kind], np.float32).shape == shape for kind, shape in shapes.items())
+        if not matches or table["grid"][0] != 0 or sorted(set(table["grid"])) != table["grid"]:
+            raise ValueError("its tables do not match its grid of channels, which must increase from 0")
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: no latency table ({error})") from None
+        raise UserError(f"{path}: not a latency table ({error})") from None
     return table
 
 
-def _file(kind, inputs, outputs, size):
-    """The bytes of an int8 .tflite with that operator alone."""
+def _file(kind: str, inputs: int, outputs: int, size: tuple[int, int]) -> bytes:
+    """Return the bytes of an int8 .tflite that contains a single operator."""
     import keras
     from keras import ops
 
@@ -67,7 +89,7 @@ def _file(kind, inputs, outputs, size):
     if kind in _PAIRS:
         y = keras.layers.Conv2D(outputs, int(kind[-1]), padding="same")(x)
     elif kind == "add":
-        y = keras.layers.Conv2D(outputs, 1)(x)  # behind an elementwise operator XNNPACK adds in no time
+        y = keras.layers.Conv2D(outputs, 1)(x)  # after an elementwise operator, XNNPACK's addition costs nothing
         for _ in range(_ADDITIONS):
             y = y + x
     else:

@@ -1,1 +1,1 @@
-"""Training: the data set, the train loop, run folders, losses, optimizers, distribution; recipes/ holds the recipes."""
+"""Training: the data set, the training loop, run folders, losses, optimizers, distributed training and recipes."""

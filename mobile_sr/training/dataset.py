@@ -1,4 +1,6 @@
-"""Training images: a decoded cache of a folder's HR and LR images, and seeded patches."""
+"""Training data: a cache of a folder's decoded HR and LR images, and batches of seeded random patches."""
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
@@ -7,7 +9,9 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,34 +26,53 @@ from mobile_sr.imaging.resize import downscale, imresize, modcrop
 _CACHE_VERSION = 1
 
 
-def default_cache():
-    """Where decoded training images go: MOBILE_SR_CACHE, else ~/.cache/mobile-sr."""
+def default_cache() -> Path:
+    """Return the folder of decoded training images: MOBILE_SR_CACHE if set, else ~/.cache/mobile-sr."""
     return Path(os.environ.get("MOBILE_SR_CACHE") or Path.home() / ".cache" / "mobile-sr")
 
 
 class TrainingImages:
-    """Decoded HR and LR images of a folder, kept as two memory-mapped uint8 files.
+    """Decoded HR and LR images of a folder, stored in two memory-mapped uint8 files.
+
+    Exact duplicates (same HR pixels) are kept once.
 
     Attributes:
-        names: one per image, a smaller copy's the same as its original's. Exact duplicates (same HR pixels) are kept once.
-        originals: for each image the index of the one that it is a smaller copy of; its own where it is none.
-        sha256: hash over all HR and LR pixels and shapes: names the training data.
+        scale: upscaling factor.
+        names: name of each image. A downscaled copy has the name of its original.
+        originals: for each image, the index of the image that it is a downscaled copy of, or its own index.
+        hr: the HR images, [H * scale, W * scale, 3] uint8.
+        lr: the LR images, [H, W, 3] uint8.
+        sha256: hash of all HR and LR pixels and shapes. It identifies the training data.
     """
 
-    def __init__(self, folder, scale, cache=None, smallest=1, downscale_factors=()):
-        """Open the cached arrays of `folder`, making them first if a file is new or has changed.
+    def __init__(
+        self,
+        folder: str | Path,
+        scale: int,
+        cache: str | Path | None = None,
+        smallest: int = 1,
+        downscale_factors: Sequence[float] = (),
+    ) -> None:
+        """Open the cached arrays of `folder`. Decode the images first if a file is new or has changed.
 
-        Images whose LR side is shorter than `smallest` pixels are padded by reflection. Each of `downscale_factors`, factors
-        below 1, adds every image shrunk by bicubic, its LR image made of that (Dong et al., ECCV 2016, Sec. 4.1), unless
-        that would have to be padded.
-        Unreadable files are named on standard error and left out.
-        Raises: UserError when nothing is left, or as `find_pairs`.
+        Unreadable files are reported on standard error and skipped.
+
+        Args:
+            folder: folder of training images in a layout that `find_pairs` knows.
+            scale: upscaling factor.
+            cache: folder of the cache; None is `default_cache()`.
+            smallest: minimum LR side in pixels. Smaller images are padded by reflection.
+            downscale_factors: factors below 1. Each adds a bicubically downscaled copy of every image, with an LR image made
+                from that copy (Dong et al., ECCV 2016, Sec. 4.1). Copies that would need padding are left out.
+
+        Raises:
+            UserError: when no usable image is left, or as `find_pairs`.
         """
         self.scale = scale
         pairs = find_pairs(folder, scale, part="train")
         refuse_scale_one(folder, scale, pairs)
-        about = [_CACHE_VERSION, scale, smallest, str(Path(folder).resolve()), *downscale_factors]
-        key = hashlib.sha256(json.dumps(about).encode())
+        settings = [_CACHE_VERSION, scale, smallest, str(Path(folder).resolve()), *downscale_factors]
+        key = hashlib.sha256(json.dumps(settings).encode())
         for _, hr, lr in pairs:
             for file in (hr, lr):
                 if file is not None:
@@ -57,34 +80,44 @@ class TrainingImages:
                     key.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         cache = Path(cache or default_cache())
         _sweep_cache(cache)
-        place = cache / key.hexdigest()[:24]
-        if not (place / "index.json").exists():
-            self._fill(place, pairs, smallest, downscale_factors)
-        index = json.loads((place / "index.json").read_text())
-        self.names = index["names"]
-        first = {}
+        entry = cache / key.hexdigest()[:24]
+        if not (entry / "index.json").exists():
+            self._fill(entry, pairs, smallest, downscale_factors)
+        index = json.loads((entry / "index.json").read_text())
+        self.names: list[str] = index["names"]
+        first: dict[str, int] = {}
         self.originals = [first.setdefault(name, i) for i, name in enumerate(self.names)]
-        self.sha256 = index["sha256"]
-        flat_hr = np.memmap(place / "hr.bin", np.uint8, "r")
-        flat_lr = np.memmap(place / "lr.bin", np.uint8, "r")
-        self.hr, self.lr = [], []
-        hr_at = lr_at = 0
+        self.sha256: str = index["sha256"]
+        flat_hr = np.memmap(entry / "hr.bin", np.uint8, "r")
+        flat_lr = np.memmap(entry / "lr.bin", np.uint8, "r")
+        self.hr: list[np.ndarray] = []
+        self.lr: list[np.ndarray] = []
+        hr_start = lr_start = 0
         for height, width in index["lr_shapes"]:
             size = height * width * 3
-            self.lr.append(flat_lr[lr_at : lr_at + size].reshape(height, width, 3))
-            self.hr.append(flat_hr[hr_at : hr_at + size * scale**2].reshape(height * scale, width * scale, 3))
-            lr_at, hr_at = lr_at + size, hr_at + size * scale**2
+            self.lr.append(flat_lr[lr_start : lr_start + size].reshape(height, width, 3))
+            self.hr.append(flat_hr[hr_start : hr_start + size * scale**2].reshape(height * scale, width * scale, 3))
+            lr_start, hr_start = lr_start + size, hr_start + size * scale**2
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.names)
 
-    def _fill(self, place, pairs, smallest, downscale_factors):
-        make_folder(place)
-        names, shapes, seen = [], [], {}
+    def _fill(
+        self,
+        entry: Path,
+        pairs: Sequence[tuple[str, Path, Path | None]],
+        smallest: int,
+        downscale_factors: Sequence[float],
+    ) -> None:
+        """Decode all pairs into the cache folder `entry`."""
+        make_folder(entry)
+        names: list[str] = []
+        shapes: list[tuple[int, ...]] = []
+        name_of_image: dict[str, str] = {}
         digest = hashlib.sha256()
         with (
-            atomic_path(place / "hr.bin") as hr_path,
-            atomic_path(place / "lr.bin") as lr_path,
+            atomic_path(entry / "hr.bin") as hr_path,
+            atomic_path(entry / "lr.bin") as lr_path,
             open(hr_path, "wb") as hr_out,
             open(lr_path, "wb") as lr_out,
         ):
@@ -96,11 +129,12 @@ class TrainingImages:
                 except UserError as error:
                     print(f"\nleft out: {error}", file=sys.stderr)
                     continue
-                mark = sha256(np.ascontiguousarray(hr)) + str(hr.shape)
-                if mark in seen:
-                    print(f"\nleft out: {printable(name)} is the same image as {printable(seen[mark])}", file=sys.stderr)
+                image_key = sha256(np.ascontiguousarray(hr)) + str(hr.shape)
+                if image_key in name_of_image:
+                    same = name_of_image[image_key]
+                    print(f"\nleft out: {printable(name)} is the same image as {printable(same)}", file=sys.stderr)
                     continue
-                seen[mark] = name
+                name_of_image[image_key] = name
                 for large, small in [(hr, lr), *_shrunk(hr, self.scale, smallest, downscale_factors)]:
                     hr, lr = _pad(large, smallest * self.scale), _pad(small, smallest)
                     digest.update(f"{hr.shape}{lr.shape}".encode() + hr.tobytes() + lr.tobytes())
@@ -110,58 +144,78 @@ class TrainingImages:
                     shapes.append(lr.shape[:2])
             print(file=sys.stderr)
             if not names:
-                raise UserError("no usable training image was left; see the lines above")
-        write_json(place / "index.json", {"names": names, "lr_shapes": shapes, "sha256": digest.hexdigest()})
+                raise UserError("no usable training image; the lines above say why each file was left out")
+        write_json(entry / "index.json", {"names": names, "lr_shapes": shapes, "sha256": digest.hexdigest()})
 
 
-def _sweep_cache(cache):
-    """Remove what killed processes left in the cache, which are gigabytes and may never be opened under the same key again.
+def _sweep_cache(cache: Path) -> None:
+    """Remove what killed processes left in the cache: gigabytes that may never be opened under the same key again.
 
-    Whole arrays without index.json are left by one that was killed before it wrote that, which follows within moments.
+    Complete arrays without an index.json come from a process that was killed just before writing it.
     """
-    for place in cache.glob("[0-9a-f]" * 24):
-        sweep(place)
-        for file in () if (place / "index.json").exists() else place.glob("*.bin"):
-            with contextlib.suppress(OSError):  # another process was quicker
+    for entry in cache.glob("[0-9a-f]" * 24):
+        sweep(entry)
+        for file in () if (entry / "index.json").exists() else entry.glob("*.bin"):
+            with contextlib.suppress(OSError):  # another process has removed it
                 if time.time() - file.stat().st_mtime > 3600:
                     file.unlink()
 
 
-def _shrunk(image, scale, smallest, factors):
-    """The (HR, LR) of the smaller copies of an HR image, but for those whose LR side is shorter than `smallest`."""
+def _shrunk(image: np.ndarray, scale: int, smallest: int, factors: Iterable[float]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The (HR, LR) pairs of the downscaled copies of an HR image, without those whose LR side is below `smallest`."""
     small = (imresize(image, factor) for factor in factors)
     return [(modcrop(hr, scale), downscale(hr, scale)) for hr in small if min(hr.shape[:2]) >= smallest * scale]
 
 
-def _pad(image, side):
-    """Reflect at the bottom and right until both sides reach `side`."""
+def _pad(image: np.ndarray, side: int) -> np.ndarray:
+    """Pad by reflection at the bottom and right until both sides are at least `side`."""
     down, right = (max(0, side - length) for length in image.shape[:2])
     return np.pad(image, ((0, down), (0, right), (0, 0)), mode="symmetric") if down or right else image
 
 
-def split_validation(images, count, crop):
-    """Held-out images for validation: every k-th one whose LR image holds a crop x crop square.
+def split_validation(images: TrainingImages, count: int, crop: int) -> tuple[list[int], list[int]]:
+    """Split images into training and held-out validation images: every k-th image that is large enough is held out.
 
-    They are `count`, but at most a quarter of all images: of a few photos, too, most are trained on. Smaller copies are
-    neither counted nor held out, and those of held-out images are not trained on.
+    At most a quarter of all images is held out, so that most of a small set remains for training. Downscaled copies are
+    neither counted nor held out, and those of held-out images are left out of training. Deterministic.
 
-    Returns: (training indices, validation indices). Deterministic. Raises: UserError when images are too few or small.
+    Args:
+        images: the training images.
+        count: number of validation images.
+        crop: side in LR pixels of the square that a validation image must contain.
+
+    Returns:
+        (training indices, validation indices).
+
+    Raises:
+        UserError: when there are too few images, or too few large ones.
     """
-    whole = sorted(set(images.originals))
-    count = min(count, math.ceil(len(whole) / 4))
-    large = [i for i in whole if min(images.lr[i].shape[:2]) >= crop]
-    if len(large) < count or len(whole) <= count:
+    originals = sorted(set(images.originals))
+    count = min(count, math.ceil(len(originals) / 4))
+    large = [i for i in originals if min(images.lr[i].shape[:2]) >= crop]
+    if len(large) < count or len(originals) <= count:
         raise UserError(
-            f"{len(large)} of {len(whole)} training images hold an LR crop of {crop}x{crop}; "
+            f"{len(large)} of {len(originals)} training images contain an LR crop of {crop}x{crop}; "
             f"validation needs {count} and training at least one more; use more or larger images"
         )
     held_out = {large[(2 * k + 1) * len(large) // (2 * count)] for k in range(count)}
     return [i for i, original in enumerate(images.originals) if original not in held_out], sorted(held_out)
 
 
-def center_crops(images, indices, crop):
-    """([V, crop, crop, 3], [V, crop * s, crop * s, 3]) uint8 LR and HR centre crops of the given images."""
-    s, lr, hr = images.scale, [], []
+def center_crops(images: TrainingImages, indices: Iterable[int], crop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the centre crops of V images.
+
+    Args:
+        images: the training images.
+        indices: indices of the V images.
+        crop: side of the crops in LR pixels.
+
+    Returns:
+        (LR [V, crop, crop, 3], HR [V, crop * s, crop * s, 3]), uint8.
+    """
+    s = images.scale
+    lr: list[np.ndarray] = []
+    hr: list[np.ndarray] = []
     for i in indices:
         top, left = ((side - crop) // 2 for side in images.lr[i].shape[:2])
         lr.append(images.lr[i][top : top + crop, left : left + crop])
@@ -170,69 +224,97 @@ def center_crops(images, indices, crop):
 
 
 def patch_batch(
-    images, indices, step, *, batch, patch, brightness_factors, seed, share=slice(None), mixing="none", flat_share=0.0
-):
-    """The training batch of one step; a pure function of its arguments, so that resumed runs see the same data.
+    images: TrainingImages,
+    indices: Sequence[int],
+    step: int,
+    *,
+    batch: int,
+    patch: int,
+    brightness_factors: Sequence[float],
+    seed: int,
+    share: slice = slice(None),
+    mixing: str = "none",
+    flat_share: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Make the training batch of one step. The result depends on the arguments alone, so resumed runs see the same data.
 
-    Each sample: a uniform image, a uniform crop, one of the eight rotations and flips, one intensity factor
-    (Ayazoglu 2021, Sec. 4.2).
+    Each sample is a random crop of a random image, with one of the eight rotations and flips and one brightness factor, all
+    drawn uniformly (Ayazoglu 2021, Sec. 4.2).
 
     Args:
-        share: which of the batch's samples to make. mixing: 'none' or a kind of `mixed`.
+        images: the training images.
+        indices: indices of the images to draw from.
+        step: number of the step, from 0.
+        batch: number of samples.
+        patch: side of the crops in LR pixels.
+        brightness_factors: factors to draw from.
+        seed: the run's seed.
+        share: slice of the batch to make; the default is all of it.
+        mixing: 'none' or a kind of `mixed`.
         flat_share: probability that a sample is a flat colour or a ramp (flat_colours.patch) instead of a crop.
-    Returns: ([batch, patch, patch, 3], [batch, patch * s, patch * s, 3]) float32 in 0..1, of `share`.
+
+    Returns:
+        ([batch, patch, patch, 3], [batch, patch * s, patch * s, 3]) float32 in 0..1, restricted to `share`.
     """
     if mixing != "none":
-        how = {"batch": batch, "patch": patch, "brightness_factors": brightness_factors, "seed": seed, "flat_share": flat_share}
-        whole = patch_batch(images, indices, step, **how)
-        return tuple(part[share] for part in mixed(*whole, mixing, np.random.default_rng([seed, step, 2])))
+        options: dict[str, Any] = {"batch": batch, "patch": patch, "seed": seed, "flat_share": flat_share}
+        lr, hr = patch_batch(images, indices, step, brightness_factors=brightness_factors, **options)
+        lr, hr = mixed(lr, hr, mixing, np.random.default_rng([seed, step, 2]))
+        return lr[share], hr[share]
     rng = np.random.default_rng([seed, step])
     s = images.scale
     picks = rng.integers(len(indices), size=batch)
-    places = rng.random((batch, 2))
-    turns = rng.integers(8, size=batch)
+    positions = rng.random((batch, 2))
+    orientations = rng.integers(8, size=batch)
     factors = rng.choice(np.asarray(brightness_factors, np.float32), size=batch) / np.float32(255)
     is_flat = np.random.default_rng([seed, step, 3]).random(batch) < flat_share
-    made = range(batch)[share]
-    lr = np.empty((len(made), patch, patch, 3), np.float32)
-    hr = np.empty((len(made), patch * s, patch * s, 3), np.float32)
-    for at, n in enumerate(made):
+    samples = range(batch)[share]
+    lr = np.empty((len(samples), patch, patch, 3), np.float32)
+    hr = np.empty((len(samples), patch * s, patch * s, 3), np.float32)
+    for row, n in enumerate(samples):
         if is_flat[n]:
             pair = flat_colours.patch(np.random.default_rng([seed, step, 3, n]), patch, patch, s)
-            lr[at], hr[at] = (part / np.float32(255) for part in pair)
+            lr[row], hr[row] = (part / np.float32(255) for part in pair)
             continue
         small, large = images.lr[indices[picks[n]]], images.hr[indices[picks[n]]]
-        top = int(places[n, 0] * (small.shape[0] - patch + 1))
-        left = int(places[n, 1] * (small.shape[1] - patch + 1))
+        top = int(positions[n, 0] * (small.shape[0] - patch + 1))
+        left = int(positions[n, 1] * (small.shape[1] - patch + 1))
         a = small[top : top + patch, left : left + patch]
         b = large[top * s : (top + patch) * s, left * s : (left + patch) * s]
-        if turns[n] >= 4:
+        if orientations[n] >= 4:
             a, b = a[:, ::-1], b[:, ::-1]
-        np.multiply(np.rot90(a, turns[n] % 4), factors[n], out=lr[at], casting="unsafe")
-        np.multiply(np.rot90(b, turns[n] % 4), factors[n], out=hr[at], casting="unsafe")
+        np.multiply(np.rot90(a, orientations[n] % 4), factors[n], out=lr[row], casting="unsafe")
+        np.multiply(np.rot90(b, orientations[n] % 4), factors[n], out=hr[row], casting="unsafe")
     return lr, hr
 
 
-def mixed(lr, hr, kind, rng):
-    """A batch of which each sample is mixed with another one, LR and HR alike, with the probability 1/2.
+def mixed(lr: np.ndarray, hr: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Mix each sample of a batch with another one, in LR and HR alike, with a probability of 1/2.
 
     Args:
-        kind: 'mixup' (a weighted sum, weights of Beta(1.2, 1.2)), 'cutmix' (a square of the other one, a quarter of the area)
-            or 'colours' (its own channels in another order); Yoo et al., CVPR 2020, Sec. 2.
+        lr: [N, P, P, 3] LR patches.
+        hr: [N, P * s, P * s, 3] HR patches.
+        kind: 'mixup' (a weighted sum with weights from Beta(1.2, 1.2)), 'cutmix' (a square of the other sample, a quarter of
+            the area) or 'colours' (the sample's own channels in another order). See Yoo et al., CVPR 2020, Sec. 2.
+        rng: source of randomness.
+
+    Returns:
+        (lr, hr), mixed.
     """
     batch, patch, scale = len(lr), lr.shape[1], hr.shape[1] // lr.shape[1]
     others, chosen, shares = rng.permutation(batch), rng.random(batch) < 0.5, rng.beta(1.2, 1.2, batch).astype(np.float32)
-    places, orders = rng.integers(patch - patch // 2 + 1, size=(batch, 2)), rng.permuted(np.tile(range(3), (batch, 1)), axis=1)
-    made = []
-    for images, s in ((lr, 1), (hr, scale)):
+    corners, orders = rng.integers(patch - patch // 2 + 1, size=(batch, 2)), rng.permuted(np.tile(range(3), (batch, 1)), axis=1)
+
+    def mix(images: np.ndarray, s: int) -> np.ndarray:
         new = images.copy()
         for n in np.flatnonzero(chosen):
             if kind == "mixup":
                 new[n] = shares[n] * images[n] + (1 - shares[n]) * images[others[n]]
             elif kind == "cutmix":
-                (top, left), side = places[n] * s, patch // 2 * s
+                (top, left), side = corners[n] * s, patch // 2 * s
                 new[n, top : top + side, left : left + side] = images[others[n], top : top + side, left : left + side]
             else:
                 new[n] = images[n][..., orders[n]]
-        made.append(new)
-    return tuple(made)
+        return new
+
+    return mix(lr, 1), mix(hr, scale)

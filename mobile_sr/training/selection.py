@@ -1,49 +1,78 @@
-"""By which score `train` chooses the weights of best.npz: recipe.select, or what the loss counts."""
+"""Selection of the best weights: the validation score that decides which weights `train` writes to best.npz."""
+
+from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mobile_sr import models
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
 
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
 
-def criterion(recipe):
-    """'rgb', 'y', 'uint8', or 'rgb+y': both weighted as in the loss, for a recipe with a luminance weight and no `select`."""
+    from mobile_sr.training.recipes import Recipe
+
+
+def criterion(recipe: Recipe) -> str:
+    """Return the selection score of a recipe: 'rgb', 'y', 'uint8' or 'rgb+y'.
+
+    'rgb+y' weights both as the loss does. It is the default of a recipe with a luminance weight.
+    """
     return recipe.select or ("rgb+y" if recipe.luminance_weight else "rgb")
 
 
-def describe(selected_by):
-    """The criterion in words, for a line that says a score in dB."""
+def describe(selected_by: str) -> str:
+    """Return the criterion in words, for a line that shows a score in dB."""
     return {"rgb": "RGB", "y": "Y", "rgb+y": "RGB and Y, weighted as in the loss", "uint8": "RGB, as uint8 .tflite"}[
         selected_by
     ]
 
 
-def check(recipe, backend):
-    """Raise UserError where the weights cannot be chosen by the uint8 file; `backend` is Keras' backend."""
+def check(recipe: Recipe, backend: str) -> None:
+    """Check that the recipe's selection works with `backend`, the name of the Keras backend.
+
+    Raises:
+        UserError: when weights cannot be selected by their uint8 file.
+    """
     if criterion(recipe) != "uint8":
         return
     if backend != "tensorflow":
-        raise UserError(f"--set select=uint8: needs --backend tensorflow, which converts; this is the {backend} backend")
+        raise UserError(f"--set select=uint8: needs --backend tensorflow for the conversion; the backend is {backend}")
     if models.has_depth(recipe.network) or recipe.network["network"] == "fgnas_supernet":
-        raise UserError(f"--set select=uint8: {recipe.name} cannot be scored as a uint8 file while it trains; use rgb or y")
+        raise UserError(f"--set select=uint8: {recipe.name} cannot be scored as a uint8 file during training; use rgb or y")
 
 
-def score(selected_by, recipe, rgb, y):
-    """The score in dB of the weights just validated, by another criterion than 'uint8'.
+def score(selected_by: str, recipe: Recipe, rgb: float, y: float) -> float:
+    """Return the selection score in dB of the weights just validated.
 
-    Args: rgb, y: mean PSNR in dB of the float network.
+    Args:
+        selected_by: a `criterion` other than 'uint8'.
+        recipe: the recipe, for its luminance weight.
+        rgb: mean PSNR of the float network in RGB, in dB.
+        y: the same in Y.
     """
     if selected_by == "rgb+y":
         return (rgb + recipe.luminance_weight * y) / (1 + recipe.luminance_weight)
     return {"rgb": rgb, "y": y}[selected_by]
 
 
-def uint8_runner(model, network, calibration):
-    """A function from [H, W, 3] uint8 to [H * s, W * s, 3] uint8: the model's uint8 .tflite, as `mobile-sr export` makes it.
+def uint8_runner(
+    model: keras.Model, network: Mapping[str, Any], calibration: str | Path | None
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Convert a model to uint8 .tflite, as `mobile-sr export` does, and return a function that runs it.
 
-    Args: calibration: the folder of training images. None is returned where the file fails export's audit.
+    Args:
+        model: the Keras model.
+        network: its configuration.
+        calibration: folder of calibration images; None for scikit-image's images.
+
+    Returns:
+        A function from [H, W, 3] uint8 to [H * s, W * s, 3] uint8, or None if the file fails the audit of the export.
     """
     from mobile_sr.inference import upscaler
     from mobile_sr.quantization import export

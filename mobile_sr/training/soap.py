@@ -1,34 +1,58 @@
-"""SOAP: Adam in the slowly turning eigenbasis of Shampoo's preconditioner, for `--set optimizer=soap`.
+"""SOAP optimizer: Adam in the eigenbasis of Shampoo's preconditioner, for `--set optimizer=soap`.
 
-Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", ICLR 2025, Algorithm 3. What it gives:
+Vyas et al., "SOAP: Improving and Stabilizing Shampoo using Adam", ICLR 2025, Algorithm 3. Measured gains:
 docs/measurements/training.md.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
-EVERY = 10  # steps from one turn of the basis to the next
-LARGEST = 1024  # a longer side of a kernel keeps its own axes, as the paper's one-sided form does
+EVERY = 10  # steps between two updates of the eigenbases
+LARGEST = 1024  # a longer side of a kernel is not rotated, as in the paper's one-sided variant
+
+_Tensor = Any  # a tensor or variable of the Keras backend
+_Side = tuple[_Tensor, _Tensor] | None  # (running mean, eigenbasis) of one side of a kernel; None: not rotated
 
 
 class Soap(keras.optimizers.Optimizer):
-    """Every kernel [..., i, o] is a matrix G [(... i), o]; running means of G G^T and G^T G have its eigenbases.
+    """SOAP for Keras.
 
-    Adam's second moment is kept in that basis, its first one outside. Biases, whose matrices would have one column, are
-    Adam's. The basis starts as the plain axes and follows by one step of orthogonal iteration (QR) every EVERY steps.
+    A kernel [..., i, o] is treated as a matrix G [(... i), o]. The eigenbases are those of the running means of G G^T and
+    G^T G. Adam's second moment is kept in these bases, the first moment outside of them. Biases, whose matrices would have
+    one column, use plain Adam. The bases start as the identity. One step of orthogonal iteration (QR) updates them every
+    EVERY steps.
 
     Args:
-        learning_rate: a number or schedule. beta_1, beta_2: decays of the moments. shampoo_beta: of the matrices' means.
+        learning_rate: a number or a schedule.
+        beta_1: decay of the first moment.
+        beta_2: decay of the second moment.
+        shampoo_beta: decay of the running means of the matrices.
+        epsilon: added to the denominator.
+        name: name of the optimizer.
+        **kwargs: passed to keras.optimizers.Optimizer.
     """
 
-    def __init__(self, learning_rate=3e-3, beta_1=0.9, beta_2=0.99, shampoo_beta=0.95, epsilon=1e-8, name="soap", **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 3e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        shampoo_beta: float = 0.95,
+        epsilon: float = 1e-8,
+        name: str = "soap",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.beta_1, self.beta_2, self.shampoo_beta, self.epsilon = beta_1, beta_2, shampoo_beta, epsilon
 
-    def build(self, variables):
-        """Make the state: two moments for each variable, and for each side of a kernel its mean and its basis."""
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Create the state: two moments per variable, and a running mean and a basis per rotated side of a kernel."""
         if self.built:
             return
         super().build(variables)
@@ -36,34 +60,34 @@ class Soap(keras.optimizers.Optimizer):
         self._second = [self.add_variable_from_reference(v, "second") for v in variables]
         self._sides = [self._build_sides(v) for v in variables]
 
-    def _build_sides(self, variable):
-        """(mean, basis) of the rows' side and of the columns'; None for a side that keeps its axes."""
+    def _build_sides(self, variable: keras.Variable) -> list[_Side]:
+        """Return the states of the rows' side and of the columns' side; an empty list for a bias."""
         sides = _matrix_shape(variable) if len(variable.shape) > 1 else ()
-        made = []
+        states: list[_Side] = []
         for side in sides:
             if side > LARGEST:
-                made.append(None)
+                states.append(None)
                 continue
             mean = self.add_variable((side, side), initializer="zeros", name="mean")
-            made.append((mean, self.add_variable((side, side), initializer="identity", name="basis")))
-        return made
+            states.append((mean, self.add_variable((side, side), initializer="identity", name="basis")))
+        return states
 
-    def update_step(self, gradient, variable, learning_rate):
-        """One variable's step."""
+    def update_step(self, gradient: _Tensor, variable: keras.Variable, learning_rate: _Tensor) -> None:
+        """Update one variable."""
         index = self._get_variable_index(variable)
         first, second, sides = self._first[index], self._second[index], self._sides[index]
         step = ops.cast(self.iterations + 1, "float32")
         gradient = ops.cast(gradient, "float32")
         self.assign(first, self.beta_1 * first + (1 - self.beta_1) * gradient)
-        turned = self._turn(gradient, sides)
-        self.assign(second, self.beta_2 * second + (1 - self.beta_2) * ops.square(turned))
-        mean = self._turn(first, sides) / (1 - self.beta_1**step)
+        rotated = self._rotate(gradient, sides)
+        self.assign(second, self.beta_2 * second + (1 - self.beta_2) * ops.square(rotated))
+        mean = self._rotate(first, sides) / (1 - self.beta_1**step)
         scale = ops.sqrt(second / (1 - self.beta_2**step)) + self.epsilon
-        self.assign_sub(variable, ops.cast(learning_rate, "float32") * self._turn(mean / scale, sides, back=True))
-        self._follow(gradient, sides)
+        self.assign_sub(variable, ops.cast(learning_rate, "float32") * self._rotate(mean / scale, sides, back=True))
+        self._update_bases(gradient, sides)
 
-    def _turn(self, x, sides, back=False):
-        """A kernel in the basis, or from it back to its own axes."""
+    def _rotate(self, x: _Tensor, sides: list[_Side], back: bool = False) -> _Tensor:
+        """Rotate a kernel into the eigenbases, or back."""
         if not sides:
             return x
         shape = x.shape
@@ -75,8 +99,8 @@ class Soap(keras.optimizers.Optimizer):
             x = ops.matmul(x, ops.transpose(columns[1]) if back else columns[1])
         return ops.reshape(x, shape)
 
-    def _follow(self, gradient, sides):
-        """Take the gradient into the sides' means and, when it is time, their bases after them."""
+    def _update_bases(self, gradient: _Tensor, sides: list[_Side]) -> None:
+        """Add the gradient to the running means and, every EVERY steps, update the bases from them."""
         if not sides:
             return
         gradient = ops.reshape(gradient, _matrix_shape(gradient))
@@ -86,9 +110,9 @@ class Soap(keras.optimizers.Optimizer):
                 mean, basis = side
                 new = self.shampoo_beta * mean + (1 - self.shampoo_beta) * ops.matmul(matrix, ops.transpose(matrix))
                 self.assign(mean, new)
-                turned = ops.cond(due, lambda m=new, b=basis: ops.qr(ops.matmul(m, b))[0], lambda b=basis: b + 0.0)
-                self.assign(basis, turned)
+                updated = ops.cond(due, lambda m=new, b=basis: ops.qr(ops.matmul(m, b))[0], lambda b=basis: b + 0.0)
+                self.assign(basis, updated)
 
 
-def _matrix_shape(x):
+def _matrix_shape(x: _Tensor) -> tuple[int, int]:
     return math.prod(x.shape[:-1]), x.shape[-1]

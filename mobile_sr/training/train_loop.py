@@ -1,10 +1,14 @@
-"""The training loop: a recipe and a folder of images become a run folder (see run.py)."""
+"""The training loop: trains a recipe's network on a folder of images and writes a run folder (see run_folder.py)."""
+
+from __future__ import annotations
 
 import json
 import sys
 import textwrap
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,25 +19,45 @@ from mobile_sr.inference import model_files, weights
 from mobile_sr.training import dataset, distributed, recipes, run_folder_checks, selection
 from mobile_sr.training.run_folder import Follower, TrainingRun
 
-_ADDED = ("depth", "adapter_channels", "depth_scales")  # what a network with an adapter may differ in from its backbone
+if TYPE_CHECKING:
+    import keras
+
+_ADDED = ("depth", "adapter_channels", "depth_scales")  # fields in which a network with an adapter differs from its backbone
 
 
-def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="float32", kind=TrainingRun):
-    """Train `recipe` on the images of `folder`, leaving a run folder at `out`; as one of several ranks, too (distributed.py).
+def train(
+    recipe: recipes.Recipe,
+    folder: str | Path,
+    out: str | Path,
+    *,
+    init: str | Path | None = None,
+    resume: bool = False,
+    cache: str | Path | None = None,
+    dtype: str = "float32",
+    kind: type[TrainingRun] = TrainingRun,
+) -> float:
+    """Train a recipe on a folder of images and write a run folder. Also runs as one of several ranks (distributed.py).
 
     Args:
-        recipe: recipes.Recipe; on resume it must equal the run's own.
-        init: a model file or run folder whose weights the run starts from; the scale may differ. Where it gives all of them,
-            they are scored, too, and kept until others are better.
+        recipe: the recipe. On resume it must equal the run's recipe.
+        folder: folder of training images.
+        out: the run folder.
+        init: model file or run folder whose weights the run starts from; its scale may differ. If it provides all weights,
+            they are scored and kept until better ones are found.
         resume: continue from the run's last checkpoint.
-        dtype: 'float32', or 'mixed_bfloat16': layers calculate in bfloat16, weights, loss, averages and scores stay float32.
-        kind: the Run class, which decides what is scored and kept.
-    Returns: the best validation score in dB, by the recipe's selection (selection.py), on held-out training images.
-    Raises: UserError when the run folder holds another run, or the data, the weights or the patches are unusable.
+        cache: folder of decoded images, see dataset.TrainingImages.
+        dtype: 'float32', or 'mixed_bfloat16': layers compute in bfloat16; weights, loss, averages and scores stay float32.
+        kind: the subclass of TrainingRun, which decides what is scored and kept.
+
+    Returns:
+        The best validation score in dB, as the recipe selects (selection.py), on held-out training images.
+
+    Raises:
+        UserError: when the run folder contains another run, or when the data, the weights or the patch sizes are unusable.
     """
     import keras
 
-    from mobile_sr.training import losses  # imports keras, too, for which the backend must have been chosen
+    from mobile_sr.training import losses  # imports keras, which needs the backend to be chosen
 
     out = Path(out)
     first = distributed.rank() == 0
@@ -41,20 +65,21 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     for key in ("patch", "validation_crop"):
         if getattr(recipe, key) < smallest:
             raise UserError(
-                f"--set {key}={getattr(recipe, key)}: {recipe.name} takes images of {smallest} LR pixels a side or more"
+                f"--set {key}={getattr(recipe, key)}: must be at least {smallest}, the minimum LR side of {recipe.name}"
             )
     selection.check(recipe, keras.backend.backend())
     config_file = check_run_folder(out, resume)
-    before = run_folder_checks.read_config(config_file) if first and resume else None
+    previous = run_folder_checks.read_config(config_file) if first and resume else None
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.seed)
-    which = {"smallest": recipe.patch, "downscale_factors": recipe.downscale_factors}
-    images = distributed.one_first(lambda: dataset.TrainingImages(folder, recipe.network["scale"], cache, **which))
+    images = distributed.one_first(
+        lambda: dataset.TrainingImages(folder, recipe.network["scale"], cache, recipe.patch, recipe.downscale_factors)
+    )
     if images.sha256 != distributed.from_first(images.sha256):
-        raise UserError(f"{folder}: rank {distributed.rank()} finds other images in it than rank 0")
+        raise UserError(f"{folder}: the images of rank {distributed.rank()} differ from rank 0's; give all ranks the same ones")
     train_on, held_out = dataset.split_validation(images, recipe.validation_images, recipe.validation_crop)
     try:
         keras.config.set_dtype_policy(dtype)
@@ -77,28 +102,30 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         "dtype": dtype,
         "versions": {"mobile_sr": __version__, "keras": keras.__version__, "backend": keras.backend.backend()},
     }
-    taken = set()  # by --init
-    if resume and first:
-        _check_same_run(out, before, config)
+    loaded: set[str] = set()  # paths of the arrays from --init
+    if first and previous:
+        _check_same_run(out, previous, config)
     elif first:
         if init:
-            taken = _start_from(model, recipe.network, init)
-        if models.has_depth(recipe.network) and "adapter5/kernel" not in taken:
+            loaded = _start_from(model, recipe.network, init)
+        if models.has_depth(recipe.network) and "adapter5/kernel" not in loaded:
             from mobile_sr.models import adadsr
 
             crops = dataset.center_crops(images, held_out, recipe.validation_crop)[0].astype(np.float32) / 255
             adadsr.start_at(model, crops, recipe.fixed_depth or models.max_depth(recipe.network) / 2)
-    score_start = len(taken) == len(model.variables)
+    score_start = len(loaded) == len(model.variables)
     if recipe.branches != "none":
         model = _branched(model, recipe)
     if recipe.activation_bits:
         model = _rounded(model, recipe)
 
-    loss, loss_weights = losses.of(recipe), None
+    loss: Any = losses.of(recipe)
+    loss_weights = None
     if models.has_depth(recipe.network):
         loss, loss_weights = [loss, depth_hinge], [1.0, recipe.depth_weight]
     model.compile(optimizer=_optimizer(recipe), loss=loss, loss_weights=loss_weights)
     model.optimizer.build(model.trainable_variables)
+    run: TrainingRun
     if first:
         run = kind(out, recipe, model, dataset.center_crops(images, held_out, recipe.validation_crop))
         run.calibration = folder
@@ -108,9 +135,9 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
         run.restore()
     elif first:
         make_folder(out)
-        if score_start:
+        if init and score_start:
             run.keep_start(init)
-        run.save()  # step 0, so that a run killed before its first validation resumes too
+        run.save()  # a run killed before its first validation resumes from this checkpoint of step 0
         write_json(config_file, config)
     distributed.copy_first([*model.variables, *model.optimizer.variables])
     run.step = distributed.from_first(run.step)
@@ -130,10 +157,14 @@ def train(recipe, folder, out, *, init=None, resume=False, cache=None, dtype="fl
     return distributed.from_first(run.best)
 
 
-def check_run_folder(out, resume):
-    """The file config.json of a run folder, which rank 0 alone looks into.
+def check_run_folder(out: str | Path, resume: bool) -> Path:
+    """Check that a run can start or resume in `out`. Only rank 0 looks into the folder.
 
-    Raises: UserError when it has one and none is resumed, or the reverse.
+    Returns:
+        The path of its config.json.
+
+    Raises:
+        UserError: when the folder contains a run that is not resumed, or no run to resume.
     """
     config_file = Path(out) / "config.json"
     if distributed.rank() > 0:
@@ -146,27 +177,32 @@ def check_run_folder(out, resume):
     return config_file
 
 
-def _start_from(model, network, init):
-    """Copy the weights of `init`: all arrays whose shape the scale does not change, from another scale of the same network,
-    and all but the adapter's, from the backbone of a network with one.
+def _start_from(model: keras.Model, network: Mapping[str, Any], init: str | Path) -> set[str]:
+    """Copy the weights of `init` into `model`.
 
-    Returns: the paths of the copied arrays.
+    From another scale of the same network, copies all arrays whose shape does not depend on the scale. From the backbone of a
+    network with an adapter, copies all arrays but the adapter's.
+
+    Returns:
+        The paths of the copied arrays.
     """
     start, config = weights.load_model(model_files.trained(init)[0])
     for key in sorted({*network, *config} - {*_ADDED, "scale"}):
         if network.get(key) != config.get(key):
             have, want = (textwrap.shorten(str(value.get(key)), 60) for value in (config, network))
-            raise UserError(f"{init}: its {key} is {have}, the recipe trains one of {want}")
-    given = {v.path: v for v in start.variables}
-    fitting = [v for v in model.variables if v.path in given and given[v.path].shape == v.shape]
-    for variable in fitting:
-        variable.assign(given[variable.path])
-    if len(fitting) < len(model.variables):
-        print(f"{init}: {len(fitting)} of {len(model.variables)} arrays fit; the rest starts anew", file=sys.stderr)
-    return {v.path for v in fitting}
+            raise UserError(f"{init}: its {key} is {have}, but the recipe trains {want}; use another --init or --recipe")
+    sources = {v.path: v for v in start.variables}
+    matches = [v for v in model.variables if v.path in sources and sources[v.path].shape == v.shape]
+    for variable in matches:
+        variable.assign(sources[variable.path])
+    if len(matches) < len(model.variables):
+        loaded = f"loaded {len(matches)} of {len(model.variables)} arrays"
+        print(f"{init}: {loaded}; the others are initialized from scratch", file=sys.stderr)
+    return {v.path for v in matches}
 
 
-def _branched(model, recipe):
+def _branched(model: keras.Model, recipe: recipes.Recipe) -> keras.Model:
+    """Return `model` with the recipe's train-time branches."""
     from mobile_sr.models.train_time import branches
 
     try:
@@ -175,7 +211,8 @@ def _branched(model, recipe):
         raise UserError(f"branches {recipe.branches} for {recipe.network['network']}: {error}") from None
 
 
-def _rounded(model, recipe):
+def _rounded(model: keras.Model, recipe: recipes.Recipe) -> keras.Model:
+    """Return `model` with activations rounded to the recipe's number of bits."""
     from mobile_sr.models.train_time import fake_quantization
 
     try:
@@ -184,36 +221,41 @@ def _rounded(model, recipe):
         raise UserError(f"activation_bits {recipe.activation_bits} for {recipe.network['network']}: {error}") from None
 
 
-def _check_same_run(out, old, new):
+def _check_same_run(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raise UserError if a run's config differs from that of the training to resume."""
     new = json.loads(json.dumps(new))  # as it was written: tuples are lists
     old = {**old, "recipe": recipes.with_defaults(old["recipe"])}
-    old.setdefault("teacher_sha256", new["teacher_sha256"])  # of a version that did not write it
+    old.setdefault("teacher_sha256", new["teacher_sha256"])  # older versions did not write it
     for part in ("recipe", "data", "teacher_sha256"):
-        odd = [
+        changes = [
             f"{name} was {_shortened(before)} and is {_shortened(now)}"
             for name, before, now in _differences(old[part], new[part], part)
         ]
-        if odd:
-            more = f", and {len(odd) - 3} more" if len(odd) > 3 else ""
-            raise UserError(f"{out}: cannot resume, {', '.join(odd[:3])}{more}; start a new run")
+        if changes:
+            more = f", and {len(changes) - 3} more" if len(changes) > 3 else ""
+            raise UserError(f"{out}: cannot resume: {', '.join(changes[:3])}{more}; start a new run")
 
 
-def _differences(old, new, name):
-    """The (name, old value, new value) of the innermost values in which two nested dicts differ."""
+def _differences(old: Any, new: Any, name: str) -> list[tuple[str, Any, Any]]:
+    """Return (name, old value, new value) of the innermost values in which two nested dicts differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [] if old == new else [(name, old, new)]
-    return [found for key in sorted({*old, *new}) for found in _differences(old.get(key), new.get(key), f"{name}.{key}")]
+    return [item for key in sorted({*old, *new}) for item in _differences(old.get(key), new.get(key), f"{name}.{key}")]
 
 
-def _shortened(value):
+def _shortened(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def depth_hinge(desired, depth_map):
-    """max(0, mean depth - desired depth), averaged over images and depth maps (Liu et al. 2020, Sec. 3.4).
+def depth_hinge(desired: Any, depth_map: Any) -> Any:
+    """Return AdaDSR's depth loss (Liu et al. 2020, Sec. 3.4).
 
-    [N, 1] and [N, H, W, M], both in blocks.
+    It is max(0, mean depth - desired depth), averaged over images and depth maps.
+
+    Args:
+        desired: [N, 1] desired depths in blocks.
+        depth_map: [N, H, W, M] depth maps in blocks.
     """
     from keras import ops
 
@@ -221,17 +263,17 @@ def depth_hinge(desired, depth_map):
     return ops.mean(ops.relu(mean - ops.cast(desired, "float32")))
 
 
-def _optimizer(recipe):
+def _optimizer(recipe: recipes.Recipe) -> keras.optimizers.Optimizer:
     import keras
     from keras import ops
 
     class Triangular(keras.optimizers.schedules.LearningRateSchedule):
-        """`recipes.triangular_rate`."""
+        """`recipes.triangular_rate` as a Keras schedule."""
 
-        def __call__(self, step):
+        def __call__(self, step: Any) -> Any:
             return recipes.triangular_rate(ops.cast(step, "float32"), recipe, ops)
 
-    average = {"use_ema": True, "ema_momentum": recipe.ema_decay} if recipe.ema_decay else {}
+    average: dict[str, Any] = {"use_ema": True, "ema_momentum": recipe.ema_decay} if recipe.ema_decay else {}
     if recipe.optimizer == "soap":
         from mobile_sr.training.soap import Soap
 
@@ -240,32 +282,38 @@ def _optimizer(recipe):
     return adam(Triangular(), beta_1=0.9, beta_2=0.999, epsilon=1e-8, **average)
 
 
-def desired_depths(recipe, max_depth, step):
-    """The desired depth of each image of a step, [batch, 1] float32.
+def desired_depths(recipe: recipes.Recipe, max_depth: int | None, step: int) -> np.ndarray:
+    """Return the desired depth of each image of a step, [batch, 1] float32, in blocks.
 
-    Uniform in 0..max_depth (Liu et al. 2020, Sec. 3.4), the recipe's fixed depth where the network takes none.
+    Args:
+        recipe: the recipe.
+        max_depth: the network's number of blocks: the depths are uniform in 0..max_depth (Liu et al. 2020, Sec. 3.4). None for
+            a network without a desired depth: all depths are the recipe's fixed depth.
+        step: number of the step, from 0.
     """
     if max_depth is None:
         return np.full((recipe.batch, 1), recipe.fixed_depth, np.float32)
     return np.random.default_rng([recipe.seed, step, 1]).uniform(0, max_depth, (recipe.batch, 1)).astype(np.float32)
 
 
-def _teacher(recipe, file):
-    """The Keras model whose pictures the loss counts. Raises: UserError where it cannot teach this network."""
+def _teacher(recipe: recipes.Recipe, file: str | Path) -> keras.Model:
+    """Load the teacher. Raises UserError if it cannot teach the recipe's network."""
     model, config = weights.load_model(file)
     if config["scale"] != recipe.network["scale"]:
         raise UserError(
-            f"teacher {recipe.teacher}: it is x{config['scale']}, and recipe {recipe.name} x{recipe.network['scale']}"
+            f"teacher {recipe.teacher}: its scale is {config['scale']}, but {recipe.name} has scale {recipe.network['scale']}"
         )
     if models.has_depth(config) or models.has_depth(recipe.network):
-        raise UserError(f"teacher {recipe.teacher}: networks with depth maps neither teach nor learn")
+        raise UserError(f"teacher {recipe.teacher}: distillation is not supported for networks with depth maps")
     return model
 
 
 class _Batches:
-    """The training batches, of which each rank makes its share, and how long that took."""
+    """The training batches of this rank, and the time spent on making them."""
 
-    def __init__(self, recipe, images, indices, teacher):
+    def __init__(
+        self, recipe: recipes.Recipe, images: dataset.TrainingImages, indices: Sequence[int], teacher: keras.Model | None
+    ) -> None:
         self.recipe, self.images, self.indices = recipe, images, indices
         self.has_depth, self.max_depth = models.has_depth(recipe.network), models.max_depth(recipe.network)
         self.share = distributed.share(recipe.batch)
@@ -273,26 +321,37 @@ class _Batches:
         self.seconds = 0.0
         self.epoch = 0
 
-    def __call__(self, index):
+    def __call__(self, index: int) -> tuple[Any, Any]:
+        """Return (inputs, targets) of a step of the current epoch."""
         start = time.perf_counter()
         r = self.recipe
         step = self.epoch * r.validate_every + index
-        how = {"batch": r.batch, "patch": r.patch, "brightness_factors": r.brightness_factors, "seed": r.seed}
-        how |= {"share": self.share, "flat_share": r.flat_share}
-        lr, hr = batch = dataset.patch_batch(self.images, self.indices, step, mixing=r.mixing, **how)
+        lr, hr = dataset.patch_batch(
+            self.images,
+            self.indices,
+            step,
+            batch=r.batch,
+            patch=r.patch,
+            brightness_factors=r.brightness_factors,
+            seed=r.seed,
+            share=self.share,
+            mixing=r.mixing,
+            flat_share=r.flat_share,
+        )
         if self.teacher:
-            batch = lr, np.concatenate([hr, self.teacher.predict_on_batch(lr)], axis=-1)
+            hr = np.concatenate([hr, self.teacher.predict_on_batch(lr)], axis=-1)
+        batch: tuple[Any, Any] = (lr, hr)
         if self.has_depth:
-            batch = self._with_depth(*batch, desired_depths(r, self.max_depth, step)[self.share])
+            batch = self._with_depth(lr, hr, desired_depths(r, self.max_depth, step)[self.share])
         self.seconds += time.perf_counter() - start
         return batch
 
-    def _with_depth(self, lr, hr, depth):
-        """(inputs, targets) of a network with a depth map."""
+    def _with_depth(self, lr: Any, hr: Any, depth: Any) -> tuple[Any, Any]:
+        """Return (inputs, targets) of a network with a depth map."""
         return lr if self.max_depth is None else (lr, depth), (hr, depth)
 
-    def keras_dataset(self):
-        """One epoch (validate_every steps) as Keras reads it."""
+    def keras_dataset(self) -> Any:
+        """Return one epoch (validate_every steps) as a data set that Keras reads."""
         import keras
 
         batches = self
@@ -300,27 +359,28 @@ class _Batches:
             return self._tensorflow_dataset()
 
         class Patches(keras.utils.PyDataset):
-            def __len__(self):
+            def __len__(self) -> int:
                 return batches.recipe.validate_every
 
-            def __getitem__(self, index):
+            def __getitem__(self, index: int) -> tuple[Any, Any]:
                 return batches(index)
 
         return Patches()
 
-    def _tensorflow_dataset(self):
-        """The same for TensorFlow, without tf.data's autotuning.
+    def _tensorflow_dataset(self) -> Any:
+        """Return the same for TensorFlow, without tf.data's autotuning.
 
-        Its thread now and then misses the end of an epoch on a busy machine, and the training then waits for it for ever
-        (TensorFlow 2.21, seen twice in 100 epochs); Keras leaves it on for a PyDataset.
+        On a busy machine, the autotuning thread can miss the end of an epoch, and the training then waits forever (TensorFlow
+        2.21, observed twice in 100 epochs). For a PyDataset, Keras leaves autotuning on.
         """
         import tensorflow as tf
 
         r = self.recipe
         sides = ((r.patch, 3), (r.patch * r.network["scale"], 6 if self.teacher else 3))
-        signature = tuple(tf.TensorSpec((r.batch, side, side, channels), tf.float32) for side, channels in sides)
+        lr, hr = (tf.TensorSpec((r.batch, side, side, channels), tf.float32) for side, channels in sides)
+        signature: tuple[Any, Any] = (lr, hr)
         if self.has_depth:
-            signature = self._with_depth(*signature, tf.TensorSpec((r.batch, 1), tf.float32))
+            signature = self._with_depth(lr, hr, tf.TensorSpec((r.batch, 1), tf.float32))
         epoch = tf.data.Dataset.from_generator(lambda: map(self, range(r.validate_every)), output_signature=signature)
         options = tf.data.Options()
         options.autotune.enabled = False

@@ -138,7 +138,7 @@ def test_foreign_run_folders_and_json(run_cli, tmp_path, image_folder):
         ),
         (("search", "--recipe", "fgnas_mobile", "--channels", "0"), "--channels 0: must be at least 1"),
         (("train", "--recipe", "xlsr_x3", "--set", "patch=big"), "patch must be a whole number"),
-        (("train", "--recipe", "rlfn_x2", "--set", "patch=8"), "patch=8: rlfn_x2 takes images of 15 LR pixels a side or more"),
+        (("train", "--recipe", "rlfn_x2", "--set", "patch=8"), "patch=8: must be at least 15, the minimum LR side of rlfn_x2"),
         pytest.param(
             ("train", "--recipe", "xlsr_x3", "--seed", "-1"), "--seed -1: must be from 0 to 4294967295", marks=pytest.mark.slow
         ),

@@ -1,7 +1,6 @@
-"""EDSR in mobile sizes: 2, 4, 6 or 8 blocks of 64 channels, the peers of AdaEDSR and where its training starts.
+"""EDSR in mobile sizes: 2, 4, 6 or 8 blocks of 64 channels, for comparison with AdaEDSR and as its starting weights.
 
-Cost: 20k steps in 8 bits of mantissa (--bfloat16) take 20 to 60 minutes on two CPU cores with AMX. Result:
-docs/measurements/adadsr.md.
+Cost: 20k steps with --bfloat16 take 20 to 60 minutes on two CPU cores with AMX. Result: docs/measurements/adadsr.md.
 
     mobile-sr train --recipe edsr_b8_x2 --data TRAIN --out runs/edsr_b8_x2
 """
@@ -9,13 +8,13 @@ docs/measurements/adadsr.md.
 from mobile_sr.training.recipes import Recipe
 
 
-def recipe(scale=2, smoke=False, blocks=8, channels=64):
-    """Lim et al.'s (CVPRW 2017) patches without brightness_factors, in fewer steps; `smoke` is 30 steps of a 2 x 8 net."""
+def recipe(scale: int = 2, smoke: bool = False, blocks: int = 8, channels: int = 64) -> Recipe:
+    """Patches as in Lim et al. (CVPRW 2017), without brightness factors, and fewer steps; `smoke`: 30 steps, 2 x 8 channels."""
     network = {"network": "edsr", "scale": scale, "output_activation": "clipped_relu", "blocks": blocks, "channels": channels}
     r = Recipe(name="edsr", network=network, steps=20_000)
     r.batch = 4
     r.patch = 32
-    r.charbonnier_eps = 1e-3  # close to L1, which EDSR and AdaDSR are trained with
+    r.charbonnier_eps = 1e-3  # close to L1, the loss of EDSR and AdaDSR
     r.brightness_factors = (1.0,)
     r.start_learning_rate, r.peak_learning_rate, r.end_learning_rate = 1e-5, 5e-4, 1e-5
     r.warmup_fraction = 0.05

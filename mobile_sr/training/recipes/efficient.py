@@ -1,18 +1,20 @@
-"""The networks of the NTIRE 2022 efficient challenge, SRCNN and VDSR, trained or trained on from imported weights.
+"""The networks of the NTIRE 2022 efficient SR challenge, SRCNN and VDSR, trained from scratch or from imported weights.
 
-Cost and result: not measured. Their own papers train for 1000 epochs and more, in several stages, on DIV2K and Flickr2K.
+Cost and result: not measured. The papers train for 1000 epochs and more, in several stages, on DIV2K and Flickr2K.
 
     mobile-sr train --recipe rlfn_x4 --data TRAIN --out runs/rlfn_x4
     mobile-sr train --recipe rlfn_x4 --init imported/rlfn --data TRAIN --out runs/rlfn_tuned
 """
 
-from mobile_sr.training.recipes import edsr
+from typing import Any
 
-SMALL = {"channels": 12, "distilled": 4, "middle": 8, "attention": 6, "blocks": 1, "heads": 2, "ratios": (2,)}
+from mobile_sr.training.recipes import Recipe, edsr
+
+SMALL: dict[str, Any] = {"channels": 12, "distilled": 4, "middle": 8, "attention": 6, "blocks": 1, "heads": 2, "ratios": (2,)}
 
 
-def recipe(network, scale=4, smoke=False):
-    """One recipe for all: EDSR's in this project with larger patches; `smoke` is 30 steps of a small net."""
+def recipe(network: str, scale: int = 4, smoke: bool = False) -> Recipe:
+    """The settings of edsr.py with larger patches, for every network; `smoke`: 30 steps of a small network."""
     from mobile_sr import models
 
     r = edsr.recipe(scale, smoke)

@@ -1,9 +1,10 @@
-"""FGNAS's search: a supernet's weights and gates, trained together; `mobile-sr search` (Kim et al., JVCIR 2022).
+"""FGNAS architecture search: trains a supernet's weights and gates together (Kim et al., JVCIR 2022); `mobile-sr search`.
 
-fgnas_mobile is 8 blocks of 32 channels, for two CPU cores: 10k steps take about 20 minutes (--bfloat16). It leaves tanh out,
-which the search takes nearly everywhere and with which the network learns little more (docs/measurements/fgnas.md). fgnas_s,
-_m and _l have the paper's 16, 32 and 64 blocks of 64 channels, patches and steps, for a GPU; not run. To train on in that size:
-`train --recipe fgnas_x2 --steps 2000000 --set batch=16 --set patch=96`.
+fgnas_mobile has 8 blocks of 32 channels, for two CPU cores: 10k steps take about 20 minutes (--bfloat16). It leaves out tanh.
+With tanh, the search chooses it nearly everywhere, and the network gains little (docs/measurements/fgnas.md). fgnas_s,
+fgnas_m and fgnas_l have the paper's 16, 32 and 64 blocks of 64 channels, patches and steps, for a GPU; this project has not
+run them. To train the result of one of these further: `train --recipe fgnas_x2 --steps 2000000 --set batch=16 --set
+patch=96`.
 
     mobile-sr search --recipe fgnas_mobile --budget 15G --data TRAIN --out runs/search
 """
@@ -11,10 +12,11 @@ _m and _l have the paper's 16, 32 and 64 blocks of 64 channels, patches and step
 from mobile_sr.training.recipes import Recipe
 
 
-def recipe(scale=2, smoke=False, blocks=8, channels=32, paper=False):
-    """Without a budget lambda stays at `weight`, which the paper's sizes take from the paper's 1e-9.
+def recipe(scale: int = 2, smoke: bool = False, blocks: int = 8, channels: int = 32, paper: bool = False) -> Recipe:
+    """Search settings; `paper` uses the paper's patches, steps and rates. Without a budget, lambda stays at `weight`.
 
-    That has no unit there; read as per multiply-add of a training patch, with images in 0..255, it is below 0.2 here.
+    For the paper's sizes, `weight` is derived from the paper's 1e-9, which has no unit. Read as the cost per multiply-add of
+    a training patch with images in 0..255, it is below 0.2 here.
     """
     network = {"network": "fgnas_supernet", "scale": scale, "output_activation": "clipped_relu"}
     network |= {"blocks": blocks, "channels": channels, "weight": 1e-3, "gate_rate": 10.0}
@@ -29,7 +31,7 @@ def recipe(scale=2, smoke=False, blocks=8, channels=32, paper=False):
     r.warmup_fraction = 0.02
     r.validate_every = 500
     r.validation_images = 24
-    if paper:  # 77,824 multiply-adds per LR pixel in a block, 45,504 outside of them, at x2
+    if paper:  # at x2: 77,824 multiply-adds per LR pixel in a block, 45,504 outside of the blocks
         r.network |= {"gate_rate": 1.0, "weight": 1e-9 * (77_824 * blocks + 45_504) * 96**2 / 255}
         r.steps, r.batch, r.patch = 2_000_000, 16, 96
         r.start_learning_rate, r.peak_learning_rate, r.end_learning_rate, r.warmup_fraction = 1e-4, 1e-4, 5e-5, 0.0005

@@ -1,8 +1,8 @@
-"""XLSR as its paper trains it (Ayazoglu, CVPRW 2021, Sec. 4.2): 5,000 epochs of 100 steps.
+"""XLSR trained as in its paper (Ayazoglu, CVPRW 2021, Sec. 4.2): 5,000 epochs of 100 steps.
 
-Cost: 500k steps, 4.3 to 5.6 hours at the 25 to 32 steps/s of two free CPU cores (docs/measurements/training.md), 2 hours on an
-RTX 2080 in the paper.
-Expected: Set5 Y 33.42 dB at x3 after DIV2K 1-792 (paper); on other data see docs/measurements/results.md.
+Cost: 500k steps take 4.3 to 5.6 hours at the 25 to 32 steps/s of two free CPU cores (docs/measurements/training.md); the
+paper needed 2 hours on an RTX 2080. Expected: Set5 Y 33.42 dB at x3 after DIV2K 1-792 (paper). For other data see
+docs/measurements/results.md.
 
     mobile-sr train --recipe xlsr_x3 --data DIV2K_train_HR --out runs/xlsr_x3
 """
@@ -10,8 +10,8 @@ Expected: Set5 Y 33.42 dB at x3 after DIV2K 1-792 (paper); on other data see doc
 from mobile_sr.training.recipes import Recipe
 
 
-def recipe(scale=3, smoke=False):
-    """The paper's settings; `smoke` is the same in 60 steps of small patches."""
+def recipe(scale: int = 3, smoke: bool = False) -> Recipe:
+    """The paper's settings; `smoke`: 60 steps of small patches."""
     r = Recipe(name="xlsr", network={"network": "xlsr", "scale": scale, "output_activation": "clipped_relu"}, steps=500_000)
     r.batch = 16
     r.patch = 32

@@ -1,24 +1,30 @@
-"""The best that we know for XLSR from random weights: the paper's recipe in fewer steps, with SOAP, branches, averaged weights.
+"""XLSR from random weights in 100k steps: the paper's recipe with SOAP, train-time branches and averaged weights.
 
-Differences from xlsr.py: 100k steps that end at a lower rate, SOAP for Adam (soap.py), `ecb` branches
-(models/train_time/branches.py), the images shrunk to 0.8 and 0.6 beside the given ones, no darkened patches, an exponential
-moving average of the weights (decay 0.999) that is what gets validated and kept, more held-out images, validation every 1,000
-steps. What each gives: docs/measurements/training.md.
-`fsrcnn`, `espcn` and `abpn` are the same with Adam for three peers: one recipe makes their quantization comparable, though
-their papers' own training sets and losses differ. ESPCN has ReLU in place of its paper's tanh, whose argument in 8 bits moved
-flat colours by 7 levels (docs/measurements/flat_colours.md). FSRCNN and ESPCN have lower peaks: at XLSR's they went black
-under this recipe.
+Differences from xlsr.py (docs/measurements/training.md says what each gains):
+- 100k steps that end at a lower rate
+- SOAP instead of Adam (soap.py)
+- `ecb` branches (models/train_time/branches.py)
+- copies of the images downscaled by 0.8 and 0.6, and no darkened patches
+- an exponential moving average of the weights (decay 0.999), which is validated and kept
+- more held-out images, validated every 1,000 steps
+
+`fsrcnn`, `espcn` and `abpn` train three other networks the same way, but with Adam. One recipe makes their quantization
+comparable, although the papers' own training sets and losses differ. ESPCN has ReLU instead of its paper's tanh: the argument
+of tanh in 8 bits moved flat colours by 7 levels (docs/measurements/flat_colours.md). FSRCNN and ESPCN have lower peak rates,
+because at XLSR's their output became black.
+
 Cost: 102 minutes at the 16 steps/s of one CPU core with --bfloat16 on TensorFlow. Result after 8,000 steps:
-docs/measurements/training.md; of the zoo's nets, made in stages (their cards): docs/measurements/results.md.
+docs/measurements/training.md. The zoo's networks were trained in several stages (see their cards):
+docs/measurements/results.md.
 
     mobile-sr train --recipe xlsr_zoo_x3 --data TRAIN --out runs/xlsr_zoo_x3
 """
 
-from mobile_sr.training.recipes import xlsr
+from mobile_sr.training.recipes import Recipe, xlsr
 
 
-def recipe(scale=3, smoke=False, network="xlsr"):
-    """The paper's recipe shortened, for XLSR or another network; `smoke` as in xlsr.py."""
+def recipe(scale: int = 3, smoke: bool = False, network: str = "xlsr") -> Recipe:
+    """The shortened recipe, for XLSR or another network; `smoke` as in xlsr.py."""
     r = xlsr.recipe(scale, smoke)
     r.network["network"] = network
     r.branches = "ecb"

@@ -1,4 +1,4 @@
-"""Quantization-aware training: the translation, the child process, what comes out, what is refused."""
+"""Quantization-aware training: descriptions of networks, the worker process, its result, and refused input."""
 
 import csv
 import itertools
@@ -23,16 +23,16 @@ from tests.conftest import ROOT, picture
 VARIANTS = list(itertools.product(("xlsr", "fsrcnn", "espcn"), (2, 3, 4), ("clipped_relu", "linear")))
 
 
-def in_child(code, *args):
-    """Run Python code where tf.keras is tf_keras, as the child has it; returns what it prints, as JSON."""
+def run_in_worker(code, *args):
+    """Run Python code in a process where tf.keras is tf_keras, as in the worker. Returns its output, parsed as JSON."""
     env = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
     done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, cwd=ROOT, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def random_net(network, scale=3, output_activation="clipped_relu", seed=0, **arguments):
-    """A network whose weights, biases and slopes are all random and whose output is spread over 0..1."""
+def random_network(network, scale=3, output_activation="clipped_relu", seed=0, **arguments):
+    """A network with random weights, biases and slopes, and an output that covers 0..1."""
     config = {"network": network, "scale": scale, "output_activation": output_activation, **arguments}
     model = models.build(config)
     rng = np.random.default_rng(seed)
@@ -59,27 +59,27 @@ print(json.dumps(errors))
 """
 
 
-def test_the_tf_keras_net_is_the_keras_3_net(tmp_path):
-    """Every network, scale and output activation; grouped convolutions whole and as block-diagonal ones."""
+def test_tf_keras_network_equals_keras_3_network(tmp_path):
+    """Every network, scale and output activation, with grouped convolutions and with block-diagonal ones."""
     x = np.random.default_rng(1).random((1, 18, 13, 3)).astype(np.float32)
     files = []
     for network, scale, output in VARIANTS:
-        model, _ = random_net(network, scale, output)
+        model, _ = random_network(network, scale, output)
         nodes, arrays = description.describe(model)
         y = np.asarray(model(x))
         assert y.std() > 0.1, "a test on an output that is nearly constant"
         files.append(tmp_path / f"{network}_{scale}_{output}.npz")
         weights.write_arrays(files[-1], {**arrays, "x": x, "y": y}, {"nodes": nodes})
-    for variant, (error, forms, same) in zip(VARIANTS, in_child(COMPARE, *files), strict=True):
+    for variant, (error, forms, same) in zip(VARIANTS, run_in_worker(COMPARE, *files), strict=True):
         assert error < 1e-5, variant
         assert forms == (2 if variant[0] == "xlsr" else 1)
         assert same, variant
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_the_description_maps_back_exactly(scale):
+def test_description_round_trip(scale):
     for network in ("xlsr", "fsrcnn", "espcn"):
-        model, config = random_net(network, scale)
+        model, config = random_network(network, scale)
         _, arrays = description.describe(model)
         other = models.build(config)
         description.assign(other, arrays)
@@ -91,15 +91,15 @@ def test_the_description_maps_back_exactly(scale):
             damages = [{"tail/bias": arrays["tail/bias"] + np.arange(3 * scale**2)}]
             damages += [{"tail/kernel": arrays["tail/kernel"] + zeros}] if scale != 3 else []
             for damage in damages:
-                with pytest.raises(ValueError, match="layer tail: its phases are those of no transposed convolution"):
+                with pytest.raises(ValueError, match="layer tail: its phases are not those of a transposed convolution"):
                     description.assign(other, {**arrays, **damage})
 
 
-def test_an_unknown_layer_is_named():
+def test_unsupported_layer_is_refused():
     import keras
 
     lr = keras.Input((None, None, 3))
-    with pytest.raises(UserError, match="layer middle: Dropout is not known to QAT"):
+    with pytest.raises(UserError, match="layer middle: QAT does not support Dropout"):
         description.describe(keras.Model(lr, keras.layers.Dropout(0.1, name="middle")(lr)))
     strided = keras.Model(lr, keras.layers.Conv2D(3, 3, strides=2, padding="same", name="first")(lr))
     with pytest.raises(UserError, match="layer first: strides"):
@@ -108,16 +108,16 @@ def test_an_unknown_layer_is_named():
 
 @pytest.fixture(scope="module")
 def tuned(model_file, image_folder, tmp_path_factory):
-    """The folder that `mobile-sr qat`'s function leaves after 20 steps on made pictures."""
+    """The output folder of trainer.train after 20 steps on synthetic images."""
     out = tmp_path_factory.mktemp("qat")
-    settings = Settings(steps=20, batch=4, patch=16, distill=0.0)  # the made network is far from its best
+    settings = Settings(steps=20, batch=4, patch=16, distill=0.0)  # the random network is far from its optimum
     file, best = trainer.train(model_file, image_folder, out / "run", settings, cache=out / "cache", log=lambda line: None)
     assert "tensorflow_model_optimization" not in sys.modules
     assert "tf_keras" not in sys.modules
     return file, best
 
 
-def test_twenty_steps_give_an_audited_file(tuned, model_file):
+def test_twenty_steps_write_an_audited_file(tuned, model_file):
     file, best = tuned
     assert file.name == "tiny_uint8.tflite"
     graph = flatbuffer.load(file)
@@ -135,8 +135,8 @@ def test_twenty_steps_give_an_audited_file(tuned, model_file):
     assert config["init"]["file"] == str(model_file)
 
 
-def test_the_file_computes_what_was_trained(tuned, model_file):
-    """best.npz is the network of the file: both upscale alike, and both differ from where the training began."""
+def test_tflite_equals_trained_network(tuned, model_file):
+    """best.npz and the .tflite upscale alike, and differ from the network before the training."""
     file, _ = tuned
     image = picture(40, 52, seed=9)
     quantized, floating, start = (load(m)(image).astype(float) for m in (file, file.parent, model_file))
@@ -145,12 +145,12 @@ def test_the_file_computes_what_was_trained(tuned, model_file):
 
 
 @pytest.mark.slow
-def test_a_transposed_convolution_and_slopes(tmp_path, image_folder):
-    """FSRCNN x2, whose 9x9 transposed convolution has taps that are always zero: training fails if they have moved.
+def test_transposed_convolution_and_slopes(tmp_path, image_folder):
+    """The 9x9 transposed convolution of FSRCNN x2 has taps that are always zero. The training fails if they have changed.
 
-    It trains towards the HR images, so that the last step is the best one of a random network.
+    The target is the HR image, so the last step of a random network is the best one.
     """
-    model, config = random_net("fsrcnn", 2, seed=5, d=8, s=4, m=1)
+    model, config = random_network("fsrcnn", 2, seed=5, d=8, s=4, m=1)
     weights.save_model(tmp_path / "start.npz", model, config)
     settings = Settings(steps=4, batch=4, patch=16, rate=1e-2, distill=0.0)
     file, _ = trainer.train(
@@ -164,8 +164,8 @@ def test_a_transposed_convolution_and_slopes(tmp_path, image_folder):
 
 
 @pytest.mark.slow
-def test_per_tensor_kernels_tanh_and_a_linear_output(tmp_path, image_folder):
-    model, config = random_net("espcn", 2, "linear", seed=5)
+def test_per_tensor_kernels_tanh_and_linear_output(tmp_path, image_folder):
+    model, config = random_network("espcn", 2, "linear", seed=5)
     weights.save_model(tmp_path / "lin.npz", model, config)
     settings = Settings(steps=2, batch=2, patch=16, per_tensor=True)
     file, _ = trainer.train(
@@ -198,14 +198,14 @@ def test_refusals_are_one_line(run_cli, model_file, image_folder, tmp_path):
     assert "already holds a run" in refused(run_cli, "--model", model_file, *given)
 
 
-def test_without_tfmot_it_says_what_to_install(monkeypatch, model_file, image_folder, tmp_path):
+def test_missing_tfmot_says_what_to_install(monkeypatch, model_file, image_folder, tmp_path):
     found = trainer.find_spec
     monkeypatch.setattr(trainer, "find_spec", lambda name: None if name == "tensorflow_model_optimization" else found(name))
     with pytest.raises(UserError, match=r"pip install 'mobile-sr\[train\]'"):
         trainer.train(model_file, image_folder, tmp_path / "out", Settings())
 
 
-def test_unusable_images_leave_nothing(model_file, tmp_path):
+def test_unusable_images_leave_no_files(model_file, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty"):
         trainer.train(model_file, tmp_path / "empty", tmp_path / "out", Settings(), cache=tmp_path / "cache")
@@ -215,10 +215,10 @@ def test_unusable_images_leave_nothing(model_file, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_failing_child_is_one_line_and_leaves_no_file(tmp_path):
+def test_failing_worker_is_one_line_and_leaves_no_files(tmp_path):
     weights.write_arrays(tmp_path / "job.npz", {}, {"settings": {"unknown": 1}})
-    with pytest.raises(trainer.QatError, match=r"the process that trains failed: status 1 \| .*Error"):
-        trainer._run_child(tmp_path, lambda event: None)
+    with pytest.raises(trainer.QatError, match=r"the training process failed: status 1 \| .*Error"):
+        trainer._run_worker(tmp_path, lambda event: None)
     assert not (tmp_path / "result.npz").exists()
 
 
@@ -229,9 +229,9 @@ time.sleep(60)
 """
 
 
-def test_an_interrupt_ends_the_child(monkeypatch, tmp_path):
-    """And a child that is killed is told in one line."""
-    monkeypatch.setattr(trainer, "CHILD", (sys.executable, "-c", CHATTY))
+def test_interrupt_stops_the_worker(monkeypatch, tmp_path):
+    """A killed worker is reported in one line."""
+    monkeypatch.setattr(trainer, "WORKER", (sys.executable, "-c", CHATTY))
     pids = []
 
     def interrupt(event):
@@ -239,8 +239,8 @@ def test_an_interrupt_ends_the_child(monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trainer._run_child(tmp_path, interrupt)
+        trainer._run_worker(tmp_path, interrupt)
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
-    with pytest.raises(trainer.QatError, match="^the process that trains failed: killed by SIGKILL$"):
-        trainer._run_child(tmp_path, lambda event: os.kill(event["pid"], signal.SIGKILL))
+    with pytest.raises(trainer.QatError, match="^the training process failed: killed by SIGKILL$"):
+        trainer._run_worker(tmp_path, lambda event: os.kill(event["pid"], signal.SIGKILL))

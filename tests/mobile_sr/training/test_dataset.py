@@ -46,10 +46,10 @@ def test_small_images_are_padded(tmp_path):
     np.testing.assert_array_equal(images.lr[0][13:26], images.lr[0][12::-1])  # reflected
 
 
-def test_smaller_copies_belong_to_their_originals(tmp_path, image_folder):
+def test_downscaled_copies_belong_to_their_originals(tmp_path, image_folder):
     plain = dataset.TrainingImages(image_folder, 3, tmp_path)
     images = dataset.TrainingImages(image_folder, 3, tmp_path, smallest=16, downscale_factors=(0.75, 0.1))
-    assert images.originals == [i for i in range(0, 12, 2) for _ in (0, 1)]  # at 0.1 nothing holds a patch
+    assert images.originals == [i for i in range(0, 12, 2) for _ in (0, 1)]  # downscaled by 0.1, no image contains a patch
     assert images.names[::2] == images.names[1::2] == plain.names
     assert images.sha256 != plain.sha256
     shrunk = modcrop(imresize(plain.hr[2], 0.75), 3)
@@ -62,14 +62,14 @@ def test_smaller_copies_belong_to_their_originals(tmp_path, image_folder):
 
 
 def mixed_whites(kind, count=4000):
-    """`data.mixed` of HR patches of 8x8 pixels at scale 2, white and black in turn: (patches, mixed patches)."""
+    """`dataset.mixed` of alternately white and black HR patches of 8x8 pixels at scale 2: (patches, mixed patches)."""
     hr = np.zeros((count, 8, 8, 3), np.float32)
     hr[::2] = 1
     return hr, dataset.mixed(hr[:, ::2, ::2], hr, kind, np.random.default_rng(0))[1]
 
 
-def test_mixup_weighs_by_beta_1_2():
-    """Half of the samples, of which half meet one of the other kind; levels with the variance 1 / (4 * (2 * 1.2 + 1))."""
+def test_mixup_weights_are_beta_1_2():
+    """Half of the samples are mixed, half of those with the other colour; variance of the weights: 1 / (4 * (2 * 1.2 + 1))."""
     hr, new = mixed_whites("mixup")
     levels = new[:, 0, 0, 0][(new != hr).any(axis=(1, 2, 3))]
     assert len(levels) / len(hr) == pytest.approx(0.25, abs=0.015)
@@ -77,12 +77,12 @@ def test_mixup_weighs_by_beta_1_2():
     assert levels.var() == pytest.approx(1 / 13.6, abs=0.003)
 
 
-def test_cutmix_takes_a_quarter_of_the_area_anywhere():
+def test_cutmix_replaces_a_quarter_of_the_area_at_any_position():
     hr, new = mixed_whites("cutmix")
     changed = (new != hr)[..., 0]
     assert changed.any(axis=(1, 2)).mean() == pytest.approx(0.25, abs=0.015)
     assert set(changed.sum(axis=(1, 2))) == {0, 16}
-    assert len(np.unique(changed, axis=0)) == 1 + 3 * 3  # unchanged, and every place
+    assert len(np.unique(changed, axis=0)) == 1 + 3 * 3  # unchanged, and every position
 
 
 def test_batches_are_a_function_of_seed_and_step(tmp_path, image_folder):
@@ -99,8 +99,8 @@ def test_batches_are_a_function_of_seed_and_step(tmp_path, image_folder):
     assert 0 <= hr.min() <= hr.max() <= 1
 
 
-def test_lr_and_hr_patches_show_the_same_place(tmp_path, image_folder):
-    """Whatever crop, turn and intensity: HR patches, reduced, are the LR patches away from the crop's border."""
+def test_lr_and_hr_patches_match(tmp_path, image_folder):
+    """Downscaled HR patches are the LR patches except at the crop's border, for every crop, orientation and brightness."""
     images = dataset.TrainingImages(image_folder, 3, tmp_path)
     turns = set()
     for step in range(6):
@@ -136,8 +136,8 @@ def test_validation_images_are_held_out(tmp_path, image_folder):
         dataset.split_validation(images, 24, 96)
 
 
-def test_what_a_killed_process_left_in_the_cache_is_removed(image_folder, tmp_path):
-    """Also under another key, which comes about when the folder's files change."""
+def test_leftovers_of_killed_processes_are_removed(image_folder, tmp_path):
+    """Leftovers under another key, from when the folder's files were different, are removed, too."""
     dead, living = tmp_path / ("0" * 24), tmp_path / ("1" * 24)
     for place in (dead, living):
         place.mkdir()

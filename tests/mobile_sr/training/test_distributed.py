@@ -1,4 +1,4 @@
-"""Training in several processes: the result of one, and what is left when one of them dies. Real processes of this machine."""
+"""Training in several real processes on this machine: equal to one process, and safe when one of them dies."""
 
 import argparse
 import csv
@@ -23,17 +23,19 @@ from tests.conftest import ROOT
 
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch: pip install '.[torch]'")
 TORCHRUN = ["-m", "torch.distributed.run"]
-SECONDS = 300  # for what takes seconds on a free machine
-# Sums over half a batch, added, instead of over all of it: float32's rounding is 6e-8 of a number. 20 steps of Adam were seen
-# to make 3e-7 of that at most, of the largest number of an array, in weights, averages and moments; 100 steps 1.3e-6.
+SECONDS = 300  # timeout of steps that take seconds on a free machine
+# Two processes add the sums over half a batch each, which rounds differently: by 6e-8 of a number in float32. Relative to the
+# largest number of an array, weights, averages and moments were measured to differ by up to 3e-7 after 20 steps of Adam, and
+# by 1.3e-6 after 100 steps.
 NOISE = 1e-5
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """This process's, without what would choose another backend; one thread for a process, as several here would get.
+    """The environment of a job: no variable that selects another backend, and one thread per process.
 
-    TensorFlow is hidden, as if not installed: Keras would load it into every process, for seconds, only to seed it.
+    TensorFlow is hidden as if it were not installed. Otherwise every process would spend seconds on loading it, only
+    because Keras seeds it.
     """
     kept = {k: v for k, v in os.environ.items() if k not in ("MOBILE_SR_DATA", "KERAS_BACKEND")}
     hidden = tmp_path_factory.mktemp("hidden")
@@ -44,7 +46,7 @@ def environment(tmp_path_factory):
 
 @pytest.fixture
 def job(image_folder, cache, environment):
-    """Start `mobile_sr COMMAND` on the torch backend, its output in OUT.log; returns the Popen."""
+    """Start `mobile_sr COMMAND` on the torch backend with its output in OUT.log. Returns the Popen."""
     started = []
 
     def start(out, *options, command="train", recipe="xlsr_x2", launcher=(), log=None):
@@ -57,7 +59,7 @@ def job(image_folder, cache, environment):
 
     yield start
     for process in started:
-        process.kill()  # its ranks end with it
+        process.kill()  # its ranks end, too
 
 
 def said(out):
@@ -66,7 +68,7 @@ def said(out):
 
 
 def finish(process, out, status=0):
-    """Wait for the job's end; returns `said`."""
+    """Wait for the end of a job. Returns its lines."""
     assert process.wait(timeout=SECONDS) == status, said(out)
     return said(out)
 
@@ -92,7 +94,7 @@ def ranks(launcher):
             parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
             given = dict(pair.split("=", 1) for pair in (place / "environ").read_text().split("\0") if "=" in pair)
         except OSError:
-            continue  # it has just ended
+            continue  # the process has just ended
         if parent == launcher.pid and "RANK" in given:
             found[int(given["RANK"])] = int(place.name)
     return found
@@ -106,7 +108,7 @@ def is_gone(pid):
 
 
 def assert_same(run, other, noise=NOISE):
-    """The same checkpoint, history and best weights but for float noise."""
+    """Assert that two runs have the same checkpoint, history and best weights up to float noise."""
     for file in ("checkpoint.npz", "best.npz"):
         (arrays, meta), (others, others_meta) = (weights.read_arrays(folder / file) for folder in (run, other))
         assert meta["step"] == others_meta["step"]
@@ -119,7 +121,7 @@ def assert_same(run, other, noise=NOISE):
             assert float(row[name]) == pytest.approx(float(others[name]), abs=2e-4)
 
 
-def test_the_ranks_shares_make_the_batch(image_folder, cache, monkeypatch):
+def test_shares_of_all_ranks_are_the_batch(image_folder, cache, monkeypatch):
     images = dataset.TrainingImages(image_folder, 2, cache)
     how = {"batch": 6, "patch": 8, "brightness_factors": (1.0, 0.5), "seed": 3}
     whole = dataset.patch_batch(images, range(6), 5, **how)
@@ -131,19 +133,24 @@ def test_the_ranks_shares_make_the_batch(image_folder, cache, monkeypatch):
         parts.append(dataset.patch_batch(images, range(6), 5, **how, share=distributed.share(6)))
     for value, pieces in zip(whole, zip(*parts, strict=True), strict=True):
         np.testing.assert_array_equal(np.concatenate(pieces), value)
-    with pytest.raises(UserError, match="3 processes cannot share the recipe's batch of 16, two or more each; use 1, 2, 4, 8$"):
+    with pytest.raises(
+        UserError, match="3 processes cannot split the recipe's batch of 16 into equal parts of 2 or more; use 1, 2, 4, 8$"
+    ):
         distributed.share(16)
 
 
-def test_what_several_processes_cannot_do_is_one_line(image_folder, tmp_path, run_cli):
+def test_refusals_are_one_line(image_folder, tmp_path, run_cli):
     options = ["--recipe", "xlsr_x2", "--smoke", "--data", image_folder, "--out", tmp_path / "run"]
     refused = run_cli("train", *options, "--processes", 3)
     assert refused.returncode == 2
-    assert refused.stderr == "mobile-sr train: 3 processes cannot share the recipe's batch of 4, two or more each; use 1, 2\n"
+    assert (
+        refused.stderr
+        == "mobile-sr train: 3 processes cannot split the recipe's batch of 4 into equal parts of 2 or more; use 1, 2\n"
+    )
     recipe = recipes.load("xlsr_x2", smoke=True)
     for processes, backend, message in (
-        (4, None, "4 processes cannot share the recipe's batch of 4"),
-        (0, None, "0 processes cannot share"),
+        (4, None, "4 processes cannot split the recipe's batch of 4"),
+        (0, None, "0 processes cannot split"),
         (2, "tensorflow", "2 processes need the torch backend, not tensorflow; give --backend torch"),
         (2, "jax", "2 processes need the torch backend, not jax"),
     ):
@@ -155,10 +162,10 @@ def test_what_several_processes_cannot_do_is_one_line(image_folder, tmp_path, ru
             common.launch(argparse.Namespace(processes=2, backend="torch"), recipe)
 
 
-def test_the_pages_sweep_splits_the_recipes_and_chooses_the_commands(tmp_path):
-    """docs/guide/distributed.md's script, with a mobile-sr that says how it was called."""
-    page = (ROOT / "docs" / "guide" / "distributed.md").read_text()
-    script = re.search(r"```\n(#!/bin/bash\n# sweep\.sh.*?)```", page, re.DOTALL)[1].replace("/cluster/runs", str(tmp_path))
+def test_sweep_script_of_the_docs(tmp_path):
+    """The script of docs/guide/distributed.md, with a mobile-sr that prints its arguments."""
+    page = (ROOT / "docs" / "distributed.md").read_text()
+    script = re.search(r"```\n(#!/bin/bash\n# sweep\.sh.*?)```", page, re.DOTALL)[1].replace("/shared/runs", str(tmp_path))
     program = "mobile-sr() { echo $*; }\n" + script.replace("mobile-sr $", "echo ${jobs[*]}; mobile-sr $")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
@@ -182,7 +189,7 @@ def test_the_pages_sweep_splits_the_recipes_and_chooses_the_commands(tmp_path):
 
 
 @needs_torch
-def test_two_processes_give_the_result_of_one(job, tmp_path):
+def test_two_processes_equal_one(job, tmp_path):
     finish(job(tmp_path / "one", "--steps", 20), tmp_path / "one")
     lines = finish(job(tmp_path / "two", "--steps", 20, "--processes", 2), tmp_path / "two")
     assert_same(tmp_path / "one", tmp_path / "two")
@@ -193,7 +200,7 @@ def test_two_processes_give_the_result_of_one(job, tmp_path):
 
 @needs_torch
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
-def test_a_killed_rank_ends_the_job_and_resume_loses_what_followed_the_checkpoint(job, tmp_path, victim):
+def test_killed_rank_ends_the_job_which_resumes_from_its_checkpoint(job, tmp_path, victim):
     out, steps = tmp_path / "run", ["--steps", 80]
     process = job(out, *steps, "--processes", 2)
     wait_for(lambda: history(out), process)
@@ -208,7 +215,7 @@ def test_a_killed_rank_ends_the_job_and_resume_loses_what_followed_the_checkpoin
     assert not any("Traceback" in line or "lost" in line or "interrupted" in line for line in lines), lines
     kept = [row["step"] for row in history(out)]
     assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == int(kept[-1]) < 80
-    others = 1 if victim else 2  # a run goes on with any number of processes
+    others = 1 if victim else 2  # a run resumes with any number of processes
     lines = finish(job(out, *steps, "--resume", "--processes", others), out)
     assert next(line for line in lines if line.startswith("step ")).startswith(f"step {int(kept[-1]) + 20}/80 ")
     assert [row["step"] for row in history(out)] == ["20", "40", "60", "80"]
@@ -219,7 +226,7 @@ def test_a_killed_rank_ends_the_job_and_resume_loses_what_followed_the_checkpoin
 
 @pytest.mark.slow
 @needs_torch
-def test_an_interrupt_ends_all_and_so_does_the_launchers_death(job, tmp_path):
+def test_interrupt_or_death_of_the_launcher_ends_all_ranks(job, tmp_path):
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
         out = tmp_path / number.name
         process = job(out, "--steps", 10_000, "--processes", 2)
@@ -240,8 +247,8 @@ def test_an_interrupt_ends_all_and_so_does_the_launchers_death(job, tmp_path):
 @pytest.mark.slow
 @needs_torch
 @pytest.mark.parametrize("dtype", [[], ["--bfloat16"]])
-def test_a_search_by_torchrun_in_two_processes_is_that_of_one(job, tmp_path, dtype):
-    """Gates, lambda and budget. In bfloat16 a sum's rounding is 2^-9 of it: far off any tolerance, but the same gates."""
+def test_search_in_two_processes_equals_one(job, tmp_path, dtype):
+    """Compares gates, lambda and budget. Rounding changes a bfloat16 sum by 2^-9, beyond any tolerance, but not the gates."""
     options = ["--steps", 20, "--budget", "95%", *dtype]
     kind = {"command": "search", "recipe": "fgnas_mobile"}
     runs = tmp_path / "one", tmp_path / "two"
@@ -261,8 +268,8 @@ def test_a_search_by_torchrun_in_two_processes_is_that_of_one(job, tmp_path, dty
 
 @pytest.mark.slow
 @needs_torch
-def test_bfloat16_and_a_desired_depth_in_two_processes(job, tmp_path):
-    """Float32's noise becomes bfloat16's where it flips a rounding: 2^-9 of an activation, and so of a gradient."""
+def test_bfloat16_and_desired_depth_in_two_processes(job, tmp_path):
+    """Where float32 noise flips a bfloat16 rounding, an activation changes by 2^-9, and so does a gradient."""
     kind = {"recipe": "adaedsr_b8_x2"}
     runs = tmp_path / "one", tmp_path / "two"
     for out, processes in zip(runs, (1, 2), strict=True):
@@ -278,7 +285,7 @@ def test_bfloat16_and_a_desired_depth_in_two_processes(job, tmp_path):
 @pytest.mark.slow
 @needs_torch
 def test_two_machines(job, tmp_path):
-    """As on a cluster: one torchrun on each; where the dead rank is another machine's, the survivors' own line says it."""
+    """One torchrun per machine, as on a cluster. The survivors of a rank on another machine report its death themselves."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -292,5 +299,5 @@ def test_two_machines(job, tmp_path):
     for machine in machines:
         assert machine.wait(timeout=SECONDS) != 0
     text = "".join((tmp_path / f"{k}.log").read_text() for k in range(2))
-    assert text.count("mobile-sr train: rank 0 of 2 has lost another one (") == 1
+    assert text.count("mobile-sr train: rank 0 of 2 lost the connection to another rank (") == 1
     assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == int(history(out)[-1]["step"])

@@ -1,4 +1,4 @@
-"""Killing the real command line at seeded random moments of its life: what is left must be whole, and go on."""
+"""Kills the real command line at seeded random moments: every file that remains must be complete, and runs must resume."""
 
 import csv
 import dataclasses
@@ -19,19 +19,21 @@ from mobile_sr.converters.tflite import flatbuffer
 from mobile_sr.inference import weights
 from mobile_sr.training.dataset import TrainingImages
 
-STARTUP_SHARE = 0.25  # of the moments lie before the work begins: imports, opening files
+STARTUP_SHARE = 0.25  # share of the moments before the work begins: imports, opening files
 KILLS = pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 DECODE = "import sys; from mobile_sr.training.dataset import TrainingImages; TrainingImages(sys.argv[1], 2, sys.argv[2])"
 
 
 @dataclasses.dataclass
 class Victim:
-    """A command that is run to its end or killed on the way.
+    """A command that runs to its end or is killed before.
 
     Attributes:
-        argv: what follows `python`. log: where its output goes.
-        begun: whether the work has begun, by what the command has written so far. last: begins its last line of output.
-        startup_s, work_s: how long an uninterrupted run takes until then and from then on; `run` sets them.
+        argv: the arguments of `python`.
+        log: file of its output.
+        begun: returns whether the work has begun, judged by the files written so far.
+        last: prefix of its last line of output.
+        startup_s, work_s: seconds before and after the beginning of the work in an uninterrupted run; `run` sets them.
     """
 
     argv: list
@@ -48,7 +50,7 @@ class Victim:
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**env, "PYTHONUNBUFFERED": "1"})
 
     def _wait(self, process, until, seconds=300.0):
-        """Until `until` holds, the process has ended or the seconds are over; returns how long that took."""
+        """Wait until `until()` is true, the process has ended or the timeout has passed. Returns the seconds that took."""
         start = time.monotonic()
         while process.poll() is None and not until() and time.monotonic() < start + seconds:
             time.sleep(0.001)
@@ -62,7 +64,7 @@ class Victim:
         assert process.returncode == 0, self.log.read_text()
 
     def kill(self, moment, number):
-        """Send a signal at a moment of 0..1 of its life; returns whether that hit the work."""
+        """Send a signal at a moment in 0..1 of the run. Returns whether it hit the work."""
         process = self._start()
         if moment < STARTUP_SHARE:
             self._wait(process, lambda: False, self.startup_s * moment / STARTUP_SHARE)
@@ -81,7 +83,7 @@ class Victim:
 
 
 def plan(kills, seed):
-    """Seeded (moment, signal) pairs: the moments spread over 0..1 and shuffled, most of the signals SIGKILL."""
+    """Seeded (moment, signal) pairs: shuffled moments spread over 0..1, and mostly SIGKILL."""
     rng = random.Random(seed)
     moments = [(k + rng.random()) / kills for k in range(kills)]
     signals = [(signal.SIGTERM, signal.SIGINT)[k % 2] if k % 3 == 2 else signal.SIGKILL for k in range(kills)]
@@ -90,9 +92,9 @@ def plan(kills, seed):
 
 
 def check_hits(hits):
-    """Half of the signals, rounded down, must have landed in the work, or the test shows nothing.
+    """Assert that half of the signals, rounded down, hit the work. Otherwise the test would show nothing.
 
-    Where they land rests on how long an earlier run took; a machine that was busier then lets some come too late.
+    The moments follow from the time of an earlier run. If the machine was busier then, some signals come too late.
     """
     assert sum(hits) >= len(hits) // 2, hits
 
@@ -102,7 +104,7 @@ def names(folder):
 
 
 def training(steps, image_folder, out, cache):
-    """The training command: new, or resumed when the folder holds a run. Its work begins with a TensorBoard file."""
+    """The training command, new or resumed if the folder contains a run. Its work begins with a TensorBoard file."""
     options = ["--recipe", "xlsr_x2", "--smoke", "--steps", steps, "--data", image_folder, "--out", out, "--cache", cache]
     resume = ["--resume"] if (out / "config.json").exists() else []
     argv = ["-m", "mobile_sr", "train", *options, "--backend", "tensorflow", *resume]
@@ -111,7 +113,7 @@ def training(steps, image_folder, out, cache):
 
 
 def read_run(out):
-    """What a run folder holds, all of it whole: {file name: content}."""
+    """The content of all files of a run folder, each complete: {file name: content}."""
     found = {}
     for path in out.glob("*.npz"):
         if not path.name.startswith("."):
@@ -127,7 +129,7 @@ def read_run(out):
 
 @KILLS
 def test_train(image_folder, tmp_path, kills):
-    """One run killed many times in a row and, when slow, some that are killed once: all end as the one left alone."""
+    """One run killed many times in a row and, with slow tests, several runs killed once: all end like an undisturbed run."""
     steps, single = 40 * kills, kills // 5
     whole = training(steps, image_folder, tmp_path / "whole", tmp_path / "cache")
     whole.run()
@@ -187,7 +189,7 @@ def test_export(model_file, image_folder, tmp_path, kills):
 
 @KILLS
 def test_compare(exported, image_folder, tmp_path, kills):
-    """The work begins when the result is printed: what is killed is the writing of the report."""
+    """The work begins when the result is printed, so the kills hit the writing of the report."""
 
     def compare(out):
         files = ["--reference", exported / "tiny_float32.tflite", "--model", exported / "tiny_uint8.tflite"]

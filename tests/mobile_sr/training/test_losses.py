@@ -1,4 +1,4 @@
-"""Losses, teachers, mixed batches, and the recipe's fields that choose them."""
+"""Losses, teachers, mixed batches, and the recipe fields that select them."""
 
 import math
 import shutil
@@ -25,7 +25,7 @@ def recipe_of(*settings):
     return made
 
 
-def test_charbonnier_is_the_papers():
+def test_charbonnier_equals_the_paper():
     y_true, y_pred = np.zeros((1, 2, 2, 3), np.float32), np.full((1, 2, 2, 3), 0.3, np.float32)
     wanted = math.sqrt(0.3**2 + 0.1**2)
     assert float(losses.charbonnier(0.1)(y_true, y_pred)) == pytest.approx(wanted, rel=1e-6)
@@ -41,9 +41,9 @@ def test_squared_error_and_frequencies():
     assert float(loss(a, b)) == pytest.approx(np.square(a - b).mean() + 0.1 * wanted, rel=1e-5)
 
 
-def test_psnr_is_the_mean_of_every_pictures():
+def test_psnr_loss_is_the_mean_over_images():
     a, b = ((255 * pictures(seed)).astype(np.uint8) for seed in (1, 2))
-    b[0] = 0.9 * a[0] + 0.1 * b[0]  # ten times nearer than the other one
+    b[0] = 0.9 * a[0] + 0.1 * b[0]  # ten times closer than the other image
     wanted = np.mean([metrics.psnr(x, y, "rgb") for x, y in zip(a, b, strict=True)])
     a, b = (each.astype(np.float32) / 255 for each in (a, b))
     loss = losses.of(recipe_of("loss=psnr", "psnr_eps=1e-6"))
@@ -51,7 +51,7 @@ def test_psnr_is_the_mean_of_every_pictures():
     assert float(losses.of(recipe_of("loss=psnr"))(a, a)) == pytest.approx(np.log(0.01**2), rel=1e-5)
 
 
-def test_luminance_counts_beside_the_colours_as_the_sets_are_measured():
+def test_luminance_loss_uses_the_y_of_the_metrics():
     a, b = ((255 * pictures(seed)).astype(np.uint8) for seed in (1, 2))
     y, rgb = (np.mean([metrics.psnr(*pair, space) for pair in zip(a, b, strict=True)]) for space in ("y", "rgb"))
     a, b = (each.astype(np.float32) / 255 for each in (a, b))
@@ -59,15 +59,15 @@ def test_luminance_counts_beside_the_colours_as_the_sets_are_measured():
     assert -10 / np.log(10) * float(loss(a, b)) == pytest.approx(rgb + 3 * y, rel=1e-5)
 
 
-def test_contrast_is_nearness_to_the_true_picture_over_nearness_to_the_blurred_one():
+def test_contrastive_loss_is_a_ratio_of_distances():
     contrast = losses.contrastive(3)
     image = (pictures(6)[:, :6] * 255).astype(np.uint8)
     true = image.astype(np.float32) / 255
     blurred = np.stack([imresize(imresize(each, 1 / 3), 3) for each in image]).astype(np.float32) / 255
     assert float(contrast(true, true)) == 0
     between, far = float(contrast(true, (true + blurred) / 2)), float(contrast(true, blurred))
-    assert 0.8 < between < 1.25  # as far from the one as from the other, but for tanh
-    assert far > 50  # rounding to uint8 is all that parts it from the blurred one
+    assert 0.8 < between < 1.25  # equally far from both, except for tanh
+    assert far > 50  # only rounding to uint8 separates it from the blurred image
     loss = losses.of(recipe_of("loss=l2", "contrastive_weight=0.5"))
     y = pictures(7)[:, :6]
     assert float(loss(true, y)) == pytest.approx(np.square(true - y).mean() + 0.5 * float(contrast(true, y)), rel=1e-5)
@@ -76,15 +76,15 @@ def test_contrast_is_nearness_to_the_true_picture_over_nearness_to_the_blurred_o
 
 
 @pytest.mark.parametrize(("scale", "wanted"), [(2, 1.140413), (3, 1.219916)])
-def test_the_contrastive_features_are_always_the_same(scale, wanted):
-    """Golden values: seed, number, sizes and variance of the random convolutions, tanh between them."""
+def test_golden_contrastive_features(scale, wanted):
+    """Golden values fix the seed, number, sizes and variance of the random convolutions, and the tanh between them."""
     y, x, k = np.mgrid[0:6, 0:6, 0:3]
     true, other = (3 * y * y + 5 * x + 7 * k * y * x) % 11 / 10, (2 * y * y + 9 * x + 4 * k * y * x) % 13 / 12
     true, other = (image[None].astype(np.float32) for image in (true, other))
     assert float(losses.contrastive(scale)(true, other)) == pytest.approx(wanted, rel=1e-4)
 
 
-def test_a_teachers_picture_counts_beside_the_true_one():
+def test_teacher_loss_is_added_to_the_pixel_loss():
     true, taught, y = pictures(1), pictures(2), pictures(3)
     loss = losses.of(recipe_of("loss=l2", "teacher=any", "teacher_weight=0.5"))
     wanted = np.square(true - y).mean() + 0.5 * np.square(taught - y).mean()
@@ -95,7 +95,7 @@ def test_a_teachers_picture_counts_beside_the_true_one():
 def test_lr_and_hr_are_mixed_alike(kind):
     lr = pictures(4).repeat(4, axis=0)[:, :6]
     lr += np.linspace(0, 1, len(lr), dtype=np.float32)[:, None, None, None]
-    hr = lr.repeat(3, axis=1).repeat(3, axis=2)  # what mixing commutes with
+    hr = lr.repeat(3, axis=1).repeat(3, axis=2)  # mixing commutes with nearest-neighbour upscaling
     small, large = dataset.mixed(lr, hr, kind, np.random.default_rng(5))
     np.testing.assert_array_equal(small.repeat(3, axis=1).repeat(3, axis=2), large)
     changed = [not np.array_equal(a, b) for a, b in zip(lr, small, strict=True)]
@@ -103,7 +103,7 @@ def test_lr_and_hr_are_mixed_alike(kind):
     assert lr.min() <= small.min() < small.max() <= lr.max()
 
 
-def test_mixed_batches_are_functions_of_their_step_and_shared_out(image_folder, cache):
+def test_mixed_batches_depend_on_the_step_and_split_into_shares(image_folder, cache):
     images = dataset.TrainingImages(image_folder, 3, cache, smallest=8)
     how = {"batch": 6, "patch": 8, "brightness_factors": (1.0,), "seed": 1}
     plain = dataset.patch_batch(images, range(6), 3, **how)
@@ -114,7 +114,7 @@ def test_mixed_batches_are_functions_of_their_step_and_shared_out(image_folder, 
         np.testing.assert_array_equal(a[2:4], b)
 
 
-def test_a_teacher_trains_must_stay_and_must_fit(image_folder, model_file, tmp_path, cache):
+def test_teacher_trains_and_is_checked(image_folder, model_file, tmp_path, cache):
     file = shutil.copy(model_file, tmp_path)
     recipe = smoke_recipe("espcn_x3", steps=2, validate_every=2, teacher=str(file))
     train_loop.train(recipe, image_folder, tmp_path / "run", cache=cache)
@@ -122,9 +122,9 @@ def test_a_teacher_trains_must_stay_and_must_fit(image_folder, model_file, tmp_p
     train_loop.train(recipe, image_folder, tmp_path / "run", resume=True, cache=cache)
     teacher, network = weights.load_model(file)
     weights.save_model(file, teacher, network, {"note": "trained on"})
-    with pytest.raises(UserError, match=f"cannot resume, teacher_sha256 was .* and is {sha256_file(file)[:37]}"):
+    with pytest.raises(UserError, match=f"cannot resume: teacher_sha256 was .* and is {sha256_file(file)[:37]}"):
         train_loop.train(recipe, image_folder, tmp_path / "run", resume=True, cache=cache)
-    for teacher, message in (("xlsr_x2", "it is x2"), ("nosuch", "nosuch")):
+    for teacher, message in (("xlsr_x2", "its scale is 2"), ("nosuch", "nosuch")):
         recipe.teacher = teacher
         with pytest.raises(UserError, match=message):
             train_loop.train(recipe, image_folder, tmp_path / teacher, cache=cache)
@@ -145,15 +145,15 @@ def test_a_teacher_trains_must_stay_and_must_fit(image_folder, model_file, tmp_p
         ("ema_decay=1", "ema_decay must be a number of at least 0 and below 1"),
         ("charbonnier_eps=0", "charbonnier_eps must be a number above 0"),
         ("psnr_eps=0", "psnr_eps must be a number above 0"),
-        ("brightness_factors=1,x", "numbers, commas between"),
-        ("downscale_factors=0.8,1", "downscale_factors must be numbers, commas between, above 0 and below 1"),
-        ("brightness_factors=", "brightness_factors must be numbers"),
+        ("brightness_factors=1,x", "comma-separated numbers"),
+        ("downscale_factors=0.8,1", "downscale_factors must be comma-separated numbers above 0 and below 1"),
+        ("brightness_factors=", "brightness_factors must be comma-separated numbers"),
         ("loss=l3", "one of charbonnier, l2"),
         ("seed=-1", "seed must be a whole number from 0 to 4294967295"),
         ("validation_crop=2", "validation_crop must be a whole number of at least 3"),
     ],
 )
-def test_settings_that_cannot_be(setting, message):
+def test_invalid_settings(setting, message):
     with pytest.raises(UserError, match=f"--set {setting}: .*{message}"):
         recipe_of(setting)
 

@@ -1,4 +1,4 @@
-"""Which weights `train` keeps as best.npz, and last.npz beside them."""
+"""Selection of the weights that `train` writes to best.npz; last.npz has the last ones."""
 
 import csv
 
@@ -14,7 +14,7 @@ from tests.conftest import assert_same_arrays, smoke_recipe
 
 
 def smoke(**changes):
-    """Four validations of the XLSR recipe shrunk to a few steps."""
+    """The XLSR recipe shrunk to a few steps, with four validations."""
     return smoke_recipe(
         "xlsr_zoo_x3",
         **{"steps": 4, "validate_every": 1, "optimizer": "adam", "ema_decay": 0.0, "branches": "none", **changes},
@@ -28,11 +28,11 @@ def history(out):
 @pytest.mark.parametrize(
     ("weight", "select", "wanted"), [(0.0, "", "rgb"), (4.0, "", "rgb+y"), (4.0, "rgb", "rgb"), (0.0, "y", "y")]
 )
-def test_the_criterion_follows_the_loss_unless_it_is_set(weight, select, wanted):
+def test_criterion_follows_the_loss_by_default(weight, select, wanted):
     assert selection.criterion(smoke(luminance_weight=weight, select=select)) == wanted
 
 
-def test_the_score():
+def test_score():
     recipe = smoke(luminance_weight=4.0)
     assert selection.score("rgb", recipe, 30.0, 35.0) == 30
     assert selection.score("y", recipe, 30.0, 35.0) == 35
@@ -40,8 +40,8 @@ def test_the_score():
 
 
 @pytest.mark.parametrize(("select", "step", "wanted"), [("rgb", 1, 30.0), ("y", 2, 30.0), ("", 3, 28.75)])
-def test_the_best_by_that_score_is_kept_and_the_last(image_folder, tmp_path, cache, monkeypatch, select, step, wanted):
-    """The three criteria choose three different validations, of figures that are given."""
+def test_best_and_last_weights_are_kept(image_folder, tmp_path, cache, monkeypatch, select, step, wanted):
+    """With given scores, the three criteria select three different validations."""
     given, score = iter([(30.0, 20.0), (20.0, 30.0), (28.0, 29.5), (10.0, 10.0)]), selection.score  # RGB, Y
     monkeypatch.setattr(selection, "score", lambda by, recipe, rgb, y: score(by, recipe, *next(given)))
     best = train_loop.train(smoke(select=select, luminance_weight=1.0), image_folder, tmp_path, cache=cache)
@@ -78,8 +78,8 @@ def interrupt_at_2(run, logs, finish=train_loop.TrainingRun.finish_step):
         raise KeyboardInterrupt
 
 
-def test_a_run_of_an_older_version_goes_on_by_rgb(image_folder, tmp_path, cache, monkeypatch):
-    """Its checkpoint has the best RGB score, which a score with Y must not be compared with."""
+def test_run_of_an_older_version_continues_with_rgb(image_folder, tmp_path, cache, monkeypatch):
+    """Its checkpoint has the best RGB score, which must not be compared with a score that includes Y."""
     recipe = smoke(luminance_weight=4.0)
     with monkeypatch.context() as patched:
         patched.setattr(train_loop.TrainingRun, "finish_step", interrupt_at_2)
@@ -99,15 +99,15 @@ def test_a_run_of_an_older_version_goes_on_by_rgb(image_folder, tmp_path, cache,
 
 
 def test_uint8_scores_the_file(image_folder, tmp_path, cache, monkeypatch):
-    """A file that cannot be made is never the best."""
+    """Weights whose conversion fails are never the best."""
     made = iter([None, lambda lr: np.zeros((len(lr) * 3, lr.shape[1] * 3, 3), np.uint8)])
     monkeypatch.setattr(selection, "uint8_runner", lambda model, network, calibration: next(made))
     train_loop.train(smoke(select="uint8", steps=2), image_folder, tmp_path, cache=cache)
     assert weights.read_arrays(tmp_path / "best.npz")[1]["step"] == 2
 
 
-def test_uint8_with_flat_colours_prefers_the_file_that_keeps_them(image_folder, tmp_path, cache, monkeypatch):
-    """The second file has the higher PSNR, but turns black into dark gray: 9 levels, where 3 are allowed."""
+def test_uint8_with_flat_colours_prefers_the_file_that_preserves_them(image_folder, tmp_path, cache, monkeypatch):
+    """The second file has the higher PSNR but turns black into dark gray, by 9 levels where 3 are allowed."""
     gray = np.random.default_rng(0).integers(100, 156, (300, 300, 3)).astype(np.uint8)
 
     def nearest(lr, floor):
@@ -127,7 +127,7 @@ def test_uint8_with_flat_colours_prefers_the_file_that_keeps_them(image_folder, 
 
 
 @pytest.mark.slow
-def test_uint8_makes_the_file_that_export_makes(image_folder, model_file, tmp_path):
+def test_uint8_scores_the_file_of_export(image_folder, model_file, tmp_path):
     from mobile_sr.inference import upscaler
     from mobile_sr.quantization import export
 
@@ -138,7 +138,7 @@ def test_uint8_makes_the_file_that_export_makes(image_folder, model_file, tmp_pa
     np.testing.assert_array_equal(run(lr), upscaler.load(tflite)(lr))
 
 
-def test_uint8_is_refused_where_no_file_can_be_made():
+def test_uint8_is_refused_without_a_convertible_network():
     selection.check(smoke(select="uint8"), "tensorflow")
     selection.check(smoke(), "torch")
     with pytest.raises(UserError, match="select=uint8: needs --backend tensorflow"):

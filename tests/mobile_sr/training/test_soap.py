@@ -1,4 +1,4 @@
-"""SOAP against the algorithm in numpy, against Adam, and in a training that is resumed."""
+"""SOAP compared with the algorithm in NumPy and with Adam, and in a resumed training."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from tests.conftest import assert_same_arrays, smoke_recipe
 
 
 def numpy_soap(kernel, gradients, rate, beta_1=0.9, beta_2=0.99, shampoo_beta=0.95, epsilon=1e-8):
-    """The paper's Algorithm 3 for one matrix, in float64."""
+    """Algorithm 3 of the paper for one matrix, in float64."""
     rows, columns = kernel.shape
     first, second = np.zeros(kernel.shape), np.zeros(kernel.shape)
     left, right, to_left, to_right = np.zeros((rows, rows)), np.zeros((columns, columns)), np.eye(rows), np.eye(columns)
@@ -27,7 +27,7 @@ def numpy_soap(kernel, gradients, rate, beta_1=0.9, beta_2=0.99, shampoo_beta=0.
 
 
 def stepped(optimizer, start, gradients):
-    """What an optimizer makes of a variable by given gradients."""
+    """The values of a variable after an optimizer has applied the given gradients."""
     variable = keras.Variable(start)
     optimizer.build([variable])
     for gradient in gradients:
@@ -39,28 +39,28 @@ def random(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def test_it_is_the_papers_algorithm():
+def test_soap_equals_the_paper():
     start, gradients = random(3, 3, 2, 5), random(3 * EVERY + 5, 3, 3, 2, 5, seed=1)
     wanted = numpy_soap(start.reshape(18, 5), gradients.reshape(-1, 18, 5), 0.01).reshape(start.shape)
     np.testing.assert_allclose(stepped(Soap(0.01), start, gradients), wanted, atol=2e-4)
 
 
 @pytest.mark.parametrize(("shape", "steps"), [((7,), 3 * EVERY), ((3, 4), EVERY), ((LARGEST + 1, LARGEST + 1), 12)])
-def test_in_its_own_axes_it_is_adam(shape, steps):
-    """Biases always, kernels until the first turn, and those that are too large on both sides."""
+def test_without_rotation_soap_is_adam(shape, steps):
+    """Biases always use Adam; so do kernels until the first rotation, and kernels that are too large on both sides."""
     start, gradients = random(*shape), random(steps, *shape, seed=1)
     adam = stepped(keras.optimizers.Adam(0.01, beta_2=0.99, epsilon=1e-12), start, gradients)
     np.testing.assert_allclose(stepped(Soap(0.01, epsilon=1e-12), start, gradients), adam, atol=1e-5)
 
 
 def test_golden_settings():
-    """The other tests follow EVERY and LARGEST, and would not notice a change."""
+    """The other tests read EVERY and LARGEST and would not notice a change."""
     assert (EVERY, LARGEST) == (10, 1024)
     soap = Soap()
     assert (soap.beta_1, soap.beta_2, soap.shampoo_beta, soap.epsilon) == (0.9, 0.99, 0.95, 1e-8)
 
 
-def test_of_the_zoos_recipes_xlsrs_takes_it():
+def test_only_xlsr_of_the_zoo_recipes_uses_soap():
     assert (recipes.load("xlsr_zoo_x3").optimizer, recipes.load("abpn_x3").optimizer) == ("soap", "adam")
 
 

@@ -14,7 +14,7 @@ from tests.conftest import assert_same_arrays, smoke_recipe
 
 
 def smoke(**changes):
-    """The XLSR recipe shrunk to a few steps on the made pictures, with Adam: SOAP takes seconds to compile (test_soap.py)."""
+    """The XLSR recipe shrunk to a few steps on synthetic images, with Adam: SOAP takes seconds to compile (test_soap.py)."""
     return smoke_recipe(
         "xlsr_zoo_x3", **{"steps": 12, "validate_every": 4, "warmup_fraction": 0.5, "optimizer": "adam", **changes}
     )
@@ -28,7 +28,7 @@ def finished(tmp_path_factory, image_folder, cache):
     return out
 
 
-def test_a_run_leaves_its_files(finished):
+def test_files_of_a_run(finished):
     config = json.loads((finished / "config.json").read_text())
     assert config["recipe"]["steps"] == 12
     assert config["parameters"] == 21_947
@@ -45,14 +45,14 @@ def test_a_run_leaves_its_files(finished):
 
 @pytest.mark.parametrize("steps_done", [2, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (5, 8, 11))])
 def test_resumed_equals_uninterrupted(finished, tmp_path, train_interrupted, steps_done):
-    """Killed after any step, resumed from the last checkpoint: the same bytes as a run that was left alone."""
+    """A run that was killed after any step and resumed from its last checkpoint has the same bytes as an undisturbed run."""
     train_interrupted(smoke(), tmp_path / "run", steps_done)
     whole, resumed = (run / "checkpoint.npz" for run in (finished, tmp_path / "run"))
     assert weights.read_arrays(whole)[1]["best"] == weights.read_arrays(resumed)[1]["best"]
     assert_same_arrays(resumed, whole)
 
 
-def test_a_damaged_checkpoint_falls_back(finished, image_folder, tmp_path, cache, capsys):
+def test_damaged_checkpoint_falls_back_to_the_previous_one(finished, image_folder, tmp_path, cache, capsys):
     import shutil
 
     shutil.copytree(finished, tmp_path / "run")
@@ -63,7 +63,7 @@ def test_a_damaged_checkpoint_falls_back(finished, image_folder, tmp_path, cache
     assert_same_arrays(last, finished / "checkpoint.npz")
 
 
-def test_a_run_folder_is_not_overwritten_or_mixed_up(finished, image_folder, tmp_path, cache):
+def test_run_folder_is_not_overwritten(finished, image_folder, tmp_path, cache):
     with pytest.raises(UserError, match="already holds a run"):
         train_loop.train(smoke(), image_folder, finished, cache=cache)
     with pytest.raises(UserError, match=r"recipe\.steps was 12 and is 16"):
@@ -72,8 +72,8 @@ def test_a_run_folder_is_not_overwritten_or_mixed_up(finished, image_folder, tmp
         train_loop.train(smoke(), image_folder, tmp_path / "none", resume=True, cache=cache)
 
 
-def test_what_a_resumed_run_differs_in_is_named(tmp_path):
-    """The innermost values, shortened; lists in the place of tuples and fields that older versions lacked are no difference."""
+def test_resume_names_the_differences(tmp_path):
+    """The innermost values are shown, shortened. Lists for tuples and fields missing in older versions do not count."""
     recipe = smoke(
         network={"network": "xlsr", "scale": 3, "ratios": [2, 1], "cost": {"grid": [0, 8], "conv3x3": [[0.1] * 20] * 20}}
     )
@@ -83,7 +83,7 @@ def test_what_a_resumed_run_differs_in_is_named(tmp_path):
     new = {"recipe": {**recipe.to_json(), "network": network}, "data": {"images": 5}, "teacher_sha256": None}
     train_loop._check_same_run(tmp_path, old, new)
     network["cost"] = {"grid": [0, 8], "conv3x3": [[0.2] * 20] * 20}
-    with pytest.raises(UserError, match=r"cannot resume, recipe\.network\.cost\.conv3x3 was \[\[0\.1, ") as found:
+    with pytest.raises(UserError, match=r"cannot resume: recipe\.network\.cost\.conv3x3 was \[\[0\.1, ") as found:
         train_loop._check_same_run(tmp_path, old, new)
     assert len(str(found.value)) < len(str(tmp_path)) + 200
     new["recipe"] |= {"seed": 3, "patch": 9, "steps": 5}
@@ -91,11 +91,12 @@ def test_what_a_resumed_run_differs_in_is_named(tmp_path):
         train_loop._check_same_run(tmp_path, old, new)
 
 
-def test_a_loss_that_is_not_finite_ends_the_training(image_folder, tmp_path, cache):
+def test_non_finite_loss_ends_the_training(image_folder, tmp_path, cache):
     wild = {"start_learning_rate": 1e38, "peak_learning_rate": 1e38, "end_learning_rate": 1e38, "branches": "none"}
     recipe = smoke_recipe("espcn_linear_x3", steps=6, validate_every=3, **wild)
     with pytest.raises(
-        UserError, match=r"step 3: the loss is no longer finite; .* lower rate, e\.g\. --set peak_learning_rate=5e\+37$"
+        UserError,
+        match=r"step 3: the loss is no longer finite; .* lower learning rate, e\.g\. --set peak_learning_rate=5e\+37$",
     ):
         train_loop.train(recipe, image_folder, tmp_path / "run", cache=cache)
     assert not (tmp_path / "run" / "best.npz").exists()
@@ -111,8 +112,8 @@ def test_a_loss_that_is_not_finite_ends_the_training(image_folder, tmp_path, cac
 
 
 @pytest.mark.parametrize(("name", "black_at", "ends"), [("xlsr", 8, True), ("xlsr", 4, False), ("xlsr_linear", 8, False)])
-def test_a_network_that_went_black_ends_the_training(image_folder, tmp_path, cache, monkeypatch, name, black_at, ends):
-    """A clipped output has no slope below 0. A linear one may come back, and a network may start with no picture at all."""
+def test_black_output_ends_the_training(image_folder, tmp_path, cache, monkeypatch, name, black_at, ends):
+    """A clipped output has no gradient below 0. A linear one can recover, and a network may start with a single colour."""
     original = train_loop.TrainingRun.finish_step
 
     def blackened(run, logs):
@@ -125,7 +126,7 @@ def test_a_network_that_went_black_ends_the_training(image_folder, tmp_path, cac
     out = tmp_path / "run"
     if ends:
         with pytest.raises(
-            UserError, match=r"step 8: every picture now comes out in one colour; start again with a lower rate"
+            UserError, match=r"step 8: every output image is a single colour; restart with a lower learning rate"
         ):
             train_loop.train(recipe, image_folder, out, cache=cache)
         assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == 4
@@ -133,9 +134,7 @@ def test_a_network_that_went_black_ends_the_training(image_folder, tmp_path, cac
         train_loop.train(recipe, image_folder, out, cache=cache)
 
 
-def test_init_starts_from_given_weights_and_keeps_them_until_others_are_better(
-    finished, model_file, image_folder, tmp_path, cache, capsys
-):
+def test_init_keeps_the_given_weights_until_better_ones(finished, model_file, image_folder, tmp_path, cache, capsys):
     recipe = smoke(steps=1, validate_every=1, start_learning_rate=0.5, peak_learning_rate=0.5, end_learning_rate=0.5)
     best = train_loop.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
     assert f"step 0  validation {best:.3f} dB, the weights of {model_file}\n" in capsys.readouterr().err
@@ -153,7 +152,7 @@ def test_init_starts_from_given_weights_and_keeps_them_until_others_are_better(
         train_loop.train(linear, image_folder, tmp_path / "other", init=model_file, cache=cache)
 
 
-def test_a_recipe_that_goes_on_from_another_says_when_it_does_not(image_folder, tmp_path, run_cli):
+def test_recipe_without_its_expected_init_warns(image_folder, tmp_path, run_cli):
     assert recipes.start("adaedsr_b8_x2") == "edsr_b8_x2"
     assert recipes.start("xlsr_finetune_linear_x3") == "xlsr_zoo_linear_x3"
     assert recipes.start("xlsr_zoo_x3") is None
@@ -176,13 +175,13 @@ def test_a_recipe_that_goes_on_from_another_says_when_it_does_not(image_folder, 
     )
 
 
-def test_init_from_another_scale_takes_all_but_the_tail(model_file, image_folder, tmp_path, cache, capsys):
+def test_init_from_another_scale_loads_all_but_the_tail(model_file, image_folder, tmp_path, cache, capsys):
     recipe = recipes.load("xlsr_x2", smoke=True, steps=1)
     recipe.start_learning_rate = recipe.peak_learning_rate = recipe.end_learning_rate = 0.0
     train_loop.train(recipe, image_folder, tmp_path / "run", init=model_file, cache=cache)
     said = capsys.readouterr().err
-    assert "20 of 22 arrays fit; the rest starts anew" in said
-    assert "step 0 " not in said  # a last layer that starts anew is not scored
+    assert "loaded 20 of 22 arrays; the others are initialized from scratch" in said
+    assert "step 0 " not in said  # a network with a new last layer is not scored
     given, taken = (weights.read_arrays(f)[0] for f in (model_file, tmp_path / "run" / "best.npz"))
     assert all(np.array_equal(given[name], taken[name]) == (not name.startswith("tail/")) for name in given)
 
@@ -195,7 +194,7 @@ def test_training_learns(image_folder, tmp_path, cache):
     assert after > before + 1
 
 
-def test_the_rate_is_one_triangle():
+def test_learning_rate_is_one_triangle():
     recipe = recipes.load("xlsr_x3")
     assert recipes.triangular_rate(0, recipe) == pytest.approx(5e-5)
     assert recipes.triangular_rate(5000, recipe) == pytest.approx(25e-4)
@@ -231,7 +230,7 @@ def test_the_other_networks_train(name, image_folder, tmp_path, cache):
     assert network == wanted | ({"activation": "relu"} if "espcn" in name else {})
 
 
-def test_bfloat16_calculates_in_half_and_keeps_float32(finished, image_folder, tmp_path, cache):
+def test_bfloat16_computes_in_half_and_stores_float32(finished, image_folder, tmp_path, cache):
     train_loop.train(smoke(), image_folder, tmp_path, cache=cache, dtype="mixed_bfloat16")
     halves, floats = (weights.read_arrays(run / "checkpoint.npz")[0]["model/0"] for run in (tmp_path, finished))
     assert halves.dtype == np.float32
@@ -239,7 +238,7 @@ def test_bfloat16_calculates_in_half_and_keeps_float32(finished, image_folder, t
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_a_network_that_cannot_be_built_leaves_the_float32_policy(image_folder, tmp_path, cache):
+def test_failed_build_restores_the_float32_policy(image_folder, tmp_path, cache):
     recipe = smoke()
     recipe.network["output_activation"] = "none"
     with pytest.raises(ValueError, match="output_activation"):
@@ -248,7 +247,7 @@ def test_a_network_that_cannot_be_built_leaves_the_float32_policy(image_folder, 
 
 
 def test_names_of_earlier_versions():
-    """An old config.json loads and resumes, and --set takes the old names."""
+    """An old config.json loads and resumes, and --set accepts the old names."""
     recipe = smoke(brightness_factors=(1.0, 0.5), ema_decay=0.5)
     old = recipe.to_json()
     for before, now in recipes.RENAMED.items():

@@ -1,4 +1,4 @@
-"""Training with branches: what the run folder holds, resuming, starting from weights, other backends' precision."""
+"""Training with train-time branches: run folders, resuming, --init, and precision on other backends."""
 
 import json
 
@@ -19,13 +19,13 @@ IMAGE = np.random.default_rng(0).random((1, 12, 12, 3)).astype(np.float32)
 
 
 def smoke(kind="ecb", **changes):
-    """FSRCNN's recipe shrunk to a few steps, with branches: few layers, so that they compile quickly."""
+    """FSRCNN's recipe shrunk to a few steps, with branches. It has few layers, which compile quickly."""
     few = {"steps": 4, "validate_every": 2, "warmup_fraction": 0.5, "ema_decay": 0.0, "branches": kind}
     return smoke_recipe("fsrcnn_x2", **{**few, **changes})
 
 
 def last_weights(run, recipe):
-    """The branched model of a run's last checkpoint, with its averaged weights where the recipe averages."""
+    """The branched model of a run's last checkpoint, with averaged weights if the recipe averages."""
     arrays, _ = weights.read_arrays(run / "checkpoint.npz")
     model, optimizer = branches.branched(models.build(recipe.network), recipe.branches), train_loop._optimizer(recipe)
     optimizer.build(model.trainable_variables)
@@ -45,8 +45,8 @@ def finished(tmp_path_factory, image_folder, cache):
 
 
 @pytest.mark.parametrize(("kind", "average"), [("ecb", 0.0), ("rep", 0.5)])
-def test_a_run_keeps_the_plain_network(kind, average, image_folder, tmp_path, cache):
-    """best.npz after one validation is the checkpoint's branched network, its averaged weights where the recipe averages."""
+def test_run_saves_the_plain_network(kind, average, image_folder, tmp_path, cache):
+    """After one validation, best.npz is the checkpoint's network with collapsed branches, averaged if the recipe averages."""
     recipe = smoke(kind, steps=3, validate_every=3, ema_decay=average)
     train_loop.train(recipe, image_folder, tmp_path, cache=cache)
     best, network = weights.load_model(tmp_path / "best.npz")
@@ -54,7 +54,7 @@ def test_a_run_keeps_the_plain_network(kind, average, image_folder, tmp_path, ca
     assert [v.path for v in best.variables] == [v.path for v in models.build(network).variables]
     trained = last_weights(tmp_path, recipe)
     moved = [np.abs(layer.merged() - layer._kernel).max() for layer in trained.layers if isinstance(layer, branches.Branched)]
-    assert min(moved) > 1e-5  # the branches do something
+    assert min(moved) > 1e-5  # the branches have an effect
     np.testing.assert_allclose(best(IMAGE), trained(IMAGE), atol=1e-5)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["parameters"] == best.count_params()
@@ -73,7 +73,7 @@ def test_resuming_with_other_branches_is_refused(finished, image_folder, cache):
             train_loop.train(smoke(kind), image_folder, finished, resume=True, cache=cache)
 
 
-def test_a_run_from_before_there_were_branches_resumes(image_folder, tmp_path, cache):
+def test_run_of_a_version_without_branches_resumes(image_folder, tmp_path, cache):
     recipe = smoke("none", steps=1, validate_every=1)
     train_loop.train(recipe, image_folder, tmp_path, cache=cache)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -92,8 +92,8 @@ def test_init_is_reproduced_exactly(model_file, image_folder, tmp_path, cache):
 
 
 @pytest.mark.slow
-def test_an_adapter_and_bfloat16(image_folder, tmp_path, cache):
-    """The adapter's start is set on the plain network; its last layer stays float32 with branches, too."""
+def test_adapter_and_bfloat16(image_folder, tmp_path, cache):
+    """The adapter is initialized in the plain network. With branches, too, its last layer stays float32."""
     recipe = recipes.load("adaedsr_b8_x2", smoke=True, steps=1)
     recipe.validate_every, recipe.branches = 1, "rep"
     train_loop.train(recipe, image_folder, tmp_path, cache=cache, dtype="mixed_bfloat16")
@@ -105,7 +105,7 @@ def test_an_adapter_and_bfloat16(image_folder, tmp_path, cache):
     assert all(value.dtype == np.float32 for name, value in arrays.items() if name.startswith("model/"))
 
 
-def test_a_network_without_3x3_convolutions_is_refused(image_folder, tmp_path, cache):
+def test_network_without_3x3_convolutions_is_refused(image_folder, tmp_path, cache):
     recipe = recipes.load("srcnn_x2", smoke=True, steps=1)
     recipe.branches = "rep"
     with pytest.raises(UserError, match="branches rep for srcnn: no 3x3 convolution"):
@@ -113,7 +113,7 @@ def test_a_network_without_3x3_convolutions_is_refused(image_folder, tmp_path, c
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_hands_the_branches_on(monkeypatch, run_cli, image_folder, tmp_path):
+def test_command_sets_the_branches(monkeypatch, run_cli, image_folder, tmp_path):
     asked = []
     monkeypatch.setattr(train_loop, "train", lambda recipe, *_, **__: asked.append(recipe.branches) or 0.0)
     monkeypatch.setattr(train, "summary", lambda best, file: "")

@@ -1,4 +1,4 @@
-"""Training networks with AdaDSR's adapter."""
+"""Training of networks with AdaDSR's adapter."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from mobile_sr.inference import weights
 from mobile_sr.training import recipes, train_loop
 
 
-def test_the_hinge_is_the_papers():
+def test_hinge_equals_the_paper():
     """max(0, mean depth - d) for each image and map, then the mean."""
     depth = np.zeros((2, 2, 2, 2), np.float32)
     depth[0, ..., 0] = [[1, 2], [3, 4]]  # mean 2.5
@@ -19,7 +19,7 @@ def test_the_hinge_is_the_papers():
     assert value == pytest.approx((0.5 + 0 + 0 + 0) / 4)
 
 
-def test_desired_depths_are_seeded_and_spread_over_all_blocks():
+def test_desired_depths_are_seeded_and_cover_all_blocks():
     recipe = recipes.load("adaedsr_b8_x2")
     recipe.batch = 500
     depths = train_loop.desired_depths(recipe, 8, 3)
@@ -45,7 +45,7 @@ def test_depth_networks_train(name, image_folder, tmp_path, cache, capsys):
 
 
 @pytest.mark.slow
-def test_a_heavy_hinge_brings_the_depth_down_to_the_desired_one(image_folder, tmp_path, cache):
+def test_large_hinge_weight_reduces_the_depth(image_folder, tmp_path, cache):
     recipe = recipes.load("fadaedsr_b8_x2", smoke=True, steps=60)
     recipe.validate_every, recipe.peak_learning_rate, recipe.fixed_depth, recipe.depth_weight = 60, 2e-2, 0.5, 10.0
     run = []
@@ -62,13 +62,13 @@ def test_a_heavy_hinge_brings_the_depth_down_to_the_desired_one(image_folder, tm
 
 
 @pytest.mark.slow
-def test_an_adapter_starts_from_its_backbone(image_folder, tmp_path, cache, capsys):
+def test_adapter_starts_from_its_backbone(image_folder, tmp_path, cache, capsys):
     backbone = recipes.load("edsr_b8_x2", smoke=True, steps=1)
     train_loop.train(backbone, image_folder, tmp_path / "edsr", cache=cache)
     recipe = recipes.load("adaedsr_b8_x2", smoke=True, steps=1)
     recipe.start_learning_rate = recipe.peak_learning_rate = recipe.end_learning_rate = 0.0
     train_loop.train(recipe, image_folder, tmp_path / "ada", init=tmp_path / "edsr", cache=cache)
-    assert "arrays fit; the rest starts anew" in capsys.readouterr().err
+    assert "arrays; the others are initialized from scratch" in capsys.readouterr().err
     given, taken = (weights.read_arrays(tmp_path / run / "best.npz")[0] for run in ("edsr", "ada"))
     assert all(np.array_equal(given[name], taken[name]) for name in given)
     assert any("adapter" in name for name in taken)
