@@ -129,7 +129,7 @@ def test_a_colour_profile_is_converted_for_every_reader(tmp_path, photo):
 
 
 def test_what_read_image_loses_is_said_once_a_kind(tmp_path, photo, capsys, monkeypatch):
-    monkeypatch.setattr(images, "_said", set())
+    monkeypatch.setattr(images, "_reported", set())
     Image.fromarray(photo).save(tmp_path / "broken.png", icc_profile=b"no profile")
     for _ in range(2):
         np.testing.assert_array_equal(read_image(tmp_path / "broken.png"), photo)
@@ -182,7 +182,7 @@ def test_only_the_first_frame_is_read_and_that_is_said(tmp_path, suffix):
 def test_sixteen_bits_are_said(tmp_path, photo):
     for name in ("a.png", "a.tif"):
         Image.fromarray(photo[:, :, 0].astype(np.uint16) * 257).save(tmp_path / name)
-        assert read_file(tmp_path / name).notes == ["16 bits a channel are reduced to 8"]
+        assert read_file(tmp_path / name).notes == ["16 bits per channel are reduced to 8"]
     assert images._avif_bits(b"....ftypavif......pixi\0\0\0\0\3\x0a\x0a\x0a") == 10
     assert images._avif_bits(b"....ftypavif") == 8
 
