@@ -142,7 +142,7 @@ def test_foreign_run_folders_and_json(run_cli, tmp_path, image_folder):
         pytest.param(
             ("train", "--recipe", "xlsr_x3", "--seed", "-1"), "--seed -1: must be from 0 to 4294967295", marks=pytest.mark.slow
         ),
-        (("train", "--recipe", "xlsr_x3", "--smoke", "--init", "bicubic"), "bicubic: has no file; name a model of the zoo"),
+        (("train", "--recipe", "xlsr_x3", "--smoke", "--init", "bicubic"), "bicubic: has no file; use a zoo name"),
         pytest.param(
             ("train", "--recipe", "xlsr_x3", "--smoke", "--init", "xlsr_x3:uint8"),
             "not a trained Keras",
