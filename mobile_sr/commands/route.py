@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="B",
-        help="average multiply-adds of the chosen networks, without overlaps: relative to the largest network, such as 65%%, or "
-        "for a 1280x720 output, such as 60G (default: halfway between the cheapest and the largest)",
+        help="average multiply-adds of the chosen networks, without overlaps, such as 65%% of the largest network or "
+        "60G for a 1280x720 output (default: halfway between the cheapest and the largest)",
     )
     parser.add_argument("--patch", type=int, default=32, metavar="P", help="side of a patch in LR pixels (default %(default)s)")
     parser.add_argument(

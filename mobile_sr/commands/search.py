@@ -1,4 +1,5 @@
-"""Search the channels and activations of every layer by gradient descent (FGNAS). Interrupt it any time, continue with --resume.
+"""Search the channels and activations of every layer by gradient descent (FGNAS). Interrupt it at any time and continue
+with --resume.
 
 Example: mobile-sr search --recipe fgnas_mobile --budget 10G --data DIV2K_train_HR --out runs/search
 Then: mobile-sr train --recipe fgnas_x2 --init runs/search --data DIV2K_train_HR --out runs/fgnas

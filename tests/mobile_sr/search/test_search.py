@@ -150,7 +150,7 @@ def test_the_command_sets_the_supernets_size(image_folder, tmp_path, cache, caps
     assert (about["head"], len(about["blocks"])) == (5, 1)
     capsys.readouterr()
     assert cli.main(cli._parse([*words, "--resume", "--cost", "latency"])) == 2
-    assert "its run is no search by latency" in capsys.readouterr().err
+    assert "the run is not a search by latency" in capsys.readouterr().err
 
 
 def test_a_searched_network_is_exported_and_passes_the_audit(found, tmp_path):

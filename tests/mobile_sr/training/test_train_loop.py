@@ -142,7 +142,7 @@ def test_init_starts_from_given_weights_and_keeps_them_until_others_are_better(
     kept = tmp_path / "run" / "best.npz"
     meta = weights.read_arrays(kept)[1]
     assert (meta["step"], meta["validation_psnr_rgb"]) == (0, round(best, 4))
-    assert summary(best, kept).endswith("the weights it started from: none that were trained are better")
+    assert summary(best, kept).endswith("the initial weights: training did not improve them")
     assert_same_arrays(kept, model_file)
     row = next(csv.DictReader((tmp_path / "run" / "history.csv").open()))
     assert row["step"] == "1"
@@ -172,7 +172,8 @@ def test_a_recipe_that_goes_on_from_another_says_when_it_does_not(image_folder, 
     done = run_cli(*arguments)
     assert done.returncode == 0
     assert (
-        "xlsr_finetune_x3 is meant to go on from a trained xlsr_zoo_x3 (--init), and starts from random weights" in done.stderr
+        "warning: xlsr_finetune_x3 expects --init with a trained xlsr_zoo_x3; training starts from random weights"
+        in done.stderr
     )
 
 
