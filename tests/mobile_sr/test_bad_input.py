@@ -1,4 +1,4 @@
-"""Bad and odd input at the command line, beyond what test_cli.py covers: handled and said, or refused in one line."""
+"""Bad and odd input at the command line, beyond what test_cli.py covers: handled with a note, or refused in one line."""
 
 import json
 import resource
@@ -18,7 +18,7 @@ BICUBIC = ("--model", "bicubic", "--scale", "3")
 
 
 def png_header(width, height):
-    """A PNG that claims a size and holds next to nothing."""
+    """A PNG whose header states a size, with almost no data."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
