@@ -25,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", required=True, help="fgnas_mobile, fgnas_s, fgnas_m or fgnas_l; x2, or with a scale such as fgnas_s_x3"
     )
-    parser.add_argument("--cost", choices=COSTS, default="multiply_adds", help="unit of the budget (default multiply_adds)")
+    parser.add_argument(
+        "--cost", choices=COSTS, default="multiply_adds", help="quantity that the budget limits (default %(default)s)"
+    )
     parser.add_argument(
         "--budget",
         metavar="B",
