@@ -1,10 +1,10 @@
-"""`python -m mobile_sr` and the `mobile-sr` script. Imports nothing before Ctrl-C is caught."""
+"""Entry point of `python -m mobile_sr` and the `mobile-sr` script. Imports nothing before Ctrl-C is handled."""
 
 import sys
 
 
-def run():
-    """Run the command line; an interrupt during its imports ends it as one during the command does: one line, status 130."""
+def run() -> None:
+    """Run the command line. An interrupt prints one line and exits with status 130, also during the imports."""
     try:
         from mobile_sr import cli
 

@@ -1,4 +1,6 @@
-"""Which Keras backend runs; decided before Keras is imported."""
+"""Selects the Keras backend before Keras is imported."""
+
+from __future__ import annotations
 
 import os
 from importlib.util import find_spec
@@ -9,21 +11,26 @@ from mobile_sr.errors import UserError
 BACKENDS = ("tensorflow", "torch", "jax")
 
 
-def choose_backend(name=None):
-    """Set KERAS_BACKEND before Keras is imported: `name`, else the environment's, else the first one installed.
+def choose_backend(name: str | None = None) -> None:
+    """Set KERAS_BACKEND and import Keras.
 
-    TensorFlow comes first: it converts, and measured on CPUs it trains these networks fastest (docs/measurements/training.md).
-    Raises: UserError when the backend is unknown or not installed.
+    Args:
+        name: one of BACKENDS; None keeps the environment's KERAS_BACKEND, or else chooses the first backend installed.
+            TensorFlow comes first: export needs it, and on CPUs it trains these networks fastest
+            (docs/measurements/training.md).
+
+    Raises:
+        UserError: the backend is unknown or not installed.
     """
     name = name or os.environ.get("KERAS_BACKEND") or next(filter(find_spec, BACKENDS), BACKENDS[0])
     check_installed(name)
     os.environ["KERAS_BACKEND"] = name
     with quiet():
-        import keras  # noqa: F401  its backend announces itself at length
+        import keras  # noqa: F401  quiet: its backend prints start-up messages
 
 
-def check_installed(name):
-    """Raise UserError when a backend is unknown or not installed."""
+def check_installed(name: str) -> None:
+    """Raise UserError if a backend is unknown or not installed."""
     if name not in BACKENDS:
         raise UserError(f"Keras backend {name}: unknown; use {', '.join(BACKENDS)}")
     if find_spec(name) is None or find_spec("keras") is None:
@@ -31,8 +38,15 @@ def check_installed(name):
         raise UserError(f"Keras with the {name} backend is not installed; pip install 'mobile-sr[{extra}]'")
 
 
-def require_keras(what):
-    """choose_backend for `what`, a model that only Keras can run. Raises: UserError when Keras is missing."""
+def require_keras(what: object) -> None:
+    """Choose the default backend for a model that only Keras can run.
+
+    Args:
+        what: name of the model in the error message.
+
+    Raises:
+        UserError: Keras or its backend is not installed.
+    """
     if find_spec("keras") is None:
         raise UserError(f"{what}: a Keras model needs Keras; pip install 'mobile-sr[train]', or use a .tflite")
     choose_backend()

@@ -1,4 +1,6 @@
-"""The command line: `mobile-sr COMMAND ...`. Imports nothing heavy until a command runs."""
+"""The command line `mobile-sr COMMAND ...`. Heavy packages are imported only when a command runs."""
+
+from __future__ import annotations
 
 import argparse
 import contextlib
@@ -8,6 +10,8 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
+from typing import IO, Any, NoReturn
 
 from absl import app
 from absl.flags import argparse_flags
@@ -17,8 +21,8 @@ from mobile_sr.converters.quiet import say
 from mobile_sr.errors import UserError
 from mobile_sr.training import distributed
 
-# Each command is a module in mobile_sr.commands ("_" for its "-") with HELP, add_arguments(parser) and run(args) -> exit status
-# or None.
+# Each command is a module in mobile_sr.commands with HELP, add_arguments(parser) and run(args), which returns the exit status
+# or None. The module's name has "_" where the command has "-".
 COMMANDS = (
     "demo",
     "upscale",
@@ -37,15 +41,21 @@ COMMANDS = (
 )
 
 
-_WRITING = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT)
+_WRITE_ERRORS = (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EFBIG, errno.EDQUOT)
 
 
 class _StoreOnce(argparse.Action):
-    """Stores an option's value; refuses the option when it is given again, whose first value would be lost."""
+    """Stores an option's value. Refuses a repeated option instead of silently replacing the first value."""
 
-    _stored_in = None
+    _stored_in: argparse.Namespace | None = None
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
         if self.option_strings and self._stored_in is namespace:
             raise argparse.ArgumentError(self, "given more than once; give it one value")
         self._stored_in = namespace
@@ -53,28 +63,29 @@ class _StoreOnce(argparse.Action):
 
 
 class Parser(argparse_flags.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Argument parser that reports an error in one line and refuses repeated options."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in (None, "store"):  # None is add_argument's default
             self.register("action", name, _StoreOnce)
 
-    def error(self, message):
-        _complain(f"{self.prog}: {message}; see {self.prog} --help")
+    def error(self, message: str) -> NoReturn:
+        """Print the error in one line and exit with status 2."""
+        _print_error(f"{self.prog}: {message}; see {self.prog} --help")
         sys.exit(2)
 
-    def _print_message(self, message, file=None):
-        """As argparse, which drops the error when a help text cannot be written."""
+    def _print_message(self, message: str, file: IO[str]) -> None:
+        """As in argparse, but raises an error if the message cannot be written."""
         if message:
             file.write(message)
             file.flush()
 
 
-def _parse(argv):
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="mobile-sr",
-        description="Super-resolution networks for phones: train, export to uint8 .tflite, say what it cost, measure.",
+        description="Super-resolution networks for phones: train, export to uint8 .tflite, measure quality and speed.",
     )
     parser.add_argument("--version", action="version", version=f"mobile-sr {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -92,54 +103,54 @@ def _parse(argv):
     return parser.parse_args(argv[1:])
 
 
-def _parse_or_exit(argv):
+def _parse_or_exit(argv: Sequence[str]) -> argparse.Namespace:
     try:
         return _parse(argv)
     except (KeyboardInterrupt, Exception) as error:
         sys.exit(_report("mobile-sr", error))
 
 
-def main(args):
-    """Run the parsed command; returns the exit status."""
+def main(args: argparse.Namespace) -> int:
+    """Run the parsed command and return its exit status."""
     signal.signal(signal.SIGTERM, _stop)
     try:
         status = args.run(args) or 0
-        sys.stdout.flush()  # a full disk shows here rather than at the exit, where nobody catches it
+        sys.stdout.flush()  # a full disk raises here and not during interpreter shutdown, where nothing catches it
         return status
     except (KeyboardInterrupt, Exception) as error:
         return _report(f"mobile-sr {args.command}", error)
 
 
-def _report(name, error):
-    """Say in one line why a command ended; returns its exit status."""
+def _report(name: str, error: BaseException) -> int:
+    """Print in one line why a command failed; returns the exit status."""
     if isinstance(error, KeyboardInterrupt):
-        if distributed.processes() == 1:  # of several, who started them says it
-            _complain("")  # ends an unfinished line
-            _complain(f"{name}: interrupted")
+        if distributed.processes() == 1:  # with several, the process that started them reports it
+            _print_error("")  # ends an unfinished line
+            _print_error(f"{name}: interrupted")
         return 130
-    if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
+    if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has closed the pipe
         _discard_stdout()
         return 1
     if os.environ.get("MOBILE_SR_TRACEBACK") and not isinstance(error, UserError):
         raise error
     if not distributed.is_ended(error):
-        _complain(f"{name}: {describe(error)}")
+        _print_error(f"{name}: {describe(error)}")
     return 2
 
 
-def _complain(line):
-    """`say` it on standard error; the exit status alone must do where that is full."""
+def _print_error(line: str) -> None:
+    """Print a line on standard error, if it can be written."""
     with contextlib.suppress(OSError):
         say(line, sys.stderr)
 
 
-def describe(error):
-    """The one line that says what an exception means to the user."""
+def describe(error: BaseException) -> str:
+    """Describe an exception to the user in one line."""
     if isinstance(error, UserError):
         return str(error)
     text = " ".join(str(error).split())[:300]
     if isinstance(error, OSError):
-        if error.filename is None and error.errno in _WRITING:  # other files are written by functions that name them
+        if error.filename is None and error.errno in _WRITE_ERRORS:  # functions that write files name them in their errors
             _discard_stdout()
             return f"standard output cannot be written ({error.strerror})"
         name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
@@ -147,29 +158,29 @@ def describe(error):
     if isinstance(error, MemoryError):
         return f"not enough memory{f' ({text})' if text else ''}; use smaller images, tiles or batches, or fewer workers"
     if isinstance(error, UnicodeError):
-        return f"text that cannot be read or written in this encoding ({text})"
+        return f"text cannot be read or written in this encoding ({text})"
     if isinstance(error, RecursionError):
-        return "a file is nested too deep to be read"
-    place = traceback.extract_tb(error.__traceback__)[-1:]
-    where = "".join(f" at {os.path.basename(frame.filename)}:{frame.lineno}" for frame in place)
+        return "a file is nested too deeply to be read"
+    last_frame = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" at {os.path.basename(frame.filename)}:{frame.lineno}" for frame in last_frame)
     what = f"{type(error).__name__}{f': {text}' if text else ''}"
     return f"unexpected {what}{where}; MOBILE_SR_TRACEBACK=1 shows the traceback for a bug report"
 
 
-def _discard_stdout():
-    """Keep the interpreter from writing the rest of standard output at its exit, which would fail again."""
+def _discard_stdout() -> None:
+    """Discard the rest of standard output, which the interpreter would try to write again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _stop(signum, frame):
+def _stop(signum: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _prepare_streams():
-    """Make the standard streams usable: text that they cannot encode is escaped, and a closed one does not take another file.
+def _prepare_streams() -> None:
+    """Make the standard streams escape text that they cannot encode, and reserve the descriptors of closed streams.
 
-    Descriptors 0 to 2 that are closed would be given to the next files that are opened. What is printed to a closed standard
-    output fails as it does for other programs (bad file descriptor); a closed standard error stays silent.
+    The system gives closed descriptors 0 to 2 to the next files that are opened. Printing to a closed standard output fails
+    as in other programs (bad file descriptor). Printing to a closed standard error does nothing.
     """
     for descriptor, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -178,11 +189,11 @@ def _prepare_streams():
             os.dup2(os.open(os.devnull, mode), descriptor)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 for the process's life
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115 open until the process exits
         getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
-def run():
-    """Parse the process's arguments and run the command; ends the process."""
+def run() -> None:
+    """Parse the process's arguments, run the command and exit with its status."""
     _prepare_streams()
     app.run(main, flags_parser=_parse_or_exit)

@@ -1,4 +1,6 @@
-"""Atomic writing, hashing and small file checks, shared by everything that leaves files behind."""
+"""Atomic file writing, JSON files, temporary folders, hashes and small file checks."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -11,32 +13,42 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import IO, TYPE_CHECKING, Any
 
 from mobile_sr.errors import UserError
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+fcntl: ModuleType | None
 try:
     import fcntl
-except ImportError:  # Windows: no locks (those of msvcrt keep others from reading), so leftovers are not removed
+except ImportError:  # Windows: no locks, so leftovers are not removed; msvcrt's locks would prevent others from reading
     fcntl = None
 
-_UMASK = os.umask(0)  # read once, at import: reading it changes it for a moment, also for other threads
+_UMASK = os.umask(0)  # read once, at import, because reading it changes it for a moment, for other threads too
 os.umask(_UMASK)
 
 
-_MAX_NAME = 255  # bytes of a file's name, on every common file system
-_RANDOM = r"[a-z0-9_]{8}"  # what mkstemp puts into a name
+_MAX_NAME = 255  # bytes of a file name on every common file system
+_RANDOM = r"[a-z0-9_]{8}"  # the random part of a name from mkstemp
 
 
 @contextlib.contextmanager
-def atomic_path(path):
-    """Yield a temporary path beside `path`; on success it is renamed to `path`, on failure it is removed.
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`. On success it is renamed to `path`, on failure it is removed.
 
-    A symbolic link is followed: its target is written. A device, a pipe or another open file (/dev/stdout) cannot be renamed
-    to, and gets the bytes of the temporary file.
-    The temporary name keeps the suffix, because writers choose the format by it. What a killed writer of the same path
-    left behind is removed first. The file is locked with flock meanwhile: write to it, do not lock it (as HDF5 does).
-    Raises UserError when the folder cannot be written.
+    A symbolic link is followed: its target is written. A device, a pipe or another open file (/dev/stdout) cannot be replaced
+    by renaming. The bytes of the temporary file are written to it.
+
+    The temporary name keeps the suffix, because writers choose the format by it. Temporary files of killed writers of the
+    same path are removed first. The temporary file is locked with flock: write to it, but do not lock it (as HDF5 does).
+
+    Raises:
+        UserError: the file or its folder cannot be written.
     """
     path = Path(path)
     try:
@@ -51,8 +63,8 @@ def atomic_path(path):
         yield temporary
 
 
-def _follow_links(path):
-    """The path that a symbolic link leads to, also where nothing exists yet. Raises: OSError for a circle of links."""
+def _follow_links(path: Path) -> Path:
+    """The target of a symbolic link, which need not exist. Raises OSError for a cycle of links."""
     for _ in range(40):  # as many as Linux follows
         if _is_descriptor(path) or not path.is_symlink():
             return path
@@ -60,19 +72,19 @@ def _follow_links(path):
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
-def _is_descriptor(path):
-    """Whether a path is a link of the kernel to an open file, such as /dev/stdout, /dev/fd/3 and /proc/self/fd/3."""
+def _is_descriptor(path: Path) -> bool:
+    """Whether a path is a kernel link to an open file, such as /dev/stdout, /dev/fd/3 or /proc/self/fd/3."""
     folder = path.parent.resolve()
     return folder == Path("/dev") or folder.is_relative_to("/proc")
 
 
-def _is_special(path):
+def _is_special(path: Path) -> bool:
     return _is_descriptor(path) or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 @contextlib.contextmanager
-def _replacing(path, target):
-    """Yield a temporary file beside `target` that takes its place in the end; `path` is what messages call it."""
+def _replacing(path: Path, target: Path) -> Iterator[Path]:
+    """Yield a temporary file that replaces `target` at the end. Error messages name `path`."""
     try:
         handle, temporary = _make_temporary(target)
     except OSError as error:
@@ -91,8 +103,8 @@ def _replacing(path, target):
 
 
 @contextlib.contextmanager
-def _write_through(path, target):
-    """Yield a temporary file whose bytes are written to a device, a pipe or an open file in the end."""
+def _write_through(path: Path, target: Path) -> Iterator[Path]:
+    """Yield a temporary file that is copied to a device, a pipe or an open file at the end."""
     with tempfile.TemporaryDirectory() as folder:
         temporary = Path(folder) / f"data{target.suffix}"
         try:
@@ -103,53 +115,53 @@ def _write_through(path, target):
             raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
-def _open_special(path):
-    """A binary file that writes to what `path` names, and never creates, truncates or replaces it."""
+def _open_special(path: Path) -> IO[bytes]:
+    """Open a device, a pipe or an open file for binary writing, without creating, truncating or replacing it."""
     status = os.stat(path)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream without a descriptor
             if os.path.samestat(status, os.fstat(stream.fileno())):
                 stream.flush()
-                return open(os.dup(stream.fileno()), "wb")  # shares its place in the file, which a second opening would not
+                return open(os.dup(stream.fileno()), "wb")  # shares the file position; opening the file again would not
     return open(os.open(path, os.O_WRONLY | os.O_APPEND), "wb")
 
 
-def _lock(handle, wait=True):
-    """Lock an open file or folder for as long as this process has it open. Raises: OSError where that is impossible.
+def _lock(handle: int | IO[bytes], wait: bool = True) -> None:
+    """Lock an open file or folder until this process closes it. Raises OSError if that is impossible.
 
-    The kernel drops the lock of a killed process, which a process id in the name could not say reliably: ids are reused,
-    and mean nothing to another container or host that shares the folder.
+    The kernel releases the lock of a killed process. A process id in the file name would be less reliable: ids are reused,
+    and have no meaning in another container or host that shares the folder.
     """
     if fcntl is None:
         raise OSError(errno.ENOLCK, "no file locks on this system")
     fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
-def _make_temporary(path):
-    """A new file beside `path`, locked for as long as this process lives: (handle, name); the handle is None without locks."""
+def _make_temporary(path: Path) -> tuple[int | None, str]:
+    """Make a file beside `path` that is locked until this process ends: (handle, name). Without locks, the handle is None."""
     label, suffix = _temporary_label(path.name)
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{label}.", suffix=".tmp" + suffix, dir=path.parent)
         if fcntl is None:
-            os.close(handle)  # nothing to lock, and Windows cannot rename an open file
+            os.close(handle)  # there is nothing to lock, and Windows cannot rename an open file
             return None, name
-        with contextlib.suppress(OSError):  # no locks on this file system: then nothing is taken for a leftover either
+        with contextlib.suppress(OSError):  # a file system without locks, where leftovers are not removed either
             _lock(handle)
         if os.path.exists(name):
             return handle, name
-        os.close(handle)  # another writer saw it before it was locked and removed it
+        os.close(handle)  # another writer removed it before it was locked
 
 
-def _temporary_label(name):
-    """(label, suffix) of the temporary file of a file called `name`: its stem, a hash where the whole would get too long."""
+def _temporary_label(name: str) -> tuple[str, str]:
+    """(label, suffix) for the temporary file of `name`: the stem, or a hash if the whole name would be too long."""
     stem, suffix = Path(name).stem, Path(name).suffix
     if len(os.fsencode(name)) + len("..12345678.tmp") <= _MAX_NAME:
         return stem, suffix
     return sha256(os.fsencode(name))[:32], suffix if len(os.fsencode(suffix)) <= 100 else ""
 
 
-def _remove_leftovers(path):
-    """Remove the temporary files of `path` whose writer is gone."""
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` that ended processes left."""
     folder = os.path.abspath(path.parent)
     label, suffix = _temporary_label(path.name)
     ours = re.compile(rf"\.{re.escape(label)}\.{_RANDOM}\.tmp{re.escape(suffix)}")
@@ -158,19 +170,19 @@ def _remove_leftovers(path):
 
 
 @functools.cache
-def _temporary_names(folder):
-    """The files of a folder that look temporary. Listed once: a folder of 10,000 images takes 5 ms."""
+def _temporary_names(folder: str) -> list[str]:
+    """The names in a folder that look temporary. Listed once per folder: 10,000 images take 5 ms."""
     return [name for name in os.listdir(folder) if re.fullmatch(rf"\..*\.{_RANDOM}\.tmp(\..*)?", name, re.DOTALL)]
 
 
-def _remove_unlocked(name):
-    with contextlib.suppress(OSError), open(name, "r+b") as file:  # OSError: in use, gone or not ours
+def _remove_unlocked(name: str) -> None:
+    with contextlib.suppress(OSError), open(name, "r+b") as file:  # OSError: in use, gone or another user's
         _lock(file, wait=False)
         os.unlink(name)
 
 
-def sweep(folder):
-    """Remove what killed writers left in a folder that only this program writes to, whatever the files' names."""
+def sweep(folder: str | Path) -> None:
+    """Remove the temporary files of killed writers from a folder that only this program writes to."""
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             if re.fullmatch(rf"\..+\.{_RANDOM}\.tmp(\..*)?", name):
@@ -178,18 +190,18 @@ def sweep(folder):
 
 
 @contextlib.contextmanager
-def temporary_folder(prefix):
-    """Yield a temporary folder, removed in the end; those that killed processes left under the same prefix are removed, too."""
-    for found in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        with contextlib.suppress(OSError), _locked_folder(found):  # OSError: in use, gone or another user's
-            shutil.rmtree(found)
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """Yield a temporary folder that is removed at the end, as are folders of killed processes with the same prefix."""
+    for leftover in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError), _locked_folder(leftover):  # OSError: in use, gone or another user's
+            shutil.rmtree(leftover)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix))
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):  # no locks here: then nothing is taken for a leftover either
+            with contextlib.suppress(OSError):  # a file system without locks, where leftovers are not removed either
                 stack.enter_context(_locked_folder(folder))
             if not folder.exists():
-                continue  # another process saw it before it was locked and removed it
+                continue  # another process removed it before it was locked
             try:
                 yield folder
             finally:
@@ -198,8 +210,8 @@ def temporary_folder(prefix):
 
 
 @contextlib.contextmanager
-def _locked_folder(folder):
-    """Hold the lock of a folder. Raises: OSError where another process has it, or there are no locks."""
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder. Raises OSError if another process holds it, or there are no locks."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         _lock(handle, wait=False)
@@ -208,23 +220,26 @@ def _locked_folder(folder):
         os.close(handle)
 
 
-def write_bytes(path, data):
+def write_bytes(path: str | Path, data: bytes) -> None:
     """Write bytes atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
-def write_text(path, text):
-    """Write UTF-8 text atomically; what UTF-8 does not know (bytes of a file name) becomes \\udcff."""
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically. Characters that UTF-8 cannot encode (bytes of a file name) are escaped, as \\udcff."""
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
-def json_text(value):
-    """Indented JSON with a trailing newline; numbers that JSON does not know (equal images' infinite PSNR) become null."""
+def json_text(value: Any) -> str:
+    """Format a value as indented JSON with a trailing newline.
+
+    Numbers that JSON does not support become null, such as the infinite PSNR of equal images.
+    """
     return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -232,59 +247,70 @@ def _finite(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_json(path, value):
-    """Write `json_text` atomically."""
+def write_json(path: str | Path, value: Any) -> None:
+    """Write the `json_text` of a value atomically."""
     write_text(path, json_text(value))
 
 
-def read_json(path):
-    """Read a JSON object as a dict; raises UserError when the file is missing or holds none."""
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: the file cannot be read or does not contain a JSON object.
+    """
     try:
-        found = json.loads(Path(path).read_text())
+        value = json.loads(Path(path).read_text())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError):  # the latter for what is nested too deep
-        found = None
-    if not isinstance(found, dict):
+    except (ValueError, RecursionError):  # RecursionError: nested too deeply
+        value = None
+    if not isinstance(value, dict):
         raise UserError(f"{path}: not a JSON object")
-    return found
+    return value
 
 
-def check_not_pointer(path):
-    """Raise UserError for a git-LFS pointer: the few lines that stand for a file which was not downloaded."""
+def check_not_pointer(path: str | Path) -> None:
+    """Raise UserError for a git-LFS pointer, a small text file in place of a file that was not downloaded."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         if file.read(44).startswith(b"version https://git-lfs.github.com/spec/"):
             raise UserError(f"{path}: a git-LFS pointer, not the file itself; `git lfs pull` downloads it")
 
 
-def check_folder(path):
-    """Raise UserError when `path` could not be made a folder that is written to; changes nothing."""
-    place = Path(path)
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise UserError(f"{path}: cannot be a folder, {place} is a file")
-    if not os.access(place, os.W_OK):
-        raise UserError(f"{path}: {place} is not writable")
+def check_folder(path: str | Path) -> None:
+    """Raise UserError if `path` is not, and cannot become, a writable folder. Creates nothing."""
+    existing = Path(path)
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"{path}: cannot be a folder, {existing} is a file")
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"{path}: {existing} is not writable")
 
 
-def make_folder(path):
-    """Create `path` as a folder, or raise UserError; returns it as a Path."""
+def make_folder(path: str | Path) -> Path:
+    """Create a writable folder, with its parents, if it does not exist yet.
+
+    Returns:
+        Its path.
+
+    Raises:
+        UserError: it cannot be created or is not writable.
+    """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot be made a folder ({error.strerror})") from None
+        raise UserError(f"{path}: the folder cannot be created ({error.strerror})") from None
     if not os.access(path, os.W_OK):
         raise UserError(f"{path}: the folder is not writable")
     return path
 
 
-def sha256(data):
-    """Hex SHA-256 of bytes or of a contiguous array."""
+def sha256(data: ReadableBuffer) -> str:
+    """Hexadecimal SHA-256 of bytes or of a contiguous array."""
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(path):
-    """Hex SHA-256 of a file's bytes."""
+def sha256_file(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
     return sha256(Path(path).read_bytes())

@@ -1,1 +1,1 @@
-"""The commands: one module each, with HELP, add_arguments(parser) and run(args) -> exit status."""
+"""One module per command, with HELP, add_arguments(parser) and run(args), which returns the exit status."""

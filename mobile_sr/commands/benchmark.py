@@ -1,53 +1,59 @@
-"""Time, memory and delegate residency of .tflite files on this machine, measured interleaved; with --device on a phone, too.
+"""Measure time, memory and delegate coverage of .tflite files in interleaved rounds, here and with --device on a phone.
 
 Example: mobile-sr benchmark --model xlsr_x3:float32 --model xlsr_x3:uint8 --height 360 --width 640 --threads 1 --runs 20
          mobile-sr benchmark --model xlsr_x3:uint8 --device auto --delegates cpu,nnapi,gpu --threads 4 --json phone.json
 """
 
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import IO, Any
+
 from mobile_sr.commands import common
 from mobile_sr.converters.quiet import say
 
-HELP = "time and memory of .tflite files on this machine, or on an Android device"
+HELP = "measure time and memory of .tflite files on this machine or an Android device"
 
 
-def add_arguments(parser):
-    """Arguments of `mobile-sr benchmark`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `mobile-sr benchmark`."""
     parser.add_argument(
         "--model",
         action="append",
         required=True,
-        help="a .tflite file[@KEY=VALUE,...] or a packaged one: xlsr_x3:uint8; repeat to compare, ratios are to the first",
+        help="a .tflite file[@KEY=VALUE,...] or a packaged one: xlsr_x3:uint8; repeatable, ratios are relative to the first",
     )
-    parser.add_argument("--height", type=int, help="LR height (default: the files' own, 360 when that is dynamic)")
-    parser.add_argument("--width", type=int, help="LR width (default: the files' own, 640 when that is dynamic)")
+    parser.add_argument("--height", type=int, help="LR height (default: the height of the files, 360 if it is dynamic)")
+    parser.add_argument("--width", type=int, help="LR width (default: the width of the files, 640 if it is dynamic)")
     parser.add_argument("--depth", type=float, metavar="D", help="desired depth in blocks of AdaDSR networks (default: all)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--runs", type=int, default=20, help="timed rounds (default 20)")
-    parser.add_argument("--warmup", type=int, default=3, metavar="N", help="rounds before them (default 3)")
-    parser.add_argument("--layers", action="store_true", help="also estimate each operator's CPU time")
+    parser.add_argument("--warmup", type=int, default=3, metavar="N", help="untimed rounds before them (default 3)")
+    parser.add_argument("--layers", action="store_true", help="also estimate the CPU time of each operator")
     common.add_json(parser)
-    device = parser.add_argument_group("on an Android device, by adb; android_demo/README.md tells more")
-    device.add_argument("--device", metavar="SERIAL", help="measure there, too; 'auto' takes the only one connected")
-    device.add_argument("--delegates", metavar="LIST", help="of cpu, nnapi, gpu, gpu_fp32 (default cpu,nnapi,gpu)")
+    device = parser.add_argument_group("on an Android device, through adb; see android_demo/README.md")
+    device.add_argument("--device", metavar="SERIAL", help="also measure on this device; 'auto' uses the only one connected")
+    device.add_argument("--delegates", metavar="LIST", help="some of cpu, nnapi, gpu, gpu_fp32 (default cpu,nnapi,gpu)")
     device.add_argument(
-        "--apk", metavar="FILE", help="installed when the app is absent or older (default: what `make apk` built)"
+        "--apk", metavar="FILE", help="installed if the app is missing or older (default: the result of `make apk`)"
     )
-    device.add_argument("--no-host", action="store_true", help="not on this machine")
-    device.add_argument("--timeout", type=float, metavar="S", help="seconds for one run on the device (default 600)")
+    device.add_argument("--no-host", action="store_true", help="measure on the device only")
+    device.add_argument("--timeout", type=float, metavar="S", help="seconds per run on the device (default 600)")
 
 
-def run(args):
-    """Print one row per model, and one per model and delegate of a device; exit status 2 when one of those failed."""
+def run(args: argparse.Namespace) -> int | None:
+    """Print one row per model, and one per model and delegate on a device. Returns 2 if a run on the device failed."""
     import sys
 
     from mobile_sr.errors import UserError
 
-    for name, least in (("height", 1), ("width", 1), ("threads", 1), ("runs", 1), ("warmup", 0)):
+    for name, minimum in (("height", 1), ("width", 1), ("threads", 1), ("runs", 1), ("warmup", 0)):
         value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} {value}: must be at least {least}")
+        if value is not None and value < minimum:
+            raise UserError(f"--{name} {value}: must be at least {minimum}")
     if (args.height is None) != (args.width is None):
-        raise UserError("--height and --width go together; give both, or neither for the default")
+        raise UserError("--height and --width must be given together; give both, or neither for the default")
     from mobile_sr.benchmarking import benchmark
 
     size = None if args.height is None else (args.height, args.width)
@@ -57,14 +63,15 @@ def run(args):
         return _run_device(args, models, size, out)
     for option in ("delegates", "apk", "no_host", "timeout"):
         if getattr(args, option):
-            raise UserError(f"--{option.replace('_', '-')} goes with --device")
-    found = benchmark.benchmark(models, size, args.threads, args.runs, args.warmup, args.layers, common.progress)
+            raise UserError(f"--{option.replace('_', '-')} requires --device")
+    report = benchmark.benchmark(models, size, args.threads, args.runs, args.warmup, args.layers, common.progress)
     common.clear_progress()
-    _print(found, out)
-    return common.write_json_result(args, found)
+    _print(report, out)
+    common.write_json_result(args, report)
+    return None
 
 
-def _run_device(args, models, size, out):
+def _run_device(args: argparse.Namespace, models: list[str], size: tuple[int, int] | None, out: IO[str]) -> int:
     import sys
 
     from mobile_sr.benchmarking import adb, android, benchmark
@@ -75,7 +82,7 @@ def _run_device(args, models, size, out):
     if not timeout > 0:
         raise UserError(f"--timeout {timeout:g}: must be above 0")
     if args.layers and args.no_host:
-        raise UserError("--layers is measured on this machine: not with --no-host")
+        raise UserError("--layers is measured on this machine; leave out --no-host")
     android.check(models, delegates, size, args.threads, args.runs, args.warmup)
     phone = adb.Adb(args.device)
     android.install(phone, args.apk)
@@ -85,24 +92,26 @@ def _run_device(args, models, size, out):
         common.clear_progress()
         _print(reports[0], out)
         print(file=out)
-    found = android.measure(phone, models, delegates, size, *counts, timeout, common.progress)
+    device_reports = android.measure(phone, models, delegates, size, *counts, timeout, common.progress)
     common.clear_progress()
-    _print_device(found, out)
-    common.write_json_result(args, {"format": benchmark.FORMAT, "reports": reports + found})
-    failed = [report["results"][0] for report in found if report["results"][0]["error"] is not None]
+    _print_device(device_reports, out)
+    common.write_json_result(args, {"format": benchmark.FORMAT, "reports": reports + device_reports})
+    failed = [report["results"][0] for report in device_reports if report["results"][0]["error"] is not None]
     for row in failed:
         say(f"mobile-sr benchmark: {row['model']}, {row['requested_delegate']}: {row['error']}", file=sys.stderr)
     return 2 if failed else 0
 
 
-def _print_device(reports, out):
-    """One row for each model and delegate."""
+def _print_device(reports: Sequence[dict[str, Any]], out: IO[str]) -> None:
+    """Print one row per model and delegate."""
     best = next((r for r in reports if r["results"][0]["error"] is None), reports[0])
-    where, place = best["environment"], best["where"]
-    system = f"Android {where['android']} (SDK {where['sdk']}), {where['abi']}; LiteRT {where['litert'] or 'unknown'}"
-    say(f"{place} {where['serial']}: {where['manufacturer']} {where['device']}, {system}", file=out)
-    size = f"{where['width']}x{where['height']} (width x height), " if where["width"] else ""
-    say(f"{size}{where['threads']} thread(s), {where['runs']} rounds after {where['warmup']}", file=out)
+    environment, where = best["environment"], best["where"]
+    version = f"Android {environment['android']} (SDK {environment['sdk']})"
+    system = f"{version}, {environment['abi']}; LiteRT {environment['litert'] or 'unknown'}"
+    say(f"{where} {environment['serial']}: {environment['manufacturer']} {environment['device']}, {system}", file=out)
+    size = f"{environment['width']}x{environment['height']} (width x height), " if environment["width"] else ""
+    rounds = f"{environment['runs']} rounds after {environment['warmup']}"
+    say(f"{size}{environment['threads']} thread(s), {rounds}", file=out)
     columns = ("delegate", "ran on", "wall p50", "min", "p90", "init", "memory", "delegated", "vs CPU")
     widths = (10, 10, 9, 8, 8, 8, 9, 10, 8)
     say(_row(columns, widths) + "  model", file=out)
@@ -121,39 +130,41 @@ def _print_device(reports, out):
     say("times in ms, memory of the whole app (PSS) in MB, PSNR against the device's CPU in dB", file=out)
 
 
-def _row(cells, widths):
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
-def _notes(report):
-    """Which of a file's graphs ran, and what makes a device's times doubtful."""
-    where, signature = report["environment"], report["results"][0].get("signature")
+def _notes(report: dict[str, Any]) -> str:
+    """The signature that ran, and reasons to distrust the times of a device."""
+    environment, signature = report["environment"], report["results"][0].get("signature")
     notes = [] if signature is None else [f"signature {signature}"]
-    notes += ["the app was out of sight: unlock the screen and leave it on"] if where["background"] else []
-    notes += [f"thermal status {where['thermal']}"] if where["thermal"] not in (None, "none") else []
-    notes += ["an emulator's times"] if report["where"] == "emulator" else []
+    notes += ["the app was in the background: unlock the screen and leave it on"] if environment["background"] else []
+    notes += [f"thermal status {environment['thermal']}"] if environment["thermal"] not in (None, "none") else []
+    notes += ["measured on an emulator"] if report["where"] == "emulator" else []
     return f" ({'; '.join(notes)})" if notes else ""
 
 
-def _print(found, out):
-    where = found["environment"]
-    load = f", load {where['load_average'][0]:.1f}" if where["load_average"] else ""
-    say(f"{found['where']}: {where['cpu']}, {where['cores']} cores{load}; LiteRT {where['litert']}", file=out)
-    counts = f"{where['runs']} rounds after {where['warmup']}"
-    say(f"{where['width']}x{where['height']} (width x height), {where['threads']} thread(s), {counts}", file=out)
+def _print(report: dict[str, Any], out: IO[str]) -> None:
+    environment = report["environment"]
+    load = f", load {environment['load_average'][0]:.1f}" if environment["load_average"] else ""
+    machine = f"{environment['cpu']}, {environment['cores']} cores{load}"
+    say(f"{report['where']}: {machine}; LiteRT {environment['litert']}", file=out)
+    size = f"{environment['width']}x{environment['height']} (width x height)"
+    rounds = f"{environment['runs']} rounds after {environment['warmup']}"
+    say(f"{size}, {environment['threads']} thread(s), {rounds}", file=out)
     columns = ("CPU p50", "min", "wall p50", "p90", "init", "memory", "delegated", "parts", "ratio")
     widths = (9, 8, 9, 8, 8, 9, 10, 6, 7)
     say(_row(columns, widths) + "  model", file=out)
-    for row in found["results"]:
+    for row in report["results"]:
         memory = row["peak_memory_bytes"]
         cells = [row["cpu_ms"]["p50"], row["cpu_ms"]["min"], row["latency_ms"]["p50"], row["latency_ms"]["p90"], row["init_ms"]]
         cells = [f"{value:.1f}" for value in cells]
         cells.append("-" if memory is None else f"{memory / 1e6:.1f}")
         cells += [f"{row['delegated_nodes']}/{row['nodes']}", f"{row['partitions']}", f"{row['ratio_to_first']:.3f}"]
         say(_row(cells, widths) + f"  {row['model']}", file=out)
-    say(f"times in ms, memory in MB; ratio of the {where['ratio_of']}", file=out)
-    for row in found["results"]:
+    say(f"times in ms, memory in MB; ratio of the {environment['ratio_of']}", file=out)
+    for row in report["results"]:
         if "layers" in row:
-            say(f"{row['model']}: CPU ms by operator, estimated from the times of the graph's prefixes", file=out)
+            say(f"{row['model']}: CPU ms per operator, estimated from the times of the graph's prefixes", file=out)
             for layer in row["layers"]:
                 say(f"{layer['index']:5d}{layer['cpu_ms_estimate']:10.2f}  {layer['op']}  {layer['output']}", file=out)

@@ -1,19 +1,35 @@
-"""Arguments and printing that several commands share."""
+"""Arguments, model loading and progress output shared by several commands."""
 
+from __future__ import annotations
+
+import argparse
 import os
 import sys
+from typing import TYPE_CHECKING, Any
 
 from mobile_sr.converters.printable import printable
 
+if TYPE_CHECKING:
+    from mobile_sr.inference.upscaler import Upscaler
+    from mobile_sr.training.recipes import Recipe
 
-def add_data(parser, what="folder of images (a known layout or any folder: docs/reference/protocol.md), or one image"):
-    """--data, with MOBILE_SR_DATA as its default."""
+
+def add_data(
+    parser: argparse.ArgumentParser,
+    what: str = "folder of images (a known layout or any folder: docs/reference/protocol.md), or one image",
+) -> None:
+    """Add --data, with MOBILE_SR_DATA as its default.
+
+    Args:
+        parser: parser of the command.
+        what: help text.
+    """
     parser.add_argument("--data", default=os.environ.get("MOBILE_SR_DATA"), help=f"{what}; default $MOBILE_SR_DATA")
 
 
-def add_training(parser):
-    """What `train` and `search` share."""
-    add_data(parser, "folder of HR images, with LR beside them in the DIV2K layout or made by bicubic")
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that `train` and `search` share."""
+    add_data(parser, "folder of HR images, with LR images beside them in the DIV2K layout or made by bicubic")
     parser.add_argument("--out", required=True, metavar="RUN", help="run folder")
     parser.add_argument("--steps", type=int, help="number of steps (default: the recipe's)")
     parser.add_argument("--seed", type=int, help="seed (default: the recipe's)")
@@ -22,15 +38,15 @@ def add_training(parser):
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="another value for a field of the recipe; repeat it for more",
+        help="change a field of the recipe; repeatable",
     )
-    parser.add_argument("--smoke", action="store_true", help="the recipe shrunk to seconds, to try the pipeline")
+    parser.add_argument("--smoke", action="store_true", help="shrink the recipe to a few seconds, to try the pipeline")
     parser.add_argument(
         "--bfloat16",
         action="store_true",
-        help="layers calculate in bfloat16 (twice as fast on a CPU with AMX); weights, loss and scores stay float32",
+        help="compute layers in bfloat16 (twice as fast on a CPU with AMX); weights, loss and scores stay float32",
     )
-    parser.add_argument("--resume", action="store_true", help="continue from the run folder's last checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint of the run folder")
     parser.add_argument(
         "--backend", choices=("tensorflow", "torch", "jax"), help="Keras backend (default: the first of these installed)"
     )
@@ -39,16 +55,26 @@ def add_training(parser):
         type=int,
         default=1,
         metavar="N",
-        help="processes of this machine that share every batch, on PyTorch (several machines: docs/guide/distributed.md)",
+        help="processes on this machine that share every batch, on PyTorch (several machines: docs/guide/distributed.md)",
     )
-    parser.add_argument("--cache", metavar="DIR", help="where decoded images go (default $MOBILE_SR_CACHE, ~/.cache/mobile-sr)")
+    add_cache(parser)
 
 
-def launch(args, recipe):
-    """Run the command in --processes processes, where it is not yet one of several.
+def add_cache(parser: argparse.ArgumentParser) -> None:
+    """Add --cache DIR."""
+    parser.add_argument(
+        "--cache", metavar="DIR", help="folder for decoded images (default $MOBILE_SR_CACHE, ~/.cache/mobile-sr)"
+    )
 
-    Returns: their exit status, None when this process is to do the work.
-    Raises: UserError when they cannot share the recipe's batch, or for another backend than torch.
+
+def launch(args: argparse.Namespace, recipe: Recipe) -> int | None:
+    """Run the command in --processes processes, unless this process is already one of several.
+
+    Returns:
+        The exit status of the processes; None if this process has to do the work.
+
+    Raises:
+        UserError: the batch cannot be shared by this many processes, or the backend is not torch.
     """
     from pathlib import Path
 
@@ -68,21 +94,21 @@ def launch(args, recipe):
     if distributed.processes() > 1:
         return None
 
-    def say_failure(line):
-        begun = (Path(args.out) / "config.json").exists()
-        hint = "--resume goes on from the last checkpoint" if begun else "no training had begun"
+    def report_failure(line: str) -> None:
+        started = (Path(args.out) / "config.json").exists()
+        hint = "--resume continues from the last checkpoint" if started else "training had not started"
         say(f"mobile-sr {args.command}: {line}; {hint}", sys.stderr)
 
-    return distributed.launch(count, say_failure)
+    return distributed.launch(count, report_failure)
 
 
-def dtype(args):
-    """training.train's dtype for --bfloat16."""
+def dtype(args: argparse.Namespace) -> str:
+    """The Keras dtype policy for --bfloat16."""
     return "mixed_bfloat16" if args.bfloat16 else "float32"
 
 
-def need_data(args):
-    """The --data folder. Raises: UserError when neither the option nor the variable is given."""
+def need_data(args: argparse.Namespace) -> str:
+    """Return the --data folder. Raises UserError if neither the option nor MOBILE_SR_DATA is set."""
     from mobile_sr.errors import UserError
 
     if not args.data:
@@ -90,59 +116,68 @@ def need_data(args):
     return args.data
 
 
-def add_depth(parser):
-    """--depth, --budget-ms and --budget-gmacs, of which one may be given."""
+def add_depth(parser: argparse.ArgumentParser) -> None:
+    """Add --depth, --budget-ms and --budget-gmacs, which exclude each other."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--depth", type=float, metavar="D", help="desired depth in blocks of an AdaDSR network (default: all)")
-    group.add_argument("--budget-ms", type=float, metavar="T", help="choose each image's depth for T ms on this machine")
-    group.add_argument("--budget-gmacs", type=float, metavar="G", help="choose each image's depth for G * 10^9 multiply-adds")
+    group.add_argument("--budget-ms", type=float, metavar="T", help="choose the depth of each image for T ms on this machine")
+    group.add_argument(
+        "--budget-gmacs", type=float, metavar="G", help="choose the depth of each image for G * 10^9 multiply-adds"
+    )
 
 
-def set_depth(args, *models):
-    """Let those of the Upscalers that take a desired depth run as `add_depth`'s options say.
+def set_depth(args: argparse.Namespace, *models: Upscaler) -> None:
+    """Apply the options of `add_depth` to the models that support a desired depth.
 
-    Raises: UserError when none takes one, or not this one.
+    Raises:
+        UserError: no model supports a desired depth, or the value is not valid.
     """
     from mobile_sr.errors import UserError
 
-    taking = [model for model in models if model.max_depth is not None]
+    adjustable = [model for model in models if model.max_depth is not None]
     budgets = {"ms": args.budget_ms, "gmacs": args.budget_gmacs}
     given = {unit: budget for unit, budget in budgets.items() if budget is not None}
     for unit, budget in given.items():
-        if not taking:
-            raise UserError(f"--budget-{unit}: {models[-1].name} takes no desired depth")
+        if not adjustable:
+            raise UserError(f"--budget-{unit}: {models[-1].name} does not support a desired depth")
         if not budget > 0:
             raise UserError(f"--budget-{unit} {budget:g}: must be above 0")
-    for model in taking or models[-1:]:
+    for model in adjustable or models[-1:]:
         model.depth, model.budget = model.check_depth(args.depth), given
 
 
-def load_model(args, name, check=True):
-    """The Upscaler of a model at --scale, --threads and as `add_depth`'s options say (`check`: see upscaler.load).
+def load_model(args: argparse.Namespace, name: str, check: bool = True) -> Upscaler:
+    """Load a model with --scale, --threads and the options of `add_depth`.
 
-    Raises: UserError.
+    Args:
+        args: the parsed arguments.
+        name: of the model, as on the command line.
+        check: whether to run the model on a sample image, see `upscaler.load`.
+
+    Raises:
+        UserError: the model cannot be loaded, or an option does not fit it.
     """
     from mobile_sr.inference import upscaler
 
     model = upscaler.load(name, args.scale, args.threads, check=False)
     set_depth(args, model)
-    if check:  # behind everything that can be wrong with the options
+    if check:  # last, because errors in the options are cheaper to find
         upscaler.check_output(model)
     return model
 
 
-def add_space(parser):
-    """--space y|rgb."""
+def add_space(parser: argparse.ArgumentParser) -> None:
+    """Add --space y|rgb."""
     parser.add_argument("--space", choices=("y", "rgb"), default="y", help="colour space of the metric (default y)")
 
 
-def add_json(parser):
-    """--json FILE."""
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json FILE."""
     parser.add_argument("--json", metavar="FILE", help="write the result as JSON ('-' for standard output)")
 
 
-def write_json_result(args, value):
-    """Write `value` where --json says, if it was given."""
+def write_json_result(args: argparse.Namespace, value: Any) -> None:
+    """Write a result to the file of --json, if it was given."""
     from mobile_sr.files import json_text, write_json
 
     if args.json == "-":
@@ -151,13 +186,18 @@ def write_json_result(args, value):
         write_json(args.json, value)
 
 
-def progress(done, name):
-    """A counter on standard error where that is a terminal."""
+def progress(done: int, name: str) -> None:
+    """Show a counter on standard error if it is a terminal.
+
+    Args:
+        done: number of items done.
+        name: of the current item.
+    """
     if sys.stderr.isatty():
         print(f"\r{done:5d}  {printable(name):<50.50}", end="", file=sys.stderr, flush=True)
 
 
-def clear_progress():
-    """Wipe the counter's line."""
+def clear_progress() -> None:
+    """Clear the line of `progress`."""
     if sys.stderr.isatty():
         print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)

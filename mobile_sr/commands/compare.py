@@ -1,35 +1,39 @@
-"""What a second model loses against a first: the drop-vs-fp32 report.
+"""Compare two models, such as uint8 and float32, and report the drop in PSNR and SSIM.
 
 Example: mobile-sr compare --reference xlsr_x3 --model xlsr_x3:uint8 --data Set5 --report out/report --max-drop 0.4
 """
 
+from __future__ import annotations
+
+import argparse
+
 from mobile_sr.commands import common
 from mobile_sr.converters.quiet import say
 
-HELP = "drop report of one model against another"
+HELP = "report the drop of one model against another"
 
 
-def add_arguments(parser):
-    """Arguments of `mobile-sr compare`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `mobile-sr compare`."""
     parser.add_argument(
-        "--reference", required=True, help="the model to compare with, usually float; a .tflite takes @KEY=VALUE,..."
+        "--reference", required=True, help="model to compare with, usually float; a .tflite accepts @KEY=VALUE,..."
     )
-    parser.add_argument("--model", required=True, help="the model that is judged, usually uint8")
+    parser.add_argument("--model", required=True, help="model under test, usually uint8")
     common.add_data(parser)
-    parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
+    parser.add_argument("--scale", type=int, help="scale factor; required for bicubic, otherwise checked")
     common.add_depth(parser)
     common.add_space(parser)
     parser.add_argument("--report", metavar="OUT", help="folder for report.html, report.md and report.json")
     parser.add_argument(
-        "--layers", action="store_true", help="locate the error layer by layer, too: both are .tflite of one network"
+        "--layers", action="store_true", help="also locate the error layer by layer, for two .tflite files of one network"
     )
-    parser.add_argument("--max-drop", type=float, metavar="DB", help="exit with status 1 when the mean drop is larger")
+    parser.add_argument("--max-drop", type=float, metavar="DB", help="exit with status 1 if the mean drop is larger")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
     common.add_json(parser)
 
 
-def run(args):
-    """Print the drop; status 1 when it exceeds --max-drop, 2 when a file had to be skipped."""
+def run(args: argparse.Namespace) -> int:
+    """Print the drop. Returns 1 if it exceeds --max-drop, 2 if a file was skipped."""
     import sys
 
     from mobile_sr.errors import UserError
@@ -52,10 +56,11 @@ def run(args):
     result, crops = compare.compare(reference, model, folder, args.space, common.progress)
     appendix = ("", "")
     if args.layers:
-        found = quantization_debugger.locate(
+        layers = quantization_debugger.locate(
             args.reference, args.model, folder, args.space, threads=args.threads, progress=common.progress
         )
-        result["location"], appendix = found, (layer_report.section(found), layer_report.markdown(found))
+        result["location"] = layers
+        appendix = (layer_report.section(layers), layer_report.markdown(layers))
     common.clear_progress()
     out = sys.stderr if args.json == "-" else sys.stdout
     for key in ("reference", "model"):
@@ -68,7 +73,7 @@ def run(args):
     if "routing" in result:
         say(route.describe(result["routing"]), file=out)
     if args.layers:
-        print(f"\n{layer_report.text(found)}\n", file=out)
+        print(f"\n{layer_report.text(layers)}\n", file=out)
     if args.report:
         say(f"report: {report.write(args.report, result, crops, appendix)}", file=out)
     common.write_json_result(args, result)

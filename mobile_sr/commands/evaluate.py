@@ -1,27 +1,31 @@
-"""PSNR and SSIM of one model on a folder of images.
+"""Measure the PSNR and SSIM of a model on a folder of images.
 
 Example: mobile-sr evaluate --model xlsr_x3:uint8 --data Set5 --space y
 """
 
+from __future__ import annotations
+
+import argparse
+
 from mobile_sr.commands import common
 from mobile_sr.converters.quiet import say
 
-HELP = "PSNR and SSIM of a model on a folder of images"
+HELP = "measure the PSNR and SSIM of a model on a folder of images"
 
 
-def add_arguments(parser):
-    """Arguments of `mobile-sr evaluate`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `mobile-sr evaluate`."""
     parser.add_argument("--model", required=True, help="zoo name, .tflite[@KEY=VALUE,...], model file, run folder, or bicubic")
     common.add_data(parser)
-    parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
+    parser.add_argument("--scale", type=int, help="scale factor; required for bicubic, otherwise checked")
     common.add_depth(parser)
     common.add_space(parser)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
     common.add_json(parser)
 
 
-def run(args):
-    """Print the table; status 2 when a file had to be skipped."""
+def run(args: argparse.Namespace) -> int:
+    """Print the table. Returns 2 if a file was skipped."""
     import sys
 
     from mobile_sr.evaluation import evaluate

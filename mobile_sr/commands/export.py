@@ -3,59 +3,66 @@
 Example: mobile-sr export --model xlsr_x3 --out deploy --precision float32,uint8 --calibration photos
 """
 
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
 HELP = "convert a trained network to .tflite or ONNX"
 
 
-def add_arguments(parser):
-    """Arguments of `mobile-sr export`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `mobile-sr export`."""
     parser.add_argument("--model", required=True, help="zoo name, model file (.npz) or run folder")
     parser.add_argument("--out", required=True, metavar="DIR", help="deployment folder")
     parser.add_argument(
         "--precision",
         default="float32,float16,uint8",
-        help="of float32, float16, uint8, int8 (full integer, with these ends), int16 (activations; float ends), dynamic "
-        "(int8 weights), onnx; commas between (default %(default)s)",
+        help="comma-separated list of float32, float16, uint8 and int8 (full integer, input and output included), int16 "
+        "(int16 activations, float input and output), dynamic (int8 weights), onnx (default %(default)s)",
     )
-    parser.add_argument("--per-tensor", action="store_true", help="integer kernels with one scale each, as some NPUs need")
+    parser.add_argument("--per-tensor", action="store_true", help="one scale per integer kernel, as some NPUs require")
     parser.add_argument(
         "--methods",
         default="equalize,round",
-        help="what lowers the loss of integer files: equalize, round; 'none' is TensorFlow's own quantization "
-        "(default %(default)s)",
+        help="methods that reduce the loss of integer files: equalize (cross-layer equalization), round (GPTQ); 'none' for "
+        "the quantization of TensorFlow alone (default %(default)s)",
     )
     parser.add_argument(
         "--path",
         choices=("sparse", "dense"),
         help="AdaDSR networks: sparse writes NAME_sparse_PRECISION.tflite, with the signatures sparse and dense (float32, "
-        "float16, uint8, int8); dense writes the dense network alone, for delegates without GATHER (GPU, NNAPI); default: "
-        "sparse where there is one",
+        "float16, uint8, int8); dense writes only the dense network, for delegates without GATHER (GPU, NNAPI); default: "
+        "sparse if the network has a sparse path",
     )
     parser.add_argument(
         "--dense-groups",
         action="store_true",
-        help="grouped convolutions as ordinary ones with zeros between the groups: NNAPI refuses grouped ones",
+        help="write grouped convolutions as ordinary ones with zeros between the groups; NNAPI rejects grouped ones",
     )
     parser.add_argument(
         "--max-colour-error",
         type=int,
         default=16,
         metavar="LEVELS",
-        help="refuse an integer file that moves a flat colour farther than this from the float network's (default %(default)s)",
+        help="refuse an integer file if a flat colour differs more than this from the float network (default %(default)s)",
     )
     parser.add_argument("--height", type=int, help="fixed LR height (default: dynamic)")
     parser.add_argument("--width", type=int, help="fixed LR width (default: dynamic)")
-    parser.add_argument("--calibration", metavar="DIR", help="images for the integer files (default: scikit-image's)")
+    parser.add_argument(
+        "--calibration", metavar="DIR", help="calibration images for integer files (default: from scikit-image)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the calibration crops (default 0)")
 
 
-def run(args):
-    """Export; status 1 when a converted file fails its audit."""
+def run(args: argparse.Namespace) -> int:
+    """Export the network. Returns 1 if a converted file fails its audit."""
     import sys
 
     from mobile_sr.errors import UserError
 
     if (args.height is None) != (args.width is None):
-        raise UserError("--height and --width go together; give both, or neither for a dynamic size")
+        raise UserError("--height and --width must be given together; give both, or neither for a dynamic size")
     if args.max_colour_error < 0:
         raise UserError(f"--max-colour-error {args.max_colour_error}: must be at least 0")
     from mobile_sr.quantization import export
@@ -82,7 +89,7 @@ def run(args):
     return 0
 
 
-def _methods(text, known):
+def _methods(text: str, known: Sequence[str]) -> list[str]:
     from mobile_sr.errors import UserError
 
     methods = [] if text == "none" else [m.strip() for m in text.split(",") if m.strip()]

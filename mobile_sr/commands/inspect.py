@@ -1,29 +1,33 @@
-"""The audit of a .tflite file, and with --reference where it loses against its float twin, layer by layer.
+"""Audit a .tflite file; with --reference, locate its quantization error layer by layer.
 
 Example: mobile-sr inspect --model xlsr_x3:uint8
          mobile-sr inspect --model xlsr_x3:uint8 --reference xlsr_x3:float32 --data Set5 --report out/layers
 """
 
+from __future__ import annotations
+
+import argparse
+
 from mobile_sr.commands import common
 from mobile_sr.converters.quiet import say
 
-HELP = "operators, partitions and quantization of a .tflite; where the error comes from"
+HELP = "show operators, partitions and quantization of a .tflite; locate its error"
 
 
-def add_arguments(parser):
-    """Arguments of `mobile-sr inspect`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `mobile-sr inspect`."""
     parser.add_argument("--model", required=True, help="a .tflite file[@signature=NAME] or a packaged one: xlsr_x3:uint8")
-    parser.add_argument("--reference", help="the float .tflite of the same network: locates the quantization error")
-    common.add_data(parser, "with --reference: folder of images; without any, scikit-image's pictures")
+    parser.add_argument("--reference", help="float .tflite of the same network, to locate the quantization error")
+    common.add_data(parser, "with --reference: folder of images (without one: images of scikit-image)")
     common.add_space(parser)
-    parser.add_argument("--crops", type=int, default=16, help="on how many images the layers are measured (default 16)")
+    parser.add_argument("--crops", type=int, default=16, help="number of images that the layers are measured on (default 16)")
     parser.add_argument("--report", metavar="OUT", help="with --reference: folder for layers.html and layers.json")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     common.add_json(parser)
 
 
-def run(args):
-    """Print the audit or, with --reference, the layers; status 1 when a check of its sidecar failed."""
+def run(args: argparse.Namespace) -> int:
+    """Print the audit or, with --reference, the layers. Returns 1 if a check in the sidecar failed, 2 if a file was skipped."""
     from mobile_sr.errors import UserError
 
     if args.reference:
@@ -33,7 +37,7 @@ def run(args):
     return _audit(args)
 
 
-def _audit(args):
+def _audit(args: argparse.Namespace) -> int:
     import sys
 
     from mobile_sr.converters.tflite import delegates
@@ -45,7 +49,7 @@ def _audit(args):
     try:
         model = upscaler.load(args.model, threads=args.threads)
         facts |= model_io.facts(model.io, model.figures)
-    except UserError as error:  # a file that is not a network of one image, or needs an option, is inspected all the same
+    except UserError as error:  # a file that is not a single-image network, or needs an option, can still be inspected
         print(f"note: not run on a sample image: {error}", file=sys.stderr)
     out = sys.stderr if args.json == "-" else sys.stdout
     say(
@@ -57,8 +61,8 @@ def _audit(args):
     for name, count in facts["ops"].items():
         say(f"  {count:4d}  {name}", file=out)
     for delegate, name in (("gpu", "GPU"), ("nnapi", "NNAPI")):
-        found = delegates.describe(facts["refused"][delegate])
-        say(f"  {name} delegate, by its rules: {f'refuses {found}' if found else 'takes every operator'}", file=out)
+        rejected = delegates.describe(facts["refused"][delegate])
+        say(f"  {name} delegate, by its rules: {f'rejects {rejected}' if rejected else 'supports every operator'}", file=out)
     for end in ("inputs", "outputs"):
         for t in facts[end]:
             quantization = f"  scale {t['scale']:.9g}  zero point {t['zero_point']}" if t["scale"] is not None else ""
@@ -69,7 +73,7 @@ def _audit(args):
     return 0 if all(check["passed"] for check in facts.get("checks", [])) else 1
 
 
-def _locate(args):
+def _locate(args: argparse.Namespace) -> int:
     import sys
 
     from mobile_sr import files
@@ -78,17 +82,17 @@ def _locate(args):
     from mobile_sr.quantization import layer_report, quantization_debugger
 
     if args.crops < 1:
-        raise UserError(f"--crops {args.crops}: at least 1 is needed")
+        raise UserError(f"--crops {args.crops}: must be at least 1")
     if args.report:
         files.check_folder(args.report)
     folder = args.data or sample_images.images(sample_images.EVALUATION)
-    found = quantization_debugger.locate(
+    result = quantization_debugger.locate(
         args.reference, args.model, folder, args.space, args.crops, args.threads, common.progress
     )
     common.clear_progress()
     out = sys.stderr if args.json == "-" else sys.stdout
-    print(layer_report.text(found), file=out)
+    print(layer_report.text(result), file=out)
     if args.report:
-        say(f"report: {layer_report.write(args.report, found)}", file=out)
-    common.write_json_result(args, found)
-    return 2 if found["skipped"] else 0
+        say(f"report: {layer_report.write(args.report, result)}", file=out)
+    common.write_json_result(args, result)
+    return 2 if result["skipped"] else 0

@@ -1,46 +1,51 @@
-"""The zoo: packaged networks with their cost and their scores; --scoreboard ranks networks by a challenge's measures.
+"""List the packaged networks with cost and scores; --scoreboard ranks networks by the measures of a challenge.
 
 Example: mobile-sr models
          mobile-sr models --scoreboard --weights imported --data DIV2K_valid_HR --out board
 """
+
+from __future__ import annotations
+
+import argparse
 
 from mobile_sr.commands import common
 
 HELP = "list the packaged networks; --scoreboard ranks networks by cost"
 
 
-def add_arguments(parser):
-    """Arguments of `mobile-sr models`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `mobile-sr models`."""
     common.add_json(parser)
-    board = parser.add_argument_group("scoreboard, by the NTIRE 2022 efficient super-resolution challenge")
+    board = parser.add_argument_group("scoreboard of the NTIRE 2022 efficient super-resolution challenge")
     board.add_argument("--scoreboard", action="store_true", help="measure networks side by side and rank them")
     board.add_argument(
         "--net",
         action="append",
         default=[],
         metavar="N",
-        help="a network such as rlfn, a zoo name or a run folder; repeatable (default: the challenge's ten)",
+        help="a network such as rlfn, a zoo name or a run folder; repeatable (default: the ten of the challenge)",
     )
-    board.add_argument("--weights", metavar="DIR", help="where DIR/NAME is what import-weights made of a network's weights")
+    board.add_argument("--weights", metavar="DIR", help="folder with the results of import-weights, DIR/NAME for each network")
     board.add_argument("--data", help="folder of the PSNR set (default: no PSNR)")
-    board.add_argument("--gate", type=float, metavar="DB", help="least PSNR to be ranked (default: the baseline's less 0.18)")
+    board.add_argument("--gate", type=float, metavar="DB", help="minimum PSNR to be ranked (default: 0.18 below the baseline)")
     board.add_argument("--scale", type=int, help="of all networks (default 4)")
     board.add_argument("--threads", type=int, help="CPU threads (default 1)")
     board.add_argument("--runs", type=int, help="timed rounds (default 12)")
     board.add_argument("--out", metavar="DIR", help="folder for scoreboard.md, scoreboard.json and plots")
 
 
-def run(args):
-    """Print one row per entry."""
+def run(args: argparse.Namespace) -> None:
+    """Print one row per network."""
     import sys
 
     from mobile_sr.errors import UserError
 
     if args.scoreboard:
-        return _scoreboard(args)
+        _scoreboard(args)
+        return
     for name in ("net", "weights", "data", "gate", "scale", "threads", "runs", "out"):
         if getattr(args, name):
-            raise UserError(f"--{name} goes with --scoreboard")
+            raise UserError(f"--{name} requires --scoreboard")
     from mobile_sr import zoo
 
     cards = [zoo.entry(name) for name in zoo.names()]
@@ -57,11 +62,11 @@ def run(args):
             f"{files}",
             file=out,
         )
-    print("Mult-Adds for a 1280x720 output; PSNR in dB, protocol and training in each entry (--json)", file=out)
-    return common.write_json_result(args, cards)
+    print("Mult-Adds for a 1280x720 output; PSNR in dB; protocol and training of each network: --json", file=out)
+    common.write_json_result(args, cards)
 
 
-def _scoreboard(args):
+def _scoreboard(args: argparse.Namespace) -> None:
     import sys
 
     from mobile_sr import files
@@ -85,12 +90,12 @@ def _scoreboard(args):
     board = scoreboard.entrants(args.net, args.weights, given["scale"])
     out = sys.stderr if args.json == "-" else sys.stdout
 
-    def log(line):
+    def log(line: str) -> None:
         print(line, file=sys.stderr)
 
-    found = scoreboard.measure(board, args.data, args.gate, given["runs"], given["threads"], log, common.progress)
+    result = scoreboard.measure(board, args.data, args.gate, given["runs"], given["threads"], log, common.progress)
     common.clear_progress()
-    print(scoreboard_page.text(found), file=out)
+    print(scoreboard_page.text(result), file=out)
     if args.out:
-        print(f"board: {scoreboard_page.write(args.out, found)}", file=out)
-    return common.write_json_result(args, found)
+        print(f"board: {scoreboard_page.write(args.out, result)}", file=out)
+    common.write_json_result(args, result)

@@ -1,7 +1,11 @@
-"""Fine-tune a trained network with fake quantization and write the uint8 .tflite that it is then worth, audited.
+"""Fine-tune a trained network with fake quantization and convert it to an audited uint8 .tflite.
 
 Example: mobile-sr qat --model runs/xlsr_x3 --data DIV2K_train_HR --out runs/xlsr_x3_qat
 """
+
+from __future__ import annotations
+
+import argparse
 
 from mobile_sr.commands import common
 from mobile_sr.qat.settings import Settings
@@ -9,24 +13,24 @@ from mobile_sr.qat.settings import Settings
 HELP = "quantization-aware training: fine-tune for uint8 and convert"
 
 
-def add_arguments(parser):
-    """Arguments of `mobile-sr qat`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `mobile-sr qat`."""
     default = Settings()
     parser.add_argument("--model", required=True, help="zoo name, model file (.npz) or run folder to start from")
-    common.add_data(parser, "folder of HR images, with LR beside them in the DIV2K layout or made by bicubic")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the .tflite, its sidecar and the run's files")
+    common.add_data(parser, "folder of HR images, with LR images beside them in the DIV2K layout or made by bicubic")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the .tflite, its sidecar and the run files")
     parser.add_argument("--steps", type=int, default=default.steps, help="number of steps (default %(default)s)")
-    parser.add_argument("--per-tensor", action="store_true", help="one scale for each kernel instead of each output channel")
-    parser.add_argument("--rate", type=float, default=default.rate, help="peak of Adam's learning rate (default %(default)s)")
-    parser.add_argument("--batch", type=int, default=default.batch, help="patches in a step (default %(default)s)")
+    parser.add_argument("--per-tensor", action="store_true", help="one scale per kernel instead of one per output channel")
+    parser.add_argument("--rate", type=float, default=default.rate, help="peak learning rate of Adam (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=default.batch, help="patches per step (default %(default)s)")
     parser.add_argument("--patch", type=int, default=default.patch, help="side of a patch in LR pixels (default %(default)s)")
     parser.add_argument("--seed", type=int, default=default.seed, help="seed (default %(default)s)")
-    parser.add_argument("--cache", metavar="DIR", help="where decoded images go (default $MOBILE_SR_CACHE, ~/.cache/mobile-sr)")
-    parser.add_argument("--calibration", metavar="DIR", help="images that the first ranges come from (default: --data's)")
+    common.add_cache(parser)
+    parser.add_argument("--calibration", metavar="DIR", help="images for the initial activation ranges (default: --data)")
 
 
-def run(args):
-    """Fine-tune and convert; prints the best validation score. Status 1 when the training or the audit fails."""
+def run(args: argparse.Namespace) -> int:
+    """Fine-tune, convert and print the best validation score. Returns 1 if the training or the audit fails."""
     import sys
 
     from mobile_sr.qat import trainer
@@ -36,7 +40,7 @@ def run(args):
         steps=args.steps, rate=args.rate, batch=args.batch, patch=args.patch, seed=args.seed, per_tensor=args.per_tensor
     )
     if args.per_tensor:
-        settings.equalize = 0.0  # output channels of unequal size need one scale each (docs/measurements/qat.md)
+        settings.equalize = 0.0  # equalization gives output channels ranges too different for one scale (docs/measurements/qat.md)
     settings.check()
     folder = common.need_data(args)
     try:

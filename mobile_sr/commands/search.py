@@ -1,44 +1,57 @@
-"""Search the channels and activations of every layer by gradient descent (FGNAS); interrupt it at any time, --resume goes on.
+"""Search the channels and activations of every layer by gradient descent (FGNAS). Interrupt it at any time and continue
+with --resume.
 
 Example: mobile-sr search --recipe fgnas_mobile --budget 10G --data DIV2K_train_HR --out runs/search
 Then: mobile-sr train --recipe fgnas_x2 --init runs/search --data DIV2K_train_HR --out runs/fgnas
 """
 
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
 from mobile_sr.commands import common
+
+if TYPE_CHECKING:
+    from mobile_sr.training.recipes import Recipe
 
 HELP = "search a network under a budget (FGNAS)"
 ACTIVATIONS = ("relu", "prelu", "tanh")
 COSTS = ("multiply_adds", "parameters", "activations", "latency")
 
 
-def add_arguments(parser):
-    """Arguments of `mobile-sr search`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `mobile-sr search`."""
     parser.add_argument(
-        "--recipe", required=True, help="fgnas_mobile, fgnas_s, fgnas_m or fgnas_l, x2 unless a scale follows: fgnas_s_x3"
+        "--recipe", required=True, help="fgnas_mobile, fgnas_s, fgnas_m or fgnas_l; x2, or with a scale such as fgnas_s_x3"
     )
-    parser.add_argument("--cost", choices=COSTS, default="multiply_adds", help="what the budget counts (default multiply_adds)")
+    parser.add_argument(
+        "--cost", choices=COSTS, default="multiply_adds", help="quantity that the budget limits (default %(default)s)"
+    )
     parser.add_argument(
         "--budget",
         metavar="B",
-        help="10G multiply-adds or activations of a 1280x720 output, 120K parameters, 8.5ms of operators at 320x180 in int8, "
-        "or 30%% of the full supernet",
+        help="such as 10G multiply-adds or activations for a 1280x720 output, 120K parameters, 8.5ms of operators at 320x180 "
+        "in int8, or 30%% of the full supernet",
     )
-    parser.add_argument("--weight", type=float, metavar="L", help="lambda (with a budget: at the start; default: the recipe's)")
     parser.add_argument(
-        "--activations", metavar="A,B", help="of relu, prelu, tanh, those that a delegate runs well (default: the recipe's)"
+        "--weight", type=float, metavar="L", help="lambda; with a budget, its initial value (default: the recipe's)"
     )
-    parser.add_argument("--search", choices=("both", "channels", "activations"), help="what is searched (default both)")
+    parser.add_argument(
+        "--activations", metavar="A,B", help="some of relu, prelu, tanh, as the target delegate permits (default: the recipe's)"
+    )
+    parser.add_argument("--search", choices=("both", "channels", "activations"), help="what to search (default both)")
     parser.add_argument("--blocks", type=int, metavar="N", help="blocks of the supernet (default: the recipe's)")
     parser.add_argument("--channels", type=int, metavar="N", help="channels of every layer (default: the recipe's)")
-    parser.add_argument("--no-pointwise", action="store_true", help="blocks without their 1x1 convolution")
+    parser.add_argument("--no-pointwise", action="store_true", help="leave out the 1x1 convolution of every block")
     parser.add_argument(
-        "--table", metavar="FILE", help="a RUN's latency_table.json for --cost latency (default: measured now, on this machine)"
+        "--table", metavar="FILE", help="latency_table.json of a run, for --cost latency (default: measure on this machine now)"
     )
     common.add_training(parser)
 
 
-def run(args):
-    """Search; prints the best validation score and the files."""
+def run(args: argparse.Namespace) -> int | None:
+    """Run the search and print the best validation score and the files."""
     from pathlib import Path
 
     from mobile_sr import backend
@@ -50,15 +63,15 @@ def run(args):
     recipes.override(recipe, args.set)
     if recipe.network["network"] != "fgnas_supernet":
         raise UserError(
-            f"--recipe {args.recipe}: is no search; use fgnas_mobile, fgnas_s, fgnas_m or fgnas_l, or `mobile-sr train`"
+            f"--recipe {args.recipe}: is not a search; use fgnas_mobile, fgnas_s, fgnas_m or fgnas_l, or `mobile-sr train`"
         )
     if recipe.branches != "none":
         raise UserError(
-            f"--set branches={recipe.branches}: a search has no branches; `mobile-sr train` may have them afterwards"
+            f"--set branches={recipe.branches}: not supported by a search; use it with `mobile-sr train` afterwards"
         )
     if args.weight is not None:
         if args.search == "activations":
-            raise UserError("--weight: a search of activations alone has no cost; leave it out")
+            raise UserError("--weight: a search of activations only has no cost; leave it out")
         if not args.weight > 0:
             raise UserError(f"--weight {args.weight:g}: must be above 0")
         recipe.network["weight"] = args.weight
@@ -77,7 +90,7 @@ def run(args):
     if args.no_pointwise:
         recipe.network["pointwise"] = False
     if args.budget and args.search == "activations":
-        raise UserError("--budget: a search of activations alone has none; leave it out")
+        raise UserError("--budget: a search of activations only has no cost; leave it out")
     folder = common.need_data(args)
     launched = common.launch(args, recipe)
     if launched is not None:
@@ -90,17 +103,18 @@ def run(args):
         train_loop.check_run_folder(args.out, args.resume)
         cost = _cost(args, recipe) if distributed.rank() == 0 else None
         search.set_cost(recipe, distributed.from_first(cost), args.budget)
-        best, found = search.search(recipe, folder, args.out, resume=args.resume, cache=args.cache, dtype=common.dtype(args))
+        best, result = search.search(recipe, folder, args.out, resume=args.resume, cache=args.cache, dtype=common.dtype(args))
     if distributed.rank() > 0:
         return None
-    vanished = sum(block is None for block in found["blocks"])
-    print(f"validation PSNR {best:.3f} dB (RGB), {len(found['blocks']) - vanished} of {len(found['blocks'])} blocks left")
+    blocks = result["blocks"]
+    kept = sum(block is not None for block in blocks)
+    print(f"validation PSNR {best:.3f} dB (RGB), {kept} of {len(blocks)} blocks left")
     print(f"architecture {search.SearchRun.file(args.out)}, network {Path(args.out) / 'best.npz'}")
     return None
 
 
-def _cost(args, recipe):
-    """The recipe's cost: a kind, or for latency the table of --table, of the run to resume, or measured now."""
+def _cost(args: argparse.Namespace, recipe: Recipe) -> str | dict[str, Any]:
+    """The cost of the recipe: its kind, or for latency the table from --table, from the run to resume, or measured now."""
     from pathlib import Path
 
     from mobile_sr.errors import UserError
@@ -115,6 +129,6 @@ def _cost(args, recipe):
     if args.resume and (out / "config.json").exists():
         cost = run_folder_checks.read_config(out / "config.json")["recipe"]["network"].get("cost")
         if not isinstance(cost, dict):
-            raise UserError(f"{out}: its run is no search by latency; give another --out, or leave --cost out")
+            raise UserError(f"{out}: the run is not a search by latency; give another --out, or leave --cost out")
         return cost
     return latency_table.measure(recipe.network["channels"], common.progress)

@@ -1,34 +1,40 @@
-"""Train a recipe on a folder of images; interrupt it at any time and go on with --resume.
+"""Train a recipe on a folder of images. Interrupt it at any time and continue with --resume.
 
 Example: mobile-sr train --recipe xlsr_x3 --data DIV2K_train_HR --out runs/xlsr_x3
 """
 
+from __future__ import annotations
+
+import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mobile_sr.commands import common
+
+if TYPE_CHECKING:
+    from mobile_sr.training.recipes import Recipe
 
 HELP = "train a recipe on a folder of images"
 
 
-def add_arguments(parser):
-    """Arguments of `mobile-sr train`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `mobile-sr train`."""
     parser.add_argument("--recipe", required=True, help="recipe and scale, e.g. xlsr_x3 or xlsr_zoo_x3")
     common.add_training(parser)
     parser.add_argument("--init", metavar="MODEL", help="start from the weights of a zoo name, model file or run folder")
     parser.add_argument(
         "--branches",
         choices=("ecb", "rep"),
-        help="train every 3x3 convolution as a sum of branches, which best.npz holds collapsed into one",
+        help="train every 3x3 convolution as a sum of branches; in best.npz they are merged into one convolution",
     )
     parser.add_argument(
-        "--architecture", metavar="FILE", help="for an FGNAS recipe: a search's architecture.json (default: that of --init)"
+        "--architecture", metavar="FILE", help="for an FGNAS recipe: architecture.json of a search (default: that of --init)"
     )
 
 
-def run(args):
-    """Train; prints the best validation score and the model file."""
-    from pathlib import Path
-
+def run(args: argparse.Namespace) -> int | None:
+    """Train and print the best validation score and the model file."""
     from mobile_sr import backend
     from mobile_sr.errors import UserError
     from mobile_sr.inference import model_files
@@ -52,7 +58,8 @@ def run(args):
     start = recipes.start(args.recipe)
     if start and not (args.init or args.resume or args.architecture) and distributed.rank() == 0:
         print(
-            f"{args.recipe} is meant to go on from a trained {start} (--init), and starts from random weights", file=sys.stderr
+            f"warning: {args.recipe} expects --init with a trained {start}; training starts from random weights",
+            file=sys.stderr,
         )
     options = {"init": init, "resume": args.resume, "cache": args.cache, "dtype": common.dtype(args)}
     with distributed.group():
@@ -62,19 +69,23 @@ def run(args):
     return None
 
 
-def summary(best, file):
-    """The last line: what the kept weights score, and whether they are only those that the run was given."""
+def summary(best: float, file: Path) -> str:
+    """Format the last line of output: the validation score, and whether training improved the initial weights.
+
+    Args:
+        best: validation PSNR in dB.
+        file: best.npz of the run.
+    """
     from mobile_sr.inference import weights
     from mobile_sr.training import selection
 
     about = weights.read_arrays(file)[1]
     line = f"best validation PSNR {best:.3f} dB ({selection.describe(about.get('selected_by', 'rgb'))}): {file}"
-    started = about["step"] == 0
-    return f"{line}, the weights it started from: none that were trained are better" if started else line
+    return f"{line}, the initial weights: training did not improve them" if about["step"] == 0 else line
 
 
-def _architecture(args, recipe, init):
-    """What the network of an FGNAS recipe is built from: --architecture, else that of --init or of the run to resume."""
+def _architecture(args: argparse.Namespace, recipe: Recipe, init: Path | None) -> dict[str, Any]:
+    """The network arguments of an FGNAS recipe, from --architecture, the run to resume or --init; {} for other recipes."""
     from mobile_sr.errors import UserError
     from mobile_sr.search import architecture
 
@@ -83,12 +94,12 @@ def _architecture(args, recipe, init):
         raise UserError(f"--recipe {args.recipe}: is a search; use `mobile-sr search`")
     if network != "fgnas":
         if args.architecture:
-            raise UserError(f"--architecture: recipe {args.recipe} is no FGNAS recipe and has its own")
+            raise UserError(f"--architecture: recipe {args.recipe} is not an FGNAS recipe; leave it out")
         return {}
     if args.architecture:
         return architecture.read(args.architecture)
     if args.resume:
         return architecture.of_run(args.out)
     if not init:
-        raise UserError(f"--recipe {args.recipe}: give --init SEARCH or --architecture FILE, what a search has found")
+        raise UserError(f"--recipe {args.recipe}: give the result of a search, by --init SEARCH or --architecture FILE")
     return architecture.of_model(init)

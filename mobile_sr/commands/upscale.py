@@ -1,33 +1,45 @@
-"""Upscale images, of any size, tile by tile where they are large.
+"""Upscale images of any size. Large images are upscaled tile by tile.
 
 Example: mobile-sr upscale photo.jpg holiday/ --model xlsr_x3:uint8 --out big
 """
 
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
 from mobile_sr.commands import common
+
+if TYPE_CHECKING:
+    from mobile_sr.inference.upscaler import Upscaler
 
 HELP = "upscale images"
 
 
-def add_arguments(parser):
-    """Arguments of `mobile-sr upscale`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `mobile-sr upscale`."""
     parser.add_argument("files", nargs="+", metavar="FILES", help="image files or folders")
     parser.add_argument(
         "--model", required=True, help="zoo name, .tflite[@KEY=VALUE,...], .onnx, model file, run folder, bicubic"
     )
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="folder for the results (NAME.png), or for one image its result's name"
+        "--out", required=True, metavar="DIR", help="folder for the results (NAME.png), or a file name for one image"
     )
-    parser.add_argument("--scale", type=int, help="factor; needed for bicubic, otherwise checked")
-    parser.add_argument("--format", choices=("png", "jpg", "webp", "bmp"), help="format (default png, or that of --out FILE)")
-    parser.add_argument("--tile", type=int, metavar="N", help="tile side in LR pixels; 0: whole (default: large images only)")
+    parser.add_argument("--scale", type=int, help="scale factor; required for bicubic, otherwise checked")
+    parser.add_argument(
+        "--format", choices=("png", "jpg", "webp", "bmp"), help="output format (default png, or the suffix of --out FILE)"
+    )
+    parser.add_argument(
+        "--tile", type=int, metavar="N", help="tile side in LR pixels; 0: no tiles (default: tiles for large images only)"
+    )
     common.add_depth(parser)
     parser.add_argument("--depth-map", action="store_true", help="also write NAME_depth.png, the depth as colours")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite or .onnx (default 1)")
-    parser.add_argument("--workers", type=int, default=1, help="files at a time (default 1)")
+    parser.add_argument("--workers", type=int, default=1, help="number of files to process in parallel (default 1)")
 
 
-def run(args):
-    """Upscale every file; status 2 when one of them could not be read or written."""
+def run(args: argparse.Namespace) -> int:
+    """Upscale every file. Returns 2 if one of them could not be read or written."""
     import sys
     import time
 
@@ -36,27 +48,27 @@ def run(args):
     from mobile_sr.errors import UserError
     from mobile_sr.inference import batch
 
-    for name, least in (("tile", 0), ("threads", 1), ("workers", 1)):
+    for name, minimum in (("tile", 0), ("threads", 1), ("workers", 1)):
         value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name} {value}: must be at least {least}")
+        if value is not None and value < minimum:
+            raise UserError(f"--{name} {value}: must be at least {minimum}")
     jobs = batch.plan(args.files, args.out, args.format and f".{args.format}", args.depth_map)
-    first = common.load_model(args, args.model)  # a bad model is said before anything else
+    first = common.load_model(args, args.model)  # reports an invalid model before any file is processed
     if args.depth_map and first.max_depth is None:
-        raise UserError(f"{args.model}: has no depth map; --depth-map is for networks with AdaDSR's adapter")
+        raise UserError(f"{args.model}: has no depth map; --depth-map requires a network with AdaDSR's adapter")
     files.make_folder(jobs[0][1].parent if batch.is_file_name(args.out) else args.out)
     models = [first]
 
-    def load():
+    def load() -> Upscaler:
         return models.pop() if models else common.load_model(args, args.model, check=False)
 
-    def progress(done, total):
+    def progress(done: int, total: int) -> None:
         if sys.stderr.isatty():
             print(f"\r  tile {done}/{total} ", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
     for source, target in jobs:
         if target.stem != source.stem and not batch.is_file_name(args.out):
-            say(f"mobile-sr upscale: {source}: its result is {target.name}, as another image has its name", sys.stderr)
+            say(f"mobile-sr upscale: {source}: written as {target.name}, because another image has the same name", sys.stderr)
     failed, start = 0, time.monotonic()
     for count, result in enumerate(batch.upscale_files(jobs, load, args.workers, args.tile, progress, args.depth_map), 1):
         if result.error:

@@ -1,1 +1,1 @@
-"""Images: reading and writing files, colour, resizing, metrics, sample images, flat colours and data-set layouts."""
+"""Image files, colour management, resizing, metrics, test images and data-set layouts."""

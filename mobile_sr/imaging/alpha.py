@@ -1,18 +1,21 @@
-"""Transparency: colours hidden under alpha 0, and formats without alpha."""
+"""Transparency: fills the colours of hidden pixels, and composites an image on white for formats without alpha."""
 
 import numpy as np
 
-_RIM = 16  # pixels around the visible ones that take their neighbours' colours; about what a network sees to each side
+_RIM = 16  # pixels to fill around the visible ones; about the receptive field of a network to each side
 
 
-def fill_hidden(image, alpha):
-    """Give the pixels under alpha 0 the colours of their visible neighbours.
+def fill_hidden(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Fill the pixels under alpha 0 with the colours of their visible neighbours.
 
-    Nobody sees their stored colours, often black, but upscaling would mix them into the visible rim.
+    The stored colours of hidden pixels are often black. Upscaling would blend them into the visible edge.
 
     Args:
-        image: [H, W, 3] uint8. alpha: [H, W] uint8.
-    Returns: [H, W, 3] uint8; the image itself when nothing, or everything, is hidden.
+        image: [H, W, 3] uint8.
+        alpha: [H, W] uint8.
+
+    Returns:
+        [H, W, 3] uint8; `image` itself if all pixels are visible, or none is.
     """
     known = alpha > 0
     if known.all() or not known.any():
@@ -20,7 +23,7 @@ def fill_hidden(image, alpha):
     result = image.copy()
     result[~known] = np.round(image[known].mean(axis=0))
     for _ in range(_RIM):
-        rows, columns = np.nonzero(_grown(known) & ~known)
+        rows, columns = np.nonzero(_dilate(known) & ~known)
         if not len(rows):
             break
         total, count = np.zeros((len(rows), 3), np.float32), np.zeros((len(rows), 1), np.float32)
@@ -38,17 +41,25 @@ def fill_hidden(image, alpha):
 _NEIGHBOURS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right]
 
 
-def _grown(mask):
-    """The mask and its eight neighbours."""
-    wide = np.pad(mask, 1)
-    tall = wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]
-    return tall[:-2] | tall[1:-1] | tall[2:]
+def _dilate(mask: np.ndarray) -> np.ndarray:
+    """Dilate a mask by its eight neighbours."""
+    padded = np.pad(mask, 1)
+    rows = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
+    return rows[:-2] | rows[1:-1] | rows[2:]
 
 
-def on_white(image, alpha):
-    """The [H, W, 3] uint8 image as it looks over a white background."""
+def on_white(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Composite an image on a white background.
+
+    Args:
+        image: [H, W, 3] uint8.
+        alpha: [H, W] uint8.
+
+    Returns:
+        [H, W, 3] uint8.
+    """
     result = np.empty_like(image)
-    for row in range(0, len(image), 256):  # bands keep the intermediate values small
+    for row in range(0, len(image), 256):  # bands of rows limit the memory for intermediate values
         band = slice(row, row + 256)
         weight = alpha[band].astype(np.uint32)[:, :, None]
         result[band] = (image[band] * weight + 255 * (255 - weight) + 127) // 255

@@ -1,8 +1,11 @@
-"""Which files of a folder are images, and which were left out."""
+"""Lists the image files of a folder and reports the files it skips."""
+
+from __future__ import annotations
 
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from mobile_sr.converters.quiet import say
@@ -14,8 +17,8 @@ SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".gif"),
     *(_HEIF if HAS_HEIF else ()),
 )
-_NAMED = 8  # files that a line names at most
-# What lies beside images and is none, so that nobody misses it.
+_MAX_NAMED = 8  # files named in one line
+# Common companions of images. They are skipped without a report.
 _OTHER_SUFFIXES = frozenset(
     (
         *(".txt", ".md", ".rst", ".pdf", ".html", ".htm", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml"),
@@ -28,38 +31,42 @@ _OTHER_SUFFIXES = frozenset(
 _OTHER_NAMES = ("readme", "license", "licence", "copying", "authors", "changelog", "makefile", "checksums", "sha256sums")
 
 
-def list_images(folder):
-    """All image files below `folder`, sorted by relative path; what else looks like an image is named on standard error.
+def list_images(folder: str | Path) -> list[Path]:
+    """List all image files below a folder, sorted by relative path.
 
-    Links to folders are followed. A folder that is reached in two ways counts once, so that a link upwards ends.
-    Raises: UserError when there is no image, or no such folder.
+    Files that look like images but cannot be used are reported on standard error. Links to folders are followed. A folder
+    that is reachable by two paths counts once, which also stops at links to a parent folder.
+
+    Raises:
+        UserError: the folder does not exist or contains no image.
     """
     folder = Path(folder)
     if not os.path.exists(folder):
         raise UserError(f"{folder}: no such folder")
     if not os.path.isdir(folder):
         raise UserError(f"{folder}: not a folder")
-    found, left_out = [], []
+    images: list[Path] = []
+    left_out: list[str] = []
     for path in sorted(_entries(folder), key=lambda p: p.relative_to(folder).as_posix()):
         reason = _reason(path)
         if reason is None:
-            found.append(path)
+            images.append(path)
         elif reason:
             left_out.append(f"{path.relative_to(folder).as_posix()} ({reason})")
-    line = ", ".join(left_out[:_NAMED])
-    if len(left_out) > _NAMED:
-        line += f" and {len(left_out) - _NAMED} more"
-    if not found:
+    line = ", ".join(left_out[:_MAX_NAMED])
+    if len(left_out) > _MAX_NAMED:
+        line += f" and {len(left_out) - _MAX_NAMED} more"
+    if not images:
         raise UserError(
             f"{folder}: no image in it (looked for {', '.join(SUFFIXES)})" + (f"; left out: {line}" if line else "")
         )
     if line:
         say(f"{folder}: left out: {line}", sys.stderr)
-    return found
+    return images
 
 
-def _reason(path):
-    """Why a path is not taken as an image: in words, '' where nobody would take it for one, None for an image."""
+def _reason(path: Path) -> str | None:
+    """Why a path is skipped: a reason in words, '' if it does not look like an image, None for an image."""
     suffix = path.suffix.lower()
     if path.name.startswith(".") or suffix in _OTHER_SUFFIXES or (not suffix and path.name.lower() in _OTHER_NAMES):
         return ""
@@ -76,8 +83,8 @@ def _reason(path):
     return NEEDS_HEIF if suffix in _HEIF else "unknown format"
 
 
-def _folder_reason(path):
-    """Files in a folder are judged by themselves; an empty one that is called like an image is named."""
+def _folder_reason(path: Path) -> str:
+    """As `_reason`, for a folder: its files are checked separately; an empty folder named like an image is reported."""
     try:
         with os.scandir(path) as entries:
             empty = next(entries, None) is None
@@ -86,14 +93,14 @@ def _folder_reason(path):
     return "an empty folder" if empty and path.suffix.lower() in SUFFIXES else ""
 
 
-def _entries(folder):
-    """The paths of all files and folders below `folder`."""
-    seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+def _entries(folder: Path) -> Iterator[Path]:
+    """Yield the paths of all files and folders below `folder`."""
+    visited = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        real = os.path.realpath(place)
-        if real in seen:
+        real = os.path.realpath(parent)
+        if real in visited:
             folders.clear()
         else:
-            seen.add(real)
-            yield from (Path(place) / name for name in (*folders, *names))
+            visited.add(real)
+            yield from (Path(parent) / name for name in (*folders, *names))

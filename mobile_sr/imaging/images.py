@@ -1,4 +1,6 @@
-"""The one image reader and the one image writer. An image is [H, W, 3] uint8 sRGB."""
+"""Reads and writes image files. An image is [H, W, 3] uint8 sRGB."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -7,7 +9,9 @@ import stat
 import struct
 import sys
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -32,14 +36,14 @@ NEEDS_HEIF = "HEIC needs the extra heif: pip install 'mobile-sr[heif]'"
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "GIF", *(["HEIF"] if HAS_HEIF else []))
 _READABLE = "PNG, JPEG, WebP, BMP, TIFF, AVIF, GIF or HEIC"
 _WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
-_HEAD = 4096  # bytes of a file that tell its kind, and where AVIF states its bit depth
+_HEAD = 4096  # bytes at the start of a file; they identify the format and contain the bit depth of an AVIF file
 _WITH_ALPHA = ("PNG", "WEBP")
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _LUMA = np.array([19595, 38470, 7471], np.uint32)  # BT.601's weights times 65,536, as Pillow and metrics.py use them
 
-_said = set()  # kinds of notes of read_image that were said already
+_reported: set[str] = set()  # kinds of notes that read_image has already reported
 
 
 @dataclasses.dataclass
@@ -47,34 +51,36 @@ class ImageFile:
     """A decoded image file.
 
     Attributes:
-        pixels: [H, W, 3] uint8 sRGB, upright. alpha: [H, W] uint8, None when the file has none or is fully opaque.
-        gray: the file holds no colours; its three channels are equal.
-        metadata: EXIF, DPI and the names of what is not kept.
-        notes: what was changed or left out on reading, in words.
+        pixels: [H, W, 3] uint8 sRGB, upright.
+        alpha: [H, W] uint8; None if the file has no alpha or is fully opaque.
+        gray: whether the file has no colours; the three channels are then equal.
+        metadata: EXIF, DPI and the names of what results do not keep.
+        notes: what reading changed or left out, in words.
     """
 
     pixels: np.ndarray
-    alpha: np.ndarray = None
+    alpha: np.ndarray | None = None
     gray: bool = False
     metadata: Metadata = dataclasses.field(default_factory=Metadata)
-    notes: list = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 @contextlib.contextmanager
-def _open(path, whole=False):
-    """The open PIL image and the first bytes of its file; any failure in the block becomes a UserError.
+def _open(path: str | Path, whole: bool = False) -> Iterator[tuple[Image.Image, bytes, dict[bytes, memoryview]]]:
+    """Open an image file; any failure in the block becomes a UserError.
 
-    With `whole`, all of a PNG's chunks are checked first, and {type: content} of them comes third ({} for other formats).
+    Yields the PIL image, the first bytes of the file and its PNG chunks by type. The chunks are read and verified only with
+    `whole`; the dict is empty without it and for other formats.
     """
     path = Path(path)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise UserError(f"{path}: is a folder, expected an image file")
-        if not stat.S_ISREG(mode):  # reading a pipe might never end
+        if not stat.S_ISREG(mode):  # reading a pipe could block forever
             raise UserError(f"{path}: not a regular file, expected an image file")
         with open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images, and of odd EXIF or APNG data that is then left alone
+            warnings.simplefilter("ignore")  # about large images, and about invalid EXIF or APNG data, which is ignored
             head = file.read(_HEAD)
             if not head:
                 raise UserError(f"{path}: the file is empty")
@@ -99,16 +105,16 @@ def _open(path, whole=False):
         if error.errno is not None:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         raise UserError(f"{path}: damaged or truncated image ({_first_line(error)})") from None
-    except Exception as error:  # Pillow's decoders raise many types on damaged data
+    except Exception as error:  # Pillow's decoders raise many types for damaged data
         raise UserError(f"{path}: damaged or truncated image ({_first_line(error)})") from None
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _unidentified(head):
-    """Why Pillow knows no image in a file that begins with `head`."""
+def _unidentified(head: bytes) -> str:
+    """Why Pillow does not recognise an image in a file that starts with `head`."""
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         return "damaged HEIC image" if HAS_HEIF else NEEDS_HEIF
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
@@ -118,15 +124,15 @@ def _unidentified(head):
     return f"not a {_READABLE} image"
 
 
-def read_file(path):
+def read_file(path: str | Path) -> ImageFile:
     """Read an image file with its alpha and metadata.
 
-    An EXIF rotation is applied; an ICC profile (RGB, gray or CMYK) is converted to sRGB; gray is replicated to three
-    channels; a palette is expanded; 16 bits are cut to their high byte; of an animation the first frame is read. Colours
-    under alpha stay as stored.
+    Applies an EXIF rotation, converts an ICC profile (RGB, gray or CMYK) to sRGB, replicates gray to three channels and
+    expands a palette. 16-bit channels are cut to their high byte. Only the first frame of an animation is read. Colours
+    under alpha are not changed.
 
-    Returns: ImageFile.
-    Raises: UserError when the file is missing, empty, truncated, too large, or not an image of a known format.
+    Raises:
+        UserError: the file is missing, empty, truncated, too large, or not an image of a supported format.
     """
     with _open(path, whole=True) as (image, head, chunks):
         stored_orientation = orientation(image)
@@ -151,82 +157,87 @@ def read_file(path):
     return ImageFile(pixels, None if alpha is None or alpha.min() == 255 else alpha, gray, metadata, notes)
 
 
-def read_image(path):
-    """The pixels of `read_file`, without alpha: [H, W, 3] uint8 sRGB.
+def read_image(path: str | Path) -> np.ndarray:
+    """Read the pixels of an image file, without alpha.
 
-    What is lost with it (alpha, 16 bits, frames, a broken profile) is said on standard error, each kind once in a process.
-    Raises: UserError as `read_file`.
+    Losses (alpha, 16 bits, frames, a broken profile) are reported on standard error, each kind once per process.
+
+    Returns:
+        [H, W, 3] uint8 sRGB.
+
+    Raises:
+        UserError: as `read_file`.
     """
-    found = read_file(path)
-    notes = found.notes + (["alpha is dropped, colours are taken as stored"] if found.alpha is not None else [])
-    new = [note for note in notes if note.split("(")[0] not in _said]
+    file = read_file(path)
+    notes = file.notes + (["alpha is dropped, colours are used as stored"] if file.alpha is not None else [])
+    new = [note for note in notes if note.split("(")[0] not in _reported]
     if new:
-        _said.update(note.split("(")[0] for note in new)
-        say(f"{path}: {'; '.join(new)} (said for the first such file)", sys.stderr)
-    return found.pixels
+        _reported.update(note.split("(")[0] for note in new)
+        say(f"{path}: {'; '.join(new)} (reported for the first such file only)", sys.stderr)
+    return file.pixels
 
 
-def image_size(path):
-    """(width, height) as stored, without decoding the pixels. Raises: UserError as `read_file`."""
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) as stored, without decoding the pixels. Raises UserError as `read_file`."""
     with _open(path) as (image, *_):
         return image.size
 
 
-def is_gray_file(path):
-    """Whether the file stores one luminance channel (metrics then measure that channel as it is)."""
+def is_gray_file(path: str | Path) -> bool:
+    """Whether the file stores a single luminance channel, which the metrics then compare without conversion."""
     with _open(path) as (image, *_):
         return image.mode in _GRAY_MODES
 
 
-def _upright(image, notes):
+def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF data does not make the pixels unusable
-        notes.append("its damaged EXIF data is ignored, an orientation in it too")
+    except Exception:  # the pixels are usable without the EXIF data
+        notes.append("its damaged EXIF data is ignored, including any orientation")
         return image
 
 
-def _depth_notes(image, head, chunks):
-    """A note when a channel has more than 8 bits."""
+def _depth_notes(image: Image.Image, head: bytes, chunks: Mapping[bytes, memoryview]) -> list[str]:
+    """A note if a channel has more than 8 bits."""
     bits = png_chunks.bit_depth(chunks)
     if image.format == "TIFF":
-        bits = max(image.tag_v2.get(258) or (8,))
+        bits = max(image.tag_v2.get(258) or (8,))  # type: ignore[attr-defined]  # an attribute of Pillow's TIFF images only
     elif image.mode in _SIXTEEN_BIT_MODES:
         bits = 16
     elif image.format == "AVIF":
         bits = _avif_bits(head)
     elif image.format == "HEIF":
         bits = image.info.get("bit_depth") or 8
-    return [f"{bits} bits a channel are reduced to 8"] if bits > 8 else []
+    return [f"{bits} bits per channel are reduced to 8"] if bits > 8 else []
 
 
-def _avif_bits(head):
-    """The bits of a channel by the `pixi` box: version and flags in 4 bytes, the number of channels, the bits of each."""
+def _avif_bits(head: bytes) -> int:
+    """Bits per channel from the `pixi` box: version and flags in 4 bytes, the number of channels, the bits of each."""
     start = head.find(b"pixi") + 9
     return head[start] if 9 <= start < len(head) else 8
 
 
-def _ignored_nclx(head):
-    """The file's wide gamut or HDR in words, by its `colr` box of type nclx (code points of ITU-T H.273); None for neither."""
+def _ignored_nclx(head: bytes) -> str | None:
+    """Describe a wide gamut or HDR in the `colr` box of type nclx (code points of ITU-T H.273); None for neither."""
     start = head.find(b"colrnclx") + 8
     if not 8 <= start <= len(head) - 4:
         return None
     primaries, transfer = struct.unpack_from(">HH", head, start)
     wide, hdr = {9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}.get(primaries), {16: "PQ", 18: "HLG"}.get(transfer)
-    named = " ".join(filter(None, (wide, hdr)))
-    return f"its colour box ({named})" if named else None
+    description = " ".join(filter(None, (wide, hdr)))
+    return f"its colour box ({description})" if description else None
 
 
-def _frame_notes(image):
+def _frame_notes(image: Image.Image) -> list[str]:
     try:
         frames = getattr(image, "n_frames", 1)
-    except Exception:  # the frames behind a good first one are damaged
+    except Exception:  # the first frame is readable and a later one is damaged
         frames = 2
     return ["only the first frame or page is read"] if frames > 1 else []
 
 
-def _split_alpha(path, image, bits):
-    """(image of mode L, RGB, CMYK or LAB, alpha [H, W] uint8 or None)."""
+def _split_alpha(path: str | Path, image: Image.Image, bits: int) -> tuple[Image.Image, np.ndarray | None]:
+    """Split an image into one of mode L, RGB, CMYK or LAB and its alpha, [H, W] uint8 or None."""
     if image.mode in ("I", "F"):
         raise UserError(f"{path}: 32-bit pixels (mode {image.mode}) have no defined range; convert the file to 8 or 16 bits")
     clear = image.info.get("transparency")
@@ -235,7 +246,7 @@ def _split_alpha(path, image, bits):
         alpha = None if clear is None else np.where(values == clear, 0, 255).astype(np.uint8)
         return Image.fromarray((values >> 8).astype(np.uint8)), alpha
     if image.mode == "L" and isinstance(clear, int) and bits < 8:
-        clear = clear * 255 // (2**bits - 1)  # PNG stores it in the file's depth; Pillow has spread the pixels over 0..255
+        clear = clear * 255 // (2**bits - 1)  # PNG stores it at the file's bit depth; Pillow has scaled the pixels to 0..255
     if image.mode in ("1", "L") and isinstance(clear, int):
         levels = np.asarray(image.convert("L"))
         return Image.fromarray(levels), np.where(levels == clear, 0, 255).astype(np.uint8)
@@ -253,16 +264,20 @@ def _split_alpha(path, image, bits):
     return image.convert("RGB"), alpha
 
 
-def file_format(suffix):
-    """Pillow's name of the format that results with a suffix are written in. Raises: UserError for an unknown one."""
+def file_format(suffix: str) -> str:
+    """Pillow's name of the output format for a file suffix. Raises UserError if the suffix is unknown."""
     kind = _WRITTEN.get(suffix.lower())
     if kind is None:
         raise UserError(f"'{suffix}': unknown image format for a result; use one of {', '.join(_WRITTEN)}")
     return kind
 
 
-def lost_in(file, suffix):
-    """What a result with `suffix` does not keep of an ImageFile, and what was changed on reading, as a list of notes."""
+def lost_in(file: ImageFile, suffix: str) -> list[str]:
+    """List what was changed on reading `file` and what an output file with `suffix` does not keep.
+
+    Raises:
+        UserError: the suffix is unknown.
+    """
     kind = file_format(suffix)
     notes = list(file.notes)
     if file.alpha is not None and kind not in _WITH_ALPHA:
@@ -271,24 +286,42 @@ def lost_in(file, suffix):
     return notes + ([f"not kept: {', '.join(lost)}"] if lost else [])
 
 
-def to_gray(image):
-    """[H, W] uint8 luma (BT.601 weights) of [H, W, 3] uint8; equal channels stay as they are."""
+def to_gray(image: np.ndarray) -> np.ndarray:
+    """Convert an image to luma with the weights of BT.601; three equal channels give the same values.
+
+    Args:
+        image: [H, W, 3] uint8.
+
+    Returns:
+        [H, W] uint8.
+    """
     result = np.empty(image.shape[:2], np.uint8)
-    for row in range(0, len(image), 256):  # bands keep the intermediate values small
+    for row in range(0, len(image), 256):  # bands of rows limit the memory for intermediate values
         band = slice(row, row + 256)
         result[band] = (image[band] @ _LUMA + 32768) >> 16
     return result
 
 
-def encode_image(image, suffix, alpha=None, *, gray=False, metadata=None):
-    """Encode [H, W, 3] uint8 sRGB (and optional [H, W] uint8 alpha) by file suffix; returns bytes.
+def encode_image(
+    image: np.ndarray, suffix: str, alpha: np.ndarray | None = None, *, gray: bool = False, metadata: Metadata | None = None
+) -> bytes:
+    """Encode an image in the format of a file suffix.
 
-    PNG and BMP are lossless, WebP is written lossless, JPEG with quality 95 and full chroma.
-    JPEG and BMP have no alpha: the image is placed on white.
+    PNG, BMP and WebP are lossless. JPEG has quality 95 and full chroma. JPEG and BMP have no alpha: the image is composited
+    on white.
 
     Args:
-        gray: write one channel, the luma of the image. metadata: Metadata to keep where the format can.
-    Raises: UserError for another suffix, or a size that the format cannot hold.
+        image: [H, W, 3] uint8 sRGB.
+        suffix: of the output file, such as '.png'.
+        alpha: [H, W] uint8, or None.
+        gray: write one channel, the luma of the image.
+        metadata: metadata to keep if the format supports it.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        UserError: the suffix is unknown, or the format does not support an image of this size.
     """
     kind = file_format(suffix)
     if alpha is not None and kind not in _WITH_ALPHA:
@@ -296,7 +329,11 @@ def encode_image(image, suffix, alpha=None, *, gray=False, metadata=None):
     encoded = Image.fromarray(to_gray(image) if gray else np.ascontiguousarray(image))
     if alpha is not None:
         encoded.putalpha(Image.fromarray(alpha))
-    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True, "exact": True}}.get(kind, {})
+    options: dict[str, Any] = {}
+    if kind == "JPEG":
+        options = {"quality": 95, "subsampling": 0}
+    elif kind == "WEBP":
+        options = {"lossless": True, "exact": True}
     options |= metadata.options(kind, encoded.size) if metadata else {}
     buffer = io.BytesIO()
     try:
@@ -306,6 +343,21 @@ def encode_image(image, suffix, alpha=None, *, gray=False, metadata=None):
     return buffer.getvalue()
 
 
-def write_image(path, image, alpha=None, *, gray=False, metadata=None):
-    """Write [H, W, 3] uint8 sRGB atomically; the suffix chooses the format (see `encode_image`)."""
+def write_image(
+    path: str | Path,
+    image: np.ndarray,
+    alpha: np.ndarray | None = None,
+    *,
+    gray: bool = False,
+    metadata: Metadata | None = None,
+) -> None:
+    """Write an image file atomically, in the format of the suffix.
+
+    Args:
+        path: file to write.
+        image, alpha, gray, metadata: as in `encode_image`.
+
+    Raises:
+        UserError: as `encode_image`, and if the file cannot be written.
+    """
     write_bytes(path, encode_image(image, Path(path).suffix, alpha, gray=gray, metadata=metadata))

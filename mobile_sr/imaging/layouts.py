@@ -1,7 +1,10 @@
-"""Data-set layouts: which files of a folder are HR images, and which are their LR images."""
+"""Data-set layouts: finds the HR images of a folder and their LR images."""
+
+from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mobile_sr.errors import UserError
@@ -18,22 +21,30 @@ _KIND = r"[_-](LR|LQ|HR|GT|SRF_\d+|bicubic|small)"
 _TAG = re.compile(rf"({_KIND})?[_-]?x\d+$|{_KIND}$", re.IGNORECASE)
 _KNOWN_SETS = ("set5", "set14", "b100", "bsd100", "urban100", "manga109", "div2k")
 
+Pair = tuple[str, Path, Path | None]  # name, HR file, LR file
 
-def find_pairs(folder, scale, part=None):
-    """The (name, HR file, LR file or None) triples of a folder, or of one image file.
 
-    Understood:
+def find_pairs(folder: str | Path, scale: int, part: str | None = None) -> list[Pair]:
+    """Find the image pairs of a folder.
+
+    Supported layouts:
         DIV2K: `*_HR` beside `*_LR_bicubic/X2`, files 0001.png and 0001x2.png.
         `HR` or `GT`, and optionally `LR/X2`, `LR_bicubic/X2`, `LR_x2` or `LR`.
         BasicSR: `GTmod12` (any number) beside `LRbicx2`, `LRbicx3`, ...
-        SelfExSR: `image_SRF_2` with X_HR.png and X_LR.png; such pairs in any one folder.
-        Any other folder: HR images, sub-folders included. LR images are then made by bicubic.
-    The HR folder itself may be given instead of the one above it.
+        SelfExSR: `image_SRF_2` with X_HR.png and X_LR.png. Such pairs are found in any single folder.
+        Any other folder: HR images, including those in sub-folders. LR images are then made by bicubic.
 
     Args:
-        part: 'train' or 'valid', which chooses where a DIV2K root holds both.
-    Raises: UserError when there is no image, when several HR folders fit, when LR files are missing or left over, when the
-        folder holds the LR images, or when it mixes several sizes of the same images in an unknown way.
+        folder: the HR folder, the folder above it, or one image file.
+        scale: scale factor of the pairs.
+        part: 'train' or 'valid', to choose between the two in a DIV2K root.
+
+    Returns:
+        [(name, HR file, LR file)]; the LR file is None if it has to be made by bicubic.
+
+    Raises:
+        UserError: there is no image; several HR folders match; LR files are missing or left over; the folder contains LR
+            images; or it mixes several sizes of the same images in an unknown way.
     """
     folder = Path(folder)
     if os.path.isfile(folder):
@@ -56,16 +67,16 @@ def find_pairs(folder, scale, part=None):
     return _matched(base, files, lr_folder, scale)
 
 
-def refuse_scale_one(folder, scale, pairs):
-    """Raise UserError when LR images would have to be made at scale 1, where they equal the HR images."""
+def refuse_scale_one(folder: str | Path, scale: int, pairs: Iterable[Pair]) -> None:
+    """Raise UserError if LR images would have to be made at scale 1, where they equal the HR images."""
     if scale == 1 and any(lr is None for _, _, lr in pairs):
         raise UserError(
-            f"{folder}: at scale 1 an LR image made from its HR image is that image, and a figure would mean nothing; "
+            f"{folder}: at scale 1 an LR image made by bicubic would equal its HR image; "
             "give the degraded images in LR/X1 beside HR"
         )
 
 
-def _where_to_get(folder):
+def _where_to_get(folder: Path) -> str:
     inside = Path(os.environ.get("MOBILE_SR_DATA") or "") / folder
     if os.environ.get("MOBILE_SR_DATA") and not folder.is_absolute() and os.path.isdir(inside):
         return f"; did you mean {inside}?"
@@ -73,37 +84,37 @@ def _where_to_get(folder):
     return f"; {folder.name} is not part of mobile-sr: docs/reference/protocol.md says where to get it" if known else ""
 
 
-def _name(folder):
-    """The folder's own name, also of '.'."""
+def _name(folder: Path) -> str:
+    """The name of a folder; works for '.', too."""
     return os.path.basename(os.path.abspath(folder))
 
 
-def _above(folder):
-    """The folder above, also of '.'."""
+def _above(folder: Path) -> Path:
+    """The parent of a folder; works for '.', too."""
     return folder / ".." if folder.name in ("", "..") else folder.parent
 
 
-def _folders(folder):
+def _folders(folder: Path) -> list[Path]:
     try:
         return sorted(p for p in folder.iterdir() if p.is_dir())
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
 
 
-def _scale_folder(folder, scale):
-    """Of SelfExSR's root the sub-folder of the scale; any other folder as it is."""
+def _scale_folder(folder: Path, scale: int) -> Path:
+    """The sub-folder for a scale in a SelfExSR root; any other folder is returned unchanged."""
     names = [_name(folder)] if _SRF_FOLDER.fullmatch(_name(folder)) else [p.name for p in _folders(folder)]
     factors = {int(match[2]): name for name in names if (match := _SRF_FOLDER.fullmatch(name))}
     if not factors:
         return folder
     if scale not in factors:
         scales = ", ".join(f"x{factor}" for factor in sorted(factors))
-        raise UserError(f"{folder}: holds images for {scales}, not for x{scale}")
+        raise UserError(f"{folder}: contains images for {scales}, not for x{scale}")
     return folder if names == [_name(folder)] else folder / factors[scale]
 
 
-def _hr_folder(folder, part):
-    """The folder with the HR images where the layout is a known one, else None."""
+def _hr_folder(folder: Path, part: str | None) -> Path | None:
+    """The folder with the HR images if the layout is known, else None."""
     if _HR_FOLDER.fullmatch(_name(folder)):
         return folder
     candidates = [p for p in _folders(folder) if _HR_FOLDER.fullmatch(p.name)]
@@ -114,8 +125,8 @@ def _hr_folder(folder, part):
     return candidates[0] if candidates else None
 
 
-def _lr_folder(hr_folder, scale):
-    """The LR images' folder beside an HR folder, None where there is none for the scale."""
+def _lr_folder(hr_folder: Path, scale: int) -> Path | None:
+    """The folder with the LR images beside an HR folder; None if there is none for the scale."""
     name = _name(hr_folder)
     base = name[: -len("HR")] if name.upper().endswith("HR") else ""
     above = _above(hr_folder)
@@ -123,22 +134,22 @@ def _lr_folder(hr_folder, scale):
     for outer in (f"{base}LR_bicubic", f"{base}LR", f"{base}LQ"):
         for joint in ("/", "_", ""):
             inner = f"{outer}{joint}X{scale}".lower().split("/")
-            found = names.get(inner[0])
-            if found and len(inner) == 2:
-                found = {p.name.lower(): p for p in _folders(found)}.get(inner[1])
-            if found:
-                return found
+            match = names.get(inner[0])
+            if match and len(inner) == 2:
+                match = {p.name.lower(): p for p in _folders(match)}.get(inner[1])
+            if match:
+                return match
     if f"lrbicx{scale}" in names:
         return names[f"lrbicx{scale}"]
     for outer in (f"{base}LR", f"{base}LQ"):  # images without a folder for the scale
-        found = names.get(outer.lower())
-        if found and any(p.is_file() for p in found.iterdir()):
-            return found
+        match = names.get(outer.lower())
+        if match and any(p.is_file() for p in match.iterdir()):
+            return match
     return None
 
 
-def _refuse_lr_folder(folder):
-    """LR images measured as if they were HR give a figure that looks right and is not."""
+def _refuse_lr_folder(folder: Path) -> None:
+    """Refuse a folder of LR images. Scores on LR images treated as HR look plausible and are wrong."""
     name, above = _name(folder), _above(folder)
     if _SCALE_FOLDER.fullmatch(name):
         name, above = _name(above), _above(above)
@@ -146,11 +157,11 @@ def _refuse_lr_folder(folder):
         return
     hr_folders = [p for p in _folders(above) if _HR_FOLDER.fullmatch(p.name)]
     if hr_folders:
-        raise UserError(f"{folder}: holds the LR images; name its HR images' folder, such as {hr_folders[0]}")
+        raise UserError(f"{folder}: contains the LR images; give the folder of the HR images, such as {hr_folders[0]}")
 
 
-def _pairs_in_one_folder(base, files, scale):
-    """The triples where X_HR.png and X_LR.png are in one folder; None where no file is called so."""
+def _pairs_in_one_folder(base: Path, files: Iterable[Path], scale: int) -> list[Pair] | None:
+    """The pairs X_HR.png and X_LR.png in one folder; None if no file has such a name."""
     names = {path.relative_to(base).with_suffix("").as_posix(): path for path in files}
     hr = {match[1]: path for stem, path in names.items() if (match := _HR_STEM.fullmatch(stem))}
     lr = [stem for stem in names if _LR_STEM.fullmatch(stem)]
@@ -161,28 +172,29 @@ def _pairs_in_one_folder(base, files, scale):
     if missing:
         raise UserError(f"{base}: no LR image for {missing[0]} at x{scale}")
     used = {path for _, *both in pairs for path in both}
-    scaled = re.compile(r".*x(\d+)", re.IGNORECASE)  # X_LRx2, X_LRx3, X_LRx4 are the same image's at other scales
+    scaled = re.compile(r".*x(\d+)", re.IGNORECASE)  # X_LRx2, X_LRx3, X_LRx4 belong to the same image at other scales
     other = [p.name for s, p in names.items() if p not in used and not (s in lr and scaled.fullmatch(s))]
     if other:
-        raise UserError(f"{base}: holds pairs X_HR and X_LR, and other images such as {other[0]}; move those elsewhere")
+        raise UserError(f"{base}: contains pairs X_HR and X_LR, and other images such as {other[0]}; move those elsewhere")
     return pairs
 
 
-def _beside(key, scale):
+def _beside(key: str, scale: int) -> list[str]:
+    """Possible stems of the LR image beside KEY_HR."""
     return [f"{key}{joint}{low}{end}" for low in ("LR", "LQ") for joint in "_-" for end in (f"x{scale}", f"_x{scale}", "")]
 
 
-def _one_of(names, candidates):
-    """The file of the first candidate that there is, upper and lower case alike."""
+def _one_of(names: Mapping[str, Path], candidates: Iterable[str]) -> Path | None:
+    """The file of the first candidate that exists, ignoring case."""
     folded = {stem.lower(): path for stem, path in names.items()}
     return next((folded[c.lower()] for c in candidates if c.lower() in folded), None)
 
 
-def _matched(hr_folder, hr_files, lr_folder, scale):
+def _matched(hr_folder: Path, hr_files: Sequence[Path], lr_folder: Path, scale: int) -> list[Pair]:
     lr_files = {p.relative_to(lr_folder).with_suffix("").as_posix(): p for p in list_images(lr_folder)}
     if len(lr_files) != len(hr_files):
         raise UserError(f"{lr_folder}: {len(lr_files)} LR images for {len(hr_files)} HR images in {hr_folder}")
-    pairs = []
+    pairs: list[Pair] = []
     for hr in hr_files:
         name = hr.relative_to(hr_folder)
         stem = name.with_suffix("").as_posix()
@@ -194,28 +206,27 @@ def _matched(hr_folder, hr_files, lr_folder, scale):
     return pairs
 
 
-def _refuse_mixture(folder, files):
-    """Refuse a folder that holds several sizes of the same images: which are HR, and which LR, is not known.
+def _refuse_mixture(folder: Path, files: Iterable[Path]) -> None:
+    """Refuse a folder with several sizes of the same images, because it is unknown which are HR and which are LR.
 
-    Images are taken for the same when their names are, without what says a size (x2, _LR, ...). Only their headers are read.
+    Images count as the same if their names are equal without a size tag (x2, _LR, ...). Only their headers are read.
     """
-    same = {}
+    groups: dict[str, list[Path]] = {}
     for path in files:
         kind = _TAG.search(path.stem)
         key = path.stem[: kind.start()] if kind and kind.start() else path.stem
-        same.setdefault(key, []).append(path)
-    for paths in same.values():
-        sizes = {}
+        groups.setdefault(key, []).append(path)
+    for paths in groups.values():
+        sizes: dict[tuple[int, int], Path] = {}
         for path in paths if len(paths) > 1 else ():
             try:
                 sizes.setdefault(image_size(path), path)
-            except UserError:  # said by whoever reads it
+            except UserError:  # reported when the file is read
                 continue
         if len(sizes) > 1:
             large, *small = (sizes[size] for size in sorted(sizes, reverse=True))
             described = {p: f"{p.relative_to(folder).as_posix()} ({'x'.join(map(str, s))})" for s, p in sizes.items()}
             raise UserError(
-                f"{folder}: holds several sizes of the same images, such as {described[large]} and "
-                f"{', '.join(described[p] for p in small[:3])}; name the folder of the HR images, or see "
-                "docs/reference/protocol.md"
+                f"{folder}: contains several sizes of the same images, such as {described[large]} and " f"{',
+                '.join(described[p] for p in small[:3])}; give the folder of the HR images, or see docs/reference/protocol.md"
             )

@@ -1,17 +1,20 @@
-"""EXIF data and resolution of image files: read, adapted to the result, and what is not carried over."""
+"""EXIF data and resolution of image files: reads them, adapts them to the output and lists what is lost."""
+
+from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 from PIL import Image
 
 _ORIENTATION = 0x0112
 _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x8769, 0x8825, 0xA005
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
-_DOTS_PER = {2: 1.0, 3: 2.54}  # inch, centimetre: factor to dots per inch
-_TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
+_DPI_FACTOR = {2: 1.0, 3: 2.54}  # from dots per inch and dots per centimetre to dots per inch
+_TRANSPOSED = (5, 6, 7, 8)  # orientations that exchange width and height
 _SIZE_TAGS = (0xA002, 0xA003)  # PixelXDimension and PixelYDimension, in the Exif IFD
-# A TIFF file keeps EXIF among the tags that lay out its own pixels; these are the ones that describe the photograph:
+# A TIFF file stores EXIF among the tags for its own pixel layout. These tags describe the photograph:
 # ImageDescription, Make, Model, Software, DateTime, Artist, HostComputer, Copyright.
 _TIFF_TAGS = (270, 271, 272, 305, 306, 315, 316, 33432)
 _JPEG_EXIF_BYTES = 65_527  # a JPEG segment, less its length and "Exif\0\0"
@@ -22,22 +25,28 @@ _KNOWN_TEXT = ("XML:com.adobe.xmp", "exif", "Raw profile type exif")
 
 @dataclasses.dataclass
 class Metadata:
-    """What describes an image besides its pixels.
+    """The metadata of an image file.
 
     Attributes:
-        exif: PIL.Image.Exif without orientation, None when the file has none. dpi: (horizontal, vertical), or None.
-        lost: what the file has besides and no result keeps, in words.
+        exif: EXIF data without the orientation; None if the file has none.
+        dpi: (horizontal, vertical) resolution in dots per inch, or None.
+        lost: other data of the file that no output keeps, in words.
     """
 
-    exif: Image.Exif = None
-    dpi: tuple = None
-    lost: list = dataclasses.field(default_factory=list)
+    exif: Image.Exif | None = None
+    dpi: tuple[float, float] | None = None
+    lost: list[str] = dataclasses.field(default_factory=list)
 
-    def options(self, kind, size):
-        """Pillow's save options for a format ('PNG', ...) and the size (width, height) of the result."""
-        options = {"dpi": self.dpi} if self.dpi and kind in _WITH_DPI else {}
+    def options(self, kind: str, size: tuple[int, int]) -> dict[str, Any]:
+        """Pillow's save options for this metadata.
+
+        Args:
+            kind: Pillow's name of the output format, such as 'PNG'.
+            size: (width, height) of the output.
+        """
+        options: dict[str, Any] = {"dpi": self.dpi} if self.dpi and kind in _WITH_DPI else {}
         exif = self.exif
-        if exif is None and self.dpi and kind == "WEBP":  # which has no other place for a resolution
+        if exif is None and self.dpi and kind == "WEBP":  # WebP stores a resolution only in EXIF
             exif = Image.Exif()
         if exif is None or kind not in _WITH_EXIF:
             return options
@@ -52,70 +61,84 @@ class Metadata:
             options["exif"] = data
         return options
 
-    def lost_in(self, kind):
-        """What a result of a format does not keep, in words."""
+    def lost_in(self, kind: str) -> list[str]:
+        """List what an output of a format (Pillow's name) does not keep, in words."""
         lost = list(self.lost)
         if self.exif is not None and "exif" not in self.options(kind, (1, 1)):
             lost.append("EXIF")
         return lost
 
 
-def orientation(image):
-    """The EXIF orientation of an open PIL image, 1..8; 1 where there is none. Ask before loading: that turns a TIFF."""
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an open PIL image, 1..8; 1 if there is none.
+
+    Call it before the image is loaded: Pillow rotates a TIFF image when it loads it.
+    """
     try:
         return image.getexif().get(_ORIENTATION, 1)
     except Exception:  # Pillow raises many types for damaged EXIF data
         return 1
 
 
-def read_metadata(image, stored_orientation):
-    """The Metadata of an open and loaded PIL image, for the upright image."""
-    found = Metadata(dpi=_dpi(image.info.get("dpi")))
+def read_metadata(image: Image.Image, stored_orientation: int) -> Metadata:
+    """Read the metadata of an open and loaded PIL image.
+
+    Args:
+        image: the image.
+        stored_orientation: result of `orientation`; width and height of the resolution are exchanged accordingly.
+
+    Returns:
+        The metadata of the upright image.
+    """
+    metadata = Metadata(dpi=_dpi(image.info.get("dpi")))
     try:
-        found.exif = _exif(image)
-        found.dpi = found.dpi or _exif_dpi(found.exif)
+        metadata.exif = _exif(image)
+        metadata.dpi = metadata.dpi or _exif_dpi(metadata.exif)
     except Exception:  # as in `orientation`
-        found.lost.append("EXIF (damaged)")
-    if found.dpi and stored_orientation in _TURNED:
-        found.dpi = found.dpi[::-1]
+        metadata.lost.append("EXIF (damaged)")
+    if metadata.dpi and stored_orientation in _TRANSPOSED:
+        horizontal, vertical = metadata.dpi
+        metadata.dpi = (vertical, horizontal)
     info = image.info
     if "xmp" in info or "XML:com.adobe.xmp" in info:
-        found.lost.append("XMP")
+        metadata.lost.append("XMP")
     if "photoshop" in info:
-        found.lost.append("IPTC")
+        metadata.lost.append("IPTC")
     texts = getattr(image, "text", {}) if image.format == "PNG" else {}
     if "comment" in info or any(key not in _KNOWN_TEXT for key in texts):
-        found.lost.append("comments")
-    return found
+        metadata.lost.append("comments")
+    return metadata
 
 
-def _exif(image):
+def _exif(image: Image.Image) -> Image.Exif | None:
     source = image.getexif()
-    sub = {tag: dict(source.get_ifd(tag)) for tag in (_EXIF_IFD, _GPS_IFD)}
-    sub[_EXIF_IFD].pop(_INTEROP_IFD, None)
+    ifds = {tag: dict(source.get_ifd(tag)) for tag in (_EXIF_IFD, _GPS_IFD)}
+    ifds[_EXIF_IFD].pop(_INTEROP_IFD, None)
     result = Image.Exif()
     for tag, value in source.items():
-        if tag not in (_ORIENTATION, *sub) and (tag in _TIFF_TAGS or image.format != "TIFF"):
+        if tag not in (_ORIENTATION, *ifds) and (tag in _TIFF_TAGS or image.format != "TIFF"):
             result[tag] = value
-    for tag, values in sub.items():
+    for tag, values in ifds.items():
         if values:
             result.get_ifd(tag).update(values)
             result[tag] = result.get_ifd(tag)
     if not len(result):
         return None
-    result.tobytes()  # raises for values of types that cannot be written
+    result.tobytes()  # raises if a value has a type that cannot be written
     return result
 
 
-def _exif_dpi(exif):
-    factor = _DOTS_PER.get(exif.get(_RESOLUTION_UNIT)) if exif is not None else None
+def _exif_dpi(exif: Image.Exif | None) -> tuple[float, float] | None:
+    if exif is None:
+        return None
+    factor = _DPI_FACTOR.get(exif.get(_RESOLUTION_UNIT, 0))
     if factor is None:
         return None
     return _dpi(tuple(float(exif.get(tag, 0)) * factor for tag in (_X_RESOLUTION, _Y_RESOLUTION)))
 
 
-def _dpi(value):
-    """(horizontal, vertical); None for what is no resolution, such as the 1 x 1 of TIFF files without one."""
+def _dpi(value: Any) -> tuple[float, float] | None:
+    """(horizontal, vertical); None if the value is not a resolution, such as 1 x 1 in TIFF files without one."""
     try:
         x, y = (float(side) for side in value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

@@ -1,15 +1,27 @@
 """PSNR and SSIM as the super-resolution literature computes them."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 SPACES = ("y", "rgb")
-BT601_Y = np.array([65.481, 128.553, 24.966]) / 255.0  # what R, G and B add to the Y of BT.601, which starts at 16
+BT601_Y = np.array([65.481, 128.553, 24.966]) / 255.0  # weights of R, G and B in the Y of BT.601, which has an offset of 16
 
 
-def protocol(shave, space):
-    """The measuring protocol in words, stored and printed beside every figure; the literature shaves the scale."""
+def protocol(shave: int, space: str) -> dict[str, Any]:
+    """Describe the measurement protocol; reports store and print it with every figure.
+
+    Args:
+        shave: pixels cut from each border; the literature uses the scale.
+        space: 'y' or 'rgb'.
+
+    Returns:
+        The keys space, shave, rounding, resizer and ssim.
+    """
     return {
         "space": {"y": "Y of BT.601 (16..235), float; gray files as they are", "rgb": "RGB"}[space],
         "shave": shave,
@@ -19,29 +31,36 @@ def protocol(shave, space):
     }
 
 
-def describe(protocol_):
-    """One line for people."""
-    p = protocol_
+def describe(protocol: Mapping[str, Any]) -> str:
+    """Format a result of `protocol` as one line of text."""
+    p = protocol
     return f"{p['space']}; shave {p['shave']}; {p['rounding']} outputs; LR by {p['resizer']} where not given; SSIM {p['ssim']}"
 
 
-def rgb_to_y(image):
-    """Luma of BT.601 as MATLAB's rgb2ycbcr defines it, unrounded: [H, W, 3] uint8 -> [H, W] float64 in 16..235."""
+def rgb_to_y(image: np.ndarray) -> np.ndarray:
+    """Compute BT.601 luma as MATLAB's rgb2ycbcr does, without rounding.
+
+    Args:
+        image: [H, W, 3] uint8.
+
+    Returns:
+        [H, W] float64 in 16..235.
+    """
     return image.astype(np.float64) @ BT601_Y + 16.0
 
 
-def _planes(image, space, shave, gray):
-    """[H, W, C] float64 of what is compared, borders cut."""
+def _planes(image: np.ndarray, space: str, shave: int, gray: bool) -> np.ndarray:
+    """The channels to compare, with the borders cut: [H, W, C] float64."""
     image = image[shave : image.shape[0] - shave, shave : image.shape[1] - shave]
     if gray:
-        # A one-channel file is its own luma; a network's answer to it is weighed to one channel over the full range.
+        # A one-channel file is its own luma. The three-channel SR output is reduced to luma over the full range.
         return (image.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))[:, :, None]
     if space == "y":
         return rgb_to_y(image)[:, :, None]
     return image.astype(np.float64)
 
 
-def _check(a, b, space, shave):
+def _check(a: np.ndarray, b: np.ndarray, space: str, shave: int) -> None:
     if a.shape != b.shape:
         raise ValueError(f"images differ in shape: {a.shape} and {b.shape}")
     if a.dtype != np.uint8 or b.dtype != np.uint8:
@@ -49,25 +68,32 @@ def _check(a, b, space, shave):
     if space not in SPACES:
         raise ValueError(f"space must be one of {SPACES}, got {space!r}")
     if min(a.shape[:2]) <= 2 * shave:
-        raise ValueError(f"an image of {a.shape[1]}x{a.shape[0]} has nothing left after a shave of {shave}")
+        raise ValueError(f"a {a.shape[1]}x{a.shape[0]} image has no pixels left after a shave of {shave}")
 
 
-def psnr(a, b, space="y", shave=0, gray=False):
-    """Peak signal-to-noise ratio in dB of two [H, W, 3] uint8 images; infinity when they are equal.
+def psnr(a: np.ndarray, b: np.ndarray, space: str = "y", shave: int = 0, gray: bool = False) -> float:
+    """Compute the peak signal-to-noise ratio of two images.
 
     Args:
-        space: 'y' or 'rgb' (the squared error is averaged over the three channels).
+        a: [H, W, 3] uint8.
+        b: [H, W, 3] uint8.
+        space: 'y', or 'rgb' for the squared error averaged over the three channels.
         shave: pixels cut from each border; the literature uses the scale.
-        gray: the reference came from a one-channel file; that channel is compared as it is.
-    Raises: ValueError on shapes, dtypes or spaces that do not fit.
+        gray: whether the reference comes from a one-channel file, which is compared without conversion.
+
+    Returns:
+        PSNR in dB; infinity if the images are equal.
+
+    Raises:
+        ValueError: the shapes differ, a dtype is not uint8, the space is unknown, or `shave` leaves no pixels.
     """
     _check(a, b, space, shave)
     error = np.mean((_planes(a, space, shave, gray) - _planes(b, space, shave, gray)) ** 2)
     return math.inf if error == 0 else float(10 * np.log10(255.0**2 / error))
 
 
-def _blur(x):
-    """Valid 11x11 Gaussian window of sigma 1.5 over the first two axes."""
+def _blur(x: np.ndarray) -> np.ndarray:
+    """Filter the first two axes with an 11x11 Gaussian window of sigma 1.5, valid region only."""
     taps = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
     taps /= taps.sum()
     for axis in (0, 1):
@@ -76,15 +102,22 @@ def _blur(x):
     return x
 
 
-def ssim(a, b, space="y", shave=0, gray=False):
-    """Structural similarity (Wang et al., TIP 2004) with K1 0.01, K2 0.03, L 255; arguments as `psnr`.
+def ssim(a: np.ndarray, b: np.ndarray, space: str = "y", shave: int = 0, gray: bool = False) -> float:
+    """Compute the structural similarity (Wang et al., TIP 2004) of two images, with K1 0.01, K2 0.03 and L 255.
 
-    Raises: ValueError as `psnr`, and when a side is shorter than the 11-pixel window.
+    Args:
+        a, b, space, shave, gray: as in `psnr`.
+
+    Returns:
+        SSIM, at most 1; averaged over the channels of 'rgb'.
+
+    Raises:
+        ValueError: as `psnr`, and if a side is shorter than the 11-pixel window.
     """
     _check(a, b, space, shave)
     x, y = _planes(a, space, shave, gray), _planes(b, space, shave, gray)
     if min(x.shape[:2]) < 11:
-        raise ValueError(f"SSIM needs at least 11 pixels a side after the shave, got {x.shape[1]}x{x.shape[0]}")
+        raise ValueError(f"SSIM needs sides of at least 11 pixels after the shave, got {x.shape[1]}x{x.shape[0]}")
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     mean_x, mean_y = _blur(x), _blur(y)
     var_x = _blur(x * x) - mean_x**2

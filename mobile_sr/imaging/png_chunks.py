@@ -1,22 +1,36 @@
-"""The chunks of a PNG file: their checksums, the bit depth, and colour information that Pillow does not apply."""
+"""PNG chunks: verifies their checksums, and reads the bit depth and the colour information that Pillow does not apply."""
+
+from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Mapping
+from pathlib import Path
 
 from mobile_sr.errors import UserError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_SRGB_GAMMA = 45455  # gAMA times 100,000 that stands for sRGB's curve
-_SRGB_CICP = (1, 13)  # primaries of BT.709 and the transfer function of sRGB
+_SRGB_GAMMA = 45455  # gAMA chunk of sRGB: gamma times 100,000
+_SRGB_CICP = (1, 13)  # cICP chunk of sRGB: BT.709 primaries and the sRGB transfer function
 
 
-def read_chunks(data, path):
-    """{type: content} of the first chunk of each type, up to IEND. `data` is the whole file.
+def read_chunks(data: bytes, path: str | Path) -> dict[bytes, memoryview]:
+    """Read the chunks of a PNG file up to IEND and verify their checksums.
 
-    Pillow leaves the checksums of small and ancillary chunks alone, so they are all checked here.
-    Raises: UserError when a chunk is cut off or its CRC is wrong.
+    Pillow does not verify the checksums of small and ancillary chunks, so all chunks are verified here.
+
+    Args:
+        data: the whole file.
+        path: its name for error messages.
+
+    Returns:
+        {type: content}, with the first chunk of each type.
+
+    Raises:
+        UserError: a chunk is truncated or its CRC is wrong.
     """
-    chunks, start = {}, len(SIGNATURE)
+    chunks: dict[bytes, memoryview] = {}
+    start = len(SIGNATURE)
     while b"IEND" not in chunks:
         if len(data) < start + 12:
             raise UserError(f"{path}: damaged or truncated image (the PNG file ends before its IEND chunk)")
@@ -33,15 +47,15 @@ def read_chunks(data, path):
     return chunks
 
 
-def bit_depth(chunks):
-    """Bits of a channel, from IHDR."""
+def bit_depth(chunks: Mapping[bytes, memoryview]) -> int:
+    """Bits per channel from the IHDR chunk; 8 if there is none."""
     return chunks[b"IHDR"][8] if len(chunks.get(b"IHDR", b"")) > 8 else 8
 
 
-def ignored_colour(chunks):
-    """What the file says of its colours without an ICC profile and that differs from sRGB, in words; None for nothing."""
+def ignored_colour(chunks: Mapping[bytes, memoryview]) -> str | None:
+    """Describe the cICP or gAMA chunk if it differs from sRGB, where no ICC profile overrides it; None otherwise."""
     cicp = chunks.get(b"cICP", b"")
-    if len(cicp) >= 2:  # it overrides the other colour chunks
+    if len(cicp) >= 2:  # overrides the other colour chunks
         return None if tuple(cicp[:2]) == _SRGB_CICP else "its cICP chunk (wide-gamut or HDR colours)"
     if b"iCCP" in chunks or b"sRGB" in chunks or len(chunks.get(b"gAMA", b"")) != 4:
         return None

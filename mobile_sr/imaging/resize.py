@@ -1,11 +1,11 @@
-"""MATLAB's bicubic `imresize` for uint8 images, bit for bit; the resizer of all published super-resolution figures."""
+"""Bit-exact copy of MATLAB's bicubic `imresize` for uint8 images, the resizer behind published super-resolution figures."""
 
 import numpy as np
 
-_BAND_ROWS = 256  # rows of the result made at once, so that float64 intermediates stay small
+_BAND_ROWS = 256  # output rows computed at once; limits the memory for float64 intermediates
 
 
-def _cubic(x):
+def _cubic(x: np.ndarray) -> np.ndarray:
     """Keys' cubic convolution kernel with a = -0.5, support [-2, 2]."""
     x = np.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1
@@ -13,10 +13,10 @@ def _cubic(x):
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
-def _contributions(length, out_length, scale):
+def _contributions(length: int, out_length: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Indices [out_length, taps] and weights [out_length, taps] of one axis.
 
-    The kernel is stretched by 1/scale when shrinking (antialiasing), weights are normalised, indices clamp at the edge.
+    When downscaling, the kernel is stretched by 1/scale (antialiasing). Weights are normalised; indices clamp at the edge.
     """
     shrink = min(scale, 1.0)
     width = 4.0 / shrink
@@ -31,12 +31,20 @@ def _contributions(length, out_length, scale):
     return indices, weights[:, used]
 
 
-def _out_length(length, scale):
+def _out_length(length: int, scale: float) -> int:
     return int(np.ceil(round(length * scale, 6)))
 
 
-def axis_matrix(length, scale):
-    """[ceil(length * scale), length] float64: what bicubic does to one axis, without rounding."""
+def axis_matrix(length: int, scale: float) -> np.ndarray:
+    """Bicubic interpolation of one axis as a matrix, without rounding.
+
+    Args:
+        length: input length in pixels.
+        scale: positive factor; above 1 enlarges.
+
+    Returns:
+        [ceil(length * scale), length] float64.
+    """
     out_length = _out_length(length, scale)
     indices, weights = _contributions(length, out_length, scale)
     matrix = np.zeros((out_length, length))
@@ -44,7 +52,7 @@ def axis_matrix(length, scale):
     return matrix
 
 
-def _resize_rows(image, out_length, scale):
+def _resize_rows(image: np.ndarray, out_length: int, scale: float) -> np.ndarray:
     indices, weights = _contributions(image.shape[0], out_length, scale)
     result = np.empty((out_length,) + image.shape[1:], np.uint8)
     for start in range(0, out_length, _BAND_ROWS):
@@ -59,30 +67,42 @@ def _resize_rows(image, out_length, scale):
     return result
 
 
-def imresize(image, scale):
-    """Resize as MATLAB's imresize(image, scale, 'bicubic') does for uint8.
+def imresize(image: np.ndarray, scale: float) -> np.ndarray:
+    """Resize an image as MATLAB's `imresize(image, scale, 'bicubic')` does for uint8.
 
-    Vertical pass first; the result is rounded half up and clipped to uint8 after each pass.
+    The vertical pass comes first. Each pass rounds half up and clips to uint8.
 
     Args:
         image: [H, W] or [H, W, C] uint8.
-        scale: positive number; above 1 enlarges. Use 1/s to make an LR image of an HR one whose sides s divides.
-    Returns: uint8 of ceil(H * scale) x ceil(W * scale).
-    Raises: ValueError when the dtype is not uint8 or scale is not positive.
+        scale: positive factor; above 1 enlarges. Use 1/s to downscale an image with sides divisible by s.
+
+    Returns:
+        [ceil(H * scale), ceil(W * scale)] or [ceil(H * scale), ceil(W * scale), C] uint8.
+
+    Raises:
+        ValueError: the dtype is not uint8, or `scale` is not positive.
     """
     if image.dtype != np.uint8 or scale <= 0:
-        raise ValueError(f"imresize takes uint8 and a positive scale, got {image.dtype} and {scale}")
+        raise ValueError(f"imresize expects a uint8 image and a positive scale, got {image.dtype} and {scale}")
     height, width = (_out_length(side, scale) for side in image.shape[:2])
-    tall = _resize_rows(image, height, scale)
-    return np.ascontiguousarray(_resize_rows(tall.swapaxes(0, 1), width, scale).swapaxes(0, 1))
+    resized_rows = _resize_rows(image, height, scale)
+    return np.ascontiguousarray(_resize_rows(resized_rows.swapaxes(0, 1), width, scale).swapaxes(0, 1))
 
 
-def modcrop(image, scale):
-    """Cut the bottom and right edge so that `scale` divides both sides, as the published protocol does."""
+def modcrop(image: np.ndarray, scale: int) -> np.ndarray:
+    """Crop the bottom and right edges to make both sides divisible by `scale`, as the published protocol does."""
     height, width = image.shape[:2]
     return image[: height - height % scale, : width - width % scale]
 
 
-def downscale(image, scale):
-    """The LR image of an HR image: modcrop, then bicubic by 1/scale. [H, W, 3] uint8 -> [H//s, W//s, 3] uint8."""
+def downscale(image: np.ndarray, scale: int) -> np.ndarray:
+    """Make the LR image of an HR image: modcrop, then bicubic by 1/scale.
+
+    Args:
+        image: [H, W, 3] uint8.
+        scale: positive whole factor.
+
+    Returns:
+        [H // scale, W // scale, 3] uint8.
+    """
     return imresize(modcrop(image, scale), 1.0 / scale)

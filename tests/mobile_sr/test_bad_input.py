@@ -1,4 +1,4 @@
-"""Bad and odd input at the command line, beyond what test_cli.py covers: handled and said, or refused in one line."""
+"""Bad and odd input at the command line, beyond what test_cli.py covers: handled with a note, or refused in one line."""
 
 import json
 import resource
@@ -18,7 +18,7 @@ BICUBIC = ("--model", "bicubic", "--scale", "3")
 
 
 def png_header(width, height):
-    """A PNG that claims a size and holds next to nothing."""
+    """A PNG whose header states a size, with almost no data."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -122,15 +122,15 @@ def test_foreign_run_folders_and_json(run_cli, tmp_path, image_folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("search", "--recipe", "xlsr_x3"), "is no search"),
+        (("search", "--recipe", "xlsr_x3"), "is not a search"),
         (("search", "--recipe", "fgnas_mobile", "--activations", "relu,gelu"), "use some of relu,prelu,tanh"),
         pytest.param(
             ("search", "--recipe", "fgnas_mobile", "--search", "activations", "--budget", "3G"),
             "has none",
             marks=pytest.mark.slow,
         ),
-        (("train", "--recipe", "fgnas_x2"), "what a search has found"),
-        (("search", "--recipe", "fgnas_mobile", "--set", "branches=ecb"), "a search has no branches"),
+        (("train", "--recipe", "fgnas_x2"), "give the result of a search"),
+        (("search", "--recipe", "fgnas_mobile", "--set", "branches=ecb"), "not supported by a search"),
         pytest.param(
             ("search", "--recipe", "fgnas_mobile", "--search", "activations", "--weight", "1"),
             "has no cost; leave it out",
@@ -142,7 +142,7 @@ def test_foreign_run_folders_and_json(run_cli, tmp_path, image_folder):
         pytest.param(
             ("train", "--recipe", "xlsr_x3", "--seed", "-1"), "--seed -1: must be from 0 to 4294967295", marks=pytest.mark.slow
         ),
-        (("train", "--recipe", "xlsr_x3", "--smoke", "--init", "bicubic"), "bicubic: has no file; name a model of the zoo"),
+        (("train", "--recipe", "xlsr_x3", "--smoke", "--init", "bicubic"), "bicubic: has no file; use a zoo name"),
         pytest.param(
             ("train", "--recipe", "xlsr_x3", "--smoke", "--init", "xlsr_x3:uint8"),
             "not a trained Keras",
@@ -150,7 +150,7 @@ def test_foreign_run_folders_and_json(run_cli, tmp_path, image_folder):
         ),
         pytest.param(("train", "--recipe", "fgnas_mobile_x2"), "use `mobile-sr search`", marks=pytest.mark.slow),
         pytest.param(
-            ("train", "--recipe", "xlsr_x2", "--architecture", "README.md"), "is no FGNAS recipe", marks=pytest.mark.slow
+            ("train", "--recipe", "xlsr_x2", "--architecture", "README.md"), "is not an FGNAS recipe", marks=pytest.mark.slow
         ),
     ],
 )

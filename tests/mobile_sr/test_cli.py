@@ -17,7 +17,7 @@ from tests.conftest import picture
 
 
 def one_line(result, *parts):
-    """Status 2, nothing but one line on standard error, no traceback, and that line names the parts."""
+    """Status 2 and a single line on standard error, without a traceback, that contains the parts."""
     lines = result.stderr.strip().splitlines()
     assert result.returncode == 2, result
     assert len(lines) == 1, result.stderr
@@ -185,7 +185,7 @@ def test_inspect_json(run_cli, exported):
 
 
 def test_train_export_and_use_a_run(run_cli, image_folder, tmp_path):
-    """The whole way of a user, at the command line, in small."""
+    """A small end-to-end run of the commands that a user runs."""
     run, cache = tmp_path / "run", tmp_path / "cache"
     options = (
         "train",
@@ -356,5 +356,5 @@ def test_options_that_may_be_repeated():
         "--smoke",
         "--smoke",
     ]
-    for _ in range(2):  # one parser's memory is not another's
+    for _ in range(2):  # parsers do not share the memory of options given
         assert cli._parse(words).set == ["patch=8", "batch=2"]

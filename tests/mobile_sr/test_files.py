@@ -156,7 +156,7 @@ def test_a_pipe_is_written(tmp_path):
 
 
 def test_standard_output_by_its_device(tmp_path):
-    """Redirected to a file: what was printed before and after stays, in order."""
+    """Standard output redirected to a file keeps what was printed before and after, in order."""
     code = "from mobile_sr.files import write_bytes\nprint('before')\nwrite_bytes('/dev/stdout', b'data\\n')\nprint('after')"
     for mode in ("w", "a"):
         with open(tmp_path / "out", mode) as out:

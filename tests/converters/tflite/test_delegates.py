@@ -74,8 +74,8 @@ def test_counts_and_names(run_cli):
     found = delegates.refused(graph(("GELU", 1, [IMAGE]), ("GELU", 1, [IMAGE]), ("RELU", 1, [IMAGE])))
     assert found == {"gpu": [], "nnapi": [{"op": "GELU", "count": 2, "reason": "not supported"}]}
     done = run_cli("inspect", "--model", "xlsr_x3:uint8")
-    assert "GPU delegate, by its rules: takes every operator" in done.stdout
-    assert "NNAPI delegate, by its rules: refuses 11 CONV_2D (not in its form for int8 (version 6))" in done.stdout
+    assert "GPU delegate, by its rules: supports every operator" in done.stdout
+    assert "NNAPI delegate, by its rules: rejects 11 CONV_2D (not in its form for int8 (version 6))" in done.stdout
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "uint8", "int8"])

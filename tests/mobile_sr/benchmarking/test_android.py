@@ -278,13 +278,13 @@ def test_an_emulator_is_called_one(phone, bench):
     _, out, _, written = bench(delegates="cpu,gpu")
     assert [report["where"] for report in written["reports"]] == ["emulator", "emulator"]
     assert f"emulator {SERIAL}: " in out
-    assert "(an emulator's times)" in out
+    assert "(measured on an emulator)" in out
 
 
 def test_doubtful_times_are_marked(phone, bench):
     phone.set(background=True, thermal="severe")
     _, out, _, _ = bench()
-    assert "(the app was out of sight: unlock the screen and leave it on; thermal status severe)" in out
+    assert "(the app was in the background: unlock the screen and leave it on; thermal status severe)" in out
 
 
 # The desk: adb, the device, the app
@@ -484,7 +484,7 @@ def test_options_that_do_not_fit(phone, bench, capsys):
     assert phone.read()["commands"] == []
     for option in (["--no-host"], ["--apk", "x"], ["--delegates", "cpu"], ["--timeout", "3"]):
         assert cli.main(cli._parse(["mobile-sr", "benchmark", "--model", "xlsr_x3:uint8", *option])) == 2
-        assert capsys.readouterr().err == f"mobile-sr benchmark: {option[0]} goes with --device\n"
+        assert capsys.readouterr().err == f"mobile-sr benchmark: {option[0]} requires --device\n"
 
 
 def test_the_apk_that_make_built():

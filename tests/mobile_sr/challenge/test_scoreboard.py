@@ -148,4 +148,4 @@ def test_wrong_use(run_cli, arguments, said):
 def test_options_without_the_board(run_cli):
     done = run_cli("models", "--net", "rlfn")
     assert done.returncode == 2
-    assert "--net goes with --scoreboard" in done.stderr
+    assert "--net requires --scoreboard" in done.stderr

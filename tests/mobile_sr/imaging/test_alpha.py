@@ -10,7 +10,7 @@ def test_hidden_colours_are_those_of_their_visible_neighbours():
     image[inside] = (255, 0, 0)
     filled = fill_hidden(image, inside.astype(np.uint8) * 255)
     assert (filled == (255, 0, 0)).all()
-    assert (image[0, 0] == 0).all()  # the original is left alone
+    assert (image[0, 0] == 0).all()  # the input is not modified
 
 
 def test_each_side_takes_its_own_neighbours_colour():

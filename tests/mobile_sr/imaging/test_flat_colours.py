@@ -26,7 +26,7 @@ def test_the_worst_colour_and_what_becomes_of_it():
     found = flat_colours.measure(no_pure_red, 2)
     assert (found["flat"], found["colour"], found["becomes"]) == (24, "255, 0, 0", "236, 12, 24")
     assert "(255, 0, 0) becomes (236, 12, 24)" in flat_colours.describe(found)
-    # Against itself, as an export is measured against its float network, it has no error.
+    # Compared with itself, as an export is compared with its float network, it has no error.
     assert flat_colours.measure(no_pure_red, 2, reference=no_pure_red)["flat"] == 0
 
 
@@ -108,7 +108,7 @@ def test_export_refuses_ranges_too_narrow_for_saturated_colours(tmp_path, monkey
 
     def narrow(*args):
         images, record = everything(*args)
-        return images[: record["crops"]], record  # what was used before flat colours and ramps were added
+        return images[: record["crops"]], record  # the images used before flat colours and ramps were added
 
     monkeypatch.setattr(export, "calibration_set", narrow)
     with pytest.raises(export.AuditError, match=r"flat colours within 16 levels of Keras \(found \d+\)"):

@@ -16,7 +16,7 @@ from tests.icc_profiles import SRGB, rgb_profile
 
 
 def png_chunk(kind, content):
-    """One chunk of a PNG file, with its CRC."""
+    """Encode one PNG chunk with its CRC."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
@@ -56,7 +56,7 @@ def test_gray_palette_rgba_and_16_bit(tmp_path, photo):
 
 
 def test_16_bit_colour_is_cut_to_its_high_byte(tmp_path):
-    """Pillow writes no such PNG, so one is put together here."""
+    """Pillow cannot write such a PNG, so the test builds one."""
     pixels = np.random.default_rng(0).integers(0, 65536, (5, 6, 3)).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", 6, 5, 16, 2, 0, 0, 0)
@@ -97,8 +97,8 @@ def test_odd_exif_data_is_left_alone_silently(tmp_path, photo, recwarn):
     exif[0x010E] = "a description that is cut off below"
     Image.fromarray(photo).save(tmp_path / "a.jpg", exif=exif)
     whole = (tmp_path / "a.jpg").read_bytes()
-    place = whole.index(b"\x01\x0e\x00\x02") + 4  # the tag's length
-    (tmp_path / "odd.jpg").write_bytes(whole[:place] + struct.pack(">I", 10**6) + whole[place + 4 :])
+    index = whole.index(b"\x01\x0e\x00\x02") + 4  # the tag's length
+    (tmp_path / "odd.jpg").write_bytes(whole[:index] + struct.pack(">I", 10**6) + whole[index + 4 :])
     np.testing.assert_array_equal(read_image(tmp_path / "odd.jpg"), read_image(tmp_path / "a.jpg"))
     assert not is_gray_file(tmp_path / "odd.jpg")
     assert [str(w.message) for w in recwarn] == []
@@ -129,7 +129,7 @@ def test_a_colour_profile_is_converted_for_every_reader(tmp_path, photo):
 
 
 def test_what_read_image_loses_is_said_once_a_kind(tmp_path, photo, capsys, monkeypatch):
-    monkeypatch.setattr(images, "_said", set())
+    monkeypatch.setattr(images, "_reported", set())
     Image.fromarray(photo).save(tmp_path / "broken.png", icc_profile=b"no profile")
     for _ in range(2):
         np.testing.assert_array_equal(read_image(tmp_path / "broken.png"), photo)
@@ -182,7 +182,7 @@ def test_only_the_first_frame_is_read_and_that_is_said(tmp_path, suffix):
 def test_sixteen_bits_are_said(tmp_path, photo):
     for name in ("a.png", "a.tif"):
         Image.fromarray(photo[:, :, 0].astype(np.uint16) * 257).save(tmp_path / name)
-        assert read_file(tmp_path / name).notes == ["16 bits a channel are reduced to 8"]
+        assert read_file(tmp_path / name).notes == ["16 bits per channel are reduced to 8"]
     assert images._avif_bits(b"....ftypavif......pixi\0\0\0\0\3\x0a\x0a\x0a") == 10
     assert images._avif_bits(b"....ftypavif") == 8
 

@@ -138,7 +138,7 @@ def test_copies_of_one_size_are_no_mixture(tmp_path):
 @pytest.mark.parametrize("layout", ["BasicSR", "HR, LR/X3"])
 def test_the_lr_folder_is_not_taken_for_hr(tmp_path, layout):
     write_set(tmp_path, *LAYOUTS[layout], scales=(3,))
-    with pytest.raises(UserError, match="holds the LR images; name its HR images' folder, such as .*(GTmod12|HR)"):
+    with pytest.raises(UserError, match="contains the LR images; give the folder of the HR images, such as .*(GTmod12|HR)"):
         find_pairs((tmp_path / LAYOUTS[layout][1].format(k=0, s=3)).parent, 3)
 
 

@@ -10,7 +10,7 @@ EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 
 
 def result_of(path, suffix):
-    """(PIL image of the result at twice the size, notes) of a file."""
+    """Upscale a file to twice its size: (PIL image of the result, notes)."""
     file = read_file(path)
     doubled = file.pixels.repeat(2, 0).repeat(2, 1)
     return Image.open(io.BytesIO(encode_image(doubled, suffix, metadata=file.metadata))), lost_in(file, suffix)

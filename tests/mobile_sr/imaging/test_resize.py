@@ -8,7 +8,7 @@ from mobile_sr.imaging.resize import axis_matrix, downscale, imresize, modcrop
 
 
 def plain_imresize(image, scale):
-    """imresize pixel by pixel, written from MATLAB's documentation: slow, obvious, independent of the real one."""
+    """imresize pixel by pixel, from MATLAB's documentation: slow, simple and independent of the implementation under test."""
 
     def cubic(x):
         x = abs(x)
@@ -40,7 +40,7 @@ def test_equals_the_plain_definition(photo, scale):
 
 
 def test_golden_pixels():
-    """Pins the bytes: the mean of 256 levels hides a one-level error, a hash does not."""
+    """Compare a hash of the bytes, which reveals a one-level error that a mean over 256 levels hides."""
     image = np.random.default_rng(7).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     digest = [hashlib.sha256(imresize(image, scale).tobytes()).hexdigest()[:16] for scale in (3, 1 / 3)]
     assert digest == ["d70a8b60ca48e1df", "2831276c1c97336a"]

@@ -296,7 +296,7 @@ def test_model_strings(tmp_path, monkeypatch):
             model_files.split(bad)
     with pytest.raises(UserError, match="'a' is given twice"):
         model_files.split("x@a=1,a=2")
-    with pytest.raises(UserError, match="nosuch: neither a file nor a zoo name"):
+    with pytest.raises(UserError, match="nosuch: not a file or a zoo name"):
         load("nosuch@range=1")
     for model in ("bicubic@range=1", "xlsr_x3@range=1"):
         with pytest.raises(UserError, match=f"{model}: options behind '@' are for .tflite, .onnx and .keras files"):

@@ -191,7 +191,7 @@ def test_refusals_are_one_line(run_cli, model_file, image_folder, tmp_path):
     out = tmp_path / "out"
     assert "no images: give --data" in refused(run_cli, "--model", model_file, "--out", out)
     given = ("--data", image_folder, "--out", out)
-    assert "neither a file nor a zoo name" in refused(run_cli, "--model", "nonsense", *given)
+    assert "not a file or a zoo name" in refused(run_cli, "--model", "nonsense", *given)
     assert "--steps 0" in refused(run_cli, "--model", model_file, "--steps", "0", *given)
     out.mkdir()
     (out / "config.json").write_text("{}")

@@ -150,7 +150,7 @@ def test_command_sets_the_size_of_the_supernet(image_folder, tmp_path, cache, ca
     assert (about["head"], len(about["blocks"])) == (5, 1)
     capsys.readouterr()
     assert cli.main(cli._parse([*words, "--resume", "--cost", "latency"])) == 2
-    assert "its run is no search by latency" in capsys.readouterr().err
+    assert "the run is not a search by latency" in capsys.readouterr().err
 
 
 def test_searched_network_is_exported_and_passes_the_audit(finished, tmp_path):

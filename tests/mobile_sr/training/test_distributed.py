@@ -210,7 +210,7 @@ def test_killed_rank_ends_the_job_which_resumes_from_its_checkpoint(job, tmp_pat
     assert time.monotonic() - killed < 60  # 2 to 8 s on a busy machine
     assert lines[-1] == (
         f"mobile-sr train: rank {victim} of 2 was killed by SIGKILL, which ended the job; "
-        "--resume goes on from the last checkpoint"
+        "--resume continues from the last checkpoint"
     )
     assert not any("Traceback" in line or "lost" in line or "interrupted" in line for line in lines), lines
     kept = [row["step"] for row in history(out)]

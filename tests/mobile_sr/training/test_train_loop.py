@@ -141,7 +141,7 @@ def test_init_keeps_the_given_weights_until_better_ones(finished, model_file, im
     kept = tmp_path / "run" / "best.npz"
     meta = weights.read_arrays(kept)[1]
     assert (meta["step"], meta["validation_psnr_rgb"]) == (0, round(best, 4))
-    assert summary(best, kept).endswith("the weights it started from: none that were trained are better")
+    assert summary(best, kept).endswith("the initial weights: training did not improve them")
     assert_same_arrays(kept, model_file)
     row = next(csv.DictReader((tmp_path / "run" / "history.csv").open()))
     assert row["step"] == "1"
@@ -171,7 +171,8 @@ def test_recipe_without_its_expected_init_warns(image_folder, tmp_path, run_cli)
     done = run_cli(*arguments)
     assert done.returncode == 0
     assert (
-        "xlsr_finetune_x3 is meant to go on from a trained xlsr_zoo_x3 (--init), and starts from random weights" in done.stderr
+        "warning: xlsr_finetune_x3 expects --init with a trained xlsr_zoo_x3; training starts from random weights"
+        in done.stderr
     )
 
 

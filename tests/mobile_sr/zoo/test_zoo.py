@@ -90,7 +90,7 @@ def test_unknown_entries_and_variants():
 
 
 def test_logs_of_several_stages_are_counted_through(tmp_path):
-    """A run that went on from a zoo entry: its steps follow the entry's."""
+    """The steps of a run that continues a zoo entry follow those of the entry."""
     from tools.zoo.pack import _log
 
     recipe = {"name": "xlsr_finetune_x3", "steps": 50}
