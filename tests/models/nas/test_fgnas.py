@@ -338,7 +338,7 @@ def test_a_uniform_network_is_edsrs_block():
     [
         ({"head": 0}, "head"),
         ({"tail": []}, "tail"),
-        ({"tail": [0, 5]}, "tail must be places"),
+        ({"tail": [0, 5]}, "tail must be ascending channel indices"),
         ({"blocks": [{"pointwise": 2, "mix": {"sine": 3}, "residual": [0]}]}, "block 1: mix"),
         ({"blocks": [{"pointwise": 2, "mix": {"relu": 3}, "residual": [1, 0]}]}, "block 1: residual"),
     ],
