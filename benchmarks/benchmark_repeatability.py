@@ -1,4 +1,4 @@
-"""How repeatable `mobile-sr benchmark` is: its ratios twice, and its memory figure against GNU time.
+"""Repeatability of `mobile-sr benchmark`: compares the ratios of two runs, and its memory figure with GNU time.
 
 Example: python benchmarks/benchmark_repeatability.py --model xlsr_x3:float32 --model xlsr_x3:uint8 --runs 40
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 GNU_TIME = "/usr/bin/time"
 RATIO_GOAL, MEMORY_GOAL = 0.05, 0.15
 IMPORTS = "import ai_edge_litert.interpreter, ai_edge_litert.schema_py_generated, mobile_sr.inference.litert"
-# What the benchmark's child does, in plain calls of the runtime: open, allocate, invoke three times.
+# The work of the benchmark's child process in plain calls of the runtime: open, allocate, invoke three times.
 RUN = """
 import sys
 path, height, width, threads = sys.argv[1], *map(int, sys.argv[2:])
@@ -27,7 +27,7 @@ for _ in range(3):
 
 
 def benchmark(models, options):
-    """The JSON of one run of `mobile-sr benchmark`."""
+    """Returns the JSON of one run of `mobile-sr benchmark`."""
     command = [sys.executable, "-m", "mobile_sr", "benchmark", *options, "--json", "-"]
     for model in models:
         command += ["--model", model]
@@ -35,15 +35,19 @@ def benchmark(models, options):
 
 
 def peak_bytes(*command):
-    """The peak resident set of a command, as GNU time reports it."""
-    said = subprocess.run([GNU_TIME, "-v", *command], capture_output=True, text=True, check=True).stderr
-    return 1024 * int(re.search(r"Maximum resident set size \(kbytes\): (\d+)", said)[1])
+    """Returns the peak resident set size of a command in bytes, as reported by GNU time."""
+    output = subprocess.run([GNU_TIME, "-v", *command], capture_output=True, text=True, check=True).stderr
+    return 1024 * int(re.search(r"Maximum resident set size \(kbytes\): (\d+)", output)[1])
 
 
 def main():
-    """Print both comparisons."""
+    """Prints both comparisons."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="append", help="a .tflite or a packaged one; default xlsr_x3:float32, xlsr_x3:uint8")
+    parser.add_argument(
+        "--model",
+        action="append",
+        help="a .tflite file or a packaged one; default xlsr_x3:float32, xlsr_x3:uint8",
+    )
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--threads", type=int, default=1)
@@ -58,7 +62,7 @@ def main():
         ratios = f"{a['ratio_to_first']:.3f} and {b['ratio_to_first']:.3f}"
         print(f"{a['model']}: ratios {ratios}, {difference:.1%} apart (goal {RATIO_GOAL:.0%})")
     if not os.access(GNU_TIME, os.X_OK):
-        print(f"{GNU_TIME} is absent (apt install time): memory not compared")
+        print(f"{GNU_TIME} not found (apt install time): memory not compared")
         return
     imports = peak_bytes(sys.executable, "-c", IMPORTS)
     for row in first:

@@ -1,4 +1,4 @@
-"""The bicubic rows of the literature beside ours, as Markdown: `python benchmarks/bicubic_table.py DATA > table.md`."""
+"""Published and measured scores of bicubic upscaling, as Markdown: `python benchmarks/bicubic_table.py DATA > table.md`."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ PUBLISHED = {
 
 
 def main(data):
-    """Print one row per set and scale."""
+    """Prints one row per set and scale."""
     print("| set | scale | published PSNR / SSIM | measured | difference |\n|---|---|---|---|---|")
     for name, rows in PUBLISHED.items():
         for scale, (psnr, ssim) in rows.items():

@@ -1,10 +1,10 @@
-"""What a desired depth costs and gives: `python benchmarks/depth_curve.py DATA ADA PEER...` (about twenty minutes).
+"""PSNR and cost over the desired depth: `python benchmarks/depth_curve.py DATA ADA PEER...` (about twenty minutes).
 
-ADA is an AdaEDSR, each PEER an EDSR with fewer blocks under the same budget: run folders, .npz files or zoo names.
-DATA holds Set5, Set14 and B100. Prints the table of docs/measurements/adadsr.md and writes docs/measurements/adadsr_curve.svg
-(Liu et al. 2020, Fig. 5 and Table 3).
-*above EDSR* is the mean of the sets' PSNR less that of the plain networks at equal multiply-adds, on the line between two.
-Times are CPU ms of the float32 .tflite files on a picture of Set5, one thread, medians of interleaved runs.
+ADA is an AdaEDSR, each PEER an EDSR with fewer blocks trained under the same budget: run folders, .npz files or zoo names.
+DATA holds Set5, Set14 and B100. Prints the table of docs/measurements/adadsr.md and writes docs/measurements/adadsr_curve.svg (Liu et al. 2020,
+Fig. 5 and Table 3).
+*above EDSR* is the mean PSNR of the sets minus that of the plain networks at equal multiply-adds, interpolated linearly.
+Times are CPU ms of the float32 .tflite files on an image of Set5, one thread, medians of interleaved runs.
 """
 
 import functools
@@ -32,10 +32,10 @@ RUNS = 7
 
 
 def measure(runner, model, config, data, depth=None):
-    """(mean PSNR in Y of every set, G multiply-adds per 1280x720 picture, mean depth) at one desired depth."""
+    """Returns (mean PSNR in Y of every set, G multiply-adds per 1280x720 output, mean depth) at one desired depth."""
     scale, scores, shares, depths = config["scale"], [], [], []
     for name in SETS:
-        found = []
+        psnrs = []
         for _, hr, lr, gray in evaluate.each_pair(data / name, scale, []):
             if depth is None:
                 sr, count = runner(lr), models.multiply_adds(model, lr.shape[0] * lr.shape[1])
@@ -43,28 +43,28 @@ def measure(runner, model, config, data, depth=None):
                 sr, depth_map = runner.with_depth_map(lr, depth=depth)
                 count = depth_counts.multiply_adds(model, depth_map)
                 depths.append(depth_map.mean())
-            found.append(metrics.psnr(sr, hr, "y", scale, gray))
+            psnrs.append(metrics.psnr(sr, hr, "y", scale, gray))
             shares.append(count / (lr.shape[0] * lr.shape[1]))
-        scores.append(np.mean(found))
+        scores.append(np.mean(psnrs))
     giga = np.mean(shares) * 1280 * 720 / scale**2 / 1e9
     return scores, giga, float(np.mean(depths)) if depths else None
 
 
 def times(files, image):
-    """Median CPU ms of [(name of a .tflite with options)] on one LR image, interleaved."""
+    """Returns the median CPU ms of each .tflite, given by name with options, on one LR image; runs are interleaved."""
     calls = [functools.partial(upscaler.load(name), image, tile=0) for name in files]
     return np.median(interleave(calls, RUNS, warmup=1)[1], axis=1)
 
 
 def above(rows, score, giga):
-    """By how much a mean PSNR exceeds that of the plain networks at equal multiply-adds, on the line between two of them."""
+    """Returns the mean PSNR minus that of the plain networks, interpolated linearly at equal multiply-adds."""
     plain = sorted((cost, np.mean(scores)) for _, scores, cost, depth in rows if depth is None)
     costs, means = zip(*plain, strict=True)
     return f"{score - np.interp(giga, costs, means):+.3f}" if costs[0] <= giga <= costs[-1] else ""
 
 
 def main(data, ada, peers, out):
-    """Print the table, write the plot; the .tflite files are made in `out`."""
+    """Prints the table and writes the plot. The folder `out` receives the .tflite files."""
     rows, files = [], []
     loaded = {name: weights.load_model(model_files.trained(name)[0]) for name in (ada, *peers)}
     model, config = loaded[ada]
@@ -87,11 +87,11 @@ def main(data, ada, peers, out):
         cells.append("" if depth is None else above(rows, np.mean(scores), giga))
         print(f"| {name} | " + " | ".join(cells) + " |")
     points = [(giga, float(np.mean(scores)), name.split(", ")[1]) for name, scores, giga, _ in rows]
-    count = STEPS + 1  # depth 0 stays in the table: it is so far below that it would flatten the rest
+    count = STEPS + 1  # without depth 0, which is so far below that it would flatten the rest of the plot
     series = [("AdaEDSR, desired depth d", points[1:count], True), ("EDSR", points[count:], True)]
     title = "PSNR against Mult-Adds, x2, mean of the sets' means"
-    text = plots.plot(title, "Mult-Adds for a 1280x720 picture, G", "PSNR in Y, dB", series)
-    (Path(__file__).parent.parent / "docs" / "measurements" / "adadsr_curve.svg").write_text(text)
+    text = plots.plot(title, "Mult-Adds for a 1280x720 output, G", "PSNR in Y, dB", series)
+    (Path(__file__).parent.parent / "docs" / "adadsr_curve.svg").write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How a residual is best added to some of a trunk's channels: `python benchmarks/fgnas_merges.py [RUN ...]` (three minutes).
+"""Ways to add a residual to some of a trunk's channels: `python benchmarks/fgnas_merges.py [RUN ...]` (three minutes).
 
-FGNAS's compact network in its forms `zeros`, `slices` and `gather`, float32 and uint8, 180x320, one thread: median CPU ms of
-interleaved runs, multiply-adds that the architecture has (Eq. 3) and that are carried out. RUN is a run folder
-of a search or training; without one, architectures with 8 blocks of 32 channels of which a random part is open.
+Measures FGNAS's compact network in its forms `zeros`, `slices` and `gather`, float32 and uint8, 180x320, one thread: median CPU
+ms of interleaved runs, multiply-adds of the architecture (Eq. 3) and executed ones. RUN is a run folder of a search or
+training. Without RUN, it measures architectures with 8 blocks of 32 channels, a random part of them open.
 """
 
 import os
@@ -26,7 +26,7 @@ SIZE, RUNS = (180, 320), 9
 
 
 def random_architecture(share):
-    """8 blocks of 32 channels, each gate open with the probability `share`; PReLU and ReLU only."""
+    """Returns an architecture with 8 blocks of 32 channels, ReLU and PReLU; each gate is open with the probability `share`."""
     rng = np.random.default_rng(0)
     config = {"network": "fgnas_supernet", "blocks": 8, "channels": 32, "activations": ["relu", "prelu"]}
     supernet = models.build(config)
@@ -37,13 +37,13 @@ def random_architecture(share):
 
 
 def main(runs):
-    """Print the table."""
+    """Prints the table."""
     images = [np.random.default_rng(k).random((1, *SIZE, 3)).astype(np.float32) for k in range(2)]
-    found = {run: architecture.of_model(run) for run in runs}
-    found = found or {f"{share:.0%} open": random_architecture(share) for share in (0.4, 0.7)}
+    architectures = {run: architecture.of_model(run) for run in runs}
+    architectures = architectures or {f"{share:.0%} open": random_architecture(share) for share in (0.4, 0.7)}
     print("| architecture | precision | " + " | ".join(fgnas.MERGES) + " | partitions | Mult-Adds per LR pixel | carried out |")
     print("|---" * (5 + len(fgnas.MERGES)) + "|")
-    for name, parts in found.items():
+    for name, parts in architectures.items():
         config = {"network": "fgnas", "scale": 2, **parts}
         for precision in ("float32", "uint8"):
             builds = [functools.partial(models.build, config, merge=merge) for merge in fgnas.MERGES]

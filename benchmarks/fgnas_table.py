@@ -1,8 +1,8 @@
-"""FGNAS's networks beside hand-made ones: `fgnas_table.py DATA RUN...` prints the table of docs/measurements/fgnas.md.
+"""Comparison of FGNAS's networks with hand-made ones: `python benchmarks/fgnas_table.py DATA RUN...` (docs/measurements/fgnas.md).
 
-`python benchmarks/fgnas_table.py uniform BLOCKS CHANNELS FILE` writes the architecture of a hand-made network, every layer with
-all channels and ReLU and no 1x1 convolutions, for `mobile-sr train --recipe fgnas_x2 --architecture FILE`.
-DATA holds Set5, Set14 and B100; RUN is a run folder or a zoo name. PSNR in Y, of the validation images in RGB; CPU ms at
+`python benchmarks/fgnas_table.py uniform BLOCKS CHANNELS FILE` writes the architecture of a hand-made network, with all
+channels and ReLU in every layer and without 1x1 convolutions, for `mobile-sr train --recipe fgnas_x2 --architecture FILE`.
+DATA contains Set5, Set14 and B100; RUN is a run folder or a zoo name. PSNR is in Y, for the validation images in RGB. CPU ms at
 180x320, one thread, interleaved.
 """
 
@@ -28,7 +28,7 @@ SIZE, RUNS = (180, 320), 12
 
 
 def main(data, runs):
-    """Print the table."""
+    """Prints the table."""
     rows, files = [], []
     with tempfile.TemporaryDirectory() as out:
         for run in runs:
@@ -42,13 +42,13 @@ def main(data, runs):
             quantized = [evaluate.evaluate(upscaler.load(made[1]), data / s, ssim=False)["mean"]["psnr"] for s in SETS]
             rows.append((name, model.count_params(), giga, (validation, *scores, *quantized)))
             files += made
-        found = benchmark.benchmark([str(file) for file in files], SIZE, 1, RUNS, 2)["results"]
+        timed = benchmark.benchmark([str(file) for file in files], SIZE, 1, RUNS, 2)["results"]
     columns = ["network", "parameters", "Mult-Adds, G", "carried out", "validation", *SETS]
     columns += [*(f"uint8 {s}" for s in SETS), "CPU ms float32", "uint8"]
     print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for k, (name, parameters, giga, scores) in enumerate(rows):
         cells = [name, f"{parameters:,}", *(f"{count:.2f}" for count in giga), *(f"{score:.3f}" for score in scores)]
-        cells += [f"{found[2 * k + i]['cpu_ms']['p50']:.1f}" for i in (0, 1)]
+        cells += [f"{timed[2 * k + i]['cpu_ms']['p50']:.1f}" for i in (0, 1)]
         print("| " + " | ".join(cells) + " |")
 
 

@@ -2,7 +2,7 @@
 
     KERAS_BACKEND=torch python benchmarks/grouped_conv.py
 
-TensorFlow's `grouped` form is left out unless --all is given: one step of it takes minutes on a CPU.
+TensorFlow's `grouped` form is skipped without --all: one step takes minutes on a CPU.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from mobile_sr.models.layers import FORMS
 
 
 def main():
-    """Print the median wall and process time of a step per form."""
+    """Prints the median wall and CPU time of a step for each form."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=10, help="steps per round")

@@ -1,6 +1,6 @@
-"""XLSR with its last Gblock's 1x1 convolution merged into the one behind the concatenation; a part of quantization.py.
+"""XLSR with the 1x1 convolution of its last Gblock merged into that after the concatenation; a part of quantization.py.
 
-The two are linear and follow each other: the merged network computes the same with 1,024 multiply-adds per LR pixel less.
+The two are linear and consecutive: the merged network computes the same with 1,024 fewer multiply-adds per LR pixel.
 """
 
 import keras
@@ -12,7 +12,7 @@ MERGED = ("gblock3_mix", "tail_mix")
 
 
 def build(config, **overrides):
-    """XLSR in its export form without gblock3_mix."""
+    """Builds XLSR in its export form without gblock3_mix."""
 
     def call(layer, x, **kwargs):
         return x if layer.name == MERGED[0] else layer(x, **kwargs)
@@ -21,7 +21,7 @@ def build(config, **overrides):
 
 
 def merge(model, config):
-    """The merged network of a trained one."""
+    """Returns the merged network of a trained one."""
     merged = build(config)
     for layer in merged.layers:
         layer.set_weights(model.get_layer(layer.name).get_weights())

@@ -1,7 +1,7 @@
-"""What one XNNPACK partition is worth: `python benchmarks/one_partition.py` (a few minutes).
+"""Gain from a single XNNPACK partition: `python benchmarks/one_partition.py` (a few minutes).
 
-XLSR, FSRCNN and ESPCN x3 with random weights in uint8, 360x640, one thread: as the toolkit exports them, and as they come
-out of the converter when they are written with Keras' own layers (a clip before depth_to_space, PReLU, Conv2DTranspose).
+Compares XLSR, FSRCNN and ESPCN x3 with random weights in uint8, 360x640, one thread: as exported by the toolkit, and as
+converted from Keras's own layers (a clip before depth_to_space, PReLU, Conv2DTranspose).
 CPU ms, medians of 15 interleaved runs.
 """
 
@@ -30,10 +30,10 @@ def clipped(x):
 
 
 def plain(model):
-    """The network of a linear `model` in Keras' own layers, ended by a clip; for the same weights the same picture."""
-    found = {id(model.input): model.input}
+    """Rebuilds a linear `model` from Keras's own layers, with a final clip; the SR output is the same."""
+    outputs = {id(model.input): model.input}
     for layer in model.layers[1:]:
-        sources = [found[id(t)] for t in (layer.input if isinstance(layer.input, list) else [layer.input])]
+        sources = [outputs[id(t)] for t in (layer.input if isinstance(layer.input, list) else [layer.input])]
         x = sources if len(sources) > 1 else sources[0]
         if isinstance(layer, PReLU):
             own = keras.layers.PReLU(shared_axes=[1, 2])
@@ -43,17 +43,17 @@ def plain(model):
             own = keras.layers.Conv2DTranspose(layer.filters, layer.kernel_size, layer.strides, padding="same")
             y = own(x)
             own.set_weights(layer.get_weights())
-            return keras.Model(model.input, clipped(y))  # depth_to_space is in it
+            return keras.Model(model.input, clipped(y))  # includes depth_to_space
         else:
             if layer.name == "sr":
                 x = clipped(x)
             y = layer(x)
-        found[id(layer.output)] = y
+        outputs[id(layer.output)] = y
     return keras.Model(model.input, y)
 
 
 def main():
-    """Print the table."""
+    """Prints the table."""
     images = [np.random.default_rng(k).random((1, *SIZE, 3)).astype(np.float32) for k in range(2)]
     print("| uint8, x3, 360x640 | partitions, plain layers | partitions, ours | CPU ms, plain layers | CPU ms, ours | ratio |")
     print("|---|---|---|---|---|---|")

@@ -1,7 +1,7 @@
-"""What a PReLU costs in 8 bits, by the operators it is written in: `python benchmarks/prelu_forms.py`.
+"""Cost of a PReLU in 8 bits by the operators that implement it: `python benchmarks/prelu_forms.py`.
 
-A 3x3 convolution to 56 channels, the PReLU, a 1x1 convolution to 12, at 360x640, int8, one thread: partitions and median
-CPU ms of 9 interleaved runs.
+Measures a 3x3 convolution to 56 channels, the PReLU and a 1x1 convolution to 12, at 360x640, int8, one thread: partitions and
+median CPU ms of 9 interleaved runs.
 """
 
 import os
@@ -21,7 +21,7 @@ CHANNELS = 56
 
 
 class Form(keras.layers.Layer):
-    """One way to write a PReLU."""
+    """One implementation of a PReLU."""
 
     def __init__(self, function):
         super().__init__()
@@ -32,7 +32,7 @@ class Form(keras.layers.Layer):
 
 
 def forms():
-    """{name: layer}"""
+    """Returns {name: layer}."""
     alpha = np.random.default_rng(0).random(CHANNELS).astype(np.float32) / 2
     prelu = keras.layers.PReLU(shared_axes=[1, 2])
     prelu.build((None, None, None, CHANNELS))
@@ -47,7 +47,7 @@ def forms():
 
 
 def convert(layer, images):
-    """The bytes of the int8 .tflite."""
+    """Returns the bytes of the int8 .tflite."""
     keras.utils.set_random_seed(0)
     x = lr = keras.Input((360, 640, 3), batch_size=1)
     x = keras.layers.Conv2D(12, 1)(layer(keras.layers.Conv2D(CHANNELS, 3, padding="same")(x)))
@@ -56,7 +56,7 @@ def convert(layer, images):
 
 
 def main():
-    """Print the table."""
+    """Prints the table."""
     images = [np.random.default_rng(k).random((1, 360, 640, 3)).astype(np.float32) for k in range(2)]
     files = {name: convert(layer, images) for name, layer in forms().items()}
     times = dict(zip(files, cpu_ms(files.values(), 9), strict=True))

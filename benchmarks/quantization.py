@@ -1,7 +1,7 @@
-"""What each way to quantize costs: `python benchmarks/quantization.py DATA > docs/measurements/quantization.md` (half an hour).
+"""PSNR cost of quantization methods: `python benchmarks/quantization.py DATA > docs/measurements/quantization.md` (half an hour).
 
-DATA holds Set5 and DIV2K_valid_crop256. Everything on the page is measured anew, on the zoo's networks and on those that
-quantization_nets.py trained.
+DATA contains Set5 and DIV2K_valid_crop256. Every run measures everything on the page again, with the networks of the zoo and
+those trained by quantization_nets.py.
 """
 
 import functools
@@ -32,7 +32,7 @@ def header(first):
 
 
 def methods(bench):
-    """What each method gives, alone and together."""
+    """Prints the effect of each method, alone and combined."""
     header("XLSR x3, uint8")
     bench.row("plain (TensorFlow's own)", **PLAIN)
     bench.row("rounding by the inputs", **{**PLAIN, "round": True})
@@ -45,7 +45,7 @@ def methods(bench):
 
 
 def modes(bench):
-    """The other precisions and per-tensor weights."""
+    """Prints the other precisions and per-tensor weights."""
     header("XLSR x3")
     for precision in ("float16", "dynamic", "int16", "uint8"):
         bench.row(f"{precision}, plain", precision=precision, **PLAIN)
@@ -58,7 +58,7 @@ def modes(bench):
 
 
 def calibration_study(bench):
-    """How the calibration images matter to the default."""
+    """Prints the effect of the calibration images on the default methods."""
     header("XLSR x3, uint8, all methods; calibrated on")
     crops = calibration.COUNT
     natural, exchanged, flat = bench.images[:crops], bench.images[crops : 2 * crops], bench.images[2 * crops :]
@@ -78,7 +78,7 @@ def calibration_study(bench):
 
 
 def tanh_study(data):
-    """Where the range of what a tanh reads is cut off."""
+    """Prints the effect of clipping the input range of tanh."""
     header("range of what tanh reads")
     bench = Bench(zoo.FOLDER / "espcn_x3.npz", data)
     same = math.atanh(-255 / 256), math.atanh(253 / 256)  # half a step of 1/128 before its ends
@@ -92,7 +92,7 @@ def tanh_study(data):
 
 
 def networks(data):
-    """Plain against default for XLSR at every scale."""
+    """Prints plain and default conversion for XLSR at every scale."""
     header("uint8")
     for name in XLSR:
         bench = Bench(zoo.FOLDER / f"{name}.npz", data)
@@ -101,7 +101,7 @@ def networks(data):
 
 
 def merged(data):
-    """Two linear layers of XLSR merged into one."""
+    """Prints the effect of merging two linear layers of XLSR."""
     header("uint8, all methods")
     for name in XLSR:
         bench = Bench(zoo.FOLDER / f"{name}.npz", data)
@@ -113,7 +113,7 @@ def merged(data):
 
 
 def hybrid(bench):
-    """16-bit outputs of single layers, simulated."""
+    """Prints the simulated effect of 16-bit outputs in single layers."""
     header("XLSR x3, 16 bits in")
     model = bench.equalized(CHOSEN["strength"], CHOSEN["center"])
     model.set_weights(gptq.round_weights(model, bench.images))
@@ -127,7 +127,7 @@ def hybrid(bench):
 
 
 def main(data):
-    """Print the page."""
+    """Prints the page."""
     with quiet():
         bench = Bench(zoo.FOLDER / "xlsr_x3.npz", data)
     print(_HEAD.format(*bench.float))
@@ -156,9 +156,9 @@ def main(data):
 _HEAD = """# Quantization
 
 Written by `python benchmarks/quantization.py DATA`. All figures are drops: the PSNR in dB of the float32 file less that of
-the file in the row, under [the protocol](../reference/protocol.md), on the 80 crops of DIV2K's validation images, on which
-everything was chosen, and on Set5. Files are calibrated on scikit-image's pictures unless the row says otherwise. XLSR x3 in
-float: {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:.2f} (Set5).
+the file in the row, under [the protocol](protocol.md), on the 80 crops of DIV2K's validation images, on which everything
+was chosen, and on Set5. Files are calibrated on scikit-image's pictures unless the row says otherwise. XLSR x3 in float:
+{:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:.2f} (Set5).
 
 ## Methods
 

@@ -1,4 +1,4 @@
-"""Converts one network in all ways and scores the files; what the parts of quantization.py measure with."""
+"""Converts a network with given methods and scores the files; shared by the parts of quantization.py."""
 
 import functools
 import os
@@ -22,7 +22,7 @@ PLAIN = {"strength": 0, "center": False, "round": False}
 
 
 class Bench:
-    """One network, the sets at its scale and its float scores."""
+    """A network, the image sets at its scale and its float scores."""
 
     def __init__(self, file, data):
         self.model, self.config = weights.load_model(file)
@@ -34,37 +34,37 @@ class Bench:
         self.float = self.scores(self.convert("float32", **PLAIN))
 
     def equalized(self, strength, center, images=None):
-        """A copy of the Keras model, equalized."""
+        """Returns an equalized copy of the Keras model."""
         model = keras.models.clone_model(self.model)
         model.set_weights(cross_layer_equalization.equalize(self.model, images or self.images, strength, center)[0])
         return model
 
     def convert(self, precision="uint8", *, images=None, strength, center, round, per_tensor=False):
-        """The bytes of a .tflite."""
+        """Returns the bytes of a .tflite."""
         images = images or self.images
         model = self.equalized(strength, center, images)
         arrays = gptq.round_weights(model, images, per_tensor) if round else model.get_weights()
         return to_tflite.convert(self.build, arrays, precision, clipped=self.clipped, calibration=images, per_tensor=per_tensor)
 
     def scores(self, data):
-        """Mean PSNR in Y and RGB of every set, of the bytes of a .tflite."""
+        """Returns the mean PSNR in Y and RGB of every set for the bytes of a .tflite."""
         return self.scores_of(litert.TFLiteModel(data).run)
 
     def scores_of(self, run):
-        """The same of a function from [H, W, 3] uint8 to the picture."""
+        """Returns the same for a function from [H, W, 3] uint8 to the SR output."""
         scale, means = self.config["scale"], []
         for pairs in self.pairs.values():
-            found = []
+            psnrs = []
             for _, hr, lr, gray in pairs:
                 sr = upscaler.to_uint8(run(lr))
-                found.append([metrics.psnr(sr, hr, space, scale, gray) for space in ("y", "rgb")])
-            means += list(np.mean(found, axis=0))
+                psnrs.append([metrics.psnr(sr, hr, space, scale, gray) for space in ("y", "rgb")])
+            means += list(np.mean(psnrs, axis=0))
         return np.array(means)
 
     def row(self, label, **arguments):
-        """Print one row of a table: the drops of a file."""
+        """Prints one row of a table: the drops of a converted file."""
         self.drops(label, self.scores(self.convert(**arguments)))
 
     def drops(self, label, scores):
-        """Print one row of a table: the float scores less these."""
+        """Prints one row of a table: the float scores minus these scores."""
         print(f"| {label} | " + " | ".join(f"{drop:z.3f}" for drop in self.float - scores) + " |", flush=True)

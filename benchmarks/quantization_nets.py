@@ -1,10 +1,9 @@
-"""Trains what docs/measurements/quantization.md compares: `quantization_nets.py TRAIN WORK` (two hours on two CPU cores).
+"""Trains the networks of docs/measurements/quantization.md: `python benchmarks/quantization_nets.py TRAIN WORK` (two hours on two cores).
 
 Three networks at x3, each with a clipped and with a linear output, under one budget (recipes fsrcnn, espcn, xlsr_zoo; 10,000
-steps, without branches and smaller copies), and two quantization-aware trainings of each (1,000 steps). WORK holds the runs,
-and a second call goes on where the first one stopped; the weights, the logs and the .tflite files go into
-benchmarks/quantization_nets/. The FSRCNN and ESPCN there are from before these networks' starts changed
-(docs/measurements/training.md).
+steps, without branches and downscaled copies), and two quantization-aware trainings of each (1,000 steps). WORK contains the
+runs; a second call continues an interrupted one. Weights, logs and .tflite files are written to benchmarks/quantization_nets/.
+The FSRCNN and ESPCN there were trained before the initialization of these networks changed (docs/measurements/training.md).
 """
 
 import shutil
@@ -20,23 +19,23 @@ STEPS, QAT_STEPS = 10_000, 1_000
 
 
 def mobile_sr(*arguments):
-    """Run a command of the toolkit. Raises: CalledProcessError."""
+    """Runs a command of the toolkit. Raises: CalledProcessError if it fails."""
     subprocess.run([sys.executable, "-m", "mobile_sr", *map(str, arguments)], check=True)
 
 
 def train(net, data, work):
-    """The network's weights and log in FOLDER."""
+    """Trains a network and copies its weights and log to FOLDER, unless they are there."""
     run = work / net
     if not (FOLDER / f"{net}.npz").exists():
         resume = ["--resume"] if (run / "config.json").exists() else []
-        how = ["--steps", STEPS, *options([*PLAIN, "peak_learning_rate=25e-4"]), "--bfloat16"]
-        mobile_sr("train", "--recipe", net, *how, "--data", data, "--out", run, *resume)
+        settings = ["--steps", STEPS, *options([*PLAIN, "peak_learning_rate=25e-4"]), "--bfloat16"]
+        mobile_sr("train", "--recipe", net, *settings, "--data", data, "--out", run, *resume)
         shutil.copy(run / "history.csv", FOLDER / f"{net}.csv")
         shutil.copy(run / "best.npz", FOLDER / f"{net}.npz")
 
 
 def fine_tune(net, data, work, variant, *options):
-    """The file and the log of a quantization-aware training in FOLDER."""
+    """Runs a quantization-aware training and copies its .tflite and log to FOLDER, unless they are there."""
     out, name = work / f"{net}_{variant}", f"{net}_{variant}"
     if not (FOLDER / f"{name}.tflite").exists():
         shutil.rmtree(out, ignore_errors=True)
@@ -47,7 +46,7 @@ def fine_tune(net, data, work, variant, *options):
 
 
 def main(data, work):
-    """Everything that is not there yet."""
+    """Runs all trainings that have no result in FOLDER yet."""
     FOLDER.mkdir(exist_ok=True)
     for net in NETS:
         train(net, data, work)

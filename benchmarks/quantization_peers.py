@@ -1,6 +1,6 @@
 """Clipped against linear outputs (Ayazoglu, CVPRW 2021, Tables 2 and 5); a part of quantization.py.
 
-The networks and the files of quantization-aware training are those that quantization_nets.py left.
+The networks and the files of quantization-aware training come from quantization_nets.py.
 """
 
 import numpy as np
@@ -9,11 +9,11 @@ from quantization_nets import FOLDER, NETS, QAT_STEPS, STEPS
 
 from mobile_sr.inference import litert, upscaler
 
-RGB = 1  # of Bench's scores: DIV2K, RGB, what the paper's table measures
+RGB = 1  # index in Bench's scores: DIV2K, RGB, as in the paper's table
 
 
 def tables(data):
-    """Print the section."""
+    """Prints the section."""
     benches = {net: Bench(FOLDER / f"{net}.npz", data) for net in NETS}
     print(_HEAD.format(steps=STEPS, qat_steps=QAT_STEPS))
     print("| network, output | weights | float | plain PTQ | all methods | QAT | made from |\n|---|---|---|---|---|---|---|")
@@ -33,7 +33,7 @@ def tables(data):
 
 
 def title(net):
-    """'FSRCNN, linear' of 'fsrcnn_linear_x3'."""
+    """Returns the title of a network: 'FSRCNN, linear' for 'fsrcnn_linear_x3'."""
     name = net.split("_")[0].upper()
     return f"{name}, {'linear' if 'linear' in net else 'clipped'}"
 
@@ -47,8 +47,8 @@ def _row(net, bench, per_tensor):
         (FOLDER / f"{qat}.tflite").read_bytes(),
     )
     cells = [f"{score:.2f} ({bench.float[RGB] - score:.3f})" for score in (bench.scores(data)[RGB] for data in files)]
-    place = f"../../benchmarks/{FOLDER.name}"
-    links = f"[weights]({place}/{net}.npz), [log]({place}/{net}.csv), [QAT]({place}/{qat}.tflite), [log]({place}/{qat}.csv)"
+    folder = f"../benchmarks/{FOLDER.name}"
+    links = f"[weights]({folder}/{net}.npz), [log]({folder}/{net}.csv), [QAT]({folder}/{qat}.tflite), [log]({folder}/{qat}.csv)"
     kind = "per tensor" if per_tensor else "per channel"
     return f"| {title(net)} | {kind} | {bench.float[RGB]:.2f} | " + " | ".join(cells) + f" | {links} |"
 
@@ -74,7 +74,7 @@ _READERS = {
 
 
 def _calibrations(bench):
-    """Other calibration sets than the default's."""
+    """Returns {label: images} of calibration sets other than the default."""
     rng = np.random.default_rng(0)
     one = bench.images[:1]
     return {
@@ -85,7 +85,7 @@ def _calibrations(bench):
 
 
 def _reader(data, read):
-    """A function from [H, W, 3] uint8 to the picture, by the file's output bytes as `read` understands them."""
+    """Returns a function from [H, W, 3] uint8 to the SR output, with the file's output bytes interpreted by `read`."""
     model = litert.TFLiteModel(data)
     scale, zero_point = float(model.picture.scales[0]), int(model.picture.zero_points[0])
 

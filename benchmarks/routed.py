@@ -1,9 +1,8 @@
-"""PSNR and multiply-adds of a routed model beside its networks: `python benchmarks/routed.py ROUTE.json FOLDER...`.
+"""PSNR and multiply-adds of a routed model and of its networks: `python benchmarks/routed.py ROUTE.json FOLDER...`.
 
-ROUTE.json is a routing sidecar, each FOLDER an image set such as Set5. Prints the table of docs/measurements/routing.md: PSNR
-in Y, and
-multiply-adds per LR pixel as a share of the largest network's. "As chosen" puts together what each patch's own network gives,
-and counts those networks alone, as ClassSR does; the other rows are what routing gives, and all that it really does for it.
+ROUTE.json is a routing sidecar, each FOLDER an image set such as Set5. Prints the table of docs/measurements/routing.md: PSNR in Y, and
+multiply-adds per LR pixel as a fraction of the largest network's. "As chosen" assembles the output of each patch's network and
+counts only those networks, as ClassSR does. The other rows are the routed model's output and all the work that it does.
 """
 
 import sys
@@ -19,23 +18,23 @@ OVERLAPS = (None, 8, 4)  # LR pixels; None is the receptive field, exact
 
 
 def measure(model, folder):
-    """[(name, mean PSNR in Y, share of the largest network's multiply-adds, shares of patches)] on an image set."""
+    """Returns [(name, mean PSNR in Y, fraction of the largest network's multiply-adds, fractions of patches)] on a set."""
     scores, tallies = {}, [model.new_tally() for _ in range(1 + len(OVERLAPS))]
     for _, hr, lr, gray in evaluate.each_pair(folder, model.scale, []):
-        pictures = {Path(net.name).stem: net(lr) for net in model.nets}
+        outputs = {Path(net.name).stem: net(lr) for net in model.nets}
         chosen = model.choose(lr)
         side = model.patch * model.scale
         where = chosen.repeat(side, 0).repeat(side, 1)[: hr.shape[0], : hr.shape[1], None]
         tallies[0].add_image(chosen, lr.shape[:2], model.patch)
-        pictures["routed, as chosen"] = np.choose(where, list(pictures.values()))
+        outputs["routed, as chosen"] = np.choose(where, list(outputs.values()))
         for overlap, model.tally in zip(OVERLAPS, tallies[1:], strict=True):
             model.overlap = overlap
             kind = "exact" if overlap is None else f"overlap {overlap}"
-            pictures[f"routed, {kind}"] = model(lr)
-        for name, picture in pictures.items():
-            scores.setdefault(name, []).append(metrics.psnr(picture, hr, "y", model.scale, gray))
-    found = [tally.summary()["multiply_adds"] for tally in tallies]
-    counts = [*model.net_costs, found[0]["chosen"], *(count["done"] for count in found[1:])]
+            outputs[f"routed, {kind}"] = model(lr)
+        for name, sr in outputs.items():
+            scores.setdefault(name, []).append(metrics.psnr(sr, hr, "y", model.scale, gray))
+    totals = [tally.summary()["multiply_adds"] for tally in tallies]
+    counts = [*model.net_costs, totals[0]["chosen"], *(total["done"] for total in totals[1:])]
     shares = tallies[0].summary()["patches"].values()
     return [
         (name, float(np.mean(scores[name])), count / model.net_costs[-1], shares if "chosen" in name else ())
@@ -44,7 +43,7 @@ def measure(model, folder):
 
 
 def main(sidecar, folders):
-    """Print the table."""
+    """Prints the table."""
     model = load(sidecar)
     print("| images | network | PSNR, dB | multiply-adds | patches |\n|---|---|---|---|---|")
     for folder in folders:

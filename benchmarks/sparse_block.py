@@ -1,10 +1,10 @@
-"""AdaDSR's residual blocks, sparse against dense, in the .tflite runtime (docs/measurements/adadsr.md).
+"""Times of AdaDSR's residual blocks, sparse and dense, in the .tflite runtime (docs/measurements/adadsr.md).
 
 python benchmarks/sparse_block.py            # four blocks of 64 channels at 180x320 and of 256 channels at 96x96
-python benchmarks/sparse_block.py --variants # other numbers of products and of blocks that are dense together
+python benchmarks/sparse_block.py --variants # other numbers of products, and of consecutive blocks that are dense together
 
-The masks are blobs whose active share is exact. All forms take turns in one process with one thread; times are medians of
-the process's CPU time, in ms per block. The ratio is that of the medians, dense / sparse.
+The masks are blobs with an exact active share. All forms take turns in one process with one thread. Times are medians of the
+process's CPU time in ms per block. The ratio is dense / sparse, of the medians.
 """
 
 import argparse
@@ -25,7 +25,7 @@ BLOCKS = 4
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variants", action="store_true", help="other forms beside the shipped one")
+    parser.add_argument("--variants", action="store_true", help="measure other forms, too")
     parser.add_argument("--runs", type=int, default=11)
     args = parser.parse_args()
     for height, width, channels in SETTINGS:
@@ -37,7 +37,7 @@ def main():
 
 
 def make_files(height, width, channels, variants):
-    """{form: .tflite bytes}, the dense one first; each takes features and a mask."""
+    """Returns {form: .tflite bytes}, the dense form first. Inputs are features and a mask."""
     import tensorflow as tf
 
     from mobile_sr.converters import adadsr_sparse
@@ -58,7 +58,7 @@ def make_files(height, width, channels, variants):
 
 
 def network(height, width, channels):
-    """BLOCKS masked blocks, all with the mask that is the second input."""
+    """Builds BLOCKS masked blocks that share one mask, the second input."""
     import keras
 
     from mobile_sr.models.adadsr import DepthMask
@@ -74,7 +74,7 @@ def network(height, width, channels):
 
 
 def blobs(height, width, share):
-    """A [1, H, W, 1] float32 mask of smooth blobs, the given share of it above 0."""
+    """Returns a [1, H, W, 1] float32 mask of smooth blobs; `share` of its values are above 0."""
     if share >= 1:
         return np.ones((1, height, width, 1), np.float32)
     noise = np.random.default_rng(0).normal(size=(height, width))
@@ -85,7 +85,7 @@ def blobs(height, width, share):
 
 
 def measure(files, height, width, channels, runs):
-    """Print a row for each activity."""
+    """Prints a row for each active share."""
     from ai_edge_litert.interpreter import Interpreter
 
     from mobile_sr.adadsr.depth_counts import active_fractions
@@ -98,11 +98,11 @@ def measure(files, height, width, channels, runs):
     for share in ACTIVITIES:
         mask, results = blobs(height, width, share), {}
         for interpreter in interpreters.values():
-            for end in interpreter.get_input_details():
-                interpreter.set_tensor(end["index"], mask if end["shape"][3] == 1 else features)
+            for tensor in interpreter.get_input_details():
+                interpreter.set_tensor(tensor["index"], mask if tensor["shape"][3] == 1 else features)
         times = interleave([interpreter.invoke for interpreter in interpreters.values()], runs, warmup=1)[1]
         for name, interpreter in interpreters.items():
-            outputs = [end for end in interpreter.get_output_details() if end["shape"][3] == channels]
+            outputs = [tensor for tensor in interpreter.get_output_details() if tensor["shape"][3] == channels]
             results[name] = interpreter.get_tensor(outputs[0]["index"])
             error = np.abs(results[name] - results["dense"]).max() / np.abs(results["dense"]).max()
             assert error < 1e-5, f"{name} differs from dense by {error}"

@@ -1,9 +1,9 @@
-"""What every recipe costs on a CPU core: CPU seconds of its training step, and core hours of all its steps.
+"""CPU cost of every recipe: CPU seconds of a training step, and core hours of all steps.
 
     KERAS_BACKEND=torch OMP_NUM_THREADS=1 python benchmarks/sweep_cost.py [--scale 2] [--architecture FILE] [RECIPE ...]
 
-CPU time, because it tells the same on a machine that does other work as well: a Markdown row for each recipe, of random batches
-and random weights, in bfloat16. Without RECIPE all of them; fgnas_m and fgnas_l were never run.
+Prints a Markdown row for each recipe, measured with random batches and random weights in bfloat16. CPU time does not depend on
+other work on the machine. Without RECIPE it measures all recipes; fgnas_m and fgnas_l were never run.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from mobile_sr.training import losses, recipes, train_loop
 
 
 def batch(recipe):
-    """Random (inputs, targets) of one step."""
+    """Returns random (inputs, targets) for one step."""
     rng, side = np.random.default_rng(0), recipe.patch * recipe.network["scale"]
     lr = rng.random((recipe.batch, recipe.patch, recipe.patch, 3), np.float32)
     hr = rng.random((recipe.batch, side, side, 3), np.float32)
@@ -31,8 +31,8 @@ def batch(recipe):
     return (lr if max_depth is None else (lr, depth)), (hr, depth)
 
 
-def step_seconds(recipe, seconds, most):
-    """(CPU seconds of a training step, number of steps measured): the mean over `most` steps, fewer if `seconds` are over."""
+def step_seconds(recipe, seconds, max_steps):
+    """Returns (mean CPU seconds of a training step, number of steps measured), at most `max_steps` within `seconds`."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = models.build(recipe.network)
     keras.config.set_dtype_policy("float32")
@@ -44,7 +44,7 @@ def step_seconds(recipe, seconds, most):
     inputs, targets = batch(recipe)
     model.train_on_batch(inputs, targets)
     start, cpu, steps = time.perf_counter(), time.process_time(), 0
-    while steps < most and (not steps or time.perf_counter() - start < seconds):
+    while steps < max_steps and (not steps or time.perf_counter() - start < seconds):
         model.train_on_batch(inputs, targets)
         steps += 1
     return (time.process_time() - cpu) / steps, steps
@@ -54,8 +54,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="names without a scale")
     parser.add_argument("--scale", type=int, default=2)
-    parser.add_argument("--architecture", metavar="FILE", help="of the recipe fgnas, which is left out without")
-    parser.add_argument("--seconds", type=float, default=8.0, help="for each recipe, after its first step")
+    parser.add_argument("--architecture", metavar="FILE", help="architecture for the recipe fgnas, which is skipped without")
+    parser.add_argument("--seconds", type=float, default=8.0, help="time limit for each recipe, after its first step")
     args = parser.parse_args()
     print("| recipe | steps | batch x patch | CPU s a step (of how many) | core hours | peak GB so far |")
     print("|---|---|---|---|---|---|")

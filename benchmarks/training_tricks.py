@@ -1,8 +1,8 @@
-"""What each way to train XLSR x3 gives at equal steps: `python benchmarks/training_tricks.py TRAIN DATA RUNS`.
+"""Comparison of training methods for XLSR x3 at equal steps: `python benchmarks/training_tricks.py TRAIN DATA RUNS`.
 
-Trains `xlsr_zoo_x3` without any of them, once for each way, into a folder of RUNS (those that are finished are not trained
-again, an interrupted one goes on) and prints the table of docs/measurements/training.md: PSNR in dB, of the held-out training
-images in RGB, of Set5, Set14 and B100 below DATA in Y.
+Trains `xlsr_zoo_x3` once without any method and once with each, into folders of RUNS, and prints the table of docs/measurements/training.md:
+PSNR in dB, for the held-out training images in RGB, for Set5, Set14 and B100 in DATA in Y. Finished trainings are not repeated;
+an interrupted one continues.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from mobile_sr.zoo import SETS
 
 PLAIN = ["branches=none", "downscale_factors=", "brightness_factors=1,0.7,0.5", "end_learning_rate=1e-4", "optimizer=adam"]
 ECB = ["branches=ecb"]
-TAKEN = [*ECB, "downscale_factors=0.8,0.6"]  # what xlsr_zoo took over first
-BRIGHT = [*TAKEN, "brightness_factors=1"]  # and then
+TAKEN = [*ECB, "downscale_factors=0.8,0.6"]  # the methods that xlsr_zoo adopted first
+BRIGHT = [*TAKEN, "brightness_factors=1"]  # and second
 WAYS = {
     "plain": [],
     "squared error": ["loss=l2"],
@@ -48,31 +48,31 @@ WAYS = {
 
 
 def options(settings):
-    """The command line's, for settings KEY=VALUE of which the last of a kind counts."""
+    """Returns command-line options for settings KEY=VALUE; the last setting of a key wins."""
     return [part for setting in settings for part in ("--set", setting)]
 
 
 def folder(runs, way):
-    """Where a way's run is."""
+    """Returns the run folder of a method."""
     return runs / "".join(c if c.isalnum() else "_" for c in way)
 
 
 def train(way, data, out, steps):
-    """Train one way, or go on with it."""
+    """Trains with one method, or continues an interrupted training."""
     command = [sys.executable, "-m", "mobile_sr", "train", "--recipe", "xlsr_zoo_x3", "--data", data, "--out", str(out)]
     command += ["--bfloat16", "--steps", str(steps), "--seed", "1", *options([*PLAIN, *WAYS[way]])]
     subprocess.run(command + ["--resume"] * (out / "config.json").exists(), check=True)
 
 
 def finished(out, steps):
-    """Whether a run folder holds all its steps."""
+    """Whether a run folder contains a finished training."""
     log = out / "history.csv"
-    rows = read_history(log) if log.exists() else []  # none before the first validation
+    rows = read_history(log) if log.exists() else []  # no file before the first validation
     return bool(rows) and int(rows[-1]["step"]) == steps
 
 
 def row(way, data, out, steps):
-    """A table row of a finished run."""
+    """Returns the table row of a finished run."""
     log = {int(line["step"]): line for line in read_history(out / "history.csv")}
     course = [float(log[at]["validation_psnr_rgb"]) for at in (steps // 2, steps)]
     scores = [evaluate.evaluate(upscaler.load(str(out)), data / s, ssim=False)["mean"]["psnr"] for s in SETS]
@@ -84,9 +84,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", help="folder of training images")
     parser.add_argument("data", type=Path, help="folder with Set5, Set14 and B100")
-    parser.add_argument("runs", type=Path, help="where the runs are kept")
+    parser.add_argument("runs", type=Path, help="folder of the run folders")
     parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--way", action="append", choices=WAYS, help="train this one alone (default: all)")
+    parser.add_argument("--way", action="append", choices=WAYS, help="method to train; repeatable (default: all)")
     args = parser.parse_args()
     for way in args.way or WAYS:
         if not finished(folder(args.runs, way), args.steps):

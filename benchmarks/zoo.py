@@ -1,10 +1,10 @@
-"""Every network of the efficient-SR zoo on its way to a phone: `zoo.py DATA WEIGHTS OUT > docs/measurements/zoo.md`.
+"""Exports and measures every network of the efficient-SR zoo: `python benchmarks/zoo.py DATA WEIGHTS OUT > docs/measurements/zoo.md`.
 
-DATA holds Set5, Set14 and B100; WEIGHTS/NAME is what import-weights made of a network's published weights, where there are any.
-OUT gets the files and a JSON for each network: what is there is not made again, so that an interrupted run goes on.
-PSNR in Y; times are CPU ms at 256x256, one thread, medians of interleaved rounds. What delegates refuse is asked of files of a
-fixed size. Those and the files of untrained networks are quantized without equalization and rounding and calibrated on small
-pictures: neither changes an operator.
+DATA contains Set5, Set14 and B100. WEIGHTS/NAME is the output of import-weights for the published weights of a network, if
+there are any. OUT receives the files and a JSON for each network. Existing results are not computed again: an interrupted run
+continues. PSNR is in Y. Times are CPU ms at 256x256, one thread, medians of interleaved rounds. The operators that delegates
+refuse are those of files with a fixed size. These files and those of untrained networks are quantized without equalization and
+GPTQ and calibrated on small images: neither changes an operator.
 """
 
 import os
@@ -28,9 +28,9 @@ from mobile_sr.zoo import SETS
 
 PRECISIONS = ("float32", "uint8")
 RUNS = 12
-FIXED = (32, 32)  # LR (H, W) of the files that delegates are asked about; larger ones calibrate for long
+FIXED = (32, 32)  # LR (H, W) of the files with a fixed size; larger ones take long to calibrate
 SOURCE = "https://github.com/ofsoundof/NTIRE2022_ESR/tree/044c9300a60595a11c4a921d335f5694187c17d0/model_zoo"
-FILES = {  # in the folder SOURCE
+FILES = {  # names in the folder SOURCE
     "imdn": "imdn_baseline.pth",
     "rfdn": "rfdn_baseline.pth",
     "rlfn": "team04_rlfn.pth",
@@ -45,7 +45,7 @@ FILES = {  # in the folder SOURCE
 
 
 def made(model, out, precision, **options):
-    """(path of the file, None), or (None, why there is none)."""
+    """Exports a file. Returns (path, None), or (None, message) if its audit fails."""
     try:
         return export.export(model, out, [precision], log=lambda line: None, **options)[0], None
     except export.AuditError as error:
@@ -53,12 +53,12 @@ def made(model, out, precision, **options):
 
 
 def scores(file, data):
-    """[mean PSNR of each set]"""
+    """Returns the mean PSNR of each set."""
     return [evaluate.evaluate(upscaler.load(file), data / name, ssim=False)["mean"]["psnr"] for name in SETS]
 
 
-def small_pictures(folder):
-    """A folder with crops of 128x128 pixels."""
+def small_images(folder):
+    """Writes crops of 128x128 pixels into a folder and returns it."""
     make_folder(folder)
     for name, image in sample_images.images(sample_images.CALIBRATION):
         write_image(folder / f"{name}.png", image[:128, :128])
@@ -66,7 +66,14 @@ def small_pictures(folder):
 
 
 def measure(entrant, data, out, small):
-    """A row: {"name", "network", precision: {"psnr", "file", "facts", "refused", "failed"}}; `small` holds small pictures."""
+    """Returns a row: {"name", "network", precision: {"psnr", "file", "facts", "refused", "failed"}}.
+
+    Args:
+        entrant: the network.
+        data: folder of the image sets.
+        out: folder for the files.
+        small: folder of small images for calibration.
+    """
     print(entrant.name, file=sys.stderr)
     model = entrant.model or scoreboard.untrained(entrant, out)
     quick = {"methods": (), "calibration": small}
@@ -83,7 +90,7 @@ def measure(entrant, data, out, small):
 
 
 def remembered(entrant, data, out, small):
-    """`measure`'s row, from OUT where it is there."""
+    """Returns the row of `measure`, read from OUT if it exists there."""
     path = out / f"{entrant.name}.json"
     if not path.exists():
         write_json(path, measure(entrant, data, out, small))
@@ -91,7 +98,7 @@ def remembered(entrant, data, out, small):
 
 
 def table(rows, data):
-    """The Markdown table of PSNR, sizes and times."""
+    """Returns the Markdown table of PSNR, sizes and times."""
     files = [row[p]["file"] for row in rows for p in PRECISIONS if row[p]["file"]]
     timed = {r["model"]: r for r in benchmark.benchmark(files, scoreboard.SIZE, 1, RUNS)["results"]}
     heading = f"| network | {' | '.join(SETS)} | KiB | partitions | float, ms | uint8, ms |"
@@ -104,23 +111,23 @@ def table(rows, data):
             both_there = a is not None and b is not None
             shown = f"{a:.2f} -> {b:.2f} ({a - b:.2f})" if both_there else "untrained" if a is None else f"{a:.2f}"
             cells.append(shown)
-        known = [compare_size(one) for one in both]
-        cells.append(" -> ".join(known))
+        sizes = [file_size(one) for one in both]
+        cells.append(" -> ".join(sizes))
         cells.append(" / ".join(str(one["facts"]["partitions"]) if one["facts"] else "-" for one in both))
         for one in both:
-            found = timed.get(one["file"])
-            cells.append(f"{found['cpu_ms']['p50']:.0f}" if found else "-")
+            times = timed.get(one["file"])
+            cells.append(f"{times['cpu_ms']['p50']:.0f}" if times else "-")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def compare_size(one):
-    """The size of a file in KiB, for people."""
+def file_size(one):
+    """Returns the size of a file in KiB as text."""
     return f"{one['facts']['size_bytes'] / 1024:.0f}" if one["facts"] else "none"
 
 
 def refusals(rows):
-    """The Markdown list of what delegates refuse and what did not quantize."""
+    """Returns the Markdown table of the operators that delegates refuse and of failed exports."""
     lines = ["| network | file | GPU delegate refuses | NNAPI delegate refuses |", "|---|---|---|---|"]
     for row in rows:
         for precision in PRECISIONS:
@@ -128,14 +135,14 @@ def refusals(rows):
             if one["failed"]:
                 lines.append(f"| `{row['name']}` | {precision} | no file: {one['failed']} | |")
                 continue
-            found = [delegates.describe(one["refused"][key]) or "nothing" for key in ("gpu", "nnapi")]
-            lines.append(f"| `{row['name']}` | {precision} | {' | '.join(found)} |")
+            refused = [delegates.describe(one["refused"][key]) or "nothing" for key in ("gpu", "nnapi")]
+            lines.append(f"| `{row['name']}` | {precision} | {' | '.join(refused)} |")
     return "\n".join(lines)
 
 
 def main(data, folder, out):
-    """Print the page."""
-    small = small_pictures(out / "small")
+    """Prints the page."""
+    small = small_images(out / "small")
     board = scoreboard.entrants([*models.NTIRE_2022, *models.PEERS, "xlsr_x4"], folder)
     rows = [remembered(entrant, data, out, small) for entrant in board]
     print(HEAD)
@@ -151,7 +158,7 @@ def main(data, folder, out):
 HEAD = """# The efficient-SR zoo on its way to a phone
 
 Written by `python benchmarks/zoo.py DATA WEIGHTS OUT`: x4, float32 and uint8 .tflite of the ten networks of the NTIRE 2022
-challenge that the toolkit defines, of three peers and of its own XLSR. PSNR in dB (Y, [protocol](../reference/protocol.md)),
+challenge that the toolkit defines, of three peers and of its own XLSR. PSNR in dB (Y, [protocol](protocol.md)),
 float32 -> uint8 (drop); *untrained*: no weights were at hand, so that there is no PSNR, and size and time are those of
 random weights. CPU time at 256x256, one thread. [scoreboard.md](scoreboard.md) has the challenge's measures and ranks.
 """

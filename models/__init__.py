@@ -1,19 +1,27 @@
-"""The networks. A configuration is a flat dict: {"network": name, "scale": s, **arguments of the network's build()}.
+"""The networks, and functions that build and describe them by name.
 
-Importing this package loads no Keras; building a network does.
+A configuration is a flat dict: {"network": name, "scale": s, **arguments of the network's build()}.
+Importing this package does not load Keras; building a network does.
 """
+
+from __future__ import annotations
 
 import difflib
 import importlib
 import inspect
-import math
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
 
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
 NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", *PEERS, *NTIRE_2022)
 
 
-def _module(name):
+def _module(name: str) -> ModuleType:
     if name not in NETWORKS:
         close = difflib.get_close_matches(str(name), NETWORKS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -22,84 +30,71 @@ def _module(name):
     return importlib.import_module(f"mobile_sr.models.{folder}{name}")
 
 
-def build(config, **overrides):
-    """The Keras model of a configuration; overrides are further arguments of the network's build().
+def build(config: Mapping[str, Any], **overrides: Any) -> keras.Model:
+    """Builds the Keras model of a configuration.
 
-    Raises: ValueError for an unknown network or a value that it refuses, TypeError for an unknown argument.
+    Args:
+        config: the configuration.
+        overrides: arguments of the network's build() that replace those of the configuration.
+    Raises: ValueError for an unknown network or an invalid value, TypeError for an unknown argument.
     """
     arguments = {**config, **overrides}
     return _module(arguments.pop("network")).build(**arguments)
 
 
-def defaults(config):
-    """{name: default} of the arguments of the network's build()."""
+def defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns {name: default} for the arguments of the network's build()."""
     parameters = inspect.signature(_module(config["network"]).build).parameters
     return {name: parameter.default for name, parameter in parameters.items()}
 
 
-def complete(config):
-    """The configuration with the defaults of the network's build() for the arguments that it leaves out."""
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the configuration with the defaults of the network's build() filled in."""
     return {**defaults(config), **config}
 
 
-def build_for_export(config, **overrides):
-    """`build` in the form that converts best: one grouped convolution where the training form may have several."""
+def build_for_export(config: Mapping[str, Any], **overrides: Any) -> keras.Model:
+    """Builds the model like `build`, but in the form that converts best: grouped convolutions are single operators."""
     if has_groups(config):
         overrides["grouped_form"] = "grouped"
     return build(config, **overrides)
 
 
-def has_groups(config):
+def has_groups(config: Mapping[str, Any]) -> bool:
     """Whether the network has grouped convolutions."""
     return "grouped_form" in complete(config)
 
 
-def receptive_field(config):
-    """LR pixels to each side that an output pixel depends on, or None for a network that sees the whole image."""
+def receptive_field(config: Mapping[str, Any]) -> int | None:
+    """LR pixels to each side that an output pixel depends on, or None if the network sees the whole image."""
     module = _module(config["network"])
     return module.receptive_field(complete(config)) if hasattr(module, "receptive_field") else module.RECEPTIVE_FIELD
 
 
-def smallest_side(config):
-    """LR pixels that an image's height and width must have at least."""
+def smallest_side(config: Mapping[str, Any]) -> int:
+    """Minimum height and width of an input image, in LR pixels."""
     return getattr(_module(config["network"]), "SMALLEST_SIDE", 1)
 
 
-def has_depth(config):
-    """Whether the network has AdaDSR's adapter, and so a depth map as its second output."""
+def has_depth(config: Mapping[str, Any]) -> bool:
+    """Whether the network has AdaDSR's adapter and therefore a depth map as its second output."""
     return config.get("depth", "none") != "none"
 
 
-def max_depth(config):
-    """The largest desired depth that the network takes as its second input, in blocks; None where it takes none."""
+def max_depth(config: Mapping[str, Any]) -> int | None:
+    """Largest desired depth that the network accepts as its second input, in blocks; None if it has no such input."""
     return complete(config)["blocks"] if config.get("depth") == "input" else None
 
 
-def challenge_counts(config, height=256, width=256):
-    """`counts.counts` of a configuration's network, with what the challenge's script does not see of it."""
+def challenge_counts(config: Mapping[str, Any], height: int = 256, width: int = 256) -> dict[str, int]:
+    """`counts.counts` of a configuration's network, without the layers that the challenge's script misses."""
     from mobile_sr.models import counts
 
     return counts.counts(build(config), height, width, getattr(_module(config["network"]), "SCRIPT_SKIPS", ()))
 
 
-def multiply_adds(model, lr_pixels):
-    """Multiply-adds of all convolutions for an LR input of that many pixels (bias and activations not counted).
+def multiply_adds(model: keras.Model, lr_pixels: float) -> float:
+    """Multiply-adds of a network for an LR input of `lr_pixels` pixels; see `counts.multiply_adds`."""
+    from mobile_sr.models import counts
 
-    Each kernel weight is used once per pixel of its output: LR pixels, s * s as many behind a depth_to_space, one behind a
-    global mean, 1 / stride**2 behind a convolution or a pooling of that stride (what borders and roundings take from that,
-    counts.py knows). Masks are taken as all ones. Attention within windows counts, too.
-    For a 1280x720 output, the literature's unit, lr_pixels is 1280 * 720 / scale**2.
-    """
-    total, pixels = 0, {id(model.inputs[0]): lr_pixels}
-    for layer in model.layers:
-        sources = layer.input if isinstance(layer.input, list) else [layer.input]
-        size = max((pixels.get(id(source), 0) for source in sources), default=pixels.get(id(layer.output), 0))
-        if isinstance(getattr(layer, "strides", None), tuple) and layer.strides != (1, 1):
-            size = size / math.prod(layer.strides)
-        if hasattr(layer, "kernel"):
-            total += size * math.prod(layer.kernel.shape)
-        elif hasattr(layer, "products"):
-            total += size * sum(layer.products())
-        kind = type(layer).__name__
-        pixels[id(layer.output)] = 1 if kind == "GlobalMean" else size * getattr(layer, "block_size", 1) ** 2
-    return total
+    return counts.multiply_adds(model, lr_pixels)

@@ -1,17 +1,19 @@
-"""ESPCN in RGB, one of the two nets that the XLSR paper quantizes beside its own.
+"""ESPCN in RGB, one of the two networks that the XLSR paper quantizes for comparison.
 
 Papers: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural
-Network", CVPR 2016, Sec. 3; in RGB with the output activation under study in Ayazoglu, CVPRW 2021, Table 5.
+Network", CVPR 2016, Sec. 3; in RGB and with both output activations in Ayazoglu, CVPRW 2021, Table 5.
 """
+
+from typing import Any
 
 import keras
 
 from mobile_sr.models.layers import GRAY, ClippedReLU, DepthToSpace, check_output_activation
 
-RECEPTIVE_FIELD = 4  # LR pixels to each side: 5x5, 3x3, 3x3
+RECEPTIVE_FIELD = 4  # LR pixels to each side: one 5x5 and two 3x3 convolutions
 
 
-def build(scale=3, output_activation="clipped_relu", activation="tanh"):
+def build(scale: int = 3, output_activation: str = "clipped_relu", activation: str = "tanh") -> keras.Model:
     """ESPCN as a functional Keras model.
 
     Args:
@@ -19,14 +21,14 @@ def build(scale=3, output_activation="clipped_relu", activation="tanh"):
         output_activation: 'clipped_relu' or 'linear' (the paper's).
         activation: of the two hidden layers, 'tanh' (the paper's) or 'relu'.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
-    Raises: ValueError for another activation.
+    Raises: ValueError for an unknown activation.
     """
     check_output_activation(output_activation)
     if activation not in ("tanh", "relu"):
         raise ValueError(f"activation must be 'tanh' or 'relu', got {activation!r}")
 
-    def conv(x, filters, kernel_size, name, **options):
-        # Kernels of this variance bring tanh out of its straight part, where Glorot's left it (docs/measurements/training.md).
+    def conv(x: keras.KerasTensor, filters: int, kernel_size: int, name: str, **options: Any) -> keras.KerasTensor:
+        # With this variance tanh works in its curved range; with Glorot's it stayed nearly linear (docs/measurements/training.md).
         return keras.layers.Conv2D(
             filters, kernel_size, padding="same", kernel_initializer="lecun_normal", name=name, **options
         )(x)

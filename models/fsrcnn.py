@@ -1,7 +1,8 @@
-"""FSRCNN(56, 12, 4) in RGB, one of the two nets that the XLSR paper quantizes beside its own.
+"""FSRCNN(56, 12, 4) in RGB, one of the two networks that the XLSR paper quantizes for comparison.
 
-Papers: Dong et al., "Accelerating the Super-Resolution Convolutional Neural Network", ECCV 2016, Sec. 3; in RGB with the
-output activation under study in Ayazoglu, CVPRW 2021, Table 5. The 9x9 transposed convolution runs as its phases.
+Papers: Dong et al., "Accelerating the Super-Resolution Convolutional Neural Network", ECCV 2016, Sec. 3; in RGB and
+with both output activations in Ayazoglu, CVPRW 2021, Table 5. The 9x9 transposed convolution runs as an ordinary convolution
+(layers.SubPixelConv2DTranspose).
 """
 
 import keras
@@ -11,19 +12,27 @@ from mobile_sr.models.layers import GRAY, ClippedReLU, DepthToSpace, PReLU, SubP
 RECEPTIVE_FIELD = 8  # 2 (5x5) + 4 (four 3x3) + at most 2 for the 9x9 transposed convolution at x2 or more
 
 
-def build(scale=3, output_activation="clipped_relu", d=56, s=12, m=4):
+def build(
+    scale: int = 3,
+    output_activation: str = "clipped_relu",
+    d: int = 56,
+    s: int = 12,
+    m: int = 4,
+) -> keras.Model:
     """FSRCNN as a functional Keras model.
 
     Args:
-        scale: 2, 3 or 4 (any positive int works); 24,683 parameters whatever the scale.
+        scale: 2, 3 or 4 (any positive int works); 24,683 parameters at every scale.
         output_activation: 'clipped_relu' or 'linear' (the paper's).
-        d, s, m: feature channels, shrunk channels, mapping layers.
+        d: feature channels.
+        s: channels of the mapping layers.
+        m: number of mapping layers.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
-    Raises: ValueError for another output activation.
+    Raises: ValueError for an unknown output activation.
     """
     check_output_activation(output_activation)
 
-    def conv(x, filters, kernel_size, name):
+    def conv(x: keras.KerasTensor, filters: int, kernel_size: int, name: str) -> keras.KerasTensor:
         x = keras.layers.Conv2D(filters, kernel_size, padding="same", kernel_initializer="he_normal", name=name)(x)
         return PReLU(name=f"{name}_prelu")(x)
 

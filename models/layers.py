@@ -1,42 +1,56 @@
-"""Layers that the networks share. keras.ops only, so that every Keras backend trains them."""
+"""Layers that the networks share, written with keras.ops only, for every Keras backend."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-# The form that trains fastest on a CPU with each backend (benchmarks/grouped_conv.py measures it).
+Shape = tuple[Any, ...]  # of a tensor: ints, None where a size is unknown
+# The form that trains fastest on a CPU with each backend, as measured by benchmarks/grouped_conv.py.
 _FASTEST_FORM = {"torch": "grouped", "tensorflow": "dense", "jax": "split"}
 FORMS = ("grouped", "split", "dense")
 OUTPUT_ACTIVATIONS = ("clipped_relu", "linear")
-# The last bias of networks that do not add their input: about the mean of photographs. From 0, half of the outputs start
-# below the clip, where it has no slope.
+# Initial bias of the last layer in networks that do not add their input: about the mean of photographs. With a bias of 0,
+# half of the outputs start below the clip, where the gradient is 0.
 GRAY = keras.initializers.Constant(0.45)
 
 
-def check_output_activation(value):
-    """Raises: ValueError when a network's `output_activation` is none of OUTPUT_ACTIVATIONS."""
+def check_output_activation(value: str) -> None:
+    """Checks a network's `output_activation`. Raises: ValueError if it is not one of OUTPUT_ACTIVATIONS."""
     if value not in OUTPUT_ACTIVATIONS:
         raise ValueError(f"output_activation must be 'clipped_relu' or 'linear', got {value!r}")
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class GroupedConv2D(keras.layers.Layer):
-    """Grouped convolution, stride 1, SAME padding, with bias and an optional ReLU.
+    """Grouped convolution with stride 1, SAME padding, bias and an optional ReLU.
 
-    One kernel [k, k, C_in / groups, filters], as in keras.layers.Conv2D(groups=g), and three equal ways to apply it:
-    `grouped` (one grouped convolution: what is exported, and the fastest on PyTorch), `split` (one convolution per
-    group, then a concatenation) and `dense` (one ordinary convolution with a block-diagonal kernel).
-    TensorFlow's gradient of a grouped convolution is unusably slow on CPUs, hence the choice.
+    The kernel is [k, k, C_in / groups, filters], as in keras.layers.Conv2D(groups=g). There are three equivalent ways to
+    apply it: `grouped` (one grouped convolution; the form that is exported, and the fastest on PyTorch), `split` (one
+    convolution per group, then a concatenation) and `dense` (one ordinary convolution with a block-diagonal kernel).
+    The alternatives exist because TensorFlow's gradient of a grouped convolution is too slow on CPUs.
 
     Args:
         filters: output channels, a multiple of `groups`.
         kernel_size: odd int.
         groups: number of groups; must divide the input channels.
         activation: None or 'relu'.
-        form: None (the backend's fastest), or one of 'grouped', 'split', 'dense'.
+        kernel_initializer: as for keras.layers.Conv2D.
+        form: None (the fastest for the backend), 'grouped', 'split' or 'dense'.
+    Raises: ValueError for channels that are not a multiple of `groups`, or an unknown form.
     """
 
-    def __init__(self, filters, kernel_size, groups, activation=None, kernel_initializer="he_normal", form=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        groups: int,
+        activation: str | None = None,
+        kernel_initializer: str | keras.initializers.Initializer = "he_normal",
+        form: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if filters % groups:
             raise ValueError(f"filters={filters} is not a multiple of groups={groups}")
@@ -49,15 +63,15 @@ class GroupedConv2D(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.form = form
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         if channels % self.groups:
-            raise ValueError(f"{channels} input channels cannot be cut into {self.groups} groups")
+            raise ValueError(f"{channels} input channels cannot be split into {self.groups} groups")
         shape = (self.kernel_size, self.kernel_size, channels // self.groups, self.filters)
         self.kernel = self.add_weight(shape=shape, initializer=self.kernel_initializer, name="kernel")
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         form = self.form or _FASTEST_FORM.get(keras.backend.backend(), "split")
         if form == "grouped":
             y = ops.conv(x, self.kernel, padding="same", data_format="channels_last")
@@ -68,7 +82,7 @@ class GroupedConv2D(keras.layers.Layer):
             y = ops.conv(x, self._dense_kernel(), padding="same", data_format="channels_last")
         return self.activation(y + self.bias)
 
-    def _dense_kernel(self):
+    def _dense_kernel(self) -> keras.KerasTensor:
         """[k, k, C_in, filters] with the groups' kernels on the diagonal and zeros elsewhere."""
         columns = []
         rows = self.kernel.shape[2]
@@ -76,10 +90,10 @@ class GroupedConv2D(keras.layers.Layer):
             columns.append(ops.pad(part, ((0, 0), (0, 0), (group * rows, (self.groups - 1 - group) * rows), (0, 0))))
         return ops.concatenate(columns, axis=-1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -93,18 +107,31 @@ class GroupedConv2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class SubPixelConv2DTranspose(keras.layers.Layer):
-    """Transposed convolution, SAME padding, that gives its pixels as channels, for a DepthToSpace(strides) after it.
+    """Transposed convolution with SAME padding that returns HR pixels as channels; DepthToSpace(strides) follows it.
 
-    [N, H, W, C_in] -> [N, H, W, filters * strides**2]. The kernel is that of keras.layers.Conv2DTranspose(filters,
-    kernel_size, strides, padding="same"), [k, k, filters, C_in], and so is every value; but it runs as one ordinary
-    convolution of the kernel's phases, whose place among XNNPACK's and NPUs' operators is safer, and which a clip can follow
-    at LR size. Whether `strides` divides `kernel_size` decides how many of the phases' taps are zeros.
+    [N, H, W, C_in] -> [N, H, W, filters * strides**2]. The kernel [k, k, filters, C_in] and all values equal those of
+    keras.layers.Conv2DTranspose(filters, kernel_size, strides, padding="same"). The layer runs as one ordinary convolution
+    with the kernel's phases: XNNPACK and NPUs support that operator more widely, and a clip can follow at LR size.
+    Some taps of the phases are always zero; their number depends on whether `strides` divides `kernel_size`.
 
     Args:
-        filters: channels of the picture. kernel_size, strides: ints, kernel_size >= strides.
+        filters: channels of the HR image.
+        kernel_size: int, at least `strides`.
+        strides: int, the upscaling factor.
+        kernel_initializer: as for keras.layers.Conv2DTranspose.
+        bias_initializer: as for keras.layers.Conv2DTranspose.
+    Raises: ValueError for a kernel_size below `strides`.
     """
 
-    def __init__(self, filters, kernel_size, strides, kernel_initializer="glorot_uniform", bias_initializer="zeros", **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        strides: int,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | keras.initializers.Initializer = "zeros",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if kernel_size < strides:
             raise ValueError(f"kernel_size={kernel_size} is smaller than strides={strides}")
@@ -114,50 +141,50 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         shape = (self.kernel_size, self.kernel_size, self.filters, input_shape[-1])
         self.kernel = self.add_weight(shape=shape, initializer=self.kernel_initializer, name="kernel")
         self.bias = self.add_weight(shape=(self.filters,), initializer=self.bias_initializer, name="bias")
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         y = ops.conv(x, self.phases(self.kernel), padding="same", data_format="channels_last")
         return y + ops.tile(self.bias, self.strides**2)
 
-    def phases(self, kernel):
-        """[k, k, filters, C_in] -> [t, t, C_in, filters * strides**2], the kernel of the ordinary convolution."""
+    def phases(self, kernel: Any) -> Any:
+        """Rearranges a kernel for the ordinary convolution: [k, k, filters, C_in] -> [t, t, C_in, filters * strides**2]."""
         rows = self._taps()
         taps = len(rows)
-        padded = ops.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))  # row and column k hold zeros
+        padded = ops.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))  # zeros in row and column k
         picked = ops.take(ops.take(padded, rows.reshape(-1), axis=0), rows.reshape(-1), axis=1)
         s, (filters, channels) = self.strides, kernel.shape[2:]
         split = ops.reshape(picked, (taps, s, taps, s, filters, channels))
         return ops.reshape(ops.transpose(split, (0, 2, 5, 1, 3, 4)), (taps, taps, channels, s * s * filters))
 
-    def places(self):
-        """[t, t, C_in, filters * strides**2] ints: 1 + the place in the flat kernel that a tap comes from, 0 for a zero."""
+    def places(self) -> np.ndarray:
+        """[t, t, C_in, filters * strides**2] ints: 1 + the index in the flat kernel that a tap comes from, 0 for a zero tap."""
         numbers = np.arange(1, 1 + np.prod(self.kernel.shape), dtype=np.int32).reshape(self.kernel.shape)
         return ops.convert_to_numpy(self.phases(numbers))
 
-    def from_phases(self, phases):
-        """The kernel of these phases, the inverse of `phases`; what stands where that puts zeros is not read."""
-        places = self.places()
+    def from_phases(self, phases: np.ndarray) -> np.ndarray:
+        """Inverse of `phases`: returns the kernel. Values at the taps that are always zero are ignored."""
+        indices = self.places()
         kernel = np.zeros(self.kernel.shape, phases.dtype)
-        kernel.flat[places[places > 0] - 1] = phases[places > 0]
+        kernel.flat[indices[indices > 0] - 1] = phases[indices > 0]
         return kernel
 
-    def _taps(self):
-        """[t, strides] int array: which kernel row (kernel_size: none) acts at LR offset t - t // 2 on which phase."""
+    def _taps(self) -> np.ndarray:
+        """[t, strides] ints: the kernel row for each LR offset (index - t // 2) and phase; kernel_size if there is none."""
         k, s = self.kernel_size, self.strides
-        before = (k - s) // 2  # what SAME pads in front
+        before = (k - s) // 2  # SAME padding before the first pixel
         reach = max((s - 1 + before) // s, (k - 1 - before) // s)
         offsets = np.arange(-reach, reach + 1)[:, None]
         row = np.arange(s)[None] + before - offsets * s
         return np.where((row >= 0) & (row < k), row, k)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.filters * self.strides**2)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -168,69 +195,69 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
         }
 
 
-def at_most_one(w):
-    """The constraint of PReLU's slopes."""
+def at_most_one(w: keras.KerasTensor) -> keras.KerasTensor:
+    """Weight constraint of PReLU slopes: at most 1."""
     return ops.minimum(w, 1.0)
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class PReLU(keras.layers.Layer):
-    """x where x > 0, alpha * x elsewhere, one slope per channel (He et al., ICCV 2015, Eq. 1), slopes kept at most 1.
+    """PReLU with one slope per channel: x if x > 0, alpha * x otherwise (He et al., ICCV 2015, Eq. 1); alpha is at most 1.
 
-    Written as x + relu((alpha - 1) * x), which equals it for such slopes: XNNPACK takes these operators in 8 bits and leaves
-    PRELU to a reference kernel, which took several times as long, and what is above 0 is rounded once
+    Computed as x + relu((alpha - 1) * x), which is equal for such slopes. XNNPACK supports these operators in 8 bits and
+    leaves PRELU to a reference kernel that took several times as long. Values above 0 are rounded once
     (docs/measurements/quantization.md).
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.alpha = self.add_weight(
             shape=(input_shape[-1],), initializer=keras.initializers.Constant(0.25), constraint=at_most_one, name="alpha"
         )
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         return x + ops.relu(x * (self.alpha - 1.0))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class ScalarPReLU(PReLU):
-    """PReLU with one slope for all channels."""
+    """PReLU with a single slope for all channels."""
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build((1,))
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class DepthToSpace(keras.layers.Layer):
-    """[N, H, W, C * s * s] -> [N, H * s, W * s, C]; channel (i * s + j) * C + c goes to pixel (i, j)."""
+    """Moves channels to pixels: [N, H, W, C * s * s] -> [N, H * s, W * s, C]; channel (i * s + j) * C + c to pixel (i, j)."""
 
-    def __init__(self, block_size, **kwargs):
+    def __init__(self, block_size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.block_size = block_size
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         return ops.depth_to_space(x, self.block_size)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         n, h, w, c = input_shape
         s = self.block_size
         return (n, h and h * s, w and w * s, c // (s * s))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "block_size": self.block_size}
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class ClippedReLU(keras.layers.Layer):
-    """max(0, min(x, 1)) (Ayazoglu, CVPRW 2021, Sec. 3.3).
+    """Clips to 0..1: max(0, min(x, 1)) (Ayazoglu, CVPRW 2021, Sec. 3.3).
 
-    Written as minimum(relu(x), 1) so that TFLite fuses the relu into a convolution before it.
+    Computed as minimum(relu(x), 1): TFLite fuses the relu into the preceding convolution.
     """
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         return ops.minimum(ops.relu(x), 1.0)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

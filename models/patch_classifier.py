@@ -1,23 +1,26 @@
-"""The classifier that tells how hard every patch of an image is to upscale; no super-resolution network itself.
+"""A classifier that predicts how hard each patch of an image is to upscale. It is not a super-resolution network.
 
-The idea is ClassSR's (Kong et al., CVPR 2021), the layers are our own: a strided convolution, 1x1 ones and the mean over a
-patch. No kernel crosses a patch's border: one run on a whole image gives what each patch alone would.
+The idea is from ClassSR (Kong et al., CVPR 2021); the layers are our own: a strided convolution, 1x1 convolutions and the mean
+over a patch. No kernel crosses the border of a patch: a run on a whole image equals separate runs on its patches.
 """
 
 import keras
 
-STRIDE = 4  # a patch's side is a multiple of it
+from mobile_sr.models import counts
+from mobile_sr.models.layers import Shape
+
+STRIDE = 4  # in LR pixels; the side of a patch is a multiple of it
 
 
-def build(classes=3, patch=32, channels=32):
+def build(classes: int = 3, patch: int = 32, channels: int = 32) -> keras.Model:
     """The classifier as a functional Keras model.
 
     Args:
-        classes: how many networks there are to choose from.
+        classes: number of networks to choose from.
         patch: side of a patch in LR pixels, a multiple of STRIDE.
-        channels: of the hidden layers.
+        channels: channels of the hidden layers.
     Returns: keras.Model, [N, H * patch, W * patch, 3] float32 RGB in 0..1 -> logits [N, H, W, classes].
-    Raises: ValueError for another patch.
+    Raises: ValueError if `patch` is not a multiple of STRIDE.
     """
     if patch < STRIDE or patch % STRIDE:
         raise ValueError(f"patch must be a multiple of {STRIDE}, got {patch}")
@@ -31,21 +34,16 @@ def build(classes=3, patch=32, channels=32):
     x = conv(lr, channels, "blocks", _details, size=STRIDE)
     x = conv(conv(x, channels, "mix1"), channels, "mix2")
     x = keras.layers.AveragePooling2D(patch // STRIDE, name="patches")(x)
-    logits = conv(x, classes, "logits", "zeros", activation=None)  # every patch starts undecided
+    logits = conv(x, classes, "logits", "zeros", activation=None)  # all classes start equal
     return keras.Model(lr, logits, name="patch_classifier")
 
 
-def _details(shape, dtype=None):
-    """Kernels that start blind to the mean of a block, which tells little, and large, because details are small."""
+def _details(shape: Shape, dtype: str | None = None) -> keras.KerasTensor:
+    """Initial kernels that ignore the mean of a block, which says little, and are large, because details are small."""
     kernel = keras.initializers.HeNormal()(shape, dtype=dtype)
     return 4 * (kernel - keras.ops.mean(kernel, axis=(0, 1), keepdims=True))
 
 
-def multiply_adds(model):
-    """Multiply-adds per LR pixel of a classifier."""
-    pixels, total = 1.0, 0.0
-    for layer in model.layers:
-        pixels /= getattr(layer, "strides", getattr(layer, "pool_size", (1, 1)))[0] ** 2
-        if hasattr(layer, "kernel"):
-            total += pixels * layer.kernel.shape[0] * layer.kernel.shape[1] * layer.kernel.shape[2] * layer.kernel.shape[3]
-    return total
+def multiply_adds(model: keras.Model) -> float:
+    """Multiply-adds of a classifier per LR pixel."""
+    return counts.multiply_adds(model, 1.0)

@@ -1,48 +1,55 @@
-"""RCAN, and AdaRCAN, which is RCAN with AdaDSR's adapter: one depth map per group.
+"""RCAN, and AdaRCAN: RCAN with AdaDSR's adapter and one depth map per group.
 
 Papers: Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks", ECCV 2018; Liu et al.,
-ECCV Workshops 2020, Sec. 3.1: the mask acts before the channel attention, which pools over the whole image. Mean as in edsr.py.
+ECCV Workshops 2020, Sec. 3.1. The mask is applied before the channel attention, which pools over the whole image. The DIV2K
+mean is handled as in edsr.py.
 """
 
 import keras
 from keras import ops
 
-from mobile_sr.models.edsr import assemble, conv
+from mobile_sr.models.edsr import Masked, assemble, conv
+from mobile_sr.models.layers import Shape
 
 RECEPTIVE_FIELD = None  # the attention pools over the whole image
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class GlobalMean(keras.layers.Layer):
-    """[N, H, W, C] -> [N, 1, 1, C]."""
+    """Mean over the pixels: [N, H, W, C] -> [N, 1, 1, C]."""
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         return ops.mean(x, axis=(1, 2), keepdims=True)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], 1, 1, input_shape[-1])
 
 
 def build(
-    scale=2,
-    output_activation="clipped_relu",
-    groups=10,
-    blocks=20,
-    channels=64,
-    reduction=16,
-    depth="none",
-    adapter_channels=None,
-    depth_scales="first",
-):
-    """RCAN as a functional Keras model; arguments and result as for edsr.build, and:
+    scale: int = 2,
+    output_activation: str = "clipped_relu",
+    groups: int = 10,
+    blocks: int = 20,
+    channels: int = 64,
+    reduction: int = 16,
+    depth: str = "none",
+    adapter_channels: int | None = None,
+    depth_scales: str = "first",
+) -> keras.Model:
+    """RCAN as a functional Keras model. The defaults are the paper's: 15,444,643 parameters at x2.
 
     Args:
-        groups, blocks: residual groups, and blocks in each; a desired depth is in 0..blocks.
-        reduction: of the channels inside the attention. The defaults are the paper's: 15,444,643 parameters at x2.
-        adapter_channels: None is `channels`, the paper's (153,486 parameters in the adapter).
+        groups: number of residual groups, each with its own depth map.
+        blocks: number of blocks in each group; a desired depth is in 0..blocks.
+        reduction: factor by which the channel attention reduces the channels.
+        adapter_channels: channels of the adapter's hidden layers; None for `channels`, as in the paper (153,486 parameters in
+            the adapter).
+        scale, output_activation, channels, depth, depth_scales: as for edsr.build.
+    Returns: as edsr.build, with depth maps [N, H, W, groups].
+    Raises: ValueError for an unknown output_activation, depth or depth_scales.
     """
 
-    def body(x, masked):
+    def body(x: keras.KerasTensor, masked: Masked) -> keras.KerasTensor:
         for group in range(groups):
             inside = x
             for block in range(blocks):
@@ -56,7 +63,7 @@ def build(
     return assemble("rcan", body, scale, output_activation, channels, depth, adapter_channels or channels, groups, depth_scales)
 
 
-def _attention(x, channels, reduction, name):
+def _attention(x: keras.KerasTensor, channels: int, reduction: int, name: str) -> keras.KerasTensor:
     """Channel attention (Zhang et al., Sec. 3.3)."""
     y = GlobalMean(name=f"{name}_mean")(x)
     y = conv(y, max(1, channels // reduction), f"{name}_squeeze", "relu", kernel_size=1)

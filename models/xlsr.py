@@ -1,38 +1,40 @@
 """XLSR: extremely lightweight quantization-robust super resolution.
 
 Paper: Ayazoglu, "Extremely Lightweight Quantization Robust Real-Time Single-Image Super Resolution for Mobile
-Devices", CVPRW 2021, Fig. 2 and Sec. 3. Two departures, neither of which changes a value: the four parallel 3x3
-convolutions of the first stage are one, and the clip stands before depth_to_space, where the converter fuses its ReLU.
+Devices", CVPRW 2021, Fig. 2 and Sec. 3. Two differences, neither of which changes a value: the four parallel 3x3
+convolutions of the first stage are one, and the clip precedes depth_to_space, where the converter can fuse its ReLU.
 """
 
 import keras
 
 from mobile_sr.models.layers import ClippedReLU, DepthToSpace, GroupedConv2D, check_output_activation
 
-RECEPTIVE_FIELD = 5  # LR pixels to each side: 3x3 convolutions in a row on the longest path
+RECEPTIVE_FIELD = 5  # LR pixels to each side: number of 3x3 convolutions on the longest path
 
 
-def build(scale=3, output_activation="clipped_relu", grouped_form=None):
+def build(scale: int = 3, output_activation: str = "clipped_relu", grouped_form: str | None = None) -> keras.Model:
     """XLSR as a functional Keras model.
 
     Args:
         scale: 2, 3 or 4 (any positive int works): 17,612 / 21,947 / 28,016 parameters.
         output_activation: 'clipped_relu' (the paper's) or 'linear'.
-        grouped_form: see layers.GroupedConv2D; None while training, 'grouped' for export.
+        grouped_form: the form of layers.GroupedConv2D; None for training, 'grouped' for export.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
     Raises: ValueError for another output activation.
     """
     check_output_activation(output_activation)
     he_tenth = {"scale": 0.2, "mode": "fan_in", "distribution": "truncated_normal"}  # He (2.0), variance times 0.1
 
-    def conv(x, filters, kernel_size, name, activation=None):
+    def conv(
+        x: keras.KerasTensor, filters: int, kernel_size: int, name: str, activation: str | None = None
+    ) -> keras.KerasTensor:
         init = keras.initializers.VarianceScaling(**he_tenth)
         layer = keras.layers.Conv2D(
             filters, kernel_size, padding="same", activation=activation, kernel_initializer=init, name=name
         )
         return layer(x)
 
-    def gblock(x, name):
+    def gblock(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         init = keras.initializers.VarianceScaling(**he_tenth)
         x = GroupedConv2D(
             32, 3, groups=4, activation="relu", kernel_initializer=init, form=grouped_form, name=f"{name}_grouped"

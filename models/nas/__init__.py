@@ -1,1 +1,1 @@
-"""FGNAS: the supernet with its gates, the searched networks, and differentiable costs."""
+"""FGNAS: the supernet with gates, the networks found by the search, and differentiable costs."""

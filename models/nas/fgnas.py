@@ -1,195 +1,226 @@
-"""FGNAS: what a search leaves over of the supernet, with its own number of channels and mix of activations in every layer.
+"""FGNAS: networks found by the search, with a number of channels and a mix of activations for each layer.
 
 Paper: Kim et al., "Fine-Grained Neural Architecture Search for Image Super-Resolution", JVCIR 2022, Fig. 1(e) and 4. The
-supernet is models/nas/fgnas_supernet.py; converters/fgnas_compact.py makes a configuration and weights of this network from it.
+supernet is models/nas/fgnas_supernet.py; converters/fgnas_compact.py extracts the configuration and weights of this network.
 With all channels in every layer it is a plain residual network (`uniform`).
 
-The trunk's channels stand in the order in which they first carry something: the head's, then what each block adds. A
-residual fills any of them (`residual`, places in the trunk; those behind its end are new).
+The channels of the trunk are in order of first use: those of the head, then those that each block adds. A block adds its
+residual to any of them (`residual`, indices of channels in the trunk; indices past its end create channels).
 """
 
 import itertools
-import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from mobile_sr.models.layers import GRAY, ClippedReLU, DepthToSpace, at_most_one, check_output_activation
+from mobile_sr.models import counts
+from mobile_sr.models.layers import GRAY, ClippedReLU, DepthToSpace, Shape, at_most_one, check_output_activation
 
-# The order makes the channels of PReLU, of ReLU or PReLU, and of tanh contiguous.
+# In this order the channels with PReLU are contiguous, and so are those with ReLU or PReLU and those with tanh.
 MIXES = ("relu", "relu+prelu", "prelu", "prelu+tanh", "relu+prelu+tanh", "relu+tanh", "tanh")
 MERGES = ("zeros", "slices", "gather")
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class MixOfActivations(keras.layers.Layer):
-    """Sums of ReLU, PReLU and tanh, another mix for each group of channels: [N, H, W, C] -> the same.
+    """Sums of ReLU, PReLU and tanh, a different mix for each group of channels: [N, H, W, C] -> [N, H, W, C].
 
     Args:
-        mix: {name of MIXES: channels}; the groups stand in the order of MIXES.
+        mix: {name in MIXES: number of channels}; the groups are in the order of MIXES.
     """
 
-    def __init__(self, mix, **kwargs):
+    def __init__(self, mix: Mapping[str, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mix = mix
         self.counts = [mix.get(name, 0) for name in MIXES]
-        self.straight = sum(self.counts[:3])  # channels without tanh, which come first
+        self.straight = sum(self.counts[:3])  # number of channels without tanh, which are the first
         self.steep = np.repeat([2.0 if "relu+prelu" in name else 1.0 for name in MIXES], self.counts)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         count = sum(self.counts[1:5])
         if count:
             start, limit = keras.initializers.Constant(0.25), at_most_one
             self.alpha = self.add_weight(shape=(count,), initializer=start, constraint=limit, name="alpha")
 
-    def call(self, x):
-        straight, unbent, channels = self.straight, sum(self.counts[:6]), x.shape[-1]
-        linear = self._linear(_channels(x, 0, unbent)) if unbent else None
-        bent = ops.tanh(_channels(x, straight, channels)) if straight < channels else None
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        straight, linear_end, channels = self.straight, sum(self.counts[:6]), x.shape[-1]
+        linear = self._linear(_channels(x, 0, linear_end)) if linear_end else None
+        tanh = ops.tanh(_channels(x, straight, channels)) if straight < channels else None
         parts = []
         if straight:
             parts.append(_channels(linear, 0, straight))
-        if straight < unbent:
-            parts.append(_channels(linear, straight, unbent) + _channels(bent, 0, unbent - straight))
-        if unbent < channels:
-            parts.append(_channels(bent, unbent - straight, channels - straight))
+        if straight < linear_end:
+            parts.append(_channels(linear, straight, linear_end) + _channels(tanh, 0, linear_end - straight))
+        if linear_end < channels:
+            parts.append(_channels(tanh, linear_end - straight, channels - straight))
         return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
 
-    def _linear(self, x):
-        """ReLU + PReLU, each where it is wanted; one formula for all, as XNNPACK runs no ReLU of its own in 8 bits."""
+    def _linear(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """ReLU, PReLU or their sum by channel, in one formula: XNNPACK does not run a separate ReLU in 8 bits."""
         if not hasattr(self, "alpha"):
             return lone_relu(x)
-        none = [ops.zeros((self.counts[place],), self.alpha.dtype) for place in (0, 5)]
-        alpha, steep = ops.concatenate([none[0], self.alpha, none[1]]), ops.cast(self.steep[: x.shape[-1]], x.dtype)
+        zeros = [
+            ops.zeros((self.counts[index],), self.alpha.dtype) for index in (0, 5)
+        ]  # slopes of channels with a ReLU but no PReLU
+        alpha, steep = ops.concatenate([zeros[0], self.alpha, zeros[1]]), ops.cast(self.steep[: x.shape[-1]], x.dtype)
         return x * alpha + ops.relu(x * (steep - alpha))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mix": self.mix}
 
 
-def lone_relu(x):
-    """ReLU of a part of a convolution's channels, exactly: as the end of a product, for XNNPACK runs no RELU in 8 bits."""
+def lone_relu(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Exact ReLU of some channels of a convolution. It is fused into a product: XNNPACK does not run RELU in 8 bits."""
     half = ops.relu(x * 0.5)
     return half + half
 
 
-def _padded(x, width):
+def _padded(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
     return ops.pad(x, ((0, 0), (0, 0), (0, 0), (0, width - x.shape[-1])))
 
 
-def _channels(x, start, stop):
+def _channels(x: keras.KerasTensor, start: int, stop: int) -> keras.KerasTensor:
     return x if (start, stop) == (0, x.shape[-1]) else x[..., start:stop]
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class SpreadConv2D(keras.layers.Layer):
-    """A 3x3 convolution whose outputs stand at `positions` among `width` channels, with zeros elsewhere.
+    """A 3x3 convolution with outputs at `positions` among `width` channels and zeros elsewhere.
 
-    The kernel [3, 3, C_in, len(positions)] holds the outputs alone; the zeros are put in when it is used.
+    The kernel [3, 3, C_in, len(positions)] has no zeros; `call` inserts them.
+
+    Args:
+        positions: ascending indices of the output channels that are computed.
+        width: number of output channels.
+        kernel_initializer: as for keras.layers.Conv2D.
     """
 
-    def __init__(self, positions, width, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self,
+        positions: Sequence[int],
+        width: int,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.positions, self.width = list(positions), width
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         filters = len(self.positions)
         self.kernel = self.add_weight(
             shape=(3, 3, input_shape[-1], filters), initializer=self.kernel_initializer, name="kernel"
         )
         self.bias = self.add_weight(shape=(filters,), initializer="zeros", name="bias")
 
-    def call(self, x):
-        places = ops.cast(np.eye(self.width)[self.positions], self.kernel.dtype)
-        kernel, bias = ops.matmul(self.kernel, places), ops.matmul(self.bias[None], places)[0]
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        spread = ops.cast(np.eye(self.width)[self.positions], self.kernel.dtype)
+        kernel, bias = ops.matmul(self.kernel, spread), ops.matmul(self.bias[None], spread)[0]
         return ops.conv(x, kernel, padding="same", data_format="channels_last") + bias
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.width)
 
-    def get_config(self):
-        start = keras.initializers.serialize(self.kernel_initializer)
-        return {**super().get_config(), "positions": self.positions, "width": self.width, "kernel_initializer": start}
+    def get_config(self) -> dict[str, Any]:
+        initializer = keras.initializers.serialize(self.kernel_initializer)
+        return {
+            **super().get_config(),
+            "positions": self.positions,
+            "width": self.width,
+            "kernel_initializer": initializer,
+        }
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class PadChannels(keras.layers.Layer):
-    """[N, H, W, C] -> [N, H, W, width], zeros in the new channels."""
+    """Appends channels of zeros: [N, H, W, C] -> [N, H, W, width]."""
 
-    def __init__(self, width, **kwargs):
+    def __init__(self, width: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width = width
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         return _padded(x, self.width)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.width)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class AddAt(keras.layers.Layer):
-    """Adds [N, H, W, len(positions)] to those of `width` channels of a trunk with C <= width channels.
+    """Adds a residual [N, H, W, len(positions)] to some channels of a trunk [N, H, W, C], with C <= width.
 
     Args:
-        form: 'slices' (runs of neighbouring channels, concatenated) or 'gather' (the residual spread by a gather).
+        positions: ascending indices of the channels that the residual is added to.
+        width: number of output channels.
+        form: 'slices' (concatenates runs of adjacent channels) or 'gather' (spreads the residual by a gather).
     """
 
-    def __init__(self, positions, width, form, **kwargs):
+    def __init__(self, positions: Sequence[int], width: int, form: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.positions, self.width, self.form = list(positions), width, form
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
         x, y = inputs
         if self.form == "gather":
-            places = np.full(self.width, len(self.positions))
-            places[self.positions] = np.arange(len(self.positions))
-            y = ops.take(_padded(y, y.shape[-1] + 1), places, axis=-1)
+            sources = np.full(self.width, len(self.positions))
+            sources[self.positions] = np.arange(len(self.positions))
+            y = ops.take(_padded(y, y.shape[-1] + 1), sources, axis=-1)
             return _padded(x, self.width) + y
-        old, parts, taken = x.shape[-1], [], 0
-        kinds = [(place < old, place in self.positions) for place in range(self.width)]
-        for (known, filled), run in itertools.groupby(range(self.width), key=kinds.__getitem__):
-            run = list(run)
-            part = x[..., run[0] : run[-1] + 1] if known else None
-            if filled:
-                added = y[..., taken : taken + len(run)]
-                part, taken = added if part is None else part + added, taken + len(run)
+        channels, parts, used = x.shape[-1], [], 0
+        kinds = [(index < channels, index in self.positions) for index in range(self.width)]
+        for (in_trunk, in_residual), group in itertools.groupby(range(self.width), key=kinds.__getitem__):
+            run = list(group)
+            part = x[..., run[0] : run[-1] + 1] if in_trunk else None
+            if in_residual:
+                added = y[..., used : used + len(run)]
+                part, used = added if part is None else part + added, used + len(run)
             parts.append(part)
         return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
 
-    def compute_output_shape(self, input_shapes):
+    def compute_output_shape(self, input_shapes: Sequence[Shape]) -> Shape:
         return (*input_shapes[0][:-1], self.width)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "positions": self.positions, "width": self.width, "form": self.form}
 
 
-def build(scale=2, output_activation="clipped_relu", head=64, blocks=(), tail=(), merge="zeros"):
+def build(
+    scale: int = 2,
+    output_activation: str = "clipped_relu",
+    head: int = 64,
+    blocks: Sequence[Mapping[str, Any] | None] = (),
+    tail: Sequence[int] = (),
+    merge: str = "zeros",
+) -> keras.Model:
     """FGNAS as a functional Keras model.
 
     Args:
+        scale: positive int.
+        output_activation: 'clipped_relu' or 'linear'.
         head: channels of the first convolution, at least 1.
-        blocks: list of {"pointwise": channels of the 1x1 convolution or None, "mix": {name of MIXES: channels}, "residual":
-            places in the trunk that the block adds to}, None for a block that has vanished.
-        tail: places that the body's last convolution fills among the head's channels; [] without a body.
-        merge: how a residual is added to some of the trunk's channels, of MERGES; the weights are the same.
+        blocks: list of {"pointwise": channels of the 1x1 convolution or None, "mix": {name in MIXES: channels}, "residual":
+            indices of the trunk's channels that the block adds to}; None for a block that has vanished.
+        tail: indices of the head's channels that the body's last convolution adds to; [] without a body.
+        merge: how a residual is added to some of the trunk's channels, one of MERGES. The weights are the same for all.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
-    Raises: ValueError for an architecture that is none.
+    Raises: ValueError for an invalid architecture or argument.
     """
     check_output_activation(output_activation)
     if merge not in MERGES:
         raise ValueError(f"merge must be one of {MERGES}, got {merge!r}")
     check(head, blocks, tail)
 
-    def add(x, y, positions, name):
+    def add(x: keras.KerasTensor, y: keras.KerasTensor, positions: Sequence[int], name: str) -> keras.KerasTensor:
         width = max(x.shape[-1], positions[-1] + 1)
         if len(positions) == width:
             y = keras.layers.Conv2D(width, 3, padding="same", name=f"{name}_conv2")(y)
@@ -221,8 +252,8 @@ def build(scale=2, output_activation="clipped_relu", head=64, blocks=(), tail=()
     return keras.Model(lr, sr, name=f"fgnas_x{scale}")
 
 
-def check(head, blocks, tail):
-    """Raises: ValueError, naming the part, when these are no architecture."""
+def check(head: int, blocks: Sequence[Mapping[str, Any] | None], tail: Sequence[int]) -> None:
+    """Checks the arguments of `build`. Raises: ValueError, naming the part, if they are not a valid architecture."""
     if not _is_count(head):
         raise ValueError("head must be a whole number of at least 1")
     width = head
@@ -230,23 +261,25 @@ def check(head, blocks, tail):
         if block is not None:
             if block["pointwise"] is not None and not _is_count(block["pointwise"]):
                 raise ValueError(f"block {index + 1}: pointwise must be a whole number of at least 1 or null")
-            odd = set(block["mix"]) - set(MIXES)
-            if odd or not block["mix"] or not all(map(_is_count, block["mix"].values())):
-                raise ValueError(f"block {index + 1}: mix must give channels to some of {MIXES}, got {block['mix']}")
+            unknown = set(block["mix"]) - set(MIXES)
+            if unknown or not block["mix"] or not all(map(_is_count, block["mix"].values())):
+                raise ValueError(
+                    f"block {index + 1}: mix must give a number of channels to some of {MIXES}, got {block['mix']}"
+                )
             width = _grown(width, block["residual"], f"block {index + 1}: residual")
     if tail:
         _grown(head, tail, "tail")
     elif any(blocks):
-        raise ValueError("tail must not be empty behind blocks")
+        raise ValueError("tail must not be empty if there are blocks")
 
 
-def _is_count(value):
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and value >= 1
 
 
-def _grown(width, positions, what):
-    """The trunk's width behind a residual at `positions`."""
-    new = [place for place in positions if place >= width]
+def _grown(width: int, positions: Sequence[int], what: str) -> int:
+    """The number of channels of the trunk after adding a residual at `positions`."""
+    new = [index for index in positions if index >= width]
     if (
         not positions
         or sorted(set(positions)) != list(positions)
@@ -254,24 +287,24 @@ def _grown(width, positions, what):
         or new != [*range(width, width + len(new))]
     ):
         raise ValueError(
-            f"{what} must be places in a trunk of {width} channels, rising, new ones behind its end; got {positions}"
+            f"{what} must be ascending channel indices of a trunk with {width} channels, "
+            f"new ones following its last without gaps; got {positions}"
         )
     return width + len(new)
 
 
-def uniform(blocks, channels):
-    """The arguments of a hand-made peer: every layer with all channels and ReLU, no 1x1 convolutions (EDSR's block)."""
-    places = list(range(channels))
-    block = {"pointwise": None, "mix": {"relu": channels}, "residual": places}
-    return {"head": channels, "blocks": [block] * blocks, "tail": places}
+def uniform(blocks: int, channels: int) -> dict[str, Any]:
+    """Architecture of a hand-made peer: all channels and ReLU in every layer, no 1x1 convolutions (EDSR's block)."""
+    positions = list(range(channels))
+    block = {"pointwise": None, "mix": {"relu": channels}, "residual": positions}
+    return {"head": channels, "blocks": [block] * blocks, "tail": positions}
 
 
-def executed_multiply_adds(model, lr_pixels):
-    """Multiply-adds that the exported 'zeros' form carries out, zero-filled channels included."""
-    kernels = [layer for layer in model.layers if hasattr(layer, "kernel")]
-    return lr_pixels * sum(math.prod(k.kernel.shape[:-1]) * getattr(k, "width", k.kernel.shape[-1]) for k in kernels)
+def executed_multiply_adds(model: keras.Model, lr_pixels: float) -> float:
+    """Multiply-adds that the exported 'zeros' form executes, including channels filled with zeros."""
+    return counts.multiply_adds(model, lr_pixels, executed=True)
 
 
-def receptive_field(config):
-    """LR pixels to each side that an output pixel depends on: 2 a block, 1 each for head, body's end and last."""
+def receptive_field(config: Mapping[str, Any]) -> int:
+    """LR pixels to each side that an output pixel depends on: 2 per block, 1 each for the head, the tail and the last layer."""
     return 3 + 2 * sum(block is not None for block in config.get("blocks", ()))

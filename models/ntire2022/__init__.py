@@ -1,1 +1,1 @@
-"""The networks of the NTIRE 2022 efficient super-resolution challenge, and the blocks they share."""
+"""The networks of the NTIRE 2022 efficient super-resolution challenge, and their shared blocks."""

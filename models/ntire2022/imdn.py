@@ -4,20 +4,29 @@ Paper: Hui et al., "Lightweight Image Super-Resolution with Information Multi-di
 that won AIM 2019's constrained challenge (Zhang et al., ICCVW 2019): 8 blocks without channel attention. Published for 0..1.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import keras
 
 from mobile_sr.models.ntire2022.blocks import ChannelRange, assemble, conv, in_a_row, leaky
 
 
-def build(scale=4, output_activation="clipped_relu", channels=64, blocks=8):
+def build(
+    scale: int = 4,
+    output_activation: str = "clipped_relu",
+    channels: int = 64,
+    blocks: int = 8,
+) -> keras.Model:
     """IMDN as a functional Keras model.
 
     Args:
         scale: 2, 3 or 4 (any positive int works); 893,936 parameters at x4.
         output_activation: 'clipped_relu' or 'linear' (the paper's).
-        channels: a multiple of 4; each stage of a block puts a quarter of them aside. blocks: how many.
+        channels: feature channels, a multiple of 4; each stage of a block sets a quarter of them aside.
+        blocks: number of blocks.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
-    Raises: ValueError for another output activation or channels that cannot be quartered.
+    Raises: ValueError for an unknown output activation or channels that are not a multiple of 4.
     """
     if channels % 4:
         raise ValueError(f"channels must be a multiple of 4, got {channels}")
@@ -25,8 +34,9 @@ def build(scale=4, output_activation="clipped_relu", channels=64, blocks=8):
     return assemble("imdn", scale, output_activation, channels, in_a_row(_block, blocks))
 
 
-def _block(x, name):
-    channels, kept, y = x.shape[-1], [], x
+def _block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    channels, y = x.shape[-1], x
+    kept: list[keras.KerasTensor] = []
     aside = channels // 4
     for stage in (1, 2, 3):
         y = leaky(conv(y, channels, f"{name}_conv{stage}"), f"{name}_act{stage}")
@@ -37,6 +47,6 @@ def _block(x, name):
     return keras.layers.Add(name=name)([x, y])
 
 
-def receptive_field(config):
-    """LR pixels to each side that an output pixel depends on: four 3x3 a block, head, body's end and tail."""
+def receptive_field(config: Mapping[str, Any]) -> int:
+    """LR pixels to each side that an output pixel depends on: 4 per block, 3 for head, end of body and tail."""
     return 4 * config["blocks"] + 3

@@ -1,43 +1,47 @@
 """MobileSR of team NJUST_ESR, a winner of the complexity track of the NTIRE 2022 efficient super-resolution challenge.
 
-Paper: Li et al., CVPRW 2022, Sec. 4.5: attention within windows of 8x8, then an inverted residual, five times; the picture is
-added to the bilinearly enlarged input. Published for 0..1.
+Paper: Li et al., CVPRW 2022, Sec. 4.5: five blocks of attention within 8x8 windows and an inverted residual. The result is
+added to the bilinearly upscaled input. Published for 0..1.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 from keras.src import backend
 
-from mobile_sr.models.layers import ClippedReLU, DepthToSpace, check_output_activation
+from mobile_sr.models.layers import ClippedReLU, DepthToSpace, Shape, check_output_activation
 from mobile_sr.models.ntire2022.blocks import conv, conv1x1, gelu, leaky, linear
 
-RECEPTIVE_FIELD = None  # the windows lie on the picture as a whole
-RATIOS = (4, 2, 2, 2, 4)  # of each block: how much wider its MLP and its inverted residual are inside
+RECEPTIVE_FIELD = None  # the windows are aligned with the whole image
+RATIOS = (4, 2, 2, 2, 4)  # expansion ratio of the MLP and the inverted residual in each block
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class WindowAttention(keras.layers.Layer):
-    """Self-attention of each window's pixels among themselves: [N, H, W, C] -> [N, H, W, C].
+    """Self-attention among the pixels of each window: [N, H, W, C] -> [N, H, W, C].
 
-    Windows start at the picture's top left; zeros fill the last ones, and are attended to.
+    Windows start at the top left of the image. The last ones are padded with zeros, which take part in the attention.
 
     Args:
-        heads: how many; must divide C. window: side of a window in pixels.
+        heads: number of heads; must divide C.
+        window: side of a window in pixels.
     """
 
-    def __init__(self, heads, window, **kwargs):
+    def __init__(self, heads: int, window: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.heads, self.window = heads, window
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         if channels % self.heads:
-            raise ValueError(f"{channels} channels cannot be shared by {self.heads} heads")
+            raise ValueError(f"{channels} channels cannot be divided among {self.heads} heads")
         self.inward = self.add_weight(shape=(channels, 3 * channels), initializer="glorot_uniform", name="inward")
         self.outward = self.add_weight(shape=(channels, channels), initializer="glorot_uniform", name="outward")
         self.bias = self.add_weight(shape=(channels,), initializer="zeros", name="bias")
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         n, height, width, channels = ops.shape(x)
         side, heads, depth = self.window, self.heads, x.shape[-1] // self.heads
         rows, columns = (height + side - 1) // side, (width + side - 1) // side
@@ -52,52 +56,61 @@ class WindowAttention(keras.layers.Layer):
         x = ops.transpose(ops.reshape(x, (n, rows, columns, side, side, channels)), (0, 1, 3, 2, 4, 5))
         return ops.reshape(x, (n, rows * side, columns * side, channels))[:, :height, :width]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def products(self):
-        """Multiply-adds for each pixel: (of the two linear layers, of attention proper)."""
+    def products(self) -> tuple[int, int]:
+        """Multiply-adds per pixel: (of the two linear layers, of the attention itself)."""
         channels = self.outward.shape[0]
         return 4 * channels**2, 2 * self.window**2 * channels
 
-    def padded_pixels(self, height, width):
-        """(pixels of all windows of a picture, windows)."""
+    def padded_pixels(self, height: int, width: int) -> tuple[int, int]:
+        """Returns (pixels in all windows of an image, number of windows)."""
         windows = -(-height // self.window) * -(-width // self.window)
         return windows * self.window**2, windows
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "heads": self.heads, "window": self.window}
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class BilinearUpscale(keras.layers.Layer):
-    """[N, H, W, C] -> [N, H * scale, W * scale, C], bilinear with half-pixel centers."""
+    """Bilinear upscaling with half-pixel centers: [N, H, W, C] -> [N, H * scale, W * scale, C]."""
 
-    def __init__(self, scale, **kwargs):
+    def __init__(self, scale: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.scale = self.block_size = scale  # its pixels are counted as a depth_to_space's
+        self.scale = self.block_size = scale  # counts.py counts its output pixels as after a depth_to_space
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         size = [side * self.scale for side in ops.shape(x)[1:3]]
         return backend.image.resize(x, size, interpolation="bilinear", data_format="channels_last")  # as ResizeLike
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         n, h, w, c = input_shape
         return (n, h and h * self.scale, w and w * self.scale, c)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale}
 
 
-def build(scale=4, output_activation="clipped_relu", channels=40, heads=8, window=8, ratios=RATIOS):
+def build(
+    scale: int = 4,
+    output_activation: str = "clipped_relu",
+    channels: int = 40,
+    heads: int = 8,
+    window: int = 8,
+    ratios: Sequence[int] = RATIOS,
+) -> keras.Model:
     """MobileSR as a functional Keras model.
 
     Args:
         scale: 2, 3 or 4; 175,883 parameters at x4.
         output_activation: 'clipped_relu' or 'linear' (the paper's).
-        channels: of the features. heads, window: see WindowAttention. ratios: one for each block.
+        channels: feature channels.
+        heads, window: as for WindowAttention.
+        ratios: expansion ratio of each block.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
-    Raises: ValueError for another output activation or heads that do not divide the channels.
+    Raises: ValueError for an unknown output activation or heads that do not divide the channels.
     """
     check_output_activation(output_activation)
     lr = keras.Input((None, None, 3), name="lr")
@@ -114,7 +127,7 @@ def build(scale=4, output_activation="clipped_relu", channels=40, heads=8, windo
     return keras.Model(lr, sr, name=f"mobilesr_x{scale}")
 
 
-def _transformer(x, name, heads, window, ratio):
+def _transformer(x: keras.KerasTensor, name: str, heads: int, window: int, ratio: int) -> keras.KerasTensor:
     position = keras.layers.DepthwiseConv2D(3, padding="same", name=f"{name}_position")(x)
     x = keras.layers.Add(name=f"{name}_placed")([x, position])
     y = keras.layers.LayerNormalization(epsilon=1e-5, name=f"{name}_norm1")(x)
@@ -125,7 +138,7 @@ def _transformer(x, name, heads, window, ratio):
     return keras.layers.Add(name=f"{name}_mixed")([x, linear(y, x.shape[-1], f"{name}_mlp2")])
 
 
-def _residual(x, name, ratio):
+def _residual(x: keras.KerasTensor, name: str, ratio: int) -> keras.KerasTensor:
     y = leaky(conv1x1(x, x.shape[-1] * ratio, f"{name}_expand"), f"{name}_act1", 0.2)
     y = keras.layers.DepthwiseConv2D(3, padding="same", name=f"{name}_depthwise")(y)
     y = conv1x1(leaky(y, f"{name}_act2", 0.2), x.shape[-1], f"{name}_project")

@@ -4,32 +4,59 @@ Paper: Liu et al., "Residual Feature Distillation Network for Lightweight Image 
 for 0..255.
 """
 
+import keras
+
 from mobile_sr.models.ntire2022.blocks import SMALLEST_SIDE, all_fused, assemble, coarse_three, distillation_block, esa
 
 __all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
-RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
+RECEPTIVE_FIELD = None  # the grid of the attention's low resolution is aligned with the whole image
 
 
-def build(scale=4, output_activation="clipped_relu", channels=50, distilled=25, attention=12, blocks=4):
+def build(
+    scale: int = 4,
+    output_activation: str = "clipped_relu",
+    channels: int = 50,
+    distilled: int = 25,
+    attention: int = 12,
+    blocks: int = 4,
+) -> keras.Model:
     """RFDN as a functional Keras model.
 
     Args:
         scale: 2, 3 or 4 (any positive int works); 433,448 parameters at x4.
         output_activation: 'clipped_relu' or 'linear' (the paper's).
-        channels, distilled, attention: of the features, of what a stage puts aside, inside ESA. blocks: how many.
+        channels: feature channels.
+        distilled: channels that each stage sets aside.
+        attention: channels inside ESA.
+        blocks: number of blocks.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3]; H and W at least 15.
-    Raises: ValueError for another output activation.
+    Raises: ValueError for an unknown output activation.
     """
     return distillation_network("rfdn", scale, output_activation, channels, distilled, attention, blocks)
 
 
-def distillation_network(name, scale, output_activation, channels, distilled, attention, blocks, residual=True):
-    """RFDN and its pruned version, which has no `residual` in its stages; the rest as for `build`."""
+def distillation_network(
+    name: str,
+    scale: int,
+    output_activation: str,
+    channels: int,
+    distilled: int,
+    attention: int,
+    blocks: int,
+    residual: bool = True,
+) -> keras.Model:
+    """Builds RFDN, or its pruned version without residuals.
 
-    def attend(x, prefix):
+    Args:
+        name: name of the network.
+        residual: whether the 3x3 convolutions of the stages have a skip.
+        scale, output_activation, channels, distilled, attention, blocks: as for `build`.
+    """
+
+    def attend(x: keras.KerasTensor, prefix: str) -> keras.KerasTensor:
         return esa(x, attention, prefix, coarse_three)
 
-    def block(x, prefix):
+    def block(x: keras.KerasTensor, prefix: str) -> keras.KerasTensor:
         return distillation_block(x, distilled, prefix, attend, residual)
 
     return assemble(name, scale, output_activation, channels, all_fused(block, blocks))

@@ -1,7 +1,7 @@
 """RLFN of team ByteESR, winner of the main track of the NTIRE 2022 efficient super-resolution challenge.
 
 Papers: Li et al., CVPRW 2022, Sec. 4.1; Kong et al., "Residual Local Feature Network for Efficient Super-Resolution", CVPRW
-2022. The network as submitted, its first convolutions pruned from 48 to 46 channels. Published for 0..255.
+2022. The network as submitted, with the first convolutions pruned from 48 to 46 channels. Published for 0..255.
 """
 
 import keras
@@ -9,21 +9,31 @@ import keras
 from mobile_sr.models.ntire2022.blocks import SMALLEST_SIDE, assemble, coarse_one, conv, esa, in_a_row, leaky
 
 __all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
-RECEPTIVE_FIELD = None  # the attention's low resolution lies on the picture as a whole
+RECEPTIVE_FIELD = None  # the grid of the attention's low resolution is aligned with the whole image
 
 
-def build(scale=4, output_activation="clipped_relu", channels=46, middle=48, attention=16, blocks=4):
+def build(
+    scale: int = 4,
+    output_activation: str = "clipped_relu",
+    channels: int = 46,
+    middle: int = 48,
+    attention: int = 16,
+    blocks: int = 4,
+) -> keras.Model:
     """RLFN as a functional Keras model.
 
     Args:
         scale: 2, 3 or 4 (any positive int works); 317,218 parameters at x4.
         output_activation: 'clipped_relu' or 'linear' (the paper's).
-        channels, middle, attention: of the features, between a block's convolutions, inside ESA. blocks: how many.
+        channels: feature channels.
+        middle: channels between the convolutions of a block.
+        attention: channels inside ESA.
+        blocks: number of blocks.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3]; H and W at least 15.
-    Raises: ValueError for another output activation.
+    Raises: ValueError for an unknown output activation.
     """
 
-    def block(x, name):
+    def block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         y = x
         for stage, filters in enumerate((middle, middle, channels), 1):
             y = leaky(conv(y, filters, f"{name}_conv{stage}"), f"{name}_act{stage}")

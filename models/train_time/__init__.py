@@ -1,1 +1,1 @@
-"""What changes a network only while it trains: re-parameterized branches and rounded activations."""
+"""Changes to a network during training only: re-parameterized branches and rounded activations."""

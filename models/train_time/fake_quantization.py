@@ -1,30 +1,38 @@
-"""Training with rounded activations: the network learns to live with the 8 bits that its file will have.
+"""Fake quantization of activations: training with the rounding of 8-bit inference.
 
-Every tensor that a uint8 file holds is rounded as it is there, over the range that it has in the batch at hand, and gradients
-pass as if it were not (the straight-through estimator of Jacob et al., "Quantization and Training of Neural Networks for
-Efficient Integer-Arithmetic-Only Inference", CVPR 2018, Sec. 3). Nothing is stored: the trained network is the plain one.
+Every tensor that is quantized in a uint8 file is rounded in the same way, over its range in the current batch. Gradients pass
+as if it were not rounded (the straight-through estimator of Jacob et al., "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference", CVPR 2018, Sec. 3). No ranges are stored: the trained network is the plain one.
 
-On a flat colour all pixels of a channel are rounded in the same direction, and the next convolution adds that up over its
-taps: 7 levels in a tanh network. Trained so, together with flat colours (flat_colours.patch), the kernels avoid large sums.
+In an image of one flat colour, all pixels of a channel are rounded in the same direction. The next convolution sums this
+error over its taps, which gave 7 levels in a tanh network. With this training and with flat colours in the training data
+(flat_colours.patch), the kernels avoid large sums.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
-from mobile_sr.models.layers import PReLU
+from mobile_sr.models.layers import PReLU, Shape
 
-BITS = (2, 16)  # the least and the most
-_PRIVATE = ("relu", "linear", "relu6")  # activations that a .tflite convolution does itself: no tensor lies before them
-_TANH_END = 2.77  # what tanh is given at most in an exported file (converters/activation_ranges.py)
+BITS = (2, 16)  # minimum and maximum
+_PRIVATE = ("relu", "linear", "relu6")  # activations that a .tflite convolution fuses: no tensor precedes them
+_TANH_END = 2.77  # maximum input of tanh in an exported file (converters/activation_ranges.py)
 
 
-def rounded(x, bits, end=None):
-    """x rounded to 2**bits equally spaced values between its smallest and largest, of which one is 0.
+def rounded(x: keras.KerasTensor, bits: int, end: float | None = None) -> keras.KerasTensor:
+    """Rounds x to 2**bits equally spaced values between its minimum and maximum; 0 is one of them.
 
-    The gradient by x is 1, and that by the step is the rounding error (Esser et al., "Learned Step Size Quantization", ICLR
-    2020, Eq. 3), so that a range shrinks where its step does harm.
+    The gradient with respect to x is 1. That with respect to the step is the rounding error (Esser et al., "Learned Step Size
+    Quantization", ICLR 2020, Eq. 3): a range shrinks if its step is harmful.
 
-    Args: end: what the range is cut to, -end to end; None leaves it.
+    Args:
+        x: floating-point tensor of any shape.
+        bits: int in BITS.
+        end: clip the range to -end..end; None to keep it.
+    Returns: a tensor of the shape and dtype of x.
     """
     value = ops.cast(x, "float32")
     low, high = ops.minimum(ops.min(value), 0.0), ops.maximum(ops.max(value), 0.0)
@@ -38,81 +46,88 @@ def rounded(x, bits, end=None):
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class FakeQuantize(keras.layers.Layer):
-    """`rounded` as a layer. Args: bits: int in BITS. end: as of `rounded`."""
+    """`rounded` as a layer.
 
-    def __init__(self, bits=8, end=None, **kwargs):
+    Args:
+        bits: int in BITS.
+        end: as for `rounded`.
+    Raises: ValueError for other bits.
+    """
+
+    def __init__(self, bits: int = 8, end: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not BITS[0] <= bits <= BITS[1]:
-            raise ValueError(f"bits={bits} is not from {BITS[0]} to {BITS[1]}")
+            raise ValueError(f"bits must be from {BITS[0]} to {BITS[1]}, got {bits}")
         self.bits = bits
         self.end = end
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         return rounded(x, self.bits, self.end)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bits": self.bits, "end": self.end}
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class FakeQuantizedPReLU(PReLU):
-    """PReLU whose product is rounded, too: it is a tensor of the file."""
+    """PReLU that also rounds its product, which is a tensor of its own in the file."""
 
-    def __init__(self, bits=8, **kwargs):
+    def __init__(self, bits: int = 8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.bits = bits
 
-    def call(self, x):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         return x + rounded(ops.relu(x * (self.alpha - 1.0)), self.bits)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bits": self.bits}
 
 
-def quantized(model, bits):
-    """The same network with the same weights, its variables in the same order, whose activations are rounded.
+def quantized(model: keras.Model, bits: int) -> keras.Model:
+    """Returns a copy of a network with rounded activations, the same weights and the same order of variables.
 
-    The outputs, the inputs and what only reshapes them stay as they are.
+    Inputs, outputs and layers that only reshape them are not rounded.
 
     Args:
-        model: a functional keras.Model. bits: int in BITS.
-    Raises: ValueError for other bits, or another kind of model.
+        model: a functional keras.Model.
+        bits: int in BITS.
+    Raises: ValueError for other bits, or for a model that cannot be cloned with its variables in the same order.
     """
     last = _after_last_weights(model)
-    curved = {}  # layer name: its activation, as a layer of its own
+    separated: dict[str, tuple[Callable[..., Any], Any]] = {}  # layer name: its activation, which becomes a layer
 
-    def clone(layer):
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         activation = config.get("activation")
         if layer.weights and activation is not None and activation not in _PRIVATE and layer.name not in last:
-            curved[layer.name] = keras.activations.deserialize(activation), activation
+            separated[layer.name] = keras.activations.deserialize(activation), activation
             return type(layer).from_config({**config, "activation": "linear"})
         if type(layer) is PReLU:
             return FakeQuantizedPReLU.from_config({**config, "bits": bits})
         return type(layer).from_config(config)
 
-    def call(layer, *args, **kwargs):
+    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
         y = layer(*args, **kwargs)
         if layer.name in last:
             return y
-        if layer.name in curved:
-            function, name = curved[layer.name]
+        if layer.name in separated:
+            function, name = separated[layer.name]
             y = FakeQuantize(bits, _TANH_END if name == "tanh" else None)(y)
             y = keras.layers.Activation(function)(y)
         return FakeQuantize(bits)(y)
 
     result = keras.models.clone_model(model, clone_function=clone, call_function=call)
     if [v.path for v in result.variables] != [v.path for v in model.variables]:
-        raise ValueError("the network's variables would change their order")
+        raise ValueError("rounded activations would change the order of the network's variables")
     result.set_weights(model.get_weights())
     return result
 
 
-def _after_last_weights(model):
-    """The names of the layers from the last one with weights on: their rounding is the output's own."""
+def _after_last_weights(model: keras.Model) -> set[str]:
+    """Names of the last layer with weights and of all later ones: their rounding is that of the output."""
     names = [layer.name for layer in model.layers]
     index = max(k for k, layer in enumerate(model.layers) if layer.weights)
     return set(names[index:])

@@ -83,7 +83,7 @@ def test_where_the_desired_depth_acts(where, expected):
     at_0, at_1, at_2 = (np.asarray(model([x, np.full((1, 1), d, np.float32)])[1]) for d in (0, 1, 2))
     assert at_1.std() > 1e-3
     np.testing.assert_allclose(at_2, expected(at_0, at_1), rtol=1e-4)
-    if where == "first":  # the bias is not scaled: something is left at d = 0
+    if where == "first":  # the bias is not scaled: the depth is positive at d = 0
         assert at_0.min() > 0
 
 
@@ -99,7 +99,7 @@ def test_before_training_the_mean_depth_is_the_desired_one(config, where):
 
 
 def test_multiply_adds():
-    """EDSR(16 x 64) x2: 1.37M weights at LR size but for the last convolution, which runs at HR size."""
+    """EDSR(16 x 64) x2: 1.37M weights at LR size, except for the last convolution, which runs at HR size."""
     model = models.build({"network": "edsr", "scale": 2, "blocks": 16, "channels": 64})
     kernels = 3 * 64 + 33 * 64 * 64 + 64 * 256 + 4 * 64 * 3
     assert models.multiply_adds(model, 100) == 100 * 9 * kernels
@@ -115,8 +115,8 @@ def test_wrong_arguments(config, wrong):
 
 
 def test_a_configuration_is_completed_from_the_build_function():
-    found = models.complete({"network": "rcan", "scale": 3, "blocks": 7, "own": 1})
-    assert (found["scale"], found["blocks"], found["groups"], found["reduction"], found["own"]) == (3, 7, 10, 16, 1)
+    actual = models.complete({"network": "rcan", "scale": 3, "blocks": 7, "own": 1})
+    assert (actual["scale"], actual["blocks"], actual["groups"], actual["reduction"], actual["own"]) == (3, 7, 10, 16, 1)
     assert models.receptive_field({"network": "edsr", "scale": 2}) == 1 + 2 * 32 + 1 + 2
 
 

@@ -10,8 +10,8 @@ from mobile_sr.models.bicubic import BicubicUpscale
 from mobile_sr.models.ntire2022 import blocks, mobilesr
 from tests.conftest import picture
 
-# Parameters, the script's FLOPs (G), activations (M), convolutions at 256x256, x4. The challenge's Table 1 prints these but for
-# MobileSR's and BSRN's linear layers, which it counts otherwise than its script, and in fewer digits.
+# Parameters, the script's FLOPs (G), activations (M), convolutions at 256x256, x4. The challenge's Table 1 lists these in fewer
+# digits; it counts the linear layers of MobileSR and BSRN differently from its script.
 MEASURES = {
     "imdn": (893_936, 58.532, 154.141, 43),
     "rfdn": (433_448, 27.103, 112.034, 64),
@@ -42,18 +42,18 @@ MINI = {
 
 @pytest.mark.parametrize("net", [net if net in QUICK else pytest.param(net, marks=pytest.mark.slow) for net in MEASURES])
 def test_the_measures_of_the_challenge(net):
-    found = models.challenge_counts({"network": net, "scale": 4})
+    actual = models.challenge_counts({"network": net, "scale": 4})
     parameters, flops, activations, convolutions = MEASURES[net]
-    assert found["parameters"] == parameters
-    assert round(found["script_flops"] / 1e9, 3) == flops
-    assert round(found["activations"] / 1e6, 3) == activations
-    assert found["convolutions"] == convolutions
-    assert round(found["flops"] / 1e9, 3) == TRUE_FLOPS.get(net, flops)
+    assert actual["parameters"] == parameters
+    assert round(actual["script_flops"] / 1e9, 3) == flops
+    assert round(actual["activations"] / 1e6, 3) == activations
+    assert actual["convolutions"] == convolutions
+    assert round(actual["flops"] / 1e9, 3) == TRUE_FLOPS.get(net, flops)
 
 
 @pytest.mark.parametrize("net", MINI)
 def test_shapes_outputs_and_configuration(net):
-    """Odd sizes, other scales, more than one image; clipped is the clip of linear; a saved configuration rebuilds it."""
+    """Odd sizes, all scales, two images; the clipped output is the clip of the linear one; the configuration rebuilds it."""
     x = np.random.default_rng(0).random((2, 17, 23, 3)).astype(np.float32)
     for scale in (2, 3, 4):
         assert models.build({"network": net, "scale": scale, **MINI[net]}).compute_output_shape(x.shape) == (
@@ -63,10 +63,10 @@ def test_shapes_outputs_and_configuration(net):
     linear, clipped = (models.build({**config, "output_activation": end}) for end in ("linear", "clipped_relu"))
     clipped.set_weights([w * 3 for w in linear.get_weights()])
     linear.set_weights(clipped.get_weights())
-    wanted, found = (keras.ops.convert_to_numpy(model(x)) for model in (linear, clipped))
-    assert found.shape == (2, 34, 46, 3)
-    assert wanted.min() < 0 or wanted.max() > 1
-    np.testing.assert_allclose(found, np.clip(wanted, 0, 1), atol=1e-6)
+    expected, actual = (keras.ops.convert_to_numpy(model(x)) for model in (linear, clipped))
+    assert actual.shape == (2, 34, 46, 3)
+    assert expected.min() < 0 or expected.max() > 1
+    np.testing.assert_allclose(actual, np.clip(expected, 0, 1), atol=1e-6)
     rebuilt = keras.Model.from_config(clipped.get_config())
     assert [w.shape for w in rebuilt.weights] == [w.shape for w in clipped.weights]
     with pytest.raises(ValueError, match="output_activation"):
@@ -81,12 +81,12 @@ def test_resize_like_is_torchs_bilinear():
 
 
 def test_edge_padding_leaves_maxima_alone():
-    """As padding with -inf, which torch's max-pooling does."""
+    """Equal to PyTorch's max-pooling, which pads with -inf."""
     x = np.random.default_rng(0).normal(-5, 1, (1, 16, 20, 2)).astype(np.float32)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(1, 2))[:, ::7, ::7].max(axis=(-2, -1))
-    found = keras.layers.MaxPooling2D(7, 7)(blocks.EdgePad()(x))
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(found), windows)
+    actual = keras.layers.MaxPooling2D(7, 7)(blocks.EdgePad()(x))
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(actual), windows)
 
 
 def test_window_attention_is_attention_in_windows():
@@ -95,17 +95,17 @@ def test_window_attention_is_attention_in_windows():
     x = rng.normal(size=(1, 6, 9, 4)).astype(np.float32)
     layer.build(x.shape)
     layer.set_weights([rng.normal(size=w.shape) for w in layer.get_weights()])
-    found = keras.ops.convert_to_numpy(layer(x))
+    actual = keras.ops.convert_to_numpy(layer(x))
     inward, outward, bias = layer.get_weights()
     padded = np.pad(x, ((0, 0), (0, 2), (0, 3), (0, 0)))
-    pixels = padded[0, 4:, 4:8].reshape(-1, 4) @ inward  # a window with two rows of the padding
+    pixels = padded[0, 4:, 4:8].reshape(-1, 4) @ inward  # a window with two rows of padding
     heads = []
     for h in range(2):
         q, k, v = (pixels[:, part * 4 + 2 * h :][:, :2] for part in range(3))
         weights = np.exp(q @ k.T / 2**0.5)
         heads.append(weights / weights.sum(axis=1, keepdims=True) @ v)
-    wanted = (np.concatenate(heads, axis=1) @ outward + bias).reshape(4, 4, 4)[:2]
-    np.testing.assert_allclose(found[0, 4:, 4:8], wanted, atol=1e-4)
+    expected = (np.concatenate(heads, axis=1) @ outward + bias).reshape(4, 4, 4)[:2]
+    np.testing.assert_allclose(actual[0, 4:, 4:8], expected, atol=1e-4)
 
 
 def test_abpn():
@@ -117,7 +117,7 @@ def test_abpn():
 
 
 def test_multiply_adds_of_strides_and_attention():
-    """The estimate by pixels agrees with the count at a size up to ESA's borders."""
+    """The estimate by number of pixels agrees with the count at a size, except for ESA's borders."""
     for net in ("rlfn", "mobilesr"):
         config = {"network": net, "scale": 4, **MINI[net]}
         estimate, exact = models.multiply_adds(models.build(config), 256**2), models.challenge_counts(config)["multiply_adds"]
@@ -128,13 +128,13 @@ def test_bicubic_is_matlabs_before_rounding():
     """Within the rounding of imresize's two passes, borders included."""
     image = picture(19, 24)
     for scale in (2, 3, 4):
-        found = keras.ops.convert_to_numpy(BicubicUpscale(scale)(image[None].astype(np.float32)))[0]
-        assert np.abs(np.clip(found, 0, 255) - imresize(image, scale)).max() < 1.3
+        actual = keras.ops.convert_to_numpy(BicubicUpscale(scale)(image[None].astype(np.float32)))[0]
+        assert np.abs(np.clip(actual, 0, 255) - imresize(image, scale)).max() < 1.3
 
 
 @pytest.mark.parametrize(("net", "parameters", "per_pixel"), [("srcnn", 69_251, 69_152), ("vdsr", 668_227, 667_008)])
 def test_networks_behind_bicubic(net, parameters, per_pixel):
-    """Dong et al. and Kim et al. count 57K and 665K on luma alone; these have RGB ends. Bicubic counts nothing."""
+    """Dong et al. and Kim et al. count 57K and 665K for luma; these have RGB inputs and outputs. Bicubic is not counted."""
     model = models.build({"network": net, "scale": 3})
     assert model.count_params() == parameters
     assert models.multiply_adds(model, 1) == 9 * per_pixel

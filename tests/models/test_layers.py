@@ -30,8 +30,8 @@ def test_every_form_of_the_grouped_convolution_is_the_definition(form):
     kernel = rng.normal(size=(3, 3, 8, 32)).astype(np.float32)
     bias = rng.normal(size=32).astype(np.float32)
     layer.set_weights([kernel, bias])
-    found = keras.ops.convert_to_numpy(layer(x))
-    np.testing.assert_allclose(found, plain_grouped(x, kernel, bias, 4), atol=2e-4)
+    actual = keras.ops.convert_to_numpy(layer(x))
+    np.testing.assert_allclose(actual, plain_grouped(x, kernel, bias, 4), atol=2e-4)
 
 
 def test_the_forms_train_alike():
@@ -83,8 +83,8 @@ def test_sub_pixel_transposed_convolution_is_the_transposed_convolution(size, sc
     ours = SubPixelConv2DTranspose(3, size, scale)
     ours.build(x.shape)
     ours.set_weights(theirs.get_weights())
-    found = keras.ops.convert_to_numpy(DepthToSpace(scale)(ours(x)))
-    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(theirs(x)), atol=1e-5)
+    actual = keras.ops.convert_to_numpy(DepthToSpace(scale)(ours(x)))
+    np.testing.assert_allclose(actual, keras.ops.convert_to_numpy(theirs(x)), atol=1e-5)
     assert ours.compute_output_shape(x.shape) == (2, 6, 7, 3 * scale**2)
     with pytest.raises(ValueError, match="smaller"):
         SubPixelConv2DTranspose(3, 2, 3)
@@ -95,10 +95,10 @@ def test_phases_map_back_to_their_kernel(size, scale):
     layer = SubPixelConv2DTranspose(3, size, scale)
     layer.build((None, None, None, 5))
     phases = keras.ops.convert_to_numpy(layer.phases(layer.kernel))
-    places = layer.places()
-    assert sorted(places[places > 0]) == list(range(1, 1 + size * size * 3 * 5))  # every weight acts on one phase
-    assert not phases[places == 0].any()
-    np.testing.assert_array_equal(layer.from_phases(phases + (places == 0)), keras.ops.convert_to_numpy(layer.kernel))
+    indices = layer.places()
+    assert sorted(indices[indices > 0]) == list(range(1, 1 + size * size * 3 * 5))  # every weight acts on one phase
+    assert not phases[indices == 0].any()
+    np.testing.assert_array_equal(layer.from_phases(phases + (indices == 0)), keras.ops.convert_to_numpy(layer.kernel))
 
 
 def test_prelu_is_its_definition_and_keeps_slopes_at_most_one():

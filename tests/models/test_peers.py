@@ -1,4 +1,4 @@
-"""FSRCNN and ESPCN, the nets that the XLSR paper quantizes beside its own."""
+"""FSRCNN and ESPCN, the networks that the XLSR paper quantizes for comparison."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""How far a changed pixel reaches: what tiles overlap by."""
+"""Receptive fields, by which tiles overlap: the distance at which a changed pixel has an effect."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from mobile_sr import models
 
-SIDE = 41  # pixels of the image, whose centre is changed
+SIDE = 41  # side of the image in pixels; the centre is changed
 EDSR = {"network": "edsr", "blocks": 2, "channels": 8}
 NETWORKS = [{"network": "xlsr"}, {"network": "fsrcnn"}, {"network": "espcn"}, EDSR, {**EDSR, "depth": "fixed"}]
 EFFICIENT = [
@@ -20,7 +20,7 @@ EFFICIENT = [
 
 
 def reach(model, scale):
-    """LR pixels that the change of one goes to each side of it, with random weights."""
+    """Returns the distance in LR pixels at which a change of one pixel has an effect, with random weights."""
     rng = np.random.default_rng(1)
     model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
     if len(model.outputs) > 1:  # depths around 1, where the second mask depends on them
@@ -29,16 +29,16 @@ def reach(model, scale):
     x = rng.random((1, SIDE, SIDE, 3)).astype(np.float32)
     other, middle = x.copy(), SIDE // 2
     other[0, middle, middle] += 0.5
-    found = [model(image) for image in (x, other)]
-    a, b = (keras.ops.convert_to_numpy(y[0] if len(model.outputs) > 1 else y)[0] for y in found)
+    actual = [model(image) for image in (x, other)]
+    a, b = (keras.ops.convert_to_numpy(y[0] if len(model.outputs) > 1 else y)[0] for y in actual)
     moved = np.argwhere(np.any(a != b, axis=2)) // scale
     return max(middle - moved.min(), moved.max() - middle)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("config", NETWORKS, ids=lambda config: "_".join(map(str, config.values())))
-def test_the_receptive_field_is_what_tiles_overlap_by(config, scale):
-    """Exactly, but for FSRCNN, which sees a pixel less at some scales."""
+def test_the_receptive_field_is_the_declared_one(config, scale):
+    """Exactly, except for FSRCNN, whose field is one pixel smaller at some scales."""
     model = models.build({**config, "scale": scale, "output_activation": "linear"})
     field = models.receptive_field({**config, "scale": scale})
     assert field - (1 if config["network"] == "fsrcnn" else 0) <= reach(model, scale) <= field
@@ -46,7 +46,7 @@ def test_the_receptive_field_is_what_tiles_overlap_by(config, scale):
 
 @pytest.mark.parametrize("config", EFFICIENT, ids=lambda config: config["network"])
 def test_the_receptive_field_of_efficient_networks(config):
-    """No further than declared, and less than a HR pixel's share nearer; with random weights a far path may vanish."""
+    """Not larger than declared, and at most one LR pixel smaller: with random weights a long path may vanish."""
     model = models.build({**config, "scale": 2, "output_activation": "linear"})
     field = models.receptive_field(models.complete({**config, "scale": 2}))
     assert field - 1 <= reach(model, 2) <= field

@@ -1,4 +1,4 @@
-"""FGNAS: the supernet's equations, costs, and the compact network that is cut out of it."""
+"""FGNAS: the supernet's equations, costs, and the compact network extracted from it."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ KINDS = (("relu", "prelu", "tanh"), ("relu",), ("prelu", "tanh"), ("relu", "tanh
 
 
 def supernet(seed=0, share=None, **arguments):
-    """(model, configuration) of a small supernet with random weights; each gate is open with the probability `share`."""
+    """Returns (model, configuration) of a small supernet with random weights; gates are open with the probability `share`."""
     config = {"network": "fgnas_supernet", "scale": 2, "blocks": 3, "channels": 6, "output_activation": "linear", **arguments}
     keras.utils.set_random_seed(seed)
     model, rng = models.build(config), np.random.default_rng(seed)
@@ -31,7 +31,7 @@ def supernet(seed=0, share=None, **arguments):
     return model, config
 
 
-def picture(seed=0):
+def random_image(seed=0):
     return np.random.default_rng(seed).random((2, 9, 11, 3)).astype(np.float32)
 
 
@@ -79,7 +79,7 @@ def test_all_gates_start_open():
 
 
 def test_the_regulariser_has_the_gradient_of_equation_3():
-    """d R / d psi of one block's gates, and of those that the skips join (Sec. 3.2.4), worked out by hand."""
+    """d R / d psi for the gates of one block and for those joined by skips (Sec. 3.2.4), computed by hand."""
     model, _ = supernet(blocks=1, channels=4)
     block = fgnas_supernet.searchable_blocks(model)[0]
     rng = np.random.default_rng(1)
@@ -109,7 +109,7 @@ def test_the_regulariser_has_the_gradient_of_equation_3():
 def test_the_loss_gets_lambda_times_the_share_that_is_left():
     """Eq. 2, the cost as a share of the full supernet's."""
     model, _ = supernet(share=0.6, weight=0.25)
-    model(picture())
+    model(random_image())
     left, full = (float(MULTIPLY_ADDS.total(fgnas_supernet.operators(model, full=full))) for full in (False, True))
     assert 0 < left < full
     np.testing.assert_allclose(model.losses, [0.25 * left / full], rtol=1e-6)
@@ -124,7 +124,7 @@ def test_half_precision_keeps_the_cost_whole():
     whole, _ = supernet(share=0.7)
     whole.set_weights(half.get_weights())
     assert half.get_layer("block1").compute_dtype == "bfloat16"
-    np.testing.assert_allclose(half(picture()), whole(picture()), atol=0.1)
+    np.testing.assert_allclose(half(random_image()), whole(random_image()), atol=0.1)
     assert half.losses[0].dtype == "float32"
     np.testing.assert_allclose(half.losses[0], whole.losses[0], rtol=1e-6)
 
@@ -135,8 +135,8 @@ def test_activations_are_gated_and_divided_by_three():
     layer.gate.stored.assign([[1, 0, 0], [0, 1, 0], [1, 1, 1]])
     x = np.array([-2.0, -2.0, -2.0, 1.5, 1.5, 1.5], np.float32).reshape(1, 1, 2, 3)
     bent = np.tanh(x[0, 0, :, 2])
-    wanted = [[0, -0.5, 0 - 0.5 + bent[0]], [1.5, 1.5, 3 + bent[1]]]
-    np.testing.assert_allclose(np.asarray(layer(x))[0, 0], np.array(wanted) / 3, rtol=1e-6)
+    expected = [[0, -0.5, 0 - 0.5 + bent[0]], [1.5, 1.5, 3 + bent[1]]]
+    np.testing.assert_allclose(np.asarray(layer(x))[0, 0], np.array(expected) / 3, rtol=1e-6)
 
 
 @pytest.mark.parametrize("closed", ["pointwise", "activation", "residual"])
@@ -157,7 +157,7 @@ def test_a_vanished_block_takes_no_time(closed):
     gate = fgnas_supernet.searchable_blocks(model)[1].gates()[closed]
     gate.stored.assign(np.zeros(gate.shape))
     now = [operator for operator in fgnas_supernet.operators(model, executed=True) if operator[1] > 0 and operator[2] > 0]
-    assert len(left) - len(now) == 6  # three convolutions, PReLU for it and ReLU, tanh, addition
+    assert len(left) - len(now) == 6  # three convolutions, PReLU that includes ReLU, tanh, addition
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3, 7, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 16))])
@@ -170,11 +170,11 @@ def test_the_compact_network_is_the_gated_supernet(seed):
         vanished = model.get_layer("block2").activation.gate.stored
         vanished.assign(np.zeros(vanished.shape))
     compact, arrays = fgnas_compact.compact(model, config)
-    wanted = np.asarray(model(picture()))
+    expected = np.asarray(model(random_image()))
     for merge in fgnas.MERGES:
         small = models.build(compact, merge=merge)
         fgnas_compact.set_weights(small, arrays)
-        np.testing.assert_allclose(np.asarray(small(picture())), wanted, atol=1e-5)
+        np.testing.assert_allclose(np.asarray(small(random_image())), expected, atol=1e-5)
     counted, left = float(MULTIPLY_ADDS.total(fgnas_supernet.operators(model))), models.multiply_adds(small, 1)
     assert counted >= left
     parameters = fgnas_costs.Cost("parameters")
@@ -197,7 +197,7 @@ def test_vanished_blocks_and_an_empty_body_leave_the_compact_network():
     assert compact["blocks"] == [None] * 3
     small = models.build(compact)
     fgnas_compact.set_weights(small, arrays)
-    np.testing.assert_allclose(np.asarray(small(picture())), np.asarray(model(picture())), atol=1e-5)
+    np.testing.assert_allclose(np.asarray(small(random_image())), np.asarray(model(random_image())), atol=1e-5)
     model.get_layer("head").gate.stored.assign(np.zeros((6, 1)))
     with pytest.raises(fgnas_compact.Collapsed, match="first convolution"):
         fgnas_compact.compact(model, config)
@@ -211,21 +211,21 @@ def test_channels_are_given_back_where_they_fit_and_nothing_changes(arguments):
             gate.stored.assign(gate.stored / 10)
         vanished = model.get_layer("block2").gates()["activation"]
         vanished.stored.assign(vanished.stored * (seed % 2))
-        wanted, before = np.asarray(model(picture())), fgnas_gates(model, alive=True)
+        expected, before = np.asarray(model(random_image())), fgnas_gates(model, alive=True)
         assert fgnas_reopen.reopen(model, lambda: False) == 0
         assert fgnas_gates(model, alive=True) == before
         blocks = [block["residual"] if block else None for block in fgnas_compact.compact(model, config)[0]["blocks"]]
         left = sum(block is not None for block in blocks)
-        most = min(3, left + 1)  # one vanished block comes back, the next one would be too much
-        opened = fgnas_reopen.reopen(model, lambda model=model, most=most: len(blocks_left(model)) <= most)
+        max_blocks = min(3, left + 1)  # one vanished block is reopened; a second would exceed the limit
+        opened = fgnas_reopen.reopen(model, lambda model=model, max_blocks=max_blocks: len(blocks_left(model)) <= max_blocks)
         assert opened == sum(fgnas_gates(model, alive=True)) - sum(before)
         compact, arrays = fgnas_compact.compact(model, config)
-        assert len(blocks_left(model)) == sum(block is not None for block in compact["blocks"]) == most
+        assert len(blocks_left(model)) == sum(block is not None for block in compact["blocks"]) == max_blocks
         for block in compact["blocks"]:
             assert block is None or (len(block["residual"]), sum(block["mix"].values())) == (6, 6)
         small = models.build(compact)
         fgnas_compact.set_weights(small, arrays)
-        np.testing.assert_allclose(np.asarray(small(picture())), wanted, atol=1e-5)
+        np.testing.assert_allclose(np.asarray(small(random_image())), expected, atol=1e-5)
 
 
 def blocks_left(model):
@@ -233,7 +233,7 @@ def blocks_left(model):
 
 
 def fgnas_gates(model, alive=False):
-    """The Gates of a supernet, or how many channels of each are open."""
+    """Returns the Gates of a supernet, or the number of open channels of each."""
     gates = [model.get_layer("head").gate, model.get_layer("tail").gate]
     gates += [gate for block in fgnas_supernet.searchable_blocks(model) for gate in block.gates().values()]
     return [int(np.asarray(fgnas_supernet.alive(gate.open())).sum()) for gate in gates] if alive else gates
@@ -249,7 +249,7 @@ def test_costs_of_all_kinds():
     assert float(latency.of("conv3x3", 4.0, 8.0)) == 20
     assert float(latency.of("conv3x3", 6.0, 6.0)) == pytest.approx((10 + 20 + 30 + 50) / 4)
     assert float(latency.of("tanh", 5.0, 5.0)) == 1.5
-    assert float(latency.of("conv3x3", 4.0, 12.0)) == 30  # behind the grid's end
+    assert float(latency.of("conv3x3", 4.0, 12.0)) == 30  # past the end of the grid
     np.testing.assert_allclose(gradient(lambda n: latency.of("tanh", n, n), 5.0), 1.5 / 5)
     np.testing.assert_allclose(gradient(lambda n: latency.of("conv3x3", 4.0, n), 8.0), 20 / 8)
     np.testing.assert_allclose(gradient(lambda n: latency.of("conv3x3", n, 8.0), 4.0), 20 / 4)
@@ -265,13 +265,13 @@ def test_prelu_costs_time_for_all_that_passes_through_it_and_steers_its_own_gate
 
     def total(psi):
         gate.stored.assign(psi)
-        found = [o for o in fgnas_supernet.operators(model, executed=True) if o[0] in table]
-        return fgnas_costs.Cost(table).total(found)
+        actual = [o for o in fgnas_supernet.operators(model, executed=True) if o[0] in table]
+        return fgnas_costs.Cost(table).total(actual)
 
     psi = np.ones((6, 3), np.float32) * [1, 0, 0]
-    assert float(total(psi)) == 0  # ReLU is the end of its convolution
+    assert float(total(psi)) == 0  # ReLU is fused into its convolution
     psi[0, 2] = 1
-    assert float(total(psi)) == pytest.approx(3 + 1 / 6)  # beside tanh it stands alone
+    assert float(total(psi)) == pytest.approx(3 + 1 / 6)  # beside tanh it is a separate operator
     psi[:2, 1] = 1
     with tf.GradientTape() as tape:
         now = total(psi)
@@ -287,12 +287,12 @@ def test_equalization_keeps_the_compact_network(kinds):
     compact, arrays = fgnas_compact.compact(model, config)
     small, other = models.build(compact), models.build(compact)
     fgnas_compact.set_weights(small, arrays)
-    images = [picture(seed)[:1] for seed in range(3)]
+    images = [random_image(seed)[:1] for seed in range(3)]
     changed, record = cross_layer_equalization.equalize(small, images)
     other.set_weights(changed)
     assert any(name.endswith("conv2") for name in record)
-    wanted = np.asarray(small(images[0]))
-    np.testing.assert_allclose(np.asarray(other(images[0])), wanted, atol=2e-5 * np.abs(wanted).max())
+    expected = np.asarray(small(images[0]))
+    np.testing.assert_allclose(np.asarray(other(images[0])), expected, atol=2e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("merge", ["zeros", *(pytest.param(m, marks=pytest.mark.slow) for m in fgnas.MERGES[1:])])
@@ -303,7 +303,7 @@ def test_the_tflite_holds_built_in_operators_and_the_same_function(merge, tmp_pa
     fgnas_compact.set_weights(small, arrays)
     data = to_tflite.convert(lambda: small, small.get_weights(), "float32", clipped=False)
     (tmp_path / "net.tflite").write_bytes(data)
-    image = (picture()[0] * 255).astype(np.uint8)
+    image = (random_image()[0] * 255).astype(np.uint8)
     runner = load(tmp_path / "net.tflite", scale=2)
     sr = np.clip(np.asarray(small(image[None].astype(np.float32) / 255))[0], 0, 1) * 255
     assert np.abs(runner(image).astype(float) - sr).max() < 0.51
@@ -311,7 +311,7 @@ def test_the_tflite_holds_built_in_operators_and_the_same_function(merge, tmp_pa
 
 @pytest.mark.parametrize("mix", [{"relu": 4, "tanh": 4}, pytest.param({"relu+tanh": 4, "tanh": 2}, marks=pytest.mark.slow)])
 def test_relu_without_prelu_beside_tanh_stays_delegated_in_8_bits(mix, tmp_path):
-    """A RELU on its own would be an operator that XNNPACK leaves alone, and that the audit refuses."""
+    """XNNPACK does not run a separate RELU in 8 bits, and the audit refuses it."""
     blocks = [{"pointwise": None, "mix": mix, "residual": [0, 2]}]
     config = {"network": "fgnas", "scale": 2, "head": 4, "blocks": blocks, "tail": [1]}
     model = models.build(config)
@@ -338,11 +338,11 @@ def test_a_uniform_network_is_edsrs_block():
     [
         ({"head": 0}, "head"),
         ({"tail": []}, "tail"),
-        ({"tail": [0, 5]}, "tail must be places"),
+        ({"tail": [0, 5]}, "tail must be ascending channel indices"),
         ({"blocks": [{"pointwise": 2, "mix": {"sine": 3}, "residual": [0]}]}, "block 1: mix"),
         ({"blocks": [{"pointwise": 2, "mix": {"relu": 3}, "residual": [1, 0]}]}, "block 1: residual"),
     ],
 )
-def test_what_is_no_architecture_is_refused(change, message):
+def test_invalid_architectures_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         models.build({"network": "fgnas", **fgnas.uniform(1, 4), **change})

@@ -1,4 +1,4 @@
-"""Branches: against the papers' blocks on features, collapsed nets against branched ones."""
+"""Training branches: compared with the papers' blocks; collapsed networks compared with branched ones."""
 
 import keras
 import numpy as np
@@ -20,17 +20,17 @@ NETS = {
 
 
 def randomized(model, scale=0.3):
-    """The model with random weights, whose kernels and branches are normal with `scale` / sqrt(fan in)."""
+    """Sets random weights: normal with a standard deviation of `scale` / sqrt(fan in). Returns the model."""
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(0, scale * max(1, w[..., 0].size) ** -0.5, w.shape) for w in model.get_weights()])
     return model
 
 
 def outputs(model, side=17):
-    """[all values] of a model's outputs for one random image; a desired depth is 1.3."""
+    """Returns a model's outputs for one random image; a desired depth is 1.3."""
     x = np.random.default_rng(1).random((1, side, side + 2, 3)).astype(np.float32)
-    found = model([x, np.full((1, 1), 1.3, np.float32)] if len(model.inputs) > 1 else x)
-    return [ops.convert_to_numpy(y) for y in (found if isinstance(found, (list, tuple)) else [found])]
+    actual = model([x, np.full((1, 1), 1.3, np.float32)] if len(model.inputs) > 1 else x)
+    return [ops.convert_to_numpy(y) for y in (actual if isinstance(actual, (list, tuple)) else [actual])]
 
 
 def conv(x, kernel, bias=0.0, padding="same"):
@@ -39,7 +39,7 @@ def conv(x, kernel, bias=0.0, padding="same"):
 
 @pytest.fixture(params=[(6, 8, 1), (8, 4, 2)], ids=["dense", "grouped"])
 def layer_and_input(request):
-    """(function from a kind to a branched layer with random weights, its input), of one group and of two."""
+    """Returns (function from a kind to a branched layer with random weights, its input), for one and for two groups."""
     inputs, filters, groups = request.param
     x = np.random.default_rng(2).normal(size=(1, 7, 9, inputs)).astype(np.float32)
 
@@ -52,16 +52,16 @@ def layer_and_input(request):
 
 
 def test_golden_edges():
-    """Sobel's slopes of 8 for one pixel, and the Laplacian's 4 of x^2 + y^2; nothing of a constant."""
+    """Sobel gives 8 for a slope of 1, the Laplacian 4 for x^2 + y^2; all give 0 for a constant."""
     y, x = np.mgrid[-1:2, -1:2]
-    for values, wanted in (
+    for values, expected in (
         (x, [-8, 0, 0]),
         (y, [0, -8, 0]),
         (x**2 + y**2, [0, 0, 4]),
         (x * y, [0, 0, 0]),
         (x * 0 + 1, [0, 0, 0]),
     ):
-        assert (EDGES * values).sum(axis=(1, 2)).tolist() == wanted
+        assert (EDGES * values).sum(axis=(1, 2)).tolist() == expected
 
 
 @pytest.mark.parametrize(("kind", "stds"), [("ecb", [64**-0.5, 0, 64**-0.5, 0]), ("rep", [64**-0.5, (9 * 64) ** -0.5, 0])])
@@ -70,8 +70,8 @@ def test_branches_are_twice_as_wide_and_keep_the_variance_at_the_start(kind, std
     layer = BranchedConv2D(32, 3, branches=kind)
     layer.build((None, None, None, 64))
     assert layer.expand.shape == (1, 64, 2 * 32)
-    found = [ops.convert_to_numpy(variable).std() for variable in layer.variables[2:]]
-    np.testing.assert_allclose(found, stds, rtol=0.05)
+    actual = [ops.convert_to_numpy(variable).std() for variable in layer.variables[2:]]
+    np.testing.assert_allclose(actual, stds, rtol=0.05)
 
 
 def by_group(layer, x, function):
@@ -81,13 +81,13 @@ def by_group(layer, x, function):
 
 
 def padded(x, bias):
-    """One more pixel around, of the value that the convolution which made x gives where there are zeros: its bias."""
+    """Pads with one pixel of the bias of the convolution that computed x: its output for zeros."""
     around = ops.pad(ops.zeros_like(x), ((0, 0), (1, 1), (1, 1), (0, 0))) + bias
     return ops.pad(x - bias, ((0, 0), (1, 1), (1, 1), (0, 0))) + around
 
 
 def test_ecb_is_the_papers_block(layer_and_input):
-    """ECBSR's code, every branch on the features, with biases inside: they come to one bias, also at the border."""
+    """ECBSR's code runs every branch on the features, with inner biases: they add up to one bias, also at the border."""
     make, x = layer_and_input
     layer, rng = make("ecb"), np.random.default_rng(3)
     expand, squeeze, edges, edge_scales = (ops.convert_to_numpy(v) for v in layer.variables[2:])
@@ -106,11 +106,11 @@ def test_ecb_is_the_papers_block(layer_and_input):
             y = y + ops.depthwise_conv(z, depthwise, padding="valid", data_format="channels_last")
         return y
 
-    wanted = by_group(layer, x, block)
+    expected = by_group(layer, x, block)
     inside = np.concatenate([b @ k.sum((1, 2)) for b, k in zip(expand_bias, squeeze, strict=True)])
-    layer.bias.assign_add(inside)  # nothing comes of the biases in front of the edges, which sum to 0
-    np.testing.assert_allclose(layer(x), wanted, atol=1e-5)
-    assert np.abs(ops.convert_to_numpy(wanted)).max() > 0.5
+    layer.bias.assign_add(inside)  # biases before the edge filters have no effect: these sum to 0
+    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+    assert np.abs(ops.convert_to_numpy(expected)).max() > 0.5
 
 
 def test_rep_is_fmens_block_beside_a_3x3(layer_and_input):
@@ -133,29 +133,29 @@ def test_a_branched_net_starts_as_the_plain_one_and_collapses_into_it(net, kind)
     plain = randomized(models.build(NETS[net]), 1.0)
     start = outputs(plain)
     model = branches.branched(plain, kind)
-    for found, wanted in zip(outputs(model), start, strict=True):
-        np.testing.assert_array_equal(found, wanted)
+    for actual, expected in zip(outputs(model), start, strict=True):
+        np.testing.assert_array_equal(actual, expected)
     randomized(model, 1.0)
     trained = outputs(model)
     assert max(np.abs(a - b).max() for a, b in zip(trained, start, strict=True)) > 1e-2
     before = plain.count_params()
     assert model.count_params() > before
     branches.collapse(model, plain)
-    for found, wanted in zip(outputs(plain), trained, strict=True):
-        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    for actual, expected in zip(outputs(plain), trained, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
     assert plain.count_params() == before
     rebuilt = models.build_for_export(NETS[net])
     rebuilt.set_weights(plain.get_weights())
-    for found, wanted in zip(outputs(rebuilt), trained, strict=True):
-        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    for actual, expected in zip(outputs(rebuilt), trained, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 def test_every_3x3_convolution_gets_branches_and_nothing_else():
     plain = models.build(DENSE)
     model = branches.branched(plain, "ecb")
-    found = {layer.name: type(layer) for layer in model.layers if isinstance(layer, branches.Branched)}
+    actual = {layer.name: type(layer) for layer in model.layers if isinstance(layer, branches.Branched)}
     grouped = {f"gblock{k}_grouped": BranchedGroupedConv2D for k in (1, 2, 3)}
-    assert found == {**dict.fromkeys(("head", "shortcut", "tail"), BranchedConv2D), **grouped}
+    assert actual == {**dict.fromkeys(("head", "shortcut", "tail"), BranchedConv2D), **grouped}
     assert [layer.name for layer in model.layers] == [layer.name for layer in plain.layers]
     assert model.get_layer("head").activation is keras.activations.relu
     again = keras.Model.from_config(model.get_config())
@@ -194,15 +194,15 @@ def test_bfloat16_sums_the_branches_in_float32():
     assert half(x).dtype == "bfloat16"
     whole(x)
     half.set_weights(randomized(whole, 1.0).get_weights())
-    # 3 + 2**-9 has no bfloat16: a sum of rounded branches would lose what the small branch adds.
+    # bfloat16 cannot represent 3 + 2**-9: a sum of rounded branches would lose the small branch.
     half._kernel.assign(3 * np.ones_like(half._kernel))
     whole._kernel.assign(half._kernel)
     np.testing.assert_array_equal(half.merged(), whole.merged())
     assert half.kernel.dtype == "bfloat16"
-    seen = []
-    half.convolution_op = lambda inputs, kernel: seen.append((half.merged(), kernel)) or inputs
+    calls = []
+    half.convolution_op = lambda inputs, kernel: calls.append((half.merged(), kernel)) or inputs
     half(x)
-    merged, kernel = seen[0]
+    merged, kernel = calls[0]
     np.testing.assert_array_equal(merged, whole.merged())
     np.testing.assert_array_equal(kernel, ops.cast(whole.merged(), "bfloat16"))
 

@@ -1,4 +1,4 @@
-"""Rounded activations: which values they take, their gradient, and that the network stays the same."""
+"""Rounded activations: their values and gradients, and the network's unchanged weights."""
 
 import keras
 import numpy as np
@@ -22,14 +22,14 @@ def smoke(**changes):
 
 
 @pytest.mark.parametrize("bits", [2, 8])
-def test_values_lie_on_the_grid_and_zero_is_one_of_them(bits):
+def test_values_are_multiples_of_the_step_and_include_zero(bits):
     x = np.random.default_rng(1).normal(size=(3, 5, 5, 4)).astype(np.float32)
     x[0, 0, 0, 0] = 0
-    found = keras.ops.convert_to_numpy(fake_quantization.rounded(x, bits))
+    actual = keras.ops.convert_to_numpy(fake_quantization.rounded(x, bits))
     step = (x.max() - x.min()) / (2**bits - 1)
-    np.testing.assert_allclose(found / step, np.round(x / step), atol=1e-3)
-    assert found[0, 0, 0, 0] == 0
-    assert 0.3 * step < np.abs(found - x).max() <= 0.501 * step
+    np.testing.assert_allclose(actual / step, np.round(x / step), atol=1e-3)
+    assert actual[0, 0, 0, 0] == 0
+    assert 0.3 * step < np.abs(actual - x).max() <= 0.501 * step
 
 
 def test_a_positive_tensor_has_its_range_from_zero():
@@ -39,13 +39,13 @@ def test_a_positive_tensor_has_its_range_from_zero():
 
 def test_the_end_cuts():
     x = np.array([[-9.0, 0.1, 1.0, 9.0]], np.float32)
-    found = keras.ops.convert_to_numpy(fake_quantization.rounded(x, 8, end=2.0))
-    assert np.abs(found).max() <= 2.0 + 4 / 255
-    np.testing.assert_allclose(found[0, 1:3], [0.1, 1.0], atol=2 / 255 + 1e-6)
+    actual = keras.ops.convert_to_numpy(fake_quantization.rounded(x, 8, end=2.0))
+    assert np.abs(actual).max() <= 2.0 + 4 / 255
+    np.testing.assert_allclose(actual[0, 1:3], [0.1, 1.0], atol=2 / 255 + 1e-6)
 
 
 def test_gradients():
-    """1 for the values, and the rounding errors for the step, which the largest value decides."""
+    """1 for the values; the rounding errors for the step, which the maximum determines."""
     tf = pytest.importorskip("tensorflow")
     x = tf.constant([[0.3, 0.6, 0.45, 0.9]])
     with tf.GradientTape() as tape:
@@ -62,8 +62,8 @@ def test_the_network_stays_the_same(network):
     assert [v.path for v in coarse.variables] == [v.path for v in model.variables]
     for a, b in zip(coarse.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    wanted = model(IMAGE)
-    errors = [np.abs(keras.ops.convert_to_numpy(each(IMAGE) - wanted)).max() for each in (coarse, fine)]
+    expected = model(IMAGE)
+    errors = [np.abs(keras.ops.convert_to_numpy(each(IMAGE) - expected)).max() for each in (coarse, fine)]
     assert errors[1] < 1e-3
     assert errors[0] > 5 * errors[1]
 
