@@ -127,9 +127,7 @@ class ComparisonResult(Result):
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """The two models and the drop."""
         sides = [self.record["reference"], self.record["model"]]
-        table = [
-            [s["name"], _number(s["psnr"], 3), _number(s["ssim"], 4), str(s["colour_error"]["flat"])] for s in sides
-        ]
+        table = [[s["name"], _number(s["psnr"], 3), _number(s["ssim"], 4), str(s["colour_error"]["flat"])] for s in sides]
         return ["model", "PSNR (dB)", "SSIM", "flat colours (levels)"], [
             *table,
             ["drop", _number(self.drop_db, 3), _number(self.ssim_drop, 4), ""],

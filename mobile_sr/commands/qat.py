@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
         steps=args.steps, rate=args.rate, batch=args.batch, patch=args.patch, seed=args.seed, per_tensor=args.per_tensor
     )
     if args.per_tensor:
-        settings.equalize = 0.0  # equalization gives output channels ranges too different for one scale (docs/measurements/qat.md)
+        # Equalization gives output channels ranges too different for one scale (docs/measurements/qat.md).
+        settings.equalize = 0.0
     settings.check()
     folder = common.need_data(args)
     try:

@@ -227,6 +227,7 @@ def _refuse_mixture(folder: Path, files: Iterable[Path]) -> None:
             large, *small = (sizes[size] for size in sorted(sizes, reverse=True))
             described = {p: f"{p.relative_to(folder).as_posix()} ({'x'.join(map(str, s))})" for s, p in sizes.items()}
             raise UserError(
-                f"{folder}: contains several sizes of the same images, such as {described[large]} and " f"{',
-                '.join(described[p] for p in small[:3])}; give the folder of the HR images, or see docs/reference/protocol.md"
+                f"{folder}: contains several sizes of the same images, such as {described[large]} and "
+                f"{', '.join(described[p] for p in small[:3])}; give the folder of the HR images, or see "
+                "docs/reference/protocol.md"
             )
