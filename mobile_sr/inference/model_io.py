@@ -117,7 +117,7 @@ def possible(
     """
     given = {key: options.pop(key) for key in OPTIONS if key in options}
     if "range" in given and {"range_in", "range_out"} & given.keys():
-        raise UserError(f"{name}: give either range or range_in and range_out")
+        raise UserError(f"{name}: give range, or range_in and range_out, not both")
     for key, text in given.items():
         if key == "order" and text not in ORDERS:
             raise UserError(f"{name}: order={text}; use rgb or bgr")

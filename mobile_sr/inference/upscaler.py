@@ -62,7 +62,8 @@ class Upscaler:
 
         Args:
             run: function from [H, W, 3] uint8 to [H * s, W * s, 3], uint8 or float32 in 0..1. With `max_depth` it also
-                takes a desired depth and returns (SR output, depth map [H, W, M] float32 in blocks). None for subclasses that replace all calls of it.
+                takes a desired depth and returns (SR output, depth map [H, W, M] float32 in blocks).
+                Subclasses that override all its callers pass None.
             name, scale, receptive_field, fixed, max_depth, costs, smallest: see the attributes.
         """
         self.name, self.scale, self.receptive_field, self.fixed = name, scale, receptive_field, fixed

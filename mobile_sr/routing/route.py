@@ -99,7 +99,7 @@ class RoutedUpscaler(upscaler.Upscaler):
         size, s = image.shape[:2], self.scale
         result: np.ndarray | None = None
         chosen = self.choose(image)
-        overlaps = [net.receptive_field if self.overlap is None else self.overlap for net in self.nets]
+        overlaps: list[Any] = [net.receptive_field if self.overlap is None else self.overlap for net in self.nets]
         parts = plan(chosen, size, self.patch, self.net_costs, overlaps)
         self.tally.add_image(chosen, size, self.patch)
         for done, (index, inner) in enumerate(parts, 1):
@@ -260,7 +260,7 @@ class Classifier:
         self._size: tuple[int, int] | None = None
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Returns the float32 logits of an image's patches. Raises UserError if the runtime fails or the output shape is wrong."""
+        """Returns the float32 logits of an image's patches. Raises UserError if the runtime fails or returns another shape."""
         size = image.shape[:2]
         if size != self._size:
             litert.allocate(self._interpreter, self.name, (1, *size, 3), self._input)
@@ -286,7 +286,7 @@ def load(path: Path, threads: int = 1) -> RoutedUpscaler:
         net = upscaler.load(file, threads=threads)
         if net.scale != sidecar["scale"] or net.fixed or net.max_depth is not None:
             raise UserError(
-                f"{path}: {entry['file']} is not usable (routing needs files without depth, of dynamic size and one scale)"
+                f"{path}: {entry['file']} is unusable (routing needs dynamic sizes, one scale and no desired depth)"
             )
         net.receptive_field = entry["receptive_field"]
         nets.append(net)
@@ -339,7 +339,8 @@ def _file(entry: Any) -> bool:
     """Returns whether a file's entry is complete and names a .tflite in the sidecar's folder."""
     if not isinstance(entry, dict):
         return False
-    name, cost = entry.get("file"), entry.get("multiply_adds")
+    name: Any = entry.get("file")
+    cost: Any = entry.get("multiply_adds")
     plain = isinstance(name, str) and name.isprintable() and Path(name).name == name and "\\" not in name
     counted = type(cost) in (int, float) and 0 < cost < MAX_COST
     return plain and name.endswith(".tflite") and isinstance(entry.get("sha256"), str) and counted
