@@ -187,6 +187,7 @@ def measure(
         write_image(app.folder / "picture.png", sample_images.picture(*size))
         image = (app.folder / "picture.png").read_bytes()
         for model, file in zip(models, files, strict=True):
+            assert file.path is not None  # `check` opens paths
             data = file.path.read_bytes()
             for delegate in delegates:
                 try:
@@ -220,40 +221,40 @@ def _depth(model: str, file: TFLiteModel) -> dict[str, float]:
     return {} if depth is None else {"depth": float(depth)}
 
 
-def _signature(model):
-    """The extra for a signature that was asked for. Without it the app takes the dense graph, which every delegate runs."""
+def _signature(model: str) -> dict[str, str]:
+    """Returns the extra for a requested signature. By default the app runs the dense graph, which every delegate supports."""
     name = locate(model)[1].get("signature")
     return {} if name is None else {"signature": name}
 
 
 class _App:
-    """The app on one device. What it is left with after `with`: nothing that runs, and no file of ours."""
+    """The app on one device. Leaving the `with` block stops it and removes our files from the device."""
 
-    def __init__(self, adb, folder):
+    def __init__(self, adb: Adb, folder: Path) -> None:
         self.adb, self.folder = adb, folder
         self._properties = adb.properties()
-        self._names = {}  # on the device, by the content's hash
-        self._internal = None  # whether files go through run-as, once that is known
+        self._names: dict[str, str] = {}  # {SHA-256 of the content: file name on the device}
+        self._internal: bool | None = None  # whether files go through run-as; None until known
 
-    def __enter__(self):
+    def __enter__(self) -> _App:
         self._clean()
         return self
 
-    def __exit__(self, kind, error, trace):
-        with contextlib.suppress(UserError):  # a device that is gone; the next run removes what stayed
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with contextlib.suppress(UserError):  # device disconnected; the next run removes the files
             self._clean()
 
-    def _clean(self):
+    def _clean(self) -> None:
         self._stop()
         outside = [f"{_FILES}/{kind}/{_PREFIX}*" for kind in _KINDS]
         self.adb.run("shell", " ".join(["rm -f", f"{_TEMPORARY}/{_PREFIX}*", *outside]))
         inside = " ".join(["rm -f", *(f"files/{kind}/{_PREFIX}*" for kind in _KINDS), *outside])
         self._run_as("sh", "-c", f"{inside}; rmdir files/results")
 
-    def _stop(self):
+    def _stop(self) -> None:
         self.adb.shell("am", "force-stop", PACKAGE)
 
-    def _run_as(self, *words):
+    def _run_as(self, *words: str) -> subprocess.CompletedProcess[str]:
         return self.adb.shell("run-as", PACKAGE, *words)
 
     def put(self, data: bytes, kind: str, suffix: str) -> str:
@@ -276,7 +277,6 @@ class _App:
 
         Some devices with Android 11 or newer refuse `adb push` to the external folder itself.
         """
-        done: subprocess.CompletedProcess[str] | None = None
         if self._internal is None:
             self._internal = not self._has_folders()
         if not self._internal:
@@ -380,20 +380,20 @@ class _App:
 
     def failed(self, delegate: str, asked: dict[str, int], reason: str) -> dict[str, Any]:
         """Returns the report of a failed run; its facts about the device come from the device's properties."""
-        known, sdk = self._properties.get, self._properties.get("ro.build.version.sdk", "")
+        get, sdk = self._properties.get, self._properties.get("ro.build.version.sdk", "")
         environment = {
-            "device": known("ro.product.model"),
-            "manufacturer": known("ro.product.manufacturer"),
-            "android": known("ro.build.version.release"),
+            "device": get("ro.product.model"),
+            "manufacturer": get("ro.product.manufacturer"),
+            "android": get("ro.build.version.release"),
             "sdk": int(sdk) if sdk.isdecimal() else None,
-            "abi": known("ro.product.cpu.abi"),
+            "abi": get("ro.product.cpu.abi"),
             **dict.fromkeys(("cores", "app_version", "litert", "width", "height")),
             **asked,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             **dict.fromkeys(("thermal", "background")),
         }
         unknown = ("signature", "effective_delegate", "delegated_nodes", "nodes", "init_ms", "first_ms", "latency_ms")
-        result = {
+        result: dict[str, Any] = {
             "threads": asked["threads"],
             "requested_delegate": delegate,
             **dict.fromkeys(unknown),
@@ -401,7 +401,7 @@ class _App:
             **dict.fromkeys(("memory_pss_bytes", "psnr_vs_cpu", "psnr_vs_reference")),
             "error": " ".join(reason.split()),
         }
-        where = "emulator" if _EMULATORS.fullmatch(known("ro.hardware", "")) else "device"
+        where = "emulator" if _EMULATORS.fullmatch(get("ro.hardware", "")) else "device"
         return {"format": FORMAT, "where": where, "environment": environment, "results": [result]}
 
 

@@ -54,9 +54,10 @@ def benchmark(
         progress: called with (rounds done, description of the current step).
 
     Returns:
-        A JSON-able dict, see docs/benchmark.schema.json: {"format", "where", "environment", "results"}. The result of a model has
-        latency_ms and cpu_ms (see `statistics`), samples_ms (of latency_ms), init_ms, peak_memory_bytes (None if the system does
-        not report it), partitions, delegated_nodes and nodes (see `litert.residency`), ratio_to_first, and layers if requested.
+        A JSON-able dict, see docs/benchmark.schema.json: {"format", "where", "environment", "results"}. The result of a model
+        has latency_ms and cpu_ms (see `statistics`), samples_ms (of latency_ms), init_ms, peak_memory_bytes (None if the
+        system does not report it), partitions, delegated_nodes and nodes (see `litert.residency`), ratio_to_first, and layers
+        if requested.
 
     Raises:
         UserError: a file is unusable, has another size, or crashes the process that measures it.
@@ -76,6 +77,7 @@ def benchmark(
     wall, cpu = np.concatenate(times, axis=2)
     ratios = ratios_to_first([opening[1 if threads == 1 else 0] for opening in times])
     for k, file in enumerate(files):
+        assert file.path is not None  # open_model opens paths
         partitions, delegated, nodes = file.residency()
         report["results"].append(
             {
@@ -106,7 +108,7 @@ def benchmark(
 
 def _check(model: str, file: litert.TFLiteModel) -> dict[str, Any] | None:
     """As `model_io.check_and_warn`; None for a packaged file, which is not run."""
-    if file.path.parent == zoo.FOLDER:
+    if file.path is not None and file.path.parent == zoo.FOLDER:
         return None
     return model_io.check_and_warn(model, file.io, file.run, file.scale, file.sample_size)
 

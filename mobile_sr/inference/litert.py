@@ -328,7 +328,7 @@ class TFLiteModel:
         self._interpreter = self._size = None
 
 
-def delegate_partitions(data: bytes, name: str = "model", size: tuple[int, int] = (64, 64)) -> int:
+def delegate_partitions(data: bytes, name: str | Path = "model", size: tuple[int, int] = (64, 64)) -> int:
     """Counts the delegate partitions into which XNNPACK splits a graph.
 
     Args:

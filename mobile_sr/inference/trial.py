@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256
@@ -25,7 +26,7 @@ _lock = threading.Lock()  # the threads of `upscale --workers` open the same fil
 _PASSED = "MOBILE_SR_TRIED"  # environment variable, inherited by child processes: SHA-256 digests, separated by commas
 
 
-def run(data: bytes, name: str, threads: int = 1) -> None:
+def run(data: bytes, name: str | Path, threads: int = 1) -> None:
     """Runs a .tflite's bytes in a child process, unless this process or its parent did so before.
 
     A file that the runtime refuses without a crash passes: the caller's own attempt reports the reason.
