@@ -30,6 +30,7 @@ from mobile_sr.inference.model_files import locate
 
 if TYPE_CHECKING:
     import subprocess
+    from types import TracebackType
 
     from mobile_sr.benchmarking.adb import Adb
     from mobile_sr.inference.litert import TFLiteModel

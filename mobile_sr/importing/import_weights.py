@@ -110,11 +110,11 @@ def _check_range(
     psnr, other_psnr = (f"{f['psnr']:.1f} dB" for f in (figures, other_figures))
     if not model_io.is_poor(other_figures):
         raise UserError(
-            f"{checkpoint}: trained on images in 0..{other}, not 0..{value_range}: its output has {other_psnr} on a sample "
+            f"{checkpoint}: trained on images in 0..{other}, not 0..{value_range}: its PSNR is {other_psnr} on a sample "
             f"image in that range, else {psnr} ({bicubic}); give --range {other}"
         )
     say(
-        f"warning: {checkpoint}: its output has {psnr} on a sample image (with --range {other} {other_psnr}), {bicubic}: "
+        f"warning: {checkpoint}: its PSNR is {psnr} on a sample image (with --range {other} {other_psnr}), {bicubic}: "
         "sizes or dilations other than the published network's, or untrained?",
         sys.stderr,
     )

@@ -63,16 +63,16 @@ def locate_tflite(model: str | Path) -> tuple[Path, dict[str, str]]:
         UserError: the model is of another kind; the message says what would work.
     """
     if str(model) == "bicubic":
-        raise UserError("bicubic: has no file; this command needs a .tflite file such as xlsr_x3:uint8")
+        raise UserError("bicubic: has no file; a .tflite is needed here, such as xlsr_x3:uint8")
     path, options = locate(model)
     kinds = {".npz": "Keras weights", ".keras": "a Keras file", ".onnx": "an ONNX file", ".json": "JSON"}
     kind = "a folder" if path.is_dir() else kinds.get(path.suffix.lower())
     if path.suffix == ".npz" and path.parent == zoo.FOLDER:
         variants = " or ".join(f"{path.stem}:{variant}" for variant in reversed(zoo.VARIANTS))
-        raise UserError(f"{model}: {kind}, but this command needs a .tflite file; use {variants}")
+        raise UserError(f"{model}: {kind}, but a .tflite is needed here; use {variants}")
     if kind:
-        convert = f"; `mobile-sr export --model {model}` writes one" if kind in ("a folder", "Keras weights") else ""
-        raise UserError(f"{model}: {kind}, but this command needs a .tflite file{convert}")
+        convert = f"; `mobile-sr export --model {model}` makes one" if kind in ("a folder", "Keras weights") else ""
+        raise UserError(f"{model}: {kind}, but a .tflite is needed here{convert}")
     return path, options
 
 

@@ -334,7 +334,7 @@ def message(name: str | Path, io: ModelIO, figures: Mapping[str, Any], options: 
     if not is_poor(figures):
         return f"note: {name}: {io.remark}; {hint}" if io.remark else None
     quality = f"{figures['psnr']:.1f} dB on a sample image, bicubic {figures['bicubic_psnr']:.1f} dB"
-    what = f"its output is one flat colour, {quality}" if figures["constant"] else f"its output has {quality}"
+    what = f"its output is one flat colour, {quality}" if figures["constant"] else f"its PSNR is {quality}"
     if not options:
         return f"warning: {name}: {what}: untrained, or broken weights?"
     remark = io.remark or f"{io}: {'measured' if io.measured else 'assumed'}"

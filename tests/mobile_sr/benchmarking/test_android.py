@@ -369,7 +369,7 @@ def test_another_app_is_no_benchmark_app(phone, bench, tmp_path):
             f"adb -s {SERIAL} uninstall {android.PACKAGE}",
         ),
         ("INSTALL_FAILED_INSUFFICIENT_STORAGE", "storage is full"),
-        ("INSTALL_FAILED_USER_RESTRICTED: Install canceled by user", "allow installing over USB"),
+        ("INSTALL_FAILED_USER_RESTRICTED: Install canceled by user", "allow installation over USB"),
         ("INSTALL_PARSE_FAILED_NOT_APK: Failed to parse /data/app/base.apk", "Failed to parse"),
     ],
 )
@@ -393,7 +393,7 @@ def test_a_device_lost_half_way(phone, bench, step):
     assert status == 2
     assert len(lines) == 2
     for line in lines:
-        assert f"{SERIAL}: lost on the way (error: device '{SERIAL}' not found)" in line
+        assert f"{SERIAL}: device disconnected (error: device '{SERIAL}' not found)" in line
     assert out.count("failed: ") == 2
     phone.set(devices=[CONNECTED], faults={})
     assert bench()[0] == 0  # which removes what stayed
@@ -433,8 +433,8 @@ def test_no_end(phone, bench):
         ("samples", "damaged (ValueError: times that are no times)"),
         ("sha256", "damaged (ValueError: sha256 000"),
         ("requested_delegate", "damaged (ValueError: requested_delegate 000"),
-        ("host", "measured on 'host', which is no device: not taken"),
-        ("fallback", "gpu was asked for, but cpu ran: not taken"),
+        ("host", "measured on 'host', not on a device: rejected"),
+        ("fallback", "gpu was requested, but cpu ran: rejected"),
         ("format", "'mobile-sr benchmark 9'"),
     ],
 )
@@ -445,7 +445,7 @@ def test_a_result_that_cannot_be_taken(phone, bench, how, part):
 
 def test_a_result_that_is_not_there(phone, bench):
     phone.break_(dead_cat=1)
-    failed(phone, bench(), "its result is not there")
+    failed(phone, bench(), "its result is missing")
     phone.break_(dead_cat=1, refuse={"cpu": "the result cannot be written: No space left on device"})
     failed(phone, bench(), "the result cannot be written: No space left on device")
 
@@ -474,12 +474,12 @@ def test_interrupted(program):
 
 def test_options_that_do_not_fit(phone, bench, capsys):
     refused(bench(delegates="cpu,dsp"), "--delegates: 'dsp' is not one of cpu, nnapi, gpu, gpu_fp32")
-    refused(bench("--threads", 17), "--threads 17: the app takes 1 to 16")
+    refused(bench("--threads", 17), "--threads 17: the app supports 1 to 16")
     refused(bench("--runs", 10001), "--runs 10001")
     refused(bench("--timeout", 0), "--timeout 0")
     refused(bench("--layers"), "--layers", "--no-host")
     refused(bench("--height", 2000, "--width", 2000), "2000x2000", "tiles")
-    refused(bench(models=["xlsr_x3:float32@range=1"]), "range=1", "no option 'range'")
+    refused(bench(models=["xlsr_x3:float32@range=1"]), "range=1", "does not support the option 'range'")
     assert not android.SIGNATURE.fullmatch("a b; reboot")
     assert phone.read()["commands"] == []
     for option in (["--no-host"], ["--apk", "x"], ["--delegates", "cpu"], ["--timeout", "3"]):

@@ -226,14 +226,14 @@ def test_unusable_sidecars_are_refused(routed, tmp_path):
     refused("damaged, 'multiply_adds'", nets=[rest[0], first, rest[1]])
     refused("nosuch.tflite is missing", nets=[{**first, "file": "nosuch.tflite"}, *rest])
     refused("SHA-256", nets=[{**first, "sha256": rest[0]["sha256"]}, *rest])
-    refused("does not fit", scale=3)
+    refused("is unusable", scale=3)
     refused("is missing", classifier={**good["classifier"], "file": "b9.tflite"})
     with pytest.raises(UserError, match="no classifier"):
         route.Classifier(routed / "b1_uint8.tflite", PATCH, 2, 1)
     path.write_text(json.dumps({**good, "classifier": {**first}}))
     with pytest.raises(UserError, match=r"gives .* expected"):
         load(path)(picture(20, 20))
-    with pytest.raises(UserError, match="takes no desired depth"):
+    with pytest.raises(UserError, match="does not support a desired depth"):
         load(routed / "r_uint8.route.json")(picture(20, 20), depth=1)
 
 
