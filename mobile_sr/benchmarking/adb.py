@@ -40,11 +40,11 @@ class Adb:
         serial: serial number of the device, as adb shows it.
     """
 
-    def __init__(self, wanted: str) -> None:
+    def __init__(self, serial: str) -> None:
         """Selects a device.
 
         Args:
-            wanted: serial number of the device; AUTO selects the only one.
+            serial: serial number of the device; AUTO selects the only one.
 
         Raises:
             UserError: there is no such device, or it is not usable.
@@ -53,7 +53,7 @@ class Adb:
         listed = self._run("devices", "-l")
         if listed.returncode:
             raise UserError(f"adb devices failed: {_last_line(listed)}")
-        self.serial = _choose(wanted, _devices(listed.stdout))
+        self.serial = _choose(serial, _devices(listed.stdout))
 
     def run(self, *words: str, timeout: float = ANSWER_S) -> subprocess.CompletedProcess[str]:
         """Runs `adb -s SERIAL WORDS` and returns the finished process.
@@ -123,7 +123,7 @@ def find() -> str:
     )
 
 
-def said(done: subprocess.CompletedProcess[str]) -> str:
+def describe_failure(done: subprocess.CompletedProcess[str]) -> str:
     """Returns the output of a failed command in one line: standard error, else standard output."""
     return " ".join((done.stderr.strip() or done.stdout.strip()).split()) or f"exit status {done.returncode} without output"
 
@@ -134,20 +134,20 @@ def _devices(listing: str) -> dict[str, str]:
     return dict(lines)
 
 
-def _choose(wanted: str, devices: dict[str, str]) -> str:
+def _choose(serial: str, devices: dict[str, str]) -> str:
     listed = ", ".join(f"{serial} ({state})" for serial, state in devices.items())
     if not devices:
         raise UserError("no device: connect one by USB and enable USB debugging in its developer options")
-    if wanted == AUTO:
+    if serial == AUTO:
         if len(devices) > 1:
             raise UserError(f"--device auto: {len(devices)} devices are connected; choose one: {listed}")
-        [wanted] = devices
-    if wanted not in devices:
-        raise UserError(f"--device {wanted}: not connected; connected: {listed}")
-    state = devices[wanted]
+        [serial] = devices
+    if serial not in devices:
+        raise UserError(f"--device {serial}: not connected; connected: {listed}")
+    state = devices[serial]
     if state != "device":
-        raise UserError(f"{wanted}: its state is {state}; {_STATES.get(state, 'start Android on it and retry')}")
-    return wanted
+        raise UserError(f"{serial}: its state is {state}; {_STATES.get(state, 'start Android on it and retry')}")
+    return serial
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -156,5 +156,5 @@ def _last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    text = said(done)
+    text = describe_failure(done)
     return "its storage is full (No space left on device); free some space" if "No space left on device" in text else text

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_sr.benchmarking.adb import DeviceLost, said
+from mobile_sr.benchmarking.adb import DeviceLost, describe_failure
 from mobile_sr.benchmarking.benchmark import FORMAT, common_size, open_model
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256, sha256_file
@@ -290,7 +290,9 @@ class _App:
             made = self._run_as("mkdir", "-p", *(f"files/{kind}" for kind in _KINDS))
             done = made if made.returncode else self._run_as("cp", temporary, f"files/{kind}/{name}")
         if done.returncode:
-            raise UserError(f"{self.adb.serial}: the app's folder is not writable, not even by run-as: {said(done)}")
+            raise UserError(
+                f"{self.adb.serial}: the app's folder is not writable, not even by run-as: {describe_failure(done)}"
+            )
 
     def _has_folders(self) -> bool:
         """Returns whether the shell sees the app's external folders. The app must create them to own them."""
@@ -325,7 +327,7 @@ class _App:
         action = f"{PACKAGE}.BENCHMARK"
         started = self.adb.shell("am", "start", "-n", f"{PACKAGE}/.MainActivity", "-a", action, *words)
         if started.returncode or re.search(r"^Error", started.stdout + started.stderr, re.MULTILINE):
-            raise UserError(f"{self.adb.serial}: the app cannot be started: {said(started)}")
+            raise UserError(f"{self.adb.serial}: the app cannot be started: {describe_failure(started)}")
         reason = self._wait(output, earlier, timeout, progress)
         report = self._fetch(output)
         if report is None:
@@ -415,12 +417,12 @@ def _check_report(report: dict[str, Any], extras: Mapping[str, Any], digest: str
     [result] = report["results"]
     if not isinstance(report["environment"], dict):
         raise ValueError("no environment")
-    wanted = {"requested_delegate": extras["delegate"], "threads": extras["threads"]}
+    expected = {"requested_delegate": extras["delegate"], "threads": extras["threads"]}
     if result["error"] is None:
-        wanted["sha256"] = digest
+        expected["sha256"] = digest
         if "signature" in extras and result["signature"] is not None:  # the app reports none if there is no choice
-            wanted["signature"] = extras["signature"]
-    for key, value in wanted.items():
+            expected["signature"] = extras["signature"]
+    for key, value in expected.items():
         if result[key] != value:
             raise ValueError(f"{key} {result[key]} instead of {value}")
     if result["error"] is not None:

@@ -109,7 +109,7 @@ def _written(target: Path, depth_map: bool) -> list[Path]:
 
 def _distinct(jobs: list[tuple[Path, Path, str]], suffix: str, depth_map: bool) -> list[tuple[Path, Path]]:
     """Returns [(source, target)] in the order of the jobs, with no file written twice."""
-    taken: set[Path] = set()
+    used: set[Path] = set()
     targets: dict[Path, Path] = {}
     # Sources that already have the output suffix claim their names first.
     for source, folder, stem in sorted(jobs, key=lambda job: job[0].suffix.lower() != suffix):
@@ -117,9 +117,9 @@ def _distinct(jobs: list[tuple[Path, Path, str]], suffix: str, depth_map: bool) 
         stems = [stem, f"{stem}_{extension}", *(f"{stem}_{k}" for k in range(2, len(jobs) + 2))]
         for target in (folder / f"{s}{suffix}" for s in stems):
             written = _written(target, depth_map)
-            if taken.isdisjoint(written):
+            if used.isdisjoint(written):
                 break
-        taken.update(written)
+        used.update(written)
         targets[source] = target
     return [(source, targets[source]) for source, *_ in jobs]
 

@@ -134,13 +134,13 @@ def possible(
     for key in ("range", "range_in", "range_out"):
         if key not in given:
             continue
-        wanted = RANGE_OPTIONS[given[key]]
-        matches = [end for end in (ends if key == "range" else (key,)) if wanted in ends[end]]
+        requested = RANGE_OPTIONS[given[key]]
+        matches = [end for end in (ends if key == "range" else (key,)) if requested in ends[end]]
         if not matches:
             raise UserError(
                 f"{name}: {key}={given[key]} is for float values; the range of this file follows from its quantization"
             )
-        ends.update((end, (wanted,)) for end in matches)
+        ends.update((end, (requested,)) for end in matches)
     orders = (given["order"],) if "order" in given else ("rgb",) if recorded else ORDERS
     return ends["range_in"], ends["range_out"], orders
 

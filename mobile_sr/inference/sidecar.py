@@ -140,18 +140,18 @@ def from_json(value: Mapping[str, Any], path: str | Path) -> Sidecar:
         UserError: a field is missing or invalid; the message names the first one.
     """
 
-    def refuse(field: str, wanted: str) -> NoReturn:
+    def refuse(field: str, expected: str) -> NoReturn:
         shown = repr(value.get(field, "missing"))
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        raise UserError(f"{path}: damaged sidecar: '{field}' is {shown}; expected {wanted}. Export the model again")
+        raise UserError(f"{path}: damaged sidecar: '{field}' is {shown}; expected {expected}. Export the model again")
 
     if "format" in value and not whole(value["format"], FORMAT, FORMAT):
         refuse("format", f"{FORMAT}, the format of this version")
-    for field, (wanted, is_valid, required) in _FIELDS.items():
+    for field, (expected, is_valid, required) in _FIELDS.items():
         if field not in value and not (required and "format" in value):
             continue
         if not (field in value and is_valid(value[field])):
-            refuse(field, wanted)
+            refuse(field, expected)
     if "config" in value:
         _check_config(value, refuse)
     names = [field.name for field in dataclasses.fields(Sidecar)]

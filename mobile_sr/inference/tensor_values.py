@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # Value ranges by name: the real values of black and white. -128 is a signed byte with scale 1: the level minus 128.
 RANGES: dict[int, tuple[int, int]] = {1: (0, 1), 255: (0, 255), -1: (-1, 1), -128: (-128, 127)}
 FLOAT_RANGES = (1, 255, -1)  # ranges of published float networks, the preferred one first
-_MAX_OF_UNIT = 16  # geometric middle of 1 and 255: an unclipped output for 0..1 was seen to reach 3
+_MAX_OF_UNIT = 16  # geometric middle of 1 and 255: an unclipped output for 0..1 was observed to reach 3
 
 
 def quantization(tensor: Tensor) -> tuple[float, int] | None:

@@ -199,9 +199,9 @@ class Upscaler:
     def _run_window(self, part: np.ndarray, depth: float | None) -> tuple[np.ndarray, ...]:
         """Returns (SR output,) or (SR output, depth map) of a window."""
         size = part.shape[:2]
-        wanted = self.fixed or tuple(max(side, self.smallest) for side in size)
-        if size != wanted:
-            down, right = (want - have for want, have in zip(wanted, size, strict=True))
+        padded = self.fixed or tuple(max(side, self.smallest) for side in size)
+        if size != padded:
+            down, right = (after - before for after, before in zip(padded, size, strict=True))
             part = np.pad(part, ((0, down), (0, right), (0, 0)), mode="edge")
         outputs = (self._run(part),) if self.max_depth is None else self._run(part, depth)
         return tuple(x[: size[0] * s, : size[1] * s] for x, s in zip(outputs, (self.scale, 1), strict=False))

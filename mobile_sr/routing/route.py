@@ -271,9 +271,9 @@ class Classifier:
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{self.name}: failed while running ({str(error).splitlines()[0]})") from None
         logits = tensor_values.real(self._interpreter.get_tensor(self._output)[0], self._logits)
-        wanted = (size[0] // self.patch, size[1] // self.patch, self.classes)
-        if logits.shape != wanted:
-            raise UserError(f"{self.name}: returns {logits.shape} for {size[1]}x{size[0]}, expected {wanted}")
+        expected = (size[0] // self.patch, size[1] // self.patch, self.classes)
+        if logits.shape != expected:
+            raise UserError(f"{self.name}: returns {logits.shape} for {size[1]}x{size[0]}, expected {expected}")
         return logits
 
 
