@@ -37,10 +37,11 @@ def parse_graph(data: bytes, name: str | Path = "model", signature: str | None =
     Args:
         data: the file's bytes.
         name: name of the file in messages.
-        signature: the signature whose graph is returned; None means the first.
+        signature: the signature whose graph is returned. None means the only one, 'serving_default' among several, or the
+            first subgraph of a file without signatures.
 
     Raises:
-        UserError: the file is damaged or does not have the signature.
+        UserError: the file is damaged, does not have the signature, or a signature must be chosen.
     """
     try:
         return flatbuffer.parse(data, signature)
@@ -174,7 +175,7 @@ class TFLiteModel:
         self.data = as_first_subgraph(data, graph, self.name)
         if self.path and not self.sidecar.sha256:
             trial.run(self.data, self.name, threads)
-        self._interpreter: Any = None  # Any: every method that uses it calls `prepare` first
+        self._interpreter: Any = None  # Any: the Interpreter, or None before `prepare`
         self._size: tuple[int, int] | None = None
 
     def _depths(self, graph: Graph, options: Mapping[str, str]) -> tuple[Any, Any, Any]:

@@ -214,16 +214,16 @@ def test_unusable_sidecars_are_refused(routed, tmp_path):
     refused("kind", (routed / "b1_uint8.json").read_text())
     refused("format 2", format=2)
     for key, value in (("scale", 0), ("scale", True), ("patch", "16"), ("overlap", -1), ("classifier", None), ("nets", [])):
-        refused(f"damaged, '{key}'", **{key: value})
+        refused(f"damaged: '{key}'", **{key: value})
     first, *rest = good["nets"]
     outside = tmp_path.parent / "outside.tflite"
     shutil.copy(routed / first["file"], outside)
     for name in (f"../{outside.name}", str(outside), f"./{first['file']}", "..", "", "a\0.tflite", "..\\x.tflite", 3):
-        refused("damaged, 'nets'", nets=[{**first, "file": name}, *rest])
+        refused("damaged: 'nets'", nets=[{**first, "file": name}, *rest])
     for key, value in (("multiply_adds", 10**400), ("multiply_adds", 0), ("sha256", None)):
-        refused("damaged, 'nets'", nets=[{**first, key: value}, *rest])
-    refused("damaged, 'receptive_field'", nets=[{**first, "receptive_field": None}, *rest])
-    refused("damaged, 'multiply_adds'", nets=[rest[0], first, rest[1]])
+        refused("damaged: 'nets'", nets=[{**first, key: value}, *rest])
+    refused("damaged: 'receptive_field'", nets=[{**first, "receptive_field": None}, *rest])
+    refused("damaged: 'multiply_adds'", nets=[rest[0], first, rest[1]])
     refused("nosuch.tflite is missing", nets=[{**first, "file": "nosuch.tflite"}, *rest])
     refused("SHA-256", nets=[{**first, "sha256": rest[0]["sha256"]}, *rest])
     refused("is unusable", scale=3)
