@@ -260,7 +260,7 @@ def test_through_run_as_where_the_external_folder_is_out_of_reach(phone, bench):
 
 def test_neither_the_external_folder_nor_run_as(phone, bench):
     phone.break_(external=1, run_as=f"package not debuggable: {android.PACKAGE}")
-    failed(phone, bench(), "nor by run-as", "package not debuggable")
+    failed(phone, bench(), "not even by run-as", "package not debuggable")
 
 
 def test_what_an_earlier_run_left_is_removed_and_nothing_else(phone, bench):
@@ -352,7 +352,7 @@ def test_no_app_and_no_apk(phone, bench, tmp_path):
     refused(bench(), f"{android.PACKAGE} is not installed", "make apk")
     refused(bench("--apk", tmp_path / "nothing.apk"), "nothing.apk: no such file", "make apk")
     (tmp_path / "text.apk").write_text("no zip")
-    refused(bench("--apk", tmp_path / "text.apk"), "text.apk: no APK")
+    refused(bench("--apk", tmp_path / "text.apk"), "text.apk: not an APK")
     assert phone.installs() == 0
 
 
@@ -430,7 +430,7 @@ def test_no_end(phone, bench):
         ("half", "the app's result is damaged"),
         ("empty", "the app's result is damaged"),
         ("list", "the app's result is damaged (TypeError"),
-        ("samples", "damaged (ValueError: times that are no times)"),
+        ("samples", "damaged (ValueError: invalid times)"),
         ("sha256", "damaged (ValueError: sha256 000"),
         ("requested_delegate", "damaged (ValueError: requested_delegate 000"),
         ("host", "measured on 'host', not on a device: rejected"),
@@ -498,7 +498,7 @@ def test_the_apk_that_make_built():
 def test_a_manifest_without_a_version(tmp_path):
     with zipfile.ZipFile(tmp_path / "cut.apk", "w") as archive:
         archive.writestr("AndroidManifest.xml", manifest(1)[:40])
-    with pytest.raises(UserError, match=r"cut\.apk: no APK"):
+    with pytest.raises(UserError, match=r"cut\.apk: not an APK"):
         android.apk_version(tmp_path / "cut.apk")
 
 

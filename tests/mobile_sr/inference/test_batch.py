@@ -89,7 +89,7 @@ def test_out_may_name_the_result_of_one_image(tmp_path):
     assert batch.plan([tmp_path / "a.png"], big) == [(tmp_path / "a.png", big)]
     with pytest.raises(UserError, match="big.jpg: names a single output file"):
         batch.plan([tmp_path], big)
-    with pytest.raises(UserError, match="big.jpg: its suffix is not the format png"):
+    with pytest.raises(UserError, match="big.jpg: its suffix does not match the format png"):
         batch.plan([tmp_path / "a.png"], big, ".png")
     with pytest.raises(UserError, match=r"\.tif.*unknown image format"):
         batch.plan([tmp_path / "a.png"], tmp_path / "big.tif")

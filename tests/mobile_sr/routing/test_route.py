@@ -228,7 +228,7 @@ def test_unusable_sidecars_are_refused(routed, tmp_path):
     refused("SHA-256", nets=[{**first, "sha256": rest[0]["sha256"]}, *rest])
     refused("is unusable", scale=3)
     refused("is missing", classifier={**good["classifier"], "file": "b9.tflite"})
-    with pytest.raises(UserError, match="no classifier"):
+    with pytest.raises(UserError, match="not a patch classifier"):
         route.Classifier(routed / "b1_uint8.tflite", PATCH, 2, 1)
     path.write_text(json.dumps({**good, "classifier": {**first}}))
     with pytest.raises(UserError, match=r"gives .* expected"):
@@ -239,7 +239,7 @@ def test_unusable_sidecars_are_refused(routed, tmp_path):
 
 def test_networks_that_do_not_go_together_are_refused(nets, model_file, image_folder, tmp_path, depth_file):
     for given, pattern in (
-        (nets[:1], "two networks"),
+        (nets[:1], "two or more networks"),
         ([nets[0], model_file], "one scale"),
         ([nets[0], nets[0]], "different file names"),
         ([nets[0], depth_file], "adapter"),
