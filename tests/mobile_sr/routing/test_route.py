@@ -231,7 +231,7 @@ def test_unusable_sidecars_are_refused(routed, tmp_path):
     with pytest.raises(UserError, match="not a patch classifier"):
         route.Classifier(routed / "b1_uint8.tflite", PATCH, 2, 1)
     path.write_text(json.dumps({**good, "classifier": {**first}}))
-    with pytest.raises(UserError, match=r"gives .* expected"):
+    with pytest.raises(UserError, match=r"returns .* expected"):
         load(path)(picture(20, 20))
     with pytest.raises(UserError, match="does not support a desired depth"):
         load(routed / "r_uint8.route.json")(picture(20, 20), depth=1)
