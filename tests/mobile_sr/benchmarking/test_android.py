@@ -308,11 +308,19 @@ def test_the_only_device(phone, bench):
     ("devices", "serial", "parts"),
     [
         ([], SERIAL, ["no device", "USB debugging"]),
-        ([[SERIAL, "unauthorized usb:1-4 transport_id:3"]], SERIAL, [f"{SERIAL}: its state is unauthorized", "allow USB debugging"]),
+        (
+            [[SERIAL, "unauthorized usb:1-4 transport_id:3"]],
+            SERIAL,
+            [f"{SERIAL}: its state is unauthorized", "allow USB debugging"],
+        ),
         ([[SERIAL, "offline usb:1-4 transport_id:3"]], "auto", [f"{SERIAL}: its state is offline", "adb reconnect offline"]),
         ([[SERIAL, "no permissions (verify udev rules); see [x] usb:1-4"]], SERIAL, ["is no permissions", "udev"]),
         ([[SERIAL, "recovery usb:1-4"]], SERIAL, ["its state is recovery", "start Android"]),
-        ([CONNECTED, ["emulator-5554", "unauthorized"]], "auto", ["2 devices are connected", SERIAL, "emulator-5554 (unauthorized)"]),
+        (
+            [CONNECTED, ["emulator-5554", "unauthorized"]],
+            "auto",
+            ["2 devices are connected", SERIAL, "emulator-5554 (unauthorized)"],
+        ),
         (
             [CONNECTED, ["emulator-5554", "device"]],
             "R5CT",
