@@ -90,7 +90,7 @@ def count(costs: Mapping[str, Any], depth_map: np.ndarray, fallback: bool = True
 
 
 def _dense(costs: Mapping[str, Any], depth_map: np.ndarray, blocks: int) -> np.ndarray:
-    """Returns [maps * blocks] bool: the blocks that are computed densely, by the rule of sparse.Walk._dense_parts."""
+    """Returns [maps * blocks] bool: the blocks that are computed densely, by the rule of adadsr_sparse.Walk."""
     maps = [values[:: adadsr_sparse.SAMPLED, :: adadsr_sparse.SAMPLED] for values in (depth_map, _dilated(depth_map))]
     shares = np.mean([_shares(sample, blocks).reshape(-1, blocks) for sample in maps], axis=0)
     starts = range(0, blocks, costs["span"])
