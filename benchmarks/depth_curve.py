@@ -1,10 +1,10 @@
 """PSNR and cost over the desired depth: `python benchmarks/depth_curve.py DATA ADA PEER...` (about twenty minutes).
 
 ADA is an AdaEDSR, each PEER an EDSR with fewer blocks trained under the same budget: run folders, .npz files or zoo names.
-DATA holds Set5, Set14 and B100. Prints the table of docs/measurements/adadsr.md and writes docs/measurements/adadsr_curve.svg (Liu et al. 2020,
-Fig. 5 and Table 3).
-*above EDSR* is the mean PSNR of the sets minus that of the plain networks at equal multiply-adds, interpolated linearly.
-Times are CPU ms of the float32 .tflite files on an image of Set5, one thread, medians of interleaved runs.
+DATA holds Set5, Set14 and B100. Prints the table of docs/measurements/adadsr.md and writes docs/measurements/adadsr_curve.svg
+(Liu et al. 2020, Fig. 5 and Table 3). *above EDSR* is the mean PSNR of the sets minus that of the plain networks at equal
+multiply-adds, interpolated linearly. Times are CPU ms of the float32 .tflite files on an image of Set5, one thread, medians
+of interleaved runs.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Comparison of FGNAS's networks with hand-made ones: `python benchmarks/fgnas_table.py DATA RUN...` (docs/measurements/fgnas.md).
+"""Comparison of FGNAS's networks with hand-made ones, for docs/measurements/fgnas.md: `python benchmarks/fgnas_table.py DATA RUN...`.
 
 `python benchmarks/fgnas_table.py uniform BLOCKS CHANNELS FILE` writes the architecture of a hand-made network, with all
 channels and ReLU in every layer and without 1x1 convolutions, for `mobile-sr train --recipe fgnas_x2 --architecture FILE`.

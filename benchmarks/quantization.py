@@ -1,4 +1,4 @@
-"""PSNR cost of quantization methods: `python benchmarks/quantization.py DATA > docs/measurements/quantization.md` (half an hour).
+"""PSNR cost of quantization methods: `python benchmarks/quantization.py DATA > docs/measurements/quantization.md`.
 
 DATA contains Set5 and DIV2K_valid_crop256. Every run measures everything on the page again, with the networks of the zoo and
 those trained by quantization_nets.py.

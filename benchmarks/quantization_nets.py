@@ -1,4 +1,4 @@
-"""Trains the networks of docs/measurements/quantization.md: `python benchmarks/quantization_nets.py TRAIN WORK` (two hours on two cores).
+"""Trains the networks of docs/measurements/quantization.md: `python benchmarks/quantization_nets.py TRAIN WORK`.
 
 Three networks at x3, each with a clipped and with a linear output, under one budget (recipes fsrcnn, espcn, xlsr_zoo; 10,000
 steps, without branches and downscaled copies), and two quantization-aware trainings of each (1,000 steps). WORK contains the

@@ -1,8 +1,9 @@
 """PSNR and multiply-adds of a routed model and of its networks: `python benchmarks/routed.py ROUTE.json FOLDER...`.
 
-ROUTE.json is a routing sidecar, each FOLDER an image set such as Set5. Prints the table of docs/measurements/routing.md: PSNR in Y, and
-multiply-adds per LR pixel as a fraction of the largest network's. "As chosen" assembles the output of each patch's network and
-counts only those networks, as ClassSR does. The other rows are the routed model's output and all the work that it does.
+ROUTE.json is a routing sidecar, each FOLDER an image set such as Set5. Prints the table of docs/measurements/routing.md: PSNR
+in Y, and multiply-adds per LR pixel as a fraction of the largest network's. "As chosen" assembles the output of each patch's
+network and counts only those networks, as ClassSR does. The other rows are the routed model's output and all the work that it
+does.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Comparison of training methods for XLSR x3 at equal steps: `python benchmarks/training_tricks.py TRAIN DATA RUNS`.
 
-Trains `xlsr_zoo_x3` once without any method and once with each, into folders of RUNS, and prints the table of docs/measurements/training.md:
-PSNR in dB, for the held-out training images in RGB, for Set5, Set14 and B100 in DATA in Y. Finished trainings are not repeated;
-an interrupted one continues.
+Trains `xlsr_zoo_x3` once without any method and once with each, into folders of RUNS, and prints the table of
+docs/measurements/training.md: PSNR in dB, for the held-out training images in RGB, for Set5, Set14 and B100 in DATA in Y.
+Finished trainings are not repeated; an interrupted one continues.
 """
 
 import argparse

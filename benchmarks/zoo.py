@@ -1,4 +1,6 @@
-"""Exports and measures every network of the efficient-SR zoo: `python benchmarks/zoo.py DATA WEIGHTS OUT > docs/measurements/zoo.md`.
+"""Exports and measures every network of the efficient-SR zoo, for docs/measurements/zoo.md.
+
+`python benchmarks/zoo.py DATA WEIGHTS OUT > docs/measurements/zoo.md`
 
 DATA contains Set5, Set14 and B100. WEIGHTS/NAME is the output of import-weights for the published weights of a network, if
 there are any. OUT receives the files and a JSON for each network. Existing results are not computed again: an interrupted run

@@ -28,7 +28,8 @@ def build(scale: int = 3, output_activation: str = "clipped_relu", activation: s
         raise ValueError(f"activation must be 'tanh' or 'relu', got {activation!r}")
 
     def conv(x: keras.KerasTensor, filters: int, kernel_size: int, name: str, **options: Any) -> keras.KerasTensor:
-        # With this variance tanh works in its curved range; with Glorot's it stayed nearly linear (docs/measurements/training.md).
+        # With this variance tanh works in its curved range; with Glorot's it stayed nearly linear
+        # (docs/measurements/training.md).
         return keras.layers.Conv2D(
             filters, kernel_size, padding="same", kernel_initializer="lecun_normal", name=name, **options
         )(x)

@@ -1,4 +1,6 @@
-"""Timing .tflite files on this machine: interleaved invocations in one process, memory in a fresh process per file."""
+"""Latency of .tflite files on this machine, interleaved in one process, and memory in a fresh process per file."""
+
+from __future__ import annotations
 
 import datetime
 import importlib.metadata
@@ -9,7 +11,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,34 +25,51 @@ from mobile_sr.imaging.sample_images import picture
 from mobile_sr.inference import litert, model_io
 from mobile_sr.inference.model_files import locate_tflite, split
 
-FORMAT = "mobile-sr benchmark 1"  # of the JSON, on phones, too: docs/reference/benchmark.schema.json
+FORMAT = "mobile-sr benchmark 1"  # of the JSON, also on phones: docs/reference/benchmark.schema.json
 
-# How often the interpreters are opened anew: where their memory then lies moves a float file's time by up to 10 %.
+# Number of times the interpreters are reopened: the address of their memory changes a float file's time by up to 10 %.
 OPENINGS = 6
 DEFAULT_SIZE = (360, 640)  # LR (H, W) of a file with a dynamic size: 1080p at x3
 CHILD = (sys.executable, "-m", "mobile_sr.benchmarking.benchmark_worker")
 
 
-def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, progress=None):
-    """Measure .tflite files side by side.
+def benchmark(
+    models: Sequence[str | Path],
+    size: tuple[int, int] | None = None,
+    threads: int = 1,
+    runs: int = 20,
+    warmup: int = 3,
+    layers: bool = False,
+    progress: Callable[[int, str], object] | None = None,
+) -> dict[str, Any]:
+    """Measures .tflite files side by side.
 
     Args:
-        models: .tflite files or packaged ones ('xlsr_x3:uint8'), options behind '@'; the first is what ratios refer to.
+        models: .tflite files or packaged ones ('xlsr_x3:uint8'), with options after '@'. Ratios refer to the first one.
         size: LR (H, W); None means the fixed size of the files that have one, else DEFAULT_SIZE.
         threads: CPU threads of each interpreter.
-        runs: timed rounds; in each round every model is invoked once. warmup: rounds before those of each opening.
-        layers: estimate the cost of each operator, too.
-        progress: called with (rounds done, what runs).
-    Returns: JSON-able, as docs/reference/benchmark.schema.json says: {"format", "where", "environment", "results"}; one result
-        per model
-        has latency_ms and cpu_ms (see `statistics`), samples_ms (of latency_ms), init_ms, peak_memory_bytes (None where the
-        system does not tell), partitions, delegated_nodes and nodes (see `litert.residency`), ratio_to_first, and layers
-        where asked for.
-    Raises: UserError when a file is unusable, has another size, or kills the process that measures it.
+        runs: timed rounds; each round invokes every model once.
+        warmup: untimed rounds after each reopening of the interpreters.
+        layers: also estimate the cost of each operator.
+        progress: called with (rounds done, description of the current step).
+
+    Returns:
+        A JSON-able dict, see docs/reference/benchmark.schema.json: {"format", "where", "environment", "results"}. The result
+        of a model has latency_ms and cpu_ms (see `statistics`), samples_ms (of latency_ms), init_ms, peak_memory_bytes (None
+        if the system does not report it), partitions, delegated_nodes and nodes (see `litert.residency`), ratio_to_first, and
+        layers if requested.
+
+    Raises:
+        UserError: a file is unusable, has another size, or crashes the process that measures it.
     """
     files = [open_model(model, threads) for model in models]
     height, width = size = common_size(files, size)
-    report = {"format": FORMAT, "where": "host", "environment": environment(size, threads, runs, warmup), "results": []}
+    report: dict[str, Any] = {
+        "format": FORMAT,
+        "where": "host",
+        "environment": environment(size, threads, runs, warmup),
+        "results": [],
+    }
     children = [measure_in_child(str(model), file, size) for model, file in zip(models, files, strict=True)]
     figures = [_check(str(model), file) for model, file in zip(models, files, strict=True)]
     image = picture(height, width)
@@ -56,6 +77,7 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
     wall, cpu = np.concatenate(times, axis=2)
     ratios = ratios_to_first([opening[1 if threads == 1 else 0] for opening in times])
     for k, file in enumerate(files):
+        assert file.path is not None  # open_model opens paths
         partitions, delegated, nodes = file.residency()
         report["results"].append(
             {
@@ -84,72 +106,97 @@ def benchmark(models, size=None, threads=1, runs=20, warmup=3, layers=False, pro
     return report
 
 
-def _check(model, file):
-    """model_io.check's figures, with a warning where they are poor; None for a packaged file, which is not run."""
-    if file.path.parent == zoo.FOLDER:
+def _check(model: str, file: litert.TFLiteModel) -> dict[str, Any] | None:
+    """As `model_io.check_and_warn`; None for a packaged file, which is not run."""
+    if file.path is not None and file.path.parent == zoo.FOLDER:
         return None
     return model_io.check_and_warn(model, file.io, file.run, file.scale, file.sample_size)
 
 
-def at_depth(models, depth):
-    """The model strings with a desired depth for those that take one. Raises: UserError when none does."""
-    found, taking = [], 0
+def at_depth(models: Sequence[str], depth: float) -> list[str]:
+    """Adds a desired depth to the model strings whose files support one. Raises UserError if none does."""
+    result, count = [], 0
     for model in models:
         if open_model(model, 1).max_depth is not None:
-            model, taking = f"{model}{',' if split(model)[1] else '@'}desired_depth={depth:g}", taking + 1
-        found.append(model)
-    if not taking:
-        raise UserError(f"--depth {depth:g}: none of the files takes a desired depth")
-    return found
+            model, count = f"{model}{',' if split(model)[1] else '@'}desired_depth={depth:g}", count + 1
+        result.append(model)
+    if not count:
+        raise UserError(f"--depth {depth:g}: none of the files supports a desired depth")
+    return result
 
 
-def ratios_to_first(openings):
-    """Each file's time in ratio to the first file's: [files] from the [files, rounds] times of each opening.
+def ratios_to_first(openings: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns each file's time relative to the first file's: [files].
 
-    The fastest round of an opening is the least disturbed one: under load its ratio repeats better than the median's.
+    The fastest round of an opening is the least disturbed one: under load its ratio is more repeatable than the median's.
+
+    Args:
+        openings: [files, rounds] times of each opening of the interpreters.
     """
     fastest = np.array([times.min(axis=1) for times in openings])
     return np.median(fastest / fastest[:, :1], axis=0)
 
 
-def _shares(runs):
-    """The rounds of each opening of the interpreters."""
+def _shares(runs: int) -> list[int]:
+    """Returns the number of rounds for each opening of the interpreters."""
     return [len(part) for part in np.array_split(np.arange(runs), min(OPENINGS, runs))]
 
 
-def _opening(files, image, runs, warmup, progress):
-    """Open all interpreters anew and time them; [wall or CPU, files, runs] in ms."""
+def _opening(
+    files: Sequence[litert.TFLiteModel],
+    image: np.ndarray,
+    runs: int,
+    warmup: int,
+    progress: Callable[[int, str], object] | None,
+) -> np.ndarray:
+    """Reopens all interpreters and times them. Returns [wall or CPU, files, runs] in ms."""
     for file in files:
         file.close()
         file.set(image)
     return np.stack(interleave([file.invoke for file in files], runs, warmup, progress))
 
 
-def open_model(model, threads):
-    """The TFLiteModel of a model string. Raises: UserError when it is no single-image network."""
+def open_model(model: str | Path, threads: int) -> litert.TFLiteModel:
+    """Opens the TFLiteModel of a model string. Raises UserError if it is not a single-image network."""
     path, options = locate_tflite(model)
     return litert.TFLiteModel(path, threads, options)
 
 
-def common_size(files, size):
-    """The LR (H, W) that all TFLiteModels run at: `size`, else their fixed one, else DEFAULT_SIZE. Raises: UserError."""
+def common_size(files: Sequence[litert.TFLiteModel], size: tuple[int, int] | None) -> tuple[int, int]:
+    """Returns the LR (H, W) at which all files run: `size`, else their fixed size, else DEFAULT_SIZE.
+
+    Raises:
+        UserError: a file has another fixed size.
+    """
     for file in files:
         if file.fixed and size and file.fixed != size:
-            raise UserError(f"{file.name}: takes {_wxh(file.fixed)} only, not {_wxh(size)}")
+            raise UserError(f"{file.name}: supports {_wxh(file.fixed)} only, not {_wxh(size)}")
         size = size or file.fixed
     return size or DEFAULT_SIZE
 
 
-def _wxh(size):
+def _wxh(size: tuple[int, int]) -> str:
     return f"{size[1]}x{size[0]} (width x height)"
 
 
-def interleave(invokes, runs, warmup=0, progress=None):
-    """Call the functions in turn, A B C, B C A, C A B, ..., and time each call.
+def interleave(
+    invokes: Sequence[Callable[[], object]],
+    runs: int,
+    warmup: int = 0,
+    progress: Callable[[int, str], object] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Calls functions in turn, A B C, B C A, C A B, ..., and times each call.
 
-    Slow spells of the machine then fall on all of them alike, and none always follows the same neighbour.
+    Slow phases of the machine then affect all functions alike, and no function always follows the same one.
 
-    Returns: wall time and process CPU time (of all threads) in ms, two float64 arrays [functions, runs].
+    Args:
+        invokes: the functions.
+        runs: timed rounds.
+        warmup: untimed rounds before them.
+        progress: called with (rounds done, "rounds").
+
+    Returns:
+        Wall time and CPU time of the process (all threads) in ms: two float64 arrays [functions, runs].
     """
     wall, cpu = np.empty((2, len(invokes), runs))
     for turn in range(-warmup, runs):
@@ -165,54 +212,85 @@ def interleave(invokes, runs, warmup=0, progress=None):
     return wall, cpu
 
 
-def cpu_ms(files, runs, progress=None):
-    """Median process CPU time in ms of the bytes of .tflite files of fixed sizes, one thread, interleaved. [files]"""
+def cpu_ms(files: Sequence[bytes], runs: int, progress: Callable[[int, str], object] | None = None) -> np.ndarray:
+    """Measures the median CPU time of .tflite files of fixed sizes, on one thread, interleaved.
+
+    Args:
+        files: bytes of the files.
+        runs: timed rounds.
+        progress: as for `interleave`.
+
+    Returns:
+        [files], in ms.
+    """
     interpreters = [litert.open_interpreter(data) for data in files]
     for interpreter in interpreters:
         litert.allocate(interpreter, "model")
     return np.median(interleave([interpreter.invoke for interpreter in interpreters], runs, 1, progress)[1], axis=1)
 
 
-def statistics(samples):
-    """{"min", "mean", "p50", "p90", "p99", "std"} of samples: linear percentiles, population standard deviation."""
+def statistics(samples: np.ndarray) -> dict[str, float]:
+    """Returns {"min", "mean", "p50", "p90", "p99", "std"}: linear percentiles, population standard deviation."""
     p50, p90, p99 = np.percentile(samples, (50, 90, 99))
-    found = {"min": np.min(samples), "mean": np.mean(samples), "p50": p50, "p90": p90, "p99": p99, "std": np.std(samples)}
-    return {key: float(value) for key, value in found.items()}
+    result = {"min": np.min(samples), "mean": np.mean(samples), "p50": p50, "p90": p90, "p99": p99, "std": np.std(samples)}
+    return {key: float(value) for key, value in result.items()}
 
 
-def measure_in_child(model, file, size):
-    """{"init_ms", "peak_memory_bytes"} of a model string, measured in a process of its own (see benchmark_child).
+def measure_in_child(model: str, file: litert.TFLiteModel, size: tuple[int, int]) -> dict[str, Any]:
+    """Measures initialization and memory of a model string in a separate process, see benchmark_worker.
 
-    Raises: UserError with the child's reason, or with the signal that ended it.
+    Args:
+        model: the model string.
+        file: its opened file.
+        size: LR (H, W).
+
+    Returns:
+        {"init_ms", "peak_memory_bytes"}.
+
+    Raises:
+        UserError: the child process failed; the message has its reason or signal.
     """
     command = [*CHILD, model, *map(str, (*size, file.threads, file.io.range_in))]
     child = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
-        raise UserError(f"{file.name}: the process that measured its memory was ended by {name}")
+        raise UserError(f"{file.name}: the process that measured its memory was killed by {name}")
     try:
-        found = json.loads(child.stdout)
+        result = json.loads(child.stdout)
     except ValueError:
-        last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        failed = f"the process that measured its memory failed with status {child.returncode}"
+        last = (child.stderr.strip().splitlines() or ["no output"])[-1]
+        failed = f"the process that measured its memory failed with exit status {child.returncode}"
         raise UserError(f"{file.name}: {failed} ({last})") from None
-    if "error" in found:
-        raise UserError(found["error"])
-    return found
+    if "error" in result:
+        raise UserError(result["error"])
+    return result
 
 
-def layer_costs(file, image, runs, warmup, progress=None):
-    """An estimate of each operator's CPU time: what a prefix of the graph that ends after it takes more than the one before.
+def layer_costs(
+    file: litert.TFLiteModel,
+    image: np.ndarray,
+    runs: int,
+    warmup: int,
+    progress: Callable[[int, str], object] | None = None,
+) -> list[dict[str, Any]]:
+    """Estimates each operator's CPU time as the difference between the graph's prefixes that end after and before it.
 
-    Neighbouring prefixes are timed interleaved, two at a time, and the median of the rounds' differences is taken. A
-    delegate fuses and lays out a prefix in its own way, so that small costs can come out below zero.
+    Neighbouring prefixes are timed interleaved, two at a time, and the median of the rounds' differences is used. A delegate
+    fuses and lays out each prefix differently, so small costs can be negative.
 
     Args:
-        file: litert.TFLiteModel. image: [H, W, 3] uint8.
-    Returns: [{"index", "op", "output", "cpu_ms_estimate"}].
+        file: the model.
+        image: [H, W, 3] uint8.
+        runs: timed rounds per operator.
+        warmup: untimed rounds before them.
+        progress: called with (operators done, description).
+
+    Returns:
+        [{"index", "op", "output", "cpu_ms_estimate"}].
     """
     tensors = litert.parse_graph(file.data, file.name).tensors
-    rows, before = [], None
+    rows: list[dict[str, Any]] = []
+    before: litert.TFLiteModel | None = None
     for index, op, data in truncation.prefixes(file.data):
         prefix = file.with_graph(data, f"{file.name} up to operator {index}")
         prefix.set(image)
@@ -226,8 +304,8 @@ def layer_costs(file, image, runs, warmup, progress=None):
     return rows
 
 
-def environment(size, threads, runs, warmup):
-    """What the figures depend on; nothing that tells whose machine it is."""
+def environment(size: tuple[int, int], threads: int, runs: int, warmup: int) -> dict[str, Any]:
+    """Returns the conditions that figures depend on. Nothing in it identifies the machine's owner."""
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
@@ -246,7 +324,7 @@ def environment(size, threads, runs, warmup):
     }
 
 
-def _cpu_name():
+def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""One .tflite in a fresh process.
+"""Measurement of one .tflite in a fresh process.
 
 `python -m mobile_sr.benchmarking.benchmark_worker MODEL HEIGHT WIDTH THREADS RANGE` prints JSON.
 """
@@ -7,9 +7,11 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import ai_edge_litert.interpreter  # here, so that neither memory nor init time counts an import
+import ai_edge_litert.interpreter  # imported here: memory and init time must not include it
 import ai_edge_litert.schema_py_generated  # noqa: F401
 import numpy as np
 
@@ -18,15 +20,22 @@ from mobile_sr.imaging import sample_images
 from mobile_sr.inference import litert, model_io
 from mobile_sr.inference.model_files import locate
 
-INVOKES = 3  # the delegate's workspace has its full size after the first
-SIDE = 64  # LR pixels of the picture that is repeated over the input
+INVOKES = 3  # the delegate's workspace has its full size after the first one
+SIDE = 64  # LR pixels of the image that is repeated over the input
 
 
-def measure(model, height, width, threads, range_in):
-    """{"init_ms", "peak_memory_bytes"}: to create an interpreter and allocate it, and what it takes to run it.
+def measure(model: str, height: int, width: int, threads: int, range_in: int) -> dict[str, Any]:
+    """Measures the time to create and allocate an interpreter, and the memory to run it.
 
-    The memory is the peak of the resident set through a few invocations less the resident set before the file is read and
-    less the image. `range_in` is the file's (see model_io.ModelIO), so that nothing is measured here.
+    Args:
+        model: the model string.
+        height, width: LR size.
+        threads: CPU threads.
+        range_in: value range of the file's input (`model_io.ModelIO`), so that it need not be measured here.
+
+    Returns:
+        {"init_ms", "peak_memory_bytes"}. The memory is the peak of the resident set during a few invocations minus the resident
+        set before the file is read and minus the image; None if the system does not report it.
     """
     path, options = locate(model)
     small = sample_images.picture(SIDE, SIDE)
@@ -37,22 +46,22 @@ def measure(model, height, width, threads, range_in):
     start = time.perf_counter()
     file.prepare((height, width))
     init_ms = 1e3 * (time.perf_counter() - start)
-    image = small[np.ix_(np.arange(height) % SIDE, np.arange(width) % SIDE)]  # not flat: some networks skip what is
+    image = small[np.ix_(np.arange(height) % SIDE, np.arange(width) % SIDE)]  # not flat: some networks skip flat areas
     file.set(image)
     for _ in range(INVOKES):
         file.invoke()
     peak = _status_bytes("VmHWM")
-    known = before is not None and peak is not None
-    return {"init_ms": init_ms, "peak_memory_bytes": peak - before - image.nbytes if known else None}
+    memory = None if before is None or peak is None else peak - before - image.nbytes
+    return {"init_ms": init_ms, "peak_memory_bytes": memory}
 
 
-def _reset_peak():
-    """Start the peak over at what is resident now; without it, it can be that of the parent before exec."""
-    with contextlib.suppress(OSError):  # not Linux, or a container that forbids it: then the peak since exec counts
+def _reset_peak() -> None:
+    """Resets the peak to the current resident set; otherwise it can be that of the parent before exec."""
+    with contextlib.suppress(OSError):  # not Linux, or forbidden in a container: then the peak since exec counts
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _status_bytes(key):
+def _status_bytes(key: str) -> int | None:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
@@ -60,18 +69,19 @@ def _status_bytes(key):
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:")), None)
 
 
-def main(argv):
-    """Print {"init_ms", "peak_memory_bytes"}, or {"error"} with status 2."""
+def main(argv: Sequence[str]) -> int:
+    """Prints {"init_ms", "peak_memory_bytes"}, or {"error"} with exit status 2."""
     model, *numbers = argv
     try:
-        found = measure(model, *map(int, numbers))
+        height, width, threads, range_in = map(int, numbers)
+        result = measure(model, height, width, threads, range_in)
     except UserError as error:
-        found = {"error": str(error)}
+        result = {"error": str(error)}
     except (ValueError, RuntimeError, MemoryError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        found = {"error": f"{model}: failed while running ({reason})"}
-    print(json.dumps(found))
-    return 2 if "error" in found else 0
+        result = {"error": f"{model}: failed while running ({reason})"}
+    print(json.dumps(result))
+    return 2 if "error" in result else 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
-"""Checkpoints that PyTorch wrote (.pth, .pt: today's zip format and the legacy one) and .npz files, as NumPy arrays.
+"""Reader for PyTorch checkpoints (.pth, .pt: the current zip format and the legacy one) and .npz files as NumPy arrays.
 
-Needs no PyTorch and runs nothing of what a file holds: torch_pickle.py.
+It does not need PyTorch and runs no code from a file, see pickle_reader.py.
 """
 
 import dataclasses
 import io
 import math
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,31 +19,42 @@ from mobile_sr.importing import pickle_reader
 from mobile_sr.inference import weights
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "net", "model")  # the first that is there is taken
+_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "net", "model")  # the first match is used
 _WHOLE = "a whole network object, not its weights; load it in PyTorch and torch.save(network.state_dict(), 'state.pth')"
-_DEEPEST = 4  # wrappers in wrappers
+_MAX_DEPTH = 4  # nested wrappers
 _TYPES = {  # PyTorch's storages and dtypes; bfloat16 is the upper half of a float32
     **{"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16"},
     **{"LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1"},
     **{"BoolStorage": "?", "UntypedStorage": "u1"},
 }
 
+_Storage = tuple[str, str, int]  # (type of _TYPES, key, elements)
+
 
 @dataclasses.dataclass
 class _Tensor:
-    """A strided view of a storage, which is a key of the file."""
+    """A strided view of a storage of the file."""
 
-    storage: tuple  # (type of _TYPES, key, elements)
+    storage: _Storage
     offset: int
-    shape: tuple
-    strides: tuple
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
-def read(path):
-    """The state dict of a checkpoint: {key: array}; values that are no tensors are left as they are.
+def read(path: str | Path) -> dict[str, Any]:
+    """Reads the state dict of a checkpoint. Values that are not tensors are kept unchanged.
 
-    The tensors may stand below one of _WRAPPERS, and all behind the prefix "module."; half and bfloat16 become float32.
-    Raises: UserError when the file is missing, damaged, no checkpoint, or holds more than tensors and plain values.
+    The tensors can be inside one of _WRAPPERS, and all names can have the prefix "module.". float16 and bfloat16 become
+    float32.
+
+    Args:
+        path: a .pth, .pt or .npz file.
+
+    Returns:
+        {name: array}.
+
+    Raises:
+        UserError: the file is missing, damaged, not a checkpoint, or contains more than tensors and plain values.
     """
     try:
         check_not_pointer(path)
@@ -62,35 +76,35 @@ def read(path):
         raise UserError(f"{path}: not a usable PyTorch checkpoint ({reason})") from None
 
 
-def _other_format(start):
-    """What another kind of file is and what would work, by its first bytes; None for one that may be a checkpoint."""
+def _other_format(start: bytes) -> str | None:
+    """Identifies another file format by its first bytes and says what would work; None for a possible checkpoint."""
     if start.startswith(b"\x89HDF\r\n"):
-        return "an HDF5 file, as Keras writes, and no PyTorch checkpoint"
+        return "an HDF5 file (Keras), not a PyTorch checkpoint"
     if start[8:9] == b"{" and start[3:8] == bytes(5):  # the length of its header, 8 bytes, then JSON
         return "a safetensors file; save it with torch.save(safetensors.torch.load_file(FILE), 'state.pth')"
     if start[4:8] == b"TFL3":
-        return "a .tflite file and no PyTorch checkpoint; every command takes it as --model"
+        return "a .tflite file, not a PyTorch checkpoint; every command accepts it as --model"
     return None
 
 
-def _state_dict(found):
-    """The dictionary that holds tensors, without the prefix that all its keys may have. Raises: ValueError."""
-    for _ in range(_DEEPEST):
-        if not isinstance(found, dict):
-            raise ValueError(f"a {type(found).__name__} and no dictionary of tensors; save the network's state_dict()")
-        if any(isinstance(value, (_Tensor, np.ndarray)) for value in found.values()):
+def _state_dict(value: Any) -> dict[str, Any]:
+    """Returns the dictionary of tensors, without a prefix shared by all its keys. Raises ValueError if there is none."""
+    for _ in range(_MAX_DEPTH):
+        if not isinstance(value, dict):
+            raise ValueError(f"a {type(value).__name__}, not a dictionary of tensors; save the network's state_dict()")
+        if any(isinstance(item, (_Tensor, np.ndarray)) for item in value.values()):
             prefix = "module."  # of torch.nn.DataParallel
-            wrapped = all(str(key).startswith(prefix) for key in found)
-            return {key.removeprefix(prefix): value for key, value in found.items()} if wrapped else found
-        inside = [found[key] for key in _WRAPPERS if isinstance(found.get(key), dict)]
+            wrapped = all(str(key).startswith(prefix) for key in value)
+            return {key.removeprefix(prefix): item for key, item in value.items()} if wrapped else value
+        inside = [value[key] for key in _WRAPPERS if isinstance(value.get(key), dict)]
         if not inside:
-            raise ValueError(f"no tensors in it; its keys are {', '.join(map(str, list(found)[:5])) or 'none'}")
-        found = inside[0]
-    raise ValueError("its tensors are wrapped too deep")
+            raise ValueError(f"no tensors in it; its keys are {', '.join(map(str, list(value)[:5])) or 'none'}")
+        value = inside[0]
+    raise ValueError("its tensors are nested too deeply")
 
 
-def _call(name, arguments):
-    """What a pickle may call: the functions that PyTorch rebuilds tensors with, and OrderedDict."""
+def _call(name: str, arguments: tuple[Any, ...]) -> Any:
+    """Evaluates an allowed call: PyTorch's functions that rebuild tensors, and OrderedDict. Raises ValueError for others."""
     if name == "collections.OrderedDict":
         return dict(*arguments)
     if name == "torch.Size":
@@ -101,13 +115,13 @@ def _call(name, arguments):
     if name == "torch._utils._rebuild_parameter":
         return arguments[0]
     if name.startswith(("copyreg.", "torch.nn.", "__torch__", "torch.jit")) or name.rpartition(".")[2][:1].isupper():
-        raise ValueError(f"it refers to {name}, which is not run: {_WHOLE}")
-    raise ValueError(f"it refers to {name}, which is not run; only tensors in plain containers are read")
+        raise ValueError(f"it refers to {name}, which is not executed: {_WHOLE}")
+    raise ValueError(f"it refers to {name}, which is not executed; only tensors in plain containers are supported")
 
 
-def _storage(reference):
-    """(type, key, elements) of what a pickle refers to outside of it."""
-    if isinstance(reference, tuple) and reference[:1] == ("module",):  # how PyTorch before 1.6 saves a network's class
+def _storage(reference: Any) -> _Storage:
+    """Converts a pickle's external reference to a storage. Raises ValueError for other references."""
+    if isinstance(reference, tuple) and reference[:1] == ("module",):  # a network's class, as saved before PyTorch 1.6
         raise ValueError(_WHOLE)
     if not isinstance(reference, tuple) or len(reference) < 5:
         raise ValueError("it refers to something other than a tensor's storage")
@@ -118,83 +132,86 @@ def _storage(reference):
     return type_name, str(key), elements
 
 
-def _zip(path):
+def _zip(path: str | Path) -> dict[str, Any]:
+    """Reads the zip format, PyTorch 1.6 and newer."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > weights.MAX_BYTES:
-            raise ValueError(f"it would unpack to {unpacked:,} bytes; more than {weights.MAX_BYTES:,} are refused")
+            raise ValueError(f"it would unpack to {unpacked:,} bytes; the limit is {weights.MAX_BYTES:,}")
         folder = next((name.removesuffix("data.pkl") for name in names if name.endswith("data.pkl")), None)
         if any(name.endswith("/constants.pkl") for name in names):
             raise ValueError("a TorchScript file; load it with torch.jit.load and torch.save its state_dict()")
         if any(name in ("metadata.json", "model.weights.h5") for name in names):
-            raise ValueError("a Keras file and no PyTorch checkpoint; every command takes a .keras file as --model")
+            raise ValueError("a Keras file, not a PyTorch checkpoint; every command accepts a .keras file as --model")
         if folder is None:
-            raise ValueError("a zip file, but PyTorch's data.pkl is not in it")
+            raise ValueError("a zip file without PyTorch's data.pkl")
         if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("its numbers are big-endian")
-        found = pickle_reader.read(io.BytesIO(archive.read(f"{folder}data.pkl")), _call, _storage)
-        loaded = {}
+        value = pickle_reader.read(io.BytesIO(archive.read(f"{folder}data.pkl")), _call, _storage)
+        loaded: dict[_Storage, np.ndarray] = {}
 
-        def data(storage):
+        def data(storage: _Storage) -> np.ndarray:
             type_name, key, _ = storage
             if storage not in loaded:
                 loaded[storage] = _array(archive.read(f"{folder}data/{key}"), type_name)
             return loaded[storage]
 
-        return _arrays(found, data)
+        return _arrays(value, data)
 
 
-def _legacy(path):
+def _legacy(path: str | Path) -> dict[str, Any]:
+    """Reads the format of PyTorch before 1.6: several pickles, then the storages."""
     with open(path, "rb") as file:
         if pickle_reader.read(file, _call) != _LEGACY_MAGIC:
-            raise ValueError("it is a pickle, but not of PyTorch")
+            raise ValueError("a pickle, but not of PyTorch")
         pickle_reader.read(file, _call)  # protocol version
         if pickle_reader.read(file, _call).get("little_endian") is not True:
             raise ValueError("its numbers are big-endian")
-        storages = {}
+        storages: dict[str, _Storage] = {}
 
-        def storage(reference):
-            found = _storage(reference)
-            storages[found[1]] = found
-            return found
+        def register(reference: Any) -> _Storage:
+            storage = _storage(reference)
+            storages[storage[1]] = storage
+            return storage
 
-        found = pickle_reader.read(file, _call, storage)
-        loaded = {}
+        value = pickle_reader.read(file, _call, register)
+        loaded: dict[str, np.ndarray] = {}
         for key in pickle_reader.read(file, _call):
             type_name, _, elements = storages[key]
             stored = int.from_bytes(file.read(8), "little")
             if stored != elements:
-                raise ValueError(f"a storage of {stored} elements where {elements} are announced")
+                raise ValueError(f"a storage has {stored} elements instead of {elements}")
             loaded[key] = _array(file.read(elements * _size(type_name)), type_name)
-        return _arrays(found, lambda storage: loaded[storage[1]])
+        return _arrays(value, lambda storage: loaded[storage[1]])
 
 
-def _size(type_name):
+def _size(type_name: str) -> int:
+    """Bytes of one element."""
     return 2 if _TYPES[type_name] == "bfloat16" else np.dtype(_TYPES[type_name]).itemsize
 
 
-def _array(data, type_name):
+def _array(data: bytes, type_name: str) -> np.ndarray:
     if _TYPES[type_name] == "bfloat16":
         return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
     array = np.frombuffer(data, _TYPES[type_name])
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _arrays(found, data):
-    """The state dict with arrays for its tensors; `data` gives the elements of a storage."""
-    state = _state_dict(found).items()
-    return {key: _view(value, data(value.storage)) if isinstance(value, _Tensor) else value for key, value in state}
+def _arrays(value: Any, data: Callable[[_Storage], np.ndarray]) -> dict[str, Any]:
+    """Returns the state dict with arrays instead of tensors; `data` returns the elements of a storage."""
+    state = _state_dict(value).items()
+    return {key: _view(item, data(item.storage)) if isinstance(item, _Tensor) else item for key, item in state}
 
 
-def _view(tensor, array):
-    """Raises: ValueError for a view that reaches beyond its storage."""
+def _view(tensor: _Tensor, array: np.ndarray) -> np.ndarray:
+    """Returns the view of a storage's array. Raises ValueError if it reaches beyond the storage."""
     sizes = (tensor.offset, *tensor.shape, *tensor.strides)
     if len(tensor.shape) != len(tensor.strides) or not all(isinstance(n, int) and n >= 0 for n in sizes):
-        raise ValueError("a tensor of an impossible shape")
+        raise ValueError("a tensor of invalid shape")
     end = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True)) + 1
     if array.size != tensor.storage[2]:
-        raise ValueError(f"a storage of {array.size} elements where {tensor.storage[2]} are announced")
+        raise ValueError(f"a storage has {array.size} elements instead of {tensor.storage[2]}")
     if math.prod(tensor.shape) and (end > array.size or math.prod(tensor.shape) > array.size):
         raise ValueError(f"a tensor of shape {tensor.shape} in a storage of {array.size} elements")
     steps = [step * array.itemsize for step in tensor.strides]

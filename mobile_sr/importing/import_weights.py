@@ -1,7 +1,11 @@
-"""From a published PyTorch checkpoint to a folder that every command takes as a model."""
+"""Import of published PyTorch checkpoints as model folders that every command accepts."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mobile_sr import backend, models
 from mobile_sr.converters.quiet import quiet, say
@@ -10,29 +14,47 @@ from mobile_sr.files import check_folder, sha256_file
 from mobile_sr.importing import checkpoint as torch_checkpoint
 from mobile_sr.inference import model_io, upscaler, weights
 
-NOT_SET = ("scale", "output_activation")  # arguments of build() that have an option of their own or none
+if TYPE_CHECKING:
+    import keras
+
+NOT_SET = ("scale", "output_activation")  # arguments of build() that --set does not change
 
 
-def import_weights(net, checkpoint, out, scale=4, value_range=None, sizes=None, log=print):
-    """Write `out`/best.npz with the weights of a checkpoint; nothing when anything is wrong.
+def import_weights(
+    net: str,
+    checkpoint: str | Path,
+    out: str | Path,
+    scale: int = 4,
+    value_range: int | None = None,
+    sizes: Mapping[str, int] | None = None,
+    log: Callable[[str], object] = print,
+) -> Path:
+    """Writes `out`/best.npz with the weights of a checkpoint. On an error nothing is written.
 
     Args:
-        net: of converters.torch_names.NAMES.
+        net: a network of converters.pytorch.key_maps.NAMES.
         checkpoint: .pth, .pt or .npz file.
-        out: folder, which must not hold a model yet.
-        value_range: 1 or 255, the pictures that the checkpoint was trained on; None is what the network was published for.
-        sizes: {argument of the network's build(): int} where it is not the published network.
-    Returns: the path of the file.
-    Raises: UserError when the network has no map of names, the checkpoint is unusable or another network's, `out` is taken,
-        or the checkpoint works in the other value range only (`_check_range`).
+        out: folder that does not contain a model yet.
+        scale: scale factor of the checkpoint.
+        value_range: 1 or 255, the range of the images on which the checkpoint was trained. None means the range of the
+            published network.
+        sizes: {argument of the network's build(): int} that differ from the published network.
+        log: called with a line about the result.
+
+    Returns:
+        The path of the written file.
+
+    Raises:
+        UserError: the network has no map of names, the checkpoint is unusable or belongs to another network, `out` already
+            contains a model, or the checkpoint works only in the other value range (`_check_range`).
     """
     from mobile_sr.converters.pytorch.key_maps import NAMES, RANGES
 
     if net not in NAMES:
-        raise UserError(f"--net {net}: no map of PyTorch names for it; known: {', '.join(NAMES)}{did_you_mean(net, NAMES)}")
+        raise UserError(f"--net {net}: cannot be imported; supported: {', '.join(NAMES)}{did_you_mean(net, NAMES)}")
     target = Path(out) / "best.npz"
     if target.exists():
-        raise UserError(f"{out}: already holds a model; use another --out")
+        raise UserError(f"{out}: already contains a model; use another --out")
     check_folder(out)
     if not 1 <= scale <= weights.MAX_SCALE:
         raise UserError(f"--scale {scale}: must be 1 to {weights.MAX_SCALE}")
@@ -44,8 +66,8 @@ def import_weights(net, checkpoint, out, scale=4, value_range=None, sizes=None, 
     known = [name for name, value in defaults.items() if isinstance(value, int) and name not in NOT_SET]
     for name in sizes or {}:
         if name not in known:
-            raise UserError(f"--set {name}: {net} has no such size; it has {', '.join(known)}{did_you_mean(name, known)}")
-    config = {"network": net, "scale": scale, "output_activation": "clipped_relu", **(sizes or {})}
+            raise UserError(f"--set {name}: {net} has no such size; available: {', '.join(known)}{did_you_mean(name, known)}")
+    config: dict[str, Any] = {"network": net, "scale": scale, "output_activation": "clipped_relu", **(sizes or {})}
     with quiet():
         try:
             model = models.build(config)
@@ -63,11 +85,16 @@ def import_weights(net, checkpoint, out, scale=4, value_range=None, sizes=None, 
     return target
 
 
-def _check_range(model, config, state, value_range, checkpoint):
-    """Run an imported network on the sample image, and where its output is poor also as a network for the other range.
+def _check_range(
+    model: keras.Model, config: dict[str, Any], state: Mapping[str, Any], value_range: int, checkpoint: str | Path
+) -> None:
+    """Runs an imported network on the sample image and, if its output is poor, also with the other value range.
 
-    A poor output that no range explains is a warning: other sizes, dilations that a state dict does not hold, or a network
-    that is not trained. Raises: UserError when only the other range gives a good output, or the output is not finite.
+    A warning is printed if the output is poor in both ranges: the sizes or the dilations (which a state dict does not record)
+    differ, or the network is untrained.
+
+    Raises:
+        UserError: only the other range gives a good output, or the output is not finite.
     """
     from mobile_sr.converters.pytorch import keras_weights
 
@@ -80,14 +107,14 @@ def _check_range(model, config, state, value_range, checkpoint):
     other_figures = model_io.check(checkpoint, upscaler.keras_runner(model), scale, size)
     model.set_weights(weights_now)
     bicubic = f"bicubic {figures['bicubic_psnr']:.1f} dB"
-    given, found = (f"{f['psnr']:.1f} dB" for f in (figures, other_figures))
+    psnr, other_psnr = (f"{f['psnr']:.1f} dB" for f in (figures, other_figures))
     if not model_io.is_poor(other_figures):
         raise UserError(
-            f"{checkpoint}: trained on images of 0..{other}, not 0..{value_range}: as such its output is {found} on a sample "
-            f"image, else {given} ({bicubic}); give --range {other}"
+            f"{checkpoint}: trained on images in 0..{other}, not 0..{value_range}: its PSNR is {other_psnr} on a sample "
+            f"image in that range, else {psnr} ({bicubic}); give --range {other}"
         )
     say(
-        f"warning: {checkpoint}: its output is {given} on a sample image (with --range {other} {found}), {bicubic}: "
-        "other sizes or dilations than the published network's, or not trained?",
+        f"warning: {checkpoint}: its PSNR is {psnr} on a sample image (with --range {other} {other_psnr}), {bicubic}: "
+        "sizes or dilations other than the published network's, or untrained?",
         sys.stderr,
     )

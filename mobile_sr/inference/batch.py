@@ -1,10 +1,14 @@
-"""Upscaling many files with several workers."""
+"""Upscaling of many image files with several worker threads."""
+
+from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
 import os
 import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobile_sr.adadsr import depth_map as depth_maps
 from mobile_sr.errors import UserError
@@ -12,57 +16,72 @@ from mobile_sr.imaging import alpha as alphas
 from mobile_sr.imaging import images, resize
 from mobile_sr.imaging.image_folder import SUFFIXES, list_images
 
+if TYPE_CHECKING:
+    from mobile_sr.inference.upscaler import Upscaler
+
 
 @dataclasses.dataclass
 class Result:
-    """What became of one file.
+    """The outcome for one file.
 
     Attributes:
-        size_in, size_out: (width, height). notes: what the result does not keep of its source, in words.
-        error: the reason when it failed.
+        source: the input file.
+        target: the output file.
+        size_in: (width, height) of the input; None on failure.
+        size_out: (width, height) of the output; None on failure.
+        notes: properties of the source that the output does not keep, as text.
+        error: the reason for a failure; None on success.
     """
 
     source: Path
     target: Path
-    size_in: tuple = None
-    size_out: tuple = None
-    notes: list = dataclasses.field(default_factory=list)
-    error: str = None
+    size_in: tuple[int, int] | None = None
+    size_out: tuple[int, int] | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
+    error: str | None = None
 
 
 class _Stopped(Exception):
-    """The run was interrupted while a file was being upscaled."""
+    """Raised in a worker when the run is interrupted while a file is being upscaled."""
 
 
-def is_file_name(out):
-    """Whether `out` names a result file rather than a folder."""
+def is_file_name(out: str | Path) -> bool:
+    """Returns whether `out` names an output file rather than a folder."""
     return Path(out).suffix.lower() in SUFFIXES and not os.path.isdir(out)
 
 
-def plan(names, out, suffix=None, depth_map=False):
-    """[(source, target)] for files and folders; a folder keeps its sub-folders below `out`.
+def plan(
+    names: Sequence[str | Path], out: str | Path, suffix: str | None = None, depth_map: bool = False
+) -> list[tuple[Path, Path]]:
+    """Pairs every input image with its output file. Sub-folders of an input folder are kept below `out`.
 
-    Results that would have one name get distinct ones: photo.png stays, photo.jpg becomes photo_jpg.png.
+    Outputs that would share a name get distinct ones: photo.png keeps its name, photo.jpg becomes photo_jpg.png.
 
     Args:
-        out: a folder; for a single image also the name of its result.
-        suffix: of the results; None is the suffix of `out` where that names a file, else '.png'.
-        depth_map: NAME_depth.png is written beside every result, and must not meet another one.
-    Raises: UserError when a folder has no image, when a file is given twice, when a result would replace a source, or
-        when `out` names a file and there are several sources, or another format.
+        names: image files and folders of images.
+        out: the output folder. For a single image it can also be the name of the output file.
+        suffix: suffix of the output files. None means the suffix of `out` if `out` names a file, else '.png'.
+        depth_map: NAME_depth.png is also written beside every output; these names must not collide either.
+
+    Returns:
+        A list of (source, target).
+
+    Raises:
+        UserError: a folder has no images, a file is given twice, an output would overwrite an input, or `out` names a
+            file although there are several inputs or another format is requested.
     """
     out = Path(out)
-    jobs = []  # (source, target's folder, target's stem)
+    jobs: list[tuple[Path, Path, str]] = []  # (source, target's folder, target's stem)
     for name in map(Path, names):
-        found = [(p, p.relative_to(name)) for p in list_images(name)] if os.path.isdir(name) else [(name, Path(name.name))]
-        jobs += [(source, out / relative.parent, relative.stem) for source, relative in found]
+        files = [(p, p.relative_to(name)) for p in list_images(name)] if os.path.isdir(name) else [(name, Path(name.name))]
+        jobs += [(source, out / relative.parent, relative.stem) for source, relative in files]
     _refuse_repeated(source for source, *_ in jobs)
     if is_file_name(out):
         if len(jobs) > 1 or os.path.isdir(names[0]):
-            raise UserError(f"{out}: names one result, for several images give a folder")
+            raise UserError(f"{out}: names a single output file; give a folder for several images")
         kind = images.file_format(out.suffix)
         if suffix and images.file_format(suffix) != kind:
-            raise UserError(f"{out}: its suffix is not the format {suffix[1:]}; leave one of them out")
+            raise UserError(f"{out}: its suffix does not match the format {suffix[1:]}; give only one of them")
         planned = [(jobs[0][0], out)]
     else:
         planned = _distinct(jobs, suffix or ".png", depth_map)
@@ -70,53 +89,65 @@ def plan(names, out, suffix=None, depth_map=False):
     for _, target in planned:
         for written in _written(target, depth_map):
             if (replaced := sources.get(os.path.realpath(written))) is not None:
-                raise UserError(f"{replaced}: the result would overwrite the input; choose another --out")
+                raise UserError(f"{replaced}: the output would overwrite the input; choose another --out")
     return planned
 
 
-def _refuse_repeated(sources):
+def _refuse_repeated(sources: Iterable[Path]) -> None:
     seen = set()
     for source in sources:
         real = os.path.abspath(source)
         if real in seen:
-            raise UserError(f"{source}: given twice; its second result would overwrite the first")
+            raise UserError(f"{source}: given twice; its second output would overwrite the first")
         seen.add(real)
 
 
-def _written(target, depth_map):
+def _written(target: Path, depth_map: bool) -> list[Path]:
+    """The files written for one target."""
     return [target, depth_target(target)] if depth_map else [target]
 
 
-def _distinct(jobs, suffix, depth_map):
-    """[(source, target)] in the order of the jobs, no file written twice."""
-    taken, targets = set(), {}
-    # A source with the results' suffix keeps its name before others do.
+def _distinct(jobs: list[tuple[Path, Path, str]], suffix: str, depth_map: bool) -> list[tuple[Path, Path]]:
+    """Returns [(source, target)] in the order of the jobs, with no file written twice."""
+    used: set[Path] = set()
+    targets: dict[Path, Path] = {}
+    # Sources that already have the output suffix claim their names first.
     for source, folder, stem in sorted(jobs, key=lambda job: job[0].suffix.lower() != suffix):
         extension = source.suffix[1:].lower()
         stems = [stem, f"{stem}_{extension}", *(f"{stem}_{k}" for k in range(2, len(jobs) + 2))]
         for target in (folder / f"{s}{suffix}" for s in stems):
             written = _written(target, depth_map)
-            if taken.isdisjoint(written):
+            if used.isdisjoint(written):
                 break
-        taken.update(written)
+        used.update(written)
         targets[source] = target
     return [(source, targets[source]) for source, *_ in jobs]
 
 
-def depth_target(target):
-    """The depth map's file beside a result."""
+def depth_target(target: Path) -> Path:
+    """Returns the path of the depth map image that belongs to an output file."""
     return target.with_name(f"{target.stem}_depth.png")
 
 
-def upscale_files(jobs, load, workers=1, tile=None, progress=None, depth_map=False):
-    """Upscale every (source, target); yields a Result each, in the order in which they end.
+def upscale_files(
+    jobs: Sequence[tuple[Path, Path]],
+    load: Callable[[], Upscaler],
+    workers: int = 1,
+    tile: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    depth_map: bool = False,
+) -> Iterator[Result]:
+    """Upscales image files and yields one Result each, in order of completion.
+
+    An interruption leaves no partial files: an output is renamed into place once it is complete.
 
     Args:
-        load: function without arguments that returns an Upscaler; called once by each worker.
-        workers: threads; each holds one image and its result, and the native code of .tflite runs in parallel.
-        progress: called with (tiles done, tiles in all) of a file, only with one worker.
-        depth_map: write NAME_depth.png beside every result (see depth_map.overlay).
-    An interruption finishes no file by half: results are renamed into place when they are whole.
+        jobs: (source, target) of every image, see `plan`.
+        load: function without arguments that returns an Upscaler; each worker calls it once.
+        workers: number of threads. Each holds one image and its output; the native code of .tflite files runs in parallel.
+        tile: side of the tiles in LR pixels, see `Upscaler.__call__`.
+        progress: called with (tiles done, total tiles) of a file; only used with one worker.
+        depth_map: also write NAME_depth.png beside every output, see `depth_map.overlay`.
     """
     if workers == 1:
         upscaler = load()
@@ -125,34 +156,44 @@ def upscale_files(jobs, load, workers=1, tile=None, progress=None, depth_map=Fal
         return
     local, stop = threading.local(), threading.Event()
 
-    def check(*_):
+    def check(*_: int) -> None:
         if stop.is_set():
             raise _Stopped
 
-    def work(job):
+    def work(job: tuple[Path, Path]) -> Result | None:
         try:
             check()
             if not hasattr(local, "upscaler"):
                 local.upscaler = load()
-            return _upscale(local.upscaler, *job, tile, check, depth_map)
+            source, target = job
+            return _upscale(local.upscaler, source, target, tile, check, depth_map)
         except _Stopped:
             return None
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         try:
             for future in concurrent.futures.as_completed([pool.submit(work, job) for job in jobs]):
-                yield future.result()
+                if (result := future.result()) is not None:
+                    yield result
         finally:
-            stop.set()  # reached by an interruption too: each worker ends after its tile
+            stop.set()  # also on an interruption: each worker stops after its current tile
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _upscale(upscaler, source, target, tile, progress, depth_map):
+def _upscale(
+    upscaler: Upscaler,
+    source: Path,
+    target: Path,
+    tile: int | None,
+    progress: Callable[[int, int], object] | None,
+    depth_map: bool,
+) -> Result:
     try:
         file = images.read_file(source)
         image = file.pixels if file.alpha is None else alphas.fill_hidden(file.pixels, file.alpha)
         if depth_map:
             result, depths = upscaler.with_depth_map(image, tile, progress)
+            assert upscaler.max_depth is not None  # else with_depth_map raises
             images.write_image(depth_target(target), depth_maps.overlay(result, depths, upscaler.max_depth))
         else:
             result = upscaler(image, tile, progress)
@@ -161,5 +202,5 @@ def _upscale(upscaler, source, target, tile, progress, depth_map):
     except UserError as error:
         return Result(source, target, error=str(error))
     except MemoryError:
-        return Result(source, target, error=f"{source}: not enough memory for its result; use fewer --workers")
+        return Result(source, target, error=f"{source}: not enough memory for its output; use fewer --workers")
     return Result(source, target, image.shape[1::-1], result.shape[1::-1], images.lost_in(file, target.suffix))

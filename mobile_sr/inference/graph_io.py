@@ -1,74 +1,91 @@
-"""Which inputs and outputs of a .tflite graph are the image, its picture and extra scalars, or why it is no such network."""
+"""Identification of the image input, the SR output and extra scalar inputs of a .tflite graph."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mobile_sr.converters.tflite.flatbuffer import Graph, Tensor
 
 IMAGE_DTYPES = ("float32", "uint8", "int8", "int16")
-PICTURES = ("sr", "output_0")  # how the signatures of this project and of Keras call the picture among several outputs
+SR_OUTPUT_NAMES = ("sr", "output_0")  # names of the SR output in the signatures of this project and of Keras
 SCALAR_DTYPES = ("float32", "float16", "uint8", "int8", "int16", "int32", "int64", "bool")
 
 
-class EndsError(ValueError):
-    """The graph is no network from one image to one larger image; the message says why."""
+class GraphIOError(ValueError):
+    """Raised if a graph is not a network from one image to one larger image; the message gives the reason."""
 
 
 @dataclasses.dataclass
-class Ends:
-    """Tensor indices: `image` and `picture` are [1, H, W, 3]; `scalars` has the other inputs' by their name."""
+class GraphIO:
+    """Tensor indices of a graph's inputs and outputs.
+
+    Attributes:
+        image: the image input, [1, H, W, 3].
+        picture: the SR output, [1, H * s, W * s, 3].
+        scalars: the other inputs by name.
+    """
 
     image: int
     picture: int
-    scalars: dict
+    scalars: dict[str, int]
 
 
-def find(graph):
-    """The Ends of a tflite_file.Graph; outputs that are no pictures are left aside. Raises: EndsError."""
+def find(graph: Graph) -> GraphIO:
+    """Identifies the inputs and the SR output of a `flatbuffer.Graph`. Outputs that are not images are ignored.
+
+    Raises:
+        GraphIOError: the graph does not map one image, plus optional scalars, to one image.
+    """
     tensors = graph.tensors
     scalars = {scalar_names(graph, i)[0]: i for i in graph.inputs if _is_scalar(tensors[i])}
     for name, index in scalars.items():
         if tensors[index].dtype not in SCALAR_DTYPES:
-            raise EndsError(f"input {name} is {tensors[index].dtype}; a scalar may be {', '.join(SCALAR_DTYPES)}")
-    image = _one(graph, [i for i in graph.inputs if i not in scalars.values()], "input", "in")
+            raise GraphIOError(f"input {name} is {tensors[index].dtype}; supported scalar types: {', '.join(SCALAR_DTYPES)}")
+    image = _one(graph, [i for i in graph.inputs if i not in scalars.values()], "input")
     outputs = [i for i in graph.outputs if _why_not(tensors[i]) is None] or graph.outputs
-    named = [i for i in outputs if graph.output_names.get(i) in PICTURES]
-    if len(outputs) > 1 and len(named) == 1:  # the other may be a map of three channels
+    named = [i for i in outputs if graph.output_names.get(i) in SR_OUTPUT_NAMES]
+    if len(outputs) > 1 and len(named) == 1:  # another output may be a depth map of three channels
         outputs = named
-    return Ends(image, _one(graph, outputs, "output", "out"), scalars)
+    return GraphIO(image, _one(graph, outputs, "output"), scalars)
 
 
-def scalar_names(graph, index):
-    """The names by which a scalar input can be given: as in the signature, then the tensor's, shortened and whole."""
+def scalar_names(graph: Graph, index: int) -> list[str]:
+    """Returns the names that select a scalar input: its signature name, then the tensor's name without and with affixes."""
     full = graph.tensors[index].name
     short = full.removesuffix(":0")
     names = [graph.input_names.get(index), short.removeprefix("serving_default_"), short, full]
     return list(dict.fromkeys(name for name in names if name)) or [f"input{index}"]
 
 
-def _is_scalar(tensor):
+def _is_scalar(tensor: Tensor) -> bool:
     sides = len(tensor.shape)
     return all(side == 1 for side in tensor.shape) or (sides < 4 and all(side in (1, -1) for side in tensor.shape))
 
 
-def _one(graph, indices, what, direction):
-    """The only one of the tensors, if it is an image."""
+def _one(graph: Graph, indices: Sequence[int], what: str) -> int:
+    """Returns the only image among the tensors."""
     images = [i for i in indices if _why_not(graph.tensors[i]) is None]
     if len(images) > 1:
         names = ", ".join(graph.tensors[i].name for i in images)
-        raise EndsError(f"{len(images)} images {direction} ({names}); expected one")
+        raise GraphIOError(f"{len(images)} image {what}s ({names}); expected one")
     if not indices:
-        raise EndsError(f"no image {direction}")
+        raise GraphIOError(f"no image {what}")
     for index in indices:
         tensor = graph.tensors[index]
         reason = _why_not(tensor)
         if reason:
-            raise EndsError(f"{what} {tensor.name} is {tensor.dtype} {tensor.shape}: {reason}")
+            raise GraphIOError(f"{what} {tensor.name} is {tensor.dtype} {tensor.shape}: {reason}")
     return images[0]
 
 
-def _why_not(tensor):
-    """Why a tensor is no image, None when it is one."""
+def _why_not(tensor: Tensor) -> str | None:
+    """Returns the reason why a tensor is not an image, or None if it is one."""
     shape = tensor.shape
     if len(shape) != 4:
-        return "no image; expected [1, H, W, 3]"
+        return "not an image; expected [1, H, W, 3]"
     if shape[1] == 3 and shape[3] != 3:
         return "channels first (NCHW); expected [1, H, W, 3]"
     if shape[3] == 1 or (shape[1] == 1 and shape[3] != 3):
@@ -78,7 +95,7 @@ def _why_not(tensor):
     if shape[0] not in (1, -1):
         return f"batch of {shape[0]}; expected [1, H, W, 3]"
     if tensor.dtype not in IMAGE_DTYPES:
-        return f"an image must be {', '.join(IMAGE_DTYPES)}"
+        return f"unsupported image type; use {', '.join(IMAGE_DTYPES)}"
     if tensor.dtype != "float32" and len(tensor.scales) not in ((0, 1) if tensor.dtype == "uint8" else (1,)):
-        return "it needs one scale and zero point"
+        return "an image needs one scale and zero point"
     return None

@@ -1,8 +1,13 @@
-"""The one place that runs a .keras file."""
+"""Runner for .keras files: the only module that runs them."""
+
+from __future__ import annotations
 
 import functools
 import json
 import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +16,9 @@ from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.inference import limits, model_io, sidecar, tensor_values, weights
 
+if TYPE_CHECKING:
+    import keras
+
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -18,21 +26,26 @@ class KerasArchive:
     """A single-image super-resolution .keras file: [N, H, W, 3] float32 to [N, H * s, W * s, 3].
 
     Attributes:
-        scale: found by running it once.
-        fixed: (H, W) when the input size is fixed, else None.
+        path: the file.
+        scale: the scale factor, determined by running the network once.
+        fixed: (H, W) if the input size is fixed, else None.
     """
 
-    def __init__(self, path, options=None):
-        """Open a file.
+    def __init__(self, path: str | Path, options: Mapping[str, str] | None = None) -> None:
+        """Opens a file.
 
         Args:
-            options: {"range": "255", "order": "bgr"}, see docs/reference/models.md.
-        Raises: UserError when it is unusable, Keras is missing, or an option does not fit.
+            path: the .keras file.
+            options: value range and channel order such as {"range": "255", "order": "bgr"}, see docs/reference/models.md.
+
+        Raises:
+            UserError: the file is unusable, Keras is not installed, or an option is invalid.
         """
-        self.path, options = path, dict(options or {})
-        self._choices = model_io.possible(path, options, sidecar.Sidecar())
-        if options:
-            raise UserError(f"{path}: unknown option '{next(iter(options))}'; it takes {', '.join(model_io.OPTIONS)}")
+        self.path = path
+        remaining = dict(options or {})
+        self._choices = model_io.possible(path, remaining, sidecar.Sidecar())
+        if remaining:
+            raise UserError(f"{path}: unknown option '{next(iter(remaining))}'; supported: {', '.join(model_io.OPTIONS)}")
         backend.require_keras(path)
         self._model = _read(path)
         ends = [("input", *self._model.inputs), ("output", *self._model.outputs)] if _is_functional(self._model) else []
@@ -42,26 +55,26 @@ class KerasArchive:
                 shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
                 raise UserError(f"{path}: {what} {shapes}: {next(filter(None, reasons), 'expected one image')}")
         sides = tuple(ends[0][1].shape[1:3]) if ends else (None, None)
-        self.fixed = None if None in sides else sides
+        self.fixed: tuple[int, int] | None = None if None in sides else sides
         height, width = self.fixed or (16, 16)
         out = self._forward(np.zeros((height, width, 3), np.uint8), 1).shape
         self.scale = out[0] // height if len(out) == 3 else 0
         if self.scale < 1 or out != (height * self.scale, width * self.scale, 3):
-            reason = model_io.why_not_image((1, *out)) or "which is no whole scale"
-            raise UserError(f"{path}: turns {width}x{height} into {out}: {reason}; no super-resolution network")
+            reason = model_io.why_not_image((1, *out)) or "not an integer scale"
+            raise UserError(f"{path}: maps {width}x{height} to {out}: {reason}; not a super-resolution network")
 
     @functools.cached_property
-    def io(self):
-        """The model_io.ModelIO of the file: as its options say, else measured on a sample image."""
+    def io(self) -> model_io.ModelIO:
+        """Value ranges and channel order of the file: from its options, else measured on a sample image."""
         return model_io.measure(self._forward, tensor_values.from_float, self.sample_size, self.scale, self._choices)
 
     @property
-    def sample_size(self):
-        """LR (H, W) of the sample image that the file is measured with."""
+    def sample_size(self) -> tuple[int, int]:
+        """LR (H, W) of the sample image on which the file is measured."""
         return model_io.sample_size(self.fixed)
 
-    def _forward(self, image, range_in):
-        """The output's values for [H, W, 3] uint8. Raises: UserError when the network fails on it."""
+    def _forward(self, image: np.ndarray, range_in: int) -> np.ndarray:
+        """Returns the raw output for [H, W, 3] uint8. Raises UserError if the network fails."""
         from keras import ops
 
         try:
@@ -70,62 +83,66 @@ class KerasArchive:
                 return np.asarray(ops.convert_to_numpy(output))[0]
         except Exception as error:  # Keras and its backends raise many types
             size = f"{image.shape[1]}x{image.shape[0]}"
-            raise UserError(f"{self.path}: cannot be used as a Keras model (failed on {size}: {_first_line(error)})") from None
+            raise UserError(f"{self.path}: not usable as a Keras model (failed on {size}: {_first_line(error)})") from None
 
-    def run(self, image):
-        """Upscale [H, W, 3] uint8 RGB to [H * s, W * s, 3] float32 in 0..1. Raises: UserError when the network fails."""
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """Upscales [H, W, 3] uint8 RGB to [H * s, W * s, 3] float32 in 0..1. Raises UserError if the network fails."""
         return model_io.run_float(self._forward, image, self.io)
 
 
-def _is_functional(model):
+def _is_functional(model: keras.Model) -> bool:
     return bool(getattr(model, "inputs", None)) and bool(getattr(model, "outputs", None))
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _read(path):
-    """The Keras model of a file. Raises: UserError that says what kind of file it is when Keras cannot rebuild it."""
+def _read(path: str | Path) -> keras.Model:
+    """Loads the Keras model of a file. Raises UserError, naming the kind of file if it is recognized, if Keras cannot."""
     import keras
 
-    from mobile_sr.models.ntire2022 import blocks, bsrn, mobilesr  # noqa: F401  register a file's layers
+    from mobile_sr.models.ntire2022 import blocks, bsrn, mobilesr  # noqa: F401  registers the custom layers
 
     try:
         limits.check_keras(path, weights.MAX_BYTES)
         with quiet():
             return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many types for a file that it cannot rebuild
+    except Exception as error:  # Keras raises many types for a file that it cannot load
         reason = _kind(path) or _first_line(error)
-        raise UserError(f"{path}: cannot be used as a Keras model ({reason})") from None
+        raise UserError(f"{path}: not usable as a Keras model ({reason})") from None
 
 
-def _kind(path):
-    """What a file that Keras 3 does not load is, where that can be told; else None."""
+def _kind(path: str | Path) -> str | None:
+    """Describes a file that Keras 3 does not load, with what would help; None if its kind is unknown."""
     try:
         with open(path, "rb") as file:
             if file.read(len(_HDF5)) == _HDF5:
-                return "an HDF5 file, as Keras 2 wrote them; load it where it was made and save it in Keras 3, or as .tflite"
+                return "an HDF5 file of Keras 2; load it where it was written and save it in Keras 3 or as .tflite"
         with zipfile.ZipFile(path) as archive:
             version = json.loads(archive.read("metadata.json")).get("keras_version")
             config = json.loads(archive.read("config.json"))
     except (OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile):
         return None
     if isinstance(version, str) and version.startswith("2."):
-        return f"written by Keras {version}; load it there and save it as .tflite, or in Keras 3"
+        return f"written by Keras {version}; load it with that version and save it as .tflite or in Keras 3"
     custom = sorted(_custom_classes(config))
-    return f"it needs the code of {', '.join(custom)}; export it to .tflite or .onnx where that is" if custom else None
+    return (
+        f"it needs the code of {', '.join(custom)}; export it to .tflite or .onnx where that code is available"
+        if custom
+        else None
+    )
 
 
-def _custom_classes(config):
-    """Names of the classes in a .keras configuration that are neither Keras's nor this project's."""
+def _custom_classes(config: Any) -> set[str]:
+    """Names of the classes in a .keras configuration that belong neither to Keras nor to this project."""
     if isinstance(config, list):
         return set().union(*map(_custom_classes, config))
     if not isinstance(config, dict):
         return set()
-    found = set().union(*map(_custom_classes, config.values()))
+    names = set().union(*map(_custom_classes, config.values()))
     name, registered = config.get("class_name"), config.get("registered_name")
     ours = isinstance(registered, str) and registered.startswith("mobile_sr")
     if isinstance(name, str) and registered and not ours and not str(config.get("module")).startswith("keras"):
-        found.add(name)
-    return found
+        names.add(name)
+    return names

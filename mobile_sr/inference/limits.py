@@ -1,31 +1,38 @@
-"""Limits on the networks that a file's configuration may describe, checked before one is built and memory is taken."""
+"""Size limits for the networks that a file's configuration can describe, checked before a network is built."""
 
 import json
 import math
 import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
-MAX_SIZE = 4096  # channels, blocks or any other whole number of a configuration
+MAX_SIZE = 4096  # channels, blocks or any other integer of a configuration
 MAX_WEIGHTS = 2**28  # 1 GiB of float32
-MAX_VALUES = 100_000  # of a nested configuration
+MAX_VALUES = 100_000  # in a nested configuration
 
 
-def check_config(config, parameters):
-    """Raises: ValueError when a network's configuration has a value of the wrong type, or describes a huge network.
+def check_config(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    """Checks the types and sizes in a network's configuration.
 
     Args:
-        parameters: of the network's build(), {name: its default}.
+        config: the configuration.
+        parameters: the parameters of the network's build(), {name: default}.
+
+    Raises:
+        ValueError: a value has the wrong type, or the network would be too large.
     """
     for name, value in config.items():
         default = parameters.get(name)
         if type(default) is int and not (type(value) is int and 0 <= value <= MAX_SIZE):
-            raise ValueError(f"{name} is {value!r}; it must be a whole number from 0 to {MAX_SIZE}")
+            raise ValueError(f"{name} is {value!r}; expected an integer from 0 to {MAX_SIZE}")
         if isinstance(default, str) and not isinstance(value, str):
-            raise ValueError(f"{name} is {value!r}; it must be a text")
+            raise ValueError(f"{name} is {value!r}; expected a string")
     for count, value in enumerate(_leaves(config)):
         if count > MAX_VALUES:
             raise ValueError(f"more than {MAX_VALUES:,} values")
         if type(value) is int and abs(value) > MAX_SIZE or isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"the value {value!r}")
+            raise ValueError(f"the value {value!r} is out of range")
     sizes = {**parameters, **config}
     repeats = [sizes[name] for name in ("blocks", "groups", "m") if type(sizes.get(name)) is int]
     channels = max((sizes[name] for name in ("channels", "d", "head", "middle") if type(sizes.get(name)) is int), default=1)
@@ -33,8 +40,8 @@ def check_config(config, parameters):
         raise ValueError(f"{channels} channels in {math.prod(repeats)} blocks, more than {MAX_WEIGHTS:,} weights")
 
 
-def _leaves(value):
-    """The innermost values of nested dicts and lists; a container counts as a value itself."""
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yields all values of nested dicts and lists, the containers included."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
@@ -43,12 +50,20 @@ def _leaves(value):
         yield value
 
 
-def check_keras(path, max_bytes):
-    """Raises: ValueError when a .keras archive is not one, unpacks to more than `max_bytes`, or describes a huge network."""
+def check_keras(path: str | Path, max_bytes: int) -> None:
+    """Checks the size of a .keras archive and of the network in it.
+
+    Args:
+        path: the .keras file.
+        max_bytes: maximum unpacked size.
+
+    Raises:
+        ValueError: the file is not a .keras archive, unpacks to more than `max_bytes`, or describes too large a network.
+    """
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > max_bytes:
-            raise ValueError(f"it would unpack to {unpacked:,} bytes; more than {max_bytes:,} are refused")
+            raise ValueError(f"it would unpack to {unpacked:,} bytes; the limit is {max_bytes:,}")
         config = json.loads(archive.read("config.json"))
     widest, weights = 3, 0
     for layer in _leaves(config):

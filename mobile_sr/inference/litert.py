@@ -1,9 +1,13 @@
-"""The one place that runs a .tflite file."""
+"""Runner for .tflite files: the only module that runs them."""
+
+from __future__ import annotations
 
 import copy
 import functools
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,69 +17,99 @@ from mobile_sr.errors import UserError
 from mobile_sr.inference import graph_io, model_files, model_io, tensor_values, trial
 from mobile_sr.inference import sidecar as sidecars
 
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
 
-def read_file(path):
-    """The bytes of a file. Raises: UserError when it cannot be read."""
+    from mobile_sr.converters.tflite.flatbuffer import Graph, Tensor
+
+
+def read_file(path: str | Path) -> bytes:
+    """Reads a file's bytes. Raises UserError if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def parse_graph(data, name="model", signature=None):
-    """The parsed graph of a .tflite file's bytes. Raises: UserError when they are damaged or the signature is not there."""
+def parse_graph(data: bytes, name: str | Path = "model", signature: str | None = None) -> Graph:
+    """Parses a .tflite file.
+
+    Args:
+        data: the file's bytes.
+        name: name of the file in messages.
+        signature: the signature whose graph is returned. None means the only one, 'serving_default' among several, or the
+            first subgraph of a file without signatures.
+
+    Raises:
+        UserError: the file is damaged, does not have the signature, or a signature must be chosen.
+    """
     try:
         return flatbuffer.parse(data, signature)
     except flatbuffer.TFLiteFileError as error:
         raise UserError(f"{name}: {error}") from None
 
 
-def as_first_subgraph(data, graph, name="model"):
-    """The file's bytes with `graph` as what runs (see tflite_file.primary). Raises: UserError when that cannot be."""
+def as_first_subgraph(data: bytes, graph: Graph, name: str | Path = "model") -> bytes:
+    """Returns a file whose first subgraph is `graph`, see `flatbuffer.as_first_subgraph`. Raises UserError if impossible."""
     try:
         return flatbuffer.as_first_subgraph(data, graph)
     except flatbuffer.TFLiteFileError as error:
         raise UserError(f"{name}: {error}") from None
 
 
-def open_interpreter(data, name="model", threads=1, delegate=True):
-    """An ai_edge_litert Interpreter for a .tflite file's bytes, XNNPACK on or off; tensors are not allocated yet.
+def open_interpreter(data: bytes, name: str | Path = "model", threads: int = 1, delegate: bool = True) -> Interpreter:
+    """Creates an ai_edge_litert Interpreter. Its tensors are not allocated yet.
 
-    Parse the bytes with `parse_graph` first: it refuses damaged files before native code sees them.
-    Raises: UserError when the file uses operators that the runtime lacks.
+    Parse the bytes with `parse_graph` first: it refuses damaged files before native code reads them.
+
+    Args:
+        data: the bytes of a .tflite file.
+        name: name of the file in messages.
+        threads: CPU threads.
+        delegate: whether XNNPACK is used.
+
+    Raises:
+        UserError: the file uses operators that the runtime lacks.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     kind = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    with quiet() as said:
+    with quiet() as printed:
         try:
             return Interpreter(model_content=data, num_threads=threads, experimental_op_resolver_type=kind)
         except (ValueError, RuntimeError) as error:
-            raise UserError(f"{name}: the runtime refuses it ({_first_line(error, said())})") from None
+            raise UserError(f"{name}: the runtime refuses it ({_first_line(error, printed())})") from None
 
 
-def allocate(interpreter, name, shape=None, index=None):
-    """Allocate tensors, for an input of `shape` if given: the first one or that of tensor `index`.
+def allocate(interpreter: Interpreter, name: str | Path, shape: Sequence[int] | None = None, index: int | None = None) -> None:
+    """Allocates tensors and, if a shape is given, resizes an input first.
 
-    Raises: UserError with the runtime's reason.
+    Args:
+        interpreter: the interpreter.
+        name: name of the file in messages.
+        shape: new shape of an input.
+        index: tensor index of that input; None means the first input.
+
+    Raises:
+        UserError: allocation failed; the message has the runtime's reason.
     """
-    with quiet() as said:
+    with quiet() as printed:
         try:
             if shape is not None:
                 index = interpreter.get_input_details()[0]["index"] if index is None else index
                 interpreter.resize_tensor_input(index, shape, strict=False)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError, MemoryError) as error:
-            raise UserError(f"{name}: cannot run with input {shape} ({_first_line(error, said())})") from None
+            raise UserError(f"{name}: cannot run with input shape {shape} ({_first_line(error, printed())})") from None
 
 
-def _first_line(error, printed):
+def _first_line(error: Exception, printed: str) -> str:
     lines = [line.strip() for line in f"{error}\n{printed}".splitlines() if line.strip() and not line.startswith("INFO:")]
     return lines[0] if lines else type(error).__name__
 
 
-def fixed_size(tensor):
-    """(H, W) of an NHWC tensor, None when it is dynamic."""
+def fixed_size(tensor: Tensor) -> tuple[int, int] | None:
+    """Returns (H, W) of an NHWC tensor, or None if it is dynamic."""
     height, width = tensor.shape[1:3]
     return (height, width) if height > 0 and width > 0 else None
 
@@ -83,77 +117,94 @@ def fixed_size(tensor):
 DESIRED_DEPTH = "desired_depth"
 
 
-def check_depth(name, depth, limits):
-    """Raises: UserError when a desired depth for the model `name` lies outside of its (least, largest), or is NaN."""
+def check_depth(name: str | Path, depth: float, limits: Sequence[float]) -> None:
+    """Raises UserError if the desired depth for the model `name` is outside of (min, max), or NaN."""
     if not limits[0] <= depth <= limits[1]:
-        raise UserError(f"{name}: a desired depth of {depth:g}; it takes {limits[0]:g} to {limits[1]:g}")
+        raise UserError(f"{name}: desired depth {depth:g} is out of range; use {limits[0]:g} to {limits[1]:g}")
 
 
 class TFLiteModel:
-    """A super-resolution .tflite: one image, and any scalars, to one picture. The runtime opens it when it is first needed.
+    """A super-resolution .tflite: from one image, plus optional scalars, to one SR output.
+
+    The runtime opens the file on first use.
 
     Attributes:
-        path: the file, None for bytes. name: how messages call it.
-        data: the bytes that run (see tflite_file.primary).
-        image, picture: the tensors of the image [1, H, W, 3] and of the picture [1, H * s, W * s, 3].
-        fixed: (H, W) when the input size is fixed, else None.
-        max_depth: D, where the file takes a desired depth of 0..D; None when it takes none, or an option said it.
-        depth: the desired depth that `set` gives; D unless assigned.
+        path: the file; None for bytes.
+        name: name of the file in messages.
+        threads: CPU threads.
+        sidecar: the file's Sidecar.
+        data: the bytes that run, see `flatbuffer.as_first_subgraph`.
+        image: the image input tensor, [1, H, W, 3].
+        picture: the SR output tensor, [1, H * s, W * s, 3].
+        fixed: (H, W) if the input size is fixed, else None.
+        max_depth: maximum desired depth D in blocks; None if the file has no desired depth or an option sets it.
+        depth: the desired depth that `set` passes on; `max_depth` unless assigned.
     """
 
-    def __init__(self, model, threads=1, options=None):
-        """Read and check a file.
+    def __init__(self, model: str | Path | bytes, threads: int = 1, options: Mapping[str, str] | None = None) -> None:
+        """Reads and checks a file.
 
         Args:
-            model: path, or the bytes of a file that this project converted (their float values are in 0..1).
-            options: {"range": "1", "order": "bgr", "signature": name, name of a scalar input: number}, see
-                docs/reference/models.md.
-        Raises: UserError when the file is unusable or no such network, or an option does not fit it.
+            model: a path, or the bytes of a file that this project converted (its float values are in 0..1).
+            threads: CPU threads.
+            options: {"range": "1", "order": "bgr", "signature": name, name of a scalar input: number}
+                (docs/reference/models.md).
+
+        Raises:
+            UserError: the file is unusable or not a super-resolution network, or an option does not apply to it.
         """
         self.path = None if isinstance(model, bytes) else Path(model)
         self.name, self.threads = str(self.path or "model"), threads
-        data = model if self.path is None else read_file(self.path)
-        options = dict(options or {})
+        data = model if isinstance(model, bytes) else read_file(model)
+        remaining = dict(options or {})
         self.sidecar = sidecars.read(self.path, data) if self.path else sidecars.Sidecar()
-        graph = parse_graph(data, self.name, options.pop("signature", model_files.own_signature(self.sidecar)))
+        graph = parse_graph(data, self.name, remaining.pop("signature", model_files.own_signature(self.sidecar)))
         sidecars.check_graph(self.sidecar, graph, self.name)
         try:
             self._ends = graph_io.find(graph)
-        except graph_io.EndsError as error:
+        except graph_io.GraphIOError as error:
             raise UserError(f"{self.name}: {error}") from None
         self.image, self.picture = graph.tensors[self._ends.image], graph.tensors[self._ends.picture]
         self.fixed = fixed_size(self.image)
         ranges = (tensor_values.value_ranges(tensor) for tensor in (self.image, self.picture))
-        self._choices = model_io.possible(self.name, options, self.sidecar, *ranges) if self.path else ((1,), (1,), ("rgb",))
-        self.max_depth, self._depth_input, self._depth_map = self._depths(graph, options)
+        self._choices: model_io.Choices = ((1,), (1,), ("rgb",))
+        if self.path:
+            self._choices = model_io.possible(self.name, remaining, self.sidecar, *ranges)
+        self.max_depth, self._depth_input, self._depth_map = self._depths(graph, remaining)
         self.depth = self.max_depth
-        self._scalars = self._scalar_values(graph, options)
+        self._scalars = self._scalar_values(graph, remaining)
         self.data = as_first_subgraph(data, graph, self.name)
         if self.path and not self.sidecar.sha256:
             trial.run(self.data, self.name, threads)
-        self._interpreter = self._size = None
+        self._interpreter: Any = None  # Any: the Interpreter, or None before `prepare`
+        self._size: tuple[int, int] | None = None
 
-    def _depths(self, graph, options):
-        """(D, desired depth's index and tensor, depth map's), when the sidecar tells D and no option gives a depth."""
+    def _depths(self, graph: Graph, options: Mapping[str, str]) -> tuple[Any, Any, Any]:
+        """Returns (D, (index, tensor) of the desired depth, (index, tensor) of the depth map).
+
+        All are None unless the sidecar records D and no option sets the depth.
+        """
         index, limits = self._ends.scalars.get(DESIRED_DEPTH), self._depth_limits()
         depth_map = next((i for i in graph.outputs if i != self._ends.picture), None)
-        if None in (index, depth_map) or math.isinf(limits[1]) or set(options) & set(graph_io.scalar_names(graph, index)):
+        if index is None or depth_map is None or math.isinf(limits[1]):
+            return None, None, None
+        if set(options) & set(graph_io.scalar_names(graph, index)):
             return None, None, None
         return limits[1], (index, graph.tensors[index]), (depth_map, graph.tensors[depth_map])
 
-    def _depth_limits(self):
-        """The least and the largest desired depth, as a sidecar that belongs to the file says them."""
+    def _depth_limits(self) -> Sequence[float]:
+        """Minimum and maximum desired depth as recorded in the file's sidecar."""
         return self.sidecar.desired_depth or (-math.inf, math.inf)
 
-    def _scalar_values(self, graph, options):
-        """[(tensor index, array)] of all scalar inputs."""
+    def _scalar_values(self, graph: Graph, options: dict[str, str]) -> list[tuple[int, np.ndarray]]:
+        """Returns [(tensor index, array)] of all scalar inputs."""
         values = []
         for name, index in self._ends.scalars.items():
             if self._depth_input and index == self._depth_input[0]:
                 continue
             given = [key for key in graph_io.scalar_names(graph, index) if key in options]
             if not given:
-                raise UserError(f"{self.name}: needs a number for its input '{name}'; add {name}=NUMBER behind '@'")
+                raise UserError(f"{self.name}: its input '{name}' needs a value; add {name}=NUMBER after '@'")
             text = options.pop(given[0])
             try:
                 values.append((index, tensor_values.scalar(text, graph.tensors[index])))
@@ -163,45 +214,45 @@ class TFLiteModel:
                 check_depth(self.name, float(text), self._depth_limits())
         if options:
             known = ", ".join([*model_io.OPTIONS, "signature", *self._ends.scalars])
-            raise UserError(f"{self.name}: unknown option '{next(iter(options))}'; it takes {known}")
+            raise UserError(f"{self.name}: unknown option '{next(iter(options))}'; supported: {known}")
         return values
 
     @functools.cached_property
-    def scale(self):
-        """Taken from the shapes. Raises: UserError when it is no whole number, or as `prepare`."""
+    def scale(self) -> int:
+        """The scale factor, from the tensor shapes. Raises UserError if it is not an integer, or as `prepare` does."""
         size = self._size or self.fixed or (16, 16)
         self.prepare(size)
-        shape = self._picture_shape()
-        if shape[1] < size[0]:  # the runtime learns some shapes only by running
+        shape = self._sr_shape()
+        if shape[1] < size[0]:  # the runtime knows some shapes only after a run
             self._set(np.zeros((*size, 3), np.uint8), 1)
             self.invoke()
-            shape = self._picture_shape()
+            shape = self._sr_shape()
         scale = shape[1] // size[0]
         if scale < 1 or shape != (1, size[0] * scale, size[1] * scale, 3):
-            raise UserError(f"{self.name}: turns {size[1]}x{size[0]} into {shape}, which is no whole scale")
+            raise UserError(f"{self.name}: maps {size[1]}x{size[0]} to {shape}, which is not an integer scale")
         return scale
 
-    def _picture_shape(self):
+    def _sr_shape(self) -> tuple[int, ...]:
         details = self._interpreter.get_output_details()
         return next(tuple(map(int, end["shape"])) for end in details if end["index"] == self._ends.picture)
 
     @functools.cached_property
-    def io(self):
-        """The model_io.ModelIO of the file: as its sidecar, tensors and options say, else measured on a sample image."""
+    def io(self) -> model_io.ModelIO:
+        """Value ranges and channel order: from the sidecar, tensors and options, else measured on a sample image."""
         return model_io.measure(self._forward, self._decoded, self.sample_size, self.scale, self._choices)
 
     @property
-    def sample_size(self):
-        """LR (H, W) of the sample image that the file is measured with."""
+    def sample_size(self) -> tuple[int, int]:
+        """LR (H, W) of the sample image on which the file is measured."""
         return model_io.sample_size(self.fixed, self.sidecar.smallest_side)
 
-    def _forward(self, image, range_in):
+    def _forward(self, image: np.ndarray, range_in: int) -> np.ndarray:
         self._set(image, range_in)
         self.invoke()
         return self._interpreter.get_tensor(self._ends.picture)[0]
 
-    def prepare(self, size):
-        """Allocate for an image of (H, W). Raises: UserError when the runtime refuses the file or the size."""
+    def prepare(self, size: tuple[int, int]) -> None:
+        """Allocates for an image of (H, W). Raises UserError if the runtime refuses the file or the size."""
         if self._interpreter is None:
             self._interpreter = open_interpreter(self.data, self.name, self.threads)
         if size != self._size:
@@ -209,14 +260,18 @@ class TFLiteModel:
             allocate(self._interpreter, self.name, None if size == self.fixed else (1, *size, 3), self._ends.image)
             self._size = size
 
-    def set(self, image):
-        """Give the interpreter [H, W, 3] uint8 RGB, in the range and order that the file takes, and the scalars.
+    def set(self, image: np.ndarray) -> None:
+        """Sets the input image and the scalars.
 
-        Raises: UserError as `prepare`.
+        Args:
+            image: [H, W, 3] uint8 RGB; it is converted to the file's value range and channel order.
+
+        Raises:
+            UserError: as `prepare`.
         """
         self._set(model_io.in_order(image, self.io.order), self.io.range_in)
 
-    def _set(self, image, range_in):
+    def _set(self, image: np.ndarray, range_in: int) -> None:
         values = tensor_values.encode(image, self.image, range_in)
         self.prepare(image.shape[:2])
         self._interpreter.set_tensor(self._ends.image, values[None])
@@ -226,59 +281,65 @@ class TFLiteModel:
             index, tensor = self._depth_input
             self._interpreter.set_tensor(index, tensor_values.scalar(self.depth, tensor))
 
-    def invoke(self):
-        """Run what was set. Raises: UserError when the runtime fails."""
+    def invoke(self) -> None:
+        """Runs the network on the inputs that were set. Raises UserError if the runtime fails."""
         try:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            size = f"{self._size[1]}x{self._size[0]}"
+            size = f"{self._size[1]}x{self._size[0]}" if self._size else "no input"
             raise UserError(f"{self.name}: failed while running on {size} ({_first_line(error, '')})") from None
 
-    def get(self):
-        """The SR output, [H * s, W * s, 3] RGB: uint8 when the file's output is quantized, else float32 in 0..1."""
+    def get(self) -> np.ndarray:
+        """Returns the SR output, [H * s, W * s, 3] RGB: uint8 if the file's output is quantized, else float32 in 0..1."""
         values = self._interpreter.get_tensor(self._ends.picture)[0]
         return model_io.in_order(self._decoded(values, self.io.range_out), self.io.order)
 
-    def _decoded(self, values, range_out):
+    def _decoded(self, values: np.ndarray, range_out: int) -> np.ndarray:
         return tensor_values.decode(values, self.picture, range_out)
 
-    def tensor(self, index):
-        """The raw values of an input or output of the graph, by its tensor index, after `invoke`."""
+    def tensor(self, index: int) -> np.ndarray:
+        """Returns the raw values of an input or output by its tensor index, after `invoke`."""
         return self._interpreter.get_tensor(index)
 
-    def run(self, image):
-        """`set`, `invoke` and `get`. Raises: UserError as they do."""
+    def run(self, image: np.ndarray) -> np.ndarray:
+        """Calls `set`, `invoke` and `get`. Raises UserError as they do."""
         self.set(image)
         self.invoke()
         return self.get()
 
-    def run_with_map(self, image, depth):
-        """`run` at a desired depth of 0..D: (picture, depth map [H, W, M] float32 in blocks)."""
+    def run_with_map(self, image: np.ndarray, depth: float) -> tuple[np.ndarray, np.ndarray]:
+        """As `run`, at a desired depth of 0..D. Returns (SR output, depth map [H, W, M] float32 in blocks)."""
         self.depth = depth
-        picture = self.run(image)
+        sr = self.run(image)
         index, tensor = self._depth_map
-        return picture, tensor_values.real(self.tensor(index)[0], tensor)
+        return sr, tensor_values.real(self.tensor(index)[0], tensor)
 
-    def with_graph(self, data, name):
-        """A model with the same inputs that runs other bytes, such as the beginning of its graph: for `set` and `invoke`."""
+    def with_graph(self, data: bytes, name: str) -> TFLiteModel:
+        """Returns a model with the same inputs that runs other bytes, such as a prefix of its graph, for `set` and `invoke`."""
         other = copy.copy(self)
         other.data, other.name, other.io = data, name, self.io
         other.close()
         return other
 
-    def residency(self):
-        """How much of the graph the delegate took (see the function `residency`), once it is prepared."""
+    def residency(self) -> tuple[int, int, int]:
+        """Returns the share of the graph that the delegate runs (see the function `residency`). Call `prepare` first."""
         return residency(self._interpreter)
 
-    def close(self):
-        """Give the runtime's memory back; the next `prepare` opens it again."""
+    def close(self) -> None:
+        """Frees the runtime's memory; the next `prepare` opens the file again."""
         self._interpreter = self._size = None
 
 
-def delegate_partitions(data, name="model", size=(64, 64)):
-    """Into how many parts XNNPACK takes the graph of a .tflite's bytes, run at an LR size of (H, W) when that is dynamic.
+def delegate_partitions(data: bytes, name: str | Path = "model", size: tuple[int, int] = (64, 64)) -> int:
+    """Counts the delegate partitions into which XNNPACK splits a graph.
 
-    1 means that everything between the ends runs in the delegate as one piece; 0 that nothing does.
+    Args:
+        data: the bytes of a .tflite file.
+        name: name of the file in messages.
+        size: LR (H, W) used if the input size is dynamic.
+
+    Returns:
+        1 if the delegate runs everything between input and output in one piece; 0 if it runs nothing.
     """
     graph = parse_graph(data, name)
     interpreter = open_interpreter(data, name)
@@ -288,24 +349,27 @@ def delegate_partitions(data, name="model", size=(64, 64)):
     return residency(interpreter)[0]
 
 
-def residency(interpreter):
-    """How much of its graph the delegate took, of an allocated interpreter: (partitions, nodes delegated, nodes in all).
+def residency(interpreter: Interpreter) -> tuple[int, int, int]:
+    """Determines how much of its graph the delegate runs, for an allocated interpreter.
 
-    The runtime keeps the replaced nodes in its list and adds one DELEGATE per partition, whose inputs and outputs bound
-    it: the nodes that one meets from its outputs back to its inputs are those that it took.
+    The runtime keeps the replaced nodes in its list and adds one DELEGATE node per partition, bounded by that node's inputs
+    and outputs. The delegated nodes are those on the paths from its outputs back to its inputs.
+
+    Returns:
+        (partitions, delegated nodes, total nodes).
     """
     ops = interpreter._get_ops_details()
     delegates = [op for op in ops if op["op_name"] == "DELEGATE"]
     nodes = {op["index"]: op for op in ops if op["op_name"] != "DELEGATE"}
     producer = {int(tensor): index for index, op in nodes.items() for tensor in op["outputs"]}
-    taken = set()
+    delegated = set()
     for delegate in delegates:
         bounds = {int(tensor) for tensor in delegate["inputs"]}
         waiting = [int(tensor) for tensor in delegate["outputs"]]
         while waiting:
             tensor = waiting.pop()
             index = producer.get(tensor)
-            if tensor not in bounds and index is not None and index not in taken:
-                taken.add(index)
+            if tensor not in bounds and index is not None and index not in delegated:
+                delegated.add(index)
                 waiting += [int(tensor) for tensor in nodes[index]["inputs"]]
-    return len(delegates), len(taken), len(nodes)
+    return len(delegates), len(delegated), len(nodes)

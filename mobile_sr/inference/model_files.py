@@ -1,17 +1,29 @@
-"""From what a user calls a model to its file: zoo names, paths, and the options behind '@'."""
+"""Resolution of model strings to files: zoo names, paths, and options after '@'."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mobile_sr import zoo
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_not_pointer
 from mobile_sr.inference import weights
 
+if TYPE_CHECKING:
+    from mobile_sr.inference.sidecar import Sidecar
 
-def split(model):
-    """(name, options) of 'NAME@KEY=VALUE,KEY=VALUE'; the options are a dict of strings, {} without '@'.
 
-    A path that exists is a name as a whole, whatever it holds. Raises: UserError when what follows '@' is no such list.
+def split(model: str | Path) -> tuple[str, dict[str, str]]:
+    """Splits 'NAME@KEY=VALUE,KEY=VALUE' into the name and its options.
+
+    A string that is an existing path has no options, even if it contains '@'.
+
+    Returns:
+        (name, options); the options are {} without '@'.
+
+    Raises:
+        UserError: the text after '@' is not a list of options.
     """
     text = str(model)
     name, at, rest = text.rpartition("@")
@@ -21,15 +33,15 @@ def split(model):
     for part in rest.split(","):
         key, equals, value = part.partition("=")
         if not (name and key and equals and value):
-            raise UserError(f"{text}: no such file, and '{part}' behind '@' is no option of the form KEY=VALUE")
+            raise UserError(f"{text}: no such file, and '{part}' after '@' is not an option of the form KEY=VALUE")
         if key in options:
             raise UserError(f"{text}: the option '{key}' is given twice")
         options[key] = value
     return name, options
 
 
-def find(name):
-    """The path that a name without options stands for. Raises: UserError when it is neither a file nor in the zoo."""
+def find(name: str | Path) -> Path:
+    """Returns the path for a name without options. Raises UserError if it is neither a file nor in the zoo."""
     path = Path(name)
     if not path.exists():
         return zoo.resolve(str(name))
@@ -38,14 +50,18 @@ def find(name):
     return path
 
 
-def locate(model):
-    """(path, options) of a model string. Raises: UserError as `split` and `find`."""
+def locate(model: str | Path) -> tuple[Path, dict[str, str]]:
+    """Returns (path, options) of a model string. Raises UserError as `split` and `find` do."""
     name, options = split(model)
     return find(name), options
 
 
-def locate_tflite(model):
-    """`locate` for commands that need a .tflite. Raises: UserError for another kind of model, with what would work."""
+def locate_tflite(model: str | Path) -> tuple[Path, dict[str, str]]:
+    """As `locate`, for commands that need a .tflite file.
+
+    Raises:
+        UserError: the model is of another kind; the message says what would work.
+    """
     if str(model) == "bicubic":
         raise UserError("bicubic: has no file; a .tflite is needed here, such as xlsr_x3:uint8")
     path, options = locate(model)
@@ -60,10 +76,14 @@ def locate_tflite(model):
     return path, options
 
 
-def trained(model):
-    """(.npz file, name for what is made from it) of a trained Keras model: zoo name, .npz model file or run folder.
+def trained(model: str | Path) -> tuple[Path, str]:
+    """Locates a trained Keras model by zoo name, .npz model file or run folder.
 
-    Raises: UserError when there is none, or the name stands for another kind of model.
+    Returns:
+        (.npz file, base name for files derived from the model).
+
+    Raises:
+        UserError: there is no such model, or the name refers to another kind of model.
     """
     path = find(model)
     file = weights.model_file(path)
@@ -72,6 +92,6 @@ def trained(model):
     return file, file.stem if path.is_file() else path.name
 
 
-def own_signature(sidecar):
-    """The signature that runs unless an option says otherwise, by a file's Sidecar: its sparse path, None where it has none."""
+def own_signature(sidecar: Sidecar) -> str | None:
+    """Returns the signature that runs by default according to a Sidecar: 'sparse' if the file has it, else None."""
     return "sparse" if "sparse" in sidecar.signatures else None

@@ -1,68 +1,84 @@
-"""Sidecars: NAME.json beside NAME.tflite or NAME.onnx, written by `export` and `qat` (fields: docs/reference/sidecar.md)."""
+"""Sidecar files: NAME.json beside NAME.tflite or NAME.onnx, written by `export` and `qat`.
+
+docs/reference/sidecar.md lists the fields.
+"""
+
+from __future__ import annotations
 
 import dataclasses
 import json
 import math
 import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mobile_sr import models
 from mobile_sr.converters.tflite import receptive_field as tflite_receptive_field
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256, write_json
 
+if TYPE_CHECKING:
+    from mobile_sr.converters.tflite.flatbuffer import Graph
+
 FORMAT = 1
-MAX_BYTES = 16 * 1024**2  # far above any sidecar
+MAX_BYTES = 16 * 1024**2  # far larger than any sidecar
 MAX_SIDE = 4096  # LR pixels
 MAX_SCALE = 16
 MAX_COST = 1e15  # multiply-adds
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic", "onnx")
-# A file of somebody else may have one or two of these names by chance.
+# JSON files of other programs may have one or two of these names by chance.
 _MARKS = ("format", "network", "config", "scale", "precision", "receptive_field", "sha256", "audit")
-_noted = set()
+_noted: set[Path] = set()  # ignored files that were already reported
 
 
 @dataclasses.dataclass(frozen=True)
 class Sidecar:
-    """What is known about a model file. Without a sidecar every field is None or empty.
+    """The recorded facts about a model file. Without a sidecar every field is None or empty.
 
     Attributes:
-        sha256: of the model file, hex.
-        network, config, scale, precision: what was exported, and how.
-        receptive_field: LR pixels to each side that an output pixel depends on; None where unknown or the whole image.
-        smallest_side: shortest side in LR pixels that the network takes.
+        sha256: SHA-256 of the model file, hex.
+        network, config, scale, precision: the exported network and the export precision.
+        receptive_field: LR pixels to each side that an output pixel depends on; None if unknown or the whole image.
+        smallest_side: minimum side in LR pixels that the network supports.
         value_range: [0, 1] or [0, 255] of float inputs and outputs.
-        signatures: names of the file's signatures, [] where it has one without a name.
-        desired_depth: [0, D] in blocks for networks that take a desired depth.
+        signatures: names of the file's signatures, [] if it has a single unnamed one.
+        desired_depth: [0, D] in blocks for networks with a desired depth.
         multiply_adds: `depth_counts.costs` of networks with depth masks.
-        checks: of the audit, [{"check": text, "passed": bool, "found": anything}].
+        checks: checks of the audit, [{"check": text, "passed": bool, "found": anything}].
     """
 
     sha256: str | None = None
     network: str | None = None
-    config: dict | None = None
+    config: dict[str, Any] | None = None
     scale: int | None = None
     precision: str | None = None
     receptive_field: int | None = None
     smallest_side: int = 1
-    value_range: list | None = None
-    signatures: list = dataclasses.field(default_factory=list)
-    desired_depth: list | None = None
-    multiply_adds: dict | None = None
-    checks: list = dataclasses.field(default_factory=list)
+    value_range: list[int] | None = None
+    signatures: list[str] = dataclasses.field(default_factory=list)
+    desired_depth: list[float] | None = None
+    multiply_adds: dict[str, Any] | None = None
+    checks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
-def path_of(file):
-    """The path of a model file's sidecar."""
+def path_of(file: str | Path) -> Path:
+    """Returns the path of a model file's sidecar."""
     return Path(file).with_suffix(".json")
 
 
-def read(file, data):
-    """The Sidecar of a model file with the bytes `data`.
+def read(file: str | Path, data: bytes) -> Sidecar:
+    """Reads the sidecar of a model file.
 
-    JSON of somebody else, or a file that cannot be read, is ignored with one line on standard error.
-    Raises: UserError when the sidecar is ours and damaged, or is made for other bytes.
+    JSON of another program, or a file that cannot be read, is ignored with one line on standard error.
+
+    Args:
+        file: the model file.
+        data: its bytes.
+
+    Raises:
+        UserError: the sidecar was written by mobile-sr and is damaged, or belongs to other bytes.
     """
     path = path_of(file)
     if path == Path(file) or not path.exists():
@@ -76,17 +92,17 @@ def read(file, data):
             print(f"note: {path} is ignored ({reason})", file=sys.stderr)
             _noted.add(path)
         return Sidecar()
-    found = from_json(value, path)
-    if found.sha256 != digest:
+    sidecar = from_json(value, path)
+    if sidecar.sha256 != digest:
         raise UserError(
             f"{file}: not the file that {path.name} describes (its SHA-256 differs): it is damaged or was replaced;"
             f" export it again, or remove {path.name} if the file is right"
         )
-    return found
+    return sidecar
 
 
-def _load(path):
-    """(JSON value, None), or (None, why it cannot be read)."""
+def _load(path: Path) -> tuple[Any, str | None]:
+    """Returns (JSON value, None), or (None, reason) if the file cannot be read."""
     try:
         if not path.is_file():
             return None, "not a file"
@@ -99,39 +115,46 @@ def _load(path):
         return None, "not JSON"
 
 
-def is_ours(value, digest):
-    """Whether a JSON value is one of our sidecars, damaged or not: for the bytes with that SHA-256, or by its field names."""
+def is_ours(value: Any, digest: str) -> bool:
+    """Returns whether a JSON value is a mobile-sr sidecar, damaged or not, by its SHA-256 or by its field names."""
     if not isinstance(value, dict):
         return False
-    named = sum(mark in value for mark in _MARKS)
-    return value.get("sha256") == digest or named > len(_MARKS) // 2 or ("sha256" in value and "format" in value)
+    matches = sum(mark in value for mark in _MARKS)
+    return value.get("sha256") == digest or matches > len(_MARKS) // 2 or ("sha256" in value and "format" in value)
 
 
-def write(file, record):
-    """Write the JSON object `record` as the sidecar of a model file. Raises: UserError when it is damaged."""
+def write(file: str | Path, record: Mapping[str, Any]) -> None:
+    """Writes a JSON-able dict as the sidecar of a model file. Raises UserError if a field of it is invalid."""
     from_json(record, path_of(file))
     write_json(path_of(file), record)
 
 
-def from_json(value, path):
-    """The Sidecar of a JSON object.
+def from_json(value: Mapping[str, Any], path: str | Path) -> Sidecar:
+    """Builds the Sidecar of a JSON object.
 
-    Files that mobile-sr wrote have a `format` and then all required fields. Handmade ones may say the SHA-256 and some.
-    Raises: UserError that names the first field that is missing or not what it should be.
+    Files that mobile-sr wrote have a `format` and all required fields. Files written by hand can have the SHA-256 and any
+    of the other fields.
+
+    Args:
+        value: the JSON object.
+        path: its file, for messages.
+
+    Raises:
+        UserError: a field is missing or invalid; the message names the first one.
     """
 
-    def refuse(field, wanted):
+    def refuse(field: str, expected: str) -> NoReturn:
         shown = repr(value.get(field, "missing"))
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        raise UserError(f"{path}: damaged sidecar: '{field}' is {shown}; it must be {wanted}. Export the model again")
+        raise UserError(f"{path}: damaged sidecar: '{field}' is {shown}; expected {expected}. Export the model again")
 
     if "format" in value and not whole(value["format"], FORMAT, FORMAT):
-        refuse("format", f"{FORMAT}, which this version reads")
-    for field, (wanted, fits, required) in _FIELDS.items():
+        refuse("format", f"{FORMAT}, the format of this version")
+    for field, (expected, is_valid, required) in _FIELDS.items():
         if field not in value and not (required and "format" in value):
             continue
-        if not (field in value and fits(value[field])):
-            refuse(field, wanted)
+        if not (field in value and is_valid(value[field])):
+            refuse(field, expected)
     if "config" in value:
         _check_config(value, refuse)
     names = [field.name for field in dataclasses.fields(Sidecar)]
@@ -139,47 +162,47 @@ def from_json(value, path):
     return Sidecar(**known, checks=value.get("audit", {}).get("checks", []))
 
 
-def _check_config(value, refuse):
-    """The fields that a network's configuration repeats must be equal; what it implies needs Keras, and is not computed."""
+def _check_config(value: Mapping[str, Any], refuse: Callable[[str, str], NoReturn]) -> None:
+    """Checks that fields repeated in the configuration are equal. Values derived from it need Keras and are not checked."""
     config = value["config"]
     for field in ("network", "scale"):
         if field in value and (config.get(field) != value[field] or type(config[field]) is not type(value[field])):
-            refuse("config", f"of the network and scale that the sidecar names, {value[field]!r}")
+            refuse("config", f"a configuration of the sidecar's network and scale, {value[field]!r}")
 
 
-def check_graph(found, graph, name):
-    """Raises: UserError when a Sidecar does not fit the parsed graph of its .tflite: then tiles would have wrong borders."""
+def check_graph(sidecar: Sidecar, graph: Graph, name: str | Path) -> None:
+    """Raises UserError if a Sidecar does not fit the graph of its .tflite: tiles would get wrong borders."""
     reach = tflite_receptive_field.reach(graph)
-    if found.receptive_field is not None and found.receptive_field < reach:
+    if sidecar.receptive_field is not None and sidecar.receptive_field < reach:
         raise UserError(
-            f"{path_of(name)}: damaged sidecar: 'receptive_field' is {found.receptive_field}, but the kernels of the"
+            f"{path_of(name)}: damaged sidecar: 'receptive_field' is {sidecar.receptive_field}, but the kernels of the"
             f" network reach {reach} LR pixels to each side. Export the model again"
         )
 
 
-def whole(value, smallest, largest):
-    """Whether a value is an int (not a bool) in smallest..largest."""
+def whole(value: Any, smallest: int, largest: int) -> bool:
+    """Returns whether a value is an int (not a bool) in smallest..largest."""
     return type(value) is int and smallest <= value <= largest
 
 
-def number(value, smallest, largest):
-    """Whether a value is a finite int or float (not a bool) in smallest..largest."""
+def number(value: Any, smallest: float, largest: float) -> bool:
+    """Returns whether a value is a finite int or float (not a bool) in smallest..largest."""
     return type(value) in (int, float) and math.isfinite(value) and smallest <= value <= largest
 
 
-def _names(value):
+def _names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value)
 
 
-def _range(value):
+def _range(value: Any) -> bool:
     return isinstance(value, list) and all(type(end) is int for end in value) and value in ([0, 1], [0, 255])
 
 
-def _depths(value):
+def _depths(value: Any) -> bool:
     return value is None or (isinstance(value, list) and len(value) == 2 and value[0] == 0 and number(value[1], 1, 10_000))
 
 
-def _costs(value):
+def _costs(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("blocks"), list) or not value["blocks"]:
         return False
     pairs = all(isinstance(pair, list) and len(pair) == 2 for pair in value["blocks"])
@@ -188,7 +211,7 @@ def _costs(value):
     return counts and fixed and number(value.get("dense_above"), 0, 1e6) and whole(value.get("span"), 1, 10_000)
 
 
-def _audit(value):
+def _audit(value: Any) -> bool:
     checks = value.get("checks") if isinstance(value, dict) else None
     return isinstance(checks, list) and all(
         isinstance(check, dict) and isinstance(check.get("check"), str) and type(check.get("passed")) is bool
@@ -196,19 +219,19 @@ def _audit(value):
     )
 
 
-# Field: (what it must be, whether a value is that, whether a file with a `format` must have it).
-_FIELDS = {
+# Field: (expected value, function that checks a value, whether it is required in a file with a `format`).
+_FIELDS: dict[str, tuple[str, Callable[[Any], Any], bool]] = {
     "sha256": ("64 hexadecimal digits", lambda x: isinstance(x, str) and re.fullmatch("[0-9a-f]{64}", x), True),
     "network": ("the name of a network", lambda x: isinstance(x, str) and x in models.NETWORKS, True),
     "config": ("the configuration of a network", lambda x: isinstance(x, dict), True),
-    "scale": (f"a whole number from 1 to {MAX_SCALE}", lambda x: whole(x, 1, MAX_SCALE), True),
+    "scale": (f"an integer from 1 to {MAX_SCALE}", lambda x: whole(x, 1, MAX_SCALE), True),
     "precision": (f"one of {', '.join(PRECISIONS)}", lambda x: isinstance(x, str) and x in PRECISIONS, True),
     "receptive_field": (
-        f"null or a whole number from 1 to {MAX_SIDE}",
+        f"null or an integer from 1 to {MAX_SIDE}",
         lambda x: x is None or whole(x, 1, MAX_SIDE),
         True,
     ),
-    "smallest_side": (f"a whole number from 1 to {MAX_SIDE}", lambda x: whole(x, 1, MAX_SIDE), False),
+    "smallest_side": (f"an integer from 1 to {MAX_SIDE}", lambda x: whole(x, 1, MAX_SIDE), False),
     "value_range": ("[0, 1] or [0, 255]", _range, False),
     "signatures": ("a list of names", _names, False),
     "desired_depth": ("null or [0, number of blocks]", _depths, False),

@@ -1,35 +1,45 @@
-"""From [H, W, 3] uint8 images and plain numbers to the values of a .tflite tensor and back."""
+"""Conversion of [H, W, 3] uint8 images and plain numbers to the values of a .tflite tensor and back."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-# Value ranges by name: the real values of black and white. -128 is a signed byte with scale 1: the level less 128.
-RANGES = {1: (0, 1), 255: (0, 255), -1: (-1, 1), -128: (-128, 127)}
-FLOAT_RANGES = (1, 255, -1)  # what float values of published networks mean, the preferred first
-_MAX_OF_UNIT = 16  # between 1 and 255 by ratio: an unclipped output of 0..1 was seen to reach 3
+if TYPE_CHECKING:
+    from mobile_sr.converters.tflite.flatbuffer import Tensor
+
+# Value ranges by name: the real values of black and white. -128 is a signed byte with scale 1: the level minus 128.
+RANGES: dict[int, tuple[int, int]] = {1: (0, 1), 255: (0, 255), -1: (-1, 1), -128: (-128, 127)}
+FLOAT_RANGES = (1, 255, -1)  # ranges of published float networks, the preferred one first
+_MAX_OF_UNIT = 16  # geometric middle of 1 and 255: an unclipped output for 0..1 was observed to reach 3
 
 
-def quantization(tensor):
-    """(scale, zero point) of a quantized tensor, None for float; whole numbers without a scale mean themselves."""
-    if tensor.dtype.startswith("float"):
-        return None
+def quantization(tensor: Tensor) -> tuple[float, int] | None:
+    """Returns (scale, zero point) of a quantized tensor, (1.0, 0) for integers without a scale, None for float tensors."""
+    return None if tensor.dtype.startswith("float") else _quant_params(tensor)
+
+
+def _quant_params(tensor: Tensor) -> tuple[float, int]:
+    """Returns (scale, zero point) of an integer tensor."""
     if len(tensor.scales) == 0:
         return 1.0, 0
     return float(tensor.scales[0]), int(tensor.zero_points[0])
 
 
-def limits(tensor):
-    """(least, largest) real value that a quantized tensor can hold."""
-    scale, zero_point = quantization(tensor)
+def limits(tensor: Tensor) -> tuple[float, float]:
+    """Returns the (minimum, maximum) real value that a quantized tensor can represent."""
+    scale, zero_point = _quant_params(tensor)
     levels = np.iinfo(tensor.dtype)
     return (levels.min - zero_point) * scale, (levels.max - zero_point) * scale
 
 
-def value_ranges(tensor):
-    """Keys of RANGES that an image in `tensor` can have, the likeliest first; one alone where both ends leave no doubt.
+def value_ranges(tensor: Tensor) -> tuple[int, ...]:
+    """Returns the keys of RANGES that are possible for an image in `tensor`, the most likely one first.
 
-    int16 is symmetric about zero by TensorFlow Lite's rules, so its lower end says nothing against 0..1.
+    The result has one entry if the minimum and maximum leave no doubt. int16 is symmetric around zero by the rules of
+    TensorFlow Lite, so its minimum does not exclude 0..1.
     """
     if tensor.dtype.startswith("float"):
         return FLOAT_RANGES
@@ -41,48 +51,52 @@ def value_ranges(tensor):
     return (-1, 1) if tensor.dtype != "int16" and max(abs(low + 1), abs(high - 1)) < 0.25 else (1, -1)
 
 
-def _is_bytes(tensor, value_range):
-    """Whether the values are those of the uint8 image, unchanged."""
-    scale, zero_point = quantization(tensor)
+def _is_bytes(tensor: Tensor, value_range: int) -> bool:
+    """Returns whether the tensor's values equal those of the uint8 image."""
+    scale, zero_point = _quant_params(tensor)
     low, high = RANGES[value_range]
     return tensor.dtype == "uint8" and zero_point == 0 and low == 0 and abs(scale * 255 / high - 1) < 1e-5
 
 
-def to_float(image, value_range=1):
-    """[..., 3] uint8 as float32 in one of RANGES."""
+def to_float(image: np.ndarray, value_range: int = 1) -> np.ndarray:
+    """Converts [..., 3] uint8 to float32 in one of RANGES."""
     low, high = RANGES[value_range]
     values = image.astype(np.float32) * np.float32(high - low) / np.float32(255)
     return values + np.float32(low) if low else values
 
 
-def from_float(values, value_range=1):
-    """float32 values in one of RANGES as float32 in 0..1, not clipped."""
+def from_float(values: np.ndarray, value_range: int = 1) -> np.ndarray:
+    """Converts float32 values in one of RANGES to float32 in 0..1, not clipped."""
     low, high = RANGES[value_range]
     if (low, high) == (0, 1):
         return values
     return (values - np.float32(low)) / np.float32(high - low)
 
 
-def encode(image, tensor, value_range=1):
-    """[H, W, 3] uint8 as the values of the input `tensor`: in one of RANGES, quantized as the tensor asks."""
+def encode(image: np.ndarray, tensor: Tensor, value_range: int = 1) -> np.ndarray:
+    """Converts [H, W, 3] uint8 to the values of the input `tensor`: in one of RANGES, quantized as the tensor requires."""
     if tensor.dtype == "float32":
         return to_float(image, value_range)
     if _is_bytes(tensor, value_range):
         return image
-    scale, zero_point = quantization(tensor)
+    scale, zero_point = _quant_params(tensor)
     levels, (low, high) = np.iinfo(tensor.dtype), RANGES[value_range]
     real_values = low + np.arange(256) * (high - low) / 255
     table = np.clip(np.floor(real_values / scale + 0.5) + zero_point, levels.min, levels.max)
     return table.astype(tensor.dtype)[image]
 
 
-def decode(values, tensor, value_range=1):
-    """The output `tensor`'s values as an image: float32 in 0..1 (not clipped) of float32, else rounded to uint8."""
+def decode(values: np.ndarray, tensor: Tensor, value_range: int = 1) -> np.ndarray:
+    """Converts the values of the output `tensor` to an image.
+
+    Returns:
+        float32 in 0..1, not clipped, for a float32 tensor; else uint8, rounded.
+    """
     if tensor.dtype == "float32":
         return from_float(values, value_range)
     if _is_bytes(tensor, value_range):
         return values
-    scale, zero_point = quantization(tensor)
+    scale, zero_point = _quant_params(tensor)
     low, high = RANGES[value_range]
     unsigned = np.dtype("u" + tensor.dtype.removeprefix("u"))
     levels = np.arange(2 ** (8 * unsigned.itemsize)).astype(unsigned).view(tensor.dtype)  # by bit pattern
@@ -91,25 +105,33 @@ def decode(values, tensor, value_range=1):
     return table[values.view(unsigned)]
 
 
-def real(values, tensor):
-    """An output's values as float32, by the tensor's scale and zero point."""
+def real(values: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Dequantizes an output's values to float32 by the tensor's scale and zero point."""
     if tensor.dtype.startswith("float"):
         return values.astype(np.float32)
-    scale, zero_point = quantization(tensor)
+    scale, zero_point = _quant_params(tensor)
     return ((values.astype(np.float64) - zero_point) * scale).astype(np.float32)
 
 
-def scalar(text, tensor):
-    """The value of a scalar input: `text` as an array of one element in the tensor's dtype and quantization.
+def scalar(text: str | float, tensor: Tensor) -> np.ndarray:
+    """Converts a number to the value of a scalar input.
 
-    Raises: ValueError with the reason when it is no number or the tensor cannot hold it.
+    Args:
+        text: the number.
+        tensor: the input.
+
+    Returns:
+        An array of one element in the tensor's dtype and quantization.
+
+    Raises:
+        ValueError: `text` is not a number, or the tensor cannot represent it.
     """
     try:
         value = float(text)
     except ValueError:
-        raise ValueError(f"'{text}' is no number") from None
+        raise ValueError(f"'{text}' is not a number") from None
     if not math.isfinite(value):
-        raise ValueError(f"'{text}' is no finite number")
+        raise ValueError(f"'{text}' is not finite")
     shape = (1,) * len(tensor.shape)
     if tensor.dtype.startswith("float"):
         return np.full(shape, value, tensor.dtype)
@@ -117,11 +139,11 @@ def scalar(text, tensor):
         low, high, scale, zero_point = 0, 1, 1.0, 0
     else:
         low, high = np.iinfo(tensor.dtype).min, np.iinfo(tensor.dtype).max
-        scale, zero_point = quantization(tensor)
+        scale, zero_point = _quant_params(tensor)
     if len(tensor.scales) == 0 and value != int(value):
-        raise ValueError(f"{text} is no whole number, which {tensor.dtype} needs")
-    least, most = (low - zero_point) * scale, (high - zero_point) * scale
-    if not least - scale / 2 <= value <= most + scale / 2:
-        raise ValueError(f"{text} is outside of {least:.6g}..{most:.6g}, what its {tensor.dtype} can hold")
+        raise ValueError(f"{text} is not an integer, which {tensor.dtype} requires")
+    minimum, maximum = (low - zero_point) * scale, (high - zero_point) * scale
+    if not minimum - scale / 2 <= value <= maximum + scale / 2:
+        raise ValueError(f"{text} is outside {minimum:.6g}..{maximum:.6g}, the range of its {tensor.dtype}")
     level = min(max(math.floor(value / scale + 0.5) + zero_point, low), high)
     return np.full(shape, level, tensor.dtype)

@@ -1,6 +1,6 @@
-"""Runs a .tflite of unknown origin once in a process of its own, before it runs in ours: the runtime crashes on some files.
+"""A first run of a .tflite of unknown origin in a child process, because the runtime crashes on some files.
 
-`python -m mobile_sr.inference.trial THREADS` is that process; it reads the bytes from standard input.
+`python -m mobile_sr.inference.trial THREADS` is the child process. It reads the file's bytes from standard input.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256
@@ -16,20 +17,27 @@ from mobile_sr.files import sha256
 try:
     import resource
 except ImportError:  # Windows, which writes no core files
-    resource = None
+    resource = None  # type: ignore[assignment]  # a module, or None where there is none
 
-SIDE = 48  # LR pixels of a dynamic side; more than most tiles of the delegate's kernels
+SIDE = 48  # LR pixels of a dynamic side; larger than most tiles of the delegate's kernels
 LIMIT_S = 60
 COMMAND = (sys.executable, "-m", "mobile_sr.inference.trial")
-_lock = threading.Lock()  # of `upscale --workers`, whose threads open the same file
-_PASSED = "MOBILE_SR_TRIED"  # in the environment, which also this process's own children see: SHA-256s, commas between
+_lock = threading.Lock()  # the threads of `upscale --workers` open the same file
+_PASSED = "MOBILE_SR_TRIED"  # environment variable, inherited by child processes: SHA-256 digests, separated by commas
 
 
-def run(data, name, threads=1):
-    """Run a .tflite's bytes in a child process, unless this process or its parent did so before.
+def run(data: bytes, name: str | Path, threads: int = 1) -> None:
+    """Runs a .tflite's bytes in a child process, unless this process or its parent did so before.
 
-    What the runtime refuses without a crash passes: the caller's own attempt tells the reason.
-    Raises: UserError when it ends the process, or takes more than LIMIT_S seconds.
+    A file that the runtime refuses without a crash passes: the caller's own attempt reports the reason.
+
+    Args:
+        data: the file's bytes.
+        name: name of the file in messages.
+        threads: CPU threads.
+
+    Raises:
+        UserError: the runtime crashes, or takes more than LIMIT_S seconds.
     """
     digest = sha256(data)
     with _lock:
@@ -38,25 +46,25 @@ def run(data, name, threads=1):
             return
         reason = attempt(data, threads)
         if reason:
-            raise UserError(f"{name}: {reason}; it is damaged, or uses what this runtime cannot do. Convert it again")
+            raise UserError(f"{name}: {reason}; it is damaged or not supported by this runtime. Convert it again")
         os.environ[_PASSED] = f"{passed},{digest}" if passed else digest
 
 
-def attempt(data, threads=1):
-    """Why a .tflite's bytes must not run in this process, None when they ran or were refused."""
-    # -P would hide a package that runs from its source folder, so the child gets our own search path.
+def attempt(data: bytes, threads: int = 1) -> str | None:
+    """Returns why a .tflite's bytes must not run in this process; None if the child ran or refused them."""
+    # -P would hide a package that runs from its source folder, so the child gets this process's search path.
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         ended = subprocess.run([*COMMAND, str(threads)], input=data, env=env, capture_output=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         return f"the runtime did not finish a first run within {LIMIT_S} s"
     except OSError as error:
-        raise UserError(f"cannot start a process to try a .tflite in ({error.strerror})") from None
+        raise UserError(f"cannot start a child process for the trial run of a .tflite ({error.strerror})") from None
     return explain(ended.returncode)
 
 
-def explain(status):
-    """The reason for a process's exit status, None unless a signal ended it."""
+def explain(status: int) -> str | None:
+    """Returns the reason for a process's exit status; None unless a signal ended it."""
     if status >= 0:
         return None
     try:
@@ -66,8 +74,8 @@ def explain(status):
     return f"the runtime crashed on it (signal {name})"
 
 
-def invoke(data, threads=1):
-    """Run a .tflite's bytes once: dynamic sides are SIDE LR pixels, values 0. Raises: what the runtime raises."""
+def invoke(data: bytes, threads: int = 1) -> None:
+    """Runs a .tflite's bytes once. Dynamic sides are SIDE LR pixels, all values 0. Raises whatever the runtime raises."""
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
@@ -87,8 +95,8 @@ def invoke(data, threads=1):
         interpreter.get_tensor(tensor["index"])
 
 
-def main(threads):
-    """The child: end quietly, by a signal where the runtime crashes."""
+def main(threads: str) -> None:
+    """Entry point of the child process: exits quietly, or by a signal if the runtime crashes."""
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(ValueError, RuntimeError, MemoryError, TypeError, KeyError):

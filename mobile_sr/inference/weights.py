@@ -1,10 +1,14 @@
-"""Model files and checkpoints: .npz archives of plain arrays plus one JSON string; nothing in them is ever unpickled."""
+"""Model files and checkpoints: .npz archives of plain arrays and one JSON string. Nothing in them is unpickled."""
+
+from __future__ import annotations
 
 import io
 import json
 import math
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,25 +17,33 @@ from mobile_sr.errors import UserError
 from mobile_sr.files import atomic_path
 from mobile_sr.inference import limits
 
+if TYPE_CHECKING:
+    import keras
+
 MAX_SCALE = 16  # the width of the last layer grows with its square
-MAX_BYTES = 2 * 1024**3  # unpacked; far above any of these networks' checkpoints, far below a zip bomb
+MAX_BYTES = 2 * 1024**3  # unpacked; far above the checkpoints of these networks, far below a zip bomb
 _META = "__json__"
 
 
-def write_arrays(path, arrays, meta):
-    """Write named arrays and a JSON-able dict as one .npz, atomically."""
+def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+    """Writes named arrays and a JSON-able dict as one .npz file, atomically."""
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **{_META: np.array(json.dumps(meta))}, **arrays)
+        members: dict[str, Any] = {_META: np.array(json.dumps(meta)), **arrays}
+        np.savez_compressed(temporary, **members)
 
 
-def read_arrays(path):
-    """(arrays, meta) of a file made by `write_arrays`.
+def read_arrays(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads a file written by `write_arrays`.
 
-    Raises: UserError when it is missing, damaged (zip checksums are verified), too large or not such a file.
+    Returns:
+        (arrays, meta).
+
+    Raises:
+        UserError: the file is missing, damaged (zip checksums are verified), too large or not such a file.
     """
     arrays = read_plain(path)
     if _META not in arrays:
-        raise UserError(f"{path}: an .npz file, but not one that mobile-sr wrote (no configuration in it)")
+        raise UserError(f"{path}: an .npz file, but not written by mobile-sr (it has no configuration)")
     try:
         meta = json.loads(str(arrays.pop(_META)))
     except (ValueError, RecursionError) as error:
@@ -41,14 +53,14 @@ def read_arrays(path):
     return arrays, meta
 
 
-def read_plain(path):
-    """{name: array} of any .npz file of plain arrays. Raises: UserError as `read_arrays`."""
+def read_plain(path: str | Path) -> dict[str, np.ndarray]:
+    """Returns {name: array} of any .npz file of plain arrays. Raises UserError as `read_arrays` does."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             unpacked = sum(member.file_size for member in members)
             if unpacked > MAX_BYTES:
-                raise UserError(f"{path}: would unpack to {unpacked:,} bytes; more than {MAX_BYTES:,} are refused")
+                raise UserError(f"{path}: would unpack to {unpacked:,} bytes; the limit is {MAX_BYTES:,}")
             return {member.filename.removesuffix(".npy"): _array(archive.read(member)) for member in members}
     except UserError:
         raise
@@ -58,8 +70,8 @@ def read_plain(path):
         raise UserError(f"{path}: damaged or not a model file ({str(error) or type(error).__name__})") from None
 
 
-def _array(data):
-    """The array of an .npy file's bytes. Raises: ValueError, before memory is taken, when its size is not the header's."""
+def _array(data: bytes) -> np.ndarray:
+    """Reads an .npy file's bytes. Raises ValueError, before memory is allocated, if their size contradicts the header."""
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -71,16 +83,38 @@ def _array(data):
     return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
 
 
-def save_model(path, model, config, meta=None, dtype="float32"):
-    """Write a Keras model's weights, as `dtype`, with its configuration, so that the file alone rebuilds the network."""
+def save_model(
+    path: str | Path,
+    model: keras.Model,
+    config: Mapping[str, Any],
+    meta: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+) -> None:
+    """Writes a Keras model's weights and configuration to one file from which the network can be rebuilt.
+
+    Args:
+        path: the .npz file.
+        model: the model.
+        config: the network's configuration, see `models.build`.
+        meta: further JSON-able entries.
+        dtype: dtype of the stored weights.
+    """
     arrays = {v.path: np.asarray(value, dtype) for v, value in zip(model.variables, model.get_weights(), strict=True)}
     write_arrays(path, arrays, {"config": config, **(meta or {})})
 
 
-def load_model(path, **overrides):
-    """(Keras model, configuration) of a file made by `save_model`; overrides go to the network's build().
+def load_model(path: str | Path, **overrides: Any) -> tuple[keras.Model, dict[str, Any]]:
+    """Loads a file written by `save_model`.
 
-    Raises: UserError when the file is unusable or its arrays do not fit the network that it names.
+    Args:
+        path: the .npz file.
+        **overrides: arguments that replace those of the configuration in the network's build().
+
+    Returns:
+        (Keras model, configuration).
+
+    Raises:
+        UserError: the file is unusable, or its arrays do not fit the network.
     """
     from mobile_sr import models
 
@@ -91,25 +125,27 @@ def load_model(path, **overrides):
             raise ValueError(f"scale {scale!r}")
         limits.check_config(meta["config"], models.defaults(meta["config"]))
         model = models.build(meta["config"], **overrides)
-    except Exception as error:  # Keras and the networks' own arithmetic raise many types on odd values
+    except Exception as error:  # Keras and the networks raise many types on invalid values
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(f"{path}: its configuration cannot be built ({reason})") from None
-    wanted = {v.path: tuple(v.shape) for v in model.variables}
-    found = {name: array.shape for name, array in arrays.items() if array.dtype.kind == "f"}
-    if wanted != found:
-        odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
-        raise UserError(f"{path}: weights do not fit the network {meta['config'].get('network')} (first difference: {odd})")
-    broken = next((name for name in wanted if not np.isfinite(arrays[name]).all()), None)
+    expected = {v.path: tuple(v.shape) for v in model.variables}
+    actual = {name: array.shape for name, array in arrays.items() if array.dtype.kind == "f"}
+    if expected != actual:
+        mismatch = sorted(set(expected.items()) ^ set(actual.items()))[0][0]
+        raise UserError(
+            f"{path}: its weights do not fit the network {meta['config'].get('network')} (first difference: {mismatch})"
+        )
+    broken = next((name for name in expected if not np.isfinite(arrays[name]).all()), None)
     if broken:
         raise UserError(
-            f"{path}: its weights are not finite (NaN or infinity in {broken}); the training diverged or it is damaged"
+            f"{path}: its weights are not finite (NaN or infinity in {broken}); the training diverged, or the file is damaged"
         )
     model.set_weights([arrays[v.path].astype(np.float32) for v in model.variables])
     return model, meta["config"]
 
 
-def model_file(path):
-    """The model file that a path stands for: itself, or a run folder's best.npz. Raises UserError when missing."""
+def model_file(path: str | Path) -> Path:
+    """Returns the model file of a path: the path itself, or best.npz in a run folder. Raises UserError if it is missing."""
     path = Path(path)
     file = path / "best.npz" if path.is_dir() else path
     if not file.exists():

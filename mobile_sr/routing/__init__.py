@@ -1,1 +1,1 @@
-"""Patch routing (ClassSR): running and training a classifier that picks a network for each patch."""
+"""Patch routing (ClassSR): training and running a classifier that picks a network for each patch."""

@@ -1,11 +1,15 @@
-"""Patch routing (ClassSR, Kong et al., CVPR 2021): a classifier chooses for every patch of an image which network upscales it.
+"""Patch routing (ClassSR, Kong et al., CVPR 2021): a classifier chooses the network that upscales each patch of an image.
 
-What routes is described by NAME.route.json, beside which its .tflite files lie; route_training.py makes them.
+NAME.route.json describes a routed model; its .tflite files are in the same folder. route_training.py writes them.
 """
+
+from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,96 +26,140 @@ MAX_COST = 1e12  # multiply-adds per LR pixel
 
 
 class RoutedUpscaler(upscaler.Upscaler):
-    """Upscales each patch by one of several networks.
+    """Upscales each patch with one of several networks.
 
     Attributes:
-        nets: Upscalers, the cheapest first. net_costs: their multiply-adds per LR pixel.
+        nets: Upscalers, the cheapest first.
+        net_costs: their multiply-adds per LR pixel.
         patch: side of a patch in LR pixels.
-        overlap: LR pixels that are run around what is kept; None is each network's receptive field, which makes every
-            patch what its network gives on the whole image.
-        tally: what was done since it was loaded, or since a new Tally was assigned.
+        overlap: LR pixels that are run around the kept part. None means each network's receptive field; each patch then
+            equals its network's output for the whole image.
+        tally: counts of the patches processed since loading, or since a new Tally was assigned.
     """
 
-    def __init__(self, name, nets, costs, classifier, patch, overlap=None):
-        """See the attributes for `nets`, `costs`, `patch` and `overlap`; `classifier` is a Classifier."""
+    def __init__(
+        self,
+        name: str,
+        nets: Sequence[upscaler.Upscaler],
+        costs: Sequence[float],
+        classifier: Classifier,
+        patch: int,
+        overlap: int | None = None,
+    ) -> None:
+        """Combines networks and a classifier.
+
+        Args:
+            name: name of the model.
+            nets, costs, patch, overlap: see the attributes (`costs` is `net_costs`).
+            classifier: chooses the network of each patch.
+        """
         super().__init__(name, nets[0].scale, None, None)
         self.nets, self.patch, self.overlap = nets, patch, overlap
         self.net_costs, self._classifier = costs, classifier
         self.tally = self.new_tally()
 
-    def __call__(self, image, tile=None, progress=None, depth=None):
-        """As Upscaler's; `tile` is how the networks cut what is still large."""
+    def __call__(
+        self,
+        image: np.ndarray,
+        tile: int | None = None,
+        progress: upscaler.Progress | None = None,
+        depth: float | None = None,
+    ) -> np.ndarray:
+        """As `Upscaler.__call__`; the networks cut parts that are still large into tiles by `tile`."""
         self.check_depth(depth)
         return self._routed(image, tile, progress, lambda net, part: net(part, tile))
 
-    def real(self, image, tile=None, depth=None):
-        """As Upscaler's."""
+    def real(self, image: np.ndarray, tile: int | None = None, depth: float | None = None) -> np.ndarray:
+        """As `Upscaler.real`."""
         self.check_depth(depth)
         return self._routed(image, tile, None, lambda net, part: net.real(part, tile))
 
-    def summary(self):
-        """{"routing": Tally.summary} of the images upscaled so far."""
+    def summary(self) -> dict[str, Any]:
+        """Returns {"routing": `Tally.summary`} of the images upscaled so far."""
         return {"routing": self.tally.summary()}
 
-    def new_tally(self):
-        """An empty Tally for these networks."""
+    def new_tally(self) -> Tally:
+        """Returns an empty Tally for these networks."""
         return Tally([Path(net.name).stem for net in self.nets], self.net_costs, self._classifier.multiply_adds)
 
-    def choose(self, image):
-        """The network that the classifier chooses for each patch: [ceil(H / patch), ceil(W / patch)] ints."""
+    def choose(self, image: np.ndarray) -> np.ndarray:
+        """Returns the network that the classifier chooses for each patch: [ceil(H / patch), ceil(W / patch)] ints."""
         down, right = (-side % self.patch for side in image.shape[:2])
         padded = np.pad(image, ((0, down), (0, right), (0, 0)), mode="symmetric")
-        return self._classifier(padded).argmax(axis=2)  # the cheapest of equals
+        return self._classifier(padded).argmax(axis=2)  # the cheapest one on a tie
 
-    def _routed(self, image, tile, progress, run):
+    def _routed(
+        self,
+        image: np.ndarray,
+        tile: int | None,
+        progress: upscaler.Progress | None,
+        run: Callable[[upscaler.Upscaler, np.ndarray], np.ndarray],
+    ) -> np.ndarray:
         self.check_image(image)
-        size, s, result = image.shape[:2], self.scale, None
+        size, s = image.shape[:2], self.scale
+        result: np.ndarray | None = None
         chosen = self.choose(image)
-        overlaps = [net.receptive_field if self.overlap is None else self.overlap for net in self.nets]
+        overlaps: list[Any] = [net.receptive_field if self.overlap is None else self.overlap for net in self.nets]
         parts = plan(chosen, size, self.patch, self.net_costs, overlaps)
         self.tally.add_image(chosen, size, self.patch)
         for done, (index, inner) in enumerate(parts, 1):
             window = around(inner, size, overlaps[index])
-            picture = run(self.nets[index], image[window])
-            self.tally.add_run(index, self.nets[index].pixels([w.stop - w.start for w in window], tile))
+            sr = run(self.nets[index], image[window])
+            rows, columns = window
+            self.tally.add_run(index, self.nets[index].pixels((rows.stop - rows.start, columns.stop - columns.start), tile))
             if len(parts) == 1:
-                return picture
+                return sr
             if result is None:
-                result = np.empty((size[0] * s, size[1] * s, 3), picture.dtype)
+                result = np.empty((size[0] * s, size[1] * s, 3), sr.dtype)
             kept = tuple(slice((i.start - w.start) * s, (i.stop - w.start) * s) for i, w in zip(inner, window, strict=True))
-            result[tuple(slice(i.start * s, i.stop * s) for i in inner)] = picture[kept]
+            result[tuple(slice(i.start * s, i.stop * s) for i in inner)] = sr[kept]
             if progress:
                 progress(done, len(parts))
+        assert result is not None  # a plan has at least one part
         return result
 
 
 class Tally:
-    """Counts patches, and the multiply-adds per LR pixel of the patches' own networks and those really done."""
+    """Counts patches, and the multiply-adds per LR pixel of the chosen networks and of all computation."""
 
-    def __init__(self, names, costs, classifier):
+    def __init__(self, names: Sequence[str], costs: Sequence[float], classifier: float) -> None:
+        """Starts with zero counts.
+
+        Args:
+            names: names of the networks, the cheapest first.
+            costs: their multiply-adds per LR pixel.
+            classifier: multiply-adds of the classifier per LR pixel.
+        """
         self._names, self._costs, self._classifier = names, np.array(costs, float), classifier
         self._patches = np.zeros(len(names), int)
         self._kept, self._run = np.zeros(len(names)), np.zeros(len(names))
         self._pixels = self._classified = 0
 
-    def add_image(self, chosen, size, patch):
-        """Count the chosen networks of an image of (H, W), which the classifier sees padded to whole patches."""
+    def add_image(self, chosen: np.ndarray, size: tuple[int, int], patch: int) -> None:
+        """Counts the chosen networks of an image.
+
+        Args:
+            chosen: [rows, columns] ints, the network of each patch.
+            size: (H, W) of the image in LR pixels; the classifier sees it padded to whole patches.
+            patch: side of a patch in LR pixels.
+        """
         heights, widths = (np.minimum(patch, side - np.arange(n) * patch) for side, n in zip(size, chosen.shape, strict=True))
         self._patches += np.bincount(chosen.ravel(), minlength=len(self._names))
         self._kept += np.bincount(chosen.ravel(), np.outer(heights, widths).ravel(), len(self._names))
         self._pixels += size[0] * size[1]
         self._classified += chosen.size * patch**2
 
-    def add_run(self, index, pixels):
-        """Count LR pixels, overlaps among them, that network `index` was run on."""
+    def add_run(self, index: int, pixels: int) -> None:
+        """Counts LR pixels, overlaps included, on which network `index` was run."""
         self._run[index] += pixels
 
-    def summary(self):
-        """What was counted, None when nothing was.
+    def summary(self) -> dict[str, Any] | None:
+        """Returns the counts, or None if there are none.
 
-        Returns: {"patches": {network: share 0..1}, "multiply_adds": {"chosen": of the patches' own networks, without overlaps
-            and classifier, as ClassSR counts; "done": with both; "largest": of the largest network, without overlaps}}, all
-            per LR pixel.
+        Returns:
+            {"patches": {network: share 0..1}, "multiply_adds": {"chosen", "done", "largest"}}, multiply-adds per LR pixel.
+            "chosen" counts the chosen networks without overlaps and classifier, as ClassSR does. "done" includes both.
+            "largest" is the cost of the largest network without overlaps.
         """
         if not self._pixels:
             return None
@@ -124,33 +172,41 @@ class Tally:
         }
 
 
-def describe(summary):
-    """A Tally's summary in one line."""
+def describe(summary: Mapping[str, Any]) -> str:
+    """Formats a Tally's summary as one line."""
     patches = ", ".join(f"{name} {share:.1%}" for name, share in summary["patches"].items())
     counts = summary["multiply_adds"]
     chosen, done = (f"{counts[key]:,.0f} ({counts[key] / counts['largest']:.1%})" for key in ("chosen", "done"))
     return f"patches: {patches}; multiply-adds per LR pixel: {chosen} by choice, {done} done; largest {counts['largest']:,.0f}"
 
 
-def around(inner, size, overlap):
-    """The window (rows, columns) that is run for what is kept: `overlap` LR pixels more where the image of (H, W) has them."""
-    return tuple(slice(max(0, i.start - overlap), min(n, i.stop + overlap)) for i, n in zip(inner, size, strict=True))
+def around(inner: Sequence[slice], size: Sequence[int], overlap: int) -> tuple[slice, slice]:
+    """Returns the window (rows, columns) to run for a kept part: `overlap` LR pixels more, within the image of (H, W)."""
+    rows, columns = (slice(max(0, i.start - overlap), min(n, i.stop + overlap)) for i, n in zip(inner, size, strict=True))
+    return rows, columns
 
 
-def plan(chosen, size, patch, costs, overlaps):
-    """The rectangles in which an image is run, so that no patch gets a smaller network than was chosen for it.
+def plan(
+    chosen: np.ndarray, size: tuple[int, int], patch: int, costs: Sequence[float], overlaps: Sequence[int]
+) -> list[tuple[int, tuple[slice, slice]]]:
+    """Plans the rectangles in which an image is run. No patch gets a smaller network than the chosen one.
 
-    Overlaps make small rectangles dear. The image is halved again and again, and a part is run as a whole by the largest
-    network that it needs wherever that costs no more than its halves.
+    Overlaps make small rectangles expensive. The image is halved recursively. A part is run as a whole, by the largest network
+    that it needs, if that costs no more than its halves.
 
     Args:
-        chosen: [rows, columns] ints, the network of each patch. size: (H, W) of the image in LR pixels.
-        costs, overlaps: of each network, multiply-adds per LR pixel and LR pixels.
-    Returns: [(network, (rows, columns))], slices in LR pixels that cover the image once.
+        chosen: [rows, columns] ints, the network of each patch.
+        size: (H, W) of the image in LR pixels.
+        patch: side of a patch in LR pixels.
+        costs: multiply-adds per LR pixel of each network.
+        overlaps: overlap in LR pixels of each network.
+
+    Returns:
+        [(network, (rows, columns))], slices in LR pixels that cover the image once.
     """
 
-    def best(box):
-        """(multiply-adds, rectangles) of a box of patches (top, bottom, left, right)."""
+    def best(box: tuple[int, int, int, int]) -> tuple[float, list[tuple[int, tuple[slice, slice]]]]:
+        """Returns (multiply-adds, rectangles) for a box of patches (top, bottom, left, right)."""
         top, bottom, left, right = box
         part = chosen[top:bottom, left:right]
         index = int(part.max())
@@ -172,24 +228,39 @@ def plan(chosen, size, patch, costs, overlaps):
 
 
 class Classifier:
-    """The classifier's .tflite: [H, W, 3] uint8, H and W multiples of the patch, to logits [H / patch, W / patch, classes]."""
+    """The classifier's .tflite: maps [H, W, 3] uint8 to logits [H / patch, W / patch, classes].
 
-    def __init__(self, path, patch, classes, multiply_adds, threads=1):
-        """Raises: UserError when the file is unusable or no such classifier."""
+    H and W must be multiples of the patch.
+    """
+
+    def __init__(self, path: str | Path, patch: int, classes: int, multiply_adds: float, threads: int = 1) -> None:
+        """Opens a file.
+
+        Args:
+            path: the .tflite file.
+            patch: side of a patch in LR pixels.
+            classes: number of networks.
+            multiply_adds: multiply-adds of the classifier per LR pixel.
+            threads: CPU threads.
+
+        Raises:
+            UserError: the file is unusable or not such a classifier.
+        """
         self.name, self.patch, self.classes, self.multiply_adds = str(path), patch, classes, multiply_adds
         data = litert.read_file(path)
         graph = litert.parse_graph(data, path)
         ends = [[graph.tensors[i] for i in indices] for indices in (graph.inputs, graph.outputs)]
         for tensors, channels in zip(ends, (3, classes), strict=True):
-            fits = len(tensors) == 1 and tensors[0].dtype in ("float32", "uint8", "int8") and len(tensors[0].shape) == 4
-            if not fits or tensors[0].shape[3] not in (-1, channels):
-                raise UserError(f"{path}: no classifier of patches for {classes} networks")
+            is_valid = len(tensors) == 1 and tensors[0].dtype in ("float32", "uint8", "int8") and len(tensors[0].shape) == 4
+            if not is_valid or tensors[0].shape[3] not in (-1, channels):
+                raise UserError(f"{path}: not a patch classifier for {classes} networks")
         (self._image,), (self._logits,) = ends
         self._input, self._output = graph.inputs[0], graph.outputs[0]
-        self._interpreter, self._size = litert.open_interpreter(data, self.name, threads), None
+        self._interpreter = litert.open_interpreter(data, self.name, threads)
+        self._size: tuple[int, int] | None = None
 
-    def __call__(self, image):
-        """The logits of an image's patches, float32. Raises: UserError when the runtime fails or gives another shape."""
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Returns the float32 logits of an image's patches. Raises UserError if the runtime fails or returns another shape."""
         size = image.shape[:2]
         if size != self._size:
             litert.allocate(self._interpreter, self.name, (1, *size, 3), self._input)
@@ -200,21 +271,23 @@ class Classifier:
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{self.name}: failed while running ({str(error).splitlines()[0]})") from None
         logits = tensor_values.real(self._interpreter.get_tensor(self._output)[0], self._logits)
-        wanted = (size[0] // self.patch, size[1] // self.patch, self.classes)
-        if logits.shape != wanted:
-            raise UserError(f"{self.name}: gives {logits.shape} for {size[1]}x{size[0]}, expected {wanted}")
+        expected = (size[0] // self.patch, size[1] // self.patch, self.classes)
+        if logits.shape != expected:
+            raise UserError(f"{self.name}: returns {logits.shape} for {size[1]}x{size[0]}, expected {expected}")
         return logits
 
 
-def load(path, threads=1):
-    """The RoutedUpscaler of a routing sidecar. Raises: UserError when it or a file that it names is unusable."""
+def load(path: Path, threads: int = 1) -> RoutedUpscaler:
+    """Loads a routing sidecar as a RoutedUpscaler. Raises UserError if it or one of its files is unusable."""
     sidecar = read(path)
-    classifier, *found = files(path)
+    classifier, *net_files = files(path)
     nets = []
-    for file, entry in zip(found, sidecar["nets"], strict=True):
+    for file, entry in zip(net_files, sidecar["nets"], strict=True):
         net = upscaler.load(file, threads=threads)
         if net.scale != sidecar["scale"] or net.fixed or net.max_depth is not None:
-            raise UserError(f"{path}: {entry['file']} does not fit (routing takes plain files of dynamic size and one scale)")
+            raise UserError(
+                f"{path}: {entry['file']} is unusable (routing needs dynamic sizes, one scale and no desired depth)"
+            )
         net.receptive_field = entry["receptive_field"]
         nets.append(net)
     costs = [entry["multiply_adds"] for entry in sidecar["nets"]]
@@ -222,31 +295,31 @@ def load(path, threads=1):
     return RoutedUpscaler(str(path), nets, costs, run, sidecar["patch"], sidecar["overlap"])
 
 
-def files(path):
-    """The files that a routing sidecar names, the classifier's first. Raises: UserError when one is missing or another."""
-    sidecar, found = read(path), []
+def files(path: Path) -> list[Path]:
+    """Returns the files of a routing sidecar, the classifier first. Raises UserError if one is missing or was replaced."""
+    sidecar, result = read(path), []
     for entry in (sidecar["classifier"], *sidecar["nets"]):
         file = Path(path).parent / entry["file"]
         if not file.is_file():
             raise UserError(f"{path}: its file {entry['file']} is missing")
         if sha256_file(file) != entry["sha256"]:
-            raise UserError(f"{path}: {entry['file']} is not the file that it was made with (its SHA-256 differs)")
-        found.append(file)
-    return found
+            raise UserError(f"{path}: {entry['file']} was replaced (its SHA-256 differs)")
+        result.append(file)
+    return result
 
 
-def read(path):
-    """A routing sidecar as a dict, checked. Raises: UserError when it is damaged or something else."""
-    found = read_json(path)
-    if found.get("kind") != KIND:
-        raise UserError(f"{path}: no routing sidecar (its kind is not {KIND})")
-    if found.get("format") != FORMAT:
-        raise UserError(f"{path}: a routing sidecar of format {found.get('format')}, this version reads {FORMAT}")
-    nets, classifier = found.get("nets"), found.get("classifier")
+def read(path: Path) -> dict[str, Any]:
+    """Reads and checks a routing sidecar. Raises UserError if it is damaged or another kind of file."""
+    value = read_json(path)
+    if value.get("kind") != KIND:
+        raise UserError(f"{path}: not a routing sidecar (its kind is not {KIND})")
+    if value.get("format") != FORMAT:
+        raise UserError(f"{path}: a routing sidecar of format {value.get('format')}; this version reads {FORMAT}")
+    nets, classifier = value.get("nets"), value.get("classifier")
     problem = (
-        "scale" if not _whole(found.get("scale"), 1, MAX_SCALE)
-        else "patch" if not _whole(found.get("patch"), 1, MAX_PATCH)
-        else "overlap" if found.get("overlap", 0) is not None and not _whole(found.get("overlap"), 0, MAX_PATCH)
+        "scale" if not _whole(value.get("scale"), 1, MAX_SCALE)
+        else "patch" if not _whole(value.get("patch"), 1, MAX_PATCH)
+        else "overlap" if value.get("overlap", 0) is not None and not _whole(value.get("overlap"), 0, MAX_PATCH)
         else "classifier" if not _file(classifier)
         else "nets" if not (isinstance(nets, list) and len(nets) > 1 and all(map(_file, nets)))
         else "receptive_field" if not all(_whole(net.get("receptive_field"), 1, MAX_PATCH) for net in nets)
@@ -254,19 +327,20 @@ def read(path):
         else None
     )  # fmt: skip
     if problem:
-        raise UserError(f"{path}: damaged, '{problem}' is missing or not what it should be")
-    return found
+        raise UserError(f"{path}: damaged: '{problem}' is missing or invalid")
+    return value
 
 
-def _whole(value, least, most):
-    return type(value) is int and least <= value <= most
+def _whole(value: Any, minimum: int, maximum: int) -> bool:
+    return type(value) is int and minimum <= value <= maximum
 
 
-def _file(entry):
-    """Whether a file's entry is whole, and names a .tflite of the sidecar's own folder."""
+def _file(entry: Any) -> bool:
+    """Returns whether a file's entry is complete and names a .tflite in the sidecar's folder."""
     if not isinstance(entry, dict):
         return False
-    name, cost = entry.get("file"), entry.get("multiply_adds")
+    name: Any = entry.get("file")
+    cost: Any = entry.get("multiply_adds")
     plain = isinstance(name, str) and name.isprintable() and Path(name).name == name and "\\" not in name
     counted = type(cost) in (int, float) and 0 < cost < MAX_COST
     return plain and name.endswith(".tflite") and isinstance(entry.get("sha256"), str) and counted

@@ -174,8 +174,8 @@ def test_a_mobile_file_with_both_paths_is_hardly_larger_than_the_dense_one(tmp_p
     assert path.stat().st_size < 1.2 * sidecar["size_bytes_dense_only"]
     assert (sidecar["signatures"], sidecar["desired_depth"]) == (["dense", "sparse"], [0, 1])
     for bad, message in {
-        "@signature=sparse,desired_depth=1.5": "a desired depth of 1.5; it takes 0 to 1",
-        "@signature=sparse,desired_depth=-1": "a desired depth of -1; it takes 0 to 1",
+        "@signature=sparse,desired_depth=1.5": "desired depth 1.5 is out of range; use 0 to 1",
+        "@signature=sparse,desired_depth=-1": "desired depth -1 is out of range; use 0 to 1",
         "@signature=sprase,desired_depth=1": "no signature 'sprase'; it has dense, sparse",
     }.items():
         with pytest.raises(UserError, match=message):

@@ -67,7 +67,7 @@ def test_a_depth_outside_is_refused(depth_file, image, depth):
 def test_other_models_take_no_depth(image):
     model = upscaler.load("xlsr_x2:uint8")
     assert model.max_depth is None
-    with pytest.raises(UserError, match="takes no desired depth"):
+    with pytest.raises(UserError, match="does not support a desired depth"):
         model(image, depth=1)
     with pytest.raises(UserError, match="no depth map"):
         model.with_depth_map(image)
@@ -84,7 +84,7 @@ def test_commands_take_a_depth(depth_file, image, tmp_path, cli):
     assert shown.shape[0] > 90
     for arguments, said in (
         (["--model", depth_file, "--depth", 9], "0 to 3"),
-        (["--model", "xlsr_x2:uint8", "--depth", 1], "takes no desired depth"),
+        (["--model", "xlsr_x2:uint8", "--depth", 1], "does not support a desired depth"),
         (["--model", "xlsr_x2:uint8", "--depth-map"], "has no depth map"),
     ):
         code, out, err = cli("upscale", tmp_path / "a.png", *arguments, "--out", tmp_path / "no")
@@ -103,7 +103,7 @@ def test_evaluate_and_compare_take_a_depth(depth_file, image_folder, cli):
     assert code == 0, err
     code, out, err = cli(*common, "--model", "xlsr_x2")
     assert code == 2
-    assert "takes no desired depth" in err
+    assert "does not support a desired depth" in err
 
 
 def test_the_heat_map_shows_depth_as_lightness():
@@ -157,7 +157,7 @@ def test_an_option_fixes_a_tflite_s_depth(sparse_file, image):
 def test_wrong_use_of_a_tflite(depth_file, sparse_file, tmp_path):
     dense = export.export(depth_file, tmp_path, ["float32"], path="dense", log=lambda line: None)[0]
     for name, said in (
-        (f"{sparse_file}@desired_depth=4", "a desired depth of 4; it takes 0 to 3"),
+        (f"{sparse_file}@desired_depth=4", "desired depth 4 is out of range; use 0 to 3"),
         (f"{sparse_file}@signature=third", "third"),
         (f"{dense}@signature=sparse", "sparse"),
     ):

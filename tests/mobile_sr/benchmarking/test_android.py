@@ -260,7 +260,7 @@ def test_through_run_as_where_the_external_folder_is_out_of_reach(phone, bench):
 
 def test_neither_the_external_folder_nor_run_as(phone, bench):
     phone.break_(external=1, run_as=f"package not debuggable: {android.PACKAGE}")
-    failed(phone, bench(), "nor by run-as", "package not debuggable")
+    failed(phone, bench(), "not even by run-as", "package not debuggable")
 
 
 def test_what_an_earlier_run_left_is_removed_and_nothing_else(phone, bench):
@@ -308,11 +308,19 @@ def test_the_only_device(phone, bench):
     ("devices", "serial", "parts"),
     [
         ([], SERIAL, ["no device", "USB debugging"]),
-        ([[SERIAL, "unauthorized usb:1-4 transport_id:3"]], SERIAL, [f"{SERIAL}: is unauthorized", "allow USB debugging"]),
-        ([[SERIAL, "offline usb:1-4 transport_id:3"]], "auto", [f"{SERIAL}: is offline", "adb reconnect offline"]),
+        (
+            [[SERIAL, "unauthorized usb:1-4 transport_id:3"]],
+            SERIAL,
+            [f"{SERIAL}: its state is unauthorized", "allow USB debugging"],
+        ),
+        ([[SERIAL, "offline usb:1-4 transport_id:3"]], "auto", [f"{SERIAL}: its state is offline", "adb reconnect offline"]),
         ([[SERIAL, "no permissions (verify udev rules); see [x] usb:1-4"]], SERIAL, ["is no permissions", "udev"]),
-        ([[SERIAL, "recovery usb:1-4"]], SERIAL, ["is recovery", "start Android"]),
-        ([CONNECTED, ["emulator-5554", "unauthorized"]], "auto", ["2 are connected", SERIAL, "emulator-5554 (unauthorized)"]),
+        ([[SERIAL, "recovery usb:1-4"]], SERIAL, ["its state is recovery", "start Android"]),
+        (
+            [CONNECTED, ["emulator-5554", "unauthorized"]],
+            "auto",
+            ["2 devices are connected", SERIAL, "emulator-5554 (unauthorized)"],
+        ),
         (
             [CONNECTED, ["emulator-5554", "device"]],
             "R5CT",
@@ -352,7 +360,7 @@ def test_no_app_and_no_apk(phone, bench, tmp_path):
     refused(bench(), f"{android.PACKAGE} is not installed", "make apk")
     refused(bench("--apk", tmp_path / "nothing.apk"), "nothing.apk: no such file", "make apk")
     (tmp_path / "text.apk").write_text("no zip")
-    refused(bench("--apk", tmp_path / "text.apk"), "text.apk: no APK")
+    refused(bench("--apk", tmp_path / "text.apk"), "text.apk: not an APK")
     assert phone.installs() == 0
 
 
@@ -369,7 +377,7 @@ def test_another_app_is_no_benchmark_app(phone, bench, tmp_path):
             f"adb -s {SERIAL} uninstall {android.PACKAGE}",
         ),
         ("INSTALL_FAILED_INSUFFICIENT_STORAGE", "storage is full"),
-        ("INSTALL_FAILED_USER_RESTRICTED: Install canceled by user", "allow installing over USB"),
+        ("INSTALL_FAILED_USER_RESTRICTED: Install canceled by user", "allow installation over USB"),
         ("INSTALL_PARSE_FAILED_NOT_APK: Failed to parse /data/app/base.apk", "Failed to parse"),
     ],
 )
@@ -393,7 +401,7 @@ def test_a_device_lost_half_way(phone, bench, step):
     assert status == 2
     assert len(lines) == 2
     for line in lines:
-        assert f"{SERIAL}: lost on the way (error: device '{SERIAL}' not found)" in line
+        assert f"{SERIAL}: device disconnected (error: device '{SERIAL}' not found)" in line
     assert out.count("failed: ") == 2
     phone.set(devices=[CONNECTED], faults={})
     assert bench()[0] == 0  # which removes what stayed
@@ -430,11 +438,11 @@ def test_no_end(phone, bench):
         ("half", "the app's result is damaged"),
         ("empty", "the app's result is damaged"),
         ("list", "the app's result is damaged (TypeError"),
-        ("samples", "damaged (ValueError: times that are no times)"),
+        ("samples", "damaged (ValueError: invalid times)"),
         ("sha256", "damaged (ValueError: sha256 000"),
         ("requested_delegate", "damaged (ValueError: requested_delegate 000"),
-        ("host", "measured on 'host', which is no device: not taken"),
-        ("fallback", "gpu was asked for, but cpu ran: not taken"),
+        ("host", "measured on 'host', not on a device: rejected"),
+        ("fallback", "gpu was requested, but cpu ran: rejected"),
         ("format", "'mobile-sr benchmark 9'"),
     ],
 )
@@ -445,7 +453,7 @@ def test_a_result_that_cannot_be_taken(phone, bench, how, part):
 
 def test_a_result_that_is_not_there(phone, bench):
     phone.break_(dead_cat=1)
-    failed(phone, bench(), "its result is not there")
+    failed(phone, bench(), "its result is missing")
     phone.break_(dead_cat=1, refuse={"cpu": "the result cannot be written: No space left on device"})
     failed(phone, bench(), "the result cannot be written: No space left on device")
 
@@ -474,12 +482,12 @@ def test_interrupted(program):
 
 def test_options_that_do_not_fit(phone, bench, capsys):
     refused(bench(delegates="cpu,dsp"), "--delegates: 'dsp' is not one of cpu, nnapi, gpu, gpu_fp32")
-    refused(bench("--threads", 17), "--threads 17: the app takes 1 to 16")
+    refused(bench("--threads", 17), "--threads 17: the app supports 1 to 16")
     refused(bench("--runs", 10001), "--runs 10001")
     refused(bench("--timeout", 0), "--timeout 0")
     refused(bench("--layers"), "--layers", "--no-host")
     refused(bench("--height", 2000, "--width", 2000), "2000x2000", "tiles")
-    refused(bench(models=["xlsr_x3:float32@range=1"]), "range=1", "no option 'range'")
+    refused(bench(models=["xlsr_x3:float32@range=1"]), "range=1", "does not support the option 'range'")
     assert not android.SIGNATURE.fullmatch("a b; reboot")
     assert phone.read()["commands"] == []
     for option in (["--no-host"], ["--apk", "x"], ["--delegates", "cpu"], ["--timeout", "3"]):
@@ -498,7 +506,7 @@ def test_the_apk_that_make_built():
 def test_a_manifest_without_a_version(tmp_path):
     with zipfile.ZipFile(tmp_path / "cut.apk", "w") as archive:
         archive.writestr("AndroidManifest.xml", manifest(1)[:40])
-    with pytest.raises(UserError, match=r"cut\.apk: no APK"):
+    with pytest.raises(UserError, match=r"cut\.apk: not an APK"):
         android.apk_version(tmp_path / "cut.apk")
 
 

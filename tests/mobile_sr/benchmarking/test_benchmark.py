@@ -185,7 +185,7 @@ def test_a_fixed_size_decides(model_file, exported, tmp_path):
     for models in ([fixed], [dynamic, fixed]):
         found = benchmark.benchmark(models, runs=1, warmup=0)["environment"]
         assert (found["height"], found["width"]) == (12, 20)
-    with pytest.raises(UserError, match=r"tiny_float32.tflite: takes 20x12 .* only, not 24x20 "):
+    with pytest.raises(UserError, match=r"tiny_float32.tflite: supports 20x12 .* only, not 24x20 "):
         benchmark.benchmark([dynamic, fixed], size=(20, 24), runs=1)
     assert benchmark.common_size([benchmark.open_model(dynamic, 1)], None) == (360, 640)
 
@@ -211,10 +211,10 @@ def test_refusals(run_cli, exported, tmp_path):
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
-        ("import os; os.abort()", "ended by SIGABRT"),
+        ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL"),
+        ("import os; os.abort()", "killed by SIGABRT"),
         ("import sys; print('warning', file=sys.stderr); sys.exit('no more memory')", "status 1 (no more memory)"),
-        ("pass", "status 0 (it said nothing)"),
+        ("pass", "exit status 0 (no output)"),
     ],
 )
 def test_a_child_that_fails_is_one_line(exported, monkeypatch, capsys, code, reason):

@@ -57,7 +57,7 @@ def test_the_range_that_does_not_fit_is_refused(tmp_path, monkeypatch):
     """By the sample image: in 0..1 the output is far from bicubic, in 0..255 it is near."""
     figures = [{"psnr": psnr, "bicubic_psnr": 31.0, "constant": False} for psnr in (22.3, 37.3)]
     monkeypatch.setattr(import_weights.model_io, "check", lambda *args: figures.pop(0))
-    with pytest.raises(UserError, match="0..255, not 0..1: as such its output is 37.3 dB .* else 22.3 dB .*give --range 255"):
+    with pytest.raises(UserError, match="0..255, not 0..1: its PSNR is 37.3 dB .* else 22.3 dB .*give --range 255"):
         imported(tmp_path, DATA / "rlfn_zip.pth", value_range=1)
     assert not (tmp_path / "out").exists()
 
@@ -66,7 +66,7 @@ def test_a_poor_import_warns_with_both_figures(tmp_path, monkeypatch, capsys):
     figures = [{"psnr": psnr, "bicubic_psnr": 31.0, "constant": False} for psnr in (12.3, 13.4)]
     monkeypatch.setattr(import_weights.model_io, "check", lambda *args: figures.pop(0))
     model, _ = imported(tmp_path, DATA / "rlfn_zip.pth")
-    assert "its output is 12.3 dB on a sample image (with --range 1 13.4 dB), bicubic 31.0 dB" in capsys.readouterr().err
+    assert "its PSNR is 12.3 dB on a sample image (with --range 1 13.4 dB), bicubic 31.0 dB" in capsys.readouterr().err
     assert not figures
     truth = np.load(DATA / "rlfn_truth.npz")  # the weights are those of the range that was asked for
     found = keras.ops.convert_to_numpy(model(truth["input"].astype(np.float32) / 255))
@@ -178,18 +178,18 @@ def safetensors(path):
 REFUSED = {
     "a whole module, legacy": (legacy_module, r"a whole network object, .*torch.save\(network.state_dict\(\)"),
     "TorchScript": (torchscript, "a TorchScript file; load it with torch.jit.load"),
-    "Keras": (keras_file, "a Keras file and no PyTorch checkpoint; every command takes"),
+    "Keras": (keras_file, "a Keras file, not a PyTorch checkpoint; every command accepts"),
     "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
     "safetensors": (safetensors, "a safetensors file; save it with torch.save"),
-    ".tflite": (lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(99)), "a .tflite file and no PyTorch"),
-    "malicious, zip": (evil_zip, "system, which is not run"),
-    "malicious, legacy": (evil_legacy, "system, which is not run"),
-    "attribute": (builtin_attribute, "OrderedDict.__class__, which is not run"),
+    ".tflite": (lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(99)), "a .tflite file, not a PyTorch"),
+    "malicious, zip": (evil_zip, "system, which is not executed"),
+    "malicious, legacy": (evil_legacy, "system, which is not executed"),
+    "attribute": (builtin_attribute, "OrderedDict.__class__, which is not executed"),
     "truncated, zip": (cut, "damaged or cut short"),
     "truncated, legacy": (cut_legacy, "cut short|not a multiple|elements"),
     "a whole module": (
         "module.pth",
-        r"torch.nn.modules.conv.Conv2d, which is not run: a whole network object, .*state_dict\(\)",
+        r"torch.nn.modules.conv.Conv2d, which is not executed: a whole network object, .*state_dict\(\)",
     ),
     "no tensor": ("rlfn_note.pth", r"1 unknown \(note\)"),
     "integers": ("rlfn_long.pth", "LR_conv.bias is an array of int64"),
@@ -218,10 +218,10 @@ def test_refused_in_one_line(tmp_path, case):
     ("options", "said"),
     [
         ({"net": "imdn", "sizes": {}}, r"missing \(model.0.bias, .*unknown \(B1.c1_r.bias"),
-        ({"net": "xlsr", "sizes": {}}, "no map of PyTorch names"),
+        ({"net": "xlsr", "sizes": {}}, "cannot be imported"),
         ({"scale": 3}, "upsampler.0.weight has the shape"),
         ({"sizes": {"blocks": 2}}, "18 missing"),
-        ({"sizes": {"width": 2}}, "no such size; it has channels, middle"),
+        ({"sizes": {"width": 2}}, "no such size; available: channels, middle"),
     ],
 )
 def test_another_network(tmp_path, options, said):
@@ -232,7 +232,7 @@ def test_another_network(tmp_path, options, said):
 
 def test_a_model_is_not_written_over(tmp_path):
     imported(tmp_path, DATA / "rlfn_zip.pth")
-    with pytest.raises(UserError, match="already holds a model"):
+    with pytest.raises(UserError, match="already contains a model"):
         imported(tmp_path, DATA / "rlfn_zip.pth")
 
 

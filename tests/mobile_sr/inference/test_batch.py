@@ -87,9 +87,9 @@ def test_out_may_name_the_result_of_one_image(tmp_path):
     write_image(tmp_path / "a.png", picture(9, 9))
     big = tmp_path / "o" / "big.jpg"
     assert batch.plan([tmp_path / "a.png"], big) == [(tmp_path / "a.png", big)]
-    with pytest.raises(UserError, match="big.jpg: names one result"):
+    with pytest.raises(UserError, match="big.jpg: names a single output file"):
         batch.plan([tmp_path], big)
-    with pytest.raises(UserError, match="big.jpg: its suffix is not the format png"):
+    with pytest.raises(UserError, match="big.jpg: its suffix does not match the format png"):
         batch.plan([tmp_path / "a.png"], big, ".png")
     with pytest.raises(UserError, match=r"\.tif.*unknown image format"):
         batch.plan([tmp_path / "a.png"], tmp_path / "big.tif")

@@ -173,8 +173,8 @@ def test_options():
         ({"range": "1", "range_in": "1"}, "not both"),
         ({"sidecar": {"value_range": [0, 1]}, "range": "-1"}, "range=-1, but its sidecar says 1"),
         ({"sidecar": {"value_range": [0, 1]}, "order": "bgr"}, "order=bgr, but its sidecar says rgb"),
-        ({"inputs": (1,), "outputs": (1,), "range": "255"}, "quantized and says its own"),
-        ({"inputs": (1,), "range_in": "-1"}, "quantized and says its own"),
+        ({"inputs": (1,), "outputs": (1,), "range": "255"}, "follows from its quantization"),
+        ({"inputs": (1,), "range_in": "-1"}, "follows from its quantization"),
     ):
         with pytest.raises(UserError, match=said):
             possible(**options)
@@ -192,7 +192,7 @@ def test_the_sample_has_one_size_and_bicubic_is_good_on_it(scale):
 
 def test_the_message_has_both_figures():
     figures = {"psnr": 12.34, "bicubic_psnr": 27.06, "constant": False}
-    assert "net: its output is 12.3 dB on a sample image, bicubic 27.1 dB: wrong range" in model_io.message(
+    assert "net: its PSNR is 12.3 dB on a sample image, bicubic 27.1 dB: wrong range" in model_io.message(
         "net", model_io.ModelIO(), figures
     )
     assert "one flat colour" in model_io.message("net", model_io.ModelIO(), {**figures, "constant": True}, options=False)
@@ -262,7 +262,7 @@ def test_onnx_options_and_refusals(tmp_path):
         (onnx_file(tmp_path / "nan.onnx", factor=np.nan), "not finite"),
         (onnx_file(tmp_path / "inf.onnx", offset=np.inf), "not finite"),
         (onnx_file(tmp_path / "empty.onnx", shape=(1, 0, 0, 3)), "sides must be 1 or more"),
-        (onnx_file(tmp_path / "huge.onnx", shape=(1, 60000, 60000, 3)), "sides must be 1 or more, and not huge"),
+        (onnx_file(tmp_path / "huge.onnx", shape=(1, 60000, 60000, 3)), "sides must be 1 or more, the total at most"),
         (onnx_file(tmp_path / "nchw.onnx", shape=(1, 3, "h", "w"), channels_last=False), "channels first .NCHW."),
         (onnx_file(tmp_path / "luma.onnx", shape=(1, "h", "w", 1)), "1 channel: luma-only"),
         (onnx_file(tmp_path / "luma_first.onnx", shape=(1, 1, "h", "w"), channels_last=False), "1 channel, and luma-only"),

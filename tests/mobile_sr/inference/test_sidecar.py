@@ -88,7 +88,7 @@ def test_more_than_half_of_our_8_field_names_make_it_ours():
 @pytest.mark.parametrize(("field", "largest"), [("scale", 16), ("receptive_field", 4096), ("smallest_side", 4096)])
 def test_largest_values(field, largest):
     assert getattr(sidecar.from_json({field: largest}, "x.json"), field) == largest
-    with pytest.raises(UserError, match=f"'{field}' is {largest + 1}; it must be .*to {largest}"):
+    with pytest.raises(UserError, match=f"'{field}' is {largest + 1}; expected .*to {largest}"):
         sidecar.from_json({field: largest + 1}, "x.json")
 
 

@@ -299,33 +299,33 @@ def test_model_strings(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="nosuch: not a file or a zoo name"):
         load("nosuch@range=1")
     for model in ("bicubic@range=1", "xlsr_x3@range=1"):
-        with pytest.raises(UserError, match=f"{model}: options behind '@' are for .tflite, .onnx and .keras files"):
+        with pytest.raises(UserError, match=f"{model}: options after '@' are supported for .tflite, .onnx and .keras files"):
             load(model, 3)
     with pytest.raises(UserError, match="its sidecar says 1"):
         load("xlsr_x3:float32@range=255")
 
 
 REFUSED = {
-    "two_images": "2 images in",
-    "two_pictures": "2 images out",
+    "two_images": "2 image inputs",
+    "two_pictures": "2 image outputs",
     "state": r"input .*: 16 channels; expected \[1, H, W, 3\]",
     "nchw": r"input .* float32 \[1, 3, 9, 9\]: channels first",
     "luma": "1 channel: luma-only networks are not supported",
     "luma_out": "output .* 1 channel: luma-only",
     "batch": "batch of 4",
-    "classifier": r"output .* float32 \[1, 3\]: no image",
-    "wrong_size": r"turns 8x8 into \(1, 15, 16, 3\), which is no whole scale",
-    "scalar": "needs a number for its input 'depth'; add depth=NUMBER behind '@'",
-    "scalar@depth=x": "depth: 'x' is no number",
-    "scalar@depth=inf": "depth: 'inf' is no finite number",
-    "scalar@deep=1,depth=1": "unknown option 'deep'; it takes range, range_in, range_out, order, signature, depth",
-    "scalar_uint8@depth=4.1": r"depth: 4.1 is outside of 0..4, what its uint8 can hold",
-    "uint8_1@range=255": "this file is quantized and says its own",
+    "classifier": r"output .* float32 \[1, 3\]: not an image",
+    "wrong_size": r"maps 8x8 to \(1, 15, 16, 3\), which is not an integer scale",
+    "scalar": "its input 'depth' needs a value; add depth=NUMBER after '@'",
+    "scalar@depth=x": "depth: 'x' is not a number",
+    "scalar@depth=inf": "depth: 'inf' is not finite",
+    "scalar@deep=1,depth=1": "unknown option 'deep'; supported: range, range_in, range_out, order, signature, depth",
+    "scalar_uint8@depth=4.1": r"depth: 4.1 is outside 0..4, the range of its uint8",
+    "uint8_1@range=255": "the range of this file follows from its quantization",
     "float_1_1@range=2": "range=2; use 1 .* 255 .* or -1",
     "float_1_1@signature=x": "no signature 'x'; it has ",
     "signatures": "choose one of its signatures with @signature=NAME: dense, sparse",
     "signatures@signature=y": "no signature 'y'; it has dense, sparse",
-    "signatures@signature=sparse": "needs a number for its input 'desired_depth'",
+    "signatures@signature=sparse": "its input 'desired_depth' needs a value",
 }
 
 

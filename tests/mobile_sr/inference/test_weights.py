@@ -46,7 +46,7 @@ def test_damage_is_refused(model_file, tmp_path):
 
 def test_foreign_archives_are_refused(tmp_path):
     np.savez(tmp_path / "foreign.npz", a=np.zeros(3))
-    with pytest.raises(UserError, match="not one that mobile-sr wrote"):
+    with pytest.raises(UserError, match="not written by mobile-sr"):
         weights.load_model(tmp_path / "foreign.npz")
     weights.write_arrays(tmp_path / "other.npz", {"a": np.zeros(3)}, {"config": {"network": "xlsr", "scale": 3}})
     with pytest.raises(UserError, match="do not fit"):

@@ -214,32 +214,32 @@ def test_unusable_sidecars_are_refused(routed, tmp_path):
     refused("kind", (routed / "b1_uint8.json").read_text())
     refused("format 2", format=2)
     for key, value in (("scale", 0), ("scale", True), ("patch", "16"), ("overlap", -1), ("classifier", None), ("nets", [])):
-        refused(f"damaged, '{key}'", **{key: value})
+        refused(f"damaged: '{key}'", **{key: value})
     first, *rest = good["nets"]
     outside = tmp_path.parent / "outside.tflite"
     shutil.copy(routed / first["file"], outside)
     for name in (f"../{outside.name}", str(outside), f"./{first['file']}", "..", "", "a\0.tflite", "..\\x.tflite", 3):
-        refused("damaged, 'nets'", nets=[{**first, "file": name}, *rest])
+        refused("damaged: 'nets'", nets=[{**first, "file": name}, *rest])
     for key, value in (("multiply_adds", 10**400), ("multiply_adds", 0), ("sha256", None)):
-        refused("damaged, 'nets'", nets=[{**first, key: value}, *rest])
-    refused("damaged, 'receptive_field'", nets=[{**first, "receptive_field": None}, *rest])
-    refused("damaged, 'multiply_adds'", nets=[rest[0], first, rest[1]])
+        refused("damaged: 'nets'", nets=[{**first, key: value}, *rest])
+    refused("damaged: 'receptive_field'", nets=[{**first, "receptive_field": None}, *rest])
+    refused("damaged: 'multiply_adds'", nets=[rest[0], first, rest[1]])
     refused("nosuch.tflite is missing", nets=[{**first, "file": "nosuch.tflite"}, *rest])
     refused("SHA-256", nets=[{**first, "sha256": rest[0]["sha256"]}, *rest])
-    refused("does not fit", scale=3)
+    refused("is unusable", scale=3)
     refused("is missing", classifier={**good["classifier"], "file": "b9.tflite"})
-    with pytest.raises(UserError, match="no classifier"):
+    with pytest.raises(UserError, match="not a patch classifier"):
         route.Classifier(routed / "b1_uint8.tflite", PATCH, 2, 1)
     path.write_text(json.dumps({**good, "classifier": {**first}}))
-    with pytest.raises(UserError, match=r"gives .* expected"):
+    with pytest.raises(UserError, match=r"returns .* expected"):
         load(path)(picture(20, 20))
-    with pytest.raises(UserError, match="takes no desired depth"):
+    with pytest.raises(UserError, match="does not support a desired depth"):
         load(routed / "r_uint8.route.json")(picture(20, 20), depth=1)
 
 
 def test_networks_that_do_not_go_together_are_refused(nets, model_file, image_folder, tmp_path, depth_file):
     for given, pattern in (
-        (nets[:1], "two networks"),
+        (nets[:1], "two or more networks"),
         ([nets[0], model_file], "one scale"),
         ([nets[0], nets[0]], "different file names"),
         ([nets[0], depth_file], "adapter"),
