@@ -16,11 +16,11 @@ import functools
 import numpy as np
 
 from mobile_sr import models
+from mobile_sr.architecture_search import architecture
 from mobile_sr.benchmarking.benchmark import cpu_ms
 from mobile_sr.converters import fgnas_compact, to_tflite
 from mobile_sr.inference import litert
 from mobile_sr.models.nas import fgnas
-from mobile_sr.search import architecture
 
 SIZE, RUNS = (180, 320), 9
 

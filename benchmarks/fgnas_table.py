@@ -1,4 +1,4 @@
-"""Comparison of FGNAS's networks with hand-made ones, for docs/measurements/fgnas.md: `python benchmarks/fgnas_table.py DATA RUN...`.
+"""Comparison of FGNAS's networks with hand-made ones for docs/measurements/fgnas.md: `benchmarks/fgnas_table.py DATA RUN...`.
 
 `python benchmarks/fgnas_table.py uniform BLOCKS CHANNELS FILE` writes the architecture of a hand-made network, with all
 channels and ReLU in every layer and without 1x1 convolutions, for `mobile-sr train --recipe fgnas_x2 --architecture FILE`.
@@ -16,12 +16,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 from mobile_sr import models
+from mobile_sr.architecture_search import architecture
 from mobile_sr.benchmarking import benchmark
 from mobile_sr.evaluation import evaluate
 from mobile_sr.inference import model_files, upscaler, weights
 from mobile_sr.models.nas import fgnas
 from mobile_sr.quantization import export
-from mobile_sr.search import architecture
 from mobile_sr.zoo import SETS
 
 SIZE, RUNS = (180, 320), 12

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from mobile_sr import models
-from mobile_sr.search import architecture
+from mobile_sr.architecture_search import architecture
 from mobile_sr.training import losses, recipes, train_loop
 
 

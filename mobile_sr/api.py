@@ -89,7 +89,7 @@ def train(
     start = None if init is None else model_files.find(init)
     backends.choose_backend(backend)
     if chosen.network["network"] == "fgnas" and start is not None:
-        from mobile_sr.search import architecture
+        from mobile_sr.architecture_search import architecture
 
         chosen.network |= architecture.of_model(start)
     dtype = "mixed_bfloat16" if bfloat16 else "float32"
@@ -124,8 +124,8 @@ def search(
     Raises: ValueError (mobile_sr.UserError) as `train`, and when the budget cannot be met or was not met.
     """
     from mobile_sr import backend as backends
-    from mobile_sr.search import latency_table
-    from mobile_sr.search import search as searching
+    from mobile_sr.architecture_search import latency_table
+    from mobile_sr.architecture_search import search as searching
     from mobile_sr.training import recipes
 
     chosen = recipes.load(recipe, smoke, steps, seed)

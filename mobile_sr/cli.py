@@ -195,5 +195,6 @@ def _prepare_streams() -> None:
 
 def run() -> None:
     """Parse the process's arguments, run the command and exit with its status."""
+    UserError.names_options = True
     _prepare_streams()
     app.run(main, flags_parser=_parse_or_exit)

@@ -12,8 +12,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
+from mobile_sr.errors import UserError
 from mobile_sr.imaging.images import write_image
 from mobile_sr.quantization import calibration
+
+UserError.names_options = True  # messages as the command line prints them; test_api.py and test_errors.py ask for the others
 
 # A shell's background jobs ignore it, and so would what is started here to be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -85,4 +85,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    UserError.names_options = True
     sys.exit(main(sys.argv[1:]))

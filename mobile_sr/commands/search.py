@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int | None:
     if launched is not None:
         return launched
     backend.choose_backend(args.backend)
-    from mobile_sr.search import search
+    from mobile_sr.architecture_search import search
     from mobile_sr.training import train_loop
 
     with distributed.group():
@@ -117,8 +117,8 @@ def _cost(args: argparse.Namespace, recipe: Recipe) -> str | dict[str, Any]:
     """The cost of the recipe: its kind, or for latency the table from --table, from the run to resume, or measured now."""
     from pathlib import Path
 
+    from mobile_sr.architecture_search import latency_table
     from mobile_sr.errors import UserError
-    from mobile_sr.search import latency_table
     from mobile_sr.training import run_folder_checks
 
     if args.cost != "latency":

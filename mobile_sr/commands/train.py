@@ -86,8 +86,8 @@ def summary(best: float, file: Path) -> str:
 
 def _architecture(args: argparse.Namespace, recipe: Recipe, init: Path | None) -> dict[str, Any]:
     """The network arguments of an FGNAS recipe, from --architecture, the run to resume or --init; {} for other recipes."""
+    from mobile_sr.architecture_search import architecture
     from mobile_sr.errors import UserError
-    from mobile_sr.search import architecture
 
     network = recipe.network["network"]
     if network == "fgnas_supernet":

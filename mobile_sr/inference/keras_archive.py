@@ -31,11 +31,12 @@ class KerasArchive:
         fixed: (H, W) if the input size is fixed, else None.
     """
 
-    def __init__(self, path: str | Path, options: Mapping[str, str] | None = None) -> None:
+    def __init__(self, path: str | Path, options: Mapping[str, str] | None = None, model: keras.Model | None = None) -> None:
         """Opens a file.
 
         Args:
             path: the .keras file.
+            model: a model object to use instead of the file's; `path` is then its name in messages.
             options: value range and channel order such as {"range": "255", "order": "bgr"}, see docs/reference/models.md.
 
         Raises:
@@ -47,7 +48,7 @@ class KerasArchive:
         if remaining:
             raise UserError(f"{path}: unknown option '{next(iter(remaining))}'; supported: {', '.join(model_io.OPTIONS)}")
         backend.require_keras(path)
-        self._model = _read(path)
+        self._model = _read(path) if model is None else model
         ends = [("input", *self._model.inputs), ("output", *self._model.outputs)] if _is_functional(self._model) else []
         for what, *tensors in ends:
             reasons = [model_io.why_not_image(tensor.shape) for tensor in tensors]

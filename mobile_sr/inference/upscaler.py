@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from mobile_sr.inference.model_files import locate, split
 
 if TYPE_CHECKING:
     import keras
+    from PIL import Image
+
+AnyImage = TypeVar("AnyImage", np.ndarray, "Image.Image")
 
 Slices = tuple[slice, slice]  # rows, columns
 Progress = Callable[[int, int], object]  # called with (tiles done, total tiles)
@@ -75,22 +78,29 @@ class Upscaler:
         self._run: Any = run
 
     def __call__(
-        self, image: np.ndarray, tile: int | None = None, progress: Progress | None = None, depth: float | None = None
-    ) -> np.ndarray:
+        self, image: AnyImage, tile: int | None = None, progress: Progress | None = None, depth: float | None = None
+    ) -> AnyImage:
         """Upscales an image.
 
         Args:
-            image: [H, W, 3] uint8 RGB.
+            image: [H, W, 3] uint8 RGB, or a PIL image, which is converted to RGB.
             tile: side of the tiles in LR pixels; None cuts only large images into tiles, 0 never does.
             progress: called with (tiles done, total tiles).
             depth: desired depth in blocks, 0..max_depth, for a model that supports one.
 
         Returns:
-            [H * s, W * s, 3] uint8 RGB.
+            The same kind of image, [H * s, W * s, 3].
 
         Raises:
             UserError: the model does not support the depth.
         """
+        if isinstance(image, np.ndarray):
+            return self._upscale(image, tile, progress, depth)
+        from PIL import Image
+
+        return Image.fromarray(self._upscale(np.asarray(image.convert("RGB")), tile, progress, depth))
+
+    def _upscale(self, image: np.ndarray, tile: int | None, progress: Progress | None, depth: float | None) -> np.ndarray:
         return self._tiled(image, tile, progress, to_uint8, depth)[0]
 
     def real(self, image: np.ndarray, tile: int | None = None, depth: float | None = None) -> np.ndarray:
@@ -277,6 +287,25 @@ def load(model: str | Path, scale: int | None = None, threads: int = 1, check: b
         raise UserError(f"{model}: its scale is {upscaler.scale}, not {scale}")
     if check:
         check_output(upscaler)
+    return upscaler
+
+
+def of_keras_model(model: keras.Model, scale: int | None = None) -> Upscaler:
+    """Returns an Upscaler for a Keras model object; its value range and channel order are measured on a sample image.
+
+    Raises:
+        UserError: the model is not a super-resolution network, its output is not finite, or it has another scale.
+    """
+    from mobile_sr.inference.keras_archive import KerasArchive
+
+    name = f"Keras model {model.name}"
+    runner = KerasArchive(name, model=model)
+    if scale is not None and runner.scale != scale:
+        raise UserError(f"{name}: its scale is {runner.scale}, not {scale}")
+    upscaler = Upscaler(name, runner.scale, runner.run, None, runner.fixed)
+    upscaler.io = runner.io
+    about = (name, upscaler.io, upscaler.run_once, upscaler.scale)
+    upscaler.figures = model_io.check_and_warn(*about, model_io.sample_size(runner.fixed), False)
     return upscaler
 
 

@@ -99,4 +99,5 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    UserError.names_options = True
     sys.exit(main(sys.argv[1:]))

@@ -58,14 +58,10 @@ class RoutedUpscaler(upscaler.Upscaler):
         self.net_costs, self._classifier = costs, classifier
         self.tally = self.new_tally()
 
-    def __call__(
-        self,
-        image: np.ndarray,
-        tile: int | None = None,
-        progress: upscaler.Progress | None = None,
-        depth: float | None = None,
+    def _upscale(
+        self, image: np.ndarray, tile: int | None, progress: upscaler.Progress | None, depth: float | None
     ) -> np.ndarray:
-        """As `Upscaler.__call__`; the networks cut parts that are still large into tiles by `tile`."""
+        """As `Upscaler._upscale`; the networks cut parts that are still large into tiles by `tile`."""
         self.check_depth(depth)
         return self._routed(image, tile, progress, lambda net, part: net(part, tile))
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr import models
+from mobile_sr.architecture_search import budgets
 from mobile_sr.converters import to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
@@ -22,7 +23,6 @@ from mobile_sr.files import check_folder, sha256_file, write_bytes, write_json
 from mobile_sr.inference import model_files, upscaler, weights
 from mobile_sr.quantization import export
 from mobile_sr.routing import route
-from mobile_sr.search import budgets
 from mobile_sr.training import dataset as data
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ class Parser(cli.Parser):
 
     def run(self, function, *arguments):
         """Return the function's result; a UserError ends the process."""
+        UserError.names_options = True
         try:
             return function(*arguments)
         except UserError as error:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from keras import ops
 
 from mobile_sr import files, models
+from mobile_sr.architecture_search import architecture, architecture_plot, budgets
 from mobile_sr.converters import fgnas_compact, fgnas_reopen
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
 from mobile_sr.models.nas import fgnas, fgnas_costs, fgnas_supernet
-from mobile_sr.search import architecture, architecture_plot, budgets
 from mobile_sr.training import distributed, train_loop
 from mobile_sr.training.run_folder import TrainingRun, read_history
 

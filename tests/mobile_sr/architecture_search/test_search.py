@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mobile_sr import cli, models
+from mobile_sr.architecture_search import architecture, latency_table, search
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
 from mobile_sr.quantization import export
-from mobile_sr.search import architecture, latency_table, search
 from mobile_sr.training import recipes, train_loop
 from tests.conftest import assert_same_arrays
 
