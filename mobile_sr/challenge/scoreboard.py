@@ -29,7 +29,7 @@ TRACKS = {
     "overall": ("runtime_ms", "parameters", "flops", "activations", "memory_bytes"),
 }
 COUNTS = {"script": "script_flops", "true": "multiply_adds"}  # meaning of "flops" -> key of a row
-BASELINE, MARGIN_DB = "imdn", 29.13 - 28.95  # required PSNR on DIV2K's validation set, below the baseline's
+BASELINE, MARGIN_DB = "imdn", 29.13 - 28.95  # on DIV2K's validation set the baseline has 29.13 dB and 28.95 are required
 # PSNR on DIV2K validation (RGB) from Table 1, which lists IMDN and RFDN for comparison, without a place.
 PUBLISHED_DB = {
     "imdn": 29.13,
@@ -84,9 +84,7 @@ def entrants(names: Sequence[str] = (), folder: str | Path | None = None, scale:
         elif name in zoo.names() or Path(name).exists():
             model = name
         else:
-            raise UserError(
-                f"--net {name}: not a network, zoo name or trained model; networks: {', '.join(models.NETWORKS)}"
-            )
+            raise UserError(f"--net {name}: not a network, zoo name or trained model; networks: {', '.join(models.NETWORKS)}")
         if model is not None:
             file, title = model_files.trained(model)
             config = weights.read_arrays(file)[1].get("config", {})
@@ -99,7 +97,7 @@ def entrants(names: Sequence[str] = (), folder: str | Path | None = None, scale:
     names = [entrant.name for entrant in result]
     duplicate = next((name for name in names if names.count(name) > 1), None)
     if duplicate:
-        raise UserError(f"--net {duplicate}: given twice")
+        raise UserError(f"--net {duplicate}: two entrants have this name")
     return result
 
 

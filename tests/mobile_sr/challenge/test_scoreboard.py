@@ -130,7 +130,7 @@ def test_notes_say_which_set():
     [
         (["--net", "rlfm"], "--net rlfm: not a network"),
         (["--net", "xlsr_x3"], "has scale 3; the scoreboard is for x4"),
-        (["--net", "rlfn", "--net", "rlfn"], "--net rlfn: given twice"),
+        (["--net", "rlfn", "--net", "rlfn"], "--net rlfn: two entrants have this name"),
         (["--gate", "29"], "--gate needs --data"),
         (["--data", "nowhere", "--net", "espcn"], "nowhere"),
         (["--weights", "nowhere"], "nowhere: no such folder"),
