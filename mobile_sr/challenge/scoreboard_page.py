@@ -96,20 +96,20 @@ def write(folder: str | Path, result: Mapping[str, Any], name: str = "scoreboard
 
     Raises: UserError when `folder` cannot be a folder.
     """
-    folder = make_folder(folder)
+    out = make_folder(folder)
     images = []
     for key, title, (x, x_unit, x_label), (y, y_unit, y_label) in _PLOTS:
         rows = [row for row in result["rows"] if row[x] is not None and row[y] is not None]
         if rows:
             points = [(row[x] / x_unit, row[y] / y_unit, row["name"]) for row in rows]
             svg = plots.plot(f"{title}, x{result['scale']}", x_label, y_label, [("", points, False)])
-            write_text(folder / f"{name}_{key}.svg", svg)
+            write_text(out / f"{name}_{key}.svg", svg)
             images.append(f"![{title}]({name}_{key}.svg)")
-    write_json(folder / f"{name}.json", result)
+    write_json(out / f"{name}.json", result)
     cells = _cells(result)
     table = [f"| {' | '.join(map(markdown_text, line))} |" for line in cells]
     table.insert(1, "|---" * len(_COLUMNS) + "|")
     explanations = "\n".join(f"- {markdown_text(note)}" for note in notes(result))
-    page = Path(folder) / f"{name}.md"
+    page = out / f"{name}.md"
     write_text(page, _HEAD.format(**result) + "\n".join(table) + f"\n\n{explanations}\n\n" + "\n\n".join(images) + "\n")
     return page

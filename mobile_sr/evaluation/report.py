@@ -32,11 +32,11 @@ def write(
         appendix: (HTML, Markdown) of further sections, such as those of `layer_report`.
     Raises: UserError when `out` cannot be a folder.
     """
-    out = make_folder(out)
-    write_json(out / "report.json", report)
-    write_text(out / "report.md", markdown(report) + (f"\n{appendix[1]}" if appendix[1] else ""))
-    write_text(out / "report.html", page(report, crops, appendix[0]))
-    return out / "report.html"
+    folder = make_folder(out)
+    write_json(folder / "report.json", report)
+    write_text(folder / "report.md", markdown(report) + (f"\n{appendix[1]}" if appendix[1] else ""))
+    write_text(folder / "report.html", page(report, crops, appendix[0]))
+    return folder / "report.html"
 
 
 def number(value: float | None, digits: int = 2) -> str:

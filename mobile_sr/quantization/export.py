@@ -101,7 +101,7 @@ def export(
         )
     paths = {precision: _path(path, precision, config, model) for precision in precisions}
     keras_is_poor = _check(model, _at_depth(upscaler.keras_runner(keras_model), models.max_depth(config)), config, size)
-    out = make_folder(out)
+    folder = make_folder(out)
     calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
     crops, record = calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
     images = with_depths(crops, models.max_depth(config))
@@ -120,11 +120,11 @@ def export(
         integer, one_scale = precision in to_tflite.CALIBRATED, per_tensor and precision in INTEGER_WEIGHTS
         log(f"{name}: converting to {precision} ...")
         if precision == "onnx":
-            target = out / f"{name}.onnx"
+            target = folder / f"{name}.onnx"
             data, sidecar = _convert_onnx(keras_model, config, size, dense_groups)
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
-            target = out / f"{name}_{kind}.tflite"
+            target = folder / f"{name}_{kind}.tflite"
             arrays = rounded if integer else plain
             data, sidecar = _convert(
                 keras_model,

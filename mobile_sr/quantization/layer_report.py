@@ -200,8 +200,8 @@ def write(out: str | Path, result: Mapping[str, Any]) -> Path:
         out: folder to write to; it is created.
     Raises: UserError when `out` cannot be a folder.
     """
-    out = make_folder(out)
-    write_json(out / "layers.json", result)
-    write_text(out / "layers.md", f"# {markdown_text(_title(result))}\n\n{markdown(result)}")
-    write_text(out / "layers.html", page(result))
-    return out / "layers.html"
+    folder = make_folder(out)
+    write_json(folder / "layers.json", result)
+    write_text(folder / "layers.md", f"# {markdown_text(_title(result))}\n\n{markdown(result)}")
+    write_text(folder / "layers.html", page(result))
+    return folder / "layers.html"
