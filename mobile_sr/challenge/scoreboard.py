@@ -30,7 +30,7 @@ TRACKS = {
 }
 COUNTS = {"script": "script_flops", "true": "multiply_adds"}  # meaning of "flops" -> key of a row
 BASELINE, MARGIN_DB = "imdn", 29.13 - 28.95  # on DIV2K's validation set the baseline has 29.13 dB and 28.95 are required
-# PSNR on DIV2K validation (RGB) from Table 1, which lists IMDN and RFDN for comparison, without a place.
+# PSNR on DIV2K validation (RGB) from Table 1, which lists IMDN and RFDN for comparison only, unranked.
 PUBLISHED_DB = {
     "imdn": 29.13,
     "rfdn": 29.04,

@@ -70,17 +70,17 @@ def notes(result: Mapping[str, Any]) -> Iterator[str]:
         f"Runtime: median of {where['runs']} interleaved rounds of the float32 .tflite files, {size} LR, {where['threads']} "
         f"thread(s), on this machine ({where['cpu']}); memory: peak of a process that runs the file."
     )
-    yield "Places by the challenge script's FLOPs; in brackets by true multiply-adds, where that is another place."
+    yield "Places count FLOPs as the challenge's script does; in brackets: the place by true multiply-adds, where it differs."
     if result["set"] is None:
-        yield "No PSNR was measured (--data), so that all networks have places."
+        yield "No PSNR was measured (--data); all networks are ranked."
         return
     published_known = any(row["published_db"] is not None for row in result["rows"])
     published = " Published: Table 1 of the report, on DIV2K's validation set." if published_known else ""
     yield f"PSNR on {result['set']}: {metrics.describe(result['protocol'])}.{published}"
     if result["gate_db"] is None:
-        yield f"No gate: {BASELINE}, the baseline, is not on the board with weights, and no --gate was given."
+        yield f"No gate: the baseline {BASELINE} is not on the board with weights, and --gate was not given."
     else:
-        yield f"Networks below {result['gate_db']:.2f} dB have no place; those without weights here have one by what they cost."
+        yield f"Networks below {result['gate_db']:.2f} dB have no place; networks without weights are ranked by their cost."
 
 
 def text(result: Mapping[str, Any]) -> str:

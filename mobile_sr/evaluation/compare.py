@@ -112,10 +112,12 @@ def compare(
 
 def _with_depth(model: Upscaler, lr: np.ndarray) -> tuple[np.ndarray, dict[str, float], np.ndarray]:
     """(SR output, {"mean", "desired"} depth in blocks, heat map over the LR image) of a model with a desired depth."""
-    desired = model.depth_for(lr)
+    desired, max_depth = model.depth_for(lr), model.max_depth
+    assert desired is not None  # the caller chose a model with a desired depth
+    assert max_depth is not None
     sr, depths = model.with_depth_map(lr, depth=desired)
     # More opaque than elsewhere: on a small image the colours of the legend tell more than the image below them.
-    heat_map = depth_map.heat_map(lr, depths, model.max_depth, opacity=0.8)
+    heat_map = depth_map.heat_map(lr, depths, max_depth, opacity=0.8)
     shrunk = imresize(heat_map, min(1.0, HEAT_MAP / max(heat_map.shape)))
     return sr, {"mean": float(depths.mean()), "desired": float(desired)}, shrunk
 

@@ -35,7 +35,7 @@ def each_pair(folder: ImageSource, scale: int, problems: list[str]) -> Iterator[
         `imaging.layouts.find_pairs`.
     """
     if not isinstance(folder, (str, Path)):
-        layouts.refuse_scale_one("sample images", scale, [(*pair, None) for pair in folder])
+        layouts.refuse_scale_one("sample images", scale, [(name, Path(name), None) for name, _ in folder])
         for name, image in folder:
             yield name, *pairs.prepare_pair(image, None, scale, name), False
         return
@@ -57,7 +57,7 @@ def each_pair(folder: ImageSource, scale: int, problems: list[str]) -> Iterator[
 
 
 def score(sr: np.ndarray, hr: np.ndarray, space: str, shave: int, gray: bool, ssim: bool = True) -> dict[str, float | None]:
-    """Compare an SR output with the HR image under the protocol (docs/protocol.md).
+    """Compare an SR output with the HR image under the protocol (docs/reference/protocol.md).
 
     Args:
         sr, hr: [H, W, 3] uint8.

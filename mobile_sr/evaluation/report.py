@@ -181,7 +181,7 @@ def _depth_legend(report: Mapping[str, Any]) -> str:
         return ""
     bar = f'<span class="scale" style="background:{depth_map.css_gradient()}"></span>'
     return (
-        f'<p class="soft">{_depth_text(report)}<br>The heat maps show it over the whole LR image and the crop\'s place: '
+        f'<p class="soft">{_depth_text(report)}<br>The heat maps show the depth over the whole LR image and frame the crop: '
         f'<span class="legend">0 {bar} {report["depth"]["deepest"]:g} blocks</span></p>'
     )
 

@@ -30,7 +30,7 @@ def calibration_set(folder: str | Path | None, scale: int, seed: int = 0) -> tup
     photographs. The permuted channels, the 27 flat colours and the ramps between them (flat_colours.py) cover them. Without
     these, equalization scales up channels that only saturated areas use, until those areas overflow: xlsr_x3 was off by 50
     levels on cyan. With black and white the range of the input is exactly 0..1. The set was chosen by measurement, see
-    docs/quantization.md.
+    docs/measurements/quantization.md.
 
     Args:
         folder: folder of HR images, reduced by bicubic interpolation unless LR images are beside them. None uses sample images

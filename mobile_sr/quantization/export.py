@@ -108,7 +108,8 @@ def export(
     equalized = None
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(images)} images ...")
-        # Scaling makes the output channels differ in size, which one scale per kernel does not allow (docs/quantization.md).
+        # Scaling makes the output channels differ in size, and one scale per kernel suits only equal ones
+        # (docs/measurements/quantization.md).
         strength = 0.0 if per_tensor else cross_layer_equalization.STRENGTH
         arrays, layers = cross_layer_equalization.equalize(keras_model, images, strength)
         keras_model.set_weights(arrays)
@@ -381,7 +382,7 @@ def make_sidecar(
     checks: Sequence[Mapping[str, Any]],
     agreement: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Returns the content of a sidecar (docs/sidecar.md).
+    """Returns the content of a sidecar (docs/reference/sidecar.md).
 
     Args:
         config: configuration of the network.

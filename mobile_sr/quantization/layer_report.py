@@ -47,10 +47,10 @@ _COLUMNS = (
     ("share", lambda row: _percent(row["share"], 1)),
 )
 _LEGEND = (
-    ("SQNR", "signal to noise of the layer's result in the integer file, with all errors before it"),
-    ("own", "what the layer itself adds, when it is given the float file's values; split into its weights and the rounding"),
-    ("range used", "by the float file's values, of the range of the quantized tensor; by channel: the median of the channels"),
-    ("noise", "RMS in levels of 0..255 that the picture gets when this layer alone is quantized; share: of the sum of squares"),
+    ("SQNR", "signal-to-noise ratio of the layer's result in the integer file, including the errors of all layers before it"),
+    ("own", "SQNR of the layer alone, with inputs from the float file; split into its weights and the rounding of its result"),
+    ("range used", "share of the quantized tensor's range that the float values use; by channel: median over the channels"),
+    ("noise", "RMS error of the output in levels of 0..255 when only this layer is quantized; share: of the sum of squares"),
 )
 
 
@@ -133,14 +133,14 @@ def _layer_chart(result: Mapping[str, Any]) -> str:
             "series": [("own", "a", values("own_sqnr_db"), decibels), ("with all before it", "b", values("sqnr_db"), decibels)],
         },
         {
-            "title": "share of the picture's noise (shorter is better)",
+            "title": "share of the output's noise (shorter is better)",
             "share": 0.4,
             "ticks": "{:.0%}".format,
             "series": [("share", "a", [row["share"] for row in rows], lambda value: _percent(value, 1))],
         },
     ]
     labels = [(f"{row['rank']}. {row['name']}" if row["rank"] else row["name"], bool(row["rank"])) for row in rows]
-    return charts.bars("Signal to quantization noise of every layer and its share of the picture's noise", labels, panels)
+    return charts.bars("Signal to quantization noise of every layer and its share of the output's noise", labels, panels)
 
 
 def _split_chart(result: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Quantization debugger: the error of an integer .tflite against the float one, by layer and by kind of quantization.
 
-The kinds are weights, activations and output rounding. docs/inspect.md defines every figure.
+The kinds are weights, activations and output rounding. docs/reference/layer_report.md defines every figure.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def locate(
         crops: number of images on which the layers are measured; the centre of each, at most CROP LR pixels a side.
         threads: CPU threads.
         progress: called with (number done, name of the image or layer).
-    Returns: JSON-able dict, see docs/inspect.md: {"reference", "model", "scale", "data", "protocol", "split", "layers",
-        "worst", "crops", "skipped"}.
+    Returns: JSON-able dict, see docs/reference/layer_report.md: {"reference", "model", "scale", "data", "protocol", "split",
+        "layers", "worst", "crops", "skipped"}.
     Raises: UserError when a file is unusable, the two files are not of the same network, or no image is usable.
     """
     pair = _Pair(reference, model, threads)
@@ -275,7 +275,7 @@ class _Sums:
         return self._real(levels), (levels - self.low).astype(np.int64), outside
 
     def numbers(self) -> dict[str, Any]:
-        """The row of the layer, see docs/inspect.md."""
+        """The row of the layer, see docs/reference/layer_report.md."""
         layer, signal = self.layer, self.signal
         row = {
             "sqnr_db": decibels(signal, self.error),

@@ -255,7 +255,7 @@ def test_suggestions_follow_from_the_numbers():
         ({"saturation_share_of_rounding": 0.8}, "2.00% of its values saturate"),
         ({"own_by_weights_db": 30.0}, "one scale per channel"),
         ({"own_by_weights_db": 30.0, "weight_scales": "per channel"}, "AdaRound"),
-        ({"bias_error_steps": 6.0, "own_by_weights_db": 20.0}, "its stored bias is off by up to 6.0 steps"),
+        ({"bias_error_steps": 6.0, "own_by_weights_db": 20.0}, "its stored bias is off by up to 6.0 quantization steps"),
         ({"bias_error_steps": 6.0}, "16-bit activations"),  # a correction that does its work
     )
     for change, words in expected:
