@@ -99,7 +99,7 @@ def _suggest_for_range(row: Mapping[str, Any]) -> str:
         return (
             f"half of its channels use less than {row['channel_range_used']:.0%} of the range"
             f"{', which it shares with ' + ', '.join(shared) if shared else ''}: equalization across layers, which scales "
-            "the channels to the same size"
+            "the channels to one size"
         )
     if row["range_of_most"] < _SMALL_USE:
         return (
