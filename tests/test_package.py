@@ -31,6 +31,8 @@ def test_the_wheel_claims_one_name_and_holds_the_zoo(wheel):
     for needed in (
         "models/xlsr.py",
         "converters/tflite/audit.py",
+        "evaluation/document.html",
+        "evaluation/report.css",
         "zoo/xlsr_x3.npz",
         "zoo/xlsr_x3_uint8.tflite",
         "zoo/xlsr_x3.json",

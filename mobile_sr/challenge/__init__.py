@@ -1,1 +1,1 @@
-"""Contests: the NTIRE 2022 efficient super-resolution scoreboard, and the scores of Mobile AI 2021 and MLPerf Mobile."""
+"""Challenges: the scoreboard of NTIRE 2022 (efficient super-resolution), the scores of Mobile AI 2021 and MLPerf Mobile."""

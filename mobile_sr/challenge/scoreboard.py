@@ -1,12 +1,16 @@
-"""The measures, tracks and places of the NTIRE 2022 efficient super-resolution challenge, for networks measured here.
+"""Scoreboard of the NTIRE 2022 efficient super-resolution challenge, for networks measured on this machine.
 
-Li et al., CVPRW 2022, Sec. 2.3 and Table 1: a network that keeps the baseline's PSNR enters; the main track ranks by runtime,
-sub-track 1 by the sum of the ranks in parameters and FLOPs, sub-track 2 by that over all five measures.
+Li et al., CVPRW 2022, Sec. 2.3 and Table 1: a network enters if it keeps the PSNR of the baseline. The main track ranks by
+runtime, sub-track 1 by the sum of the ranks in parameters and FLOPs, sub-track 2 by the sum of the ranks in all five measures.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mobile_sr import models, zoo
 from mobile_sr.benchmarking import benchmark
@@ -18,15 +22,15 @@ from mobile_sr.inference import model_files, upscaler, weights
 from mobile_sr.quantization import export
 
 FORMAT = "mobile-sr scoreboard 1"
-SIZE = (256, 256)  # LR input at which the challenge counts
+SIZE = (256, 256)  # LR (H, W) for which the challenge counts
 TRACKS = {
     "main": ("runtime_ms",),
     "complexity": ("parameters", "flops"),
     "overall": ("runtime_ms", "parameters", "flops", "activations", "memory_bytes"),
 }
-COUNTS = {"script": "script_flops", "true": "multiply_adds"}  # what `flops` stands for
-BASELINE, MARGIN_DB = "imdn", 29.13 - 28.95  # the least PSNR on DIV2K's validation set, below the baseline's there
-# PSNR on DIV2K validation (RGB) that Table 1 prints. IMDN and RFDN stand there for comparison and have no place.
+COUNTS = {"script": "script_flops", "true": "multiply_adds"}  # meaning of "flops" -> key of a row
+BASELINE, MARGIN_DB = "imdn", 29.13 - 28.95  # on DIV2K's validation set the baseline has 29.13 dB and 28.95 are required
+# PSNR on DIV2K validation (RGB) from Table 1, which lists IMDN and RFDN for comparison only, unranked.
 PUBLISHED_DB = {
     "imdn": 29.13,
     "rfdn": 29.04,
@@ -43,67 +47,92 @@ PUBLISHED_DB = {
 
 @dataclasses.dataclass
 class Entrant:
-    """A network on the board: its name there, its configuration, and the model its weights come from (None: untrained)."""
+    """A network on the scoreboard.
+
+    Attributes:
+        name: name on the scoreboard.
+        config: configuration of the network (`models.build`).
+        model: the model with its weights: zoo name, .npz file or run folder; None for an untrained network.
+    """
 
     name: str
-    config: dict
-    model: str = None
+    config: dict[str, Any]
+    model: str | None = None
 
 
-def entrants(names=(), folder=None, scale=4):
-    """The Entrants of names: networks, or trained models (zoo names, .npz files, run folders).
+def entrants(names: Sequence[str] = (), folder: str | Path | None = None, scale: int = 4) -> list[Entrant]:
+    """Returns the entrants for names of networks and of trained models.
 
     Args:
-        names: none stands for the challenge's ten.
-        folder: where NAME/best.npz are a network's weights, as import-weights writes them; a network without is untrained.
-        scale: of all of them.
-    Raises: UserError for a name that is neither, a model of another scale, or a folder that holds another network by a name.
+        names: networks, zoo names, .npz files and run folders; by default the ten networks of the challenge.
+        folder: folder with the weights of networks as NAME/best.npz, as `import-weights` writes them. A network without
+            weights there is untrained.
+        scale: scale factor of all entrants.
+    Raises: UserError for an unknown name, a name given twice, a model of another scale, or weights of another network.
     """
     if folder is not None and not Path(folder).is_dir():
         raise UserError(f"--weights {folder}: no such folder")
-    found = []
+    result = []
     for name in names or models.NTIRE_2022:
-        if name in models.NETWORKS:
-            config, model = {"network": name, "scale": scale, "output_activation": "clipped_relu"}, None
+        config: dict[str, Any] = {}
+        model: str | None = None
+        is_network = name in models.NETWORKS
+        if is_network:
+            config = {"network": name, "scale": scale, "output_activation": "clipped_relu"}
             if folder is not None and (Path(folder) / name / "best.npz").exists():
                 model = str(Path(folder) / name)
         elif name in zoo.names() or Path(name).exists():
-            config, model = None, name
+            model = name
         else:
-            raise UserError(f"--net {name}: no network, zoo name or trained model; networks: {', '.join(models.NETWORKS)}")
+            raise UserError(f"--net {name}: not a network, zoo name or trained model; networks: {', '.join(models.NETWORKS)}")
         if model is not None:
             file, title = model_files.trained(model)
-            read = weights.read_arrays(file)[1].get("config", {})
-            if config and read.get("network") != name:
-                raise UserError(f"{file}: a network '{read.get('network')}', not '{name}'")
-            if read.get("scale") != scale:
-                raise UserError(f"{model}: of scale {read.get('scale')}; the board is for x{scale} (--scale)")
-            config, name = read, name if config else title
-        found.append(Entrant(name, config, model))
-    names = [entrant.name for entrant in found]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise UserError(f"--net {twice}: twice on the board")
-    return found
+            config = weights.read_arrays(file)[1].get("config", {})
+            if is_network and config.get("network") != name:
+                raise UserError(f"{file}: contains the network '{config.get('network')}', not '{name}'")
+            if config.get("scale") != scale:
+                raise UserError(f"{model}: has scale {config.get('scale')}; the scoreboard is for x{scale} (--scale)")
+            name = name if is_network else title
+        result.append(Entrant(name, config, model))
+    names = [entrant.name for entrant in result]
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate:
+        raise UserError(f"--net {duplicate}: two entrants have this name")
+    return result
 
 
-def measure(board, data=None, gate=None, runs=12, threads=1, log=print, progress=None):
-    """Measure Entrants in one interleaved run of their float32 .tflite files and give them their places.
+def measure(
+    board: Sequence[Entrant],
+    data: str | Path | None = None,
+    gate: float | None = None,
+    runs: int = 12,
+    threads: int = 1,
+    log: Callable[[str], Any] = print,
+    progress: Callable[[int, str], None] | None = None,
+) -> dict[str, Any]:
+    """Measure entrants in one interleaved run of their float32 .tflite files and rank them.
 
     Args:
-        board: [Entrant] of one scale.
-        data: folder of the PSNR set, None for no PSNR: all then enter.
-        gate: least PSNR in dB to enter; None is the baseline's on `data` less MARGIN_DB where it is on the board with weights.
-    Returns: JSON-able {"format", "environment", "set", "gate_db", "protocol", "rows"}; a row has {"name", "weights": "given" or
-        "untrained", "psnr": dB in RGB with `scale` pixels cut, or None, "published_db", "enters", the counts of
-        counts.counts at SIZE, "runtime_ms" (median wall time), "cpu_ms", "memory_bytes" (peak of a process that runs
-        it), "places": {"script": {track: place}, "true": ...}}, places None for what does not enter.
+        board: entrants, all of one scale.
+        data: folder of images for PSNR; None measures no PSNR, and all entrants take part.
+        gate: minimum PSNR in dB to take part. None is the PSNR of the baseline on `data` minus MARGIN_DB, if the baseline is
+            on the board with weights.
+        runs: timed runs of each file.
+        threads: CPU threads.
+        log: called with lines about the progress.
+        progress: called with (number done, what was done).
+    Returns: JSON-able {"format", "environment", "scale", "set", "gate_db", "protocol", "rows"}. A row has {"name", "weights":
+        "given" or "untrained", "psnr": in dB (RGB, `scale` pixels cut) or None, "published_db", "enters", the counts of
+        `models.challenge_counts` at SIZE, "runtime_ms" (median wall time), "cpu_ms", "memory_bytes" (peak of a process that
+        runs the file), "ranks": {"script": {measure: rank}, "true": ...}, "places": {"script": {track: place}, "true": ...}};
+        ranks and places are None for entrants below the gate.
     Raises: UserError for unusable data or weights.
     """
-    rows, files = [], []
+    rows: list[dict[str, Any]] = []
+    files: list[str] = []
     scale = board[0].config["scale"]
     if data:
-        next(evaluate.each_pair(data, scale, []))  # before the work: raises UserError when there is nothing
+        next(evaluate.each_pair(data, scale, []))  # raises UserError before the work when there is no image
     with tempfile.TemporaryDirectory() as folder:
         for entrant in board:
             model = entrant.model or untrained(entrant, Path(folder))
@@ -115,8 +144,8 @@ def measure(board, data=None, gate=None, runs=12, threads=1, log=print, progress
             row = {"name": entrant.name, "weights": "given" if entrant.model else "untrained", "psnr": psnr}
             row["published_db"] = PUBLISHED_DB.get(entrant.config["network"]) if scale == 4 else None
             rows.append(row | models.challenge_counts(entrant.config, *SIZE))
-        found = benchmark.benchmark(files, SIZE, threads, runs, progress=progress)
-    for row, result in zip(rows, found["results"], strict=True):
+        timing = benchmark.benchmark(files, SIZE, threads, runs, progress=progress)
+    for row, result in zip(rows, timing["results"], strict=True):
         row["runtime_ms"], row["cpu_ms"] = result["latency_ms"]["p50"], result["cpu_ms"]["p50"]
         row["memory_bytes"] = result["peak_memory_bytes"]
     gate = baselines_gate(rows) if gate is None else gate
@@ -124,19 +153,19 @@ def measure(board, data=None, gate=None, runs=12, threads=1, log=print, progress
         row["enters"] = gate is None or row["psnr"] is None or row["psnr"] >= gate
     give_places(rows)
     protocol = metrics.protocol(scale, "rgb") if data else None
-    named = str(Path(data).name) if data else None
-    head = {"format": FORMAT, "environment": found["environment"], "scale": scale, "set": named, "gate_db": gate}
+    name = Path(data).name if data else None
+    head = {"format": FORMAT, "environment": timing["environment"], "scale": scale, "set": name, "gate_db": gate}
     return {**head, "protocol": protocol, "rows": rows}
 
 
-def baselines_gate(rows):
-    """The least PSNR to enter, in dB: MARGIN_DB below the baseline's; None without a PSNR of it."""
+def baselines_gate(rows: Sequence[dict[str, Any]]) -> float | None:
+    """Returns the minimum PSNR to take part, in dB: MARGIN_DB below the baseline's; None if that was not measured."""
     baseline = next((row["psnr"] for row in rows if row["name"] == BASELINE), None)
     return None if baseline is None else baseline - MARGIN_DB
 
 
-def untrained(entrant, folder):
-    """The path of a model file in `folder` with an Entrant's network as it is built, from a fixed seed."""
+def untrained(entrant: Entrant, folder: Path) -> str:
+    """Write an entrant's network, initialized with a fixed seed, to a model file in `folder` and return its path."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -147,8 +176,8 @@ def untrained(entrant, folder):
     return str(file)
 
 
-def give_places(rows):
-    """Add "ranks" and "places" to the rows by both ways of counting; None to those that do not enter."""
+def give_places(rows: Sequence[dict[str, Any]]) -> None:
+    """Add "ranks" and "places" to the rows, by both FLOP counts; None for rows that do not enter."""
     entered = [row for row in rows if row["enters"]]
     for row in rows:
         row["ranks"], row["places"] = dict.fromkeys(COUNTS), dict.fromkeys(COUNTS)
@@ -161,11 +190,11 @@ def give_places(rows):
             row["places"][count] = {track: tracks[track][k] for track in tracks}
 
 
-def places(values):
-    """The place of each value, the smallest first; equal ones share the better place, and the next place is left out."""
+def places(values: Sequence[float]) -> list[int]:
+    """Returns the rank of each value, 1 for the smallest. Equal values share the better rank, and the next one is skipped."""
     return [1 + sum(other < value for other in values) for value in values]
 
 
-def standings(ranks):
-    """The places by the sums of ranks, [measures][networks] -> [networks] (the challenge's ranking statistic)."""
+def standings(ranks: Sequence[Sequence[float]]) -> list[int]:
+    """Returns the places by the sums of ranks, [measures][networks] -> [networks] (the challenge's ranking statistic)."""
     return places([sum(of_one) for of_one in zip(*ranks, strict=True)])

@@ -1,6 +1,10 @@
-"""A scoreboard for people: a table for the terminal, a Markdown page and its scatter plots."""
+"""The scoreboard as a table for the terminal and as a Markdown page with scatter plots."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mobile_sr.challenge.scoreboard import BASELINE
 from mobile_sr.converters.printable import markdown_text, printable
@@ -23,7 +27,7 @@ _COLUMNS = (
     ("sub-track 1", lambda row: _place(row, "complexity")),
     ("sub-track 2", lambda row: _place(row, "overall")),
 )
-_RUNTIME = ("runtime_ms", 1, "runtime, ms")  # (key, unit, label) of an axis
+_RUNTIME = ("runtime_ms", 1, "runtime, ms")  # of an axis: key of a row, unit, label
 _PLOTS = (
     ("psnr", "PSNR against runtime", _RUNTIME, ("psnr", 1, "PSNR, dB")),
     ("multiply_adds", "Runtime against multiply-adds", ("multiply_adds", 1e9, "multiply-adds, G"), _RUNTIME),
@@ -37,68 +41,75 @@ challenge (Li et al., CVPRW 2022).
 """
 
 
-def _number(value, form):
+def _number(value: float | None, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
-def _place(row, track):
-    """The place by the script's FLOPs, the one by true multiply-adds behind it where it is another."""
+def _place(row: Mapping[str, Any], track: str) -> str:
+    """The place by the script's FLOPs, followed by the place by true multiply-adds if it differs."""
     script, true = (row["places"][count] for count in ("script", "true"))
     if script is None:
         return "-"
     return f"{script[track]}" + ("" if true[track] == script[track] else f" ({true[track]})")
 
 
-def _cells(found):
-    rows = sorted(found["rows"], key=lambda row: (not row["enters"], row["runtime_ms"]))
+def _cells(result: Mapping[str, Any]) -> list[list[str]]:
+    rows = sorted(result["rows"], key=lambda row: (not row["enters"], row["runtime_ms"]))
     return [[heading for heading, _ in _COLUMNS], *([cell(row) for _, cell in _COLUMNS] for row in rows)]
 
 
-def notes(found):
-    """What the table's figures are, one sentence or two a line."""
-    where = found["environment"]
+def notes(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield lines that explain the figures of the table.
+
+    Args:
+        result: from `scoreboard.measure`, as for the other functions of this module.
+    """
+    where = result["environment"]
     size = f"{where['width']}x{where['height']}"
     yield (
         f"Runtime: median of {where['runs']} interleaved rounds of the float32 .tflite files, {size} LR, {where['threads']} "
         f"thread(s), on this machine ({where['cpu']}); memory: peak of a process that runs the file."
     )
-    yield "Places by the challenge script's FLOPs; in brackets by true multiply-adds, where that is another place."
-    if found["set"] is None:
-        yield "No PSNR was measured (--data), so that all networks have places."
+    yield "Places count FLOPs as the challenge's script does; in brackets: the place by true multiply-adds, where it differs."
+    if result["set"] is None:
+        yield "No PSNR was measured (--data); all networks are ranked."
         return
-    there = any(row["published_db"] is not None for row in found["rows"])
-    published = " Published: Table 1 of the report, on DIV2K's validation set." if there else ""
-    yield f"PSNR on {found['set']}: {metrics.describe(found['protocol'])}.{published}"
-    if found["gate_db"] is None:
-        yield f"No gate: {BASELINE}, the baseline, is not on the board with weights, and no --gate was given."
+    published_known = any(row["published_db"] is not None for row in result["rows"])
+    published = " Published: Table 1 of the report, on DIV2K's validation set." if published_known else ""
+    yield f"PSNR on {result['set']}: {metrics.describe(result['protocol'])}.{published}"
+    if result["gate_db"] is None:
+        yield f"No gate: the baseline {BASELINE} is not on the board with weights, and --gate was not given."
     else:
-        yield f"Networks below {found['gate_db']:.2f} dB have no place; those without weights here have one by what they cost."
+        yield f"Networks below {result['gate_db']:.2f} dB have no place; networks without weights are ranked by their cost."
 
 
-def text(found):
-    """The table and its notes for a terminal."""
-    cells = _cells(found)
+def text(result: Mapping[str, Any]) -> str:
+    """Returns the table and its notes as text for a terminal."""
+    cells = _cells(result)
     widths = [max(len(line[k]) for line in cells) for k in range(len(_COLUMNS))]
     lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
-    return "\n".join(map(printable, [*lines, *notes(found)]))
+    return "\n".join(map(printable, [*lines, *notes(result)]))
 
 
-def write(folder, found, name="scoreboard"):
-    """Write NAME.md, NAME.json and NAME_*.svg into `folder`; returns the path of the page."""
-    folder = make_folder(folder)
-    pictures = []
+def write(folder: str | Path, result: Mapping[str, Any], name: str = "scoreboard") -> Path:
+    """Write NAME.md, NAME.json and NAME_*.svg into `folder` and return the path of the Markdown page.
+
+    Raises: UserError when `folder` cannot be a folder.
+    """
+    out = make_folder(folder)
+    images = []
     for key, title, (x, x_unit, x_label), (y, y_unit, y_label) in _PLOTS:
-        rows = [row for row in found["rows"] if row[x] is not None and row[y] is not None]
+        rows = [row for row in result["rows"] if row[x] is not None and row[y] is not None]
         if rows:
             points = [(row[x] / x_unit, row[y] / y_unit, row["name"]) for row in rows]
-            picture = plots.plot(f"{title}, x{found['scale']}", x_label, y_label, [("", points, False)])
-            write_text(folder / f"{name}_{key}.svg", picture)
-            pictures.append(f"![{title}]({name}_{key}.svg)")
-    write_json(folder / f"{name}.json", found)
-    cells = _cells(found)
+            svg = plots.plot(f"{title}, x{result['scale']}", x_label, y_label, [("", points, False)])
+            write_text(out / f"{name}_{key}.svg", svg)
+            images.append(f"![{title}]({name}_{key}.svg)")
+    write_json(out / f"{name}.json", result)
+    cells = _cells(result)
     table = [f"| {' | '.join(map(markdown_text, line))} |" for line in cells]
     table.insert(1, "|---" * len(_COLUMNS) + "|")
-    said = "\n".join(f"- {markdown_text(note)}" for note in notes(found))
-    page = Path(folder) / f"{name}.md"
-    write_text(page, _HEAD.format(**found) + "\n".join(table) + f"\n\n{said}\n\n" + "\n\n".join(pictures) + "\n")
+    explanations = "\n".join(f"- {markdown_text(note)}" for note in notes(result))
+    page = out / f"{name}.md"
+    write_text(page, _HEAD.format(**result) + "\n".join(table) + f"\n\n{explanations}\n\n" + "\n\n".join(images) + "\n")
     return page

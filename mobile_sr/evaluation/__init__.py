@@ -1,1 +1,1 @@
-"""Evaluation: PSNR and SSIM over folders, the drop report, charts, scoreboards and challenge scores."""
+"""Evaluation: PSNR and SSIM on image folders, comparison of two models, drop reports and charts."""

@@ -1,6 +1,10 @@
-"""The drop-vs-fp32 report: two models on the same images, what the second loses, and where one sees it."""
+"""Comparison of two models, such as float and quantized, on the same images: PSNR drop and the most different crops."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,34 +15,58 @@ from mobile_sr.files import sha256
 from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.imaging.resize import imresize
 from mobile_sr.inference import litert, model_files, model_io, sidecar, trial, upscaler
+from mobile_sr.inference.upscaler import Upscaler
 
 CROP = 96  # HR pixels a side
 WORST = 4  # images shown as crops
-HEAT_MAP = 320  # pixels of the longer side of a heat map, at most
+HEAT_MAP = 320  # maximum of a heat map's longer side, in pixels
+_AMPLIFY = 32  # factor by which crops show the difference
 
 
-def compare(reference, model, folder, space="y", progress=None):
-    """Measure two Upscalers of one scale on a folder.
+def compare(
+    reference: Upscaler,
+    model: Upscaler,
+    folder: evaluate.ImageSource,
+    space: str = "y",
+    progress: evaluate.Progress | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Measure two models of the same scale on a folder.
 
-    Returns: (report, crops). The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", ...}, "model":
-    {...}, "drop_db", "images": [{"name", "reference_psnr", "model_psnr", "drop_db"}], "skipped"}; drop_db is the mean
-    PSNR of the reference less that of the model. Where the model takes a desired depth, or else the reference, images
-    have {"depth": {"mean", "desired"}} in blocks, and the report the means and {"of", "deepest"}; where the model is routed, it
-    has {"routing": route.Tally.summary}. Both sides have {"colour_error": flat_colours.measure}. Crops, of the WORST
-    images by drop, have dicts of [h, w, 3] uint8 arrays: hr, bicubic, reference, model, difference; with depths also the
-    whole image's heat map, at most HEAT_MAP pixels a side.
+    Args:
+        reference: the model to compare with, such as the float file.
+        model: the model under test, such as the integer file.
+        folder: as for `evaluate.each_pair`.
+        space: 'y' or 'rgb'.
+        progress: called after each image.
+    Returns: (report, crops).
+
+        The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", ...}, "model": {...}, "drop_db",
+        "images": [{"name", "reference_psnr", "model_psnr", "drop_db", ...}], "skipped"}. drop_db is the mean PSNR of the
+        reference minus that of the model. Both models have {"colour_error": `flat_colours.measure`}. If a model has a
+        desired depth (the model, or else the reference), each image has {"depth": {"mean", "desired"}} in blocks, and the
+        report has their means and {"of", "deepest"}. If the model is routed, the report has {"routing":
+        `route.Tally.summary`}.
+
+        The crops are those of the WORST images by drop, the worst first: {"row": entry of "images", "images": {"hr",
+        "bicubic", "reference", "model", "difference"}: [h, w, 3] uint8 each, "window": [left, top, width, height] in HR
+        pixels, "size": (H, W) of the whole image, "amplified": factor of the difference}. With depths they also have the
+        "heat_map" of the whole image, at most HEAT_MAP pixels a side.
     Raises: UserError when no image is usable.
     """
     scale = reference.scale
     sides = {"reference": reference, "model": model, "bicubic": upscaler.load("bicubic", scale)}
     mapped = next((key for key in ("model", "reference") if sides[key].max_depth is not None), None)
-    rows, problems, worst, scored = [], [], [], {"reference": [], "model": [], "bicubic": []}
+    rows: list[dict[str, Any]] = []
+    problems: list[str] = []
+    worst: list[tuple[float, int, dict[str, np.ndarray], dict[str, np.ndarray]]] = []  # (drop, index of row, images, heat map)
+    scored: dict[str, list[dict[str, float | None]]] = {key: [] for key in sides}
     for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems):
-        pictures = {key: side(lr) for key, side in sides.items() if key != mapped}
-        depth, heat_map = {}, {}
+        outputs = {key: side(lr) for key, side in sides.items() if key != mapped}
+        depth: dict[str, Any] = {}
+        heat_map: dict[str, np.ndarray] = {}
         if mapped:
-            pictures[mapped], depth["depth"], heat_map["heat_map"] = _with_depth(sides[mapped], lr)
-        scores = {key: evaluate.score(picture, hr, space, scale, gray) for key, picture in pictures.items()}
+            outputs[mapped], depth["depth"], heat_map["heat_map"] = _with_depth(sides[mapped], lr)
+        scores = {key: evaluate.score(sr, hr, space, scale, gray) for key, sr in outputs.items()}
         for key, value in scores.items():
             scored[key].append(value)
         drop = _drop(scores["reference"]["psnr"], scores["model"]["psnr"])
@@ -51,17 +79,17 @@ def compare(reference, model, folder, space="y", progress=None):
                 "drop_db": drop,
                 "reference_ssim": scores["reference"]["ssim"],
                 "model_ssim": scores["model"]["ssim"],
-                "differing_pixels": float(np.mean(np.any(pictures["reference"] != pictures["model"], axis=2))),
-                "largest_difference": int(_difference(pictures["reference"], pictures["model"]).max()),
+                "differing_pixels": float(np.mean(np.any(outputs["reference"] != outputs["model"], axis=2))),
+                "largest_difference": int(_difference(outputs["reference"], outputs["model"]).max()),
                 **depth,
             }
         )
-        worst.append((drop if drop is not None else -1.0, len(rows) - 1, {"hr": hr, **pictures}, heat_map))
+        worst.append((drop if drop is not None else -1.0, len(rows) - 1, {"hr": hr, **outputs}, heat_map))
         worst = sorted(worst, key=lambda entry: -entry[0])[:WORST]
         if progress:
             progress(len(rows), name)
     means = {key: evaluate.mean(values) for key, values in scored.items()}
-    report = {
+    report: dict[str, Any] = {
         "protocol": metrics.protocol(scale, space),
         "scale": scale,
         "data": folder_name(folder),
@@ -74,34 +102,42 @@ def compare(reference, model, folder, space="y", progress=None):
         "skipped": problems,
     }
     report |= model.summary()
-    for key in ("reference", "model"):  # after the tally, which counts natural images only
+    for key in ("reference", "model"):  # after model.summary(), which counts natural images only
         report[key]["colour_error"] = flat_colours.measure(sides[key], scale, sides[key].fixed)
     if mapped:
-        means = {what: float(np.mean([row["depth"][what] for row in rows])) for what in ("mean", "desired")}
-        report["depth"] = {"of": mapped, **means, "deepest": sides[mapped].max_depth}
-    return report, [{"row": rows[index], **_crop(pictures), **heat_map} for _, index, pictures, heat_map in worst]
+        depths = {key: float(np.mean([row["depth"][key] for row in rows])) for key in ("mean", "desired")}
+        report["depth"] = {"of": mapped, **depths, "deepest": sides[mapped].max_depth}
+    return report, [{"row": rows[index], **_crop(images), **heat_map} for _, index, images, heat_map in worst]
 
 
-def _with_depth(model, lr):
-    """(picture, {"mean", "desired"} depth in blocks, heat map over the LR image) of a model that takes a desired depth."""
-    desired = model.depth_for(lr)
-    picture, found = model.with_depth_map(lr, depth=desired)
-    heat_map = depth_map.heat_map(lr, found, model.max_depth, opacity=0.8)  # small pictures: the legend's colours tell more
+def _with_depth(model: Upscaler, lr: np.ndarray) -> tuple[np.ndarray, dict[str, float], np.ndarray]:
+    """(SR output, {"mean", "desired"} depth in blocks, heat map over the LR image) of a model with a desired depth."""
+    desired, max_depth = model.depth_for(lr), model.max_depth
+    assert desired is not None  # the caller chose a model with a desired depth
+    assert max_depth is not None
+    sr, depths = model.with_depth_map(lr, depth=desired)
+    # More opaque than elsewhere: on a small image the colours of the legend tell more than the image below them.
+    heat_map = depth_map.heat_map(lr, depths, max_depth, opacity=0.8)
     shrunk = imresize(heat_map, min(1.0, HEAT_MAP / max(heat_map.shape)))
-    return picture, {"mean": float(found.mean()), "desired": float(desired)}, shrunk
+    return sr, {"mean": float(depths.mean()), "desired": float(desired)}, shrunk
 
 
-def _facts(model):
+def _facts(model: Upscaler) -> dict[str, Any]:
     return file_facts(model.name) | model_io.facts(model.io, model.figures)
 
 
-def folder_name(folder):
-    """How a report calls its images."""
+def folder_name(folder: evaluate.ImageSource) -> str:
+    """Returns the name of the images in a report: the folder's path, or the names of the sample images."""
     return str(folder) if isinstance(folder, (str, Path)) else "scikit-image: " + ", ".join(name for name, _ in folder)
 
 
-def file_facts(name):
-    """Size, hash and, for a .tflite, audit facts of the file behind a model name; {} for bicubic."""
+def file_facts(name: str) -> dict[str, Any]:
+    """Returns {"size_bytes", "sha256"} of the file behind a model name, and "audit" (`inspect`) of a .tflite; {} for bicubic.
+
+    Args:
+        name: path or zoo name of a model, with options after '@'; of a run folder, best.npz counts.
+    Raises: UserError when there is no such model or the file is damaged.
+    """
     if name == "bicubic":
         return {}
     path, _ = model_files.locate(name)
@@ -117,12 +153,14 @@ def file_facts(name):
     return facts
 
 
-def inspect(model):
-    """The facts of a .tflite, which may be given with options as in 'net.tflite@signature=NAME'.
+def inspect(model: str) -> dict[str, Any]:
+    """Returns the facts of a .tflite file.
 
-    Returns: {"ops", "partitions", "refused": delegates.refused(), "inputs", "outputs", "size_bytes"}, the checks of its
-        sidecar, and where the file has several signatures, their names and which one this is.
-    Raises: UserError when the file is missing or damaged, or an option does not fit it.
+    Args:
+        model: path or zoo name, with options as in 'net.tflite@signature=NAME'.
+    Returns: {"ops", "partitions", "refused": `delegates.refused`, "inputs", "outputs", "size_bytes"}, "checks" of the sidecar
+        if there is one, and "signatures" and "signature" (the one used) if the file has several.
+    Raises: UserError when the file is missing or damaged, or an option does not match it.
     """
     path, options = model_files.locate_tflite(model)
     data = litert.read_file(path)
@@ -133,7 +171,7 @@ def inspect(model):
     if not known.sha256:
         trial.run(runs, path)
     if options.keys() - {"signature"}:
-        litert.TFLiteModel(path, options=options)  # raises UserError for options that do not fit
+        litert.TFLiteModel(path, options=options)  # raises UserError for options that do not match
     facts = audit.describe(graph, len(data))
     partitions = litert.delegate_partitions(runs, path)
     facts = {"ops": facts.pop("ops"), "partitions": partitions, "refused": delegates.refused(graph), **facts}
@@ -144,27 +182,25 @@ def inspect(model):
     return facts
 
 
-def _drop(reference, model):
+def _drop(reference: float | None, model: float | None) -> float | None:
     if reference is None or model is None or not np.isfinite([reference, model]).all():
         return None
     return reference - model
 
 
-def _difference(a, b):
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.abs(a.astype(np.int16) - b.astype(np.int16))
 
 
-def _crop(pictures):
-    """The CROP x CROP window in which the model differs most from the reference, and that difference, amplified."""
-    difference = _difference(pictures["reference"], pictures["model"])
+def _crop(images: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The CROP x CROP window in which the model differs most from the reference, with the amplified difference."""
+    difference = _difference(images["reference"], images["model"])
     height, width = (min(CROP, side) for side in difference.shape[:2])
     error = (difference.astype(np.float64) ** 2).sum(axis=2)
-    table = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    table = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # summed-area table
     sums = table[height:, width:] - table[:-height, width:] - table[height:, :-width] + table[:-height, :-width]
-    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
-    place = (slice(top, top + height), slice(left, left + width))
-    crops = {key: picture[place] for key, picture in pictures.items()}
-    amplify = 32
-    crops["difference"] = np.clip(difference[place].astype(np.int32) * amplify, 0, 255).astype(np.uint8)
-    place = [int(left), int(top), width, height]
-    return {"pictures": crops, "place": place, "size": difference.shape[:2], "amplified": amplify}
+    top, left = map(int, np.unravel_index(int(sums.argmax()), sums.shape))
+    window = (slice(top, top + height), slice(left, left + width))
+    crops = {key: image[window] for key, image in images.items()}
+    crops["difference"] = np.clip(difference[window].astype(np.int32) * _AMPLIFY, 0, 255).astype(np.uint8)
+    return {"images": crops, "window": [left, top, width, height], "size": difference.shape[:2], "amplified": _AMPLIFY}

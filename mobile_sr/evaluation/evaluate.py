@@ -1,8 +1,12 @@
-"""PSNR and SSIM of one model over a folder, and the drop of a second model against a first."""
+"""PSNR and SSIM of a model on a folder of images."""
+
+from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,17 +15,27 @@ from mobile_sr.imaging import images, layouts, metrics, pairs
 from mobile_sr.imaging.resize import imresize
 from mobile_sr.inference import model_io
 
+if TYPE_CHECKING:
+    from mobile_sr.inference.upscaler import Upscaler
 
-def each_pair(folder, scale, problems):
-    """Yield (name, HR, LR, gray) of every usable image of a folder; unusable ones are named and counted in `problems`.
+ImageSource = str | Path | Sequence[tuple[str, np.ndarray]]  # a folder, or (name, HR image [H, W, 3] uint8) pairs
+Progress = Callable[[int, str], None]  # called with (number of images done, name)
+
+
+def each_pair(folder: ImageSource, scale: int, problems: list[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray, bool]]:
+    """Yield (name, HR, LR, gray) for every usable image of a folder.
+
+    HR and LR are [H, W, 3] uint8; `gray` tells that the HR file is a gray image. Unusable files are skipped.
 
     Args:
-        folder: see data.find_pairs; or a list of (name, HR image).
-        problems: list that receives one line per unusable file, also printed on standard error.
-    Raises: UserError when no image at all is usable, when the scale is 1 without LR images, or as data.find_pairs.
+        folder: folder as for `imaging.layouts.find_pairs`, or a list of (name, HR image).
+        scale: scale factor; the LR images are reduced from HR where the folder has none.
+        problems: receives one line per skipped file; each line is also printed on standard error.
+    Raises: UserError when no image is usable, when the scale is 1 and there are no LR images, or as
+        `imaging.layouts.find_pairs`.
     """
     if not isinstance(folder, (str, Path)):
-        layouts.refuse_scale_one("sample images", scale, [(*pair, None) for pair in folder])
+        layouts.refuse_scale_one("sample images", scale, [(name, Path(name), None) for name, _ in folder])
         for name, image in folder:
             yield name, *pairs.prepare_pair(image, None, scale, name), False
         return
@@ -42,9 +56,19 @@ def each_pair(folder, scale, problems):
         raise UserError(f"{folder}: no usable image; the first problem: {problems[0]}")
 
 
-def score(sr, hr, space, shave, gray, ssim=True):
-    """{"psnr", "ssim"} under the protocol; None where the image is too small or no SSIM is wanted, infinity stays a float."""
-    result = {"psnr": None, "ssim": None}
+def score(sr: np.ndarray, hr: np.ndarray, space: str, shave: int, gray: bool, ssim: bool = True) -> dict[str, float | None]:
+    """Compare an SR output with the HR image under the protocol (docs/reference/protocol.md).
+
+    Args:
+        sr, hr: [H, W, 3] uint8.
+        space: 'y' or 'rgb'.
+        shave: pixels cut from each border.
+        gray: whether the HR file is a gray image.
+        ssim: whether to compute SSIM.
+    Returns: {"psnr": in dB, "ssim"}. A value is None when the image is too small for it or SSIM is not computed; the PSNR of
+        equal images is infinity.
+    """
+    result: dict[str, float | None] = {"psnr": None, "ssim": None}
     if min(hr.shape[:2]) > 2 * shave:
         result["psnr"] = metrics.psnr(sr, hr, space, shave, gray)
     if ssim and min(hr.shape[:2]) >= 2 * shave + 11:
@@ -52,29 +76,44 @@ def score(sr, hr, space, shave, gray, ssim=True):
     return result
 
 
-def mean(rows):
-    """Mean PSNR and SSIM over rows that have them, None when none has; equal images (infinite PSNR) are left out."""
+def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Returns the mean {"psnr", "ssim"} of rows; each as `mean_of`."""
     return {key: mean_of(rows, key) for key in ("psnr", "ssim")}
 
 
-def mean_of(rows, key):
-    """Mean of one figure over rows, as `mean`."""
+def mean_of(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """Returns the mean of one figure over the rows with a finite value, None when there are none.
+
+    None (image too small) and infinity (equal images) do not count.
+    """
     values = [row[key] for row in rows if row[key] is not None and math.isfinite(row[key])]
     return float(np.mean(values)) if values else None
 
 
-def evaluate(upscaler, folder, space="y", progress=None, shave=None, ssim=True):
-    """Measure an Upscaler on a folder.
+def evaluate(
+    upscaler: Upscaler,
+    folder: ImageSource,
+    space: str = "y",
+    progress: Progress | None = None,
+    shave: int | None = None,
+    ssim: bool = True,
+) -> dict[str, Any]:
+    """Measure a model on a folder.
 
     Args:
-        shave: pixels cut from each border; None is the scale.
-        ssim: False leaves it out (None); it takes a hundred times as long as PSNR.
+        upscaler: the model.
+        folder: as for `each_pair`.
+        space: 'y' or 'rgb'.
+        progress: called after each image.
+        shave: pixels cut from each border; the scale by default.
+        ssim: whether to compute SSIM, which takes a hundred times as long as PSNR.
     Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim", "bicubic_psnr"}], "mean": {"psnr", "ssim"},
-        "bicubic": {"psnr"} of the mean, "skipped": [lines], "values" and "sample" (model_io.facts)},
-        and Upscaler.summary.
-    Raises: UserError as each_pair.
+        "bicubic": {"psnr"} (mean), "skipped": [lines], "values" and "sample" (`model_io.facts`)} and the entries of
+        `Upscaler.summary`.
+    Raises: UserError as `each_pair`.
     """
-    rows, problems = [], []
+    rows: list[dict[str, Any]] = []
+    problems: list[str] = []
     shave = upscaler.scale if shave is None else shave
     for name, hr, lr, gray in each_pair(folder, upscaler.scale, problems):
         bicubic = score(imresize(lr, upscaler.scale), hr, space, shave, gray, ssim=False)["psnr"]

@@ -1,1 +1,1 @@
-"""Quantization: calibration images, the export pipeline, the quantization debugger; qat/ holds quantization-aware training."""
+"""Quantization: export to integer files, calibration images and the quantization debugger; training for it is in qat/."""

@@ -1,8 +1,13 @@
-"""From a trained Keras model to a deployment folder: .tflite and ONNX files that passed their audit, each with a sidecar."""
+"""Export of a trained Keras model: audited .tflite and ONNX files, each with a sidecar."""
+
+from __future__ import annotations
 
 import functools
 import importlib.metadata
 import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,51 +24,62 @@ from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.inference.onnx_model import OnnxModel
 from mobile_sr.quantization.calibration import calibration_set
 
+if TYPE_CHECKING:
+    import keras
+
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
 METHODS = ("equalize", "round")
 INTEGER_WEIGHTS = (*to_tflite.CALIBRATED, "dynamic")
 PATHS = ("sparse", "dense")
 
+Sample = np.ndarray | tuple[np.ndarray, np.ndarray]  # calibration image [1, H, W, 3], or (image, desired depth [1, 1])
+
 
 class AuditError(Exception):
-    """A converted file does not hold what its precision promises; nothing was written."""
+    """A converted file failed its audit; it was not written."""
 
 
 def export(
-    model,
-    out,
-    precisions,
+    model: str | Path,
+    out: str | Path,
+    precisions: Sequence[str],
     *,
-    size=None,
-    calibration=None,
-    seed=0,
-    per_tensor=False,
-    methods=METHODS,
-    path=None,
-    dense_groups=False,
-    max_colour_error=flat_colours.QUANTIZATION_LIMIT,
-    log=print,
-):
-    """Convert a trained network and write NAME_PRECISION.tflite (or NAME.onnx) and its .json into `out`.
+    size: tuple[int, int] | None = None,
+    calibration: str | Path | None = None,
+    seed: int = 0,
+    per_tensor: bool = False,
+    methods: Sequence[str] = METHODS,
+    path: str | None = None,
+    dense_groups: bool = False,
+    max_colour_error: int = flat_colours.QUANTIZATION_LIMIT,
+    log: Callable[[str], Any] = print,
+) -> list[Path]:
+    """Convert a trained network and write NAME_PRECISION.tflite (or NAME.onnx) with a sidecar JSON for each precision.
 
-    With 'equalize' among the methods and an integer file among the precisions, all files come from the equalized network
-    (same output, other weights), so that an integer file and its float one can be compared layer by layer.
+    If `methods` contains 'equalize' and one of the precisions is an integer one, all files are made from the equalized
+    network: the same function with other weights. An integer file and its float counterpart can then be compared layer by
+    layer.
 
     Args:
         model: zoo name, .npz model file or run folder.
-        precisions: of PRECISIONS.
-        size: (height, width) of a fixed LR input, None for dynamic.
-        calibration: folder of images for the integer files, None for scikit-image's pictures.
-        per_tensor: integer kernels with one scale each (files NAME_PRECISION_per_tensor.tflite).
-        methods: of METHODS, what lowers the loss of integer files: 'equalize' (converters/cross_layer_equalization.py), 'round'
-            (converters/gptq.py).
-        path: for networks with depth masks: 'sparse', files NAME_sparse_PRECISION.tflite with the signatures `sparse`
-            (converters/adadsr_sparse.py) and `dense`, which share their weights; 'dense', for delegates without GATHER. None is
-            'sparse' where the network takes a desired depth and the precision has that path, 'dense' elsewhere.
-        max_colour_error: levels of 0..255 that an integer file may be off the Keras model on flat colours (flat_colours.py).
-        dense_groups: grouped convolutions as ordinary ones with zeros between the groups, for delegates that refuse them.
-    Returns: list of the paths.
-    Raises: UserError for unusable arguments, AuditError when a file is not what it should be.
+        out: folder to write to; it is created.
+        precisions: members of PRECISIONS.
+        size: (height, width) of a fixed LR input, None for a dynamic size.
+        calibration: folder of calibration images for the integer files, None for sample images of scikit-image.
+        seed: of the calibration crops.
+        per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
+        methods: members of METHODS, which reduce the loss of integer files: 'equalize'
+            (converters/cross_layer_equalization.py) and 'round' (converters/gptq.py).
+        path: for networks with depth masks. 'sparse' writes NAME_sparse_PRECISION.tflite with the signatures `sparse`
+            (converters/adadsr_sparse.py) and `dense`, which share their weights. 'dense' is for delegates without GATHER. None
+            selects 'sparse' if the network has a desired depth and the precision supports it, else 'dense'.
+        dense_groups: write grouped convolutions as ordinary ones with zeros between the groups, for delegates that do not
+            support groups.
+        max_colour_error: maximum difference of an integer file from the Keras model on flat colours (flat_colours.py), in
+            levels of 0..255.
+        log: called with lines about the progress.
+    Returns: the paths of the files.
+    Raises: UserError for unusable arguments, AuditError when a file fails its audit.
     """
     unknown = [p for p in precisions if p not in PRECISIONS]
     if unknown or not precisions:
@@ -77,47 +93,57 @@ def export(
     if dense_groups and not models.has_groups(config):
         raise UserError(f"--dense-groups: {model} has no grouped convolutions")
     if models.has_depth(config) and "onnx" in precisions:
-        raise UserError(f"{model}: has a depth map; such networks are exported to .tflite only")
+        raise UserError(f"{model}: has a depth map; networks with depth maps are exported to .tflite only")
     if _narrow_attention(models.complete(config)) and any(p in to_tflite.CALIBRATED for p in precisions):
         # XNNPACK (LiteRT 2.3) ends the process with "double free" on an 8-bit attention of 2 channels; with 4 it runs.
         raise UserError(
-            f"{model}: its attention has fewer than 4 channels, on which the runtime fails in 8 bits; use a float file"
+            f"{model}: its attention has fewer than 4 channels, which crashes the runtime in 8 bits; use a float precision"
         )
     paths = {precision: _path(path, precision, config, model) for precision in precisions}
-    keras_poor = _check(model, _at_depth(upscaler.keras_runner(keras_model), models.max_depth(config)), config, size)
-    out = make_folder(out)
+    keras_is_poor = _check(model, _at_depth(upscaler.keras_runner(keras_model), models.max_depth(config)), config, size)
+    folder = make_folder(out)
     calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
-    images, record = calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
-    images = with_depths(images, models.max_depth(config))
+    crops, record = calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
+    images = with_depths(crops, models.max_depth(config))
     equalized = None
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(images)} images ...")
-        strength = (
-            0.0 if per_tensor else cross_layer_equalization.STRENGTH
-        )  # scaling makes output channels unlike (docs/measurements/quantization.md)
+        # Scaling makes the output channels differ in size, and one scale per kernel suits only equal ones
+        # (docs/measurements/quantization.md).
+        strength = 0.0 if per_tensor else cross_layer_equalization.STRENGTH
         arrays, layers = cross_layer_equalization.equalize(keras_model, images, strength)
         keras_model.set_weights(arrays)
         equalized = {"strength": strength, "layers": layers}
     plain = keras_model.get_weights()
     rounded = gptq.round_weights(keras_model, images, per_tensor) if calibrated and "round" in methods else plain
-    written = []
+    written: list[Path] = []
     for precision in precisions:
         integer, one_scale = precision in to_tflite.CALIBRATED, per_tensor and precision in INTEGER_WEIGHTS
         log(f"{name}: converting to {precision} ...")
         if precision == "onnx":
-            target = out / f"{name}.onnx"
+            target = folder / f"{name}.onnx"
             data, sidecar = _convert_onnx(keras_model, config, size, dense_groups)
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
-            target = out / f"{name}_{kind}.tflite"
+            target = folder / f"{name}_{kind}.tflite"
             arrays = rounded if integer else plain
-            options = (one_scale, paths[precision], dense_groups, max_colour_error)
-            data, sidecar = _convert(keras_model, config, precision, arrays, size, images, *options)
+            data, sidecar = _convert(
+                keras_model,
+                config,
+                precision,
+                arrays,
+                size,
+                images,
+                one_scale,
+                paths[precision],
+                dense_groups,
+                max_colour_error,
+            )
         sidecar["calibration"] = record if integer else None
         sidecar["equalization"] = equalized
         sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
         sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
-        if not keras_poor and precision != "onnx":
+        if not keras_is_poor and precision != "onnx":
             options = _full_depth(config) | ({"signature": paths[precision]} if paths[precision] == "sparse" else {})
             _check(target, litert.TFLiteModel(data, options=options).run, config, size)
         write_bytes(target, data)
@@ -128,17 +154,28 @@ def export(
     return written
 
 
-def with_depths(images, max_depth):
-    """The calibration images; for a network with a desired depth of 0..`max_depth`, each with one, evenly spread."""
+def with_depths(images: Sequence[np.ndarray], max_depth: float | None) -> Sequence[Sample]:
+    """Returns calibration samples: the images, each with a desired depth if the network has one.
+
+    Args:
+        images: [1, H, W, 3] float32 each.
+        max_depth: largest desired depth in blocks; the depths are spread evenly over 0..max_depth. None returns the images
+            as they are.
+    """
     if max_depth is None:
         return images
-    steps = np.arange(len(images)) * 0.618 % 1  # neighbours, which look alike, get unlike depths
+    steps = np.arange(len(images)) * 0.618 % 1  # different depths for consecutive images, which look alike
     depths = np.argsort(np.argsort(steps)) / max(1, len(images) - 1) * max_depth
     return [(image, np.full((1, 1), depth, np.float32)) for image, depth in zip(images, depths, strict=True)]
 
 
-def require_tensorflow(what):
-    """Choose Keras' TensorFlow backend. Raises: UserError when `what`, the command, cannot have it."""
+def require_tensorflow(what: str) -> None:
+    """Select the TensorFlow backend of Keras.
+
+    Args:
+        what: the command, for the error message.
+    Raises: UserError when TensorFlow or Keras is not installed, or KERAS_BACKEND names another backend.
+    """
     from importlib.util import find_spec
 
     if find_spec("tensorflow") is None or find_spec("keras") is None:
@@ -147,35 +184,35 @@ def require_tensorflow(what):
         raise UserError(f"{what} needs the TensorFlow backend; KERAS_BACKEND is {os.environ['KERAS_BACKEND']}")
 
 
-def _path(path, precision, config, model):
-    """The path of one precision's file. Raises: UserError when the network or the precision has no such path."""
+def _path(path: str | None, precision: str, config: Mapping[str, Any], model: str | Path) -> str:
+    """'sparse' or 'dense' for one precision. Raises: UserError when the network or the precision does not support `path`."""
     if path not in (None, *PATHS):
         raise UserError(f"--path {path}: use {' or '.join(PATHS)}")
-    able = precision in to_tflite.SPARSE
+    has_sparse = precision in to_tflite.SPARSE
     if path is None:
-        return "sparse" if able and models.max_depth(config) is not None else "dense"
+        return "sparse" if has_sparse and models.max_depth(config) is not None else "dense"
     if path == "sparse" and not models.has_depth(config):
         raise UserError(f"--path sparse: {model} has no depth masks; only AdaEDSR and AdaRCAN have a sparse path")
-    if path == "sparse" and not able:
-        raise UserError(f"--path sparse: not in {precision}; use {', '.join(to_tflite.SPARSE)}, or --path dense")
+    if path == "sparse" and not has_sparse:
+        raise UserError(f"--path sparse: not supported for {precision}; use {', '.join(to_tflite.SPARSE)}, or --path dense")
     return path
 
 
 def _convert(
-    keras_model,
-    config,
-    precision,
-    arrays,
-    size,
-    calibration=(),
-    per_tensor=False,
-    path="dense",
-    dense_groups=False,
-    max_colour_error=0,
-):
-    """(bytes, sidecar) of one precision with the weights `arrays`, audited and run against the Keras model."""
+    keras_model: keras.Model,
+    config: dict[str, Any],
+    precision: str,
+    arrays: Sequence[np.ndarray],
+    size: tuple[int, int] | None,
+    calibration: Sequence[Sample] = (),
+    per_tensor: bool = False,
+    path: str = "dense",
+    dense_groups: bool = False,
+    max_colour_error: int = 0,
+) -> tuple[bytes, dict[str, Any]]:
+    """(bytes, sidecar) of one precision with the weights `arrays`, audited and compared with the Keras model."""
     build = functools.partial(models.build_for_export, config)
-    options = {"clipped": _clips(config), "size": size, "calibration": calibration, "per_tensor": per_tensor}
+    options: dict[str, Any] = {"clipped": _clips(config), "size": size, "calibration": calibration, "per_tensor": per_tensor}
     try:
         if path == "sparse":
             data, dense = to_tflite.convert_both(build, keras_model, arrays, precision, **options)
@@ -185,12 +222,12 @@ def _convert(
     except (to_tflite.ConversionError, adadsr_sparse_integer.NoSparseForm) as error:
         raise AuditError(str(error)) from None
     facts, checks = audit_file(dense, keras_model, config, precision, per_tensor)
-    signatures = ["dense", "sparse"] if path == "sparse" else [None]
+    signatures: list[str | None] = ["dense", "sparse"] if path == "sparse" else [None]
     if path == "sparse":
         graph = litert.parse_graph(data, signature="sparse")
         facts = {**audit.describe(graph, len(data)), "signatures": signatures, "size_bytes_dense_only": len(dense)}
-        constants = [merge.constant_bytes(d) for d in (data, dense)]
-        checks += audit.check_sparse(graph, *constants, precision in to_tflite.CALIBRATED)
+        total, dense_only = (merge.constant_bytes(d) for d in (data, dense))
+        checks += audit.check_sparse(graph, total, dense_only, precision in to_tflite.CALIBRATED)
     if precision in to_tflite.CALIBRATED:
         facts["colour_error"], check = colour_check(keras_model, dense, config, size, max_colour_error)
         checks.append(check)
@@ -201,89 +238,125 @@ def _convert(
     for signature in signatures:
         agreement = _agreement(keras_model, data, config, size, signature)
         if precision.startswith("float"):
-            limit = 2 / 255 if precision == "float16" else 1e-5  # halves carry 11 bits of every weight
+            limit = 2 / 255 if precision == "float16" else 1e-5  # float16 has 11 significant bits
             checks.append(_error_check("Keras" + (f" ({signature})" if signature else ""), agreement, limit))
     if path == "sparse" and precision in to_tflite.CALIBRATED:
         checks.append(_error_check("the dense signature (sparse)", _agreement(None, data, config, size, "sparse"), 1.01 / 255))
     return data, make_sidecar(config, precision, facts, data, checks, {"agreement_with_keras": agreement})
 
 
-def _agreement(keras_model, data, config, size, signature=None):
-    """`measure_agreement` of a .tflite's signature with the Keras model, or its dense one if None; the worst over depths."""
+def _agreement(
+    keras_model: keras.Model | None,
+    data: bytes,
+    config: Mapping[str, Any],
+    size: tuple[int, int] | None,
+    signature: str | None = None,
+) -> dict[str, Any]:
+    """`measure_agreement` of a signature of a .tflite, the worst over depths.
+
+    The signature is compared with the Keras model, or with the signature `dense` if `keras_model` is None.
+    """
     max_depth = models.max_depth(config)
 
-    def runner(name, depth):
+    def runner(name: str | None, depth: float | None) -> Callable[..., Any]:
         options = {} if name is None else {"signature": name}
         return litert.TFLiteModel(data, options=options | ({} if depth is None else {"desired_depth": str(depth)})).run
 
-    found = []
-    for depth in (None,) if max_depth is None else (0, max_depth / 2, max_depth):
-        keras = keras_model and _at_depth(upscaler.keras_runner(keras_model), depth)
-        truth = keras or runner("dense", depth)
-        found.append(measure_agreement(truth, runner(signature, depth), config, size))
-    return max(found, key=lambda agreement: agreement["largest_error"])
+    results = []
+    depths = (None,) if max_depth is None else (0, max_depth / 2, max_depth)
+    for depth in depths:
+        keras_run = keras_model and _at_depth(upscaler.keras_runner(keras_model), depth)
+        truth = keras_run or runner("dense", depth)
+        results.append(measure_agreement(truth, runner(signature, depth), config, size))
+    return max(results, key=lambda agreement: agreement["largest_error"])
 
 
-def colour_check(keras_model, data, config, size=None, limit=flat_colours.QUANTIZATION_LIMIT):
-    """(flat_colours.measure of a .tflite's bytes, the audit's check that quantization moves no flat colour beyond `limit`).
+def colour_check(
+    keras_model: keras.Model,
+    data: bytes,
+    config: Mapping[str, Any],
+    size: tuple[int, int] | None = None,
+    limit: int = flat_colours.QUANTIZATION_LIMIT,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Measure the error of a .tflite on flat colours and check it against the Keras model.
 
-    A network that is itself farther off than `limit` levels may lose as much again.
+    Args:
+        keras_model: the network before conversion.
+        data: bytes of the .tflite.
+        config: configuration of the network.
+        size: (H, W) of a fixed LR input.
+        limit: maximum change of a flat colour by quantization, in levels of 0..255. If the error of the Keras model itself is
+            larger than `limit`, that error is the limit.
+    Returns: (`flat_colours.measure` of the file, {"check", "passed", "found"} for the audit).
     """
     depth = models.max_depth(config)
     run = litert.TFLiteModel(data, options=_full_depth(config)).run
     keras_run = _at_depth(upscaler.keras_runner(keras_model), depth)
-    seen = functools.cache(lambda raw, shape: upscaler.to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
+    cached = functools.cache(lambda raw, shape: upscaler.to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
 
-    def upscale(image):
-        return seen(image.tobytes(), image.shape)
+    def upscale(image: np.ndarray) -> np.ndarray:
+        return cached(image.tobytes(), image.shape)
 
-    def keras(image):
+    def keras_upscale(image: np.ndarray) -> np.ndarray:
         return upscaler.to_uint8(keras_run(image))
 
     scale = config["scale"]
-    found = flat_colours.measure(upscale, scale, size)
-    added = flat_colours.measure(upscale, scale, size, keras)["flat"]
-    own = flat_colours.measure(keras, scale, size)["flat"] if added > limit else 0
-    limit = max(limit, own)  # an untrained network has no colours to keep
+    error = flat_colours.measure(upscale, scale, size)
+    added = flat_colours.measure(upscale, scale, size, keras_upscale)["flat"]
+    own = flat_colours.measure(keras_upscale, scale, size)["flat"] if added > limit else 0
+    limit = max(limit, own)  # an untrained network does not reproduce colours anyway
     check = {"check": f"flat colours within {limit} levels of Keras", "passed": added <= limit, "found": added}
-    return found, check
+    return error, check
 
 
-def _check(name, run, config, size):
-    """Whether a network's output on a sample image is poor; then a line on standard error says so (model_io.check)."""
+def _check(name: str | Path, run: Callable[..., Any], config: Mapping[str, Any], size: tuple[int, int] | None) -> bool:
+    """Whether a network's output on a sample image is poor; prints a warning on standard error if so (`model_io.check`)."""
     about = (name, model_io.ModelIO(), run, config["scale"])
     figures = model_io.check_and_warn(*about, model_io.sample_size(size, models.smallest_side(config)), options=False)
     return model_io.is_poor(figures)
 
 
-def _full_depth(config):
+def _full_depth(config: Mapping[str, Any]) -> dict[str, str]:
     max_depth = models.max_depth(config)
     return {} if max_depth is None else {"desired_depth": str(max_depth)}
 
 
-def _at_depth(run, depth):
-    """The picture alone, of a runner that may take a desired depth."""
+def _at_depth(run: Callable[..., Any], depth: float | None) -> Callable[..., Any]:
+    """A function from an image to the SR output alone, for a runner that may have a desired depth."""
     return run if depth is None else lambda image: run(image, depth)[0]
 
 
-def _clips(config):
+def _clips(config: Mapping[str, Any]) -> bool:
     return models.complete(config)["output_activation"] == "clipped_relu"
 
 
-def _narrow_attention(config):
+def _narrow_attention(config: Mapping[str, Any]) -> bool:
     return config["network"] == "rcan" and config["channels"] // config["reduction"] < 4
 
 
-def audit_file(data, keras_model, config, precision, per_tensor=False):
-    """(audit.describe's facts, audit.check's checks) of the .tflite that a Keras model became."""
+def audit_file(
+    data: bytes, keras_model: keras.Model, config: Mapping[str, Any], precision: str, per_tensor: bool = False
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Audit a converted .tflite.
+
+    Args:
+        data: bytes of the file.
+        keras_model: the network before conversion.
+        config: configuration of the network.
+        precision: precision of the file.
+        per_tensor: whether its kernels have one scale each.
+    Returns: (facts as `audit.describe`, checks as `audit.check`).
+    """
     graph = litert.parse_graph(data)
     convolutions = sum(getattr(layer, "CONVOLUTIONS", int(hasattr(layer, "kernel"))) for layer in keras_model.layers)
     checks = audit.check(graph, precision, clipped=_clips(config), convolutions=convolutions, per_tensor=per_tensor)
     return audit.describe(graph, len(data)), checks
 
 
-def _convert_onnx(keras_model, config, size, dense_groups):
-    """(bytes, sidecar) of an ONNX file, made from the float32 .tflite and run once against it in ONNX Runtime."""
+def _convert_onnx(
+    keras_model: keras.Model, config: dict[str, Any], size: tuple[int, int] | None, dense_groups: bool
+) -> tuple[bytes, dict[str, Any]]:
+    """(bytes, sidecar) of an ONNX file, converted from the float32 .tflite and compared with it in ONNX Runtime."""
     tflite, _ = _convert(keras_model, config, "float32", keras_model.get_weights(), size, dense_groups=dense_groups)
     try:
         data = to_onnx.convert(tflite)
@@ -296,13 +369,30 @@ def _convert_onnx(keras_model, config, size, dense_groups):
     return data, make_sidecar(config, "onnx", to_onnx.describe(data), data, checks, {"agreement_with_tflite": agreement})
 
 
-def _error_check(other, agreement, limit):
+def _error_check(other: str, agreement: Mapping[str, Any], limit: float) -> dict[str, Any]:
     error = agreement["largest_error"]
     return {"check": f"output within {limit:.0e} of {other}", "passed": error <= limit, "found": error}
 
 
-def make_sidecar(config, precision, facts, data, checks, agreement):
-    """What stands beside a file. Raises: AuditError when a check failed."""
+def make_sidecar(
+    config: dict[str, Any],
+    precision: str,
+    facts: Mapping[str, Any],
+    data: bytes,
+    checks: Sequence[Mapping[str, Any]],
+    agreement: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Returns the content of a sidecar (docs/reference/sidecar.md).
+
+    Args:
+        config: configuration of the network.
+        precision: precision of the file.
+        facts: further entries, such as `audit.describe`.
+        data: bytes of the file.
+        checks: [{"check", "passed", "found"}] of the audit.
+        agreement: further entries from `measure_agreement`.
+    Raises: AuditError when a check failed.
+    """
     failed = [c for c in checks if not c["passed"]]
     if failed:
         reasons = "; ".join(f"{c['check']} (found {c['found']})" for c in failed)
@@ -324,29 +414,41 @@ def make_sidecar(config, precision, facts, data, checks, agreement):
     }
 
 
-def measure_agreement(truth, runner, config, size):
-    """How far one runner's output is from another's on one made image: largest error (1.0 is white) and PSNR."""
+def measure_agreement(
+    truth: Callable[[np.ndarray], np.ndarray],
+    runner: Callable[[np.ndarray], np.ndarray],
+    config: Mapping[str, Any],
+    size: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """Compare the outputs of two runners on a generated image.
+
+    Args:
+        truth, runner: functions from [H, W, 3] uint8 to [H * s, W * s, 3], uint8 or float32 in 0..1.
+        config: configuration of the network.
+        size: (H, W) of a fixed LR input, None for any.
+    Returns: {"image", "largest_error": 1.0 is the difference of black and white, "psnr_rgb": in dB}.
+    """
     image = test_card(*(size or (48, 64)))
-    wanted, found = (model_io.check_finite("conversion", run(image)) for run in (truth, runner))
-    wanted, real = (image.astype(np.float32) / 255 if image.dtype == np.uint8 else image for image in (wanted, found))
+    expected, actual = (model_io.check_finite("conversion", run(image)) for run in (truth, runner))
+    wanted, real = (sr.astype(np.float32) / 255 if sr.dtype == np.uint8 else sr for sr in (expected, actual))
     return {
         "image": "generated test card",
         "largest_error": float(np.abs(np.clip(wanted, 0, 1) - np.clip(real, 0, 1)).max()),
-        "psnr_rgb": metrics.psnr(upscaler.to_uint8(found), upscaler.to_uint8(wanted), "rgb", config["scale"]),
+        "psnr_rgb": metrics.psnr(upscaler.to_uint8(actual), upscaler.to_uint8(wanted), "rgb", config["scale"]),
     }
 
 
-def test_card(height, width):
-    """A smooth and noisy [H, W, 3] uint8 image that needs no file."""
+def test_card(height: int, width: int) -> np.ndarray:
+    """Returns a generated [H, W, 3] uint8 image of smooth waves with noise."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     waves = [np.sin(x / (2 + c) + y / 7) * np.cos(y / (3 + c)) for c in range(3)]
     noise = np.random.default_rng(0).normal(0, 0.1, (height, width, 3))
     return np.clip((np.stack(waves, -1) * 0.4 + 0.5 + noise) * 255, 0, 255).astype(np.uint8)
 
 
-def versions():
-    """{package: version} of what made a file."""
-    found = {"mobile_sr": __version__}
+def versions() -> dict[str, str]:
+    """Returns {package: version} of the packages that take part in an export."""
+    result = {"mobile_sr": __version__}
     for package in ("tensorflow", "keras", "ai-edge-litert", "numpy"):
-        found[package] = importlib.metadata.version(package)
-    return found
+        result[package] = importlib.metadata.version(package)
+    return result

@@ -1,28 +1,32 @@
-"""Where an integer file loses, for people: a table for the terminal, Markdown, and one self-contained HTML page."""
+"""Results of the quantization debugger as a table for the terminal, as Markdown and as a self-contained HTML page."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mobile_sr.converters.printable import html_text, markdown_text, printable
-from mobile_sr.evaluation import charts, report
+from mobile_sr.evaluation import charts, report, templates
 from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.imaging import metrics
 
-_EXACT_DB = 100  # float32 against itself has 140 dB
+_EXACT_DB = 100  # above the SQNR of any quantized layer; float32 against itself has 140 dB
 
 
-def decibels(value):
-    """An SQNR for people: a dash without one, 'exact' where only float's own rounding is left."""
+def decibels(value: float | None) -> str:
+    """Returns an SQNR in dB as text: a dash for None, 'exact' when only the rounding of float32 is left."""
     if value is None:
         return "-"
     return "exact" if value > _EXACT_DB else f"{value:.1f}"
 
 
-def _percent(value, digits=0):
+def _percent(value: float | None, digits: int = 0) -> str:
     return "-" if value is None else f"{value:.{digits}%}"
 
 
-def _saturated(row):
+def _saturated(row: Mapping[str, Any]) -> str:
     if "saturated_low" not in row:
         return "-"
     share = row["saturated_low"] + row["saturated_high"]
@@ -43,79 +47,83 @@ _COLUMNS = (
     ("share", lambda row: _percent(row["share"], 1)),
 )
 _LEGEND = (
-    ("SQNR", "signal to noise of the layer's result in the integer file, with all errors before it"),
-    ("own", "what the layer itself adds, when it is given the float file's values; split into its weights and the rounding"),
-    ("range used", "by the float file's values, of the range of the quantized tensor; by channel: the median of the channels"),
-    ("noise", "RMS in levels of 0..255 that the picture gets when this layer alone is quantized; share: of the sum of squares"),
+    ("SQNR", "signal-to-noise ratio of the layer's result in the integer file, including the errors of all layers before it"),
+    ("own", "SQNR of the layer alone, with inputs from the float file; split into its weights and the rounding of its result"),
+    ("range used", "share of the quantized tensor's range that the float values use; by channel: median over the channels"),
+    ("noise", "RMS error of the output in levels of 0..255 when only this layer is quantized; share: of the sum of squares"),
 )
 
 
-def _title(found):
-    return f"{Path(found['model']['name']).name} against {Path(found['reference']['name']).name}: where the error comes from"
+def _title(result: Mapping[str, Any]) -> str:
+    return f"{Path(result['model']['name']).name} against {Path(result['reference']['name']).name}: where the error comes from"
 
 
-def _table(found):
-    """[(cells, rank or None)] of all layers."""
-    return [([cell(row) for _, cell in _COLUMNS], row["rank"]) for row in found["layers"]]
+def _table(result: Mapping[str, Any]) -> list[tuple[list[str], int | None]]:
+    """(cells, rank or None) of every layer."""
+    return [([cell(row) for _, cell in _COLUMNS], row["rank"]) for row in result["layers"]]
 
 
-def _named(found):
-    """The worst layers' rows, the worst first."""
-    return sorted((row for row in found["layers"] if row["rank"]), key=lambda row: row["rank"])
+def _worst(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the worst layers, the worst first."""
+    return sorted((row for row in result["layers"] if row["rank"]), key=lambda row: row["rank"])
 
 
-def _basis(found):
-    crops = found["crops"]
+def _basis(result: Mapping[str, Any]) -> str:
+    crops = result["crops"]
     return f"layers on the centre of {crops['count']} images ({', '.join(crops['sizes'])} LR pixels)"
 
 
-def _split_rows(found):
-    split = found["split"]
+def _split_rows(result: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    split = result["split"]
     yield "the float file", report.number(split["reference_psnr"], 3), ""
     for part in split["parts"]:
         yield part["what"], report.number(part["psnr"], 3), report.number(part["drop_db"], 3)
 
 
-def text(found):
-    """The table of the layers, the worst named with a suggestion, and the split, for a terminal."""
+def text(result: Mapping[str, Any]) -> str:
+    """Returns the table of layers, suggestions for the worst ones and the split, as text for a terminal.
+
+    Args:
+        result: from `quantization_debugger.locate`, as for the other functions of this module.
+    """
     headings = [heading for heading, _ in _COLUMNS]
-    table = _table(found)
+    table = _table(result)
     widths = [max(len(cells[k]) for cells in [headings, *(cells for cells, _ in table)]) for k in range(len(headings))]
 
-    def line(cells):
+    def line(cells: Sequence[str]) -> str:
         columns = zip(cells, widths, range(len(cells)), strict=True)
         return "  ".join(cell.ljust(width) if k < 2 else cell.rjust(width) for cell, width, k in columns)
 
     lines = [line(headings)] + [line(cells) + (f"  <- worst {rank}" if rank else "") for cells, rank in table]
     lines += ["", *(f"{what:<10}  {meaning}" for what, meaning in _LEGEND), ""]
-    lines += [f"{row['rank']}. {row['name']} ({_percent(row['share'])}): {row['suggestion']}" for row in _named(found)]
-    lines += ["", f"{'quantized':<32} {'PSNR':>8} {'drop':>7}   (dB, {found['split']['images']} images)"]
-    lines += [f"{what:<32} {psnr:>8} {drop:>7}" for what, psnr, drop in _split_rows(found)]
-    lines += [f"{metrics.describe(found['protocol'])}; {_basis(found)}"]
+    lines += [f"{row['rank']}. {row['name']} ({_percent(row['share'])}): {row['suggestion']}" for row in _worst(result)]
+    lines += ["", f"{'quantized':<32} {'PSNR':>8} {'drop':>7}   (dB, {result['split']['images']} images)"]
+    lines += [f"{what:<32} {psnr:>8} {drop:>7}" for what, psnr, drop in _split_rows(result)]
+    lines += [f"{metrics.describe(result['protocol'])}; {_basis(result)}"]
     return "\n".join(printable(line.rstrip()) for line in lines)
 
 
-def markdown(found):
-    """The same as a section of a Markdown report."""
+def markdown(result: Mapping[str, Any]) -> str:
+    """Returns suggestions, table and split as a section of a Markdown report."""
     headings = [heading for heading, _ in _COLUMNS]
     lines = ["## Where the error comes from", ""]
-    for row in _named(found):
+    for row in _worst(result):
         name, suggestion = markdown_text(row["name"]), markdown_text(row["suggestion"])
         lines.append(f"{row['rank']}. **{name}** ({_percent(row['share'])} of the noise): {suggestion}")
     lines += ["", "| " + " | ".join(headings) + " |", "|---|---" + "|---:" * (len(headings) - 2) + "|"]
-    for cells, rank in _table(found):
+    for cells, rank in _table(result):
         name, *cells = map(markdown_text, cells)
         lines.append("| " + " | ".join([f"**{name}**" if rank else name, *cells]) + " |")
     lines += ["", *(f"- {what}: {meaning}" for what, meaning in _LEGEND)]
-    lines += ["", f"| quantized | PSNR dB | drop dB ({found['split']['images']} images) |", "|---|---:|---:|"]
-    lines += [f"| {what} | {psnr} | {drop} |" for what, psnr, drop in _split_rows(found)]
-    return "\n".join([*lines, "", f"{metrics.describe(found['protocol'])}; {_basis(found)}.", ""])
+    lines += ["", f"| quantized | PSNR dB | drop dB ({result['split']['images']} images) |", "|---|---:|---:|"]
+    lines += [f"| {what} | {psnr} | {drop} |" for what, psnr, drop in _split_rows(result)]
+    return "\n".join([*lines, "", f"{metrics.describe(result['protocol'])}; {_basis(result)}.", ""])
 
 
-def _layer_chart(found):
-    rows = found["layers"]
+def _layer_chart(result: Mapping[str, Any]) -> str:
+    rows = result["layers"]
 
-    def values(key):
+    def values(key: str) -> list[float | None]:
         return [math.inf if row[key] is not None and row[key] > _EXACT_DB else row[key] for row in rows]
 
     panels = [
@@ -125,18 +133,18 @@ def _layer_chart(found):
             "series": [("own", "a", values("own_sqnr_db"), decibels), ("with all before it", "b", values("sqnr_db"), decibels)],
         },
         {
-            "title": "share of the picture's noise (shorter is better)",
+            "title": "share of the output's noise (shorter is better)",
             "share": 0.4,
             "ticks": "{:.0%}".format,
             "series": [("share", "a", [row["share"] for row in rows], lambda value: _percent(value, 1))],
         },
     ]
     labels = [(f"{row['rank']}. {row['name']}" if row["rank"] else row["name"], bool(row["rank"])) for row in rows]
-    return charts.bars("Signal to quantization noise of every layer and its share of the picture's noise", labels, panels)
+    return charts.bars("Signal to quantization noise of every layer and its share of the output's noise", labels, panels)
 
 
-def _split_chart(found):
-    parts = [part for part in found["split"]["parts"] if part["drop_db"] is not None]
+def _split_chart(result: Mapping[str, Any]) -> str:
+    parts = [part for part in result["split"]["parts"] if part["drop_db"] is not None]
     drops = [part["drop_db"] for part in parts]
     series = [("drop", "a", drops, lambda value: f"{report.number(value, 3)} dB")]
     labels = [(part["what"], False) for part in parts]
@@ -145,35 +153,33 @@ def _split_chart(found):
     )
 
 
-def section(found):
-    """The charts, the suggestions and the table as HTML for a report's page."""
-    worst = "".join(
-        f"<li><b>{html_text(row['name'])}</b> ({_percent(row['share'])} of the noise): {html_text(row['suggestion'])}.</li>"
-        for row in _named(found)
-    )
-    head = "".join(f"<th>{html_text(heading)}</th>" for heading, _ in _COLUMNS)
-    body = "".join(
-        f"<tr{' class=no' if rank else ''}>{''.join(f'<td>{html_text(cell)}</td>' for cell in cells)}</tr>"
-        for cells, rank in _table(found)
-    )
-    split = "".join(f"<tr>{''.join(f'<td>{html_text(cell)}</td>' for cell in row)}</tr>" for row in _split_rows(found))
-    legend = "".join(f"<li><b>{html_text(what)}</b>: {html_text(meaning)}</li>" for what, meaning in _LEGEND)
-    return f"""<h2>Worst layers</h2><ol class="worst-layers">{worst}</ol>
-<h2>What each part of the quantization costs</h2>
-{_split_chart(found)}
-<div class="scroll"><table class="narrow"><thead><tr><th>quantized</th><th>PSNR dB</th><th>drop dB</th></tr></thead>
-<tbody>{split}</tbody></table></div>
-<h2>Every layer</h2>
-{_layer_chart(found)}
-<div class="scroll"><table class="layers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>
-<ul class="legend">{legend}</ul>
-<p class="soft">{html_text(_basis(found)[0].upper() + _basis(found)[1:])}.</p>"""
+def _cells(tag: str, cells: Sequence[str]) -> str:
+    return "".join(f"<{tag}>{html_text(cell)}</{tag}>" for cell in cells)
 
 
-def page(found):
-    """The report as one HTML page that loads nothing from elsewhere."""
-    split = {part["part"]: part for part in found["split"]["parts"]}
-    worst = _named(found)[0]
+def section(result: Mapping[str, Any]) -> str:
+    """Returns suggestions, charts and table as HTML for the page of a report."""
+    basis = _basis(result)
+    return templates.fill(
+        "layers.html",
+        worst="".join(
+            f"<li><b>{html_text(row['name'])}</b> ({_percent(row['share'])} of the noise): {html_text(row['suggestion'])}.</li>"
+            for row in _worst(result)
+        ),
+        split_chart=_split_chart(result),
+        split_rows="".join(f"<tr>{_cells('td', row)}</tr>" for row in _split_rows(result)),
+        layer_chart=_layer_chart(result),
+        headings=_cells("th", [heading for heading, _ in _COLUMNS]),
+        layer_rows="".join(f"<tr{' class=no' if rank else ''}>{_cells('td', cells)}</tr>" for cells, rank in _table(result)),
+        legend="".join(f"<li><b>{html_text(what)}</b>: {html_text(meaning)}</li>" for what, meaning in _LEGEND),
+        basis=html_text(basis[0].upper() + basis[1:]),
+    )
+
+
+def page(result: Mapping[str, Any]) -> str:
+    """Returns the report as one HTML page that loads nothing from elsewhere."""
+    split = {part["part"]: part for part in result["split"]["parts"]}
+    worst = _worst(result)[0]
     cards = [
         ("main", f"{report.number(split['model']['drop_db'], 3)} dB", "PSNR lost by the integer file"),
         ("", f"{report.number(split['weights']['drop_db'], 3)} dB", "by weights only"),
@@ -181,17 +187,21 @@ def page(found):
         ("", f"{report.number(split['output']['drop_db'], 3)} dB", "by output rounding only"),
         ("", worst["name"], f"worst layer, {_percent(worst['share'])} of the noise"),
     ]
-    images = f"{found['data']}, {found['split']['images']} images, x{found['scale']}"
-    about = f"{images}. Protocol: {metrics.describe(found['protocol'])}."
-    skipped = "".join(f"<li>{html_text(line)}</li>" for line in found["skipped"])
-    body = report.cards(cards) + section(found) + "<h2>Files and audit</h2>" + report.files(found)
-    return report.document(_title(found), about, body + (f"<h2>Skipped</h2><ul>{skipped}</ul>" if skipped else ""))
+    images = f"{result['data']}, {result['split']['images']} images, x{result['scale']}"
+    about = f"{images}. Protocol: {metrics.describe(result['protocol'])}."
+    body = report.cards(cards) + section(result) + "<h2>Files and audit</h2>" + report.files(result) + report.skipped(result)
+    return report.document(_title(result), about, body)
 
 
-def write(out, found):
-    """Write layers.json, layers.md and layers.html into `out`; returns the path of the HTML file."""
-    out = make_folder(out)
-    write_json(out / "layers.json", found)
-    write_text(out / "layers.md", f"# {markdown_text(_title(found))}\n\n{markdown(found)}")
-    write_text(out / "layers.html", page(found))
-    return Path(out) / "layers.html"
+def write(out: str | Path, result: Mapping[str, Any]) -> Path:
+    """Write layers.json, layers.md and layers.html and return the path of the HTML page.
+
+    Args:
+        out: folder to write to; it is created.
+    Raises: UserError when `out` cannot be a folder.
+    """
+    folder = make_folder(out)
+    write_json(folder / "layers.json", result)
+    write_text(folder / "layers.md", f"# {markdown_text(_title(result))}\n\n{markdown(result)}")
+    write_text(folder / "layers.html", page(result))
+    return folder / "layers.html"

@@ -128,9 +128,9 @@ def test_notes_say_which_set():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--net", "rlfm"], "--net rlfm: no network"),
-        (["--net", "xlsr_x3"], "of scale 3; the board is for x4"),
-        (["--net", "rlfn", "--net", "rlfn"], "twice on the board"),
+        (["--net", "rlfm"], "--net rlfm: not a network"),
+        (["--net", "xlsr_x3"], "has scale 3; the scoreboard is for x4"),
+        (["--net", "rlfn", "--net", "rlfn"], "--net rlfn: two entrants have this name"),
         (["--gate", "29"], "--gate needs --data"),
         (["--data", "nowhere", "--net", "espcn"], "nowhere"),
         (["--weights", "nowhere"], "nowhere: no such folder"),

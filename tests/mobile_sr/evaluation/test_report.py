@@ -60,7 +60,7 @@ def test_the_page_is_whole_and_needs_nothing_else(written):
     assert reader.open_tags == []
     assert len(reader.pictures) == 5 * min(compare.WORST, len(found["images"]))
     first = np.asarray(Image.open(io.BytesIO(base64.b64decode(reader.pictures[0].partition(",")[2]))))
-    np.testing.assert_array_equal(first, crops[0]["pictures"]["hr"])
+    np.testing.assert_array_equal(first, crops[0]["images"]["hr"])
 
 
 def test_the_worst_images_come_first_and_crops_show_the_difference(written):
@@ -68,16 +68,16 @@ def test_the_worst_images_come_first_and_crops_show_the_difference(written):
     drops = [crop["row"]["drop_db"] for crop in crops]
     assert drops == sorted(drops, reverse=True)
     assert drops[0] == max(row["drop_db"] for row in found["images"])
-    pictures = crops[0]["pictures"]
-    difference = np.abs(pictures["reference"].astype(int) - pictures["model"]) * crops[0]["amplified"]
-    np.testing.assert_array_equal(pictures["difference"], np.clip(difference, 0, 255))
+    images = crops[0]["images"]
+    difference = np.abs(images["reference"].astype(int) - images["model"]) * crops[0]["amplified"]
+    np.testing.assert_array_equal(images["difference"], np.clip(difference, 0, 255))
     assert difference.max() > 0
 
 
 def test_a_crop_is_where_the_models_differ_most():
-    pictures = {key: np.zeros((300, 400, 3), np.uint8) for key in ("hr", "bicubic", "reference", "model")}
-    pictures["model"][250, 310] = 90
-    left, top, width, height = compare._crop(pictures)["place"]
+    images = {key: np.zeros((300, 400, 3), np.uint8) for key in ("hr", "bicubic", "reference", "model")}
+    images["model"][250, 310] = 90
+    left, top, width, height = compare._crop(images)["window"]
     assert left <= 310 < left + width
     assert top <= 250 < top + height
 

@@ -251,11 +251,11 @@ def test_suggestions_follow_from_the_numbers():
         ({"range_of_most": 0.2}, "outliers"),
         ({"channel_range_used": 0.2, "range_of_most": 0.2}, "equalization across layers"),
         ({"range_used": 0.3, "shares_range_with": ["b"]}, "shares with b"),
-        ({"of_output": True}, "rounding of the picture"),
+        ({"of_output": True}, "rounding of the output image"),
         ({"saturation_share_of_rounding": 0.8}, "2.00% of its values saturate"),
         ({"own_by_weights_db": 30.0}, "one scale per channel"),
         ({"own_by_weights_db": 30.0, "weight_scales": "per channel"}, "AdaRound"),
-        ({"bias_error_steps": 6.0, "own_by_weights_db": 20.0}, "its stored bias is off by up to 6.0 steps"),
+        ({"bias_error_steps": 6.0, "own_by_weights_db": 20.0}, "its stored bias is off by up to 6.0 quantization steps"),
         ({"bias_error_steps": 6.0}, "16-bit activations"),  # a correction that does its work
     )
     for change, words in expected:

@@ -1,4 +1,4 @@
-"""Every threshold from both sides. test_error_location.py has the suggestions of whole networks."""
+"""Every threshold from both sides. test_quantization_debugger.py has the suggestions of whole networks."""
 
 import pytest
 
