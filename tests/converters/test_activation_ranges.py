@@ -64,7 +64,7 @@ def preserved(data):
 
 @pytest.mark.parametrize("at_once", [2**30, 1])
 def test_every_activation_has_the_range_of_its_own_values(at_once, monkeypatch):
-    monkeypatch.setattr(activation_ranges, "_AT_ONCE", at_once)
+    monkeypatch.setattr(activation_ranges, "_MAX_RUN_BYTES", at_once)
     data = float_file()
     found, wanted = written(activation_ranges.with_ranges(data, [[image] for image in samples()])), preserved(data)
     assert set(found) == set(wanted)
