@@ -272,10 +272,10 @@ class _Quantizer:
             return None
         if kind in ("FULLY_CONNECTED", "CONV_2D"):
             number, name = self.markers[self._values(tensors[op.inputs[1]])[0]]
-            twin = getattr(self.blocks[number], name)
+            counterpart = getattr(self.blocks[number], name)
             for index in (1, 2):
-                self._set_constant(op, index, tensors, self.dense[twin.inputs[index]])
-            return int(twin.outputs[0]), number
+                self._set_constant(op, index, tensors, self.dense[counterpart.inputs[index]])
+            return int(counterpart.outputs[0]), number
         if kind in ("CONCATENATION", "GREATER", "GATHER"):
             source = varying[0][0] if varying else self.depth
             for index in constants:
@@ -301,10 +301,10 @@ class _Quantizer:
             return int(block.add.outputs[0]), None
         if kind == "MUL":
             gated = block.gate is not None and any(source == int(block.gate.outputs[0]) for source, _ in varying)
-            twin = block.scaled if gated else block.masked
+            counterpart = block.scaled if gated else block.masked
         else:
-            twin = block.mean if kind == "MEAN" else block.gate
-        return int(twin.outputs[0]), numbers[0]
+            counterpart = block.mean if kind == "MEAN" else block.gate
+        return int(counterpart.outputs[0]), numbers[0]
 
     def _values(self, tensor: Any) -> np.ndarray:
         return np.frombuffer(bytes(self.part.buffers[tensor.buffer].data), "<f4")

@@ -106,12 +106,12 @@ class Constants:
         shape = [-1 if side == axis else 1 for side in range(values.ndim)]
         return (values - np.reshape(zero_points, shape)) * np.reshape(scales, shape).astype(np.float64)
 
-    def operand(self, op: Op, place: int) -> np.ndarray | None:
+    def operand(self, op: Op, position: int) -> np.ndarray | None:
         """Return the real values of a constant operand. A bias without scales has the scale input scale * weight scale.
 
         Args:
             op: the operator.
-            place: index of the operand among the operator's inputs.
+            position: index of the operand among the operator's inputs.
 
         Returns:
             float64 array, or None for an operand that is not a quantity (a shape, an axis).
@@ -119,11 +119,11 @@ class Constants:
         Raises:
             TFLiteFileError: the values cannot be read.
         """
-        index = op.inputs[place]
+        index = op.inputs[position]
         tensor = self._graph.tensors[self._sources.get(index, index)]
         if tensor.dtype.startswith("float") or len(tensor.scales):
             return self.real(index)
-        if op.name not in BIASED or place != BIASED[op.name][2]:
+        if op.name not in BIASED or position != BIASED[op.name][2]:
             return None
         source, weights, _ = BIASED[op.name]
         input_scales, weight_scales = (self._graph.tensors[op.inputs[k]].scales for k in (source, weights))

@@ -230,7 +230,7 @@ def as_first_subgraph(data: bytes, graph: Graph) -> bytes:
         The bytes of the changed file.
 
     Raises:
-        TFLiteFileError: control flow in the file uses one of the subgraphs that change places.
+        TFLiteFileError: control flow in the file uses one of the subgraphs that are exchanged.
     """
     if len(graph.signatures) < 2 and graph.subgraph == 0:
         return data

@@ -248,8 +248,8 @@ class _Matcher:
         if op.name != other.name or len(op.outputs) != len(other.outputs) or len(other.inputs) > len(op.inputs):
             return None
         skipped = {}
-        for place, tensor in enumerate(op.inputs):
-            partner = other.inputs[place] if place < len(other.inputs) else -1
+        for operand, tensor in enumerate(op.inputs):
+            partner = other.inputs[operand] if operand < len(other.inputs) else -1
             if tensor in self.varying["integer"]:
                 clips = self._clips_between(self.stands_for[tensor], partner)
                 if clips is None:
@@ -284,9 +284,9 @@ class _Matcher:
         for tensor, clips in skipped.items():
             self._move_past_clips(tensor, clips)
         self.free.remove(partner)
-        for place, tensor in enumerate(op.inputs):
+        for operand, tensor in enumerate(op.inputs):
             if tensor in self.varying["integer"]:
-                self.reads[partner, place] = tensor
+                self.reads[partner, operand] = tensor
         weights = self._weights(op, other)
         of_inputs = [grid_of(self.model.tensors[i]) for i in self._varying_inputs(op, "integer")]
         for k, (result, reference) in enumerate(zip(op.outputs, other.outputs, strict=True)):
@@ -318,17 +318,17 @@ class _Matcher:
         weights: dict[int, np.ndarray] = {}
         reference_weights: dict[int, np.ndarray] = {}
         per_channel = False
-        for place, tensor in enumerate(op.inputs):
+        for operand, tensor in enumerate(op.inputs):
             if tensor < 0 or tensor in self.varying["integer"] or not self.constants.is_constant(tensor):
                 continue
-            values = self.constants.operand(op, place)
+            values = self.constants.operand(op, operand)
             if values is None:
                 continue
-            partner = other.inputs[place] if place < len(other.inputs) else -1
-            reference = np.zeros_like(values) if partner < 0 else self.float_constants.operand(other, place)
+            partner = other.inputs[operand] if operand < len(other.inputs) else -1
+            reference = np.zeros_like(values) if partner < 0 else self.float_constants.operand(other, operand)
             if reference is None:
                 continue
-            weights[place], reference_weights[place] = values.reshape(reference.shape), reference
+            weights[operand], reference_weights[operand] = values.reshape(reference.shape), reference
             per_channel |= len(self.model.tensors[tensor].scales) > 1
         return weights, reference_weights, per_channel
 
@@ -338,10 +338,10 @@ class _Matcher:
         if not same:
             return f"not the same network: the reference has no operator for {where}"
         constants = [k for k, i in enumerate(op.inputs) if i >= 0 and i not in self.varying["integer"]]
-        for place in constants:
-            partner = same[0].inputs[place] if place < len(same[0].inputs) else -1
-            if partner >= 0 and not self._same_shape(op.inputs[place], partner):
-                shapes = self.model.tensors[op.inputs[place]].shape, self.reference.tensors[partner].shape
+        for operand in constants:
+            partner = same[0].inputs[operand] if operand < len(same[0].inputs) else -1
+            if partner >= 0 and not self._same_shape(op.inputs[operand], partner):
+                shapes = self.model.tensors[op.inputs[operand]].shape, self.reference.tensors[partner].shape
                 return f"not the same network: {where} has a constant of shape {shapes[0]}, the reference has {shapes[1]}"
         return f"not the same network: {where} is wired differently in the reference"
 

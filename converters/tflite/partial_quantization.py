@@ -94,8 +94,8 @@ class _Rewriter:
                 self._put_weights(self.operators[layer.float_op], layer.weights)
         self.quant_params: dict[int, QuantParams] = {self.match.layers[k].integer: self.match.layers[k].grid for k in grids}
         self.results: dict[int, int] = {}
-        for (number, place), tensor in self.match.reads.items():
-            self.operators[number].inputs[place] = self._result(tensor)
+        for (number, operand), tensor in self.match.reads.items():
+            self.operators[number].inputs[operand] = self._result(tensor)
         outputs = {output: self._result(tensor) for output, tensor in self.match.outputs.items()}
         return self.packed(self._swaps(outputs))
 
@@ -194,15 +194,15 @@ class _Rewriter:
 
     def _copied(self, op: Any, after: int) -> Any:
         """A copy of an operator that follows operator `after` and writes its own tensors."""
-        twin = copy.copy(op)
-        twin.inputs = list(op.inputs)
-        twin.outputs = [self._tensor_like(i, "copy") for i in op.outputs]
-        self.added.append((after, twin))
-        return twin
+        duplicate = copy.copy(op)
+        duplicate.inputs = list(op.inputs)
+        duplicate.outputs = [self._tensor_like(i, "copy") for i in op.outputs]
+        self.added.append((after, duplicate))
+        return duplicate
 
     def _put_weights(self, op: Any, weights: Mapping[int, np.ndarray]) -> None:
         """Give an operator its own constants: in a float file, layers share equal ones."""
-        for place, values in weights.items():
+        for operand, values in weights.items():
             buffer = self.schema.BufferT()
             buffer.data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
             self.model.buffers.append(buffer)
@@ -213,5 +213,5 @@ class _Rewriter:
             tensor.hasRank = True
             tensor.buffer = len(self.model.buffers) - 1
             self.graph.tensors.append(tensor)
-            op.inputs += [-1] * (place + 1 - len(op.inputs))
-            op.inputs[place] = len(self.graph.tensors) - 1
+            op.inputs += [-1] * (operand + 1 - len(op.inputs))
+            op.inputs[operand] = len(self.graph.tensors) - 1
