@@ -199,12 +199,14 @@ class Walk:
         self.height, self.width = known if None not in known else tf.unstack(tf.shape(x)[1:3])
         self.area = self.height * self.width
         chain = [self.blocks[name] for name in names]
-        which = chain[0].mask.depth_map
-        reached = tf.nn.max_pool2d(depth[..., which : which + 1], 3, 1, "SAME")
+        map_index = chain[0].mask.depth_map
+        reached = tf.nn.max_pool2d(depth[..., map_index : map_index + 1], 3, 1, "SAME")
         threshold = dense_above(channels) if self.threshold is None else self.threshold
         never = threshold >= 1
         parts = [chain] if never else [chain[at : at + self.span] for at in range(0, len(chain), self.span)]
-        dense = None if never else self._dense_parts(chain, len(parts), depth[..., which : which + 1], reached, threshold)
+        dense = (
+            None if never else self._dense_parts(chain, len(parts), depth[..., map_index : map_index + 1], reached, threshold)
+        )
         first = 0 if never else tf.reduce_sum(tf.cast(dense, tf.int32))
         rows = self._rows(chain, parts, first, depth, reached)
         values = tf.zeros((1, channels), x.dtype)
@@ -274,9 +276,9 @@ class Walk:
         """The rows [1 + N, C] after a block, given those before it; only the row of zeros if `active` is 0."""
         tf = self.tf
         count = 1 + tf.size(rows.pixels) * active
-        which, level = block.mask.depth_map, float(block.mask.block)
+        map_index, level = block.mask.depth_map, float(block.mask.block)
         at1 = self._where(tf.reshape(rows.reached[:count], (-1,)) > level)
-        at2 = self._where(tf.reshape(rows.depth[:count, which : which + 1], (-1,)) > level)
+        at2 = self._where(tf.reshape(rows.depth[:count, map_index : map_index + 1], (-1,)) > level)
         padded1, padded2 = self._pad(at1), self._pad(at2)
         h = self._product(block.conv1, x, tf.gather(rows.neighbours, padded1))
         neighbours = tf.gather(self._row_numbers(at1, count), tf.gather(rows.neighbours, padded2))

@@ -381,8 +381,8 @@ class _Template(adadsr_sparse.Walk):
 
     def _mask(self, block: adadsr_sparse.Block, depth: tf.Tensor) -> tf.Tensor:
         """One subtraction, limited to 0..1 by its quantization. The 0.5 prevents the removal of block 0's subtraction."""
-        which = block.mask.depth_map
-        return depth[..., which : which + 1] - (self.numbers[id(block)] + 0.5)
+        map_index = block.mask.depth_map
+        return depth[..., map_index : map_index + 1] - (self.numbers[id(block)] + 0.5)
 
     def _skipped(self, part: Sequence[adadsr_sparse.Block], x: tf.Tensor) -> tf.Tensor:
         """Add zeros, because dense blocks change the scale even where they change no value.

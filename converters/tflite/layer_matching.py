@@ -362,7 +362,7 @@ class _Matcher:
                     break
         if remaining or self.free:
             missing = [self.reference.ops[k].name for k in self.free] or ["its output"]
-            raise MatchError(f"not the same network: the model lacks {', '.join(missing[:3])} of the reference")
+            raise MatchError(f"not the same network: the model has no counterpart of the reference's {', '.join(missing[:3])}")
         return outputs
 
     def _mark_output(self) -> None:
