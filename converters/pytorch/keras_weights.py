@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,7 +74,7 @@ def convert(model: keras.Model, config: Mapping[str, Any], state: Mapping[str, A
     model.set_weights([values[v.path] for v in model.variables])
 
 
-def _check_keys(wanted: Iterable[str], state: Mapping[str, Any]) -> None:
+def _check_keys(wanted: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     missing, unused = [k for k in wanted if k not in state], [k for k in state if k not in wanted]
     problems = [f"{len(keys)} {what} ({_list(keys)})" for keys, what in ((missing, "missing"), (unused, "unknown")) if keys]
     if problems:
