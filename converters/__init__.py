@@ -1,1 +1,1 @@
-"""File formats and graph transformations: Keras, ONNX and PyTorch to .tflite; quantization algorithms."""
+"""Conversion of Keras and PyTorch networks to .tflite and ONNX, quantization algorithms and .tflite graph transformations."""

@@ -1,8 +1,13 @@
-"""Channels that cost no time are given back to a searched supernet, before it is cut to its compact network.
+"""Reopens channels of a searched supernet that cost no time, before it is reduced to its compact network.
 
-Times rise in steps: a kernel that works on 64 channels at once takes as long for 12. Gradient descent closes channels all the
-same on its way to closing a layer.
+Run time grows in steps: a kernel that works on 64 channels at once takes as long for 12. Gradient descent nevertheless closes
+such channels, on its way to closing a whole layer.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from keras import ops
@@ -10,16 +15,23 @@ from keras import ops
 from mobile_sr.converters.fgnas_compact import opened
 from mobile_sr.models.nas import fgnas_supernet
 
+if TYPE_CHECKING:
+    import keras
 
-def reopen(model, fits):
-    """Open all channels of each layer that has open ones, then whole blocks that have vanished, where `fits()` holds with them.
 
-    From the picture on. A channel takes the sub-features that most of its layer's open ones have. What the network computes
-    stays the same: channels come back with zeros in front of the next sum, from which training can move them.
+def reopen(model: keras.Model, fits: Callable[[], bool]) -> int:
+    """Open all channels of each layer that has open ones, then whole blocks that were removed, as long as the network fits.
+
+    Layers are visited from the input on. A reopened channel gets the sub-features that most of the open channels of its layer
+    have. The network's output does not change: the weights of the next sum for these channels are set to zero, and training
+    can change them later.
+
     Args:
-        model: fgnas_supernet's; its gates and weights are changed.
-        fits: whether the network with the gates it has now is cheap enough.
-    Returns: the number of channels that were opened.
+        model: the model of fgnas_supernet. Its gates and weights are changed.
+        fits: function that returns whether the network with its current gates is cheap enough.
+
+    Returns:
+        The number of opened channels.
     """
     count = 0
     for gate, conv, axis in _layers(model):
@@ -28,44 +40,47 @@ def reopen(model, fits):
             _silence(conv, axis, closed[gate])
             count += len(closed[gate])
     for block in fgnas_supernet.searchable_blocks(model):
-        closed = {} if _is_left(block) else _open(block.gates().values(), fits)
+        closed = {} if _is_alive(block) else _open(block.gates().values(), fits)
         if closed:
             _silence(block.conv2, 3, np.arange(block.conv2.filters))
             count += sum(map(len, closed.values()))
     return count
 
 
-def _open(gates, fits):
-    """Open the closed channels of these gates, {gate: their numbers}; where that does not fit leave all as it was, {}."""
-    before, found = {}, {}
+def _open(gates: Iterable[Any], fits: Callable[[], bool]) -> dict[Any, np.ndarray]:
+    """Open the closed channels of these gates: {gate: their numbers}. If this does not fit, undo it and return {}."""
+    before, closed_channels = {}, {}
     for gate in gates:
         now = opened(gate)
         closed = np.flatnonzero(~now.any(axis=-1))
         if not gate.rate or not len(closed):
             continue
-        before[gate], found[gate] = ops.convert_to_numpy(gate.stored), closed
-        patterns, times = np.unique(now[now.any(axis=-1)], axis=0, return_counts=True)
-        pattern = patterns[times.argmax()] if len(patterns) else np.ones(now.shape[1], bool)
+        before[gate], closed_channels[gate] = ops.convert_to_numpy(gate.stored), closed
+        patterns, counts = np.unique(now[now.any(axis=-1)], axis=0, return_counts=True)
+        pattern = patterns[counts.argmax()] if len(patterns) else np.ones(now.shape[1], bool)
         after = before[gate].copy()
         after[closed] = np.where(pattern, 1.0, 0.0) / gate.rate
         gate.stored.assign(after)
-    if not found or fits():
-        return found
+    if not closed_channels or fits():
+        return closed_channels
     for gate, stored in before.items():
         gate.stored.assign(stored)
     return {}
 
 
-def _is_left(block):
+def _is_alive(block: Any) -> bool:
     return all(opened(gate).any() for gate in block.gates().values())
 
 
-def _layers(model):
-    """(gate, the convolution that its channels meet a sum with, their axis in its kernel) of all layers that are left."""
+def _layers(model: keras.Model) -> Iterator[tuple[Any, keras.layers.Layer, int]]:
+    """(gate, convolution whose weights for the gate's channels enter the next sum, axis of these channels in its kernel).
+
+    Only layers with open channels are included.
+    """
     yield model.get_layer("head").gate, model.get_layer("head").conv, 3
     for block in fgnas_supernet.searchable_blocks(model):
         gates = block.gates()
-        if _is_left(block):
+        if _is_alive(block):
             if block.pointwise:
                 yield gates["pointwise"], block.pointwise, 3
             yield gates["activation"], block.conv2, 2
@@ -73,8 +88,8 @@ def _layers(model):
     yield model.get_layer("tail").gate, model.get_layer("tail").conv, 3
 
 
-def _silence(conv, axis, channels):
-    """Zero the convolution's weights for these inputs (axis 2) or outputs (axis 3)."""
+def _silence(conv: keras.layers.Layer, axis: int, channels: np.ndarray) -> None:
+    """Set the weights of a convolution for these inputs (axis 2) or outputs (axis 3) to zero."""
     kernel = np.moveaxis(ops.convert_to_numpy(conv.kernel).copy(), axis, 0)
     kernel[channels] = 0
     conv.kernel.assign(np.moveaxis(kernel, 0, axis))

@@ -1,21 +1,28 @@
-"""Keeping native libraries' chatter off the terminal, and their last words for error messages."""
+"""Captures what native libraries print, to keep it off the terminal and to quote it in error messages."""
+
+from __future__ import annotations
 
 import contextlib
 import os
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from mobile_sr.converters.printable import printable
 
-_LOCK = threading.RLock()  # the descriptors are the whole process's
+_LOCK = threading.RLock()  # the file descriptors belong to the whole process
 
 
 @contextlib.contextmanager
-def quiet():
-    """Catch what is printed on file descriptors 1 and 2, by Python or by C++; yields a function that returns it so far.
+def quiet() -> Iterator[Callable[[], str]]:
+    """Capture everything that Python or C++ code prints on file descriptors 1 and 2.
 
-    One thread at a time; what others print meanwhile is caught too, unless they `say` it.
+    Only one thread at a time can capture. Output of other threads in the meantime is captured too, unless they use `say`.
+
+    Yields:
+        A function that returns the text captured so far.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _LOCK, tempfile.TemporaryFile() as log:
@@ -24,7 +31,7 @@ def quiet():
         for target in saved:
             os.dup2(log.fileno(), target)
 
-        def text():
+        def text() -> str:
             _flush()
             log.seek(0)
             return log.read().decode(errors="replace")
@@ -38,12 +45,17 @@ def quiet():
                 os.close(copy)
 
 
-def say(line, file=None):
-    """Print a line (on standard output unless told) that no thread's `quiet` takes; what is not printable is escaped."""
+def say(line: object, file: TextIO | None = None) -> None:
+    """Print a line that the `quiet` of another thread does not capture. Unprintable characters are escaped.
+
+    Args:
+        line: the text.
+        file: an open text file; None is standard output.
+    """
     with _LOCK:
         print(printable(line), file=file, flush=True)
 
 
-def _flush():
+def _flush() -> None:
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,20 +1,36 @@
-"""From a float .tflite file to ONNX. (tf2onnx on the Keras model writes grouped convolutions that ONNX Runtime rejects.)"""
+"""Converts a float .tflite file to ONNX.
+
+It does not start from the Keras model, because tf2onnx then writes grouped convolutions that ONNX Runtime rejects.
+"""
+
+from __future__ import annotations
 
 import collections
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 from mobile_sr.converters.quiet import quiet
 
 OPSET = 17
 
 
-def convert(tflite):
-    """The ONNX model (bytes) of a float32 .tflite file's bytes.
+def convert(tflite: bytes) -> bytes:
+    """Convert a float32 .tflite file to ONNX.
 
-    Input `lr` [batch, height, width, 3] float32 in 0..1, output `sr`; layout and range are those of the .tflite.
-    Raises: ImportError when onnx or tf2onnx is not installed, RuntimeError when the conversion fails.
+    The input `lr` is [batch, height, width, 3] float32 in 0..1, the output is `sr`. Layout and range are those of the
+    .tflite file.
+
+    Args:
+        tflite: bytes of the .tflite file.
+
+    Returns:
+        The bytes of the ONNX file.
+
+    Raises:
+        ImportError: onnx or tf2onnx is not installed.
+        RuntimeError: the conversion failed.
     """
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -28,38 +44,45 @@ def convert(tflite):
                 model, _ = tf2onnx.convert.from_tflite(str(path), opset=OPSET)
             except Exception as error:  # tf2onnx raises many types
                 raise RuntimeError(f"tf2onnx cannot convert it: {error}") from error
-    _name_ends(model.graph)
-    _spell_out_gelu(onnx, model.graph)
+    _name_inputs_and_outputs(model.graph)
+    _expand_gelu(onnx, model.graph)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise RuntimeError(f"tf2onnx makes no valid file of it: {error}") from error
+        raise RuntimeError(f"tf2onnx wrote an invalid ONNX file: {error}") from error
     return model.SerializeToString()
 
 
-def describe(data):
-    """The facts of an ONNX file's bytes, in the form of audit.describe."""
+def describe(data: bytes) -> dict[str, Any]:
+    """Summarize an ONNX file.
+
+    Args:
+        data: bytes of the file.
+
+    Returns:
+        {"ops", "inputs", "outputs", "size_bytes"}, in the form of audit.describe.
+    """
     import onnx
 
     graph = onnx.load_from_string(data).graph
 
-    def end(value):
-        tensor = value.type.tensor_type
-        shape = [dim.dim_value or -1 for dim in tensor.shape.dim]
-        dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    def tensor(value: Any) -> dict[str, Any]:
+        tensor_type = value.type.tensor_type
+        shape = [dim.dim_value or -1 for dim in tensor_type.shape.dim]
+        dtype = onnx.TensorProto.DataType.Name(tensor_type.elem_type).lower()
         dtype = {"float": "float32"}.get(dtype, dtype)
         return {"name": value.name, "dtype": dtype, "shape": shape, "scale": None, "zero_point": None}
 
     return {
         "ops": dict(sorted(collections.Counter(node.op_type for node in graph.node).items())),
-        "inputs": [end(value) for value in graph.input],
-        "outputs": [end(value) for value in graph.output],
+        "inputs": [tensor(value) for value in graph.input],
+        "outputs": [tensor(value) for value in graph.output],
         "size_bytes": len(data),
     }
 
 
-def _spell_out_gelu(onnx, graph):
-    """Put x * (erf(x / sqrt 2) + 1) / 2 in the place of each exact GELU, which tf2onnx leaves as TFLite's operator."""
+def _expand_gelu(onnx: Any, graph: Any) -> None:
+    """Replace each exact GELU, which tf2onnx leaves as TFLite's operator, by x * (erf(x / sqrt 2) + 1) / 2."""
     nodes = []
     for node in graph.node:
         if node.op_type != "TFL_GELU" or any(a.name == "approximate" and a.i for a in node.attribute):
@@ -78,15 +101,16 @@ def _spell_out_gelu(onnx, graph):
     graph.node.extend(nodes)
 
 
-def _name_ends(graph):
-    """Call the ends lr and sr, and their sides by what they are."""
+def _name_inputs_and_outputs(graph: Any) -> None:
+    """Name the input lr and the output sr, and give their dynamic dimensions names."""
     names = {graph.input[0].name: "lr", graph.output[0].name: "sr"}
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-    for end, sides in ((graph.input[0], ("batch", "height", "width")), (graph.output[0], ("batch", "sr_height", "sr_width"))):
-        end.name = names[end.name]
-        for dim, side in zip(end.type.tensor_type.shape.dim, sides, strict=False):
+    dimensions = ((graph.input[0], ("batch", "height", "width")), (graph.output[0], ("batch", "sr_height", "sr_width")))
+    for value, sides in dimensions:
+        value.name = names[value.name]
+        for dim, side in zip(value.type.tensor_type.shape.dim, sides, strict=False):
             if not dim.dim_value:
                 dim.dim_param = side
     del graph.value_info[:]  # their generated dimension names would contradict the new ones

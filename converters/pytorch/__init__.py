@@ -1,1 +1,1 @@
-"""PyTorch checkpoints without PyTorch: reading them safely and mapping their keys to Keras weights."""
+"""Conversion of PyTorch checkpoints to Keras weights without PyTorch."""

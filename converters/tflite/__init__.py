@@ -1,1 +1,1 @@
-""".tflite files without TensorFlow: reading, writing, auditing and transforming flatbuffers."""
+"""Reading, checking, auditing and transforming .tflite files without TensorFlow."""

@@ -1,14 +1,29 @@
-"""What a .tflite file must hold to be what its precision promises. Needs no TensorFlow."""
+"""Checks whether a .tflite file has the operators, types and scales that its precision requires. Needs no TensorFlow."""
+
+from __future__ import annotations
 
 import collections
 import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mobile_sr.converters.tflite import flatbuffer
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 CLIP_OPS = ("MINIMUM", "MAXIMUM", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "CLIP")
 
 
-def describe(graph, size_bytes):
-    """The facts of a file: op counts, inputs, outputs, size."""
+def describe(graph: flatbuffer.Graph, size_bytes: int) -> dict[str, Any]:
+    """Summarize a file.
+
+    Args:
+        graph: the parsed file.
+        size_bytes: size of the file.
+
+    Returns:
+        {"ops": {name: count}, "inputs", "outputs": see Tensor.describe, "size_bytes"}.
+    """
     return {
         "ops": dict(sorted(collections.Counter(op.name for op in graph.ops).items())),
         "inputs": [graph.tensors[i].describe() for i in graph.inputs],
@@ -17,28 +32,32 @@ def describe(graph, size_bytes):
     }
 
 
-def check(graph, precision, *, clipped, convolutions, per_tensor=False):
-    """Test a file against its promise.
+def check(
+    graph: flatbuffer.Graph, precision: str, *, clipped: bool, convolutions: int, per_tensor: bool = False
+) -> list[dict[str, Any]]:
+    """Check a file against the requirements of its precision.
 
     Args:
-        graph: tflite_file.Graph.
-        precision: of to_tflite.PRECISIONS.
-        clipped: the network clips its output to 0..1.
-        convolutions: how many convolutions the network has.
-        per_tensor: an integer file's kernels were quantized with one scale each.
-    Returns: list of {"check": what, "passed": bool, "found": what was there}.
-    """
-    results = []
+        graph: the parsed file.
+        precision: one of to_tflite.PRECISIONS.
+        clipped: whether the network clips its output to 0..1.
+        convolutions: number of convolutions of the network.
+        per_tensor: whether the kernels of an integer file were quantized with one scale each.
 
-    def expect(what, passed, found):
+    Returns:
+        A list of {"check": requirement, "passed": bool, "found": value in the file}.
+    """
+    results: list[dict[str, Any]] = []
+
+    def expect(what: str, passed: object, found: object) -> None:
         results.append({"check": what, "passed": bool(passed), "found": found})
 
     names = [op.name for op in graph.ops]
     used = sorted({i for op in graph.ops for i in (*op.inputs, *op.outputs) if i >= 0})
-    outside = sorted({op.name for op in graph.ops if op.custom})
-    expect("built-in operators only", not outside, outside)
-    found = sum(names.count(kind) for kind in CONVOLUTIONS)
-    expect("one CONV_2D per convolution", found == convolutions, f"{found} of {convolutions}")
+    custom = sorted({op.name for op in graph.ops if op.custom})
+    expect("built-in operators only", not custom, custom)
+    count = sum(names.count(kind) for kind in CONVOLUTIONS)
+    expect("one CONV_2D per convolution", count == convolutions, f"{count} of {convolutions}")
     dtypes = collections.Counter(graph.tensors[i].dtype for i in used)
     if precision == "float32":
         expect("float32 throughout", not any(d in dtypes for d in ("int8", "uint8", "float16")), dict(dtypes))
@@ -51,29 +70,39 @@ def check(graph, precision, *, clipped, convolutions, per_tensor=False):
         if activations == "int8":
             _check_integer(graph, precision, clipped, names, used, expect)
         else:
-            first, last = _ends(graph)
+            first, last = _image_tensors(graph)
             expect("float32 in and out", first.dtype == last.dtype == "float32", f"{first.dtype}, {last.dtype}")
     return results
 
 
-def _ends(graph):
-    """The tensors of the image and of the picture; other inputs are scalars, other outputs depth maps."""
+def _image_tensors(graph: flatbuffer.Graph) -> tuple[flatbuffer.Tensor, flatbuffer.Tensor]:
+    """The input image and the output image; other inputs are scalars, other outputs are depth maps."""
     inputs = [i for i in graph.inputs if len(graph.tensors[i].shape) == 4]
     outputs = [i for i in graph.outputs if graph.output_names.get(i) in ("sr", "output_0")]
     return graph.tensors[(inputs or graph.inputs)[0]], graph.tensors[(outputs or graph.outputs)[0]]
 
 
-def check_sparse(graph, constants, dense_constants, integer):
-    """Test the sparse signature of a file and its constants' bytes beside those of the dense-only file; as `check`."""
+def check_sparse(graph: flatbuffer.Graph, constants: int, dense_constants: int, integer: bool) -> list[dict[str, Any]]:
+    """Check the sparse signature of a file.
+
+    Args:
+        graph: the sparse signature.
+        constants: bytes of constants in the file with both signatures.
+        dense_constants: bytes of constants in the file with the dense signature only.
+        integer: whether it is an integer file.
+
+    Returns:
+        As for `check`.
+    """
     names = collections.Counter(op.name for op in graph.ops)
-    outside = sorted({op.name for op in graph.ops if op.custom})
+    custom = sorted({op.name for op in graph.ops if op.custom})
     products = {kind: names[kind] for kind in ("FULLY_CONNECTED", "BATCH_MATMUL")}
-    shared = constants <= 1.02 * dense_constants + 4096  # shapes and indices are few
+    shared = constants <= 1.02 * dense_constants + 4096  # the margin is for shapes and indices
     used = sorted({graph.tensors[i].dtype for op in graph.ops for i in (*op.inputs, *op.outputs) if i >= 0})
     floats = [dtype for dtype in used if dtype.startswith("float")]
     return [
         {"check": f"{'no' if integer else 'only'} float arithmetic (sparse)", "passed": bool(floats) != integer, "found": used},
-        {"check": "built-in operators only (sparse)", "passed": not outside, "found": outside},
+        {"check": "built-in operators only (sparse)", "passed": not custom, "found": custom},
         {
             "check": "products by FULLY_CONNECTED (sparse)",
             "passed": products["FULLY_CONNECTED"] > 0 and products["BATCH_MATMUL"] == 0,
@@ -83,22 +112,31 @@ def check_sparse(graph, constants, dense_constants, integer):
     ]
 
 
-def _check_convolutions(graph, activations, per_tensor, expect):
+def _check_convolutions(
+    graph: flatbuffer.Graph, activations: str, per_tensor: bool, expect: Callable[[str, object, object], None]
+) -> None:
     tensors = graph.tensors
     convolutions = [op for op in graph.ops if op.name in CONVOLUTIONS]
-    if activations == "float32":  # the converter leaves kernels of less than 1,024 weights as they are
+    if activations == "float32":  # the converter does not quantize kernels of less than 1,024 weights
         convolutions = [op for op in convolutions if math.prod(tensors[op.inputs[1]].shape) >= 1024]
     wanted = [activations, "int8", activations]
     bad = [k for k, op in enumerate(convolutions) if [tensors[i].dtype for i in (*op.inputs[:2], op.outputs[0])] != wanted]
     what = "in int8" if activations == "int8" else f"with int8 weights and {activations} activations"
     expect(f"every convolution {what}, the first and the last included", convolutions and not bad, f"others: {bad}")
-    axes = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}  # of the output channels
+    axes = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}  # axis of the output channels
     kernels = [(tensors[op.inputs[1]], axes[op.name]) for op in convolutions]
     bad = [k for k, (kernel, axis) in enumerate(kernels) if len(kernel.scales) != (1 if per_tensor else kernel.shape[axis])]
     expect("one weight scale per " + ("kernel" if per_tensor else "output channel"), not bad, f"others: {bad}")
 
 
-def _check_integer(graph, ends, clipped, names, used, expect):
+def _check_integer(
+    graph: flatbuffer.Graph,
+    precision: str,
+    clipped: bool,
+    names: Sequence[str],
+    used: Iterable[int],
+    expect: Callable[[str, object, object], None],
+) -> None:
     tensors = graph.tensors
     floats = [tensors[i].name for i in used if tensors[i].dtype.startswith("float")]
     expect("no float tensor", not floats, floats[:3])
@@ -108,14 +146,16 @@ def _check_integer(graph, ends, clipped, names, used, expect):
         if op.name == "QUANTIZE" and op.inputs[0] not in graph.inputs and op.outputs[0] not in graph.outputs
     ]
     expect("QUANTIZE only at the ends, no DEQUANTIZE", not inner and "DEQUANTIZE" not in names, f"others: {inner}")
-    first, last = _ends(graph)
-    expect(f"{ends} in and out", first.dtype == last.dtype == ends, f"{first.dtype}, {last.dtype}")
+    first, last = _image_tensors(graph)
+    expect(f"{precision} in and out", first.dtype == last.dtype == precision, f"{first.dtype}, {last.dtype}")
     if not clipped:
         return
     clips = sorted(set(names) & set(CLIP_OPS))
     expect("no clip op", not clips, clips)
-    zero_point = 0 if ends == "uint8" else -128
+    zero_point = 0 if precision == "uint8" else -128
     for tensor, what in ((first, "input"), (last, "output")):
-        fits = len(tensor.scales) == 1 and abs(float(tensor.scales[0]) * 255 - 1) < 1e-6 and tensor.zero_points[0] == zero_point
-        found = tensor.describe()
-        expect(f"{what} scale 1/255, zero point {zero_point}", fits, f"{found['scale']}, {found['zero_point']}")
+        matches = (
+            len(tensor.scales) == 1 and abs(float(tensor.scales[0]) * 255 - 1) < 1e-6 and tensor.zero_points[0] == zero_point
+        )
+        facts = tensor.describe()
+        expect(f"{what} scale 1/255, zero point {zero_point}", matches, f"{facts['scale']}, {facts['zero_point']}")

@@ -1,17 +1,24 @@
-"""Which operators of a .tflite Android's delegates refuse, by the delegates' own checks; no phone is needed.
+"""Predicts which operators of a .tflite file Android's delegates refuse, by the delegates' own rules; no phone is needed.
 
 The rules are those of TensorFlow Lite's tools/versions/gpu_compatibility.cc and delegates/nnapi/nnapi_delegate.cc, for Android
-11 (API level 30) and later. A refused operator runs on the CPU and splits the graph. What a delegate takes, a phone's
-driver may still refuse, or run slowly.
+11 (API level 30) and later. A refused operator runs on the CPU and splits the graph. A phone's driver may still refuse, or
+run slowly, an operator that the delegate supports.
 """
 
+from __future__ import annotations
+
 import collections
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mobile_sr.converters.tflite import flatbuffer
 
 _8_BIT = ("int8", "uint8")
 _ANY = ("float32", *_8_BIT)
 _FLOAT = ("float32",)
-# NNAPI: {operator: (lowest version, highest version, types of its first data input)}
-_NNAPI = {
+# NNAPI: {operator: (lowest supported version, highest one, supported types of the first data input)}
+_NNAPI: dict[str, tuple[int, int, tuple[str, ...]]] = {
     **dict.fromkeys(("ADD", "MUL", "AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION", "SPACE_TO_DEPTH", "PAD"), (1, 2, _ANY)),
     **dict.fromkeys(("RELU", "RELU6", "RELU_N1_TO_1", "LOGISTIC", "TANH", "PADV2", "TRANSPOSE", "SLICE"), (1, 2, _ANY)),
     **dict.fromkeys(("MEAN", "STRIDED_SLICE", "QUANTIZE", "DEQUANTIZE", "DEPTH_TO_SPACE"), (1, 2, _ANY)),
@@ -32,38 +39,40 @@ SUM TANH TILE TRANSPOSE TRANSPOSE_CONV
 """
 _GPU = frozenset(_GPU_NAMES.split())
 _NEED_CONSTANT = ("RESHAPE", "RESIZE_BILINEAR", "PAD", "PADV2", "MIRROR_PAD", "STRIDED_SLICE", "SLICE", "TILE", "TRANSPOSE")
-_DATA = {"SPLIT": 1, "TRANSPOSE_CONV": 2}  # which input is the data, where it is not the first
+_DATA = {"SPLIT": 1, "TRANSPOSE_CONV": 2}  # index of the data among the inputs, if it is not 0
 
 
-def refused(graph):
-    """What the GPU and the NNAPI delegate leave to the CPU.
+def refused(graph: flatbuffer.Graph) -> dict[str, list[dict[str, Any]]]:
+    """List the operators that the GPU and NNAPI delegates leave to the CPU.
 
     Args:
-        graph: tflite_file.Graph.
-    Returns: {"gpu": [{"op", "count", "reason"}], "nnapi": [...]}, in the order of the names.
+        graph: the parsed file.
+
+    Returns:
+        {"gpu": [{"op", "count", "reason"}], "nnapi": [...]}, sorted by operator name.
     """
-    found = {}
+    result = {}
     for delegate, check in (("gpu", _gpu), ("nnapi", _nnapi)):
         reasons = collections.Counter((op.name, reason) for op in graph.ops if (reason := check(op, graph.tensors)))
-        found[delegate] = [{"op": op, "count": count, "reason": reason} for (op, reason), count in sorted(reasons.items())]
-    return found
+        result[delegate] = [{"op": op, "count": count, "reason": reason} for (op, reason), count in sorted(reasons.items())]
+    return result
 
 
-def describe(refusals):
-    """One phrase: '4 GELU (not supported), 1 PAD (...)', or '' for nothing refused."""
+def describe(refusals: Iterable[Mapping[str, Any]]) -> str:
+    """Return one phrase for a list of `refused`, such as '4 GELU (not supported), 1 PAD (...)'; '' for an empty list."""
     return ", ".join(f"{r['count']} {r['op']} ({r['reason']})" for r in refusals)
 
 
-def _gpu(op, tensors):
+def _gpu(op: flatbuffer.Op, tensors: Sequence[flatbuffer.Tensor]) -> str | None:
     """Why the GPU delegate refuses an operator, or None."""
     if op.custom or op.name not in _GPU:
         return "not supported"
     if op.name == "GATHER" and len(tensors[op.inputs[1]].shape) != 1:
-        return "indices of more than one dimension"
+        return "indices have more than one dimension"
     return _shapes(op, tensors)
 
 
-def _nnapi(op, tensors):
+def _nnapi(op: flatbuffer.Op, tensors: Sequence[flatbuffer.Tensor]) -> str | None:
     """Why the NNAPI delegate refuses an operator, or None."""
     if op.custom or op.name not in _NNAPI:
         return "not supported"
@@ -78,8 +87,8 @@ def _nnapi(op, tensors):
     return _shapes(op, tensors)
 
 
-def _shapes(op, tensors):
+def _shapes(op: flatbuffer.Op, tensors: Sequence[flatbuffer.Tensor]) -> str | None:
     if op.name in _NEED_CONSTANT and len(op.inputs) > 1 and not tensors[op.inputs[1]].constant:
-        return "of a size computed while it runs; export with --height and --width"
+        return "its size is computed at run time; export with --height and --width"
     rank = max((len(tensors[i].shape) for i in (*op.inputs, *op.outputs) if i >= 0), default=0)
     return f"tensors of {rank} dimensions" if rank > 4 else None

@@ -1,29 +1,41 @@
-"""Grouped convolutions of a .tflite as ordinary ones. Needs no TensorFlow.
+"""Replaces grouped convolutions of a .tflite file by ordinary ones. Needs no TensorFlow.
 
-A grouped CONV_2D has version 6, and with it every CONV_2D of its file, because one operator code serves them all. NNAPI's
-delegate takes versions up to 5 and then refuses every convolution. With zeros between the groups the values are the same,
-in 8 bits the same bytes, for more multiply-adds.
+A grouped CONV_2D has version 6. All CONV_2D operators of the file then have this version, because they share one operator
+code. The NNAPI delegate supports versions up to 5 and therefore refuses every convolution of such a file. With zeros between
+the groups the values are the same (in 8 bits the same bytes), at the cost of more multiply-adds.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from mobile_sr.converters.tflite import flatbuffer
 
 _DTYPES = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8}
-# Versions of a CONV_2D without groups by the types of input and kernel; 1 for the others.
+# Versions of a CONV_2D without groups by (input type, kernel type); 1 for all others.
 _PLAIN_VERSIONS = {("INT8", "INT8"): 3, ("INT16", "INT8"): 4, ("FLOAT32", "INT8"): 5}
 
 
-def make_dense(data):
-    """The bytes of a .tflite with the kernels [C_out, k, k, C_in / groups] of its CONV_2Ds as [C_out, k, k, C_in].
+def make_dense(data: bytes) -> bytes:
+    """Expand the kernels of all grouped CONV_2D from [C_out, k, k, C_in / groups] to [C_out, k, k, C_in].
 
-    Raises: ValueError when a kernel is of a type that no export of this project has.
+    Args:
+        data: bytes of a .tflite file.
+
+    Returns:
+        The bytes of the changed file.
+
+    Raises:
+        ValueError: a kernel is neither float32, float16 nor int8.
     """
     from ai_edge_litert import schema_py_generated as schema
 
     names = flatbuffer.enum_names(schema.TensorType)
     model = schema.ModelT.InitFromPackedBuf(data, 0)
-    codes, done = {}, set()
+    codes: dict[int, set[int]] = {}
+    done: set[int] = set()
     for subgraph in model.subgraphs:
         makers = {int(tensor): op for op in subgraph.operators for tensor in op.outputs}
         for op in subgraph.operators:
@@ -35,7 +47,7 @@ def make_dense(data):
             if int(kernel.shape[-1]) == channels:
                 continue
             stored = kernel
-            if int(op.inputs[1]) in makers:  # float16 kernels stand behind a DEQUANTIZE
+            if int(op.inputs[1]) in makers:  # float16 kernels are read through a DEQUANTIZE
                 stored = subgraph.tensors[makers[int(op.inputs[1])].inputs[0]]
             buffer = model.buffers[stored.buffer]
             if stored.buffer not in done:
@@ -49,13 +61,13 @@ def make_dense(data):
     return flatbuffer.pack(model)
 
 
-def _dtype(name):
+def _dtype(name: str) -> Any:
     if name not in _DTYPES:
-        raise ValueError(f"a grouped convolution with a kernel of type {name}")
+        raise ValueError(f"grouped convolution with a kernel of type {name}; supported are {', '.join(_DTYPES)}")
     return _DTYPES[name]
 
 
-def _dense(kernel, channels):
+def _dense(kernel: np.ndarray, channels: int) -> np.ndarray:
     """[C_out, k, k, C_in / groups] -> [C_out, k, k, C_in], zeros between the groups (8-bit kernels have zero point 0)."""
     filters, *size, width = kernel.shape
     groups = channels // width

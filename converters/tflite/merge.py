@@ -1,47 +1,56 @@
-"""Several .tflite files as the signatures of one, whose equal constants are stored once. Needs no TensorFlow."""
+"""Merges several .tflite files into one with a signature for each, storing equal constants once. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mobile_sr.converters.tflite import flatbuffer, op_order
 
-# Fields of operators' options that name subgraphs.
+# Fields of operator options that hold the index of a subgraph.
 _CALLS = ("thenSubgraphIndex", "elseSubgraphIndex", "condSubgraphIndex", "bodySubgraphIndex", "initSubgraphIndex", "subgraph")
 
 
-def merge(parts, outputs):
-    """One file with a signature for each of several.
+def merge(parts: Mapping[str, bytes], outputs: Sequence[str]) -> bytes:
+    """Merge several .tflite files into one file with a signature for each.
 
-    A constant is stored once whatever its shape: the [C, 3, 3, C] kernel of a convolution and the same as the [C, 9 * C] one of
-    a FULLY_CONNECTED are the same bytes. Inner tensors of all but the first part lose their names, which take much room.
+    A constant is stored once, whatever its shape: the [C, 3, 3, C] kernel of a convolution and the [C, 9 * C] kernel of the
+    corresponding FULLY_CONNECTED are the same bytes. Inner tensors of all parts but the first lose their names, which would
+    take much space.
 
     Args:
-        parts: {name of the signature: bytes of a .tflite}; its first subgraph and those that this calls are taken.
+        parts: {name of the signature: bytes of a .tflite file}. The signature refers to the first subgraph of the part.
         outputs: names of the outputs, in their order. Inputs keep their names.
-    Returns: bytes.
+
+    Returns:
+        The bytes of the merged file.
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    whole = schema.ModelT()
-    whole.version, whole.description = 3, "mobile-sr"
-    whole.operatorCodes, whole.subgraphs, whole.signatureDefs = [], [], []
-    whole.buffers, places = [schema.BufferT()], {b"": 0}
+    merged = schema.ModelT()
+    merged.version, merged.description = 3, "mobile-sr"
+    merged.operatorCodes, merged.subgraphs, merged.signatureDefs = [], [], []
+    merged.buffers = [schema.BufferT()]
+    buffer_of = {b"": 0}  # index of the buffer with these bytes
     for name, data in parts.items():
         part = schema.ModelT.InitFromPackedBuf(data, 0)
         buffers = {}
         for subgraph in part.subgraphs:
             used = {int(i) for op in subgraph.operators for i in op.inputs}
             for index, tensor in enumerate(subgraph.tensors):
-                data = part.buffers[tensor.buffer].data if index in used else None
-                key = b"" if data is None else bytes(data)
-                if key not in places:
-                    places[key] = len(whole.buffers)
-                    whole.buffers.append(part.buffers[tensor.buffer])
-                buffers[id(tensor)] = places[key]
-        codes = [_code(whole, code) for code in part.operatorCodes]
-        first = len(whole.subgraphs)
+                constant = part.buffers[tensor.buffer].data if index in used else None
+                key = b"" if constant is None else bytes(constant)
+                if key not in buffer_of:
+                    buffer_of[key] = len(merged.buffers)
+                    merged.buffers.append(part.buffers[tensor.buffer])
+                buffers[id(tensor)] = buffer_of[key]
+        codes = [_code(merged, code) for code in part.operatorCodes]
+        first = len(merged.subgraphs)
         for subgraph in part.subgraphs:
-            ends = {int(i) for i in (*subgraph.inputs, *subgraph.outputs)}
+            inputs_and_outputs = {int(i) for i in (*subgraph.inputs, *subgraph.outputs)}
             for index, tensor in enumerate(subgraph.tensors):
                 tensor.buffer = buffers[id(tensor)]
-                if whole.signatureDefs and index not in ends:
+                if merged.signatureDefs and index not in inputs_and_outputs:
                     tensor.name = None
             for op in subgraph.operators:
                 op.opcodeIndex = codes[op.opcodeIndex]
@@ -49,39 +58,39 @@ def merge(parts, outputs):
                     if hasattr(op.builtinOptions, field):
                         setattr(op.builtinOptions, field, getattr(op.builtinOptions, field) + first)
             subgraph.name = f"{name}_{(subgraph.name or b'').decode()}"
-        whole.subgraphs += part.subgraphs
-        whole.signatureDefs.append(_signature(schema, name, first, part, outputs))
-    op_order.order(whole)
-    return flatbuffer.pack(whole)
+        merged.subgraphs += part.subgraphs
+        merged.signatureDefs.append(_signature(schema, name, first, part, outputs))
+    op_order.order(merged)
+    return flatbuffer.pack(merged)
 
 
-def constant_bytes(data):
-    """How many bytes of a .tflite are constants: weights, shapes, indices."""
+def constant_bytes(data: bytes) -> int:
+    """Count the bytes of a .tflite file that are constants: weights, shapes, indices."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(data, 0)
     return sum(model.Buffers(i).DataLength() for i in range(model.BuffersLength()))
 
 
-def _code(whole, code):
-    """The place of an operator code in `whole`, added where it is not there yet."""
+def _code(merged: Any, code: Any) -> int:
+    """Index of an operator code in `merged`, to which it is added if missing."""
 
     def key(code):
         return code.builtinCode, code.deprecatedBuiltinCode, code.customCode, code.version
 
-    known = [key(other) for other in whole.operatorCodes]
+    known = [key(other) for other in merged.operatorCodes]
     if key(code) not in known:
-        whole.operatorCodes.append(code)
+        merged.operatorCodes.append(code)
         known.append(key(code))
     return known.index(key(code))
 
 
-def _signature(schema, name, index, part, outputs):
+def _signature(schema: Any, name: str, index: int, part: Any, outputs: Sequence[str]) -> Any:
     subgraph, ordered = part.subgraphs[0], [int(i) for i in part.subgraphs[0].outputs]
-    if part.signatureDefs:  # Keras calls them output_0, output_1
-        ordered = [int(end.tensorIndex) for end in sorted(part.signatureDefs[0].outputs, key=lambda end: end.name)]
+    if part.signatureDefs:  # Keras names them output_0, output_1
+        ordered = [int(entry.tensorIndex) for entry in sorted(part.signatureDefs[0].outputs, key=lambda entry: entry.name)]
 
-    def end(tensor, name):
+    def tensor_map(tensor, name):
         entry = schema.TensorMapT()
         entry.name, entry.tensorIndex = name, int(tensor)
         return entry
@@ -89,6 +98,6 @@ def _signature(schema, name, index, part, outputs):
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = name, index
     names = [subgraph.tensors[i].name.decode().removeprefix("serving_default_").removesuffix(":0") for i in subgraph.inputs]
-    signature.inputs = [end(*pair) for pair in zip(subgraph.inputs, names, strict=True)]
-    signature.outputs = [end(*pair) for pair in zip(ordered, outputs, strict=True)]
+    signature.inputs = [tensor_map(*pair) for pair in zip(subgraph.inputs, names, strict=True)]
+    signature.outputs = [tensor_map(*pair) for pair in zip(ordered, outputs, strict=True)]
     return signature

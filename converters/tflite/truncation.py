@@ -1,17 +1,23 @@
-"""Cutting a .tflite graph after each of its operators, to time layers where the runtime has no profiler."""
+"""Truncates a .tflite graph after each of its operators, to time layers without a profiler in the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
 
 from mobile_sr.converters.tflite import flatbuffer, op_order
 
 
-def prefixes(data):
-    """The prefixes of a .tflite file's first subgraph, shortest first; the last one computes the file's own outputs.
+def prefixes(data: bytes) -> Iterator[tuple[int, flatbuffer.Op, bytes]]:
+    """Yield the prefixes of a .tflite file's first subgraph, shortest first. The last one computes the file's own outputs.
 
-    A prefix has as outputs all tensors that later operators or the whole graph still need, so that nothing in it is dead
-    code that a delegate could leave out. Operators on constants alone (the DEQUANTIZE of float16 weights) end no prefix.
+    The outputs of a prefix are all tensors that later operators or the whole graph still need. A delegate therefore finds no
+    dead code to remove. Operators that read only constants (the DEQUANTIZE of float16 weights) do not end a prefix.
 
     Args:
-        data: bytes that `tflite_file.parse` accepts.
-    Yields: (index of the last operator, its tflite_file.Op, bytes of the .tflite that ends after it).
+        data: bytes that `flatbuffer.parse` accepts.
+
+    Yields:
+        (index of the last operator, that operator, bytes of the .tflite file that ends after it).
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -22,7 +28,7 @@ def prefixes(data):
             continue
         varying |= set(op.outputs)
         model = schema.ModelT.InitFromPackedBuf(data, 0)
-        model.signatureDefs = None  # they name the whole graph's outputs
+        model.signatureDefs = None  # they name the outputs of the whole graph
         subgraph = model.subgraphs[0]
         subgraph.operators = subgraph.operators[: index + 1]
         subgraph.outputs = _outputs(graph, index + 1, varying)
@@ -30,9 +36,9 @@ def prefixes(data):
         yield index, op, flatbuffer.pack(model)
 
 
-def _outputs(graph, count, varying):
+def _outputs(graph: flatbuffer.Graph, count: int, varying: set[int]) -> list[int]:
     if count == len(graph.ops):
         return list(graph.outputs)
-    made = [tensor for op in graph.ops[:count] for tensor in op.outputs]
+    computed = [tensor for op in graph.ops[:count] for tensor in op.outputs]
     needed = {tensor for op in graph.ops[count:] for tensor in op.inputs} | set(graph.outputs)
-    return [tensor for tensor in made if tensor in needed & varying]
+    return [tensor for tensor in computed if tensor in needed & varying]

@@ -1,6 +1,14 @@
-"""Checks of a parsed .tflite's operators and types: the runtime's delegate takes them for granted and crashes without."""
+"""Checks operators and types of a parsed .tflite file. The runtime's delegate assumes they are right and crashes otherwise."""
 
-# Operators that move, pick or compare values, whose integers need no scale; custom operators are not known.
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mobile_sr.converters.tflite import flatbuffer
+
+# Operators that move, select or compare values: their integers need no scale. Custom operators are not checked.
 _MOVING = {
     *("ARG_MAX", "ARG_MIN", "BITCAST", "BROADCAST_ARGS", "BROADCAST_TO", "CAST", "CALL", "CALL_ONCE", "CONCATENATION"),
     *("DEPTH_TO_SPACE", "DYNAMIC_UPDATE_SLICE", "EXPAND_DIMS", "FILL", "GATHER", "GATHER_ND", "IF", "MIRROR_PAD", "ONE_HOT"),
@@ -8,7 +16,7 @@ _MOVING = {
     *("SHAPE", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNIQUE"),
     *("UNPACK", "WHERE", "WHILE", "ZEROS_LIKE"),
 }
-# Number of inputs, and whether the first result has the type of the first input.
+# {operator: ((minimum, maximum) number of inputs, whether the first output has the type of the first input)}.
 _FORMS = {
     **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "PRELU", "SQUARED_DIFFERENCE"), ((2, 2), True)),
     **dict.fromkeys(("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU", "LOGISTIC", "TANH", "ELU"), ((1, 1), True)),
@@ -31,13 +39,13 @@ _FORMS = {
     "PACK": ((1, 10_000), True),
 }
 _NARROW = ("int8", "uint8", "int16")
-# By the type of the image: the types that a kernel may have, and a bias.
+# {type of the image: supported types of the kernel}, and of the bias.
 _KERNELS = {"float32": ("float32", "float16", "int8", "int4", "uint8"), "int8": ("int8", "int4"), "uint8": ("uint8",)}
 _KERNELS |= {"int16": ("int8",)}
 _BIASES = {"float32": ("float32",), "int8": ("int32",), "uint8": ("int32",), "int16": ("int64", "int32")}
 
 
-# Options by their names in the schema, where they do not follow from the operator's.
+# {operator: name of its options in the schema}, of the operators that are checked.
 _OPTIONS = {
     **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), "Pool2DOptions"),
     **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL"), "ReducerOptions"),
@@ -55,46 +63,46 @@ _OPTIONS = {
     "SUB": "SubOptions",
     "MUL": "MulOptions",
 }
-# Without options the runtime would assume some stride or block.
+# Operators that need options: the runtime would otherwise assume a stride or block size.
 _NEED_OPTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "CONCATENATION"}
 _NEED_OPTIONS |= {"AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"}
 
 
-def problem(graph):
-    """Why the operators of a tflite_file.Graph cannot run, None when nothing was found."""
+def problem(graph: flatbuffer.Graph) -> str | None:
+    """Return why the operators of a parsed file cannot run, or None if no problem was found."""
     for op in graph.ops:
-        found = None if op.custom else _problem(op, [graph.tensors[i] for i in op.inputs if i >= 0], graph)
-        if found:
-            return f"{op.name} {found}"
+        reason = None if op.custom else _problem(op, [graph.tensors[i] for i in op.inputs if i >= 0], graph)
+        if reason:
+            return f"{op.name} {reason}"
     return None
 
 
-def _problem(op, inputs, graph):
+def _problem(op: flatbuffer.Op, inputs: Sequence[flatbuffer.Tensor], graph: flatbuffer.Graph) -> str | None:
     outputs = [graph.tensors[i] for i in op.outputs]
     if op.options != _OPTIONS.get(op.name, op.options) and (op.options != "NONE" or op.name in _NEED_OPTIONS):
         return f"has the options {op.options}"
     if op.name in _FORMS:
-        (fewest, most), same_type = _FORMS[op.name]
-        if not fewest <= len(inputs) <= most or not outputs:
+        (low, high), same_type = _FORMS[op.name]
+        if not low <= len(inputs) <= high or not outputs:
             return f"has {len(inputs)} inputs and {len(outputs)} outputs"
         if same_type and inputs[0].dtype != outputs[0].dtype:
             return f"turns {inputs[0].dtype} into {outputs[0].dtype}"
     if op.name in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-        found = _kernel_problem(*inputs)
-        if found:
-            return found
+        reason = _kernel_problem(*inputs)
+        if reason:
+            return reason
     if op.name in ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM") and inputs[0].dtype != inputs[1].dtype:
         return f"has inputs of {inputs[0].dtype} and {inputs[1].dtype}"
     narrow = [tensor for tensor in (*inputs, *outputs) if tensor.dtype in _NARROW]
-    bare = [tensor for tensor in narrow if not len(tensor.scales)]
-    if bare and (op.name not in _MOVING or len(bare) < len(narrow)):
-        return f"needs a scale for tensor {bare[0].name} ({bare[0].dtype})"
+    unscaled = [tensor for tensor in narrow if not len(tensor.scales)]
+    if unscaled and (op.name not in _MOVING or len(unscaled) < len(narrow)):
+        return f"needs a scale for tensor {unscaled[0].name} ({unscaled[0].dtype})"
     return None
 
 
-def _kernel_problem(image, kernel, bias=None):
+def _kernel_problem(image: flatbuffer.Tensor, kernel: flatbuffer.Tensor, bias: flatbuffer.Tensor | None = None) -> str | None:
     if image.dtype not in _KERNELS:
-        return f"takes {image.dtype}"
+        return f"has an input of {image.dtype}"
     if kernel.dtype not in _KERNELS[image.dtype]:
         return f"has a kernel of {kernel.dtype} for {image.dtype}"
     if bias is not None and bias.dtype not in _BIASES[image.dtype]:

@@ -1,4 +1,4 @@
-"""Calibration: the ranges that 8-bit files take their scales from."""
+"""Activation ranges, from which 8-bit files get their scales."""
 
 import math
 
@@ -17,7 +17,7 @@ def samples():
 
 
 def network(**_):
-    """A residual block with attention: additions and products overwrite their inputs where an interpreter lets them."""
+    """A residual block with attention: additions and products overwrite their inputs if the interpreter allows it."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -33,17 +33,17 @@ def float_file():
     return to_tflite.convert(network, network().get_weights(), "float32", clipped=False)
 
 
-def written(data):
-    """{tensor: (least, most)} of a file."""
+def stored_ranges(data):
+    """{tensor: (minimum, maximum)} in a file."""
     from ai_edge_litert import schema_py_generated as schema
 
     tensors = schema.ModelT.InitFromPackedBuf(data, 0).subgraphs[0].tensors
-    fields = {place: tensor.quantization for place, tensor in enumerate(tensors)}
-    return {place: (q.min[0], q.max[0]) for place, q in fields.items() if q is not None and q.min is not None}
+    fields = {index: tensor.quantization for index, tensor in enumerate(tensors)}
+    return {index: (q.min[0], q.max[0]) for index, q in fields.items() if q is not None and q.min is not None}
 
 
-def preserved(data):
-    """The same of an interpreter that keeps every tensor."""
+def measured_ranges(data):
+    """The same, measured with an interpreter that keeps every tensor."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -55,25 +55,28 @@ def preserved(data):
         run.allocate_tensors()
         run.set_tensor(run.get_input_details()[0]["index"], image)
         run.invoke()
-        for place in (k for k, fixed in enumerate(constant) if not fixed):
-            values = run.get_tensor(place)
-            least, most = limits.get(place, (0, 0))
-            limits[place] = min(least, values.min()), max(most, values.max())
+        for index in (k for k, fixed in enumerate(constant) if not fixed):
+            values = run.get_tensor(index)
+            low, high = limits.get(index, (0, 0))
+            limits[index] = min(low, values.min()), max(high, values.max())
     return limits
 
 
-@pytest.mark.parametrize("at_once", [2**30, 1])
-def test_every_activation_has_the_range_of_its_own_values(at_once, monkeypatch):
-    monkeypatch.setattr(activation_ranges, "_AT_ONCE", at_once)
+@pytest.mark.parametrize("max_bytes", [2**30, 1])
+def test_every_activation_has_the_range_of_its_own_values(max_bytes, monkeypatch):
+    monkeypatch.setattr(activation_ranges, "_MAX_RUN_BYTES", max_bytes)
     data = float_file()
-    found, wanted = written(activation_ranges.with_ranges(data, [[image] for image in samples()])), preserved(data)
-    assert set(found) == set(wanted)
-    for place, limits in wanted.items():
-        np.testing.assert_allclose(found[place], limits, rtol=1e-4, atol=1e-5)
+    ranges, expected = (
+        stored_ranges(activation_ranges.with_ranges(data, [[image] for image in samples()])),
+        measured_ranges(data),
+    )
+    assert set(ranges) == set(expected)
+    for index, limits in expected.items():
+        np.testing.assert_allclose(ranges[index], limits, rtol=1e-4, atol=1e-5)
 
 
-def test_the_converter_uses_them():
-    """Its own calibration reads an operator's inputs after it ran, when their memory may hold its result."""
+def test_the_converter_uses_these_ranges():
+    """TensorFlow's own calibration reads the inputs of an operator after it ran, when their memory may contain its result."""
     import keras
 
     model = network()
@@ -85,25 +88,25 @@ def test_the_converter_uses_them():
     head, body, mask = (np.concatenate([v.ravel() for v in part]) for part in zip(*values, strict=True))
     residual = body / (1 + np.exp(0.1 - mask))
     for tensor, values in zip(added.inputs, (head, residual), strict=True):
-        wanted = (max(0, values.max()) - min(0, values.min())) / 255
-        np.testing.assert_allclose(graph.tensors[tensor].scales, [wanted], rtol=1e-3)
+        expected = (max(0, values.max()) - min(0, values.min())) / 255
+        np.testing.assert_allclose(graph.tensors[tensor].scales, [expected], rtol=1e-3)
 
 
-def test_what_was_always_0_has_the_range_of_what_it_comes_from():
+def test_an_activation_that_is_always_0_has_the_range_of_its_inputs():
     import keras
 
     image = keras.Input((None, None, 3))
     doubled = image * 2.0
     model = keras.Model(image, doubled + keras.layers.ReLU(name="dead")(image - 1.5) * doubled)
     data = to_tflite.convert(lambda: model, [], "float32", clipped=False)
-    found = written(activation_ranges.with_ranges(data, [[image] for image in samples()]))
+    ranges = stored_ranges(activation_ranges.with_ranges(data, [[image] for image in samples()]))
     names = {op.name: op.outputs[0] for op in flatbuffer.parse(data).ops}
-    most = max(image.max() for image in samples())
-    np.testing.assert_allclose(found[names["MUL"]], (0, 2 * most), rtol=1e-5)
-    assert 0 not in {least - most for least, most in found.values()}
+    brightest = max(image.max() for image in samples())
+    np.testing.assert_allclose(ranges[names["MUL"]], (0, 2 * brightest), rtol=1e-5)
+    assert 0 not in {low - high for low, high in ranges.values()}
 
 
-def test_what_only_tanh_reads_has_a_range_in_which_tanh_bends():
+def test_the_range_of_an_input_of_tanh_is_limited():
     import keras
 
     image = keras.Input((None, None, 3))
@@ -112,11 +115,13 @@ def test_what_only_tanh_reads_has_a_range_in_which_tanh_bends():
         image, keras.ops.tanh(image * 10.0 - 5.0) + keras.ops.tanh(image * 0.5) + keras.ops.tanh(read_by_both) * read_by_both
     )
     data = to_tflite.convert(lambda: model, [], "float32", clipped=False)
-    found = written(activation_ranges.with_ranges(data, [[image] for image in samples()]))
+    ranges = stored_ranges(activation_ranges.with_ranges(data, [[image] for image in samples()]))
     ops = flatbuffer.parse(data).ops
-    given = sorted(found[op.inputs[0]] for op in ops if op.name == "TANH")
-    most = max(image.max() for image in samples())
-    assert len(given) == 3
-    np.testing.assert_allclose(given[0], (-math.atanh(126 / 128), math.atanh(126 / 128) * 127 / 128), rtol=1e-6)  # not -5..5
-    np.testing.assert_allclose(given[1], (0, most / 2), rtol=1e-5)
-    np.testing.assert_allclose(given[2], (0, most * 9), rtol=1e-5)
+    tanh_inputs = sorted(ranges[op.inputs[0]] for op in ops if op.name == "TANH")
+    brightest = max(image.max() for image in samples())
+    assert len(tanh_inputs) == 3
+    np.testing.assert_allclose(
+        tanh_inputs[0], (-math.atanh(126 / 128), math.atanh(126 / 128) * 127 / 128), rtol=1e-6
+    )  # not -5..5
+    np.testing.assert_allclose(tanh_inputs[1], (0, brightest / 2), rtol=1e-5)
+    np.testing.assert_allclose(tanh_inputs[2], (0, brightest * 9), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""AdaDSR's sparse path: equal to the masked dense network in TensorFlow and in .tflite, and refused where there is none."""
+"""AdaDSR's sparse form: equality with the masked dense network in TensorFlow and .tflite, and refusals."""
 
 import functools
 import json
@@ -22,7 +22,7 @@ SIZES = [(9, 13), (16, 11), (1, 5)]
 
 
 def network_of(config):
-    """Random weights."""
+    """A network with random weights."""
     model = models.build(config)
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(0, 0.7 * np.prod(w.shape[:-1]) ** -0.5, w.shape) for w in model.get_weights()])
@@ -31,7 +31,7 @@ def network_of(config):
 
 @functools.cache
 def network(name):
-    """A network with random weights whose first map is, for an image of one green, the desired depth times that green."""
+    """A network with random weights. For an image with constant green, its first depth map is the desired depth times green."""
     config = {"edsr": EDSR, "rcan": RCAN}[name]
     model = network_of(config)
     adadsr.follow_green(model)
@@ -39,11 +39,11 @@ def network(name):
 
 
 def image(size, active):
-    """[H, W, 3] uint8 whose green, and so the depth, is random where `active` [H, W] is true and 0 elsewhere."""
+    """[H, W, 3] uint8 image. Green, and with it the depth, is random where `active` [H, W] is true, and 0 elsewhere."""
     rng = np.random.default_rng(1)
-    picture = rng.integers(0, 256, (*size, 3), np.uint8)
-    picture[..., 1] = np.where(active, rng.integers(1, 256, size), 0)
-    return picture
+    result = rng.integers(0, 256, (*size, 3), np.uint8)
+    result[..., 1] = np.where(active, rng.integers(1, 256, size), 0)
+    return result
 
 
 def masks(size):
@@ -54,13 +54,13 @@ def masks(size):
     return [y < 0, y >= 0, np.random.default_rng(2).random(size) < 0.3, (away < 5) & (away > 1.5), corner]
 
 
-def tensors(picture, depth):
-    return picture[None].astype(np.float32) / 255, np.full((1, 1), depth, np.float32)
+def tensors(rgb, depth):
+    return rgb[None].astype(np.float32) / 255, np.full((1, 1), depth, np.float32)
 
 
 @functools.cache
 def file(name, precision, size):
-    """Bytes with the signatures dense and sparse."""
+    """Bytes of a file with the signatures dense and sparse."""
     model, config = network(name)
     calibration_images = [np.random.default_rng(k).random((1, 16, 16, 3)).astype(np.float32) for k in range(3)]
     calibration_images += [np.full((1, 16, 16, 3), level, np.float32) for level in (0, 1)]
@@ -72,7 +72,7 @@ def file(name, precision, size):
 
 @functools.cache
 def runners(name, precision, size=None):
-    """{signature: function of (picture, depth) that gives the outputs} on one open file."""
+    """{signature: function from (image, depth) to the outputs} of one open file."""
     from ai_edge_litert.interpreter import Interpreter
 
     data = file(name, precision, size)
@@ -80,15 +80,15 @@ def runners(name, precision, size=None):
     scalar = next(graph.tensors[i] for i, end in graph.input_names.items() if end == "desired_depth")
     interpreter = Interpreter(model_content=data)
 
-    def run(runner, picture, depth):
-        values = picture[None] if precision == "uint8" else picture[None].astype(np.float32) / 255
+    def run(runner, rgb, depth):
+        values = rgb[None] if precision == "uint8" else rgb[None].astype(np.float32) / 255
         return runner(lr=values, desired_depth=tensor_values.scalar(str(depth), scalar).reshape(1, 1))
 
     return {key: functools.partial(run, interpreter.get_signature_runner(key)) for key in ("dense", "sparse")}
 
 
 def cases(config):
-    """(picture, depth) of all kinds of masks, sizes and depths."""
+    """(image, depth) for all kinds of masks, sizes and depths."""
     for number, size in enumerate(SIZES):
         for kind, active in enumerate(masks(size)):
             for depth in range(config["blocks"] + 1) if number == 0 and kind > 1 else (0.5, config["blocks"]):
@@ -100,12 +100,12 @@ def cases(config):
 )
 def test_the_tensorflow_graph_equals_the_keras_model(name, threshold, span):
     model, config = network(name)
-    walk = adadsr_sparse.function(model, chunks=2, threshold=threshold, span=span)
-    for picture, depth in list(cases(config))[::4]:
-        inputs = tensors(picture, depth)
-        wanted, found = model(list(inputs)), walk(*map(tf.constant, inputs))
-        np.testing.assert_allclose(found["sr"], wanted[0], atol=1e-5)
-        np.testing.assert_allclose(found["depth_map"], wanted[1], atol=1e-5)
+    sparse = adadsr_sparse.function(model, chunks=2, threshold=threshold, span=span)
+    for rgb, depth in list(cases(config))[::4]:
+        inputs = tensors(rgb, depth)
+        expected, result = model(list(inputs)), sparse(*map(tf.constant, inputs))
+        np.testing.assert_allclose(result["sr"], expected[0], atol=1e-5)
+        np.testing.assert_allclose(result["depth_map"], expected[1], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -114,21 +114,21 @@ def test_the_tensorflow_graph_equals_the_keras_model(name, threshold, span):
 )
 def test_the_float_file_equals_the_keras_model(name, size):
     model, config = network(name)
-    for picture, depth in cases(config):
-        if size in (None, picture.shape[:2]):
-            wanted = model(list(tensors(picture, depth)))
+    for rgb, depth in cases(config):
+        if size in (None, rgb.shape[:2]):
+            expected = model(list(tensors(rgb, depth)))
             for run in runners(name, "float32", size).values():
-                found = run(picture, depth)
-                np.testing.assert_allclose(found["sr"], wanted[0], atol=1e-5)
-                np.testing.assert_allclose(found["depth_map"], wanted[1], atol=1e-5)
+                result = run(rgb, depth)
+                np.testing.assert_allclose(result["sr"], expected[0], atol=1e-5)
+                np.testing.assert_allclose(result["depth_map"], expected[1], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["edsr", pytest.param("rcan", marks=pytest.mark.slow)])
 def test_the_integer_file_gives_the_same_bytes_sparse_and_dense(name):
     data, (_, config) = file(name, "uint8", None), network(name)
-    for picture, depth in cases(config):
-        dense, found = (run(picture, depth)["sr"] for run in runners(name, "uint8").values())
-        np.testing.assert_array_equal(found, dense)
+    for rgb, depth in cases(config):
+        dense, sparse = (run(rgb, depth)["sr"] for run in runners(name, "uint8").values())
+        np.testing.assert_array_equal(sparse, dense)
     graph = flatbuffer.parse(data, "sparse")
     assert not [t for op in graph.ops for t in op.inputs if t >= 0 and graph.tensors[t].dtype.startswith("float")]
     depth = next(graph.tensors[i] for i, end in graph.input_names.items() if end == "desired_depth")
@@ -136,7 +136,7 @@ def test_the_integer_file_gives_the_same_bytes_sparse_and_dense(name):
     assert depth.scales[0] * 255 == pytest.approx(config["blocks"])
 
 
-def test_masks_in_8_bits_are_exactly_0_and_1_at_their_ends():
+def test_masks_in_8_bits_saturate_at_exactly_0_and_1():
     graph = flatbuffer.parse(file("edsr", "uint8", None), "dense")
     subtractions = [graph.tensors[op.outputs[0]] for op in graph.ops if op.name == "SUB"]
     assert len(subtractions) == EDSR["blocks"]
@@ -147,25 +147,25 @@ def test_masks_in_8_bits_are_exactly_0_and_1_at_their_ends():
 def test_both_signatures_read_the_same_weights(precision):
     model, _ = network("edsr")
     data = file("edsr", precision, None)
-    wanted = sum(w.size for w in model.get_weights()) * (4 if precision == "float32" else 1)
-    assert merge.constant_bytes(data) < wanted + 3000
+    expected = sum(w.size for w in model.get_weights()) * (4 if precision == "float32" else 1)
+    assert merge.constant_bytes(data) < expected + 3000
     from ai_edge_litert.interpreter import Interpreter
 
-    found = Interpreter(model_content=data).get_signature_list()
-    assert list(found) == ["dense", "sparse"]
-    for end in found.values():
+    signatures = Interpreter(model_content=data).get_signature_list()
+    assert list(signatures) == ["dense", "sparse"]
+    for end in signatures.values():
         assert sorted(end["inputs"]) == ["desired_depth", "lr"]
         assert sorted(end["outputs"]) == ["depth_map", "sr"]
 
 
-def test_a_depth_map_of_three_groups_is_no_picture():
+def test_a_depth_map_of_three_groups_is_not_the_output_image():
     graph = flatbuffer.parse(file("edsr", "float32", None), "sparse")
     tensor = next(graph.tensors[i] for i, end in graph.output_names.items() if end == "depth_map")
     tensor.shape = [1, -1, -1, 3]
     assert graph.output_names[graph_io.find(graph).picture] == "sr"
 
 
-def test_a_mobile_file_with_both_paths_is_hardly_larger_than_the_dense_one(tmp_path):
+def test_a_file_with_both_paths_is_hardly_larger_than_the_dense_one(tmp_path):
     config = {"network": "edsr", "scale": 2, "blocks": 1, "channels": 64, "depth": "input"}
     weights.save_model(tmp_path / "ada.npz", models.build(config), config)
     (path,) = export.export(tmp_path / "ada.npz", tmp_path, ["float32"], log=lambda line: None)
@@ -182,8 +182,8 @@ def test_a_mobile_file_with_both_paths_is_hardly_larger_than_the_dense_one(tmp_p
             upscaler.load(f"{path}{bad}")
     with pytest.raises(UserError, match="no signature 'sparse'"):
         upscaler.load(f"{zoo.resolve('xlsr_x3:float32')}@signature=sparse")
-    picture = image((9, 13), masks((9, 13))[1])
-    a, b = (upscaler.load(f"{path}@signature={name},desired_depth=0.5")(picture) for name in ("sparse", "dense"))
+    rgb = image((9, 13), masks((9, 13))[1])
+    a, b = (upscaler.load(f"{path}@signature={name},desired_depth=0.5")(rgb) for name in ("sparse", "dense"))
     np.testing.assert_array_equal(a, b)
 
 
@@ -221,7 +221,7 @@ def test_wrong_use_is_refused(model_file, tmp_path):
         interpreter.invoke()
 
 
-def test_the_audit_sees_weights_that_are_not_shared():
+def test_the_audit_detects_weights_that_are_not_shared():
     graph = flatbuffer.parse(file("edsr", "float32", None), "sparse")
     assert all(check["passed"] for check in audit.check_sparse(graph, 100_000, 100_000, integer=False))
     failed = [check["check"] for check in audit.check_sparse(graph, 200_000, 100_000, integer=True) if not check["passed"]]
@@ -248,13 +248,13 @@ def test_counts_follow_the_masks():
 
 
 def test_counts_of_the_paper():
-    """Liu et al., Table 2: EDSR x2 on Set5, and the images' sizes."""
+    """Liu et al., Table 2: EDSR x2 on the image sizes of Set5."""
     sizes = [(512, 512), (288, 288), (256, 256), (280, 280), (228, 344)]
-    found = [
+    counts = [
         np.mean([depth_counts.paper_count({"network": "edsr", "scale": 2, "blocks": d}, (h // 2, w // 2)) for h, w in sizes])
         for d in (8, 16, 24, 32)
     ]
-    np.testing.assert_allclose(found, [408.23, 718.41, 1028.58, 1338.76], atol=0.005)
+    np.testing.assert_allclose(counts, [408.23, 718.41, 1028.58, 1338.76], atol=0.005)
     assert len(depth_counts.parts((1200, 1200))) == 16
     half = depth_counts.paper_count({"network": "edsr", "scale": 2}, (64, 64), [0.5] * 32)
     assert half < depth_counts.paper_count({"network": "edsr", "scale": 2}, (64, 64))

@@ -1,3 +1,5 @@
+"""Cross-layer equalization: the output does not change and channel ranges become more equal; GPTQ on whole networks."""
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ def images(count=3, side=24, seed=0):
 
 
 def random_weights(model, seed=1):
-    """Weights whose channels differ in size by two orders of magnitude."""
+    """Set weights with channel magnitudes that differ by up to two orders of magnitude."""
     rng = np.random.default_rng(seed)
     values = []
     for w in model.get_weights():
@@ -29,7 +31,7 @@ def outputs(model, name, image):
 
 
 @pytest.mark.parametrize("network", ["xlsr", "fsrcnn", "espcn"])
-def test_the_output_stays_and_the_ranges_come_together(network):
+def test_the_output_does_not_change_and_the_ranges_become_similar(network):
     config = {"network": network, "scale": 3, "output_activation": "linear"}
     model, other = random_weights(models.build(config)), models.build(config)
     before = model.get_weights()
@@ -38,9 +40,9 @@ def test_the_output_stays_and_the_ranges_come_together(network):
         np.testing.assert_array_equal(a, b)
     other.set_weights(weights)
     image = images(seed=7)[0]
-    wanted = keras.ops.convert_to_numpy(model(image))
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(other(image)), wanted, atol=2e-5 * np.abs(wanted).max())
-    if network == "espcn":  # tanh takes no scale
+    expected = keras.ops.convert_to_numpy(model(image))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(other(image)), expected, atol=2e-5 * np.abs(expected).max())
+    if network == "espcn":  # tanh does not allow a scale
         assert record == {}
         return
     layer = {"xlsr": "tail_mix", "fsrcnn": "map2_prelu"}[network]
@@ -61,7 +63,7 @@ SMALL = {
 }
 
 
-CHANGED = {  # a layer behind which there is what had to let its scales through
+CHANGED = {  # a layer before the attention, pooling or resizing that its scales had to pass
     "imdn": "block1_conv1",
     "rfdn": "block1_esa_stride",
     "rlfn": "block1_fuse",
@@ -72,7 +74,7 @@ CHANGED = {  # a layer behind which there is what had to let its scales through
 
 
 @pytest.mark.parametrize("network", SMALL)
-def test_attention_pooling_and_resizing_let_scales_through(network):
+def test_scales_pass_attention_pooling_and_resizing(network):
     sizes = {key: value for key, value in SMALL[network].items() if key in models.complete({"network": network, "scale": 2})}
     config = {"network": network, "scale": 2, "output_activation": "linear", **sizes}
     model, other = random_weights(models.build(config)), models.build(config)
@@ -80,13 +82,13 @@ def test_attention_pooling_and_resizing_let_scales_through(network):
     weights, record = cross_layer_equalization.equalize(model, images())
     other.set_weights(weights)
     image = images(seed=7)[0]
-    wanted = keras.ops.convert_to_numpy(model(image))
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(other(image)), wanted, atol=3e-5 * np.abs(wanted).max())
+    expected = keras.ops.convert_to_numpy(model(image))
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(other(image)), expected, atol=3e-5 * np.abs(expected).max())
     assert CHANGED[network] in record
 
 
-def test_scales_reach_64_and_no_more():
-    """Of four channels 1, 32, 63 and 1e5 times smaller than the largest; each has a range from 0 to its peak."""
+def test_scales_are_limited_to_64():
+    """Four channels are 1, 32, 63 and 1e5 times smaller than the largest; each has a range from 0 to its peak."""
     sizes = np.array([1, 1 / 32, 1 / 63, 1e-5])
     lr = keras.Input((None, None, 3), name="lr")
     x = keras.layers.Conv2D(4, 1, activation="relu", name="first")(lr)
@@ -119,7 +121,7 @@ def test_strength_0_changes_nothing_and_more_changes_more():
     assert 1 < largest[0] < largest[1] < largest[2]
 
 
-def test_channels_that_are_added_are_scaled_alike_and_others_are_left():
+def test_added_channels_get_the_same_scales_and_others_none():
     lr = keras.Input((None, None, 3), name="lr")
     a = keras.layers.Conv2D(4, 3, padding="same", name="a")(lr)
     b = keras.layers.Conv2D(4, 1, padding="same", name="b")(lr)
@@ -131,28 +133,29 @@ def test_channels_that_are_added_are_scaled_alike_and_others_are_left():
     assert set(record) == {"a", "b"}
     ratios = [new / old for new, old in zip(weights, model.get_weights(), strict=True)]
     np.testing.assert_allclose(ratios[0][0, 0, 0], ratios[2][0, 0, 0], rtol=1e-5)
-    wanted = keras.ops.convert_to_numpy(model(images()[0]))
+    expected = keras.ops.convert_to_numpy(model(images()[0]))
     model.set_weights(weights)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(images()[0])), wanted, atol=1e-5)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(images()[0])), expected, atol=1e-5)
 
 
-def on_grid(kernel, per_tensor):
+def rounding_error(kernel, per_tensor):
+    """Largest distance of a kernel from integer multiples of its scales, in units of the scales."""
     steps = np.abs(kernel).max(axis=None if per_tensor else (0, 1, 2)) / 127
     return np.abs(kernel / steps - np.round(kernel / steps)).max()
 
 
 @pytest.mark.parametrize("per_tensor", [False, True])
 @pytest.mark.parametrize("network", ["xlsr", "fsrcnn", "espcn"])
-def test_rounded_weights_are_on_the_grid_and_nearer_in_the_output(network, per_tensor):
+def test_rounded_weights_are_representable_and_lose_less(network, per_tensor):
     config = {"network": network, "scale": 3, "output_activation": "linear"}
     model, other = random_weights(models.build(config)), models.build(config)
     calibration, image = images(4, 32), images(seed=9, side=32)[0]
     weights = gptq.round_weights(model, calibration, per_tensor)
-    wanted = keras.ops.convert_to_numpy(model(image))
+    expected = keras.ops.convert_to_numpy(model(image))
 
     def error(arrays):
         other.set_weights(arrays)
-        return float(np.mean((keras.ops.convert_to_numpy(other(image)) - wanted) ** 2))
+        return float(np.mean((keras.ops.convert_to_numpy(other(image)) - expected) ** 2))
 
     nearest = []
     for old, new in zip(model.get_weights(), weights, strict=True):
@@ -160,19 +163,19 @@ def test_rounded_weights_are_on_the_grid_and_nearer_in_the_output(network, per_t
         if old.ndim < 4:
             nearest.append(old)
             continue
-        # fsrcnn's last kernel has one grid for each output channel of its phases
+        # fsrcnn's last kernel has one scale for each output channel of its phases
         if not (network == "fsrcnn" and old.shape[0] == 9 and not per_tensor):
-            assert on_grid(new, per_tensor) < 1e-3
+            assert rounding_error(new, per_tensor) < 1e-3
             np.testing.assert_allclose(np.abs(new).max(), np.abs(old).max(), rtol=1e-6)
         steps = np.abs(old).max(axis=None if per_tensor else (0, 1, 2)) / 127
         nearest.append(np.round(old / steps) * steps)
     assert error(weights) < 0.7 * error(nearest)
 
 
-def test_shared_ranges_are_of_whole_tensors():
+def test_shared_ranges_include_all_tensors_of_a_concatenation():
     model, image = random_weights(models.build({"network": "xlsr", "scale": 3})), images(1)
-    found = cross_layer_equalization.shared_ranges(model, image)
-    parts = [outputs(model, name, image[0]) for name in ("shortcut", "gblock3_mix")]  # they meet in a concatenation
-    wanted = (min(y.min() for y in parts), max(y.max() for y in parts))
-    assert found["shortcut"] == found["gblock3_mix"] == found["concat"] == pytest.approx(wanted, rel=1e-4)
-    assert found["tail_mix"] == (0, pytest.approx(outputs(model, "tail_mix", image[0]).max(), rel=1e-4))
+    ranges = cross_layer_equalization.shared_ranges(model, image)
+    parts = [outputs(model, name, image[0]) for name in ("shortcut", "gblock3_mix")]  # joined by a concatenation
+    expected = (min(y.min() for y in parts), max(y.max() for y in parts))
+    assert ranges["shortcut"] == ranges["gblock3_mix"] == ranges["concat"] == pytest.approx(expected, rel=1e-4)
+    assert ranges["tail_mix"] == (0, pytest.approx(outputs(model, "tail_mix", image[0]).max(), rel=1e-4))

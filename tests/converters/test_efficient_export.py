@@ -1,4 +1,4 @@
-"""The networks of the NTIRE 2022 efficient challenge through export: what passes its audit, and what does not yet."""
+"""Export of the networks of the NTIRE 2022 efficient challenge: which precisions pass their audit."""
 
 import json
 
@@ -13,7 +13,7 @@ from tests.models.test_efficient import MINI
 
 
 def model_file(folder, net):
-    """A small untrained network whose pictures lie around grey."""
+    """A small untrained network with outputs around mid-grey."""
     keras.utils.set_random_seed(0)
     config = {"network": net, "scale": 2, "output_activation": "clipped_relu", **MINI[net]}
     model = models.build(config)
@@ -31,7 +31,7 @@ def exported(folder, net, precision):
 @pytest.mark.slow
 @pytest.mark.parametrize("net", [net for net in MINI if net != "pruned_rfdn"])
 def test_onnx_equals_the_float_tflite_and_keras(tmp_path, net):
-    """Each within 1e-5, by the audit; at a size that the export did not try, too."""
+    """Each within 1e-5 by the audit, and also at a size that the export did not try."""
     pytest.importorskip("tf2onnx")
     file, sidecar = exported(tmp_path, net, "onnx")
     assert sidecar["agreement_with_tflite"]["largest_error"] <= 1e-5
@@ -49,7 +49,7 @@ def test_uint8_is_integer_throughout(tmp_path, net):
 
 @pytest.mark.slow
 def test_mobilesr_in_8_bits_is_refused(tmp_path):
-    """The converter leaves a part of its layer normalization in float."""
+    """The converter leaves part of its layer normalization in float."""
     with pytest.raises(AuditError, match="no float tensor"):
         exported(tmp_path, "mobilesr", "uint8")
 
@@ -64,10 +64,10 @@ def test_the_resize_is_bilinear_with_half_pixels(tmp_path):
 
 
 @pytest.mark.parametrize(("net", "side"), [("rlfn", 15), ("efdn", 5), ("imdn", 1)])
-def test_images_smaller_than_the_attention_takes(tmp_path, net, side):
-    """They are filled up with their last pixels; a float runtime would end the process."""
+def test_images_smaller_than_the_attention_supports(tmp_path, net, side):
+    """They are padded with their last pixels; a float runtime would otherwise end the process."""
     upscaler = load(model_file(tmp_path, net))
     assert upscaler.smallest == side
     small = picture(3, 20)
-    filled = small[[*range(3), *[2] * (max(side, 3) - 3)]]
-    assert (upscaler(small) == upscaler(filled)[:6]).all()
+    padded = small[[*range(3), *[2] * (max(side, 3) - 3)]]
+    assert (upscaler(small) == upscaler(padded)[:6]).all()

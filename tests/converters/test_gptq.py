@@ -1,6 +1,6 @@
-"""GPTQ: golden integers of a small kernel, and what its bias corrects.
+"""GPTQ: golden integers of a small kernel, and the correction of the bias.
 
-It runs on whole networks in test_cross_layer_equalization.py.
+test_cross_layer_equalization.py runs it on whole networks.
 """
 
 import keras
@@ -12,7 +12,7 @@ from mobile_sr.converters import gptq
 
 @pytest.fixture(scope="module")
 def layer():
-    """(a model that begins with a 1x1 convolution of 8 channels to 3, its kernel [8, 3], one image of correlated channels)."""
+    """(model with a first 1x1 convolution from 8 to 3 channels, its kernel [8, 3], an image with correlated channels)."""
     rng = np.random.default_rng(0)
     mix = rng.normal(size=(8, 8)) * 0.5 + 1
     image = (rng.normal(size=(1, 16, 16, 8)) @ mix).astype(np.float32)
@@ -24,14 +24,14 @@ def layer():
 
 
 def steps(kernel, rounded):
-    """A rounded kernel [1, 1, 8, 3] in steps of its grid, one row for each output channel."""
+    """A rounded kernel [1, 1, 8, 3] in units of its scales, one row for each output channel."""
     return np.round(rounded[0, 0] / (np.abs(kernel).max(axis=0) / 127)).astype(int).T.tolist()
 
 
 def test_golden_integers(layer):
-    """They change with the damping (0.004 and 0.006 give others), the order of the inputs and the update."""
+    """They depend on the damping (0.004 and 0.006 give others), the order of the inputs and the update."""
     model, kernel, image = layer
-    assert steps(kernel, kernel[None, None]) == [  # to the nearest
+    assert steps(kernel, kernel[None, None]) == [  # rounded to nearest
         [42, 34, -127, -18, -87, 80, 98, -69],
         [-52, -65, -23, 108, -127, -55, -77, 52],
         [-79, -69, 82, -127, -16, -70, 15, -22],
@@ -48,24 +48,24 @@ def test_the_bias_keeps_the_mean_of_every_channel(layer):
     rounded, bias = gptq.round_weights(model, [image])[:2]
     before, after = image @ kernel + [0.5, -0.25, 0], image @ rounded[0, 0] + bias
     assert np.abs(before - after).max() > 3e-3
-    assert np.abs((image @ (kernel - rounded[0, 0])).mean(axis=(0, 1, 2))).max() > 5e-4  # what the bias has to correct
+    assert np.abs((image @ (kernel - rounded[0, 0])).mean(axis=(0, 1, 2))).max() > 5e-4  # the error that the bias corrects
     np.testing.assert_allclose(after.mean(axis=(0, 1, 2)), before.mean(axis=(0, 1, 2)), atol=2e-6)
 
 
 @pytest.mark.parametrize(("width", "every"), [(299, 1), (300, 2)])
 def test_moments_are_of_about_40000_positions(monkeypatch, width, every):
-    """Every second one of each axis from 1.5**2 * 40,000 on."""
-    seen, patches = [], gptq._patches
-    monkeypatch.setattr(gptq, "_patches", lambda *args: seen.append(args[-1]) or patches(*args))
+    """From 1.5**2 * 40,000 positions on, every second one of each axis is used."""
+    steps, patches = [], gptq._patches
+    monkeypatch.setattr(gptq, "_patches", lambda *args: steps.append(args[-1]) or patches(*args))
     start = keras.Input((None, None, 1))
     model = keras.Model(start, keras.layers.Conv2D(1, 1)(keras.layers.Conv2D(1, 1)(start)))
     gptq.round_weights(model, [np.random.default_rng(0).random((1, 300, width, 1), np.float32)])
-    assert seen == [every, every]
+    assert steps == [every, every]
 
 
 @pytest.mark.parametrize("spread", [0.1, 1e-3, 1e-4])
 def test_inputs_far_from_0_that_hardly_vary(spread):
-    """Their covariance is lost in float32 where it is computed as the difference of two large numbers. One layer alone."""
+    """In float32, their covariance would be lost if it were computed as the difference of two large numbers. One layer only."""
     image = keras.Input((None, None, 3))
     model = keras.Model(image, keras.layers.Conv2D(4, 3, padding="same")(image))
     rng = np.random.default_rng(0)

@@ -1,3 +1,5 @@
+"""Escaping of untrusted text for terminals, HTML and Markdown."""
+
 import pytest
 
 from mobile_sr.converters import printable
@@ -5,7 +7,7 @@ from mobile_sr.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("plain name é 日本.png", "plain name é 日本.png"),
         ("two\nlines\r", r"two\nlines\r"),
@@ -15,11 +17,11 @@ from mobile_sr.errors import UserError
         ("\u2028", r"\u2028"),
     ],
 )
-def test_one_line(text, wanted):
-    assert printable.printable(text) == wanted
-    assert printable.printable(wanted) == wanted
-    assert str(UserError(text)) == wanted
-    wanted.encode()
+def test_one_line(text, expected):
+    assert printable.printable(text) == expected
+    assert printable.printable(expected) == expected
+    assert str(UserError(text)) == expected
+    expected.encode()
 
 
 def test_html():

@@ -1,3 +1,5 @@
+"""Capturing of output, and lines that are printed meanwhile."""
+
 import os
 import threading
 import time
@@ -6,7 +8,7 @@ from mobile_sr.converters.quiet import quiet, say
 
 
 def quiet_thread():
-    """A started thread that has entered `quiet` and leaves it soon."""
+    """A running thread that has entered `quiet` and will leave it soon."""
     entered = threading.Event()
 
     def work():
@@ -20,7 +22,7 @@ def quiet_thread():
     return thread
 
 
-def test_threads_give_the_descriptors_back(capfd):
+def test_threads_restore_the_descriptors(capfd):
     thread = quiet_thread()
     with quiet():
         thread.join()
@@ -29,7 +31,7 @@ def test_threads_give_the_descriptors_back(capfd):
     assert capfd.readouterr() == ("out", "err")
 
 
-def test_what_is_said_meanwhile_is_not_lost(capfd):
+def test_a_line_said_during_quiet_is_not_lost(capfd):
     thread = quiet_thread()
     with open(1, "w", closefd=False) as stdout:
         say("kept", stdout)
@@ -37,8 +39,8 @@ def test_what_is_said_meanwhile_is_not_lost(capfd):
     assert capfd.readouterr().out == "kept\n"
 
 
-def test_what_is_printed_is_returned(capfd):
-    with quiet() as said:
+def test_captured_text_is_returned(capfd):
+    with quiet() as captured:
         os.write(2, b"from C++")
-        assert said() == "from C++"
+        assert captured() == "from C++"
     assert capfd.readouterr() == ("", "")

@@ -1,3 +1,5 @@
+"""Conversion to ONNX: agreement with the float .tflite, sidecar, damaged files."""
+
 import json
 
 import numpy as np
@@ -18,8 +20,8 @@ def onnx_file(model_file, tmp_path_factory):
 @pytest.mark.parametrize("size", [(20, 31), (64, 48), (1, 1)])
 def test_onnx_equals_the_float_tflite(onnx_file, exported, size):
     image = picture(*size)
-    found, wanted = load(onnx_file).real(image), load(exported / "tiny_float32.tflite").real(image)
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+    result, expected = load(onnx_file).real(image), load(exported / "tiny_float32.tflite").real(image)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-5)
 
 
 def test_tiles_and_sidecar(onnx_file):

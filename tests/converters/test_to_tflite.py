@@ -1,4 +1,4 @@
-"""Conversion of every network in every mode."""
+"""Conversion to .tflite in all precisions."""
 
 import functools
 
@@ -24,7 +24,7 @@ def random_model(config, seed=2):
     model = models.build(config)
     rng = np.random.default_rng(seed)
     arrays = [rng.normal(0, np.prod(w.shape[:-1]) ** -0.5, w.shape) if w.ndim == 4 else w for w in model.get_weights()]
-    arrays[-1] = arrays[-1] + 0.5  # one value for all channels of the tail's bias
+    arrays[-1] = arrays[-1] + 0.5  # all channels of the tail's bias are equal
     model.set_weights(arrays)
     return model
 
@@ -46,27 +46,27 @@ def test_the_peers_are_one_partition_in_8_bits(network):
     assert litert.delegate_partitions(data) == 1
     assert not {"PRELU", "TRANSPOSE_CONV", "MINIMUM", "RELU"} & {op.name for op in graph.ops}
     image = np.random.default_rng(5).integers(0, 256, (20, 24, 3), np.uint8)
-    wanted = upscaler.to_uint8(upscaler.keras_runner(model)(image)).astype(int)
-    # The converter would give all channels of an even bias the first one's scale; that is off by far more.
-    assert np.abs(upscaler.to_uint8(litert.TFLiteModel(data).run(image)) - wanted).mean() < 3
+    expected = upscaler.to_uint8(upscaler.keras_runner(model)(image)).astype(int)
+    # The converter would give all channels of an equal bias the scale of the first one; the error would be far larger.
+    assert np.abs(upscaler.to_uint8(litert.TFLiteModel(data).run(image)) - expected).mean() < 3
 
 
 @pytest.mark.parametrize("size", [(4, 5), (9, 3), (2, 8), (6, 7)])
-def test_images_are_cut_in_their_middle_or_padded_at_their_ends(size):
+def test_images_are_cropped_at_the_centre_or_padded_at_the_edges(size):
     image = np.arange(6 * 7 * 3).reshape(6, 7, 3)
     rows, columns = (
         np.clip(np.arange(want) + max(0, have - want) // 2, 0, have - 1) for have, want in zip((6, 7), size, strict=True)
     )
-    wanted = image[rows][:, columns]
-    np.testing.assert_array_equal(to_tflite.fit(image, size), wanted)
-    np.testing.assert_array_equal(to_tflite.fit(image[None], size), wanted[None])
+    expected = image[rows][:, columns]
+    np.testing.assert_array_equal(to_tflite.fit(image, size), expected)
+    np.testing.assert_array_equal(to_tflite.fit(image[None], size), expected[None])
 
 
-def test_equal_biases_are_told_apart():
-    even = np.full(4, 0.5, np.float32)
-    found = to_tflite.break_equal_bias(even)
-    assert found[0] != 0.5
-    np.testing.assert_allclose(found, even, rtol=1e-7)
+def test_equal_biases_are_broken():
+    equal = np.full(4, 0.5, np.float32)
+    result = to_tflite.break_equal_bias(equal)
+    assert result[0] != 0.5
+    np.testing.assert_allclose(result, equal, rtol=1e-7)
     for kept in (np.zeros(4, np.float32), np.full(1, 0.5, np.float32), np.array([0.5, 0.6]), np.ones((1, 1, 2, 2))):
         np.testing.assert_array_equal(to_tflite.break_equal_bias(kept), kept)
 
@@ -78,27 +78,27 @@ def test_modes_pass_their_audits(model_file, tmp_path, precision, per_tensor):
     (path,) = export(model_file, tmp_path, [precision], per_tensor=per_tensor, log=lambda line: None)
     assert path.name == f"tiny_{precision}{'_per_tensor' if per_tensor else ''}.tflite"
     graph = flatbuffer.load(path)
-    for promise in ("int16", "dynamic", "uint8"):
+    for required in ("int16", "dynamic", "uint8"):
         for kernels in (False, True):
-            checks = audit.check(graph, promise, clipped=True, convolutions=11, per_tensor=kernels)
-            assert all(c["passed"] for c in checks) == (promise == precision and kernels == per_tensor)
+            checks = audit.check(graph, required, clipped=True, convolutions=11, per_tensor=kernels)
+            assert all(c["passed"] for c in checks) == (required == precision and kernels == per_tensor)
     model, _ = weights.load_model(model_file)
     image = np.random.default_rng(5).integers(0, 256, (20, 24, 3), np.uint8)
-    wanted = upscaler.to_uint8(upscaler.keras_runner(model)(image)).astype(int)
-    assert np.abs(upscaler.to_uint8(litert.TFLiteModel(path).run(image)) - wanted).mean() < 4
+    expected = upscaler.to_uint8(upscaler.keras_runner(model)(image)).astype(int)
+    assert np.abs(upscaler.to_uint8(litert.TFLiteModel(path).run(image)) - expected).mean() < 4
 
 
 def test_methods_are_recorded_and_lose_less(tmp_path):
     model, _ = weights.load_model(zoo.resolve("xlsr_x3"))
     image = sample_images.images(["coffee"])[0][1][100:160, 200:280]
-    wanted = np.clip(upscaler.keras_runner(model)(image), 0, 1) * 255
+    expected = np.clip(upscaler.keras_runner(model)(image), 0, 1) * 255
     errors = {}
     for methods in ((), ("equalize", "round")):
         (path,) = export("xlsr_x3", tmp_path / str(len(methods)), ["uint8"], methods=methods, log=lambda line: None)
-        said = path.with_suffix(".json").read_text()
-        assert ('"equalization": null' in said) == (not methods)
-        assert ("second moments" in said) == bool(methods)
-        errors[methods] = np.mean((litert.TFLiteModel(path).run(image).astype(float) - wanted) ** 2)
+        sidecar = path.with_suffix(".json").read_text()
+        assert ('"equalization": null' in sidecar) == (not methods)
+        assert ("second moments" in sidecar) == bool(methods)
+        errors[methods] = np.mean((litert.TFLiteModel(path).run(image).astype(float) - expected) ** 2)
     assert errors["equalize", "round"] < 0.6 * errors[()]
 
 

@@ -9,7 +9,7 @@ from mobile_sr.converters.tflite import flatbuffer
 
 @pytest.fixture
 def refused(exported):
-    """Change the object tree of a valid file, pack it again, and give what the parser says."""
+    """A function that changes a valid file through its object tree and returns the parser's message."""
 
     def refuse(precision, change):
         model = schema.ModelT.InitFromPackedBuf((exported / f"tiny_{precision}.tflite").read_bytes(), 0)
@@ -22,10 +22,10 @@ def refused(exported):
     return refuse
 
 
-def set_to(what, **values):
+def set_to(select, **values):
     def change(graph):
         for name, value in values.items():
-            setattr(what(graph), name, value)
+            setattr(select(graph), name, value)
 
     return change
 
@@ -88,7 +88,7 @@ def test_shapes(refused):
 
 
 def test_integers_need_scales(exported):
-    """Tensor by tensor: an integer without scale or zero point is refused, except a bias, whose scale follows."""
+    """Every integer tensor without scale or zero point is refused, except a bias, which derives its scale."""
     data = (exported / "tiny_uint8.tflite").read_bytes()
     count = len(schema.ModelT.InitFromPackedBuf(data, 0).subgraphs[0].tensors)
     refused = 0

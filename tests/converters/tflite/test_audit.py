@@ -1,3 +1,5 @@
+"""Audits of exported files and of damaged ones."""
+
 import json
 
 import numpy as np
@@ -19,7 +21,7 @@ def failed(graph, precision, clipped=True, convolutions=11):
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "uint8", "int8"])
-def test_exported_files_pass_and_say_so_in_their_sidecar(exported, precision):
+def test_exported_files_pass_and_their_sidecars_record_it(exported, precision):
     assert failed(graph_of(exported, precision), precision) == set()
     sidecar = json.loads((exported / f"tiny_{precision}.json").read_text())
     assert all(c["passed"] for c in sidecar["audit"]["checks"])
@@ -30,7 +32,7 @@ def test_exported_files_pass_and_say_so_in_their_sidecar(exported, precision):
     assert (sidecar["calibration"] is not None) == (precision in ("uint8", "int8"))
 
 
-def test_the_uint8_file_is_convolutions_and_nothing_else(exported):
+def test_the_uint8_file_consists_of_convolutions(exported):
     graph = graph_of(exported, "uint8")
     ops = audit.describe(graph, 0)["ops"]
     assert ops == {"CONCATENATION": 1, "CONV_2D": 11, "DEPTH_TO_SPACE": 1, "QUANTIZE": 2}
@@ -47,12 +49,12 @@ def test_the_float_file_keeps_the_clip(exported):
     assert audit.describe(graph_of(exported, "float32"), 0)["ops"]["MINIMUM"] == 1
 
 
-def test_a_float_file_is_no_uint8_file(exported):
-    found = failed(graph_of(exported, "float32"), "uint8")
-    assert {"no float tensor", "uint8 in and out", "no clip op", "input scale 1/255, zero point 0"} <= found
+def test_a_float_file_is_not_a_uint8_file(exported):
+    checks = failed(graph_of(exported, "float32"), "uint8")
+    assert {"no float tensor", "uint8 in and out", "no clip op", "input scale 1/255, zero point 0"} <= checks
 
 
-def test_each_damage_is_named(exported):
+def test_each_defect_fails_its_check(exported):
     def broken(change):
         graph = graph_of(exported, "uint8")
         change(graph)
@@ -121,7 +123,7 @@ def test_damaged_files_are_refused_before_they_run(exported):
             flatbuffer.parse(damaged)
 
 
-def test_export_refuses_what_fails_its_audit(model_file, tmp_path, monkeypatch):
+def test_export_refuses_a_file_that_fails_its_audit(model_file, tmp_path, monkeypatch):
     from mobile_sr.quantization import export
 
     monkeypatch.setattr(audit, "CLIP_OPS", ("DEPTH_TO_SPACE",))
@@ -130,7 +132,7 @@ def test_export_refuses_what_fails_its_audit(model_file, tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_calibration_reaches_both_ends_and_is_seeded(image_folder):
+def test_calibration_includes_0_and_1_and_is_seeded(image_folder):
     from mobile_sr.quantization.calibration import calibration_set
 
     images, record = calibration_set(image_folder, 3, seed=1)
@@ -149,4 +151,4 @@ def test_calibration_looks_for_detail_in_large_photos(tmp_path, monkeypatch):
     plain[:600, :600] = np.random.default_rng(0).integers(0, 256, (600, 600, 3), np.uint8)
     write_image(tmp_path / "plain.png", plain)
     crops = calibration.calibration_set(tmp_path, 3)[0][:20]
-    assert np.mean([crop.std() > 0.01 for crop in crops]) > 0.7  # of single random places about a third
+    assert np.mean([crop.std() > 0.01 for crop in crops]) > 0.7  # with single random positions, about a third

@@ -1,4 +1,4 @@
-"""What delegates refuse, and the form of grouped convolutions that they do not."""
+"""Operators that delegates refuse, and grouped convolutions in a form that they support."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ def graph(*ops):
     """A Graph of operators given as (name, version, [shape or (shape, dtype, constant)])."""
     tensors, made = [], []
     for name, version, inputs in ops:
-        places = []
+        indices = []
         for given in inputs:
             shape, dtype, constant = given if isinstance(given, tuple) else (given, "float32", False)
-            places.append(len(tensors))
+            indices.append(len(tensors))
             tensors.append(flatbuffer.Tensor("t", dtype, shape, [], [], constant))
-        made.append(flatbuffer.Op(name, places, [], False, version))
+        made.append(flatbuffer.Op(name, indices, [], False, version))
     return flatbuffer.Graph(tensors, made, [], [])
 
 
@@ -44,14 +44,14 @@ SIZE = ([2], "int32", True)
     ],
 )
 def test_rules(op, gpu, nnapi):
-    found = delegates.refused(graph(op))
-    for delegate, said in (("gpu", gpu), ("nnapi", nnapi)):
-        text = delegates.describe(found[delegate])
-        assert bool(text) == bool(said)
-        assert said in text
+    refusals = delegates.refused(graph(op))
+    for delegate, expected in (("gpu", gpu), ("nnapi", nnapi)):
+        text = delegates.describe(refusals[delegate])
+        assert bool(text) == bool(expected)
+        assert expected in text
 
 
-VERSIONS = {  # the lowest and the highest that NNAPI takes from Android 11 on: nnapi_delegate.cc
+VERSIONS = {  # lowest and highest version that NNAPI supports from Android 11 on: nnapi_delegate.cc
     "RESHAPE PRELU HARD_SWISH ELU SUM DIV": (1, 1),
     "ADD MUL PAD CONCATENATION AVERAGE_POOL_2D MAX_POOL_2D SPACE_TO_DEPTH": (1, 2),
     "RELU RELU6 LOGISTIC TANH SLICE TRANSPOSE MEAN STRIDED_SLICE QUANTIZE DEQUANTIZE DEPTH_TO_SPACE": (1, 2),
@@ -63,16 +63,16 @@ VERSIONS = {  # the lowest and the highest that NNAPI takes from Android 11 on: 
 
 
 @pytest.mark.parametrize("names", VERSIONS)
-def test_versions_that_nnapi_takes(names):
+def test_versions_that_nnapi_supports(names):
     (low, high), constant = VERSIONS[names], (IMAGE, "float32", True)
     for name in names.split():
-        taken = [v for v in range(1, 8) if not delegates.refused(graph((name, v, [IMAGE, constant, constant])))["nnapi"]]
-        assert taken == list(range(low, high + 1)), name
+        supported = [v for v in range(1, 8) if not delegates.refused(graph((name, v, [IMAGE, constant, constant])))["nnapi"]]
+        assert supported == list(range(low, high + 1)), name
 
 
 def test_counts_and_names(run_cli):
-    found = delegates.refused(graph(("GELU", 1, [IMAGE]), ("GELU", 1, [IMAGE]), ("RELU", 1, [IMAGE])))
-    assert found == {"gpu": [], "nnapi": [{"op": "GELU", "count": 2, "reason": "not supported"}]}
+    refusals = delegates.refused(graph(("GELU", 1, [IMAGE]), ("GELU", 1, [IMAGE]), ("RELU", 1, [IMAGE])))
+    assert refusals == {"gpu": [], "nnapi": [{"op": "GELU", "count": 2, "reason": "not supported"}]}
     done = run_cli("inspect", "--model", "xlsr_x3:uint8")
     assert "GPU delegate, by its rules: supports every operator" in done.stdout
     assert "NNAPI delegate, by its rules: rejects 11 CONV_2D (not in its form for int8 (version 6))" in done.stdout
@@ -80,21 +80,21 @@ def test_counts_and_names(run_cli):
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "uint8", "int8"])
 def test_dense_groups_change_no_value(exported, precision, photo):
-    """In 8 bits the same bytes; what NNAPI refused, it takes."""
+    """In 8 bits the bytes are the same. NNAPI then supports the convolutions."""
     before = (exported / f"tiny_{precision}.tflite").read_bytes()
     after = grouped_conv.make_dense(before)
     refused = [{row["op"] for row in delegates.refused(litert.parse_graph(data))["nnapi"]} for data in (before, after)]
-    halves = {"DEQUANTIZE"} if precision == "float16" else set()  # NNAPI wants constants as they are used
+    halves = {"DEQUANTIZE"} if precision == "float16" else set()  # NNAPI requires constants in the type of their use
     assert refused == [{"CONV_2D"} | halves, halves]
     kernels = [litert.parse_graph(data) for data in (before, after)]
     narrow, wide = ([g.tensors[op.inputs[1]].shape[-1] for op in g.ops if op.name == "CONV_2D"] for g in kernels)
     assert sorted(set(narrow)) == [3, 8, 32, 48]
     assert sorted(set(wide)) == [3, 32, 48]
-    pictures = [litert.TFLiteModel(data).run(photo) for data in (before, after)]
+    outputs = [litert.TFLiteModel(data).run(photo) for data in (before, after)]
     if precision in ("uint8", "int8"):
-        assert np.array_equal(*pictures)
+        assert np.array_equal(*outputs)
     else:
-        np.testing.assert_allclose(*pictures, atol=1e-5 if precision == "float32" else 2e-3)
+        np.testing.assert_allclose(*outputs, atol=1e-5 if precision == "float32" else 2e-3)
 
 
 def test_dense_groups_on_the_command_line(run_cli, tmp_path, depth_file):

@@ -1,4 +1,4 @@
-"""Control dependencies in a file's metadata: written, read back, refused when damaged, and kept right by what edits files."""
+"""Control dependencies in a file's metadata: writing, reading, damage, and edits of the file."""
 
 import functools
 
@@ -16,7 +16,7 @@ CONFIG = {"network": "edsr", "scale": 2, "blocks": 1, "channels": 8, "depth": "i
 
 @functools.cache
 def file():
-    """Bytes with the signatures dense and sparse."""
+    """Bytes of a file with the signatures dense and sparse."""
     model = models.build(CONFIG)
     build = functools.partial(models.build_for_export, CONFIG)
     return to_tflite.convert_both(build, model, model.get_weights(), "float32", clipped=True)[0]
@@ -31,14 +31,14 @@ def test_each_gather_of_a_convolution_waits_for_the_product_before():
     pairs = dependencies(data)
     graph = flatbuffer.parse(data, "sparse")
     products = [op for op in graph.ops if op.name == "FULLY_CONNECTED"]
-    assert len(pairs[graph.subgraph]) == len(products) - 2 > 8  # two convolutions, the first part of each waits for none
+    assert len(pairs[graph.subgraph]) == len(products) - 2 > 8  # two convolutions; the first part of each does not wait
     assert sum(map(len, pairs)) == len(pairs[graph.subgraph])
     for product, gather in pairs[graph.subgraph]:
         assert (graph.ops[product].name, graph.ops[gather].name) == ("FULLY_CONNECTED", "GATHER")
     assert litert.delegate_partitions(flatbuffer.as_first_subgraph(data, graph)) > len(products)
 
 
-def test_the_subgraph_that_becomes_the_first_takes_its_dependencies_along():
+def test_dependencies_move_with_the_subgraph_that_becomes_the_first():
     data = file()
     graph = flatbuffer.parse(data, "sparse")
     before, after = dependencies(data), dependencies(flatbuffer.as_first_subgraph(data, graph))
@@ -46,14 +46,14 @@ def test_the_subgraph_that_becomes_the_first_takes_its_dependencies_along():
     assert after[graph.subgraph] == before[0] == []
 
 
-def test_a_cut_file_has_none():
+def test_a_truncated_graph_has_no_dependencies():
     data = flatbuffer.as_first_subgraph(file(), flatbuffer.parse(file(), "sparse"))
     *_, (_, _, last) = truncation.prefixes(data)
     assert dependencies(last) == []
 
 
 @pytest.mark.parametrize("pairs", [[], [[]], [[(0, 1), (3, 200)], [], [(5, 70)]]])
-def test_what_was_written_is_read(pairs):
+def test_decode_reverses_encode(pairs):
     assert op_order.decode(op_order.encode(pairs), [300] * len(pairs)) == pairs
 
 
@@ -63,10 +63,10 @@ def test_what_was_written_is_read(pairs):
         (b"", [3]),
         (b"\x02\x01\x00", [3]),  # another version
         (b"\x01\x02\x00\x00", [3]),  # another number of subgraphs
-        (b"\x01\x01\x01\x00", [3]),  # half a pair
-        (b"\x01\x01\x01\x00\x82", [3]),  # within a number
-        (b"\x01\x01\x00\x00", [3]),  # more than said
-        (b"\x01\x01\x01\x00\x06", [3]),  # an operator that is not there
+        (b"\x01\x01\x01\x00", [3]),  # an incomplete pair
+        (b"\x01\x01\x01\x00\x82", [3]),  # ends within a number
+        (b"\x01\x01\x00\x00", [3]),  # too long
+        (b"\x01\x01\x01\x00\x06", [3]),  # an operator that does not exist
         (b"\x01\x01\x01\x02\x00", [3]),  # waiting for a later one
         (b"\x01\x01\x01\x01\x04", [3]),  # a negative number
     ],

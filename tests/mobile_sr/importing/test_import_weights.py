@@ -195,7 +195,7 @@ REFUSED = {
     "integers": ("rlfn_long.pth", "LR_conv.bias is an array of int64"),
     "transposed": (changed(B1__esa__conv4__weight=lambda w: w.transpose(1, 0, 2, 3)), "B1.esa.conv4.weight has the shape"),
     "HWIO": (changed(fea_conv__weight=lambda w: w.transpose(2, 3, 1, 0)), "fea_conv.weight has the shape"),
-    "not finite": (changed(fea_conv__bias=lambda b: b * np.inf), "fea_conv.bias holds values that are not finite"),
+    "not finite": (changed(fea_conv__bias=lambda b: b * np.inf), "fea_conv.bias contains values that are not finite"),
     "empty": (lambda path: path.write_bytes(b""), "not a usable PyTorch checkpoint"),
     "text": (lambda path: path.write_text("a text, no checkpoint\n"), "not a usable PyTorch checkpoint"),
 }
