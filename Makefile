@@ -24,6 +24,7 @@ test-torch: .venv-torch/installed  ## those that need PyTorch (several processes
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel --outdir dist .

@@ -20,8 +20,8 @@ from mobile_sr.converters.tflite import flatbuffer
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
 
-#
-# Limit of tanh's input, chosen by measurement (docs/measurements/quantization.md): its 8-bit result is then -126..126 of -128..127.
+# Limit of tanh's input, chosen by measurement (docs/measurements/quantization.md): its 8-bit result is then -126..126 of
+# -128..127.
 _TANH_LIMIT = math.atanh(1 - 2 / 128)
 TANH = -_TANH_LIMIT, _TANH_LIMIT * 127 / 128  # gives a zero point of 0
 _MAX_RUN_BYTES = 2**30  # of activations in one run; larger networks are measured in several runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mobile_sr import results
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from mobile_sr.inference.upscaler import Upscaler
 
-    Model = str | Path | Upscaler | keras.Model
-    Images = str | Path | Sequence[np.ndarray | Image.Image | tuple[str, np.ndarray | Image.Image]] | Mapping[str, np.ndarray]
+    Model: TypeAlias = str | Path | Upscaler | keras.Model
+    Images: TypeAlias = (
+        str | Path | Sequence[np.ndarray | Image.Image | tuple[str, np.ndarray | Image.Image]] | Mapping[str, np.ndarray]
+    )
 
 Progress = Callable[[int, str], None]
 
@@ -134,6 +136,7 @@ def search(
     counted: Any = latency_table.measure(chosen.network["channels"], None) if cost == "latency" else cost
     searching.set_cost(chosen, counted, budget)
     best, architecture = searching.search(chosen, data, out, resume=resume, cache=cache)
+    assert architecture is not None  # only on other ranks of a distributed search
     return results.SearchResult({"folder": str(out), "psnr": best, "architecture": architecture}, Path(out), best, architecture)
 
 
@@ -325,8 +328,7 @@ def _images(data: Images) -> Any:
 
     if isinstance(data, (str, Path)):
         return data
-    if isinstance(data, Mapping):
-        named = list(data.items())
-    else:
+    named: list[tuple[str, Any]] = list(data.items()) if isinstance(data, Mapping) else []
+    if not isinstance(data, Mapping):
         named = [item if isinstance(item, tuple) else (f"image {k}", item) for k, item in enumerate(data)]
     return [(name, image if isinstance(image, np.ndarray) else np.asarray(image.convert("RGB"))) for name, image in named]

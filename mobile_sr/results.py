@@ -113,10 +113,10 @@ class ComparisonResult(Result):
     @classmethod
     def of(cls, record: dict[str, Any], crops: list[dict[str, Any]]) -> ComparisonResult:
         """From what `evaluation.compare.compare` returns."""
-        sides = record["reference"], record["model"]
-        names, psnrs = [side["name"] for side in sides], [side["psnr"] for side in sides]
-        colours = [side["colour_error"]["flat"] for side in sides]
-        return cls(record, *names, *psnrs, record["drop_db"], record["ssim_drop"], *colours, crops)
+        first, second = record["reference"], record["model"]
+        colours = first["colour_error"]["flat"], second["colour_error"]["flat"]
+        drops = record["drop_db"], record["ssim_drop"]
+        return cls(record, first["name"], second["name"], first["psnr"], second["psnr"], *drops, *colours, crops)
 
     def save(self, folder: str | Path) -> Path:
         """Write report.html, report.md and report.json into `folder`; returns the path of report.html."""

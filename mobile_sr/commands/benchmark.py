@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import Any, TextIO
 
 from mobile_sr.commands import common
 from mobile_sr.converters.quiet import say
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int | None:
     return None
 
 
-def _run_device(args: argparse.Namespace, models: list[str], size: tuple[int, int] | None, out: IO[str]) -> int:
+def _run_device(args: argparse.Namespace, models: list[str], size: tuple[int, int] | None, out: TextIO) -> int:
     import sys
 
     from mobile_sr.benchmarking import adb, android, benchmark
@@ -102,7 +102,7 @@ def _run_device(args: argparse.Namespace, models: list[str], size: tuple[int, in
     return 2 if failed else 0
 
 
-def _print_device(reports: Sequence[dict[str, Any]], out: IO[str]) -> None:
+def _print_device(reports: Sequence[dict[str, Any]], out: TextIO) -> None:
     """Print one row per model and delegate."""
     best = next((r for r in reports if r["results"][0]["error"] is None), reports[0])
     environment, where = best["environment"], best["where"]
@@ -144,7 +144,7 @@ def _notes(report: dict[str, Any]) -> str:
     return f" ({'; '.join(notes)})" if notes else ""
 
 
-def _print(report: dict[str, Any], out: IO[str]) -> None:
+def _print(report: dict[str, Any], out: TextIO) -> None:
     environment = report["environment"]
     load = f", load {environment['load_average'][0]:.1f}" if environment["load_average"] else ""
     machine = f"{environment['cpu']}, {environment['cores']} cores{load}"

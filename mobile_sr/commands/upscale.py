@@ -78,6 +78,6 @@ def run(args: argparse.Namespace) -> int:
         if result.notes:
             say(f"mobile-sr upscale: {result.source}: {'; '.join(result.notes)}", sys.stderr)
         left = (time.monotonic() - start) / count * (len(jobs) - count)
-        sizes = "{}x{} -> {}x{}".format(*result.size_in, *result.size_out)
+        sizes = "{}x{} -> {}x{}".format(*(result.size_in or (0, 0)), *(result.size_out or (0, 0)))
         say(f"[{count}/{len(jobs)}, {left:.0f} s left] {result.source} {sizes} {result.target}")
     return 2 if failed else 0

@@ -153,7 +153,7 @@ def file_facts(name: str) -> dict[str, Any]:
     return facts
 
 
-def inspect(model: str) -> dict[str, Any]:
+def inspect(model: str | Path) -> dict[str, Any]:
     """Returns the facts of a .tflite file.
 
     Args:

@@ -102,7 +102,7 @@ def train(
     for index, precision in enumerate(precisions):
         name = f"{out.resolve().name}_{precision}"
         classifier = _write_classifier(model, measured, precision, out / f"{out.resolve().name}_classifier_{precision}.tflite")
-        sidecar = {
+        sidecar: dict[str, Any] = {
             "format": route.FORMAT,
             "kind": route.KIND,
             "scale": scale,

@@ -129,7 +129,7 @@ class TrainingImages:
                 except UserError as error:
                     print(f"\nleft out: {error}", file=sys.stderr)
                     continue
-                image_key = sha256(np.ascontiguousarray(hr)) + str(hr.shape)
+                image_key = sha256(np.ascontiguousarray(hr).data) + str(hr.shape)
                 if image_key in name_of_image:
                     same = name_of_image[image_key]
                     print(f"\nleft out: {printable(name)} is the same image as {printable(same)}", file=sys.stderr)

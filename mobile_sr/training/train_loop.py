@@ -112,7 +112,7 @@ def train(
             from mobile_sr.models import adadsr
 
             crops = dataset.center_crops(images, held_out, recipe.validation_crop)[0].astype(np.float32) / 255
-            adadsr.start_at(model, crops, recipe.fixed_depth or models.max_depth(recipe.network) / 2)
+            adadsr.start_at(model, crops, recipe.fixed_depth or (models.max_depth(recipe.network) or 0) / 2)
     score_start = len(loaded) == len(model.variables)
     if recipe.branches != "none":
         model = _branched(model, recipe)
