@@ -358,3 +358,19 @@ def test_options_that_may_be_repeated():
     ]
     for _ in range(2):  # parsers do not share the memory of options given
         assert cli._parse(words).set == ["patch=8", "batch=2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "suggestion"),
+    [
+        (["upscal", "a.png"], "did you mean upscale?"),
+        (["evaluate", "--model", "bicubic", "--sppace", "y"], "did you mean --space?"),
+        (["export", "--model", "xlsr_x3", "--out", "o", "--path", "spars"], "did you mean sparse?"),
+    ],
+)
+def test_similar_commands_options_and_choices_are_suggested(words, suggestion, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli._parse(["mobile-sr", *words])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert suggestion in line
