@@ -208,7 +208,7 @@ def test_wrong_use_is_refused(model_file, tmp_path):
     with pytest.raises(UserError, match="has no depth masks"):
         export.export(model_file, tmp_path, ["float32"], path="sparse", log=lambda line: None)
     weights.save_model(tmp_path / "ada.npz", model, EDSR)
-    with pytest.raises(UserError, match="not in dynamic"):
+    with pytest.raises(UserError, match="not supported for dynamic"):
         export.export(tmp_path / "ada.npz", tmp_path, ["dynamic"], path="sparse", log=lambda line: None)
     with pytest.raises(ValueError, match="float32 or float16, got 'uint8'"):
         to_tflite.convert(None, [], "uint8", clipped=True, calibration=[0], form="sparse")

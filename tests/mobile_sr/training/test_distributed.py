@@ -164,8 +164,8 @@ def test_refusals_are_one_line(image_folder, tmp_path, run_cli):
 
 def test_sweep_script_of_the_docs(tmp_path):
     """The script of docs/guide/distributed.md, with a mobile-sr that prints its arguments."""
-    page = (ROOT / "docs" / "distributed.md").read_text()
-    script = re.search(r"```\n(#!/bin/bash\n# sweep\.sh.*?)```", page, re.DOTALL)[1].replace("/shared/runs", str(tmp_path))
+    page = (ROOT / "docs" / "guide" / "distributed.md").read_text()
+    script = re.search(r"```\n(#!/bin/bash\n# sweep\.sh.*?)```", page, re.DOTALL)[1].replace("/cluster/runs", str(tmp_path))
     program = "mobile-sr() { echo $*; }\n" + script.replace("mobile-sr $", "echo ${jobs[*]}; mobile-sr $")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 

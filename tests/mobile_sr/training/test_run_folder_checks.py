@@ -69,7 +69,7 @@ def test_limits_of_configurations():
     defaults = {"scale": 2, "channels": 64, "blocks": 8, "output_activation": "linear"}
     limits.check_config({"channels": 256, "blocks": 32}, defaults)
     for odd in ({"channels": 60000}, {"blocks": 10**9}, {"blocks": -1}, {"scale": True}, {"channels": 1.5}, {"blocks": [8]}):
-        with pytest.raises(ValueError, match="must be a whole number"):
+        with pytest.raises(ValueError, match="expected an integer from"):
             limits.check_config(odd, defaults)
     with pytest.raises(ValueError, match="weights"):
         limits.check_config({"channels": 4096, "blocks": 4096}, defaults)
