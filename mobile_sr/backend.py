@@ -50,3 +50,16 @@ def require_keras(what: object) -> None:
     if find_spec("keras") is None:
         raise UserError(f"{what}: a Keras model needs Keras; pip install 'mobile-sr[train]', or use a .tflite")
     choose_backend()
+
+
+def require_tensorflow(what: str) -> None:
+    """Select the TensorFlow backend of Keras.
+
+    Args:
+        what: the command, for the error message.
+    Raises: UserError when TensorFlow or Keras is not installed, or KERAS_BACKEND names another backend.
+    """
+    if find_spec("tensorflow") is None or find_spec("keras") is None:
+        raise UserError(f"{what} needs TensorFlow and Keras: pip install 'mobile-sr[train]'")
+    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        raise UserError(f"{what} needs the TensorFlow backend; KERAS_BACKEND is {os.environ['KERAS_BACKEND']}")

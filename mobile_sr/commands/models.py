@@ -69,11 +69,10 @@ def run(args: argparse.Namespace) -> None:
 def _scoreboard(args: argparse.Namespace) -> None:
     import sys
 
-    from mobile_sr import files
+    from mobile_sr import backend, files
     from mobile_sr.challenge import scoreboard, scoreboard_page
     from mobile_sr.errors import UserError
     from mobile_sr.inference import weights
-    from mobile_sr.quantization import export
 
     given = {"scale": 4, "threads": 1, "runs": 12}
     given |= {name: getattr(args, name) for name in given if getattr(args, name) is not None}
@@ -86,7 +85,7 @@ def _scoreboard(args: argparse.Namespace) -> None:
         raise UserError("--gate needs --data, the PSNR set")
     if args.out:
         files.check_folder(args.out)
-    export.require_tensorflow("the scoreboard")
+    backend.require_tensorflow("the scoreboard")
     board = scoreboard.entrants(args.net, args.weights, given["scale"])
     out = sys.stderr if args.json == "-" else sys.stdout
 

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_sr import __version__, models
+from mobile_sr import __version__, backend, models
 from mobile_sr.converters import cross_layer_equalization
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
@@ -23,6 +23,7 @@ from mobile_sr.files import check_folder, make_folder, sha256_file, temporary_fo
 from mobile_sr.inference import litert, upscaler, weights
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.qat import description
+from mobile_sr.quantization import verification
 from mobile_sr.quantization.calibration import calibration_set
 from mobile_sr.training import dataset
 
@@ -74,7 +75,6 @@ def train(
         export.AuditError: when the .tflite fails its audit.
     """
     from mobile_sr.inference import model_files
-    from mobile_sr.quantization import export
 
     if find_spec("tensorflow_model_optimization") is None or find_spec("tf_keras") is None:
         raise UserError("qat needs tensorflow-model-optimization and tf_keras: pip install 'mobile-sr[train]'")
@@ -85,7 +85,7 @@ def train(
     if (out / "config.json").exists():
         raise UserError(f"{out}: already holds a run; use another --out")
     check_folder(out)
-    export.require_tensorflow("qat")
+    backend.require_tensorflow("qat")
     with quiet():
         keras_model, config = weights.load_model(file)
     images = dataset.TrainingImages(folder, config["scale"], cache, smallest=settings.patch)
@@ -100,7 +100,7 @@ def train(
     job["cache"] = str(Path(cache or dataset.default_cache()).resolve())
     inputs = {f"weights/{name}": value for name, value in arrays.items()}
     inputs.update({f"calibration/{k}": crop for k, crop in enumerate(crops)})
-    inputs["test_card"] = export.test_card(48, 64)
+    inputs["test_card"] = verification.test_card(48, 64)
     make_folder(out)
     with temporary_folder("mobile_sr_qat.") as job_folder:
         weights.write_arrays(job_folder / "job.npz", inputs, job)
@@ -149,16 +149,16 @@ def _sidecar(
     """
     from mobile_sr.quantization import export
 
-    facts, checks = export.audit_file(tflite, keras_model, config, "uint8", settings.per_tensor)
-    facts["colour_error"], check = export.colour_check(keras_model, tflite, config)
+    facts, checks = verification.audit_file(tflite, keras_model, config, "uint8", settings.per_tensor)
+    facts["colour_error"], check = verification.colour_check(keras_model, tflite, config)
     checks.append(check)
     partitions = litert.delegate_partitions(tflite)
     checks.append({"check": "one XNNPACK partition", "passed": partitions == 1, "found": partitions})
     run = litert.TFLiteModel(tflite).run
     size = card.shape[:2]
     agreement = {
-        "agreement_with_keras": export.measure_agreement(upscaler.keras_runner(keras_model), run, config, size),
-        "agreement_with_fake_quantized": export.measure_agreement(lambda image: fake_quantized, run, config, size),
+        "agreement_with_keras": verification.measure_agreement(upscaler.keras_runner(keras_model), run, config, size),
+        "agreement_with_fake_quantized": verification.measure_agreement(lambda image: fake_quantized, run, config, size),
     }
     psnr = agreement["agreement_with_fake_quantized"]["psnr_rgb"]
     what = f"output within {AGREEMENT_DB:.0f} dB of the fake-quantized network"

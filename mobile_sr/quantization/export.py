@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr import __version__, models
+from mobile_sr import __version__, backend, models
 from mobile_sr.adadsr import depth_counts
 from mobile_sr.converters import adadsr_sparse_integer, cross_layer_equalization, gptq, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite import audit, grouped_conv, merge
 from mobile_sr.errors import UserError
 from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes
-from mobile_sr.imaging import flat_colours, metrics
-from mobile_sr.inference import litert, model_files, model_io, upscaler, weights
+from mobile_sr.imaging import flat_colours
+from mobile_sr.inference import litert, model_files, upscaler, weights
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.inference.onnx_model import OnnxModel
-from mobile_sr.quantization.calibration import calibration_set
+from mobile_sr.quantization import calibration as calibrations
+from mobile_sr.quantization import verification
 
 if TYPE_CHECKING:
     import keras
@@ -31,8 +31,6 @@ PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
 METHODS = ("equalize", "round")
 INTEGER_WEIGHTS = (*to_tflite.CALIBRATED, "dynamic")
 PATHS = ("sparse", "dense")
-
-Sample = np.ndarray | tuple[np.ndarray, np.ndarray]  # calibration image [1, H, W, 3], or (image, desired depth [1, 1])
 
 
 class AuditError(Exception):
@@ -86,7 +84,7 @@ def export(
         raise UserError(f"unknown precision '{', '.join(unknown)}'; use {', '.join(PRECISIONS)}")
     if size is not None and min(size) < 1:
         raise UserError(f"--height {size[0]} --width {size[1]}: both must be at least 1")
-    require_tensorflow("export")
+    backend.require_tensorflow("export")
     file, name = model_files.trained(model)
     with quiet():
         keras_model, config = weights.load_model(file)
@@ -100,11 +98,13 @@ def export(
             f"{model}: its attention has fewer than 4 channels, which crashes the runtime in 8 bits; use a float precision"
         )
     paths = {precision: _path(path, precision, config, model) for precision in precisions}
-    keras_is_poor = _check(model, _at_depth(upscaler.keras_runner(keras_model), models.max_depth(config)), config, size)
+    keras_is_poor = verification.warn_if_poor(
+        model, verification.at_depth(upscaler.keras_runner(keras_model), models.max_depth(config)), config, size
+    )
     folder = make_folder(out)
     calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
-    crops, record = calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
-    images = with_depths(crops, models.max_depth(config))
+    crops, record = calibrations.calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
+    images = calibrations.with_depths(crops, models.max_depth(config))
     equalized = None
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(images)} images ...")
@@ -144,44 +144,16 @@ def export(
         sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
         sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
         if not keras_is_poor and precision != "onnx":
-            options = _full_depth(config) | ({"signature": paths[precision]} if paths[precision] == "sparse" else {})
-            _check(target, litert.TFLiteModel(data, options=options).run, config, size)
+            options = verification.full_depth_options(config) | (
+                {"signature": paths[precision]} if paths[precision] == "sparse" else {}
+            )
+            verification.warn_if_poor(target, litert.TFLiteModel(data, options=options).run, config, size)
         write_bytes(target, data)
         sidecars.write(target, sidecar)
         colours = f"; {flat_colours.describe(sidecar['colour_error'])}" if "colour_error" in sidecar else ""
         log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks){colours}")
         written.append(target)
     return written
-
-
-def with_depths(images: Sequence[np.ndarray], max_depth: float | None) -> Sequence[Sample]:
-    """Returns calibration samples: the images, each with a desired depth if the network has one.
-
-    Args:
-        images: [1, H, W, 3] float32 each.
-        max_depth: largest desired depth in blocks; the depths are spread evenly over 0..max_depth. None returns the images
-            as they are.
-    """
-    if max_depth is None:
-        return images
-    steps = np.arange(len(images)) * 0.618 % 1  # different depths for consecutive images, which look alike
-    depths = np.argsort(np.argsort(steps)) / max(1, len(images) - 1) * max_depth
-    return [(image, np.full((1, 1), depth, np.float32)) for image, depth in zip(images, depths, strict=True)]
-
-
-def require_tensorflow(what: str) -> None:
-    """Select the TensorFlow backend of Keras.
-
-    Args:
-        what: the command, for the error message.
-    Raises: UserError when TensorFlow or Keras is not installed, or KERAS_BACKEND names another backend.
-    """
-    from importlib.util import find_spec
-
-    if find_spec("tensorflow") is None or find_spec("keras") is None:
-        raise UserError(f"{what} needs TensorFlow and Keras: pip install 'mobile-sr[train]'")
-    if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        raise UserError(f"{what} needs the TensorFlow backend; KERAS_BACKEND is {os.environ['KERAS_BACKEND']}")
 
 
 def _path(path: str | None, precision: str, config: Mapping[str, Any], model: str | Path) -> str:
@@ -204,7 +176,7 @@ def _convert(
     precision: str,
     arrays: Sequence[np.ndarray],
     size: tuple[int, int] | None,
-    calibration: Sequence[Sample] = (),
+    calibration: Sequence[calibrations.Sample] = (),
     per_tensor: bool = False,
     path: str = "dense",
     dense_groups: bool = False,
@@ -212,7 +184,12 @@ def _convert(
 ) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of one precision with the weights `arrays`, audited and compared with the Keras model."""
     build = functools.partial(models.build_for_export, config)
-    options: dict[str, Any] = {"clipped": _clips(config), "size": size, "calibration": calibration, "per_tensor": per_tensor}
+    options: dict[str, Any] = {
+        "clipped": verification.has_clipped_output(config),
+        "size": size,
+        "calibration": calibration,
+        "per_tensor": per_tensor,
+    }
     try:
         if path == "sparse":
             data, dense = to_tflite.convert_both(build, keras_model, arrays, precision, **options)
@@ -221,7 +198,7 @@ def _convert(
             data = dense = grouped_conv.make_dense(data) if dense_groups else data
     except (to_tflite.ConversionError, adadsr_sparse_integer.NoSparseForm) as error:
         raise AuditError(str(error)) from None
-    facts, checks = audit_file(dense, keras_model, config, precision, per_tensor)
+    facts, checks = verification.audit_file(dense, keras_model, config, precision, per_tensor)
     signatures: list[str | None] = ["dense", "sparse"] if path == "sparse" else [None]
     if path == "sparse":
         graph = litert.parse_graph(data, signature="sparse")
@@ -229,128 +206,28 @@ def _convert(
         total, dense_only = (merge.constant_bytes(d) for d in (data, dense))
         checks += audit.check_sparse(graph, total, dense_only, precision in to_tflite.CALIBRATED)
     if precision in to_tflite.CALIBRATED:
-        facts["colour_error"], check = colour_check(keras_model, dense, config, size, max_colour_error)
+        facts["colour_error"], check = verification.colour_check(keras_model, dense, config, size, max_colour_error)
         checks.append(check)
     if models.has_depth(config):
         facts["multiply_adds"] = depth_counts.costs(keras_model, precision in ("uint8", "int8"))
     facts["desired_depth"] = None if models.max_depth(config) is None else [0, models.max_depth(config)]
     agreement = None
     for signature in signatures:
-        agreement = _agreement(keras_model, data, config, size, signature)
+        agreement = verification.signature_agreement(keras_model, data, config, size, signature)
         if precision.startswith("float"):
             limit = 2 / 255 if precision == "float16" else 1e-5  # float16 has 11 significant bits
-            checks.append(_error_check("Keras" + (f" ({signature})" if signature else ""), agreement, limit))
+            checks.append(verification.error_check("Keras" + (f" ({signature})" if signature else ""), agreement, limit))
     if path == "sparse" and precision in to_tflite.CALIBRATED:
-        checks.append(_error_check("the dense signature (sparse)", _agreement(None, data, config, size, "sparse"), 1.01 / 255))
+        checks.append(
+            verification.error_check(
+                "the dense signature (sparse)", verification.signature_agreement(None, data, config, size, "sparse"), 1.01 / 255
+            )
+        )
     return data, make_sidecar(config, precision, facts, data, checks, {"agreement_with_keras": agreement})
-
-
-def _agreement(
-    keras_model: keras.Model | None,
-    data: bytes,
-    config: Mapping[str, Any],
-    size: tuple[int, int] | None,
-    signature: str | None = None,
-) -> dict[str, Any]:
-    """`measure_agreement` of a signature of a .tflite, the worst over depths.
-
-    The signature is compared with the Keras model, or with the signature `dense` if `keras_model` is None.
-    """
-    max_depth = models.max_depth(config)
-
-    def runner(name: str | None, depth: float | None) -> Callable[..., Any]:
-        options = {} if name is None else {"signature": name}
-        return litert.TFLiteModel(data, options=options | ({} if depth is None else {"desired_depth": str(depth)})).run
-
-    results = []
-    depths = (None,) if max_depth is None else (0, max_depth / 2, max_depth)
-    for depth in depths:
-        keras_run = keras_model and _at_depth(upscaler.keras_runner(keras_model), depth)
-        truth = keras_run or runner("dense", depth)
-        results.append(measure_agreement(truth, runner(signature, depth), config, size))
-    return max(results, key=lambda agreement: agreement["largest_error"])
-
-
-def colour_check(
-    keras_model: keras.Model,
-    data: bytes,
-    config: Mapping[str, Any],
-    size: tuple[int, int] | None = None,
-    limit: int = flat_colours.QUANTIZATION_LIMIT,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Measure the error of a .tflite on flat colours and check it against the Keras model.
-
-    Args:
-        keras_model: the network before conversion.
-        data: bytes of the .tflite.
-        config: configuration of the network.
-        size: (H, W) of a fixed LR input.
-        limit: maximum change of a flat colour by quantization, in levels of 0..255. If the error of the Keras model itself is
-            larger than `limit`, that error is the limit.
-    Returns: (`flat_colours.measure` of the file, {"check", "passed", "found"} for the audit).
-    """
-    depth = models.max_depth(config)
-    run = litert.TFLiteModel(data, options=_full_depth(config)).run
-    keras_run = _at_depth(upscaler.keras_runner(keras_model), depth)
-    cached = functools.cache(lambda raw, shape: upscaler.to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
-
-    def upscale(image: np.ndarray) -> np.ndarray:
-        return cached(image.tobytes(), image.shape)
-
-    def keras_upscale(image: np.ndarray) -> np.ndarray:
-        return upscaler.to_uint8(keras_run(image))
-
-    scale = config["scale"]
-    error = flat_colours.measure(upscale, scale, size)
-    added = flat_colours.measure(upscale, scale, size, keras_upscale)["flat"]
-    own = flat_colours.measure(keras_upscale, scale, size)["flat"] if added > limit else 0
-    limit = max(limit, own)  # an untrained network does not reproduce colours anyway
-    check = {"check": f"flat colours within {limit} levels of Keras", "passed": added <= limit, "found": added}
-    return error, check
-
-
-def _check(name: str | Path, run: Callable[..., Any], config: Mapping[str, Any], size: tuple[int, int] | None) -> bool:
-    """Whether a network's output on a sample image is poor; prints a warning on standard error if so (`model_io.check`)."""
-    about = (name, model_io.ModelIO(), run, config["scale"])
-    figures = model_io.check_and_warn(*about, model_io.sample_size(size, models.smallest_side(config)), options=False)
-    return model_io.is_poor(figures)
-
-
-def _full_depth(config: Mapping[str, Any]) -> dict[str, str]:
-    max_depth = models.max_depth(config)
-    return {} if max_depth is None else {"desired_depth": str(max_depth)}
-
-
-def _at_depth(run: Callable[..., Any], depth: float | None) -> Callable[..., Any]:
-    """A function from an image to the SR output alone, for a runner that may have a desired depth."""
-    return run if depth is None else lambda image: run(image, depth)[0]
-
-
-def _clips(config: Mapping[str, Any]) -> bool:
-    return models.complete(config)["output_activation"] == "clipped_relu"
 
 
 def _narrow_attention(config: Mapping[str, Any]) -> bool:
     return config["network"] == "rcan" and config["channels"] // config["reduction"] < 4
-
-
-def audit_file(
-    data: bytes, keras_model: keras.Model, config: Mapping[str, Any], precision: str, per_tensor: bool = False
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Audit a converted .tflite.
-
-    Args:
-        data: bytes of the file.
-        keras_model: the network before conversion.
-        config: configuration of the network.
-        precision: precision of the file.
-        per_tensor: whether its kernels have one scale each.
-    Returns: (facts as `audit.describe`, checks as `audit.check`).
-    """
-    graph = litert.parse_graph(data)
-    convolutions = sum(getattr(layer, "CONVOLUTIONS", int(hasattr(layer, "kernel"))) for layer in keras_model.layers)
-    checks = audit.check(graph, precision, clipped=_clips(config), convolutions=convolutions, per_tensor=per_tensor)
-    return audit.describe(graph, len(data)), checks
 
 
 def _convert_onnx(
@@ -364,14 +241,9 @@ def _convert_onnx(
         raise UserError(f"--precision onnx needs onnx and tf2onnx: pip install 'mobile-sr[onnx]' ({error})") from None
     except RuntimeError as error:
         raise AuditError(str(error)) from None
-    agreement = measure_agreement(litert.TFLiteModel(tflite).run, OnnxModel(data).run, config, size)
-    checks = [_error_check("the float32 .tflite", agreement, 1e-5)]
+    agreement = verification.measure_agreement(litert.TFLiteModel(tflite).run, OnnxModel(data).run, config, size)
+    checks = [verification.error_check("the float32 .tflite", agreement, 1e-5)]
     return data, make_sidecar(config, "onnx", to_onnx.describe(data), data, checks, {"agreement_with_tflite": agreement})
-
-
-def _error_check(other: str, agreement: Mapping[str, Any], limit: float) -> dict[str, Any]:
-    error = agreement["largest_error"]
-    return {"check": f"output within {limit:.0e} of {other}", "passed": error <= limit, "found": error}
 
 
 def make_sidecar(
@@ -412,38 +284,6 @@ def make_sidecar(
         **agreement,
         "versions": versions(),
     }
-
-
-def measure_agreement(
-    truth: Callable[[np.ndarray], np.ndarray],
-    runner: Callable[[np.ndarray], np.ndarray],
-    config: Mapping[str, Any],
-    size: tuple[int, int] | None,
-) -> dict[str, Any]:
-    """Compare the outputs of two runners on a generated image.
-
-    Args:
-        truth, runner: functions from [H, W, 3] uint8 to [H * s, W * s, 3], uint8 or float32 in 0..1.
-        config: configuration of the network.
-        size: (H, W) of a fixed LR input, None for any.
-    Returns: {"image", "largest_error": 1.0 is the difference of black and white, "psnr_rgb": in dB}.
-    """
-    image = test_card(*(size or (48, 64)))
-    expected, actual = (model_io.check_finite("conversion", run(image)) for run in (truth, runner))
-    wanted, real = (sr.astype(np.float32) / 255 if sr.dtype == np.uint8 else sr for sr in (expected, actual))
-    return {
-        "image": "generated test card",
-        "largest_error": float(np.abs(np.clip(wanted, 0, 1) - np.clip(real, 0, 1)).max()),
-        "psnr_rgb": metrics.psnr(upscaler.to_uint8(actual), upscaler.to_uint8(wanted), "rgb", config["scale"]),
-    }
-
-
-def test_card(height: int, width: int) -> np.ndarray:
-    """Returns a generated [H, W, 3] uint8 image of smooth waves with noise."""
-    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
-    waves = [np.sin(x / (2 + c) + y / 7) * np.cos(y / (3 + c)) for c in range(3)]
-    noise = np.random.default_rng(0).normal(0, 0.1, (height, width, 3))
-    return np.clip((np.stack(waves, -1) * 0.4 + 0.5 + noise) * 255, 0, 255).astype(np.uint8)
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr import models
+from mobile_sr import backend, models
 from mobile_sr.architecture_search import budgets
 from mobile_sr.converters import to_tflite
 from mobile_sr.converters.quiet import quiet
@@ -78,7 +78,7 @@ def train(
         UserError: an argument is invalid.
         export.AuditError: an exported file fails its audit.
     """
-    export.require_tensorflow("route")
+    backend.require_tensorflow("route")
     unknown = [p for p in precisions if p not in PRECISIONS]
     if unknown or not precisions:
         raise UserError(f"unknown precision '{', '.join(unknown)}'; routing supports {' and '.join(PRECISIONS)}")

@@ -110,7 +110,7 @@ def test_export_refuses_ranges_too_narrow_for_saturated_colours(tmp_path, monkey
         images, record = everything(*args)
         return images[: record["crops"]], record  # the images used before flat colours and ramps were added
 
-    monkeypatch.setattr(export, "calibration_set", narrow)
+    monkeypatch.setattr(calibration, "calibration_set", narrow)
     with pytest.raises(export.AuditError, match=r"flat colours within 16 levels of Keras \(found \d+\)"):
         export.export("xlsr_x3", tmp_path, ["uint8"], log=lambda line: None)
     assert list(tmp_path.iterdir()) == []
