@@ -59,7 +59,7 @@ class TrainingRun:
         selected_by: the selection score, see selection.criterion.
         depths: mean depth on the validation images, in blocks, for each desired depth.
         columns: names of the history's columns.
-        calibration: folder of the images that calibrate the uint8 files of select=uint8.
+        calibration: folder of the images that calibrate the uint8 files of select=uint8; None for export's default.
     """
 
     columns: tuple[str, ...] = _COLUMNS

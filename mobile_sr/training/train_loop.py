@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,8 @@ def train(
     run: TrainingRun
     if first:
         run = kind(out, recipe, model, dataset.center_crops(images, held_out, recipe.validation_crop))
-        run.calibration = folder
+        if find_spec("skimage") is None:  # whose images calibrate exports by default
+            run.calibration = folder
     else:
         run = Follower(recipe, model)
     if resume and first:
