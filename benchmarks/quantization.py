@@ -80,7 +80,7 @@ def calibration_study(bench):
 def tanh_study(data):
     """Prints the effect of clipping the input range of tanh."""
     header("range of what tanh reads")
-    bench = Bench(zoo.FOLDER / "espcn_x3.npz", data)
+    bench = Bench(Path(__file__).parent / "quantization_nets" / "espcn_x3.npz", data)
     same = math.atanh(-255 / 256), math.atanh(253 / 256)  # half a step of 1/128 before its ends
     for low, high in (
         (-math.inf, math.inf),
@@ -208,7 +208,8 @@ those ranges and 0.102 with these. XLSR and ESPCN have no such operator: measure
 
 What only a tanh reads is cut off at -2.42 and 2.40 (a zero point of 0), where its 8-bit result is two steps above its least
 value and one below its largest: farther out it hardly changes, and the rest gets finer steps (`export`; `qat` learns its
-ranges itself). The zoo's ESPCN, whose tanh is given up to 5:"""
+ranges itself). The zoo's former
+ESPCN, whose tanh gets up to 5 (today's has ReLU; the script runs that of benchmarks/quantization_nets):"""
 
 _NETWORKS = """
 The second row's leaves out only what comes out as the same 8-bit value.

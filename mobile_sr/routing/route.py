@@ -70,6 +70,10 @@ class RoutedUpscaler(upscaler.Upscaler):
         self.check_depth(depth)
         return self._routed(image, tile, None, lambda net, part: net.real(part, tile))
 
+    def run_once(self, image: np.ndarray) -> np.ndarray:
+        """Returns the SR output for [H, W, 3] uint8: a routed model has no run of its own."""
+        return self._upscale(image, None, None, None)
+
     def summary(self) -> dict[str, Any]:
         """Returns {"routing": `Tally.summary`} of the images upscaled so far."""
         return {"routing": self.tally.summary()}

@@ -99,6 +99,12 @@ def test_a_plan_covers_the_image_and_is_never_dearer_than_the_largest_network(se
     assert len(route.plan(np.ones_like(chosen), size, PATCH, costs, overlaps)) == 1
 
 
+def test_one_run_is_the_whole_routed_output(routed):
+    model = load(routed / "r_uint8.route.json")
+    image = picture(40, 50)
+    np.testing.assert_array_equal(model.run_once(image), model(image))
+
+
 def test_the_tally_counts_choices_and_what_was_run(routed):
     upscaler = choosing(load(routed / "r_uint8.route.json"), np.array([[0, 0], [0, 2]]))
     assert upscaler.tally.summary() is None
