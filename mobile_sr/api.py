@@ -234,7 +234,14 @@ def compare(
 ) -> results.ComparisonResult:
     """Measure the drop of `model` against `reference`, such as a uint8 file against its float network.
 
-    Args: see `evaluate`. Returns: a ComparisonResult; its `save(folder)` writes the HTML report.
+    Args:
+        reference: see `load`; also an Upscaler.
+        model: the model to judge, of the same scale.
+        data: see `evaluate`.
+        space: 'y' or 'rgb'.
+        threads: CPU threads of .tflite and .onnx models.
+        progress: called with (images done, name).
+    Returns: a ComparisonResult; its `save(folder)` writes the HTML report.
     Raises: ValueError (mobile_sr.UserError) as `evaluate`, and when the two scales differ.
     """
     from mobile_sr.errors import UserError

@@ -42,7 +42,14 @@ def _number(value: float | None, digits: int) -> str:
 
 @dataclass(frozen=True)
 class ImageScore:
-    """Scores of one image. PSNR in dB, infinite for identical images; None where the image is too small."""
+    """Scores of one image.
+
+    Attributes:
+        name: file name, or the name that was given.
+        psnr: PSNR in dB, infinite for identical images; None if the image is too small.
+        ssim: SSIM; None if the image is too small or SSIM was not asked for.
+        bicubic_psnr: PSNR of bicubic interpolation in dB.
+    """
 
     name: str
     psnr: float | None
@@ -92,11 +99,14 @@ class ComparisonResult(Result):
     """The drop of one model against another: what quantization cost, for example.
 
     Attributes:
-        reference: name of the reference. model: name of the judged model.
-        reference_psnr, model_psnr: mean PSNR in dB.
-        drop_db: `reference_psnr` - `model_psnr`; None where one of them is not finite.
+        reference: name of the reference.
+        model: name of the judged model.
+        reference_psnr: mean PSNR of the reference in dB.
+        model_psnr: mean PSNR of the judged model in dB.
+        drop_db: `reference_psnr` - `model_psnr`; None if one of them is not finite.
         ssim_drop: the same for SSIM.
-        reference_colour_error, model_colour_error: largest error on 27 flat colours, in levels of 0..255.
+        reference_colour_error: largest error of the reference on 27 flat colours, in levels of 0..255.
+        model_colour_error: the same for the judged model.
         crops: the windows in which the two models differ most, for `save`.
     """
 
@@ -136,7 +146,17 @@ class ComparisonResult(Result):
 
 @dataclass(frozen=True)
 class Timing:
-    """Figures of one model in one benchmark. Latency and CPU time are medians in milliseconds."""
+    """Figures of one model in one benchmark.
+
+    Attributes:
+        model: name of the model.
+        delegate: the delegate that was asked for, such as 'cpu'.
+        latency_ms: median wall time of an inference in ms.
+        cpu_ms: median CPU time of an inference in ms.
+        memory_bytes: peak memory of a process that runs the model alone; None if the system does not report it.
+        ratio_to_first: time divided by that of the first model.
+        error: why the model could not be measured; None if it was.
+    """
 
     model: str
     delegate: str
@@ -226,7 +246,14 @@ class InspectionResult(Result):
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """One file that `export` wrote, and its sidecar."""
+    """One file that `export` wrote.
+
+    Attributes:
+        path: the .tflite or .onnx file.
+        precision: such as 'uint8'.
+        size_bytes: size of the file.
+        sidecar: content of the JSON beside it (docs/reference/sidecar.md).
+    """
 
     path: Path
     precision: str
