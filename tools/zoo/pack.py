@@ -26,13 +26,11 @@ from tools.zoo import command_line
 _MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
 
 
-def pack(runs, name, data, training_note, half=False, colour_limit=flat_colours.LIMIT):
+def pack(runs, name, data, training_note, half=False):
     """Write the entry; returns its card.
 
     Args:
         half: store float16 in the .npz; all files are exported from it.
-        colour_limit: largest allowed error on flat colours, in levels. Raise it for entries that cannot meet the default;
-            their cards show the error.
 
     Raises: UserError when a set is missing or a folder is not a run, before anything is written.
     """
@@ -57,7 +55,7 @@ def pack(runs, name, data, training_note, half=False, colour_limit=flat_colours.
         export.export(file, place, list(zoo.VARIANTS))
         for made in Path(place).iterdir():
             files.write_bytes(folder / made.name, made.read_bytes())
-    colours = _colour_errors(name, colour_limit)
+    colours = _colour_errors(name, flat_colours.LIMIT)
     text = io.StringIO()
     columns = dict.fromkeys(name for row in rows for name in row)  # older stages have fewer
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
@@ -145,9 +143,8 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--training", default="", help="one sentence on the training images")
     parser.add_argument("--half", action="store_true", help="keep the weights in float16")
-    parser.add_argument("--colour-limit", type=int, default=flat_colours.LIMIT, help="levels (default %(default)s)")
     args = parser.parse_args()
-    card = parser.run(pack, args.runs, args.name, args.data, args.training, args.half, args.colour_limit)
+    card = parser.run(pack, args.runs, args.name, args.data, args.training, args.half)
     print(json.dumps(card["scores"], indent=2))
 
 

@@ -88,16 +88,12 @@ def test_half_of_the_training_patches_are_flat_and_three_tenths_of_their_channel
     assert [np.mean(flat == level) for level in (0, 255)] == pytest.approx([0.3, 0.3], abs=0.02)
 
 
-# What is left of ESPCN's and FSRCNN's uint8 files: not ranges that overflow, but the noise that also costs them 0.3 and 0.5 dB.
-ABOVE_THE_LIMIT = {"espcn_x3:uint8": 7, "fsrcnn_x3:uint8": 9}
-
-
 @pytest.mark.parametrize("name", zoo.names())
 def test_packaged_files_keep_27_flat_colours_within_3_levels(name):
     for variant in zoo.VARIANTS:
         model = upscaler.load(f"{name}:{variant}")
         found = flat_colours.measure(model, model.scale)
-        assert found["flat"] <= ABOVE_THE_LIMIT.get(f"{name}:{variant}", 3), flat_colours.describe(found)
+        assert found["flat"] <= flat_colours.LIMIT == 3, flat_colours.describe(found)
         assert found == zoo.entry(name)["colour_error"][variant]
 
 
