@@ -19,7 +19,7 @@ from mobile_sr.models.layers import PReLU, Shape
 
 BITS = (2, 16)  # minimum and maximum
 _PRIVATE = ("relu", "linear", "relu6")  # activations that a .tflite convolution fuses: no tensor precedes them
-_TANH_END = 2.77  # maximum input of tanh in an exported file (converters/activation_ranges.py)
+_TANH_END = 2.42  # maximum input of tanh in an exported file (converters/activation_ranges.py)
 
 
 def rounded(x: keras.KerasTensor, bits: int, end: float | None = None) -> keras.KerasTensor:

@@ -96,3 +96,9 @@ def test_training_resumes_and_keeps_the_plain_network(image_folder, tmp_path, ca
 def test_bits_out_of_range(value):
     with pytest.raises(UserError, match="activation_bits must be a whole number from 2 to 16, or 0"):
         recipes.override(smoke(), [f"activation_bits={value}"])
+
+
+def test_the_end_of_tanh_is_that_of_exported_files():
+    from mobile_sr.converters import activation_ranges
+
+    assert fake_quantization._TANH_END == pytest.approx(-activation_ranges.TANH[0], abs=0.005)
