@@ -174,3 +174,21 @@ def run_cli():
         return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**clean, **(env or {})}, timeout=300)
 
     return run
+
+
+@pytest.fixture
+def run_here(capsys, monkeypatch):
+    """As `run_cli`, but in this process: for refusals, which need no process of their own. Returns a CompletedProcess."""
+    from mobile_sr import cli
+
+    def run(*args):
+        monkeypatch.delenv("MOBILE_SR_DATA", raising=False)
+        words = ["mobile-sr", *map(str, args)]
+        capsys.readouterr()
+        try:
+            status = cli.main(cli._parse_or_exit(words))
+        except SystemExit as error:
+            status = error.code
+        return subprocess.CompletedProcess(words, status, *capsys.readouterr())
+
+    return run

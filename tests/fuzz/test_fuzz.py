@@ -130,7 +130,7 @@ def test_keras(model_file, tmp_path, kind, count):
     assert problems(kind, [tmp_path / "valid.keras"], count, tmp_path) == []
 
 
-@counts(40)
+@counts(15)
 def test_run_folders(image_folder, tmp_path, count):
     (tmp_path / "images").symlink_to(image_folder)
     train_loop.train(smoke_recipe(**RUN_RECIPE), image_folder, tmp_path / "run", cache=tmp_path / "cache")

@@ -84,41 +84,41 @@ def test_good_files_of_a_folder_are_processed_beside_bad_ones(run_cli, tmp_path,
     assert [row["name"] for row in json.loads((tmp_path / "f.json").read_text())["images"]] == ["a.png", "z.png"]
 
 
-def test_bad_input_is_one_line(run_cli, tmp_path, exported, photo):
+def test_bad_input_is_one_line(run_here, tmp_path, exported, photo):
     write_image(tmp_path / "ok.png", photo)
     (tmp_path / "cut.tflite").write_bytes((exported / "tiny_uint8.tflite").read_bytes()[:9000])
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.npz").write_text("no weights")
     ok, out = tmp_path / "ok.png", tmp_path / "out"
     bicubic = ("--model", "bicubic", "--scale", "2")
-    one_line(run_cli(), "COMMAND")
-    one_line(run_cli("nosuch"), "nosuch")
-    one_line(run_cli("upscale", ok), "--model")
-    one_line(run_cli("upscale", ok, "--model", "nosuch", "--out", out), "nosuch", "zoo")
-    one_line(run_cli("upscale", ok, "--model", "xlsr_x3:int4", "--out", out), "int4")
-    one_line(run_cli("upscale", ok, "--model", "bicubic", "--out", out), "--scale")
-    one_line(run_cli("upscale", ok, "--model", tmp_path / "cut.tflite", "--out", out), "cut.tflite")
-    one_line(run_cli("upscale", ok, "--model", tmp_path / "text.npz", "--out", out), "text.npz")
-    one_line(run_cli("upscale", ok, *bicubic, "--out", ok), "ok.png")
-    one_line(run_cli("upscale", ok, *bicubic, "--out", out, "--tile", "-1"), "--tile")
-    one_line(run_cli("upscale", ok, *bicubic, "--out", out, "--threads", "0"), "--threads")
-    one_line(run_cli("upscale", ok, ok, *bicubic, "--out", out), "overwrite")
-    one_line(run_cli("upscale", ok, *bicubic, "--out", tmp_path), "overwrite the input")
-    one_line(run_cli("upscale", tmp_path / "absent.png", *bicubic, "--out", tmp_path / "new"), "absent.png")
-    one_line(run_cli("upscale", tmp_path / "empty", *bicubic, "--out", out), "no image")
-    one_line(run_cli("evaluate", *bicubic), "--data")
-    one_line(run_cli("evaluate", *bicubic, "--data", tmp_path / "nowhere"), "nowhere")
-    one_line(run_cli("evaluate", *bicubic, "--data", tmp_path / "empty"), "no image")
-    one_line(run_cli("compare", "--reference", "bicubic", "--model", "x", "--scale", "2", "--data", tmp_path), "zoo")
-    one_line(run_cli("export", "--model", "nosuch", "--out", out), "nosuch")
-    one_line(run_cli("export", "--model", tmp_path / "text.npz", "--out", out, "--precision", "int3"), "int3", "uint8")
-    one_line(run_cli("export", "--model", tmp_path / "text.npz", "--out", out), "text.npz")
-    one_line(run_cli("export", "--model", "nosuch", "--out", out, "--height", "9"), "--width")
-    one_line(run_cli("inspect", "--model", tmp_path / "cut.tflite"), "cut.tflite")
-    one_line(run_cli("inspect", "--model", ok), "ok.png")
-    one_line(run_cli("train", "--recipe", "nosuch_x3", "--data", tmp_path, "--out", out), "nosuch_x3", "xlsr_x3")
-    one_line(run_cli("train", "--recipe", "xlsr_x3", "--data", tmp_path / "empty", "--out", out), "no image")
-    one_line(run_cli("train", "--recipe", "xlsr_x3", "--data", tmp_path, "--out", out, "--resume"), "no run to resume")
+    one_line(run_here(), "COMMAND")
+    one_line(run_here("nosuch"), "nosuch")
+    one_line(run_here("upscale", ok), "--model")
+    one_line(run_here("upscale", ok, "--model", "nosuch", "--out", out), "nosuch", "zoo")
+    one_line(run_here("upscale", ok, "--model", "xlsr_x3:int4", "--out", out), "int4")
+    one_line(run_here("upscale", ok, "--model", "bicubic", "--out", out), "--scale")
+    one_line(run_here("upscale", ok, "--model", tmp_path / "cut.tflite", "--out", out), "cut.tflite")
+    one_line(run_here("upscale", ok, "--model", tmp_path / "text.npz", "--out", out), "text.npz")
+    one_line(run_here("upscale", ok, *bicubic, "--out", ok), "ok.png")
+    one_line(run_here("upscale", ok, *bicubic, "--out", out, "--tile", "-1"), "--tile")
+    one_line(run_here("upscale", ok, *bicubic, "--out", out, "--threads", "0"), "--threads")
+    one_line(run_here("upscale", ok, ok, *bicubic, "--out", out), "overwrite")
+    one_line(run_here("upscale", ok, *bicubic, "--out", tmp_path), "overwrite the input")
+    one_line(run_here("upscale", tmp_path / "absent.png", *bicubic, "--out", tmp_path / "new"), "absent.png")
+    one_line(run_here("upscale", tmp_path / "empty", *bicubic, "--out", out), "no image")
+    one_line(run_here("evaluate", *bicubic), "--data")
+    one_line(run_here("evaluate", *bicubic, "--data", tmp_path / "nowhere"), "nowhere")
+    one_line(run_here("evaluate", *bicubic, "--data", tmp_path / "empty"), "no image")
+    one_line(run_here("compare", "--reference", "bicubic", "--model", "x", "--scale", "2", "--data", tmp_path), "zoo")
+    one_line(run_here("export", "--model", "nosuch", "--out", out), "nosuch")
+    one_line(run_here("export", "--model", tmp_path / "text.npz", "--out", out, "--precision", "int3"), "int3", "uint8")
+    one_line(run_here("export", "--model", tmp_path / "text.npz", "--out", out), "text.npz")
+    one_line(run_here("export", "--model", "nosuch", "--out", out, "--height", "9"), "--width")
+    one_line(run_here("inspect", "--model", tmp_path / "cut.tflite"), "cut.tflite")
+    one_line(run_here("inspect", "--model", ok), "ok.png")
+    one_line(run_here("train", "--recipe", "nosuch_x3", "--data", tmp_path, "--out", out), "nosuch_x3", "xlsr_x3")
+    one_line(run_here("train", "--recipe", "xlsr_x3", "--data", tmp_path / "empty", "--out", out), "no image")
+    one_line(run_here("train", "--recipe", "xlsr_x3", "--data", tmp_path, "--out", out, "--resume"), "no run to resume")
     assert not out.exists() or not list(out.iterdir())
     assert sorted(p.name for p in tmp_path.iterdir() if p.name not in ("out", "new")) == [
         "cut.tflite",
@@ -214,7 +214,7 @@ def test_train_export_and_use_a_run(run_cli, image_folder, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def run_here(capsys, *words):
+def run_words(capsys, *words):
     """(status, standard output, standard error) of a command run in this process."""
     try:
         status = cli.main(cli._parse_or_exit(["mobile-sr", *map(str, words)]))
@@ -251,7 +251,7 @@ def failing(monkeypatch):
 def test_every_failure_is_one_line(failing, capsys, monkeypatch, error, said):
     monkeypatch.setattr(cli, "_discard_stdout", lambda: None)
     failing(error)
-    status, out, err = run_here(capsys, "models")
+    status, out, err = run_words(capsys, "models")
     assert status == 2
     assert not out
     assert err.startswith("mobile-sr models: ")
@@ -271,7 +271,7 @@ def test_an_interrupt_while_the_commands_are_imported(capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli.importlib, "import_module", interrupt)
-    assert run_here(capsys, "models") == (130, "", "\nmobile-sr: interrupted\n")
+    assert run_words(capsys, "models") == (130, "", "\nmobile-sr: interrupted\n")
 
 
 def test_an_interrupt_while_the_command_line_is_imported(capsys, monkeypatch):
@@ -335,7 +335,7 @@ def test_names_that_the_terminal_cannot_show(tmp_path, photo):
     ],
 )
 def test_an_option_given_twice(capsys, words, option):
-    status, _, err = run_here(capsys, *words)
+    status, _, err = run_words(capsys, *words)
     assert status == 2
     assert err.count("\n") == 1
     assert f"argument {option}: given more than once" in err
