@@ -190,22 +190,24 @@ def test_a_fixed_size_decides(model_file, exported, tmp_path):
     assert benchmark.common_size([benchmark.open_model(dynamic, 1)], None) == (360, 640)
 
 
-def test_refusals(run_cli, exported, tmp_path):
+def test_refusals(run_here, exported, tmp_path):
     uint8 = exported / "tiny_uint8.tflite"
     (tmp_path / "cut.tflite").write_bytes(uint8.read_bytes()[:9000])
     (tmp_path / "text.tflite").write_text("no model, but long enough")
-    one_line(run_cli("benchmark"), "--model")
-    one_line(run_cli("benchmark", "--model", uint8, "--runs", "0"), "--runs 0")
-    one_line(run_cli("benchmark", "--model", uint8, "--warmup", "-1"), "--warmup -1")
-    one_line(run_cli("benchmark", "--model", uint8, "--threads", "0"), "--threads 0")
-    one_line(run_cli("benchmark", "--model", uint8, "--height", "0", "--width", "9"), "--height 0")
-    one_line(run_cli("benchmark", "--model", uint8, "--height", "9"), "--width")
-    one_line(run_cli("benchmark", "--model", tmp_path / "cut.tflite"), "cut.tflite", "damaged")
-    one_line(run_cli("benchmark", "--model", tmp_path / "text.tflite"), "text.tflite", "not a .tflite")
-    one_line(run_cli("benchmark", "--model", tmp_path), "a folder, but a .tflite is needed")
-    one_line(run_cli("benchmark", "--model", "nosuch"), "nosuch", "zoo")
-    one_line(run_cli("benchmark", "--model", "xlsr_x3"), "xlsr_x3", "Keras", "xlsr_x3:uint8")
-    one_line(run_cli("benchmark", "--model", uint8, "--height", "40000", "--width", "40000"), "tiny_uint8.tflite", "cannot run")
+    one_line(run_here("benchmark"), "--model")
+    one_line(run_here("benchmark", "--model", uint8, "--runs", "0"), "--runs 0")
+    one_line(run_here("benchmark", "--model", uint8, "--warmup", "-1"), "--warmup -1")
+    one_line(run_here("benchmark", "--model", uint8, "--threads", "0"), "--threads 0")
+    one_line(run_here("benchmark", "--model", uint8, "--height", "0", "--width", "9"), "--height 0")
+    one_line(run_here("benchmark", "--model", uint8, "--height", "9"), "--width")
+    one_line(run_here("benchmark", "--model", tmp_path / "cut.tflite"), "cut.tflite", "damaged")
+    one_line(run_here("benchmark", "--model", tmp_path / "text.tflite"), "text.tflite", "not a .tflite")
+    one_line(run_here("benchmark", "--model", tmp_path), "a folder, but a .tflite is needed")
+    one_line(run_here("benchmark", "--model", "nosuch"), "nosuch", "zoo")
+    one_line(run_here("benchmark", "--model", "xlsr_x3"), "xlsr_x3", "Keras", "xlsr_x3:uint8")
+    one_line(
+        run_here("benchmark", "--model", uint8, "--height", "40000", "--width", "40000"), "tiny_uint8.tflite", "cannot run"
+    )
 
 
 @pytest.mark.parametrize(

@@ -82,12 +82,13 @@ def test_the_range_of_a_published_network_is_known(tmp_path):
         imported(tmp_path, checkpoint, "rfdn", 4, None, value_range=1)
 
 
-def test_the_command_refuses(tmp_path, run_cli):
+def test_the_command_refuses(tmp_path, run_here):
     evil_zip(tmp_path / "evil.pth")
     one_line(
-        run_cli("import-weights", "--net", "rlfn", "--out", tmp_path / "net", "--checkpoint", tmp_path / "evil.pth"), "evil.pth"
+        run_here("import-weights", "--net", "rlfn", "--out", tmp_path / "net", "--checkpoint", tmp_path / "evil.pth"),
+        "evil.pth",
     )
-    one_line(run_cli("import-weights", "--net", "rlfn", "--out", tmp_path, "--checkpoint", "x", "--set", "blocks"), "NAME=N")
+    one_line(run_here("import-weights", "--net", "rlfn", "--out", tmp_path, "--checkpoint", "x", "--set", "blocks"), "NAME=N")
     assert not (tmp_path / "net").exists()
 
 

@@ -363,11 +363,11 @@ def test_command_line(run_cli, third_party, tmp_path):
     assert "  signature sparse of dense, sparse\n" in done.stdout
 
 
-def test_command_line_refusals(run_cli, third_party, tmp_path):
+def test_command_line_refusals(run_here, third_party, tmp_path):
     write_image(tmp_path / "in" / "a.png", picture(40, 44))
     luma, scalar = third_party / "luma.tflite", third_party / "scalar.tflite"
-    one_line(run_cli("evaluate", "--model", luma, "--data", tmp_path / "in"), luma, "luma-only")
-    one_line(run_cli("compare", "--reference", scalar, "--model", luma, "--data", tmp_path / "in"), scalar, "depth=NUMBER")
-    one_line(run_cli("benchmark", "--model", f"{scalar}@deep=2,depth=1"), scalar, "unknown option 'deep'")
-    one_line(run_cli("inspect", "--model", f"{scalar}@deep=2,depth=1"), scalar, "unknown option 'deep'")
-    one_line(run_cli("inspect", "--model", "xlsr_x3@range=1"), "xlsr_x3")
+    one_line(run_here("evaluate", "--model", luma, "--data", tmp_path / "in"), luma, "luma-only")
+    one_line(run_here("compare", "--reference", scalar, "--model", luma, "--data", tmp_path / "in"), scalar, "depth=NUMBER")
+    one_line(run_here("benchmark", "--model", f"{scalar}@deep=2,depth=1"), scalar, "unknown option 'deep'")
+    one_line(run_here("inspect", "--model", f"{scalar}@deep=2,depth=1"), scalar, "unknown option 'deep'")
+    one_line(run_here("inspect", "--model", "xlsr_x3@range=1"), "xlsr_x3")

@@ -113,7 +113,7 @@ def test_network_without_3x3_convolutions_is_refused(image_folder, tmp_path, cac
     assert not (tmp_path / "run").exists()
 
 
-def test_command_sets_the_branches(monkeypatch, run_cli, image_folder, tmp_path):
+def test_command_sets_the_branches(monkeypatch, run_here, image_folder, tmp_path):
     asked = []
     monkeypatch.setattr(train_loop, "train", lambda recipe, *_, **__: asked.append(recipe.branches) or 0.0)
     monkeypatch.setattr(train, "summary", lambda best, file: "")
@@ -122,4 +122,4 @@ def test_command_sets_the_branches(monkeypatch, run_cli, image_folder, tmp_path)
         args = cli._parse(["mobile-sr", *arguments, *more])
         args.run(args)
     assert asked == ["none", "ecb"]
-    one_line(run_cli(*arguments, "--branches", "acb"), "--branches", "'acb'", "ecb")
+    one_line(run_here(*arguments, "--branches", "acb"), "--branches", "'acb'", "ecb")
