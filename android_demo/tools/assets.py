@@ -39,7 +39,7 @@ def write_images(folder):
 
 
 def main(out):
-    """Make the folder anew; it is there only when all of it is."""
+    """Make the folder again; it exists only once it is complete."""
     temporary = Path(f"{out}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     export_models(temporary / "models")
