@@ -157,7 +157,7 @@ _HEAD = """# Quantization
 
 Written by `python benchmarks/quantization.py DATA`. All figures are drops: the PSNR in dB of the float32 file less that of
 the file in the row, under [the protocol](protocol.md), on the 80 crops of DIV2K's validation images, on which everything
-was chosen, and on Set5. Files are calibrated on scikit-image's pictures unless the row says otherwise. XLSR x3 in float:
+was chosen, and on Set5. Files are calibrated on scikit-image's images unless the row says otherwise. XLSR x3 in float:
 {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:.2f} (Set5).
 
 ## Methods
@@ -191,14 +191,14 @@ lose from scaling, which makes output channels unlike, so that `--per-tensor` sw
 ## Calibration"""
 
 _CALIBRATION = """
-Colours matter more than numbers: scikit-image's three pictures hold few saturated colours, and what lies outside the
+Colours matter more than numbers: scikit-image's three images contain few saturated colours, and what lies outside the
 measured ranges is cut off; exchanging the channels of the same crops corrects it.
 This page's tables were measured before flat colours and ramps joined the default calibration set; what those change is in
 [flat_colours.md](flat_colours.md).
 
 Of a folder (`--calibration DIR`) each crop is the richest in detail of eight random ones. Of 30 photographs, 1,800 pixels long
 and mostly sky, water and blur, single random crops made a file of an XLSR x3 that loses 0.328 dB on ten others (Y), the
-richest ones make one that loses 0.223, scikit-image's pictures 0.235.
+richest ones make one that loses 0.223, scikit-image's images 0.235.
 
 The ranges are measured by a pass of our own (`converters/activation_ranges.py`): the network runs through XNNPACK with all its
 activations as outputs. CPU time for these 66 images: XLSR x3 0.9 s instead of 8.9, IMDN 19 instead of 96. TensorFlow's own

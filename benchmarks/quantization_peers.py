@@ -87,12 +87,12 @@ def _calibrations(bench):
 def _reader(data, read):
     """Returns a function from [H, W, 3] uint8 to the SR output, with the file's output bytes interpreted by `read`."""
     model = litert.TFLiteModel(data)
-    scale, zero_point = float(model.picture.scales[0]), int(model.picture.zero_points[0])
+    scale, zero_point = float(model.sr.scales[0]), int(model.sr.zero_points[0])
 
     def run(lr):
         model.set(lr)
         model.invoke()
-        return read(model.tensor(model._ends.picture)[0], scale, zero_point)
+        return read(model.tensor(model._ends.sr)[0], scale, zero_point)
 
     return run
 
@@ -118,6 +118,6 @@ make it: drops of the plain files, per channel, in dB.
 _FOUND = """
 The paper's drops (FSRCNN 7.72 dB, ESPCN 5.61, XLSR 5.39) are, within 0.3 dB, what the linear networks lose when the bytes
 of the output tensor are taken for pixels. A linear output's range is wider than 0..1, so that its bytes are a flatter
-picture; with a clipped output scale and zero point are 1/255 and 0, and bytes are pixels. Read by scale and zero point, as
+image; with a clipped output scale and zero point are 1/255 and 0, and bytes are pixels. Read by scale and zero point, as
 here, a linear output costs no more than a clipped one. Per-tensor weights do not bring the collapse either, nor do one crop or
 noise as calibration set; outliers in the calibration set ruin FSRCNN alone, whatever its output."""

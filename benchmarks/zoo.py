@@ -175,7 +175,7 @@ VARIANTS = f"""
 Friendlier forms of the same:
 
 - Grouped convolutions (XLSR): `export --dense-groups`, the same bytes out, for 2.0 times the multiply-adds of XLSR x3.
-- Dynamic sizes: `export --height --width`; otherwise what is resized to the picture (ESA) is refused.
+- Dynamic sizes: `export --height --width`; otherwise the resizing to the image (ESA) is refused.
 - MobileSR: none; its windows are tensors of six dimensions, and its layer normalization stays partly in float.
 - Without pooled attention and LeakyReLU, taken whole by both delegates: `abpn`, `edsr`, and `xlsr` with `--dense-groups`.
 

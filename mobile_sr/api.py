@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from mobile_sr.inference.upscaler import Upscaler
+    from mobile_sr.training.recipes import Recipe
 
     Model: TypeAlias = str | Path | Upscaler | keras.Model
     Images: TypeAlias = (
@@ -83,17 +84,14 @@ def train(
     Raises: ValueError (mobile_sr.UserError) for an unknown recipe, impossible fields or unusable data.
     """
     from mobile_sr import backend as backends
+    from mobile_sr.architecture_search import architecture
     from mobile_sr.inference import model_files, weights
-    from mobile_sr.training import recipes, train_loop
+    from mobile_sr.training import train_loop
 
-    chosen = recipes.load(recipe, smoke, steps, seed)
-    recipes.override(chosen, [f"{key}={_text(value)}" for key, value in fields.items()])
+    chosen = _recipe(recipe, smoke, steps, seed, fields)
     start = None if init is None else model_files.find(init)
     backends.choose_backend(backend)
-    if chosen.network["network"] == "fgnas" and start is not None:
-        from mobile_sr.architecture_search import architecture
-
-        chosen.network |= architecture.of_model(start)
+    chosen.network |= architecture.for_recipe(chosen, out, start, resume=resume)
     dtype = "mixed_bfloat16" if bfloat16 else "float32"
     best = train_loop.train(chosen, data, out, init=start, resume=resume, cache=cache, dtype=dtype)
     about = weights.read_arrays(Path(out) / "best.npz")[1]
@@ -128,10 +126,8 @@ def search(
     from mobile_sr import backend as backends
     from mobile_sr.architecture_search import latency_table
     from mobile_sr.architecture_search import search as searching
-    from mobile_sr.training import recipes
 
-    chosen = recipes.load(recipe, smoke, steps, seed)
-    recipes.override(chosen, [f"{key}={_text(value)}" for key, value in fields.items()])
+    chosen = _recipe(recipe, smoke, steps, seed, fields)
     backends.choose_backend(backend)
     counted: Any = latency_table.measure(chosen.network["channels"], None) if cost == "latency" else cost
     searching.set_cost(chosen, counted, budget)
@@ -325,8 +321,14 @@ def _is_keras(model: Any) -> bool:
     return any(base.__module__.split(".")[0] == "keras" for base in type(model).__mro__)
 
 
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+def _recipe(name: str, smoke: bool, steps: int | None, seed: int | None, fields: Mapping[str, Any]) -> Recipe:
+    """The recipe called `name`, with the values of `fields`."""
+    from mobile_sr.training import recipes
+
+    recipe = recipes.load(name, smoke, steps, seed)
+    texts = {key: ",".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for key, v in fields.items()}
+    recipes.override(recipe, [f"{key}={text}" for key, text in texts.items()])
+    return recipe
 
 
 def _images(data: Images) -> Any:

@@ -68,28 +68,15 @@ class Parser(argparse_flags.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._chosen = ""  # the command of this command line
         for name in (None, "store"):  # None is add_argument's default
             self.register("action", name, _StoreOnce)
 
     def error(self, message: str) -> NoReturn:
-        """Print the error in one line and exit with status 2."""
-        _print_error(f"{self.prog}: {message}{self._suggestion(message)}; see {self.prog} --help")
-        sys.exit(2)
-
-    def _suggestion(self, message: str) -> str:
-        """'; did you mean X?' for an unknown command, choice or option that resembles a known one, else ''."""
+        """Print the error in one line, for an unknown choice with a similar known one, and exit with status 2."""
         choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
-        if choice:
-            return did_you_mean(choice[1], re.findall(r"[\w.-]+", choice[2]))
-        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
-        if not unknown:
-            return ""
-        options = [*self._option_string_actions]
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                options += action.choices.get(self._chosen, self)._option_string_actions
-        return did_you_mean(unknown[1], options)
+        hint = did_you_mean(choice[1], re.findall(r"[\w.-]+", choice[2])) if choice else ""
+        _print_error(f"{self.prog}: {message}{hint}; see {self.prog} --help")
+        sys.exit(2)
 
     def _print_message(self, message: str, file: IO[str]) -> None:
         """As in argparse, but raises an error if the message cannot be written."""
@@ -116,8 +103,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         )
         module.add_arguments(command)
         command.set_defaults(run=module.run)
-    parser._chosen = next((word for word in argv[1:] if word in COMMANDS), "")
-    return parser.parse_args(argv[1:])
+    args, unknown = parser.parse_known_args(argv[1:])
+    if unknown:
+        hint = did_you_mean(unknown[0].partition("=")[0], commands.choices[args.command]._option_string_actions)
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return args
 
 
 def _parse_or_exit(argv: Sequence[str]) -> argparse.Namespace:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json, sha256, write_text
 from mobile_sr.inference import model_files, weights
 from mobile_sr.training import run_folder_checks
+
+if TYPE_CHECKING:
+    from mobile_sr.training.recipes import Recipe
 
 PARTS = ("head", "blocks", "tail")
 _FORMAT = "mobile-sr FGNAS architecture 1"
@@ -88,3 +91,34 @@ def of_run(out: str | Path) -> dict[str, Any]:
     if not all(part in network for part in PARTS):
         raise UserError(f"{out}: does not train an FGNAS network")
     return parts(network)
+
+
+def for_recipe(
+    recipe: Recipe, out: str | Path, init: str | Path | None = None, file: str | Path | None = None, resume: bool = False
+) -> dict[str, Any]:
+    """Return the network arguments that a training adds to its recipe: an architecture for FGNAS recipes, {} for others.
+
+    Args:
+        recipe: the recipe.
+        out: the run folder.
+        init: the model that the training starts from.
+        file: an architecture file; it comes before the others.
+        resume: whether the run in `out` continues.
+
+    Raises:
+        UserError: when an FGNAS recipe has no architecture, another recipe has one, or the recipe is a search.
+    """
+    network = recipe.network["network"]
+    if network == "fgnas_supernet":
+        raise UserError(f"--recipe {recipe.name}: is a search; use `mobile-sr search`")
+    if network != "fgnas":
+        if file:
+            raise UserError(f"--architecture: recipe {recipe.name} is not an FGNAS recipe; leave it out")
+        return {}
+    if file:
+        return read(file)
+    if resume:
+        return of_run(out)
+    if not init:
+        raise UserError(f"--recipe {recipe.name}: give the result of a search, by --init SEARCH or --architecture FILE")
+    return of_model(init)

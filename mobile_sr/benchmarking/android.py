@@ -185,8 +185,8 @@ def measure(
     reports: list[dict[str, Any]] = []
     lost: DeviceLost | None = None
     with tempfile.TemporaryDirectory() as folder, _App(adb, Path(folder)) as app:
-        write_image(app.folder / "picture.png", sample_images.picture(*size))
-        image = (app.folder / "picture.png").read_bytes()
+        write_image(app.folder / "image.png", sample_images.generated(*size))
+        image = (app.folder / "image.png").read_bytes()
         for model, file in zip(models, files, strict=True):
             assert file.path is not None  # `check` opens paths
             data = file.path.read_bytes()

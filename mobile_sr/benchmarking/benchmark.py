@@ -21,7 +21,7 @@ from mobile_sr import zoo
 from mobile_sr.converters.tflite import truncation
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
-from mobile_sr.imaging.sample_images import picture
+from mobile_sr.imaging.sample_images import generated
 from mobile_sr.inference import litert, model_io
 from mobile_sr.inference.model_files import locate_tflite, split
 
@@ -72,7 +72,7 @@ def benchmark(
     }
     children = [measure_in_child(str(model), file, size) for model, file in zip(models, files, strict=True)]
     figures = [_check(str(model), file) for model, file in zip(models, files, strict=True)]
-    image = picture(height, width)
+    image = generated(height, width)
     times = [_opening(files, image, share, warmup, progress) for share in _shares(runs)]
     wall, cpu = np.concatenate(times, axis=2)
     ratios = ratios_to_first([opening[1 if threads == 1 else 0] for opening in times])

@@ -38,7 +38,7 @@ def measure(model: str, height: int, width: int, threads: int, range_in: int) ->
         set before the file is read and minus the image; None if the system does not report it.
     """
     path, options = locate(model)
-    small = sample_images.picture(SIDE, SIDE)
+    small = sample_images.generated(SIDE, SIDE)
     _reset_peak()
     before = _status_bytes("VmRSS")
     file = litert.TFLiteModel(path, threads, options)

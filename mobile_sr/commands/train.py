@@ -8,12 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mobile_sr.commands import common
-
-if TYPE_CHECKING:
-    from mobile_sr.training.recipes import Recipe
 
 HELP = "train a recipe on a folder of images"
 
@@ -36,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int | None:
     """Train and print the best validation score and the model file."""
     from mobile_sr import backend
+    from mobile_sr.architecture_search import architecture
     from mobile_sr.errors import UserError
     from mobile_sr.inference import model_files
     from mobile_sr.training import distributed, recipes, train_loop
@@ -54,7 +51,7 @@ def run(args: argparse.Namespace) -> int | None:
     if launched is not None:
         return launched
     backend.choose_backend(args.backend)
-    recipe.network |= _architecture(args, recipe, init)
+    recipe.network |= architecture.for_recipe(recipe, args.out, init, args.architecture, args.resume)
     start = recipes.start(args.recipe)
     if start and not (args.init or args.resume or args.architecture) and distributed.rank() == 0:
         print(
@@ -82,24 +79,3 @@ def summary(best: float, file: Path) -> str:
     about = weights.read_arrays(file)[1]
     line = f"best validation PSNR {best:.3f} dB ({selection.describe(about.get('selected_by', 'rgb'))}): {file}"
     return f"{line}, the initial weights: training did not improve them" if about["step"] == 0 else line
-
-
-def _architecture(args: argparse.Namespace, recipe: Recipe, init: Path | None) -> dict[str, Any]:
-    """The network arguments of an FGNAS recipe, from --architecture, the run to resume or --init; {} for other recipes."""
-    from mobile_sr.architecture_search import architecture
-    from mobile_sr.errors import UserError
-
-    network = recipe.network["network"]
-    if network == "fgnas_supernet":
-        raise UserError(f"--recipe {args.recipe}: is a search; use `mobile-sr search`")
-    if network != "fgnas":
-        if args.architecture:
-            raise UserError(f"--architecture: recipe {args.recipe} is not an FGNAS recipe; leave it out")
-        return {}
-    if args.architecture:
-        return architecture.read(args.architecture)
-    if args.resume:
-        return architecture.of_run(args.out)
-    if not init:
-        raise UserError(f"--recipe {args.recipe}: give the result of a search, by --init SEARCH or --architecture FILE")
-    return architecture.of_model(init)

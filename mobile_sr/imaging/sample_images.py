@@ -65,7 +65,7 @@ def _load(data: ModuleType, name: str) -> np.ndarray:
     return image
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def generated(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Make a synthetic image of smooth shapes with a little noise, similar to a photograph.
 
     Args:

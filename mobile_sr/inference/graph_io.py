@@ -24,12 +24,12 @@ class GraphIO:
 
     Attributes:
         image: the image input, [1, H, W, 3].
-        picture: the SR output, [1, H * s, W * s, 3].
+        sr: the SR output, [1, H * s, W * s, 3].
         scalars: the other inputs by name.
     """
 
     image: int
-    picture: int
+    sr: int
     scalars: dict[str, int]
 
 

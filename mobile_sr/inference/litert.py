@@ -135,7 +135,7 @@ class TFLiteModel:
         sidecar: the file's Sidecar.
         data: the bytes that run, see `flatbuffer.as_first_subgraph`.
         image: the image input tensor, [1, H, W, 3].
-        picture: the SR output tensor, [1, H * s, W * s, 3].
+        sr: the SR output tensor, [1, H * s, W * s, 3].
         fixed: (H, W) if the input size is fixed, else None.
         max_depth: maximum desired depth D in blocks; None if the file has no desired depth or an option sets it.
         depth: the desired depth that `set` passes on; `max_depth` unless assigned.
@@ -164,9 +164,9 @@ class TFLiteModel:
             self._ends = graph_io.find(graph)
         except graph_io.GraphIOError as error:
             raise UserError(f"{self.name}: {error}") from None
-        self.image, self.picture = graph.tensors[self._ends.image], graph.tensors[self._ends.picture]
+        self.image, self.sr = graph.tensors[self._ends.image], graph.tensors[self._ends.sr]
         self.fixed = fixed_size(self.image)
-        ranges = (tensor_values.value_ranges(tensor) for tensor in (self.image, self.picture))
+        ranges = (tensor_values.value_ranges(tensor) for tensor in (self.image, self.sr))
         self._choices: model_io.Choices = ((1,), (1,), ("rgb",))
         if self.path:
             self._choices = model_io.possible(self.name, remaining, self.sidecar, *ranges)
@@ -185,7 +185,7 @@ class TFLiteModel:
         All are None unless the sidecar records D and no option sets the depth.
         """
         index, limits = self._ends.scalars.get(DESIRED_DEPTH), self._depth_limits()
-        depth_map = next((i for i in graph.outputs if i != self._ends.picture), None)
+        depth_map = next((i for i in graph.outputs if i != self._ends.sr), None)
         if index is None or depth_map is None or math.isinf(limits[1]):
             return None, None, None
         if set(options) & set(graph_io.scalar_names(graph, index)):
@@ -234,7 +234,7 @@ class TFLiteModel:
 
     def _sr_shape(self) -> tuple[int, ...]:
         details = self._interpreter.get_output_details()
-        return next(tuple(map(int, end["shape"])) for end in details if end["index"] == self._ends.picture)
+        return next(tuple(map(int, end["shape"])) for end in details if end["index"] == self._ends.sr)
 
     @functools.cached_property
     def io(self) -> model_io.ModelIO:
@@ -249,7 +249,7 @@ class TFLiteModel:
     def _forward(self, image: np.ndarray, range_in: int) -> np.ndarray:
         self._set(image, range_in)
         self.invoke()
-        return self._interpreter.get_tensor(self._ends.picture)[0]
+        return self._interpreter.get_tensor(self._ends.sr)[0]
 
     def prepare(self, size: tuple[int, int]) -> None:
         """Allocates for an image of (H, W). Raises UserError if the runtime refuses the file or the size."""
@@ -291,11 +291,11 @@ class TFLiteModel:
 
     def get(self) -> np.ndarray:
         """Returns the SR output, [H * s, W * s, 3] RGB: uint8 if the file's output is quantized, else float32 in 0..1."""
-        values = self._interpreter.get_tensor(self._ends.picture)[0]
+        values = self._interpreter.get_tensor(self._ends.sr)[0]
         return model_io.in_order(self._decoded(values, self.io.range_out), self.io.order)
 
     def _decoded(self, values: np.ndarray, range_out: int) -> np.ndarray:
-        return tensor_values.decode(values, self.picture, range_out)
+        return tensor_values.decode(values, self.sr, range_out)
 
     def tensor(self, index: int) -> np.ndarray:
         """Returns the raw values of an input or output by its tensor index, after `invoke`."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import keras
     from PIL import Image
 
+    from mobile_sr.inference.keras_archive import KerasArchive
+
 AnyImage = TypeVar("AnyImage", np.ndarray, "Image.Image")
 
 Slices = tuple[slice, slice]  # rows, columns
@@ -282,9 +284,7 @@ def load(model: str | Path, scale: int | None = None, threads: int = 1, check: b
     Raises:
         UserError: the model does not exist, the file is unusable, its output is not finite, or the scales differ.
     """
-    upscaler = _load(str(model), scale, threads)
-    if scale is not None and upscaler.scale != scale:
-        raise UserError(f"{model}: its scale is {upscaler.scale}, not {scale}")
+    upscaler = _with_scale(_load(str(model), scale, threads), scale)
     if check:
         check_output(upscaler)
     return upscaler
@@ -299,13 +299,8 @@ def of_keras_model(model: keras.Model, scale: int | None = None) -> Upscaler:
     from mobile_sr.inference.keras_archive import KerasArchive
 
     name = f"Keras model {model.name}"
-    runner = KerasArchive(name, model=model)
-    if scale is not None and runner.scale != scale:
-        raise UserError(f"{name}: its scale is {runner.scale}, not {scale}")
-    upscaler = Upscaler(name, runner.scale, runner.run, None, runner.fixed)
-    upscaler.io = runner.io
-    about = (name, upscaler.io, upscaler.run_once, upscaler.scale)
-    upscaler.figures = model_io.check_and_warn(*about, model_io.sample_size(runner.fixed), False)
+    upscaler = _with_scale(_of_archive(name, KerasArchive(name, model=model)), scale)
+    _check_on_sample(upscaler, False)
     return upscaler
 
 
@@ -313,11 +308,22 @@ def check_output(upscaler: Upscaler) -> None:
     """Runs a loaded Upscaler on the sample image as `load` does with `check`. Raises UserError as `load` does."""
     name, _ = split(upscaler.name)
     path = None if name == "bicubic" else locate(upscaler.name)[0]
-    if path is None or path.parent == zoo.FOLDER or path.name.endswith(".route.json"):  # a routed model's networks were checked
+    if path is None or path.parent == zoo.FOLDER or extension(path):  # extensions check the models that they consist of
         return
+    _check_on_sample(upscaler, _supports_options(path))
+
+
+def _check_on_sample(upscaler: Upscaler, options: bool) -> None:
     size = model_io.sample_size(upscaler.fixed, upscaler.smallest)
     about = (upscaler.name, upscaler.io, upscaler.run_once, upscaler.scale)
-    upscaler.figures = model_io.check_and_warn(*about, size, _supports_options(path))
+    upscaler.figures = model_io.check_and_warn(*about, size, options)
+
+
+def _with_scale(upscaler: Upscaler, scale: int | None) -> Upscaler:
+    """Returns the Upscaler. Raises UserError if it has another scale."""
+    if scale is not None and upscaler.scale != scale:
+        raise UserError(f"{upscaler.name}: its scale is {upscaler.scale}, not {scale}")
+    return upscaler
 
 
 def _supports_options(path: Path) -> bool:
@@ -401,7 +407,10 @@ def _keras_file(name: str, path: Path) -> Upscaler:
 def _keras_archive(name: str, path: Path, options: Mapping[str, str]) -> Upscaler:
     from mobile_sr.inference.keras_archive import KerasArchive
 
-    runner = KerasArchive(path, options)
+    return _of_archive(name, KerasArchive(path, options))
+
+
+def _of_archive(name: str, runner: KerasArchive) -> Upscaler:
     upscaler = Upscaler(name, runner.scale, runner.run, None, runner.fixed)
     upscaler.io = runner.io
     return upscaler

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -267,31 +267,23 @@ class TrainingRun:
         self.depths = {desired: float(np.mean(values)) for desired, values in depths.items()}
         self._one_colour = all(single_colour)
         self._psnr = np.mean(scores, axis=0)
-        if self.selected_by == "uint8":
-            return self._uint8_score()
+        as_uint8 = self.selected_by == "uint8"
+        run = selection.uint8_runner(self._scored, network, self.calibration) if as_uint8 else self._float_runner(max_depth)
         if self.recipe.flat_share:
-            self.flat_excess = max(0, self._flat_error(max_depth) - self._flat_goal)
-        return float(selection.score(self.selected_by, self.recipe, *self._psnr))
-
-    def _uint8_score(self) -> float:
-        """Return the mean PSNR (RGB) in dB of the uint8 file of the scored weights; -inf if its conversion fails the audit."""
-        run, scale = selection.uint8_runner(self._scored, self.recipe.network, self.calibration), self.recipe.network["scale"]
-        if self.recipe.flat_share:
-            error = flat_colours.measure(run, scale)["flat"] if run else 255
+            error = flat_colours.measure(run, network["scale"])["flat"] if run else 255
             self.flat_excess = max(0, error - self._flat_goal)
-        pairs = zip(self._lr, self._hr, strict=True)
-        return float(np.mean([psnr(run(lr), hr, "rgb", scale) for lr, hr in pairs])) if run else float("-inf")
+        if not as_uint8:
+            return float(selection.score(self.selected_by, self.recipe, *self._psnr))
+        if run is None:  # the file failed its audit
+            return float("-inf")
+        return float(np.mean([psnr(run(lr), hr, "rgb", network["scale"]) for lr, hr in zip(self._lr, self._hr, strict=True)]))
 
-    def _flat_error(self, max_depth: int | None) -> float:
-        """Return the largest error of the scored float network on 27 flat colours, in levels."""
+    def _float_runner(self, max_depth: int | None) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the scored float network as a function from LR to SR images, uint8, at its maximum depth."""
         from mobile_sr.inference import upscaler
 
         run = upscaler.keras_runner(self._scored)
-
-        def upscale(image: np.ndarray) -> np.ndarray:
-            return upscaler.to_uint8(run(image) if max_depth is None else run(image, max_depth)[0])
-
-        return flat_colours.measure(upscale, self.recipe.network["scale"])["flat"]
+        return lambda image: upscaler.to_uint8(run(image) if max_depth is None else run(image, max_depth)[0])
 
     def _update_scored(self) -> None:
         """Copy the trained weights to the scored network: averaged if the recipe says so, with branches collapsed."""

@@ -162,7 +162,7 @@ def test_a_depth_map_of_three_groups_is_not_the_output_image():
     graph = flatbuffer.parse(file("edsr", "float32", None), "sparse")
     tensor = next(graph.tensors[i] for i, end in graph.output_names.items() if end == "depth_map")
     tensor.shape = [1, -1, -1, 3]
-    assert graph.output_names[graph_io.find(graph).picture] == "sr"
+    assert graph.output_names[graph_io.find(graph).sr] == "sr"
 
 
 def test_a_file_with_both_paths_is_hardly_larger_than_the_dense_one(tmp_path):

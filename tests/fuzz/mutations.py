@@ -69,11 +69,16 @@ def damage_values(data, rng):
         config = meta["config"]
         config[rng.choice([*config, "other"])] = rng.choice([None, [], {}, "x", "xlsr", 2.5, True, *INTEGERS])
     else:
-        name = rng.choice(sorted(arrays))
-        array = arrays[name]
-        arrays[name] = rng.choice((array.astype(int), array.astype(str), array.ravel(), array[..., None], array * np.nan))
+        _damage_array(arrays, rng)
     weights.write_arrays(path, arrays, meta)
     return path.read_bytes()
+
+
+def _damage_array(arrays, rng):
+    """Another type, shape or content of one array."""
+    name = rng.choice(sorted(arrays))
+    array = arrays[name]
+    arrays[name] = rng.choice((array.astype(int), array.astype(str), array.ravel(), array[..., None], array * np.nan))
 
 
 def damage_fields(data, rng):
@@ -90,10 +95,10 @@ def damage_fields(data, rng):
 
 
 def _places(node):
-    """Every (dict or list, key) below a node of the schema's object tree."""
+    """Every (dict or list, key) below a node of the schema's object tree or of JSON."""
     for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
         yield node, key
-        if isinstance(value, list):
+        if isinstance(value, (dict, list)):
             yield from _places(value)
         elif hasattr(value, "__dict__"):
             yield from _places(vars(value))
@@ -172,25 +177,14 @@ def damage_run(data, rng):
     if rng.randrange(3):
         _damage_json(meta, rng)
     else:
-        name = rng.choice(sorted(arrays))
-        array = arrays[name]
-        arrays[name] = rng.choice((array.astype(int), array.astype(str), array.ravel(), array[..., None], array * np.nan))
+        _damage_array(arrays, rng)
     weights.write_arrays(path, arrays, meta)
     return path.read_bytes()
 
 
 def _damage_json(value, rng):
-    places = [(holder, key) for holder, key in _json_places(value)]
-    holder, key = rng.choice(places)
+    holder, key = rng.choice(list(_places(value)))
     if rng.randrange(5) == 0:
         del holder[key]
     else:
         holder[key] = rng.choice(JSON_VALUES)
-
-
-def _json_places(node):
-    """Every (dict or list, key) below a value of json."""
-    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
-        yield node, key
-        if isinstance(value, (dict, list)):
-            yield from _json_places(value)

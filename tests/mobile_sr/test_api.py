@@ -123,6 +123,8 @@ def test_train_export_inspect_benchmark(image_folder, tmp_path, cache):
         (lambda: mobile_sr.train("xlsr_x3", ".", "out", patch=-1), "^patch=-1: patch must be"),
         (lambda: mobile_sr.train("xlsr_x3", ".", "out", pach=1), "did you mean patch"),
         (lambda: mobile_sr.train("xlsr_x3", ".", "out", steps=0), "^steps 0: must be at least 1"),
+        (lambda: mobile_sr.train("fgnas_x2", ".", "out"), "^recipe fgnas_x2: give the result of a search, by init"),
+        (lambda: mobile_sr.train("fgnas_mobile_x2", ".", "out"), "is a search"),
         (lambda: mobile_sr.export("xlsr_x3", "out", ["uint9"]), "unknown precision 'uint9'"),
         (lambda: mobile_sr.export("xlsr_x3", "out", size=(0, 4)), "^height 0 width 4"),
         (lambda: mobile_sr.search("fgnas_mobile_x2", ".", "out", budget="x"), "^budget x"),

@@ -214,15 +214,6 @@ def test_train_export_and_use_a_run(run_cli, image_folder, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def run_words(capsys, *words):
-    """(status, standard output, standard error) of a command run in this process."""
-    try:
-        status = cli.main(cli._parse_or_exit(["mobile-sr", *map(str, words)]))
-    except SystemExit as error:
-        status = error.code
-    return status, *capsys.readouterr()
-
-
 @pytest.fixture
 def failing(monkeypatch):
     """Let `mobile-sr models` fail with an exception."""
@@ -248,10 +239,11 @@ def failing(monkeypatch):
         (ValueError("two\nlines"), "unexpected ValueError: two lines at test_cli.py:"),
     ],
 )
-def test_every_failure_is_one_line(failing, capsys, monkeypatch, error, said):
+def test_every_failure_is_one_line(failing, run_here, monkeypatch, error, said):
     monkeypatch.setattr(cli, "_discard_stdout", lambda: None)
     failing(error)
-    status, out, err = run_words(capsys, "models")
+    done = run_here("models")
+    status, out, err = done.returncode, done.stdout, done.stderr
     assert status == 2
     assert not out
     assert err.startswith("mobile-sr models: ")
@@ -266,12 +258,13 @@ def test_a_traceback_on_request(failing, capsys, monkeypatch):
         cli.main(cli._parse(["mobile-sr", "models"]))
 
 
-def test_an_interrupt_while_the_commands_are_imported(capsys, monkeypatch):
+def test_an_interrupt_while_the_commands_are_imported(run_here, monkeypatch):
     def interrupt(name):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli.importlib, "import_module", interrupt)
-    assert run_words(capsys, "models") == (130, "", "\nmobile-sr: interrupted\n")
+    done = run_here("models")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nmobile-sr: interrupted\n")
 
 
 def test_an_interrupt_while_the_command_line_is_imported(capsys, monkeypatch):
@@ -334,8 +327,9 @@ def test_names_that_the_terminal_cannot_show(tmp_path, photo):
         (["upscale", "a.png", "--model", "m", "--out", "x", "--depth", "1", "--depth", "1"], "--depth"),
     ],
 )
-def test_an_option_given_twice(capsys, words, option):
-    status, _, err = run_words(capsys, *words)
+def test_an_option_given_twice(run_here, words, option):
+    done = run_here(*words)
+    status, err = done.returncode, done.stderr
     assert status == 2
     assert err.count("\n") == 1
     assert f"argument {option}: given more than once" in err

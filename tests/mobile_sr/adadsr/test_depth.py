@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from mobile_sr import cli as command_line
 from mobile_sr import models
 from mobile_sr.adadsr import depth_budget, depth_counts, depth_map
 from mobile_sr.errors import UserError
@@ -15,12 +14,12 @@ from mobile_sr.quantization import export
 
 
 @pytest.fixture
-def cli(capsys):
+def cli(run_here):
     """Run a command in this process; returns (status, standard output, standard error)."""
 
     def run(*arguments):
-        status = command_line.main(command_line._parse(["mobile-sr", *map(str, arguments)]))
-        return status, *capsys.readouterr()
+        done = run_here(*arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return run
 

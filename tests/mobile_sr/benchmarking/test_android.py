@@ -110,7 +110,7 @@ def phone(program, monkeypatch):
 
 
 @pytest.fixture
-def bench(capsys, tmp_path):
+def bench(run_here, tmp_path):
     """Run `mobile-sr benchmark` on XLSR and the phone: (status, output, lines on standard error, JSON or None)."""
 
     def run(*options, models=("xlsr_x3:uint8",), serial=SERIAL, delegates="cpu", host=False):
@@ -119,9 +119,8 @@ def bench(capsys, tmp_path):
         defaults = {"--delegates": delegates, "--height": 20, "--width": 24, "--runs": 5, "--warmup": 1}
         words += [part for name, value in defaults.items() if name not in options for part in (name, str(value))]
         words += ["--json", str(file), *([] if host else ["--no-host"]), *map(str, options)]
-        status = cli.main(cli._parse(["mobile-sr", "benchmark", *words]))
-        said = capsys.readouterr()
-        return status, said.out, said.err.splitlines(), json.loads(file.read_text()) if file.exists() else None
+        done = run_here("benchmark", *words)
+        return done.returncode, done.stdout, done.stderr.splitlines(), json.loads(file.read_text()) if file.exists() else None
 
     return run
 

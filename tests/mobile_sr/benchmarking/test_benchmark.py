@@ -172,9 +172,9 @@ def test_prefixes_keep_both_branches(exported):
 
 
 def test_picture_is_seeded():
-    assert benchmark.picture(33, 50).shape == (33, 50, 3)
-    np.testing.assert_array_equal(benchmark.picture(33, 50), benchmark.picture(33, 50))
-    assert (benchmark.picture(33, 50, seed=1) != benchmark.picture(33, 50)).any()
+    assert benchmark.generated(33, 50).shape == (33, 50, 3)
+    np.testing.assert_array_equal(benchmark.generated(33, 50), benchmark.generated(33, 50))
+    assert (benchmark.generated(33, 50, seed=1) != benchmark.generated(33, 50)).any()
 
 
 def test_a_fixed_size_decides(model_file, exported, tmp_path):

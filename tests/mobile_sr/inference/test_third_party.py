@@ -187,7 +187,7 @@ def test_quantized_files(third_party, photo, name, whites):
     assert (model.io.range_in, model.io.range_out, model.io.order) == (*whites, "rgb")
     assert model.scale == 3
     dtypes = [part for part in name.split("_") if not part.isdigit()]
-    assert [model.image.dtype, model.picture.dtype] == [dtypes[0], dtypes[-1]]
+    assert [model.image.dtype, model.sr.dtype] == [dtypes[0], dtypes[-1]]
     np.testing.assert_allclose(load(third_party / f"{name}.tflite")(photo), expected(photo, 3), atol=3)
 
 
