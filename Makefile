@@ -19,7 +19,7 @@ test-all: $(STAMP)  ## with the long ones
 	$(BIN)/python -m pytest $(WORKERS)
 
 test-torch: .venv-torch/installed  ## those that need PyTorch (several processes, dead ones), in a .venv-torch of its own
-	.venv-torch/bin/python -m pytest tests/mobile_sr/test_distributed.py
+	.venv-torch/bin/python -m pytest tests/mobile_sr/training/test_distributed.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

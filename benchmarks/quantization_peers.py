@@ -92,7 +92,7 @@ def _reader(data, read):
     def run(lr):
         model.set(lr)
         model.invoke()
-        return read(model.tensor(model._ends.sr)[0], scale, zero_point)
+        return read(model.tensor(model._graph_io.sr)[0], scale, zero_point)
 
     return run
 

@@ -80,7 +80,7 @@ def trained(args, config, precision, size):
     model, depth = random_network(config), config["blocks"] / 4
     transplant(source, known["blocks"], model, config["blocks"])
     data = convert(model, config, precision, size, calibration_set(None, config["scale"])[0][:8])
-    image = to_tflite.fit(downscale(sample_images.images([IMAGE])[0][1], config["scale"]), size)
+    image = to_tflite.center_crop_or_pad(downscale(sample_images.images([IMAGE])[0][1], config["scale"]), size)
     runner = litert.TFLiteModel(data, options={"signature": "sparse", "desired_depth": str(depth)})
     dense, sparse, minimum = times(data, image, (depth, 0), args.runs)
     depth_map = model([image[None].astype(np.float32) / 255, np.full((1, 1), depth, np.float32)])[1][0].numpy()

@@ -38,7 +38,7 @@ def step_seconds(recipe, seconds, max_steps):
     keras.config.set_dtype_policy("float32")
     if recipe.branches != "none":
         model = train_loop._branched(model, recipe)
-    loss = losses.of(recipe)
+    loss = losses.make_loss(recipe)
     with_depth = models.has_depth(recipe.network)
     model.compile(train_loop._optimizer(recipe), [loss, train_loop.depth_hinge] if with_depth else loss)
     inputs, targets = batch(recipe)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Images = Sequence[np.ndarray | tuple[np.ndarray, ...]]
 
 STRENGTH = 1.0  # chosen on DIV2K validation crops, docs/measurements/quantization.md
-LARGEST = 64.0  # limit of the scale, for channels that are nearly always zero: their weights must stay usable numbers
+MAX_SCALE = 64.0  # limit of the scale, for channels that are nearly always zero: their weights must stay usable numbers
 _CONVOLUTIONS = ("Conv2D", "GroupedConv2D", "SubPixelConv2DTranspose", "SpreadConv2D", "DepthwiseConv2D")
 # Layers that commute with scale and shift; their input and output share a range.
 _MOVES = ("ChannelRange", "MaxPooling2D", "ResizeLike", "EdgePad")
@@ -227,7 +227,7 @@ class _Graph:
 
     def scales(self, lows: np.ndarray, highs: np.ndarray, strength: float) -> np.ndarray:
         """[channel groups]: how far each group may grow until it fills the tightest of its shared ranges."""
-        scale = np.full(len(self._parent), LARGEST)
+        scale = np.full(len(self._parent), MAX_SCALE)
         for limits in (-lows, highs):
             whole = limits.max(axis=1, keepdims=True)
             headroom = np.where(limits > 0, whole / np.maximum(limits, 1e-30), np.inf)

@@ -19,7 +19,7 @@ _LOCK = threading.RLock()  # the file descriptors belong to the whole process
 def quiet() -> Iterator[Callable[[], str]]:
     """Capture everything that Python or C++ code prints on file descriptors 1 and 2.
 
-    Only one thread at a time can capture. Output of other threads in the meantime is captured too, unless they use `say`.
+    Only one thread at a time can capture. Output of other threads is captured too, unless they use `print_line`.
 
     Yields:
         A function that returns the text captured so far.
@@ -45,7 +45,7 @@ def quiet() -> Iterator[Callable[[], str]]:
                 os.close(copy)
 
 
-def say(line: object, file: TextIO | None = None) -> None:
+def print_line(line: object, file: TextIO | None = None) -> None:
     """Print a line that the `quiet` of another thread does not capture. Unprintable characters are escaped.
 
     Args:

@@ -89,7 +89,7 @@ def convert(
             model = _saturating_masks(keras, tf, model)
         samples = [list(sample) if isinstance(sample, tuple) else [sample] for sample in calibration]
         if size is not None:
-            samples = [[fit(image, size), *depth] for image, *depth in samples]
+            samples = [[center_crop_or_pad(image, size), *depth] for image, *depth in samples]
         if form == "sparse":
             converter = _sparse_converter(tf, model, size)
         else:
@@ -224,7 +224,7 @@ def _saturating_masks(keras: Any, tf: Any, model: keras.Model) -> keras.Model:
     return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
-def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def center_crop_or_pad(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Crop an image at its centre, or pad it below and on the right with its edge pixels, to a given size.
 
     Args:

@@ -18,7 +18,7 @@ from absl import app
 from absl.flags import argparse_flags
 
 from mobile_sr import __version__
-from mobile_sr.converters.quiet import say
+from mobile_sr.converters.quiet import print_line
 from mobile_sr.errors import UserError, did_you_mean
 from mobile_sr.training import distributed
 
@@ -148,7 +148,7 @@ def _report(name: str, error: BaseException) -> int:
 def _print_error(line: str) -> None:
     """Print a line on standard error, if it can be written."""
     with contextlib.suppress(OSError):
-        say(line, sys.stderr)
+        print_line(line, sys.stderr)
 
 
 def describe(error: BaseException) -> str:

@@ -49,7 +49,7 @@ def test_links_and_commands(page):
 def test_the_training_page_has_all_recipes_and_options():
     text = (DOCS / "reference" / "training.md").read_text()
     assert [name for name in recipes.RECIPES if f"`{name}`" not in text] == []
-    assert {recipe for pair in recipes.STARTS.items() for recipe in pair} <= recipes.RECIPES.keys()
+    assert {recipe for pair in recipes.EXPECTED_INIT.items() for recipe in pair} <= recipes.RECIPES.keys()
     parser = argparse.ArgumentParser(add_help=False)
     train.add_arguments(parser)
     options = [option for action in parser._actions for option in action.option_strings]

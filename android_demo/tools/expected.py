@@ -25,11 +25,11 @@ def main(assets, test_models, out):
         model = litert.TFLiteModel(file.read_bytes())
         (out / f"{file.stem}.sha256").write_text(sha256(model.data))
         for name in IMAGES:
-            picture = model.run(read_image(assets / "samples" / f"{name}.png"))
-            np.ascontiguousarray(picture).tofile(out / f"{file.stem}_{name}.raw")
-            if picture.dtype == np.uint8:
+            sr = model.run(read_image(assets / "samples" / f"{name}.png"))
+            np.ascontiguousarray(sr).tofile(out / f"{file.stem}_{name}.raw")
+            if sr.dtype == np.uint8:
                 original = read_image(assets / "samples" / f"{name}_hr.png")
-                found = metrics.psnr(picture, original, "rgb", model.scale)
+                found = metrics.psnr(sr, original, "rgb", model.scale)
                 (out / f"{file.stem}_{name}.psnr").write_text(repr(float(found)))
     image = read_image(assets / "samples" / "chelsea.png")
     for file in sorted(test_models.glob("*.tflite")):

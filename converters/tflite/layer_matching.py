@@ -49,7 +49,7 @@ class Layer:
         integer_op: index of the operator in the integer file, None for INPUT.
         float_op: index of the operator in the float file, None for INPUT and for a requantization.
         clips: indices of those clip operators, in order.
-        grid: (scale, zero point, dtype) to which the integer file rounds this result, None if it does not round here.
+        quant_params: (scale, zero point, dtype) to which the integer file rounds this result, None if it does not round here.
         weights: {operand: float64 array in the shape of the float operand}, the values in the integer file. Only the first
             result of an operator has them.
         reference_weights: the same operands' values in the float file.
@@ -65,7 +65,7 @@ class Layer:
     integer_op: int | None = None
     float_op: int | None = None
     clips: list[int] = dataclasses.field(default_factory=list)
-    grid: QuantParams | None = None
+    quant_params: QuantParams | None = None
     weights: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     reference_weights: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     per_channel: bool = False
@@ -74,7 +74,7 @@ class Layer:
     @property
     def quantizes(self) -> bool:
         """Whether the integer file adds a quantization error in this layer."""
-        return self.grid is not None or bool(self.weights)
+        return self.quant_params is not None or bool(self.weights)
 
 
 @dataclasses.dataclass
@@ -101,19 +101,19 @@ class Match:
         names = []
         for op in {number for (number, _), tensor in self.reads.items() if tensor == layer.integer}:
             joined = [layers.get(tensor) for (number, _), tensor in self.reads.items() if number == op]
-            others = [other for other in joined if other is not None and other is not layer and layer.grid is not None]
-            names += [other.name for other in others if other.grid == layer.grid]
+            others = [other for other in joined if other is not None and other is not layer and layer.quant_params is not None]
+            names += [other.name for other in others if other.quant_params == layer.quant_params]
         return names
 
 
-def grid_of(tensor: Tensor) -> QuantParams | None:
+def quant_params_of(tensor: Tensor) -> QuantParams | None:
     """Return the (scale, zero point, dtype) of a tensor that is quantized per tensor, else None."""
     if tensor.dtype not in _ACTIVATION_TYPES or len(tensor.scales) != 1:
         return None
     return float(tensor.scales[0]), int(tensor.zero_points[0]), tensor.dtype
 
 
-def same_grid(a: QuantParams | None, b: QuantParams | None) -> bool:
+def same_quant_params(a: QuantParams | None, b: QuantParams | None) -> bool:
     """Whether two sets of quantization parameters represent the same real numbers; int8 and uint8 may differ by a shift."""
     if a is None or b is None:
         return False
@@ -160,7 +160,7 @@ def _check_kinds(reference: Graph, model: Graph) -> None:
         control_flow = sorted({op.name for op in graph.ops} & set(_CONTROL_FLOW))
         if control_flow:
             raise MatchError(f"{what} has control flow ({', '.join(control_flow)}), which is not supported")
-    quantized = [i for i in _varying(reference) if grid_of(reference.tensors[i]) is not None]
+    quantized = [i for i in _varying(reference) if quant_params_of(reference.tensors[i]) is not None]
     if quantized:
         name = reference.tensors[quantized[0]].name
         raise MatchError(f"the reference is not float: its tensor {name} is {reference.tensors[quantized[0]].dtype}")
@@ -218,7 +218,7 @@ class _Matcher:
             raise MatchError(f"the inputs differ: {shapes[0]} in the reference, {shapes[1]} in the model")
         for (reference, _), (index, tensor) in zip(*inputs, strict=True):
             self.stands_for[index] = reference
-            self.layers.append(Layer("input", "INPUT", index, reference, grid=grid_of(tensor)))
+            self.layers.append(Layer("input", "INPUT", index, reference, quant_params=quant_params_of(tensor)))
 
     def _varying_inputs(self, op: Op, kind: str) -> list[int]:
         return [i for i in op.inputs if i >= 0 and i in self.varying[kind]]
@@ -230,9 +230,11 @@ class _Matcher:
         """Handle a QUANTIZE or DEQUANTIZE: the same values again, possibly rounded to another scale and zero point."""
         source, result = op.inputs[0], op.outputs[0]
         self._same(result, source)
-        quant_params = grid_of(self.model.tensors[result])
-        if quant_params is not None and not same_grid(quant_params, grid_of(self.model.tensors[source])):
-            self.layers.append(Layer("", op.name, result, self.stands_for[source], integer_op=number, grid=quant_params))
+        quant_params = quant_params_of(self.model.tensors[result])
+        if quant_params is not None and not same_quant_params(quant_params, quant_params_of(self.model.tensors[source])):
+            self.layers.append(
+                Layer("", op.name, result, self.stands_for[source], integer_op=number, quant_params=quant_params)
+            )
 
     def _partner(self, op: Op) -> tuple[int, dict[int, list[int]]] | None:
         """(float operator, skipped clips by operand) of the candidate that skips the fewest clips, None without one."""
@@ -288,13 +290,13 @@ class _Matcher:
             if tensor in self.varying["integer"]:
                 self.reads[partner, operand] = tensor
         weights = self._weights(op, other)
-        of_inputs = [grid_of(self.model.tensors[i]) for i in self._varying_inputs(op, "integer")]
+        of_inputs = [quant_params_of(self.model.tensors[i]) for i in self._varying_inputs(op, "integer")]
         for k, (result, reference) in enumerate(zip(op.outputs, other.outputs, strict=True)):
             self.stands_for[result] = reference
-            quant_params = grid_of(self.model.tensors[result])
-            if op.name in MOVING and all(same_grid(quant_params, before) for before in of_inputs):
+            quant_params = quant_params_of(self.model.tensors[result])
+            if op.name in MOVING and all(same_quant_params(quant_params, before) for before in of_inputs):
                 quant_params = None
-            layer = Layer("", op.name, result, reference, number, partner, grid=quant_params)
+            layer = Layer("", op.name, result, reference, number, partner, quant_params=quant_params)
             if k == 0:
                 layer.weights, layer.reference_weights, layer.per_channel = weights
             self.layers.append(layer)
@@ -368,16 +370,16 @@ class _Matcher:
     def _mark_output(self) -> None:
         """Mark the layers that round to the output's scale and zero point, after which values are only moved."""
         layers = {layer.integer: layer for layer in self.layers}
-        waiting = [(i, grid_of(self.model.tensors[i])) for i in self.model.outputs]
+        waiting = [(i, quant_params_of(self.model.tensors[i])) for i in self.model.outputs]
         visited = set()
         while waiting:
             tensor, quant_params = waiting.pop()
-            own = grid_of(self.model.tensors[tensor])
-            if tensor in visited or (quant_params is not None and own is not None and not same_grid(own, quant_params)):
+            own = quant_params_of(self.model.tensors[tensor])
+            if tensor in visited or (quant_params is not None and own is not None and not same_quant_params(own, quant_params)):
                 continue
             visited.add(tensor)
             layer = layers.get(tensor)
-            if layer is not None and layer.grid is not None:
+            if layer is not None and layer.quant_params is not None:
                 layer.of_output = layer.op != "INPUT"
             elif tensor in self.makers:
                 op = self.model.ops[self.makers[tensor]]

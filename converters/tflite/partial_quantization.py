@@ -37,7 +37,7 @@ def simulate(data: bytes, match: Match, weights: Iterable[int] = (), grids: Iter
     return _Rewriter(data, match).simulate(set(weights), set(grids))
 
 
-def beside(data: bytes, match: Match) -> tuple[bytes, dict[int, int]]:
+def with_quantized_copies(data: bytes, match: Match) -> tuple[bytes, dict[int, int]]:
     """Add a second copy, with the integer file's weights, of every layer that has quantized weights to a float file.
 
     A copy reads the same float tensors as the original. The two differ only by the weights of this one layer.
@@ -50,7 +50,7 @@ def beside(data: bytes, match: Match) -> tuple[bytes, dict[int, int]]:
         The bytes of the changed file, and {layer index: tensor of the copy's result}. These tensors and the float results of
         all layers are outputs of the file.
     """
-    return _Rewriter(data, match).beside()
+    return _Rewriter(data, match).with_quantized_copies()
 
 
 def expose(data: bytes, tensors: Iterable[int]) -> bytes:
@@ -92,14 +92,15 @@ class _Rewriter:
             layer = self.match.layers[number]
             if layer.weights:
                 self._put_weights(self.operators[layer.float_op], layer.weights)
-        self.quant_params: dict[int, QuantParams] = {self.match.layers[k].integer: self.match.layers[k].grid for k in grids}
+        layers = [self.match.layers[k] for k in grids]
+        self.quant_params: dict[int, QuantParams] = {layer.integer: layer.quant_params for layer in layers}
         self.results: dict[int, int] = {}
         for (number, operand), tensor in self.match.reads.items():
             self.operators[number].inputs[operand] = self._result(tensor)
         outputs = {output: self._result(tensor) for output, tensor in self.match.outputs.items()}
         return self.packed(self._swaps(outputs))
 
-    def beside(self) -> tuple[bytes, dict[int, int]]:
+    def with_quantized_copies(self) -> tuple[bytes, dict[int, int]]:
         copies = {}
         for number, layer in enumerate(self.match.layers):
             if not layer.weights:

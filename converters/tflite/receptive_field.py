@@ -12,7 +12,7 @@ _KERNELS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1}
 _RESIZING = ("DEPTH_TO_SPACE", "TRANSPOSE_CONV", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 
 
-def reach(graph: flatbuffer.Graph) -> int:
+def lower_bound(graph: flatbuffer.Graph) -> int:
     """Return a lower bound of the number of LR pixels to each side that an output pixel depends on.
 
     Strides, dilations, pooling and everything after the first upscaling operator are ignored. For networks of plain

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from mobile_sr.commands import common
-from mobile_sr.converters.quiet import say
+from mobile_sr.converters.quiet import print_line
 
 HELP = "measure time and memory of .tflite files on this machine or an Android device"
 
@@ -98,7 +98,7 @@ def _run_device(args: argparse.Namespace, models: list[str], size: tuple[int, in
     common.write_json_result(args, {"format": benchmark.FORMAT, "reports": reports + device_reports})
     failed = [report["results"][0] for report in device_reports if report["results"][0]["error"] is not None]
     for row in failed:
-        say(f"mobile-sr benchmark: {row['model']}, {row['requested_delegate']}: {row['error']}", file=sys.stderr)
+        print_line(f"mobile-sr benchmark: {row['model']}, {row['requested_delegate']}: {row['error']}", file=sys.stderr)
     return 2 if failed else 0
 
 
@@ -108,17 +108,17 @@ def _print_device(reports: Sequence[dict[str, Any]], out: TextIO) -> None:
     environment, where = best["environment"], best["where"]
     version = f"Android {environment['android']} (SDK {environment['sdk']})"
     system = f"{version}, {environment['abi']}; LiteRT {environment['litert'] or 'unknown'}"
-    say(f"{where} {environment['serial']}: {environment['manufacturer']} {environment['device']}, {system}", file=out)
+    print_line(f"{where} {environment['serial']}: {environment['manufacturer']} {environment['device']}, {system}", file=out)
     size = f"{environment['width']}x{environment['height']} (width x height), " if environment["width"] else ""
     rounds = f"{environment['runs']} rounds after {environment['warmup']}"
-    say(f"{size}{environment['threads']} thread(s), {rounds}", file=out)
+    print_line(f"{size}{environment['threads']} thread(s), {rounds}", file=out)
     columns = ("delegate", "ran on", "wall p50", "min", "p90", "init", "memory", "delegated", "vs CPU")
     widths = (10, 10, 9, 8, 8, 8, 9, 10, 8)
-    say(_row(columns, widths) + "  model", file=out)
+    print_line(_row(columns, widths) + "  model", file=out)
     for report in reports:
         row = report["results"][0]
         if row["error"] is not None:
-            say(f"{row['requested_delegate']:>{widths[0]}}    failed: {row['error']}  {row['model']}", file=out)
+            print_line(f"{row['requested_delegate']:>{widths[0]}}    failed: {row['error']}  {row['model']}", file=out)
             continue
         times, memory = row["latency_ms"], row["memory_pss_bytes"]
         cells = [row["requested_delegate"], row["effective_delegate"] or "-"]
@@ -126,8 +126,8 @@ def _print_device(reports: Sequence[dict[str, Any]], out: TextIO) -> None:
         cells.append("-" if memory is None else f"{memory / 1e6:.1f}")
         cells.append("-" if row["nodes"] is None else f"{row['delegated_nodes']}/{row['nodes']}")
         cells.append("-" if row["psnr_vs_cpu"] is None else f"{row['psnr_vs_cpu']:.1f}")
-        say(_row(cells, widths) + f"  {row['model']}{_notes(report)}", file=out)
-    say("times in ms, memory of the whole app (PSS) in MB, PSNR against the device's CPU in dB", file=out)
+        print_line(_row(cells, widths) + f"  {row['model']}{_notes(report)}", file=out)
+    print_line("times in ms, memory of the whole app (PSS) in MB, PSNR against the device's CPU in dB", file=out)
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -148,23 +148,23 @@ def _print(report: dict[str, Any], out: TextIO) -> None:
     environment = report["environment"]
     load = f", load {environment['load_average'][0]:.1f}" if environment["load_average"] else ""
     machine = f"{environment['cpu']}, {environment['cores']} cores{load}"
-    say(f"{report['where']}: {machine}; LiteRT {environment['litert']}", file=out)
+    print_line(f"{report['where']}: {machine}; LiteRT {environment['litert']}", file=out)
     size = f"{environment['width']}x{environment['height']} (width x height)"
     rounds = f"{environment['runs']} rounds after {environment['warmup']}"
-    say(f"{size}, {environment['threads']} thread(s), {rounds}", file=out)
+    print_line(f"{size}, {environment['threads']} thread(s), {rounds}", file=out)
     columns = ("CPU p50", "min", "wall p50", "p90", "init", "memory", "delegated", "parts", "ratio")
     widths = (9, 8, 9, 8, 8, 9, 10, 6, 7)
-    say(_row(columns, widths) + "  model", file=out)
+    print_line(_row(columns, widths) + "  model", file=out)
     for row in report["results"]:
         memory = row["peak_memory_bytes"]
         cells = [row["cpu_ms"]["p50"], row["cpu_ms"]["min"], row["latency_ms"]["p50"], row["latency_ms"]["p90"], row["init_ms"]]
         cells = [f"{value:.1f}" for value in cells]
         cells.append("-" if memory is None else f"{memory / 1e6:.1f}")
         cells += [f"{row['delegated_nodes']}/{row['nodes']}", f"{row['partitions']}", f"{row['ratio_to_first']:.3f}"]
-        say(_row(cells, widths) + f"  {row['model']}", file=out)
-    say(f"times in ms, memory in MB; ratio of the {environment['ratio_of']}", file=out)
+        print_line(_row(cells, widths) + f"  {row['model']}", file=out)
+    print_line(f"times in ms, memory in MB; ratio of the {environment['ratio_of']}", file=out)
     for row in report["results"]:
         if "layers" in row:
-            say(f"{row['model']}: CPU ms per operator, estimated from the times of the graph's prefixes", file=out)
+            print_line(f"{row['model']}: CPU ms per operator, estimated from the times of the graph's prefixes", file=out)
             for layer in row["layers"]:
-                say(f"{layer['index']:5d}{layer['cpu_ms_estimate']:10.2f}  {layer['op']}  {layer['output']}", file=out)
+                print_line(f"{layer['index']:5d}{layer['cpu_ms_estimate']:10.2f}  {layer['op']}  {layer['output']}", file=out)

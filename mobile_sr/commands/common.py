@@ -79,7 +79,7 @@ def launch(args: argparse.Namespace, recipe: Recipe) -> int | None:
     from pathlib import Path
 
     from mobile_sr import backend
-    from mobile_sr.converters.quiet import say
+    from mobile_sr.converters.quiet import print_line
     from mobile_sr.errors import UserError
     from mobile_sr.training import distributed
 
@@ -97,7 +97,7 @@ def launch(args: argparse.Namespace, recipe: Recipe) -> int | None:
     def report_failure(line: str) -> None:
         started = (Path(args.out) / "config.json").exists()
         hint = "--resume continues from the last checkpoint" if started else "training had not started"
-        say(f"mobile-sr {args.command}: {line}; {hint}", sys.stderr)
+        print_line(f"mobile-sr {args.command}: {line}; {hint}", sys.stderr)
 
     return distributed.launch(count, report_failure)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from mobile_sr.commands import common
-from mobile_sr.converters.quiet import say
+from mobile_sr.converters.quiet import print_line
 
 HELP = "report the drop of one model against another"
 
@@ -65,20 +65,22 @@ def run(args: argparse.Namespace) -> int:
     out = sys.stderr if args.json == "-" else sys.stdout
     for key in ("reference", "model"):
         psnr, ssim = report.number(result[key]["psnr"], 3), report.number(result[key]["ssim"], 4)
-        say(f"{key:<9}  {psnr:>7} dB  {ssim:>6}  {result[key]['name']}", file=out)
-    say(f"{'drop':<9}  {report.number(result['drop_db'], 3):>7} dB  {report.number(result['ssim_drop'], 4):>6}", file=out)
+        print_line(f"{key:<9}  {psnr:>7} dB  {ssim:>6}  {result[key]['name']}", file=out)
+    print_line(
+        f"{'drop':<9}  {report.number(result['drop_db'], 3):>7} dB  {report.number(result['ssim_drop'], 4):>6}", file=out
+    )
     for key in ("reference", "model"):
-        say(f"{key:<9}  {flat_colours.describe(result[key]['colour_error'])}", file=out)
-    say(f"{len(result['images'])} images; {metrics.describe(result['protocol'])}", file=out)
+        print_line(f"{key:<9}  {flat_colours.describe(result[key]['colour_error'])}", file=out)
+    print_line(f"{len(result['images'])} images; {metrics.describe(result['protocol'])}", file=out)
     if "routing" in result:
-        say(route.describe(result["routing"]), file=out)
+        print_line(route.describe(result["routing"]), file=out)
     if args.layers:
         print(f"\n{layer_report.text(layers)}\n", file=out)
     if args.report:
-        say(f"report: {report.write(args.report, result, crops, appendix)}", file=out)
+        print_line(f"report: {report.write(args.report, result, crops, appendix)}", file=out)
     common.write_json_result(args, result)
     if args.max_drop is not None and (result["drop_db"] is None or result["drop_db"] > args.max_drop):
         drop = report.number(result["drop_db"], 3)
-        say(f"mobile-sr compare: the drop of {drop} dB exceeds --max-drop {args.max_drop}", file=sys.stderr)
+        print_line(f"mobile-sr compare: the drop of {drop} dB exceeds --max-drop {args.max_drop}", file=sys.stderr)
         return 1
     return 2 if result["skipped"] else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from mobile_sr.commands import common
-from mobile_sr.converters.quiet import say
+from mobile_sr.converters.quiet import print_line
 
 HELP = "measure the PSNR and SSIM of a model on a folder of images"
 
@@ -42,12 +42,14 @@ def run(args: argparse.Namespace) -> int:
         psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
         ssim = "-" if row["ssim"] is None else f"{row['ssim']:.4f}"
         bicubic = "-" if row["bicubic_psnr"] is None else f"{row['bicubic_psnr']:.3f}"
-        say(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}  bicubic {bicubic:>8} dB", file=out)
-    say(f"{args.model}: {metrics.describe(result['protocol'])}", file=out)
+        print_line(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}  bicubic {bicubic:>8} dB", file=out)
+    print_line(f"{args.model}: {metrics.describe(result['protocol'])}", file=out)
     if args.model != "bicubic" and None not in (mean["psnr"], mean["bicubic_psnr"]):
         gain = mean["psnr"] - mean["bicubic_psnr"]
-        say(f"{args.model}: {abs(gain):.3f} dB {'better' if gain >= 0 else 'WORSE'} than bicubic interpolation", file=out)
+        print_line(
+            f"{args.model}: {abs(gain):.3f} dB {'better' if gain >= 0 else 'WORSE'} than bicubic interpolation", file=out
+        )
     if "routing" in result:
-        say(route.describe(result["routing"]), file=out)
+        print_line(route.describe(result["routing"]), file=out)
     common.write_json_result(args, result)
     return 2 if result["skipped"] else 0

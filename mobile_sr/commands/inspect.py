@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from mobile_sr.commands import common
-from mobile_sr.converters.quiet import say
+from mobile_sr.converters.quiet import print_line
 
 HELP = "show operators, partitions and quantization of a .tflite; locate its error"
 
@@ -52,23 +52,25 @@ def _audit(args: argparse.Namespace) -> int:
     except UserError as error:  # a file that is not a single-image network, or needs an option, can still be inspected
         print(f"note: not run on a sample image: {error}", file=sys.stderr)
     out = sys.stderr if args.json == "-" else sys.stdout
-    say(
+    print_line(
         f"{model_files.locate(args.model)[0]}: {facts['size_bytes']:,} bytes, {facts['partitions']} XNNPACK partition(s)",
         file=out,
     )
     if "signatures" in facts:
-        say(f"  signature {facts['signature']} of {', '.join(facts['signatures'])}", file=out)
+        print_line(f"  signature {facts['signature']} of {', '.join(facts['signatures'])}", file=out)
     for name, count in facts["ops"].items():
-        say(f"  {count:4d}  {name}", file=out)
+        print_line(f"  {count:4d}  {name}", file=out)
     for delegate, name in (("gpu", "GPU"), ("nnapi", "NNAPI")):
         rejected = delegates.describe(facts["refused"][delegate])
-        say(f"  {name} delegate, by its rules: {f'rejects {rejected}' if rejected else 'supports every operator'}", file=out)
+        print_line(
+            f"  {name} delegate, by its rules: {f'rejects {rejected}' if rejected else 'supports every operator'}", file=out
+        )
     for end in ("inputs", "outputs"):
         for t in facts[end]:
             quantization = f"  scale {t['scale']:.9g}  zero point {t['zero_point']}" if t["scale"] is not None else ""
-            say(f"  {end[:-1]:<6}  {t['name']}  {t['dtype']} {t['shape']}{quantization}", file=out)
+            print_line(f"  {end[:-1]:<6}  {t['name']}  {t['dtype']} {t['shape']}{quantization}", file=out)
     for check in facts.get("checks", []):
-        say(f"  {'passed' if check['passed'] else 'FAILED'}  {check['check']}", file=out)
+        print_line(f"  {'passed' if check['passed'] else 'FAILED'}  {check['check']}", file=out)
     common.write_json_result(args, facts)
     return 0 if all(check["passed"] for check in facts.get("checks", [])) else 1
 
@@ -93,6 +95,6 @@ def _locate(args: argparse.Namespace) -> int:
     out = sys.stderr if args.json == "-" else sys.stdout
     print(layer_report.text(result), file=out)
     if args.report:
-        say(f"report: {layer_report.write(args.report, result)}", file=out)
+        print_line(f"report: {layer_report.write(args.report, result)}", file=out)
     common.write_json_result(args, result)
     return 2 if result["skipped"] else 0

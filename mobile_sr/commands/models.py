@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
             raise UserError(f"--{name} requires --scoreboard")
     from mobile_sr import zoo
 
-    cards = [zoo.entry(name) for name in zoo.names()]
+    cards = [zoo.card(name) for name in zoo.names()]
     out = sys.stderr if args.json == "-" else sys.stdout
     width = max(len(card["name"]) for card in cards)
     heading = f"{'name':<{width}} {'parameters':>10} {'Mult-Adds':>10}   {'Set5 Y':>7} {'uint8':>7} {'drop':>6}   files"

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int | None:
     with distributed.group():
         train_loop.check_run_folder(args.out, args.resume)
         cost = _cost(args, recipe) if distributed.rank() == 0 else ""
-        search.set_cost(recipe, distributed.from_first(cost), args.budget)
+        search.set_cost(recipe, distributed.broadcast(cost), args.budget)
         best, result = search.search(recipe, folder, args.out, resume=args.resume, cache=args.cache, dtype=common.dtype(args))
     if result is None:  # on ranks other than 0
         return None

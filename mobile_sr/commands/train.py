@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int | None:
         return launched
     backend.choose_backend(args.backend)
     recipe.network |= architecture.for_recipe(recipe, args.out, init, args.architecture, args.resume)
-    start = recipes.start(args.recipe)
+    start = recipes.expected_init(args.recipe)
     if start and not (args.init or args.resume or args.architecture) and distributed.rank() == 0:
         print(
             f"warning: {args.recipe} expects --init with a trained {start}; training starts from random weights",

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     import time
 
     from mobile_sr import files
-    from mobile_sr.converters.quiet import say
+    from mobile_sr.converters.quiet import print_line
     from mobile_sr.errors import UserError
     from mobile_sr.inference import batch
 
@@ -68,16 +68,18 @@ def run(args: argparse.Namespace) -> int:
 
     for source, target in jobs:
         if target.stem != source.stem and not batch.is_file_name(args.out):
-            say(f"mobile-sr upscale: {source}: written as {target.name}, because another image has the same name", sys.stderr)
+            print_line(
+                f"mobile-sr upscale: {source}: written as {target.name}, because another image has the same name", sys.stderr
+            )
     failed, start = 0, time.monotonic()
     for count, result in enumerate(batch.upscale_files(jobs, load, args.workers, args.tile, progress, args.depth_map), 1):
         if result.error:
             failed += 1
-            say(f"mobile-sr upscale: {result.error}", sys.stderr)
+            print_line(f"mobile-sr upscale: {result.error}", sys.stderr)
             continue
         if result.notes:
-            say(f"mobile-sr upscale: {result.source}: {'; '.join(result.notes)}", sys.stderr)
+            print_line(f"mobile-sr upscale: {result.source}: {'; '.join(result.notes)}", sys.stderr)
         left = (time.monotonic() - start) / count * (len(jobs) - count)
         sizes = "{}x{} -> {}x{}".format(*(result.size_in or (0, 0)), *(result.size_out or (0, 0)))
-        say(f"[{count}/{len(jobs)}, {left:.0f} s left] {result.source} {sizes} {result.target}")
+        print_line(f"[{count}/{len(jobs)}, {left:.0f} s left] {result.source} {sizes} {result.target}")
     return 2 if failed else 0

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mobile_sr.converters.quiet import say
+from mobile_sr.converters.quiet import print_line
 from mobile_sr.errors import UserError
 from mobile_sr.imaging.images import HAS_HEIF, NEEDS_HEIF
 
@@ -61,7 +61,7 @@ def list_images(folder: str | Path) -> list[Path]:
             f"{folder}: no image in it (looked for {', '.join(SUFFIXES)})" + (f"; left out: {line}" if line else "")
         )
     if line:
-        say(f"{folder}: left out: {line}", sys.stderr)
+        print_line(f"{folder}: left out: {line}", sys.stderr)
     return images
 
 

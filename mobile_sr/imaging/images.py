@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from mobile_sr.converters.quiet import say
+from mobile_sr.converters.quiet import print_line
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_not_pointer, write_bytes
 from mobile_sr.imaging import alpha as alphas
@@ -173,7 +173,7 @@ def read_image(path: str | Path) -> np.ndarray:
     new = [note for note in notes if note.split("(")[0] not in _reported]
     if new:
         _reported.update(note.split("(")[0] for note in new)
-        say(f"{path}: {'; '.join(new)} (reported for the first such file only)", sys.stderr)
+        print_line(f"{path}: {'; '.join(new)} (reported for the first such file only)", sys.stderr)
     return file.pixels
 
 

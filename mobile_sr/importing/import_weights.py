@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobile_sr import backend, models
-from mobile_sr.converters.quiet import quiet, say
+from mobile_sr.converters.quiet import print_line, quiet
 from mobile_sr.errors import UserError, did_you_mean
 from mobile_sr.files import check_folder, sha256_file
 from mobile_sr.importing import checkpoint as torch_checkpoint
@@ -113,7 +113,7 @@ def _check_range(
             f"{checkpoint}: trained on images in 0..{other}, not 0..{value_range}: its PSNR is {other_psnr} on a sample "
             f"image in that range, else {psnr} ({bicubic}); give --range {other}"
         )
-    say(
+    print_line(
         f"warning: {checkpoint}: its PSNR is {psnr} on a sample image (with --range {other} {other_psnr}), {bicubic}: "
         "sizes or dilations other than the published network's, or untrained?",
         sys.stderr,

@@ -161,10 +161,10 @@ class TFLiteModel:
         graph = parse_graph(data, self.name, remaining.pop("signature", model_files.own_signature(self.sidecar)))
         sidecars.check_graph(self.sidecar, graph, self.name)
         try:
-            self._ends = graph_io.find(graph)
+            self._graph_io = graph_io.find(graph)
         except graph_io.GraphIOError as error:
             raise UserError(f"{self.name}: {error}") from None
-        self.image, self.sr = graph.tensors[self._ends.image], graph.tensors[self._ends.sr]
+        self.image, self.sr = graph.tensors[self._graph_io.image], graph.tensors[self._graph_io.sr]
         self.fixed = fixed_size(self.image)
         ranges = (tensor_values.value_ranges(tensor) for tensor in (self.image, self.sr))
         self._choices: model_io.Choices = ((1,), (1,), ("rgb",))
@@ -184,8 +184,8 @@ class TFLiteModel:
 
         All are None unless the sidecar records D and no option sets the depth.
         """
-        index, limits = self._ends.scalars.get(DESIRED_DEPTH), self._depth_limits()
-        depth_map = next((i for i in graph.outputs if i != self._ends.sr), None)
+        index, limits = self._graph_io.scalars.get(DESIRED_DEPTH), self._depth_limits()
+        depth_map = next((i for i in graph.outputs if i != self._graph_io.sr), None)
         if index is None or depth_map is None or math.isinf(limits[1]):
             return None, None, None
         if set(options) & set(graph_io.scalar_names(graph, index)):
@@ -199,7 +199,7 @@ class TFLiteModel:
     def _scalar_values(self, graph: Graph, options: dict[str, str]) -> list[tuple[int, np.ndarray]]:
         """Returns [(tensor index, array)] of all scalar inputs."""
         values = []
-        for name, index in self._ends.scalars.items():
+        for name, index in self._graph_io.scalars.items():
             if self._depth_input and index == self._depth_input[0]:
                 continue
             given = [key for key in graph_io.scalar_names(graph, index) if key in options]
@@ -213,7 +213,7 @@ class TFLiteModel:
             if name == DESIRED_DEPTH:
                 check_depth(self.name, float(text), self._depth_limits())
         if options:
-            known = ", ".join([*model_io.OPTIONS, "signature", *self._ends.scalars])
+            known = ", ".join([*model_io.OPTIONS, "signature", *self._graph_io.scalars])
             raise UserError(f"{self.name}: unknown option '{next(iter(options))}'; supported: {known}")
         return values
 
@@ -234,7 +234,7 @@ class TFLiteModel:
 
     def _sr_shape(self) -> tuple[int, ...]:
         details = self._interpreter.get_output_details()
-        return next(tuple(map(int, end["shape"])) for end in details if end["index"] == self._ends.sr)
+        return next(tuple(map(int, end["shape"])) for end in details if end["index"] == self._graph_io.sr)
 
     @functools.cached_property
     def io(self) -> model_io.ModelIO:
@@ -249,7 +249,7 @@ class TFLiteModel:
     def _forward(self, image: np.ndarray, range_in: int) -> np.ndarray:
         self._set(image, range_in)
         self.invoke()
-        return self._interpreter.get_tensor(self._ends.sr)[0]
+        return self._interpreter.get_tensor(self._graph_io.sr)[0]
 
     def prepare(self, size: tuple[int, int]) -> None:
         """Allocates for an image of (H, W). Raises UserError if the runtime refuses the file or the size."""
@@ -257,7 +257,7 @@ class TFLiteModel:
             self._interpreter = open_interpreter(self.data, self.name, self.threads)
         if size != self._size:
             self._size = None
-            allocate(self._interpreter, self.name, None if size == self.fixed else (1, *size, 3), self._ends.image)
+            allocate(self._interpreter, self.name, None if size == self.fixed else (1, *size, 3), self._graph_io.image)
             self._size = size
 
     def set(self, image: np.ndarray) -> None:
@@ -274,7 +274,7 @@ class TFLiteModel:
     def _set(self, image: np.ndarray, range_in: int) -> None:
         values = tensor_values.encode(image, self.image, range_in)
         self.prepare(image.shape[:2])
-        self._interpreter.set_tensor(self._ends.image, values[None])
+        self._interpreter.set_tensor(self._graph_io.image, values[None])
         for index, value in self._scalars:
             self._interpreter.set_tensor(index, value)
         if self._depth_input:
@@ -291,7 +291,7 @@ class TFLiteModel:
 
     def get(self) -> np.ndarray:
         """Returns the SR output, [H * s, W * s, 3] RGB: uint8 if the file's output is quantized, else float32 in 0..1."""
-        values = self._interpreter.get_tensor(self._ends.sr)[0]
+        values = self._interpreter.get_tensor(self._graph_io.sr)[0]
         return model_io.in_order(self._decoded(values, self.io.range_out), self.io.order)
 
     def _decoded(self, values: np.ndarray, range_out: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr.converters.quiet import say
+from mobile_sr.converters.quiet import print_line
 from mobile_sr.errors import UserError
 from mobile_sr.imaging import sample_images
 from mobile_sr.imaging.resize import imresize
@@ -312,7 +312,7 @@ def check_and_warn(
     figures = check(name, run, scale, size)
     line = message(name, io, figures, options)
     if line:
-        say(line, sys.stderr)
+        print_line(line, sys.stderr)
     return figures
 
 

@@ -148,7 +148,7 @@ def from_json(value: Mapping[str, Any], path: str | Path) -> Sidecar:
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
         raise UserError(f"{path}: damaged sidecar: '{field}' is {shown}; expected {expected}. Export the model again")
 
-    if "format" in value and not whole(value["format"], FORMAT, FORMAT):
+    if "format" in value and not is_int_in(value["format"], FORMAT, FORMAT):
         refuse("format", f"{FORMAT}, the format of this version")
     for field, (expected, is_valid, required) in _FIELDS.items():
         if field not in value and not (required and "format" in value):
@@ -172,7 +172,7 @@ def _check_config(value: Mapping[str, Any], refuse: Callable[[str, str], NoRetur
 
 def check_graph(sidecar: Sidecar, graph: Graph, name: str | Path) -> None:
     """Raises UserError if a Sidecar does not fit the graph of its .tflite: tiles would get wrong borders."""
-    reach = tflite_receptive_field.reach(graph)
+    reach = tflite_receptive_field.lower_bound(graph)
     if sidecar.receptive_field is not None and sidecar.receptive_field < reach:
         raise UserError(
             f"{path_of(name)}: damaged sidecar: 'receptive_field' is {sidecar.receptive_field}, but the kernels of the"
@@ -180,7 +180,7 @@ def check_graph(sidecar: Sidecar, graph: Graph, name: str | Path) -> None:
         )
 
 
-def whole(value: Any, smallest: int, largest: int) -> bool:
+def is_int_in(value: Any, smallest: int, largest: int) -> bool:
     """Returns whether a value is an int (not a bool) in smallest..largest."""
     return type(value) is int and smallest <= value <= largest
 
@@ -208,7 +208,7 @@ def _costs(value: Any) -> bool:
     pairs = all(isinstance(pair, list) and len(pair) == 2 for pair in value["blocks"])
     counts = pairs and all(number(count, 0, MAX_COST) for pair in value["blocks"] for count in pair)
     fixed = all(number(value.get(key), 0, MAX_COST) for key in ("always", "once"))
-    return counts and fixed and number(value.get("dense_above"), 0, 1e6) and whole(value.get("span"), 1, 10_000)
+    return counts and fixed and number(value.get("dense_above"), 0, 1e6) and is_int_in(value.get("span"), 1, 10_000)
 
 
 def _audit(value: Any) -> bool:
@@ -224,14 +224,14 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any], bool]] = {
     "sha256": ("64 hexadecimal digits", lambda x: isinstance(x, str) and re.fullmatch("[0-9a-f]{64}", x), True),
     "network": ("the name of a network", lambda x: isinstance(x, str) and x in models.NETWORKS, True),
     "config": ("the configuration of a network", lambda x: isinstance(x, dict), True),
-    "scale": (f"an integer from 1 to {MAX_SCALE}", lambda x: whole(x, 1, MAX_SCALE), True),
+    "scale": (f"an integer from 1 to {MAX_SCALE}", lambda x: is_int_in(x, 1, MAX_SCALE), True),
     "precision": (f"one of {', '.join(PRECISIONS)}", lambda x: isinstance(x, str) and x in PRECISIONS, True),
     "receptive_field": (
         f"null or an integer from 1 to {MAX_SIDE}",
-        lambda x: x is None or whole(x, 1, MAX_SIDE),
+        lambda x: x is None or is_int_in(x, 1, MAX_SIDE),
         True,
     ),
-    "smallest_side": (f"an integer from 1 to {MAX_SIDE}", lambda x: whole(x, 1, MAX_SIDE), False),
+    "smallest_side": (f"an integer from 1 to {MAX_SIDE}", lambda x: is_int_in(x, 1, MAX_SIDE), False),
     "value_range": ("[0, 1] or [0, 255]", _range, False),
     "signatures": ("a list of names", _names, False),
     "desired_depth": ("null or [0, number of blocks]", _depths, False),

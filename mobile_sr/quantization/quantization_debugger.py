@@ -130,8 +130,8 @@ class _Pair:
         """{"reference" or part: Upscaler} of the split."""
         layers = self.match.layers
         indices = range(len(layers))
-        output = [k for k in indices if layers[k].grid and layers[k].of_output]
-        inner = [k for k in indices if layers[k].grid and not layers[k].of_output]
+        output = [k for k in indices if layers[k].quant_params and layers[k].of_output]
+        inner = [k for k in indices if layers[k].quant_params and not layers[k].of_output]
         chosen: dict[str, tuple[Sequence[int], Sequence[int]]] = {
             "weights": (indices, ()),
             "activations": ((), inner),
@@ -151,7 +151,7 @@ class _Pair:
     def crop(self, lr: np.ndarray) -> np.ndarray:
         """The centre of an LR image, at most CROP pixels a side; or of the fixed input size, with repeated edges."""
         sides = self.fixed or tuple(min(CROP, side) for side in lr.shape[:2])
-        return to_tflite.fit(lr, sides)
+        return to_tflite.center_crop_or_pad(lr, sides)
 
 
 def _open(name: str | Path, threads: int) -> tuple[litert.TFLiteModel, flatbuffer.Graph, int | None]:
@@ -164,7 +164,7 @@ def _open(name: str | Path, threads: int) -> tuple[litert.TFLiteModel, flatbuffe
 def _layers(pair: _Pair, crops: Sequence[np.ndarray], progress: evaluate.Progress | None) -> list[dict[str, Any]]:
     """One row of figures per layer."""
     layers = pair.match.layers
-    data, copies = partial_quantization.beside(pair.reference.data, pair.match)
+    data, copies = partial_quantization.with_quantized_copies(pair.reference.data, pair.match)
     floats = pair.reference.with_graph(data, "float layers")
     exposed = partial_quantization.expose(pair.model.data, [layer.integer for layer in layers])
     integers = pair.model.with_graph(exposed, "integer layers")
@@ -183,7 +183,7 @@ def _layers(pair: _Pair, crops: Sequence[np.ndarray], progress: evaluate.Progres
     for index, (layer, total) in enumerate(zip(layers, sums, strict=True)):
         noise = None
         if layer.quantizes:
-            alone = pair.simulated({index}, {index} if layer.grid else ())
+            alone = pair.simulated({index}, {index} if layer.quant_params else ())
             errors = [np.mean((_levels(alone.run(c)) - p) ** 2) for c, p in zip(crops, outputs, strict=True)]
             noise = float(np.mean(errors))
             alone.close()
@@ -215,7 +215,7 @@ class _Sums:
     """Sums over the crops for one layer."""
 
     def __init__(self, layer: layer_matching.Layer, tensor: flatbuffer.Tensor):
-        self.layer, self.quant_params = layer, layer_matching.grid_of(tensor)
+        self.layer, self.quant_params = layer, layer_matching.quant_params_of(tensor)
         self.signal = self.error = self.own = self.by_weights = self.by_rounding = self.by_clipping = 0.0
         self.channel_signal: np.ndarray | float = 0.0
         self.channel_own: np.ndarray | float = 0.0
@@ -253,7 +253,7 @@ class _Sums:
         self.min = np.minimum(self.min, real.min(axis=axes))
         self.max = np.maximum(self.max, real.max(axis=axes))
         self.count += real.size
-        if self.layer.grid:
+        if self.layer.quant_params:
             rounded, levels, outside = self._rounded(real)
             error = (rounded - real) ** 2
             self.by_rounding += np.sum(error)
@@ -266,7 +266,7 @@ class _Sums:
 
     def _rounded(self, values: np.ndarray) -> tuple[np.ndarray, Any, Any]:
         """(quantized values as real numbers, levels counted from 0, (below the range, above the range))."""
-        if self.layer.grid is None or self.quant_params is None:
+        if self.layer.quant_params is None or self.quant_params is None:
             return values, None, None
         scale, zero_point, _ = self.quant_params
         levels = np.round(values / scale) + zero_point
@@ -281,14 +281,14 @@ class _Sums:
             "sqnr_db": decibels(signal, self.error),
             "own_sqnr_db": decibels(signal, self.own) if layer.quantizes else None,
             "own_by_weights_db": decibels(signal, self.by_weights) if layer.weights else None,
-            "own_by_rounding_db": decibels(signal, self.by_rounding) if layer.grid else None,
+            "own_by_rounding_db": decibels(signal, self.by_rounding) if layer.quant_params else None,
             "channel_sqnr_db": self._channel_sqnr() if layer.quantizes else None,
             "weight_scales": ("per channel" if layer.per_channel else "per tensor") if layer.weights else None,
             "of_output": layer.of_output,
             "dtype": self.quant_params[2] if self.quant_params else None,
             **_weight_numbers(layer),
         }
-        if layer.grid:
+        if layer.quant_params:
             row |= self._range_numbers()
         return row
 
@@ -327,7 +327,7 @@ def _weight_numbers(layer: layer_matching.Layer) -> dict[str, Any]:
     for operand, values in layer.weights.items():
         reference = layer.reference_weights[operand]
         if operand == bias:
-            steps = np.abs(values - reference).max() / layer.grid[0] if layer.grid else None
+            steps = np.abs(values - reference).max() / layer.quant_params[0] if layer.quant_params else None
             numbers["bias_error_steps"] = None if steps is None else float(steps)
             continue
         error = (values - reference) ** 2

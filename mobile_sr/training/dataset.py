@@ -259,7 +259,7 @@ def patch_batch(
     if mixing != "none":
         options: dict[str, Any] = {"batch": batch, "patch": patch, "seed": seed, "flat_share": flat_share}
         lr, hr = patch_batch(images, indices, step, brightness_factors=brightness_factors, **options)
-        lr, hr = mixed(lr, hr, mixing, np.random.default_rng([seed, step, 2]))
+        lr, hr = mix_batch(lr, hr, mixing, np.random.default_rng([seed, step, 2]))
         return lr[share], hr[share]
     rng = np.random.default_rng([seed, step])
     s = images.scale
@@ -288,7 +288,7 @@ def patch_batch(
     return lr, hr
 
 
-def mixed(lr: np.ndarray, hr: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def mix_batch(lr: np.ndarray, hr: np.ndarray, kind: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Mix each sample of a batch with another one, in LR and HR alike, with a probability of 1/2.
 
     Args:

@@ -123,7 +123,7 @@ def _lost_rank_errors() -> Iterator[None]:
         ) from error
 
 
-def from_first(value: _T) -> _T:
+def broadcast(value: _T) -> _T:
     """Return rank 0's `value` on all ranks. It can be anything that pickles."""
     if processes() == 1:
         return value
@@ -135,7 +135,7 @@ def from_first(value: _T) -> _T:
     return values[0]
 
 
-def one_first(make: Callable[[], _T]) -> _T:
+def first_process_first(make: Callable[[], _T]) -> _T:
     """Call make() on all ranks: on the first rank of each machine before the others, which can use its files."""
     result = make() if _local_rank() == 0 else None
     mean(0.0)  # waits for the first ranks
@@ -154,7 +154,7 @@ def mean(value: float) -> float:
     return float(total) / processes()
 
 
-def copy_first(variables: Iterable[keras.Variable]) -> None:
+def broadcast_variables(variables: Iterable[keras.Variable]) -> None:
     """Copy rank 0's values of Keras variables to all ranks."""
     if processes() > 1:
         import torch

@@ -19,7 +19,7 @@ Tensor = Any  # a tensor of the Keras backend
 Loss = Callable[[Tensor, Tensor], Tensor]  # (y_true, y_pred) -> scalar
 
 
-def of(recipe: Recipe) -> Loss:
+def make_loss(recipe: Recipe) -> Loss:
     """Return the Keras loss of a recipe.
 
     Returns:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mobile_sr import models
-from mobile_sr.converters.quiet import say
+from mobile_sr.converters.quiet import print_line
 from mobile_sr.errors import UserError
 from mobile_sr.files import write_text
 from mobile_sr.imaging import flat_colours
@@ -169,7 +169,7 @@ class TrainingRun:
         """Score the weights loaded from `init` and save them as the best so far."""
         score = self._score()
         self._save_if_best(score)
-        say(f"step 0  validation {score:.3f} dB, the weights of {init}", sys.stderr)
+        print_line(f"step 0  validation {score:.3f} dB, the weights of {init}", sys.stderr)
 
     def finish_epoch(self, loss: float) -> None:
         """Score the weights, save them if they are the best, extend the history and write a checkpoint.

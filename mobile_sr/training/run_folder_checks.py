@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json
 from mobile_sr.inference import weights
-from mobile_sr.inference.sidecar import number, whole
+from mobile_sr.inference.sidecar import is_int_in, number
 
 if TYPE_CHECKING:
     import keras
@@ -28,7 +28,7 @@ def read_config(file: str | Path) -> dict[str, Any]:
         UserError: when it is damaged or has another format.
     """
     config = read_json(file)
-    if not whole(config.get("format"), FORMAT, FORMAT):
+    if not is_int_in(config.get("format"), FORMAT, FORMAT):
         raise UserError(f"{file}: run folder of format {config.get('format')}; this version reads format {FORMAT}")
     for part in ("recipe", "data"):
         if not isinstance(config.get(part), dict):
@@ -71,7 +71,7 @@ def _problem(meta: Mapping[str, Any], recipe: Recipe, columns: Iterable[str]) ->
     """Return what is wrong with a checkpoint's numbers, or None."""
     step: Any = meta.get("step")
     history = meta.get("history")
-    if not whole(step, 0, recipe.steps):
+    if not is_int_in(step, 0, recipe.steps):
         return f"its step is {step!r}, but the training has {recipe.steps} steps"
     if step % recipe.validate_every and step != recipe.steps:
         return f"its step {step} is not a multiple of validate_every={recipe.validate_every}"
@@ -84,7 +84,7 @@ def _problem(meta: Mapping[str, Any], recipe: Recipe, columns: Iterable[str]) ->
     if not isinstance(history, list) or not all(isinstance(row, dict) and needed <= set(row) <= known for row in history):
         return "its history is not a list of rows with the columns of this training"
     steps = [row["step"] for row in history]
-    if not all(whole(value, 1, step) for value in steps) or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+    if not all(is_int_in(value, 1, step) for value in steps) or any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
         return "the steps of its history do not increase"
     if not all(isinstance(value, str) or type(value) in (int, float, type(None)) for row in history for value in row.values()):
         return "its history contains values other than numbers and texts"

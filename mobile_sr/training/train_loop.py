@@ -76,10 +76,10 @@ def train(
 
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.seed)
-    images = distributed.one_first(
+    images = distributed.first_process_first(
         lambda: dataset.TrainingImages(folder, recipe.network["scale"], cache, recipe.patch, recipe.downscale_factors)
     )
-    if images.sha256 != distributed.from_first(images.sha256):
+    if images.sha256 != distributed.broadcast(images.sha256):
         raise UserError(f"{folder}: the images of rank {distributed.rank()} differ from rank 0's; give all ranks the same ones")
     train_on, held_out = dataset.split_validation(images, recipe.validation_images, recipe.validation_crop)
     try:
@@ -120,7 +120,7 @@ def train(
     if recipe.activation_bits:
         model = _rounded(model, recipe)
 
-    loss: Any = losses.of(recipe)
+    loss: Any = losses.make_loss(recipe)
     loss_weights = None
     if models.has_depth(recipe.network):
         loss, loss_weights = [loss, depth_hinge], [1.0, recipe.depth_weight]
@@ -141,8 +141,8 @@ def train(
             run.keep_start(init)
         run.save()  # a run killed before its first validation resumes from this checkpoint of step 0
         write_json(config_file, config)
-    distributed.copy_first([*model.variables, *model.optimizer.variables])
-    run.step = distributed.from_first(run.step)
+    distributed.broadcast_variables([*model.variables, *model.optimizer.variables])
+    run.step = distributed.broadcast(run.step)
     if run.step < recipe.steps:
         batches = _Batches(recipe, images, train_on, teacher)
         run.start(batches)
@@ -156,7 +156,7 @@ def train(
             callbacks=[run.callback()],
         )
         run.close()
-    return distributed.from_first(run.best)
+    return distributed.broadcast(run.best)
 
 
 def check_run_folder(out: str | Path, resume: bool) -> Path:

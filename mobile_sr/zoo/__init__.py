@@ -20,7 +20,7 @@ def names() -> list[str]:
     return sorted(p.stem for p in FOLDER.glob("*.npz"))
 
 
-def entry(name: str) -> dict[str, Any]:
+def card(name: str) -> dict[str, Any]:
     """Read the card of a packaged network: architecture, parameters, multiply-adds, scores and training.
 
     Raises:

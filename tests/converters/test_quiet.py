@@ -4,7 +4,7 @@ import os
 import threading
 import time
 
-from mobile_sr.converters.quiet import quiet, say
+from mobile_sr.converters.quiet import print_line, quiet
 
 
 def quiet_thread():
@@ -34,7 +34,7 @@ def test_threads_restore_the_descriptors(capfd):
 def test_a_line_said_during_quiet_is_not_lost(capfd):
     thread = quiet_thread()
     with open(1, "w", closefd=False) as stdout:
-        say("kept", stdout)
+        print_line("kept", stdout)
     thread.join()
     assert capfd.readouterr().out == "kept\n"
 

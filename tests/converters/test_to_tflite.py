@@ -58,8 +58,8 @@ def test_images_are_cropped_at_the_centre_or_padded_at_the_edges(size):
         np.clip(np.arange(want) + max(0, have - want) // 2, 0, have - 1) for have, want in zip((6, 7), size, strict=True)
     )
     expected = image[rows][:, columns]
-    np.testing.assert_array_equal(to_tflite.fit(image, size), expected)
-    np.testing.assert_array_equal(to_tflite.fit(image[None], size), expected[None])
+    np.testing.assert_array_equal(to_tflite.center_crop_or_pad(image, size), expected)
+    np.testing.assert_array_equal(to_tflite.center_crop_or_pad(image[None], size), expected[None])
 
 
 def test_equal_biases_are_broken():

@@ -28,7 +28,7 @@ def task(config):
 
 def card(name):
     """The Markdown of one entry's card."""
-    entry, stem = zoo.entry(name), zoo.resolve(f"{name}:float32").stem.removesuffix("_float32")
+    entry, stem = zoo.card(name), zoo.resolve(f"{name}:float32").stem.removesuffix("_float32")
     config, training, scores = entry["config"], entry["training"], entry["scores"]
     paths = [zoo.resolve(name), *(zoo.resolve(f"{name}:{variant}") for variant in zoo.VARIANTS)]
     sidecar = files.read_json(paths[-1].with_suffix(".json"))

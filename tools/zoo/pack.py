@@ -41,7 +41,7 @@ def pack(runs, name, data, training_note, half=False):
     stages, rows = _log(runs)
     start = _start(runs[0])
     if runs == [name] and not training_note:
-        training_note = zoo.entry(name)["training"]["note"]
+        training_note = zoo.card(name)["training"]["note"]
     elif start:
         training_note += f" Started from {start['name']} after {start['steps']:,} steps: all arrays of equal shape."
     best, _ = model_files.trained(runs[-1])
@@ -98,9 +98,9 @@ def _colour_errors(name, limit):
 def _start(run):
     """The {"name", "steps"} of the zoo entry that a run started from, or None."""
     if run in zoo.names():
-        return zoo.entry(run)["training"].get("start")
+        return zoo.card(run)["training"].get("start")
     name = Path(files.read_json(Path(run) / "config.json")["init"] or "").stem
-    return {"name": name, "steps": zoo.entry(name)["training"]["best_step"]} if name in zoo.names() else None
+    return {"name": name, "steps": zoo.card(name)["training"]["best_step"]} if name in zoo.names() else None
 
 
 def _log(runs):
@@ -108,7 +108,7 @@ def _log(runs):
     stages, rows, offset = [], [], 0
     for run in runs:
         if run in zoo.names():
-            training = zoo.entry(run)["training"]
+            training = zoo.card(run)["training"]
             found, history = training["stages"], read_history(zoo.FOLDER / training["log"])
         else:
             settings = files.read_json(Path(run) / "config.json")

@@ -70,7 +70,7 @@ def page():
 
 def goal():
     """The paragraph, of README too, that compares XLSR x3 with its paper."""
-    card, paper = zoo.entry("xlsr_x3"), published.XLSR_X3.psnr
+    card, paper = zoo.card("xlsr_x3"), published.XLSR_X3.psnr
     y, rgb = [card["scores"][s]["y"] for s in zoo.SETS], card["scores"]["Set5"]["rgb"]
     ours = [round(score["float32"], 2) for score in y]
     text = _TEXT.fill(
@@ -101,7 +101,7 @@ def charts():
         series = [("mobile-sr", costs, False), ("published", papers, False)]
         drawn[f"results_x{scale}.svg"] = plots.plot(title, "multiply-adds of a 1280x720 output, G", psnr, series, log_x=True)
     names = [name for name in zoo.names() if f"{name}:float32" in host]
-    points = {v: [(host[f"{n}:{v}"], zoo.entry(n)["scores"][_PLOTTED]["y"][v]) for n in names] for v in zoo.VARIANTS}
+    points = {v: [(host[f"{n}:{v}"], zoo.card(n)["scores"][_PLOTTED]["y"][v]) for n in names] for v in zoo.VARIANTS}
     links = list(zip(*points.values(), strict=True))
     labels = {"float32": names, "uint8": [""] * len(links)}  # one label for the pair
     series = [(v, [(*p, n) for p, n in zip(points[v], labels[v], strict=True)], False) for v in zoo.VARIANTS]
@@ -123,7 +123,7 @@ def table():
 
 def _by_scale():
     """[(scale, [(name, card)] by cost)]"""
-    cards = {name: zoo.entry(name) for name in zoo.names()}
+    cards = {name: zoo.card(name) for name in zoo.names()}
     scales = {}
     for name in sorted(cards, key=lambda name: cards[name]["multiply_adds_720p"]):
         scales.setdefault(cards[name]["config"]["scale"], []).append((name, cards[name]))
@@ -132,7 +132,7 @@ def _by_scale():
 
 def _images():
     """(given, held out, trained on): how many training images, the same for all entries."""
-    stages = [stage["data"] for name in zoo.names() for stage in zoo.entry(name)["training"]["stages"]]
+    stages = [stage["data"] for name in zoo.names() for stage in zoo.card(name)["training"]["stages"]]
     counts = {(data["images"], len(data["held_out"])) for data in stages}
     if len(counts) > 1:
         raise UserError(f"the zoo's entries have other numbers of images (trained on, held out): {sorted(counts)}")
@@ -254,7 +254,7 @@ def _max_depth(config):
 
 def _section(name):
     """An entry's section: all scores, its training and its validation curve."""
-    card = zoo.entry(name)
+    card = zoo.card(name)
     training, scores = card["training"], card["scores"]
     both = [s[space] for s in scores.values() for space in ("y", "rgb")]
     rows = [[f"{variant} .tflite", *(f"{psnr[variant]:.2f}" for psnr in both)] for variant in zoo.VARIANTS]

@@ -67,7 +67,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     },
 }
 # Recipe -> the recipe whose result it starts from (--init). A sweep trains these second (docs/guide/distributed.md).
-STARTS: dict[str, str] = {
+EXPECTED_INIT: dict[str, str] = {
     "xlsr_finetune": "xlsr_zoo",
     "adaedsr_b8": "edsr_b8",
     "fadaedsr_b8": "edsr_b8",
@@ -110,7 +110,7 @@ class Recipe:
     contrastive_weight: float = 0.0  # weight of losses.contrastive
     teacher: str = ""  # zoo name, model file or run folder of a network to distill
     teacher_weight: float = 1.0  # weight of the loss against the teacher's output
-    mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see dataset.mixed
+    mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see dataset.mix_batch
     optimizer: str = "adam"  # or 'soap', see soap.py
     activation_bits: int = 0  # bits of rounded activations, see models/train_time/fake_quantization.py; 0 is off
     flat_share: float = 0.0  # probability of a flat colour or a ramp instead of a crop, see flat_colours.patch
@@ -200,12 +200,12 @@ def triangular_rate(step: Any, recipe: Recipe, ops: Any = np) -> Any:
     return ops.where(step < warmup, up, down)
 
 
-def start(name: str) -> str | None:
+def expected_init(name: str) -> str | None:
     """Return the name of the recipe whose result the recipe called `name` starts from, or None."""
     match = _NAME.fullmatch(name)
     assert match, name  # the caller has loaded the recipe
     recipe, linear, scale = match.groups()
-    return f"{STARTS[recipe]}{linear or ''}_x{scale}" if recipe in STARTS else None
+    return f"{EXPECTED_INIT[recipe]}{linear or ''}_x{scale}" if recipe in EXPECTED_INIT else None
 
 
 def has_scale(name: str) -> bool:

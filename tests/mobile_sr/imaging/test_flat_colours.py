@@ -94,7 +94,7 @@ def test_packaged_files_keep_27_flat_colours_within_3_levels(name):
         model = upscaler.load(f"{name}:{variant}")
         found = flat_colours.measure(model, model.scale)
         assert found["flat"] <= flat_colours.LIMIT == 3, flat_colours.describe(found)
-        assert found == zoo.entry(name)["colour_error"][variant]
+        assert found == zoo.card(name)["colour_error"][variant]
 
 
 def test_export_refuses_ranges_too_narrow_for_saturated_colours(tmp_path, monkeypatch):

@@ -173,7 +173,7 @@ def test_nothing_chosen_changes_nothing(matched, photo):
 def test_a_rounding_puts_values_on_the_grid(matched, photo):
     reference, _, match = matched
     number = next(k for k, layer in enumerate(match.layers) if layer.of_output)
-    scale = match.layers[number].grid[0]
+    scale = match.layers[number].quant_params[0]
     rounded = reference.with_graph(partial_quantization.simulate(reference.data, match, grids={number}), "rounded").run(photo)
     plain = reference.run(photo)
     steps = rounded / np.float32(scale)
@@ -183,7 +183,7 @@ def test_a_rounding_puts_values_on_the_grid(matched, photo):
 
 def test_damage_to_weights_in_the_simulation_is_that_layers_alone(matched, photo):
     reference, _, match = matched
-    data, copies = partial_quantization.beside(reference.data, match)
+    data, copies = partial_quantization.with_quantized_copies(reference.data, match)
     both = reference.with_graph(data, "both")
     both.run(photo)
     for number, tensor in copies.items():

@@ -62,10 +62,10 @@ def test_downscaled_copies_belong_to_their_originals(tmp_path, image_folder):
 
 
 def mixed_whites(kind, count=4000):
-    """`dataset.mixed` of alternately white and black HR patches of 8x8 pixels at scale 2: (patches, mixed patches)."""
+    """`dataset.mix_batch` of alternately white and black HR patches of 8x8 pixels at scale 2: (patches, mixed patches)."""
     hr = np.zeros((count, 8, 8, 3), np.float32)
     hr[::2] = 1
-    return hr, dataset.mixed(hr[:, ::2, ::2], hr, kind, np.random.default_rng(0))[1]
+    return hr, dataset.mix_batch(hr[:, ::2, ::2], hr, kind, np.random.default_rng(0))[1]
 
 
 def test_mixup_weights_are_beta_1_2():

@@ -178,7 +178,7 @@ def test_sweep_script_of_the_docs(tmp_path):
     (first, said), (second, trained_on) = call("first", 26), call("second", 5)
     assert sorted(name for name, _ in first + second) == sorted(recipes.RECIPES)
     assert {start for _, start in first} == {""}
-    assert dict(second) == recipes.STARTS
+    assert dict(second) == recipes.EXPECTED_INIT
     assert f"--array=0-{len(first) - 1} sweep.sh first" in script
     assert f"--array=0-{len(second) - 1} sweep.sh second" in script
     assert (said[:3], said[-2:]) == (["search", "--recipe", "fgnas_l_x2"], ["--out", f"{tmp_path}/fgnas_l_x2"])

@@ -29,7 +29,7 @@ def test_charbonnier_equals_the_paper():
     y_true, y_pred = np.zeros((1, 2, 2, 3), np.float32), np.full((1, 2, 2, 3), 0.3, np.float32)
     wanted = math.sqrt(0.3**2 + 0.1**2)
     assert float(losses.charbonnier(0.1)(y_true, y_pred)) == pytest.approx(wanted, rel=1e-6)
-    assert float(losses.of(recipe_of())(y_true, y_pred)) == pytest.approx(wanted, rel=1e-6)
+    assert float(losses.make_loss(recipe_of())(y_true, y_pred)) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_squared_error_and_frequencies():
@@ -37,7 +37,7 @@ def test_squared_error_and_frequencies():
     spectrum = np.fft.fft2(b - a, axes=(1, 2), norm="ortho")
     wanted = np.abs(spectrum.real).mean() + np.abs(spectrum.imag).mean()
     assert float(losses.frequencies(a, b)) == pytest.approx(wanted, rel=1e-5)
-    loss = losses.of(recipe_of("loss=l2", "frequency_weight=0.1"))
+    loss = losses.make_loss(recipe_of("loss=l2", "frequency_weight=0.1"))
     assert float(loss(a, b)) == pytest.approx(np.square(a - b).mean() + 0.1 * wanted, rel=1e-5)
 
 
@@ -46,16 +46,16 @@ def test_psnr_loss_is_the_mean_over_images():
     b[0] = 0.9 * a[0] + 0.1 * b[0]  # ten times closer than the other image
     wanted = np.mean([metrics.psnr(x, y, "rgb") for x, y in zip(a, b, strict=True)])
     a, b = (each.astype(np.float32) / 255 for each in (a, b))
-    loss = losses.of(recipe_of("loss=psnr", "psnr_eps=1e-6"))
+    loss = losses.make_loss(recipe_of("loss=psnr", "psnr_eps=1e-6"))
     assert -10 / np.log(10) * float(loss(a, b)) == pytest.approx(wanted, rel=1e-5)
-    assert float(losses.of(recipe_of("loss=psnr"))(a, a)) == pytest.approx(np.log(0.01**2), rel=1e-5)
+    assert float(losses.make_loss(recipe_of("loss=psnr"))(a, a)) == pytest.approx(np.log(0.01**2), rel=1e-5)
 
 
 def test_luminance_loss_uses_the_y_of_the_metrics():
     a, b = ((255 * pictures(seed)).astype(np.uint8) for seed in (1, 2))
     y, rgb = (np.mean([metrics.psnr(*pair, space) for pair in zip(a, b, strict=True)]) for space in ("y", "rgb"))
     a, b = (each.astype(np.float32) / 255 for each in (a, b))
-    loss = losses.of(recipe_of("loss=psnr", "psnr_eps=1e-6", "luminance_weight=3"))
+    loss = losses.make_loss(recipe_of("loss=psnr", "psnr_eps=1e-6", "luminance_weight=3"))
     assert -10 / np.log(10) * float(loss(a, b)) == pytest.approx(rgb + 3 * y, rel=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_contrastive_loss_is_a_ratio_of_distances():
     between, far = float(contrast(true, (true + blurred) / 2)), float(contrast(true, blurred))
     assert 0.8 < between < 1.25  # equally far from both, except for tanh
     assert far > 50  # only rounding to uint8 separates it from the blurred image
-    loss = losses.of(recipe_of("loss=l2", "contrastive_weight=0.5"))
+    loss = losses.make_loss(recipe_of("loss=l2", "contrastive_weight=0.5"))
     y = pictures(7)[:, :6]
     assert float(loss(true, y)) == pytest.approx(np.square(true - y).mean() + 0.5 * float(contrast(true, y)), rel=1e-5)
     flat = np.full_like(true, 0.5)
@@ -86,7 +86,7 @@ def test_golden_contrastive_features(scale, wanted):
 
 def test_teacher_loss_is_added_to_the_pixel_loss():
     true, taught, y = pictures(1), pictures(2), pictures(3)
-    loss = losses.of(recipe_of("loss=l2", "teacher=any", "teacher_weight=0.5"))
+    loss = losses.make_loss(recipe_of("loss=l2", "teacher=any", "teacher_weight=0.5"))
     wanted = np.square(true - y).mean() + 0.5 * np.square(taught - y).mean()
     assert float(loss(np.concatenate([true, taught], axis=-1), y)) == pytest.approx(wanted, rel=1e-5)
 
@@ -96,7 +96,7 @@ def test_lr_and_hr_are_mixed_alike(kind):
     lr = pictures(4).repeat(4, axis=0)[:, :6]
     lr += np.linspace(0, 1, len(lr), dtype=np.float32)[:, None, None, None]
     hr = lr.repeat(3, axis=1).repeat(3, axis=2)  # mixing commutes with nearest-neighbour upscaling
-    small, large = dataset.mixed(lr, hr, kind, np.random.default_rng(5))
+    small, large = dataset.mix_batch(lr, hr, kind, np.random.default_rng(5))
     np.testing.assert_array_equal(small.repeat(3, axis=1).repeat(3, axis=2), large)
     changed = [not np.array_equal(a, b) for a, b in zip(lr, small, strict=True)]
     assert 0 < sum(changed) < len(lr)

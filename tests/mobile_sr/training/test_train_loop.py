@@ -153,9 +153,9 @@ def test_init_keeps_the_given_weights_until_better_ones(finished, model_file, im
 
 
 def test_recipe_without_its_expected_init_warns(image_folder, tmp_path, run_cli):
-    assert recipes.start("adaedsr_b8_x2") == "edsr_b8_x2"
-    assert recipes.start("xlsr_finetune_linear_x3") == "xlsr_zoo_linear_x3"
-    assert recipes.start("xlsr_zoo_x3") is None
+    assert recipes.expected_init("adaedsr_b8_x2") == "edsr_b8_x2"
+    assert recipes.expected_init("xlsr_finetune_linear_x3") == "xlsr_zoo_linear_x3"
+    assert recipes.expected_init("xlsr_zoo_x3") is None
     arguments = (
         "train",
         "--recipe",

@@ -26,7 +26,7 @@ def test_the_zoo_is_not_empty():
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_cards_tell_the_truth_about_their_files(name):
-    card = zoo.entry(name)
+    card = zoo.card(name)
     model, config = weights.load_model(zoo.resolve(name))
     assert card["config"] == config
     assert card["parameters"] == model.count_params()
@@ -46,7 +46,7 @@ def test_cards_tell_the_truth_about_their_files(name):
     assert float(best["validation_psnr_rgb"]) == card["training"]["validation_psnr_rgb"]
 
 
-LARGE = [name for name in ENTRIES if zoo.entry(name)["parameters"] > 100_000]
+LARGE = [name for name in ENTRIES if zoo.card(name)["parameters"] > 100_000]
 
 
 QUICK_FIRST = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in ENTRIES]
@@ -55,7 +55,7 @@ QUICK_FIRST = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else (
 @pytest.mark.parametrize("name", QUICK_FIRST)
 @pytest.mark.parametrize("set_name", ["Set5", pytest.param("Set14", marks=pytest.mark.slow)])
 def test_scores_on_the_cards_are_measured(data_dir, name, set_name):
-    scores = zoo.entry(name)["scores"][set_name]
+    scores = zoo.card(name)["scores"][set_name]
     for variant in zoo.VARIANTS:
         for space in ("y", "rgb"):
             found = evaluate.evaluate(load(f"{name}:{variant}"), data_dir / set_name, space)["mean"]["psnr"]
@@ -65,7 +65,7 @@ def test_scores_on_the_cards_are_measured(data_dir, name, set_name):
 @pytest.mark.parametrize("name", QUICK_FIRST)
 def test_packaged_nets_beat_bicubic_on_pictures_that_anyone_has(name):
     """Holds without any research image: float well above bicubic, uint8 close behind."""
-    scale = zoo.entry(name)["config"]["scale"]
+    scale = zoo.card(name)["config"]["scale"]
     bicubic, float32, uint8 = load("bicubic", scale), load(f"{name}:float32"), load(f"{name}:uint8")
     scores = []
     for picture_name, image in sample_images.images(("astronaut", "coffee")):
@@ -97,7 +97,7 @@ def test_logs_of_several_stages_are_counted_through(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"recipe": recipe, "data": {}, "versions": {}}))
     (tmp_path / "history.csv").write_text("step,validation_psnr_rgb\n10,26.2\n20,26.3\n")
     stages, rows = _log(["xlsr_x3", tmp_path])
-    before = zoo.entry("xlsr_x3")["training"]
+    before = zoo.card("xlsr_x3")["training"]
     assert [stage["recipe"]["name"] for stage in stages[-2:]] == [before["stages"][-1]["recipe"]["name"], "xlsr_finetune_x3"]
     assert [row["step"] for row in rows[-2:]] == [before["steps"] + 10, before["steps"] + 20]
     assert rows[-1]["recipe"] == "xlsr_finetune_x3"
@@ -108,7 +108,7 @@ def test_logs_of_several_stages_are_counted_through(tmp_path):
 
 def test_a_run_that_started_from_an_entry_of_another_scale_says_so(tmp_path):
     for init, start in (
-        (str(zoo.resolve("xlsr_x3")), {"name": "xlsr_x3", "steps": zoo.entry("xlsr_x3")["training"]["best_step"]}),
+        (str(zoo.resolve("xlsr_x3")), {"name": "xlsr_x3", "steps": zoo.card("xlsr_x3")["training"]["best_step"]}),
         ("runs/other", None),
         (None, None),
     ):
@@ -169,7 +169,7 @@ def test_training_images_are_those_of_the_notes():
     given, held_out, trained_on = results._images()
     assert given - 1 - held_out == trained_on
     for name in ENTRIES:
-        note = zoo.entry(name)["training"]["note"]
+        note = zoo.card(name)["training"]["note"]
         assert f"({given} images, one duplicate left out; {held_out} held out for validation)" in note
 
 
@@ -181,7 +181,7 @@ def test_published_rows_say_what_they_leave_out():
     model = models.build({"network": "edsr", "scale": 4, "blocks": 16, "channels": 64})
     cost = models.multiply_adds(model, 320 * 180) / 1e9
     assert f"we count {model.count_params():,} and {cost:.1f} G" in page
-    xlsr, own = published.XLSR_X3, zoo.entry("xlsr_x3")
+    xlsr, own = published.XLSR_X3, zoo.card("xlsr_x3")
     assert xlsr.parameters == own["parameters"]
     assert xlsr.cost == pytest.approx(own["multiply_adds_720p"], rel=1e-3)
 

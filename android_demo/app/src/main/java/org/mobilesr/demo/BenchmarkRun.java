@@ -32,10 +32,10 @@ final class BenchmarkRun {
         void at(Stage stage, int done, int total);
     }
 
-    /** The image that went in and the picture that came out; null when it failed. */
+    /** The image that went in and the SR image that came out; null when it failed. */
     RgbImage image;
 
-    RgbImage picture;
+    RgbImage sr;
     final BenchmarkResult result = new BenchmarkResult();
     private final Context context;
     private final RunConfig config;
@@ -77,7 +77,7 @@ final class BenchmarkRun {
     private void fail(String reason) {
         result.error = RunConfig.oneLine(reason);
         result.samplesMs = new double[0];
-        picture = null;
+        sr = null;
     }
 
     /** @param background whether the app was out of sight meanwhile. */
@@ -103,7 +103,7 @@ final class BenchmarkRun {
         if (config.delegate() != Delegate.CPU) {
             at(Stage.CPU_REFERENCE, 0, 1);
             try (Network cpu = open(file, Delegate.CPU)) {
-                onCpu = upscale(cpu).picture;
+                onCpu = upscale(cpu).sr;
             }
         }
         at(Stage.OPENING, 0, 1);
@@ -112,16 +112,16 @@ final class BenchmarkRun {
             result.initMs = network.initMs;
             Pass first = upscale(network);
             result.firstMs = first.milliseconds;
-            picture = first.picture;
+            sr = first.sr;
             result.samplesMs = samples(network);
             long kilobytes = Debug.getPss();
             result.memoryPssBytes = kilobytes > 0 ? kilobytes * 1024 : null;
         }
         at(Stage.COMPARING, 0, 1);
-        result.psnrVsCpu = onCpu == null ? null : Psnr.rgb(picture, onCpu, 0);
+        result.psnrVsCpu = onCpu == null ? null : Psnr.rgb(sr, onCpu, 0);
         RgbImage reference = storage.readReference(config.image());
-        if (reference != null && reference.width() == picture.width() && reference.height() == picture.height()) {
-            result.psnrVsReference = Psnr.rgb(picture, reference, picture.width() / image.width());
+        if (reference != null && reference.width() == sr.width() && reference.height() == sr.height()) {
+            result.psnrVsReference = Psnr.rgb(sr, reference, sr.width() / image.width());
         }
     }
 
@@ -189,22 +189,22 @@ final class BenchmarkRun {
     }
 
     private static final class Pass {
-        RgbImage picture;
+        RgbImage sr;
         double milliseconds;
     }
 
-    /** The whole picture, tile by tile. */
+    /** The whole SR image, tile by tile. */
     private Pass upscale(Network network) {
         Pass pass = new Pass();
         for (Tiling.Tile tile : tiling.tiles()) {
             checkCancelled();
             pass.milliseconds += network.invoke(network.encode(cut(tile)));
-            RgbImage part = network.picture();
+            RgbImage part = network.sr();
             int scale = network.scale();
-            if (pass.picture == null) {
-                pass.picture = new RgbImage(scale * image.width(), scale * image.height());
+            if (pass.sr == null) {
+                pass.sr = new RgbImage(scale * image.width(), scale * image.height());
             }
-            pass.picture.paste(
+            pass.sr.paste(
                     part,
                     scale * (tile.x() - tile.left()),
                     scale * (tile.y() - tile.top()),

@@ -59,15 +59,15 @@ final class Benchmarks {
             this.notice = notice;
         }
 
-        static Result of(String output, String json, RgbImage image, RgbImage picture, String notice) {
-            if (image == null || picture == null) {
+        static Result of(String output, String json, RgbImage image, RgbImage sr, String notice) {
+            if (image == null || sr == null) {
                 return new Result(output, json, null, null, notice);
             }
-            int scale = picture.width() / image.width();
+            int scale = sr.width() / image.width();
             RgbImage part = image.middle(MOST_SHOWN / scale);
             int left = scale * ((image.width() - part.width()) / 2);
             int top = scale * ((image.height() - part.height()) / 2);
-            RgbImage larger = picture.crop(left, top, scale * part.width(), scale * part.height());
+            RgbImage larger = sr.crop(left, top, scale * part.width(), scale * part.height());
             return new Result(output, json, bitmap(part), bitmap(larger), notice);
         }
 
@@ -154,7 +154,7 @@ final class Benchmarks {
             if (notice != null) {
                 failure = "the result cannot be written: " + notice;
             }
-            Result result = Result.of(config.output(), json, run.image, run.picture, notice);
+            Result result = Result.of(config.output(), json, run.image, run.sr, notice);
             after = new State(config, BenchmarkRun.Stage.COMPARING, 1, 1, result);
         } catch (CancellationException error) {
             failure = "cancelled";

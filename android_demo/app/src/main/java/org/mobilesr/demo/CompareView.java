@@ -9,7 +9,7 @@ import android.util.AttributeSet;
 import android.view.MotionEvent;
 import android.view.View;
 
-/** The input left of a border, each pixel as a square, and the picture right of it; a finger moves the border. */
+/** The input left of a border, each pixel as a square, and the SR image right of it; a finger moves the border. */
 public final class CompareView extends View {
     private final Paint pixels = new Paint();
     private final Paint smooth = new Paint(Paint.FILTER_BITMAP_FLAG);
@@ -28,9 +28,9 @@ public final class CompareView extends View {
         setContentDescription(context.getString(R.string.before_after));
     }
 
-    void show(Bitmap input, Bitmap picture) {
+    void show(Bitmap input, Bitmap sr) {
         before = input;
-        after = picture;
+        after = sr;
         requestLayout();
         invalidate();
     }
@@ -52,7 +52,7 @@ public final class CompareView extends View {
     @Override
     protected void onMeasure(int widthSpec, int heightSpec) {
         int width = MeasureSpec.getSize(widthSpec);
-        // In landscape, too, the whole picture stays on the screen.
+        // In landscape, too, the whole SR image stays on the screen.
         int most = Math.max(1, getResources().getDisplayMetrics().heightPixels * 3 / 4);
         if (after == null) {
             setMeasuredDimension(width, 0);

@@ -163,19 +163,19 @@ final class Network implements AutoCloseable {
         return interpreter.getLastNativeInferenceDurationNanoseconds() / 1e6;
     }
 
-    /** The picture of the last `invoke`. */
-    RgbImage picture() {
+    /** The SR image of the last `invoke`. */
+    RgbImage sr() {
         Tensor tensor = interpreter.getOutputTensor(pictureOutput);
         int scale = scale();
         return spec(tensor).decode(tensor.asReadOnlyBuffer(), scale * width, scale * height);
     }
 
-    /** The last picture's raw values. */
+    /** The last SR image's raw values. */
     ByteBuffer raw() {
         return interpreter.getOutputTensor(pictureOutput).asReadOnlyBuffer();
     }
 
-    /** By the last picture's shape. */
+    /** By the last SR image's shape. */
     int scale() {
         int[] shape = shape(interpreter.getOutputTensor(pictureOutput));
         int scale = shape[1] / height;

@@ -146,7 +146,7 @@ public class MainActivityTest {
         Screens.draw(activity, "result", true);
     }
 
-    /** Python's picture for the same bytes; equal is more than the 50 dB asked for. */
+    /** Python's SR image for the same bytes; equal is more than the 50 dB asked for. */
     @Test
     public void theShownPictureHasNoColourShift() throws Exception {
         runChelsea("1");

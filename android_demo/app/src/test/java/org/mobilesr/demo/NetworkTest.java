@@ -60,7 +60,7 @@ public class NetworkTest {
             try (Network network = new Network(model("uint8"), Delegate.CPU, 2, image.width(), image.height(), null)) {
                 assertTrue(network.invoke(network.encode(image)) > 0);
                 assertArrayEquals(name, expected("xlsr_x3_uint8_" + name).array(), bytes(network.raw()));
-                assertArrayEquals("the picture has no other colours", bytes(network.raw()), network.picture().rgb());
+                assertArrayEquals("the SR output has no other colours", bytes(network.raw()), network.sr().rgb());
                 assertEquals(new Residency("cpu", 13, 15), network.residency);
                 assertTrue(network.initMs > 0);
             }
@@ -108,7 +108,7 @@ public class NetworkTest {
         RgbImage image = storage.readImage("asset:chelsea.png");
         try (Network network = new Network(testModel("tiny_int8"), Delegate.CPU, 1, image.width(), image.height(), null)) {
             network.invoke(network.encode(image));
-            assertArrayEquals(expected("tiny_int8_chelsea").array(), network.picture().rgb());
+            assertArrayEquals(expected("tiny_int8_chelsea").array(), network.sr().rgb());
         }
     }
 
@@ -144,13 +144,13 @@ public class NetworkTest {
         for (double depth : DEPTHS) {
             byte[] found = chelseaBy(sparse, Delegate.CPU, depth, "none");
             assertWithin1e5(expected("ada_sparse_float32_sparse_" + depth + "_chelsea"), found);
-            assertFalse("another depth, another picture", Arrays.equals(found, chelseaBy(sparse, Delegate.CPU, 0.5, "none")));
+            assertFalse("another depth, another output", Arrays.equals(found, chelseaBy(sparse, Delegate.CPU, 0.5, "none")));
         }
     }
 
     /**
      * XNNPACK of 2.16.1 refuses the sparse graph. The built-in kernels round otherwise than it in 8 bits, so that their sparse
-     * picture is their dense one, byte for byte. NNAPI, which is not on this machine, leaves the dense graph to them.
+     * SR image is their dense one, byte for byte. NNAPI, which is not on this machine, leaves the dense graph to them.
      */
     @Test
     public void theSparseGraphIsTheDenseOneInUint8() throws IOException {
@@ -159,7 +159,7 @@ public class NetworkTest {
         for (double depth : DEPTHS) {
             byte[] found = chelseaBy(file.withSignature("sparse"), Delegate.CPU, depth, "none");
             assertArrayEquals(chelseaBy(file.withSignature("dense"), Delegate.NNAPI, depth, "none"), found);
-            assertFalse("another depth, another picture", Arrays.equals(found, before));
+            assertFalse("another depth, another output", Arrays.equals(found, before));
             before = found;
         }
     }
