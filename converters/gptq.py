@@ -3,69 +3,146 @@
 The integers of a kernel are chosen one input weight at a time. The weights that are still to be rounded compensate for the
 effect of each rounding on the layer's output (Frantar et al., "GPTQ", ICLR 2023, Sec. 3, which follows LeCun's "Optimal Brain
 Damage"). The method uses the second moments of the layer's inputs, measured on images. The bias compensates for the remaining
-mean error (Nagel et al., ICCV 2019, Sec. 4.2). No training is needed; these networks take a second or two.
+mean error (Nagel et al., ICCV 2019, Sec. 4.2). No training is needed; mobile networks take a second or two.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.activations import activations
-
-if TYPE_CHECKING:
-    import keras
+from mobile_sr.converters.float_graph import FloatGraph, Sample
+from mobile_sr.converters.tflite.constants import BIASED
 
 POSITIONS = 40_000  # approximate number of image positions on which the second moments of a layer are measured
 DAMPING = 0.005  # added to the diagonal of the moments, as a share of its mean
+_ROUNDED = ("CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")  # depthwise kernels have only 9 weights per channel
 
 
-def round_weights(
-    model: keras.Model, images: Sequence[np.ndarray | tuple[np.ndarray, ...]], per_tensor: bool = False
-) -> list[np.ndarray]:
-    """Round the kernels to the values that TensorFlow's converter can represent: multiples of max |w| / 127.
+def round_weights(graph: FloatGraph, samples: Sequence[Sample], per_tensor: bool = False) -> None:
+    """Round the weights of a float graph in place, to values that TensorFlow's quantizer can represent.
 
-    Depthwise kernels have only 9 weights per channel; they are left to the converter's rounding.
+    These are multiples of max |w| / 127. Depthwise kernels are left to the quantizer's rounding.
 
     Args:
-        model: a functional Keras model that consists of the layers of mobile_sr.models. It is not changed.
-        images: images in 0..1, in the form that `activations` accepts.
+        graph: the network.
+        samples: inputs on which the second moments are measured, such as [1, H, W, 3] float32 images.
         per_tensor: use one scale for a whole kernel instead of one for each of its output channels.
-
-    Returns:
-        The weights for model.set_weights.
     """
-    layers = [layer for layer in model.layers if hasattr(layer, "kernel") and type(layer).__name__ != "DepthwiseConv2D"]
-    pixels = sum(math.prod((image[0] if isinstance(image, tuple) else image).shape[1:3]) for image in images)
+    layers = [_Layer(graph, op) for op in graph.ops if _is_rounded(graph, op)]
+    by_tensor: dict[int, list[_Layer]] = {}
+    for layer in layers:
+        by_tensor.setdefault(layer.source, []).append(layer)
+    pixels = sum(max(math.prod(array.shape[1:-1]) for array in graph.by_tensor(sample).values()) for sample in samples)
     step = max(1, round((pixels / POSITIONS) ** 0.5))
-    hessians = [InputHessian() for _ in layers]
-    for batch in activations(model, [layer.input for layer in layers], images):
-        for layer, values, hessian in zip(layers, batch, hessians, strict=True):
-            size, groups = _kernel(layer).shape[:2], getattr(layer, "groups", 1)
-            hessian.add(_patches(values, size, groups, step))
-    rounded = {layer.name: _round_layer(layer, hessian, per_tensor) for layer, hessian in zip(layers, hessians, strict=True)}
-    return [w for layer in model.layers for w in rounded.get(layer.name, layer.get_weights())]
+
+    def add(tensor: int, values: np.ndarray) -> None:
+        for layer in by_tensor[tensor]:
+            layer.add(values, step)
+
+    graph.visit(by_tensor, samples, add)
+    for layer in layers:
+        layer.round(graph, per_tensor)
 
 
-def _kernel(layer: keras.layers.Layer) -> np.ndarray:
-    """The layer's kernel in the form of an ordinary convolution, [k, k, C_in / groups, C_out] float64."""
-    import keras
+def _is_rounded(graph: FloatGraph, op: Any) -> bool:
+    name = graph.name(op)
+    if name not in _ROUNDED or graph.constant(op.inputs[BIASED[name][1]]) is None:
+        return False
+    bias = op.inputs[BIASED[name][2]] if len(op.inputs) > BIASED[name][2] else -1
+    source = op.inputs[BIASED[name][0]]
+    return graph.constant(source) is None and (bias < 0 or graph.constant(bias) is not None)
 
-    kernel = layer.phases(layer.kernel) if hasattr(layer, "phases") else layer.kernel
-    return keras.ops.convert_to_numpy(kernel).astype(np.float64)
+
+@dataclasses.dataclass
+class _Part:
+    """Weights that read the same inputs: an ordinary convolution, or one phase of a transposed one.
+
+    Attributes:
+        taps: rows and columns of the kernel, in the order of the image's rows and columns.
+        hessian: second moments of their inputs.
+    """
+
+    taps: tuple[list[int], list[int]]
+    hessian: InputHessian
 
 
-def _patches(x: np.ndarray, size: Sequence[int], groups: int, step: int) -> np.ndarray:
+class _Layer:
+    """A convolution or matrix product whose weights are rounded."""
+
+    def __init__(self, graph: FloatGraph, op: Any) -> None:
+        self.op, self.name = op, graph.name(op)
+        source, weights, _ = BIASED[self.name]
+        self.source, self._weights = op.inputs[source], op.inputs[weights]
+        kernel = graph.constant(self._weights)
+        assert kernel is not None  # by _is_rounded
+        self._shape = kernel.shape
+        self.kernel = kernel.reshape(len(kernel), *(kernel.shape[1:-1] or (1, 1)), kernel.shape[-1]).astype(np.float64)
+        options = op.builtinOptions
+        self._dilation = (options.dilationHFactor, options.dilationWFactor) if self.name == "CONV_2D" else (1, 1)
+        self.parts = [_Part(taps, InputHessian()) for taps in self._taps()]
+
+    def _taps(self) -> Iterator[tuple[list[int], list[int]]]:
+        rows, columns = (list(range(side)) for side in self.kernel.shape[1:3])
+        if self.name != "TRANSPOSE_CONV":
+            yield rows, columns
+            return
+        # An output row reads every stride-th row of the kernel, the first one at the lowest row of the image.
+        strides = self.op.builtinOptions.strideH, self.op.builtinOptions.strideW
+        for phase in itertools.product(range(min(strides[0], len(rows))), range(min(strides[1], len(columns)))):
+            yield rows[phase[0] :: strides[0]][::-1], columns[phase[1] :: strides[1]][::-1]
+
+    def add(self, values: np.ndarray, step: int) -> None:
+        """Add the layer's inputs of one sample to the second moments. The statistics are the same at every position."""
+        if values.ndim != 4 or values.shape[-1] % self.kernel.shape[-1]:
+            values = values.reshape(-1, 1, 1, self.kernel.shape[-1])  # a matrix product
+        groups = values.shape[-1] // self.kernel.shape[-1]
+        by_size: dict[tuple[int, int], np.ndarray] = {}
+        for part in self.parts:
+            size = len(part.taps[0]), len(part.taps[1])
+            if size not in by_size:
+                by_size[size] = _patches(values, size, groups, step, self._dilation)
+            part.hessian.add(by_size[size])
+
+    def round(self, graph: FloatGraph, per_tensor: bool) -> None:
+        """Write the rounded kernel, and the bias that compensates for the mean error."""
+        kernel = np.moveaxis(self.kernel, 0, -1)  # [k, k, C_in / groups, C_out]
+        steps = np.abs(kernel).max(axis=None if per_tensor else (0, 1, 2), keepdims=True).reshape(-1) / 127
+        steps = np.broadcast_to(np.maximum(steps, 1e-12), kernel.shape[-1])
+        result = kernel.copy()
+        mean_errors = []
+        for part in self.parts:
+            index = np.ix_(*part.taps)
+            flat = kernel[index].reshape(-1, kernel.shape[-1])
+            rounded, mean_error = np.empty_like(flat), np.empty(flat.shape[1])
+            for group, columns in enumerate(np.split(np.arange(flat.shape[1]), len(part.hessian.sums))):
+                mean, moments = part.hessian.of(group)
+                rounded[:, columns] = _gptq(flat[:, columns], moments, steps[columns])
+                mean_error[columns] = mean @ (flat[:, columns] - rounded[:, columns])  # the bias compensates for it
+            result[index] = rounded.reshape(kernel[index].shape)
+            mean_errors.append(mean_error)
+        graph.set_constant(self._weights, np.moveaxis(result, -1, 0).reshape(self._shape).astype(np.float32))
+        bias = graph.bias(self.op)
+        values = graph.constant(bias)
+        assert values is not None  # by _is_rounded
+        graph.set_constant(bias, (values + np.mean(mean_errors, axis=0)).astype(np.float32))  # all phases share one bias
+
+
+def _patches(x: np.ndarray, size: tuple[int, int], groups: int, step: int, dilation: tuple[int, int] = (1, 1)) -> np.ndarray:
     """The inputs of each output position of a SAME convolution, [positions, groups, kernel height * width * C / groups].
 
     Only every `step`-th row and column is included. The positions of a strided convolution are a subset of these; on average
     they have the same inputs.
     """
-    x = np.pad(x, ((0, 0), *((side // 2, side // 2) for side in size), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(x, size, axis=(1, 2))[:, ::step, ::step]
+    extent = [(side - 1) * rate + 1 for side, rate in zip(size, dilation, strict=True)]
+    x = np.pad(x, ((0, 0), *((side // 2, (side - 1) // 2) for side in extent), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(x, extent, axis=(1, 2))[:, ::step, ::step]
+    windows = windows[..., :: dilation[0], :: dilation[1]]
     parts = windows.reshape(*windows.shape[:3], groups, -1, *size)  # [1, h, w, groups, C / groups, k, k]
     return np.moveaxis(parts, 4, 6).reshape(-1, groups, parts.shape[4] * size[0] * size[1]).astype(np.float32)
 
@@ -98,25 +175,6 @@ class InputHessian:
         assert self.shift is not None, "no patches were added"
         mean = self.sums[group] / self.count
         return self.shift[group] + mean, self.products[group] / self.count - np.outer(mean, mean)
-
-
-def _round_layer(layer: keras.layers.Layer, hessian: InputHessian, per_tensor: bool) -> list[np.ndarray]:
-    """The rounded [kernel, bias] of a layer, or [kernel] without a bias. `hessian` is that of the layer's inputs."""
-    kernel, biases = _kernel(layer), layer.get_weights()[1:]
-    groups = len(hessian.sums)
-    steps = np.abs(kernel).max(axis=None if per_tensor else (0, 1, 2), keepdims=True).reshape(-1) / 127
-    steps = np.broadcast_to(np.maximum(steps, 1e-12), kernel.shape[-1])
-    flat = kernel.reshape(-1, kernel.shape[-1])
-    rounded, mean_error = np.empty_like(flat), np.empty(flat.shape[1])
-    for group, columns in enumerate(np.split(np.arange(flat.shape[1]), groups)):
-        mean, moments = hessian.of(group)
-        rounded[:, columns] = _gptq(flat[:, columns], moments, steps[columns])
-        mean_error[columns] = mean @ (flat[:, columns] - rounded[:, columns])  # the bias compensates for it
-    if not hasattr(layer, "phases"):
-        return [rounded.reshape(kernel.shape).astype(np.float32), *((bias + mean_error).astype(np.float32) for bias in biases)]
-    bias = np.array(biases[0], np.float64)
-    mean_error = mean_error.reshape(-1, len(bias)).mean(axis=0)  # all phases share one bias
-    return [layer.from_phases(rounded.reshape(kernel.shape)).astype(np.float32), (bias + mean_error).astype(np.float32)]
 
 
 def _gptq(weights: np.ndarray, moments: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -1,0 +1,121 @@
+"""Converts a float .tflite to another precision. Integer activations come from TensorFlow's quantizer, on the file's bytes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from mobile_sr.converters import activation_ranges, saturation, weight_storage
+from mobile_sr.converters.float_graph import FloatGraph, Sample
+from mobile_sr.converters.quiet import quiet
+from mobile_sr.converters.tflite.constants import BIASED
+
+PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
+CALIBRATED = ("uint8", "int8", "int16")  # precisions with integer activations of fixed ranges
+
+
+class ConversionError(RuntimeError):
+    """TensorFlow's converter failed; the message contains the end of the converter's output."""
+
+
+def check_arguments(precision: str, samples: Sequence[Sample]) -> None:
+    """Check the arguments of `convert`. Raises: ValueError for a wrong precision or missing samples."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}")
+    if precision in CALIBRATED and not samples:
+        raise ValueError(f"precision {precision!r} needs calibration images, got none")
+
+
+def convert(data: bytes, precision: str, samples: Sequence[Sample] = (), per_tensor: bool = False) -> bytes:
+    """Convert a float32 .tflite to another precision.
+
+    In 8 bits, limits such as a final clip become saturation of the tensor (saturation.py).
+
+    Args:
+        data: bytes of the float32 .tflite.
+        precision: one of PRECISIONS:
+            'float32': the bytes as they are;
+            'float16': weights stored as float16;
+            'uint8', 'int8': full integer quantization with inputs and outputs of this type and int8 weights;
+            'int16': int8 weights, int16 activations, float inputs and outputs; depth_to_space, which the quantizer does not
+            support in 16 bits, runs in float;
+            'dynamic': int8 weights, float inputs and outputs; activations are quantized at run time.
+        samples: inputs on which the ranges are measured, such as [1, H, W, 3] float32 images. Required for the CALIBRATED
+            precisions.
+        per_tensor: use one scale for a whole kernel instead of one for each of its output channels.
+
+    Returns:
+        The bytes of the .tflite file.
+
+    Raises:
+        ValueError: the precision is wrong, or samples are missing.
+        ConversionError: TensorFlow's quantizer failed.
+    """
+    check_arguments(precision, samples)
+    if precision == "float32":
+        return data
+    if precision in CALIBRATED:
+        return _quantize(data, precision, samples, per_tensor)
+    graph = FloatGraph(data)
+    if precision == "float16":
+        weight_storage.as_float16(graph)
+    else:
+        weight_storage.as_int8(graph, per_tensor)
+    return graph.packed()
+
+
+def _quantize(data: bytes, precision: str, samples: Sequence[Sample], per_tensor: bool) -> bytes:
+    graph = FloatGraph(data)
+    break_equal_biases(graph)
+    if precision != "int16":
+        ranges = activation_ranges.measure(graph, samples)
+        saturation.saturate(graph, ranges)
+        activation_ranges.attach(graph, ranges)
+    with quiet() as captured, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow as tf
+        from tensorflow.lite.python import lite
+
+        try:
+            if precision == "int16":
+                calibrator = lite._calibrator.Calibrator(lite._calibrator.add_intermediate_tensors(graph.packed()))
+                inputs = [graph.by_tensor(sample) for sample in samples]
+                result = calibrator.calibrate_and_quantize(
+                    lambda: ([sample[tensor] for tensor in graph.graph.inputs] for sample in inputs),
+                    tf.float32,
+                    tf.float32,
+                    True,
+                    tf.int16,
+                    tf.int64,
+                    disable_per_channel=per_tensor,
+                )
+            else:
+                kind = getattr(tf, precision)
+                result = lite._mlir_quantize(
+                    graph.packed(),
+                    per_tensor,
+                    input_data_type=kind,
+                    output_data_type=kind,
+                    disable_per_channel_for_dense_layers=per_tensor,
+                )
+            return bytes(lite._deduplicate_readonly_buffers(result))
+        except Exception as error:  # TensorFlow raises many types
+            lines = [line for line in f"{captured()}\n{error}".splitlines() if line.strip()]
+            raise ConversionError(f"TensorFlow cannot quantize the model to {precision}: {' | '.join(lines[-3:])}") from error
+
+
+def break_equal_biases(graph: FloatGraph) -> None:
+    """In every bias of equal non-zero values, move the first one to the next number towards 0, in place.
+
+    The quantizer stores a bias of equal values as a single value and quantizes it with the scale of the first channel.
+    """
+    for op in graph.ops:
+        name = graph.name(op)
+        if name in BIASED and len(op.inputs) > BIASED[name][2]:
+            bias = op.inputs[BIASED[name][2]]
+            values = graph.constant(bias)
+            if values is not None and len(values) > 1 and np.all(values == values[0]) and values[0] != 0:
+                values[0] = np.nextafter(values[0], np.float32(0))
+                graph.set_constant(bias, values)

@@ -1,0 +1,119 @@
+"""Turns limits such as clip(x, 0, 1) into saturation of 8-bit tensors, so that no operator for the limit remains.
+
+A tensor of scale c / 255 and zero point 0 (uint8) saturates at 0 and c by itself. XNNPACK does not support MINIMUM and a lone
+RELU in 8 bits; without them a network is one delegate partition, and each value is rounded once instead of twice.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mobile_sr.converters.activation_ranges import Ranges
+from mobile_sr.converters.float_graph import FloatGraph
+
+_LIMITS = {  # operator or fused activation -> (low, high)
+    "RELU": (0.0, math.inf),
+    "RELU6": (0.0, 6.0),
+    "RELU_0_TO_1": (0.0, 1.0),
+    "RELU_N1_TO_1": (-1.0, 1.0),
+}
+_MOVES = ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "RESHAPE", "TRANSPOSE")  # one input, whose values they only move
+
+
+def saturate(graph: FloatGraph, ranges: Ranges) -> list[tuple[int, float]]:
+    """Remove operators that limit a tensor to 0..c, and set its range to 0..c.
+
+    A limit stays if something reads the tensor before the limit, or if nothing that can saturate precedes it.
+
+    Args:
+        graph: the network. Modified in place.
+        ranges: measured ranges, `activation_ranges.measure` of the network before this change. Modified in place: the limited
+            tensors get the range 0..c.
+
+    Returns:
+        [(tensor, c)] of the limited tensors.
+    """
+    result = []
+    producers, readers = graph.producers(), graph.readers()
+    for last in list(graph.ops):
+        chain = _chain(graph, last, producers, readers)
+        if chain is None:
+            continue
+        removed, source, high = chain
+        limited = _saturable(graph, source, producers, readers)
+        if limited is None:
+            continue
+        target = last.outputs[0]
+        graph.graph.operators = [op for op in graph.ops if not any(op is other for other in removed)]
+        graph.replace_uses(target, source)
+        ranges.pop(target, None)
+        for tensor in [*limited, *_moved(graph, source)]:
+            ranges[tensor] = (0.0, high)
+        result.append((source, high))
+        producers, readers = graph.producers(), graph.readers()
+    return result
+
+
+def _chain(graph: FloatGraph, last: Any, producers: dict, readers: dict) -> tuple[list[Any], int, float] | None:
+    """(operators, tensor before them, c) of a chain of limits to 0..c that ends in the operator `last`, or None."""
+    if not any(last is op for op in graph.ops) or _limit(graph, last) is None:
+        return None
+    following = readers.get(last.outputs[0], [])
+    if len(following) == 1 and following[0] is not None and _limit(graph, following[0]) is not None:
+        return None  # the chain ends later
+    removed: list[Any] = []
+    low, high, op = -math.inf, math.inf, last
+    while op is not None and (limit := _limit(graph, op)) is not None and (not removed or len(readers[op.outputs[0]]) == 1):
+        low, high = max(low, limit[0]), min(high, limit[1])
+        removed.append(op)
+        source = _limited_input(graph, op)
+        op = producers.get(source)
+    tensor = source
+    while op is not None and graph.name(op) in _MOVES and len(readers[tensor]) == 1:
+        tensor = op.inputs[0]
+        op = producers.get(tensor)
+    if op is not None and len(readers[tensor]) == 1 and graph.activation(op) in _LIMITS:  # a fused RELU
+        low, high = max(low, _LIMITS[graph.activation(op)][0]), min(high, _LIMITS[graph.activation(op)][1])
+    if low != 0 or not 0 < high < math.inf or any(graph.activation(removed_op) not in ("NONE", "RELU") for removed_op in removed):
+        return None
+    return removed, source, high
+
+
+def _limit(graph: FloatGraph, op: Any) -> tuple[float, float] | None:
+    """(low, high) of an operator that does nothing but limit a tensor, or None."""
+    name = graph.name(op)
+    if name in _LIMITS:
+        return _LIMITS[name]
+    if name not in ("MINIMUM", "MAXIMUM"):
+        return None
+    constants = [values for tensor in op.inputs if (values := graph.constant(tensor)) is not None]
+    if len(constants) != 1 or constants[0].size != 1:
+        return None
+    value = float(constants[0].reshape(()))
+    return (-math.inf, value) if name == "MINIMUM" else (value, math.inf)
+
+
+def _limited_input(graph: FloatGraph, op: Any) -> int:
+    return next(tensor for tensor in op.inputs if graph.constant(tensor) is None)
+
+
+def _saturable(graph: FloatGraph, source: int, producers: dict, readers: dict) -> list[int] | None:
+    """The tensors that get the range of the limit: `source`, and those whose values it only moves. None if impossible."""
+    tensors = [source]
+    while True:
+        if len(readers.get(tensors[-1], [])) != 1 or tensors[-1] not in producers:
+            return None
+        op = producers[tensors[-1]]
+        if graph.name(op) not in _MOVES:
+            return tensors if graph.name(op) not in ("CONCATENATION", "SPLIT", "SPLIT_V", "PAD") else None
+        tensors.append(op.inputs[0])
+
+
+def _moved(graph: FloatGraph, source: int) -> list[int]:
+    """The tensors behind `source` that contain only its values, in another order."""
+    tensors = []
+    for op in graph.ops:
+        if graph.name(op) in _MOVES and op.inputs[0] in (source, *tensors):
+            tensors.append(op.outputs[0])
+    return tensors
