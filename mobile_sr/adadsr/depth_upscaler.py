@@ -26,7 +26,7 @@ class DepthUpscaler(upscaler.Upscaler):
         max_depth: maximum desired depth D in blocks.
     """
 
-    explains = True
+    has_details = True
     max_depth: float
 
     def __init__(
@@ -79,8 +79,8 @@ class DepthUpscaler(upscaler.Upscaler):
         litert.check_value(self.name, DESIRED_DEPTH, depth, (0, self.max_depth))
         return depth
 
-    def explained(self, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any], dict[str, np.ndarray]]:
-        """As `Upscaler.explained`: the figures {"depth": {"mean", "desired"}} in blocks, and a "heat_map" over the LR image."""
+    def with_details(self, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any], dict[str, np.ndarray]]:
+        """As `Upscaler.with_details`: figures {"depth": {"mean", "desired"}} in blocks and a "heat_map" over the LR image."""
         desired = self.depth_for(image)
         assert desired is not None
         sr, depths = self.with_depth_map(image, depth=desired)
@@ -89,8 +89,8 @@ class DepthUpscaler(upscaler.Upscaler):
         shrunk = imresize(heat_map, min(1.0, HEAT_MAP / max(heat_map.shape)))
         return sr, {"depth": {"mean": float(depths.mean()), "desired": float(desired)}}, {"heat_map": shrunk}
 
-    def explanation(self, rows: Sequence[Mapping[str, Any]], of: str) -> dict[str, Any]:
-        """As `Upscaler.explanation`: {"depth": {"of", "mean", "desired", "deepest"}}, means over the images in blocks."""
+    def summarize_details(self, rows: Sequence[Mapping[str, Any]], of: str) -> dict[str, Any]:
+        """As `Upscaler.summarize_details`: {"depth": {"of", "mean", "desired", "deepest"}}, means over the images in blocks."""
         means = {key: float(np.mean([row["depth"][key] for row in rows])) for key in ("mean", "desired")}
         return {"depth": {"of": of, **means, "deepest": self.max_depth}}
 

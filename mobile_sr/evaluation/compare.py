@@ -39,26 +39,27 @@ def compare(
 
         The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", ...}, "model": {...}, "drop_db",
         "images": [{"name", "reference_psnr", "model_psnr", "drop_db", ...}], "skipped"}. drop_db is the mean PSNR of the
-        reference minus that of the model. Both models have {"colour_error": `flat_colours.measure`}. If a model explains its
-        outputs (the model, or else the reference), each image has its figures and the report their summary:
-        {"depth": ...}, see `depth_upscaler.DepthUpscaler`. The report also has `Upscaler.summary` of the model.
+        reference minus that of the model. Both models have {"colour_error": `flat_colours.measure`}. If a model has
+        details (the model, or else the reference), each image has the figures of `Upscaler.with_details`, and the report has
+        `Upscaler.summarize_details`: "depth" for a desired depth. It also has `Upscaler.summary` of the model: "routing" for
+        a routed one.
 
         The crops are those of the WORST images by drop, the worst first: {"row": entry of "images", "images": {"hr",
         "bicubic", "reference", "model", "difference"}: [h, w, 3] uint8 each, "window": [left, top, width, height] in HR
         pixels, "size": (H, W) of the whole image, "amplified": factor of the difference}, and the images of
-        `Upscaler.explained`.
+        `Upscaler.with_details`: the "heat_map" of the depth.
     Raises: UserError when no image is usable.
     """
     scale = reference.scale
     sides = {"reference": reference, "model": model, "bicubic": upscaler.load("bicubic", scale)}
-    explaining = next((key for key in ("model", "reference") if sides[key].explains), "model")
+    detailed = next((key for key in ("model", "reference") if sides[key].has_details), "model")
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     worst: list[tuple[float, int, dict[str, np.ndarray], dict[str, np.ndarray]]] = []  # (drop, index of row, images, more)
     scored: dict[str, list[dict[str, float | None]]] = {key: [] for key in sides}
     for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems):
-        outputs = {key: side(lr) for key, side in sides.items() if key != explaining}
-        outputs[explaining], figures, more_images = sides[explaining].explained(lr)
+        outputs = {key: side(lr) for key, side in sides.items() if key != detailed}
+        outputs[detailed], figures, more_images = sides[detailed].with_details(lr)
         scores = {key: evaluate.score(sr, hr, space, scale, gray) for key, sr in outputs.items()}
         for key, value in scores.items():
             scored[key].append(value)
@@ -97,7 +98,7 @@ def compare(
     report |= model.summary()
     for key in ("reference", "model"):  # after model.summary(), which counts natural images only
         report[key]["colour_error"] = flat_colours.measure(sides[key], scale, sides[key].fixed)
-    report |= sides[explaining].explanation(rows, explaining)
+    report |= sides[detailed].summarize_details(rows, detailed)
     return report, [{"row": rows[index], **_crop(images), **more} for _, index, images, more in worst]
 
 

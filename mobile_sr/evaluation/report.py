@@ -18,8 +18,8 @@ from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.imaging.images import encode_image
 
-# What `Upscaler.explained` adds to a page: modules with lines(report), legend(report) and figure(crop, data_url), which are
-# empty for reports without these figures.
+# Modules that show the details of `Upscaler.with_details`. Their functions lines(report), legend(report) and
+# figure(crop, data_url) return nothing for reports without such details.
 EXTENSIONS = (depth_report,)
 _KINDS = (("hr", "HR"), ("bicubic", "bicubic"), ("reference", "reference"), ("model", "model"), ("difference", "difference"))
 

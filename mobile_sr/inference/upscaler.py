@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +15,7 @@ from mobile_sr import zoo
 from mobile_sr.errors import UserError
 from mobile_sr.inference import litert, model_io
 from mobile_sr.inference.model_files import locate, split
+from mobile_sr.inference.tiles import plan_tiles
 
 if TYPE_CHECKING:
     import keras
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 AnyImage = TypeVar("AnyImage", np.ndarray, "Image.Image")
 
-Slices = tuple[slice, slice]  # rows, columns
 Progress = Callable[[int, int], object]  # called with (tiles done, total tiles)
 
 DEFAULT_TILE = 256  # LR pixels; images with a side above twice this length are cut into tiles of about this size
@@ -41,8 +41,8 @@ UNKNOWN_RECEPTIVE_FIELD = 16  # overlap in LR pixels for files without a recorde
 class Upscaler:
     """Upscales images with one model, tile by tile if needed.
 
-    Subclasses in other folders add kinds of models (EXTENSIONS, ADJUSTABLE). They override `summary`, `explained`,
-    `explanation`, `with_overlay` and the methods about a desired depth, which do nothing or refuse here.
+    Subclasses in other folders add kinds of models (EXTENSIONS, ADJUSTABLE). They override `summary`, `with_details`,
+    `summarize_details`, `with_overlay` and the methods about a desired depth, which do nothing or refuse here.
 
     Attributes:
         name: the model string that was loaded.
@@ -50,7 +50,7 @@ class Upscaler:
         receptive_field: LR pixels to each side that an output pixel depends on; None if it is the whole image.
         fixed: (H, W) if the model supports only one input size.
         smallest: minimum side in LR pixels; smaller images are padded with their edge pixels.
-        explains: whether the model reports figures and images about each image, see `explained`.
+        has_details: whether `with_details` returns any.
         max_depth: maximum desired depth D in blocks; None for models without a desired depth, as the next three.
         depth: desired depth of calls that pass none; the maximum unless set.
         budget: {"gmacs": G} or {"ms": T} that chooses the depth of each image instead (`depth_budget.choose`); None for none.
@@ -59,7 +59,7 @@ class Upscaler:
         figures: figures of `model_io.check` on the sample image; None if `load` did not check the model.
     """
 
-    explains: bool = False
+    has_details: bool = False
     max_depth: float | None = None
     depth: float | None = None
     budget: Mapping[str, float] | None = None
@@ -150,6 +150,8 @@ class Upscaler:
         Raises:
             UserError: as `depth_budget.choose`.
         """
+        if self.budget:
+            raise UserError(f"{self.name}: does not support a desired depth, so a budget cannot be met")
         return self.depth
 
     def check_depth(self, depth: float | None) -> float | None:
@@ -158,17 +160,16 @@ class Upscaler:
             raise UserError(f"{self.name}: does not support a desired depth")
         return self.depth
 
-    def explained(self, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any], dict[str, np.ndarray]]:
-        """As `__call__`, and also returns what the model reports about the image.
+    def with_details(self, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any], dict[str, np.ndarray]]:
+        """As `__call__`, and also returns details for a comparison.
 
         Returns:
-            (SR output, {key: figures} for the image's row of a comparison, {key: image} for its page); both dicts are empty
-            here.
+            (SR output, {key: figures} for the image's row, {key: image} for its page); both dicts are empty here.
         """
         return self(image), {}, {}
 
-    def explanation(self, rows: Sequence[Mapping[str, Any]], of: str) -> dict[str, Any]:
-        """Summarizes the figures of `explained` for a comparison: {} here; subclasses add their own keys.
+    def summarize_details(self, rows: Sequence[Mapping[str, Any]], of: str) -> dict[str, Any]:
+        """Summarizes the figures of `with_details` for a comparison: {} here; subclasses add their own keys.
 
         Args:
             rows: the figures of each image.
@@ -265,43 +266,6 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
 
 def _to_real(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image
-
-
-def plan_tiles(size: tuple[int, int], window: tuple[int, int], overlap: int) -> Iterator[tuple[Slices, Slices]]:
-    """Cuts an image into windows that are run and inner parts that are kept.
-
-    All windows have the same size, so the runtime allocates once. At the image border a window is moved inwards, so the
-    network's zero padding acts as on the whole image. Elsewhere the inner part keeps a distance of `overlap` pixels from the
-    window's edge. With overlap >= receptive field the result equals the untiled one.
-
-    Args:
-        size: (H, W) of the image in LR pixels.
-        window: (H, W) of the windows in LR pixels.
-        overlap: margin in LR pixels.
-
-    Yields:
-        ((rows, columns) of the window, (rows, columns) of the inner part), slices in LR pixels.
-
-    Raises:
-        UserError: a window smaller than the image has no pixels left inside its overlap.
-    """
-    axes = []
-    for length, side in zip(size, window, strict=True):
-        side = min(side, length)
-        step = side - 2 * overlap
-        if side < length and step < 1:
-            raise UserError(f"a tile of {side} LR pixels is too small for an overlap of {overlap} on each side")
-        count = 1 if side == length else math.ceil((length - 2 * overlap) / step)
-        spans, kept = [], 0
-        for k in range(count):
-            start = min(k * step, length - side)
-            stop = length if k == count - 1 else start + side - overlap
-            spans.append((slice(start, start + side), slice(kept, stop)))
-            kept = stop
-        axes.append(spans)
-    for rows, inner_rows in axes[0]:
-        for columns, inner_columns in axes[1]:
-            yield (rows, columns), (inner_rows, inner_columns)
 
 
 def load(model: str | Path, scale: int | None = None, threads: int = 1, check: bool = True) -> Upscaler:
