@@ -164,6 +164,13 @@ def test_wrong_use_of_a_tflite(depth_file, sparse_file, tmp_path):
             upscaler.load(name)
 
 
+def test_a_budget_needs_a_desired_depth(image):
+    model = upscaler.load("xlsr_x2:uint8")
+    model.budget = {"ms": 10}
+    with pytest.raises(UserError, match="does not support a desired depth, so a budget cannot be met"):
+        model(image)
+
+
 @pytest.mark.parametrize("kind", ["keras", "tflite"])
 def test_a_budget_of_multiply_adds_chooses_the_largest_depth_within_it(depth_file, sparse_file, image, kind):
     model = upscaler.load(depth_file if kind == "keras" else sparse_file)
