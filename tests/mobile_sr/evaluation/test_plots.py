@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from mobile_sr.evaluation import plots
+from mobile_sr.evaluation import plots, svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -19,7 +19,7 @@ def boxes(root, labels):
     found = {}
     for e in root.iter(f"{SVG}text"):
         if e.text in labels:
-            width = plots._LETTER * len(e.text)
+            width = svg.LETTER * len(e.text)
             left = float(e.get("x")) - {"start": 0, "middle": 0.5, "end": 1}[e.get("text-anchor")] * width
             bottom = float(e.get("y")) + 3
             found[e.text] = left, bottom - plots._LINE, left + width, bottom
