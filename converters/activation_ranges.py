@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr.converters.tflite import flatbuffer
+from mobile_sr.converters.tflite import flatbuffer, runtime
 
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
@@ -131,12 +131,10 @@ def _run(
     model: schema.ModelT, tensors: Sequence[int], samples: Sequence[Mapping[int, np.ndarray]]
 ) -> dict[int, tuple[float, float]]:
     """{tensor: (minimum, maximum)} over the samples."""
-    from ai_edge_litert.interpreter import Interpreter
-
     graph = model.subgraphs[0]
     original = graph.outputs, model.signatureDefs
     graph.outputs, model.signatureDefs = tensors, []
-    interpreter = Interpreter(model_content=flatbuffer.pack(model))
+    interpreter = runtime.create_interpreter(flatbuffer.pack(model))
     graph.outputs, model.signatureDefs = original
     low, high, shapes = np.zeros(len(tensors)), np.zeros(len(tensors)), None
     for sample in samples:

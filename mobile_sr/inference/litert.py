@@ -1,4 +1,4 @@
-"""Runner for .tflite files: the only module that runs them."""
+"""Runner for super-resolution .tflite files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr.converters.quiet import quiet
-from mobile_sr.converters.tflite import flatbuffer
+from mobile_sr.converters.tflite import flatbuffer, runtime
 from mobile_sr.errors import UserError
 from mobile_sr.inference import graph_io, model_files, model_io, tensor_values, trial
 from mobile_sr.inference import sidecar as sidecars
@@ -71,12 +71,9 @@ def open_interpreter(data: bytes, name: str | Path = "model", threads: int = 1, 
     Raises:
         UserError: the file uses operators that the runtime lacks.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    kind = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     with quiet() as printed:
         try:
-            return Interpreter(model_content=data, num_threads=threads, experimental_op_resolver_type=kind)
+            return runtime.create_interpreter(data, threads, delegate)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{name}: the runtime refuses it ({_first_line(error, printed())})") from None
 

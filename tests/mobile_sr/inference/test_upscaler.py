@@ -7,12 +7,12 @@ from mobile_sr import load
 from mobile_sr.errors import UserError
 from mobile_sr.imaging.resize import imresize
 from mobile_sr.inference.upscaler import Upscaler, to_uint8
-from tests.conftest import picture
+from tests.conftest import make_image
 
 
 @pytest.mark.parametrize("tile", [13, 24, 40])
 def test_tiled_equals_whole(exported, model_file, tile):
-    image = picture(61, 83, seed=5)
+    image = make_image(61, 83, seed=5)
     for name, tolerance in (("tiny_uint8.tflite", 0), ("tiny_int8.tflite", 0), ("tiny_float32.tflite", 1e-5)):
         upscaler = load(exported / name)
         whole = upscaler.real(image, tile=0)
@@ -23,16 +23,16 @@ def test_tiled_equals_whole(exported, model_file, tile):
     np.testing.assert_array_equal(bicubic(image, tile), imresize(image, 3))
 
 
-def test_a_smaller_overlap_would_show(exported):
-    """The test above can fail: one pixel less than the receptive field is seen."""
-    image = picture(61, 83, seed=5)
+def test_a_smaller_overlap_is_detected(exported):
+    """The test above can fail: one pixel less than the receptive field gives another output."""
+    image = make_image(61, 83, seed=5)
     upscaler = load(exported / "tiny_uint8.tflite")
     whole = upscaler(image, tile=0)
     upscaler.receptive_field -= 1
     assert (upscaler(image, tile=24) != whole).any()
 
 
-def test_every_form_of_a_model_gives_the_same_picture(exported, model_file, photo):
+def test_every_form_of_a_model_gives_the_same_output(exported, model_file, photo):
     keras_image = load(model_file)(photo)
     float32, float16 = (load(exported / f"tiny_{p}.tflite")(photo) for p in ("float32", "float16"))
     uint8, int8 = (load(exported / f"tiny_{p}.tflite")(photo) for p in ("uint8", "int8"))
@@ -42,19 +42,19 @@ def test_every_form_of_a_model_gives_the_same_picture(exported, model_file, phot
     assert np.abs(uint8.astype(int) - keras_image).mean() < 4
 
 
-def test_fixed_size_files_take_any_image(model_file, tmp_path, exported):
+def test_fixed_size_files_upscale_images_of_any_size(model_file, tmp_path, exported):
     from mobile_sr.quantization.export import export
 
     fixed = load(export(model_file, tmp_path, ["float32"], size=(40, 48), log=lambda line: None)[0])
     assert fixed.fixed == (40, 48)
-    large = picture(77, 101, seed=2)
+    large = make_image(77, 101, seed=2)
     np.testing.assert_allclose(fixed.real(large), load(exported / "tiny_float32.tflite").real(large), rtol=0, atol=1e-5)
-    small = picture(9, 50, seed=2)
+    small = make_image(9, 50, seed=2)
     assert fixed(small).shape == (27, 150, 3)
 
 
-def test_a_linear_output_is_honoured(model_file, tmp_path, photo):
-    """Its scale is not 1/255: whoever runs the file converts by what the file says."""
+def test_a_linear_output_is_converted_by_its_scale(model_file, tmp_path, photo):
+    """Its scale is not 1/255. The output is converted by the scale and zero point of the file."""
     from mobile_sr.inference import weights
     from mobile_sr.quantization.export import export
 

@@ -37,7 +37,7 @@ def test_a_positive_tensor_has_its_range_from_zero():
     np.testing.assert_allclose(fake_quantization.rounded(x, 2), [[0.34, 1.02, 1.02]], atol=1e-6)
 
 
-def test_the_end_cuts():
+def test_values_beyond_the_range_are_clipped():
     x = np.array([[-9.0, 0.1, 1.0, 9.0]], np.float32)
     actual = keras.ops.convert_to_numpy(fake_quantization.rounded(x, 8, end=2.0))
     assert np.abs(actual).max() <= 2.0 + 4 / 255
@@ -68,7 +68,7 @@ def test_the_network_stays_the_same(network):
     assert errors[0] > 5 * errors[1]
 
 
-def test_what_is_rounded():
+def test_which_tensors_are_rounded():
     """The argument of tanh and its result, a PReLU's product and sum, but not the output."""
     model = fake_quantization.quantized(models.build({"network": "espcn", "scale": 2, "activation": "tanh"}), 8)
     kinds = [type(layer).__name__ for layer in model.layers]
