@@ -14,6 +14,10 @@ class FormatError(ValueError):
     """A network cannot be converted. The message is one line: where, what, and what would help."""
 
 
+class SizeError(FormatError):
+    """A network of dynamic size can only be converted for a known size."""
+
+
 @dataclasses.dataclass
 class FloatModel:
     """A network as a float32 .tflite with the ends [1, H, W, C] and [1, H * scale, W * scale, C'].

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.formats.float_model import FIX_THE_SIZE, FormatError
+from mobile_sr.converters.formats.float_model import FIX_THE_SIZE, FormatError, SizeError
 from mobile_sr.converters.formats.onnx_graph import Node, OnnxGraph
 
 CHANNELS_LAST = (0, 2, 3, 1)  # order of the sides of an NCHW tensor that is stored as NHWC
@@ -58,7 +58,7 @@ class Emitter:
             The output, [1, H, W, C].
 
         Raises:
-            FormatError: an operator or a form of it is not supported.
+            FormatError: an operator or a form of it is not supported; SizeError if it would be with a known size.
         """
         self._values = {self.graph.image: Value(lr, CHANNELS_LAST if self.graph.layout == "NCHW" else (0, 1, 2, 3))}
         for node in nodes:
@@ -77,6 +77,10 @@ class Emitter:
         """Return an error about a node."""
         return FormatError(f"{self.graph.path}: operator {node.op} (node {node.name}) {reason}")
 
+    def size_error(self, node: Node) -> SizeError:
+        """Return an error about a node whose form depends on the image size."""
+        return SizeError(str(self.error(node, f"depends on the image size; {FIX_THE_SIZE}")))
+
     def is_data(self, name: str) -> bool:
         """Whether a tensor depends on the values of the image."""
         return name in self._values
@@ -93,14 +97,14 @@ class Emitter:
         """Return a constant input of a node.
 
         Raises:
-            FormatError: it depends on the image, or on its size while that is dynamic.
+            FormatError: it depends on the image; SizeError if it depends on its size only, which is dynamic.
         """
         name = node.inputs[position]
         if name not in self.graph.constant and name not in self.graph.by_size:
             raise self.error(node, f"needs a constant as input {position}, but {name} depends on the image")
         first, *others = (trial[name] for trial in self.graph.trials)
         if any(not np.array_equal(first, other) for other in others):
-            raise self.error(node, f"depends on the image size; {FIX_THE_SIZE}")
+            raise self.size_error(node)
         return first.astype(np.float32) if first.dtype in (np.float16, np.float64) else first
 
     def parameter(self, node: Node, name: str, position: int, default: Any = None) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mobile_sr.converters.formats import onnx_graph, onnx_rewrites, tf_function
-from mobile_sr.converters.formats.float_model import FloatModel, FormatError
+from mobile_sr.converters.formats.float_model import FloatModel, FormatError, SizeError
 from mobile_sr.converters.quiet import quiet
 
 
@@ -27,7 +27,15 @@ def convert(path: Path, name: str, size: tuple[int, int] | None) -> FloatModel:
         FormatError: the file is damaged, has an unsupported operator, or is not a network from one image to one image.
     """
     tf_function.require_tensorflow(str(path))
-    graph = onnx_graph.read(path, size)
+    try:
+        return _convert(onnx_graph.read(path, size), name, size)
+    except SizeError:
+        if size is None:
+            raise
+        return _convert(onnx_graph.read(path, size, exact=True), name, size)
+
+
+def _convert(graph: onnx_graph.OnnxGraph, name: str, size: tuple[int, int] | None) -> FloatModel:
     output, layout = _output(graph)
     onnx_rewrites.rewrite(graph)
     nodes = onnx_rewrites.needed(graph, output)
@@ -47,7 +55,7 @@ def convert(path: Path, name: str, size: tuple[int, int] | None) -> FloatModel:
     def run(lr: Any) -> Any:
         return Emitter(graph, tf).run(nodes, OPERATORS, lr, output, layout)
 
-    data = tf_function.convert(run, str(path), graph.channels, graph.size)
+    data = tf_function.convert(run, graph.path, graph.channels, graph.size)
     return FloatModel(data, name, "onnx", _reference(graph, output, layout), graph.size, graph.channels, notes=notes)
 
 

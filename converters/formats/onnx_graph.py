@@ -16,6 +16,7 @@ from mobile_sr.converters.quiet import quiet
 # (H, W) of the trial images of a network of dynamic size. What differs between the two depends on the size. Larger ones are
 # for networks that divide the size by more.
 _TRIALS = (((16, 24), (24, 40)), ((64, 96), (96, 64)), ((128, 192), (192, 128)))
+_MAX_KEPT = 2**22  # values of a tensor that are kept
 _SIZE_ONLY = ("Shape", "Size")  # operators whose result depends on the size of their input, not on its values
 
 
@@ -83,12 +84,14 @@ class OnnxGraph:
         return readers
 
 
-def read(path: Path, size: tuple[int, int] | None) -> OnnxGraph:
+def read(path: Path, size: tuple[int, int] | None, exact: bool = False) -> OnnxGraph:
     """Read a file and run it on trial images.
 
     Args:
         path: the file.
         size: (H, W) of a fixed input, None for the file's own or a dynamic one.
+        exact: whether a network of dynamic size is tried at `size` itself. Small images are quicker, but values that depend
+            on the size are known for that size only.
 
     Raises:
         FormatError: onnx or ONNX Runtime is missing, the file is damaged, has several inputs, or fails on images.
@@ -123,7 +126,7 @@ def read(path: Path, size: tuple[int, int] | None) -> OnnxGraph:
         node = next(node for node in model.graph.node if node.domain in domains)
         raise FormatError(f"{path}: operator {node.op_type} of the domain {node.domain} is not supported (node {node.name})")
     sides = [dim.dim_value or None for dim in tensor_type.shape.dim]
-    layout, channels, own, trials, run = _try(onnx, model, str(path), inputs[0].name, sides, size)
+    layout, channels, own, trials, run = _try(onnx, model, str(path), inputs[0].name, sides, size, exact)
     constant, by_size = _dependence(nodes, stored, inputs[0].name)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     outputs = [value.name for value in model.graph.output]
@@ -152,7 +155,7 @@ def _layouts(sides: Sequence[int | None]) -> list[tuple[str, int]]:
 
 
 def _try(
-    onnx: Any, model: Any, path: str, image: str, sides: Sequence[int | None], size: tuple[int, int] | None
+    onnx: Any, model: Any, path: str, image: str, sides: Sequence[int | None], size: tuple[int, int] | None, exact: bool
 ) -> tuple[str, int, tuple[int, int] | None, list[Mapping[str, np.ndarray]], Callable[[np.ndarray], list[np.ndarray]]]:
     """Layout, channels and fixed size of the input, the values of the trials, and a function that runs the network."""
     everything = onnx.ModelProto()
@@ -170,14 +173,14 @@ def _try(
             raise FormatError(
                 f"{path}: has the fixed input size {own[1]}x{own[0]}; --height {size[0]} --width {size[1]} does not fit"
             )
-        fixed = own or size
+        fixed = size if exact else own
         for sizes in [(fixed,)] if fixed else _TRIALS:
             try:
                 trials = [_trial(session, image, layout, channels, side, constants) for side in sizes]
             except Exception as reason:  # ONNX Runtime raises many types
                 error = error or reason
                 continue
-            return layout, channels, fixed, trials, lambda array: plain.run(None, {image: array})
+            return layout, channels, own or size, trials, lambda array: plain.run(None, {image: array})
     if error is None:
         shown = [side or -1 for side in sides]
         raise FormatError(f"{path}: its input {shown} is not one image; expected [1, 3, H, W], [1, 1, H, W] or channels last")
@@ -205,9 +208,18 @@ def _trial(
     lr = sample(*size, channels)
     lr = lr.transpose(0, 3, 1, 2) if layout == "NCHW" else lr
     names = [output.name for output in session.get_outputs()]
+    at_once = len(names) if size[0] * size[1] <= 2**16 else 16  # all tensors of a large image would fill the memory
+    values: dict[str, np.ndarray] = {}
     with quiet():
-        values = session.run(names, {image: lr})
-    return {**constants, image: lr, **dict(zip(names, values, strict=True))}
+        for first in range(0, len(names), at_once):
+            some = names[first : first + at_once]
+            values |= {name: _small(value) for name, value in zip(some, session.run(some, {image: lr}), strict=True)}
+    return {**constants, image: lr, **values}
+
+
+def _small(value: np.ndarray) -> np.ndarray:
+    """A value, or NaN in its shape if it takes much memory."""
+    return value if value.size <= _MAX_KEPT else np.broadcast_to(np.float32(np.nan), value.shape)
 
 
 def _dependence(nodes: Sequence[Node], stored: set[str], image: str) -> tuple[set[str], set[str]]:

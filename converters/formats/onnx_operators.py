@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from mobile_sr.converters.formats import onnx_spatial
-from mobile_sr.converters.formats.float_model import FIX_THE_SIZE
 from mobile_sr.converters.formats.onnx_emit import CHANNELS_LAST, Emitter, Operator, Value
 from mobile_sr.converters.formats.onnx_graph import Node
 from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, depth_to_space_order
@@ -73,8 +72,8 @@ def _clip(emitter: Emitter, node: Node) -> Value:
     if (low, high) == (0, 6):
         x = tf.nn.relu6(x)
     else:
+        x = x if low is None else tf.nn.relu(x) if low == 0 else tf.maximum(x, low)  # a RELU joins the convolution before it
         x = x if high is None else tf.minimum(x, high)
-        x = x if low is None else tf.nn.relu(x) if low == 0 else tf.maximum(x, low)
     return Value(x, value.axes)
 
 
@@ -182,7 +181,7 @@ def _reshape(emitter: Emitter, node: Node) -> Value:
     if emitter.graph.shapes(node.inputs[0]) == emitter.graph.shapes(node.outputs[0]):
         return emitter.value(node)
     if sides.count(None) > 1:
-        raise emitter.error(node, f"to a shape that depends on the image size; {FIX_THE_SIZE}")
+        raise emitter.size_error(node)
     plain = emitter.reorder(emitter.value(node), emitter.sides(node.inputs[0]), range(rank))
     return Value(emitter.tf.reshape(plain, [-1 if side is None else side for side in sides]), tuple(range(len(sides))))
 
@@ -198,8 +197,9 @@ def _split(emitter: Emitter, node: Node) -> list[Value]:
     axis = node.attributes.get("axis", 0) % rank
     sizes = [emitter.sides(name)[axis] for name in node.outputs]
     if None in sizes:
-        raise emitter.error(node, f"into parts that depend on the image size; {FIX_THE_SIZE}")
-    return [Value(part, value.axes) for part in emitter.tf.split(value.tensor, sizes, value.axes.index(axis))]
+        raise emitter.size_error(node)
+    parts = len(sizes) if len(set(sizes)) == 1 else sizes
+    return [Value(part, value.axes) for part in emitter.tf.split(value.tensor, parts, value.axes.index(axis))]
 
 
 def _slice(emitter: Emitter, node: Node) -> Value:
@@ -235,7 +235,7 @@ def _bound(emitter: Emitter, node: Node, bound: int | list[int], sides: list[int
     from_end = {value - side for value, side in zip(values, sides, strict=True)}
     if len(from_end) == 1:
         return int(from_end.pop())
-    raise emitter.error(node, f"depends on the image size; {FIX_THE_SIZE}")
+    raise emitter.size_error(node)
 
 
 def _tile(emitter: Emitter, node: Node) -> Value:
@@ -252,7 +252,7 @@ def _tile(emitter: Emitter, node: Node) -> Value:
         targets = [shape[axis] for shape in emitter.graph.shapes(node.outputs[0])]
         counts.append({target // source for source, target in zip(sources, targets, strict=True)})
     if any(len(count) > 1 for count in counts):
-        raise emitter.error(node, f"depends on the image size; {FIX_THE_SIZE}")
+        raise emitter.size_error(node)
     repeats = [next(iter(counts[axis])) for axis in axes]
     if sum(count > 1 for count in repeats) == 1:
         side = next(k for k, count in enumerate(repeats) if count > 1)

@@ -10,6 +10,8 @@ from mobile_sr.converters.formats.onnx_graph import Node, OnnxGraph
 from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, recognize
 
 _LAYOUTS = ("NCHW", "NHWC")
+# Operators that move values without changing them.
+_MOVING = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze")
 
 
 def rewrite(graph: OnnxGraph) -> None:
@@ -18,6 +20,9 @@ def rewrite(graph: OnnxGraph) -> None:
     for node in list(graph.nodes):
         if node.op == "Reshape":
             replacement = _shuffle(graph, node, readers)
+            replacement = replacement or _moved_channels(graph, node)
+        elif node.op == "Concat":
+            replacement = _moved_channels(graph, node)
         elif node.op == "Erf":
             replacement = _gelu(graph, node, readers)
         else:
@@ -63,6 +68,38 @@ def _shuffle(graph: OnnxGraph, first: Node, readers: dict[str, list[Node]]) -> N
             attributes = {"shuffle": shuffle, "layout": layout}
             return Node("Shuffle", first.name, [first.inputs[0]], last.outputs, attributes)
     return None
+
+
+def _moved_channels(graph: OnnxGraph, last: Node) -> Node | None:
+    """A selection of channels made of several nodes, such as torch.repeat_interleave, found by its values."""
+    makers = {name: node for node in graph.nodes for name in node.outputs}
+    waiting, sources = list(last.inputs), set()
+    while waiting:
+        name = waiting.pop()
+        maker = makers.get(name)
+        if name in graph.constant or name in graph.by_size:
+            continue
+        if maker is not None and maker.op in _MOVING:
+            waiting += maker.inputs
+        else:
+            sources.add(name)
+    if len(sources) != 1:
+        return None
+    (source,) = sources
+    order: tuple[int, ...] | None = None
+    for trial in graph.trials:
+        before, after = trial[source], trial[last.outputs[0]]
+        if before.ndim != 4 or after.ndim != 4 or before.shape[2:] != after.shape[2:] or len(before) != 1 or len(after) != 1:
+            return None
+        equal = [[np.array_equal(channel, other) for other in before[0]] for channel in after[0]]
+        if not all(sum(row) == 1 for row in equal):
+            return None
+        found = tuple(row.index(True) for row in equal)
+        if order not in (None, found):
+            return None
+        order = found
+    assert order is not None
+    return Node("Shuffle", last.name, [source], last.outputs, {"shuffle": Shuffle("channels", 1, order), "layout": "NCHW"})
 
 
 def _gelu(graph: OnnxGraph, erf: Node, readers: dict[str, list[Node]]) -> Node | None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.formats.float_model import FIX_THE_SIZE
 from mobile_sr.converters.formats.onnx_emit import CHANNELS_LAST, Emitter, Operator, Value
 from mobile_sr.converters.formats.onnx_graph import Node
 
@@ -30,16 +29,16 @@ def _conv(emitter: Emitter, node: Node) -> Value:
 
 
 def _conv_transpose(emitter: Emitter, node: Node) -> Value:
-    """The full result of a VALID transposed convolution, cropped by the pads."""
+    """A SAME transposed convolution if the pads are its pads, else the full result (VALID), cropped by the pads."""
     tf, x = emitter.tf, emitter.nhwc(node)
     kernel = _kernel(emitter, node)  # [C_in, C_out / groups, k, k]
     groups, strides, dilations = _geometry(node)
     if dilations != [1, 1]:
         raise emitter.error(node, f"with dilations {dilations} is not supported")
     extra = list(node.attributes.get("output_padding", (0, 0)))
-    sides = emitter.graph.shapes(node.inputs[0])[0][2:], emitter.graph.shapes(node.outputs[0])[0][2:]
-    full = [(side - 1) * stride + k for side, stride, k in zip(sides[0], strides, kernel.shape[2:], strict=True)]
-    crop = [whole - out for whole, out in zip(full, sides[1], strict=True)]  # pads of both sides less the extra rows
+    source, target = (emitter.graph.shapes(name)[0][2:] for name in (node.inputs[0], node.outputs[0]))
+    full = [(side - 1) * stride + k for side, stride, k in zip(source, strides, kernel.shape[2:], strict=True)]
+    crop = [whole - out for whole, out in zip(full, target, strict=True)]  # pads of both sides less the extra rows
     begin = list(node.attributes.get("pads", (0, 0, 0, 0)))[:2]
     auto = node.attributes.get("auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER") or "output_shape" in node.attributes:
@@ -47,23 +46,24 @@ def _conv_transpose(emitter: Emitter, node: Node) -> Value:
         begin = [count - count // 2 if auto == "SAME_LOWER" else count // 2 for count in total]
     end = [count - first for count, first in zip(crop, begin, strict=True)]
     longer = [max(0, -count) for count in end]
-    batch_and_size = tf.shape(x)
-    height, width = (
-        x.shape[k + 1] if x.shape[k + 1] is not None else batch_and_size[k + 1] for k in (0, 1)
-    )
+    sizes = list(zip(kernel.shape[2:], strides, begin, end, strict=True))
+    same = all(first == (k - stride) // 2 and first + last == k - stride for k, stride, first, last in sizes)
+    image_shape = tf.shape(x)
+    sides = [x.shape[axis] if x.shape[axis] is not None else image_shape[axis] for axis in (1, 2)]
     output = [
-        (side - 1) * stride + k + more
-        for side, stride, k, more in zip((height, width), strides, kernel.shape[2:], longer, strict=True)
+        side * stride if same else (side - 1) * stride + k + more
+        for side, stride, k, more in zip(sides, strides, kernel.shape[2:], longer, strict=True)
     ]
     parts = []
-    for part, weights in zip(tf.split(x, groups, -1), np.split(kernel, groups), strict=True):
+    for part, weights in zip(tf.split(x, groups, -1) if groups > 1 else [x], np.split(kernel, groups), strict=True):
         shape = tf.stack([1, *output, weights.shape[1]])
-        parts.append(tf.nn.conv2d_transpose(part, weights.transpose(2, 3, 1, 0), shape, strides, "VALID"))
+        padding = "SAME" if same else "VALID"
+        parts.append(tf.nn.conv2d_transpose(part, weights.transpose(2, 3, 1, 0), shape, strides, padding))
     y = _add_bias(emitter, node, tf.concat(parts, -1) if groups > 1 else parts[0])
-    rows, columns = (
-        slice(first or None, -last if last > 0 else None) for first, last in zip(begin, end, strict=True)
-    )
-    return Value(y[:, rows, columns, :] if rows != columns or rows != slice(None) else y, CHANNELS_LAST)
+    if not same and any((*begin, *end)):
+        rows, columns = (slice(first, -last if last > 0 else None) for first, last in zip(begin, end, strict=True))
+        y = y[:, rows, columns, :]
+    return Value(y, CHANNELS_LAST)
 
 
 def _kernel(emitter: Emitter, node: Node) -> np.ndarray:
@@ -99,7 +99,7 @@ def _pads(emitter: Emitter, node: Node, size: Sequence[int], strides: Sequence[i
             [max(0, (o - 1) * s + k - side) for o, s, k, side in zip(outputs, strides, size, shape[2:], strict=True)]
         )
     if any(total != totals[0] for total in totals):
-        raise emitter.error(node, f"with auto_pad {auto} depends on the image size; {FIX_THE_SIZE}")
+        raise emitter.size_error(node)
     less, more = [total // 2 for total in totals[0]], [total - total // 2 for total in totals[0]]
     return [*less, *more] if auto == "SAME_UPPER" else [*more, *less]
 
@@ -218,14 +218,14 @@ def _resized(emitter: Emitter, node: Node, x: Any, pairs: Sequence[tuple[Sequenc
         return tf.constant(targets[0], tf.int32)
     ratios = {tuple(out / side for side, out in zip(source, target, strict=True)) for source, target in pairs}
     if len(ratios) > 1:
-        raise emitter.error(node, f"depends on the image size; {FIX_THE_SIZE}")
+        raise emitter.size_error(node)
     ratio = ratios.pop()
     size = tf.shape(x)[1:3]
     if all(factor.is_integer() for factor in ratio):
         return size * tf.constant([int(factor) for factor in ratio], tf.int32)
     if all((1 / factor).is_integer() for factor in ratio):
         return size // tf.constant([int(1 / factor) for factor in ratio], tf.int32)
-    raise emitter.error(node, f"by {ratio} needs a known size; {FIX_THE_SIZE}")
+    raise emitter.size_error(node)
 
 
 OPERATORS: dict[str, Operator] = {

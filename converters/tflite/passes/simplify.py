@@ -53,7 +53,7 @@ def fix_size(data: bytes, shape: tuple[int, ...]) -> bytes:
         shape: shape of the input.
 
     Returns:
-        The bytes of the file in which all tensors have fixed shapes.
+        The bytes of the file. All tensors have fixed shapes, and what was computed from the size is constant.
 
     Raises:
         ValueError: the file has several subgraphs or does not run on this shape.
@@ -78,6 +78,17 @@ def fix_size(data: bytes, shape: tuple[int, ...]) -> bytes:
     for tensor, entry in enumerate(editor.graph.tensors):
         if entry.shapeSignature is not None and len(entry.shapeSignature):
             editor.set_shape(tensor, [int(side) for side in shapes[tensor]])
+    by_size: set[int] = set()
+    for op in editor.graph.operators:
+        inputs = {int(i) for i in op.inputs if int(i) >= 0}
+        if editor.kind(op) == "SHAPE" or all(i in by_size or editor.is_constant(i) for i in inputs):
+            by_size |= {int(i) for i in op.outputs}
+    for op in editor.graph.operators:
+        for position, tensor in enumerate(int(i) for i in op.inputs):
+            if tensor in by_size and int(op.outputs[0]) not in by_size:
+                values = interpreter.get_tensor(tensor)
+                if values.dtype in (np.int32, np.float32):
+                    editor.replace_constant(op, position, values)
     return editor.pack()
 
 
