@@ -10,13 +10,14 @@ import argparse
 from mobile_sr.commands import common
 from mobile_sr.qat.settings import Settings
 
+ENGINES = ("keras", "tfmot")
 HELP = "quantization-aware training: fine-tune for uint8 and convert"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `mobile-sr qat`."""
     default = Settings()
-    parser.add_argument("--model", required=True, help="zoo name, model file (.npz) or run folder to start from")
+    parser.add_argument("--model", required=True, help="zoo name, model file (.npz, .keras) or run folder to start from")
     common.add_data(parser, "folder of HR images, with LR images beside them in the DIV2K layout or made by bicubic")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the .tflite, its sidecar and the run files")
     parser.add_argument("--steps", type=int, default=default.steps, help="number of steps (default %(default)s)")
@@ -26,6 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patch", type=int, default=default.patch, help="side of a patch in LR pixels (default %(default)s)")
     parser.add_argument("--seed", type=int, default=default.seed, help="seed (default %(default)s)")
     common.add_cache(parser)
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="keras",
+        help="keras: fake quantization in this process, for any functional network, then export (default); "
+        "tfmot: tensorflow-model-optimization, with learned ranges in the file",
+    )
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint of --out (engine keras)")
     parser.add_argument("--calibration", metavar="DIR", help="images for the initial activation ranges (default: --data)")
 
 
@@ -33,8 +42,12 @@ def run(args: argparse.Namespace) -> int:
     """Fine-tune, convert and print the best validation score. Returns 1 if the training or the audit fails."""
     import sys
 
+    from mobile_sr.errors import UserError
     from mobile_sr.qat import trainer
     from mobile_sr.quantization import export
+
+    if args.resume and args.engine != "keras":
+        raise UserError(f"--resume: not supported by --engine {args.engine}")
 
     settings = Settings(
         steps=args.steps, rate=args.rate, batch=args.batch, patch=args.patch, seed=args.seed, per_tensor=args.per_tensor
@@ -44,8 +57,15 @@ def run(args: argparse.Namespace) -> int:
         settings.equalize = 0.0
     settings.check()
     folder = common.need_data(args)
+    files = {"cache": args.cache, "calibration": args.calibration}
     try:
-        file, best = trainer.train(args.model, folder, args.out, settings, cache=args.cache, calibration=args.calibration)
+        if args.engine == "tfmot":
+            file, best = trainer.train(args.model, folder, args.out, settings, **files)
+        else:
+            from mobile_sr.qat import keras_trainer
+
+            settings.ranges = "measured"
+            file, best = keras_trainer.train(args.model, folder, args.out, settings, resume=args.resume, **files)
     except (export.AuditError, trainer.QatError) as error:
         print(f"mobile-sr qat: {error}", file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from mobile_sr.errors import UserError
 
-RANGES = ("learned", "moving", "fixed")
+RANGES = ("measured", "learned", "moving", "fixed")
 
 
 @dataclasses.dataclass

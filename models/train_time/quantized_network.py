@@ -82,6 +82,11 @@ class QuantizedNetwork:
         for variable, values, k in ((self.low, low, 0), (self.high, high, 1)):
             variable.assign(np.where(self._fixed, self._start[:, k], values).astype(np.float32))
 
+    def keep_limits(self) -> None:
+        """After a training step on `low` and `high`: restores the fixed ranges, and 0 in all others."""
+        for variable, k, bound in ((self.low, 0, ops.minimum), (self.high, 1, ops.maximum)):
+            variable.assign(ops.where(self._fixed, self._start[:, k], bound(variable, 0.0)))
+
     def _run(self, x: Any, visit: Visit) -> Any:
         values = {id(self.model.inputs[0]): visit(x, self._input)}
         with keras.StatelessScope([(w, quantizer(ops.convert_to_tensor(w))) for w, quantizer in self._weights]):
