@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 from mobile_sr.commands import common
+from mobile_sr.imaging import flat_colours
 from mobile_sr.qat.settings import Settings
 
 ENGINES = ("keras", "tfmot")
@@ -34,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keras: fake quantization in this process, for any functional network, then export (default); "
         "tfmot: tensorflow-model-optimization, with learned ranges in the file",
     )
+    parser.add_argument(
+        "--max-colour-error",
+        type=int,
+        default=flat_colours.QUANTIZATION_LIMIT,
+        metavar="LEVELS",
+        help="engine keras: refuse a file if a flat colour differs more than this from the float network (default %(default)s)",
+    )
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint of --out (engine keras)")
     parser.add_argument("--calibration", metavar="DIR", help="images for the initial activation ranges (default: --data)")
 
@@ -49,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     if args.resume and args.engine != "keras":
         raise UserError(f"--resume: not supported by --engine {args.engine}")
 
+    if args.max_colour_error < 0:
+        raise UserError(f"--max-colour-error {args.max_colour_error}: must be at least 0")
     settings = Settings(
         steps=args.steps, rate=args.rate, batch=args.batch, patch=args.patch, seed=args.seed, per_tensor=args.per_tensor
     )
@@ -64,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             from mobile_sr.qat import keras_trainer
 
-            settings.ranges = "measured"
-            file, best = keras_trainer.train(args.model, folder, args.out, settings, resume=args.resume, **files)
+            options = {"resume": args.resume, "max_colour_error": args.max_colour_error}
+            file, best = keras_trainer.train(args.model, folder, args.out, settings, **options, **files)
     except (export.AuditError, trainer.QatError) as error:
         print(f"mobile-sr qat: {error}", file=sys.stderr)
         return 1

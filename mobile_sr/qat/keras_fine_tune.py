@@ -99,7 +99,14 @@ class FineTuning:
             for optimizer, rate in zip(self._optimizers, (s.rate, s.range_rate), strict=True):
                 optimizer.learning_rate.assign(rate * share)
             lr, hr = dataset.patch_batch(
-                images, train_on, self.step, batch=s.batch, patch=s.patch, brightness_factors=s.brightness_factors, seed=s.seed
+                images,
+                train_on,
+                self.step,
+                batch=s.batch,
+                patch=s.patch,
+                brightness_factors=s.brightness_factors,
+                seed=s.seed,
+                flat_share=s.flat_share,
             )
             losses.append(float(self._train_step(tf.constant(lr), tf.constant(hr))))
             self.step += 1

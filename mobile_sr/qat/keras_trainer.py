@@ -17,6 +17,7 @@ from mobile_sr.converters import cross_layer_equalization
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import (
+    atomic_path,
     check_folder,
     make_folder,
     read_json,
@@ -25,6 +26,7 @@ from mobile_sr.files import (
     write_bytes,
     write_json,
 )
+from mobile_sr.imaging import flat_colours
 from mobile_sr.inference import keras_archive, litert, model_files, model_io, upscaler, weights
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.qat.history import History
@@ -63,8 +65,6 @@ class _Start:
         if self.config is not None:
             weights.save_model(path, self.model, self.config, {**meta, "recipe": "qat"})
         else:
-            from mobile_sr.files import atomic_path
-
             with atomic_path(path) as temporary:
                 self.model.save(temporary)
 
@@ -78,6 +78,7 @@ def train(
     cache: str | Path | None = None,
     calibration: str | Path | None = None,
     resume: bool = False,
+    max_colour_error: int = flat_colours.QUANTIZATION_LIMIT,
     log: Callable[[str], object] = print,
 ) -> tuple[Path, float]:
     """Fine-tune a network with fake quantization, then export it: NAME_uint8.tflite with its sidecar in `out`.
@@ -92,6 +93,7 @@ def train(
         cache: folder of decoded images, see dataset.TrainingImages.
         calibration: folder of images from which activation ranges are measured; None is `folder`.
         resume: continue the training in `out` from its last checkpoint.
+        max_colour_error: as for export.export.
         log: called with a line for each stage. The progress goes to standard error.
 
     Returns:
@@ -140,7 +142,7 @@ def train(
     result = {"step": tuning.best[1], "validation_psnr_rgb": tuning.best[0]}
     start.save(out / f"best{start.suffix}", result)
     record = {"engine": "keras", "settings": settings.to_json(), **result, "ranges": tuning.ranges(), "data": trained_on}
-    target = _export(start, out, settings, source, record, tuning, log)
+    target = _export(start, out, settings, source, max_colour_error, record, tuning, log)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return target, tuning.best[0]
 
@@ -225,6 +227,7 @@ def _export(
     out: Path,
     settings: Settings,
     calibration: str | Path,
+    max_colour_error: int,
     record: dict[str, Any],
     tuning: FineTuning,
     log: Callable[[str], object],
@@ -233,8 +236,16 @@ def _export(
     with temporary_folder("mobile_sr_qat.") as work:
         file = work / f"{start.name}{start.suffix}"
         start.save(file, {})
+        made_in = work / "out"
         (made,) = export.export(
-            file, work / "out", ["uint8"], calibration=calibration, seed=settings.seed, per_tensor=settings.per_tensor, log=log
+            file,
+            made_in,
+            ["uint8"],
+            calibration=calibration,
+            seed=settings.seed,
+            per_tensor=settings.per_tensor,
+            max_colour_error=max_colour_error,
+            log=lambda line: log(line.replace(str(made_in), str(out))),
         )
         data, sidecar = made.read_bytes(), read_json(sidecars.path_of(made))
     best = out / f"best{start.suffix}"
@@ -244,7 +255,6 @@ def _export(
     target = out / f"{start.name}_uint8.tflite"
     write_bytes(target, data)
     sidecars.write(target, {**sidecar, "agreement_with_fake_quantized": agreement, "qat": record})
-    log(f"{target}: {len(data):,} bytes")
     return target
 
 
