@@ -41,7 +41,7 @@ def main(runs):
     images = [np.random.default_rng(k).random((1, *SIZE, 3)).astype(np.float32) for k in range(2)]
     architectures = {run: architecture.of_model(run) for run in runs}
     architectures = architectures or {f"{share:.0%} open": random_architecture(share) for share in (0.4, 0.7)}
-    print("| architecture | precision | " + " | ".join(fgnas.MERGES) + " | partitions | Mult-Adds per LR pixel | carried out |")
+    print("| architecture | precision | " + " | ".join(fgnas.MERGES) + " | partitions | Mult-Adds per LR pixel | executed |")
     print("|---" * (5 + len(fgnas.MERGES)) + "|")
     for name, parts in architectures.items():
         config = {"network": "fgnas", "scale": 2, **parts}

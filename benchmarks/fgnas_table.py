@@ -43,7 +43,7 @@ def main(data, runs):
             rows.append((name, model.count_params(), giga, (validation, *scores, *quantized)))
             files += made
         timed = benchmark.benchmark([str(file) for file in files], SIZE, 1, RUNS, 2)["results"]
-    columns = ["network", "parameters", "Mult-Adds, G", "carried out", "validation", *SETS]
+    columns = ["network", "parameters", "Mult-Adds, G", "executed", "validation", *SETS]
     columns += [*(f"uint8 {s}" for s in SETS), "CPU ms float32", "uint8"]
     print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for k, (name, parameters, giga, scores) in enumerate(rows):

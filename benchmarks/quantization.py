@@ -155,103 +155,107 @@ def main(data):
 
 _HEAD = """# Quantization
 
-Written by `python benchmarks/quantization.py DATA`. All figures are drops: the PSNR in dB of the float32 file less that of
-the file in the row, under [the protocol](protocol.md), on the 80 crops of DIV2K's validation images, on which everything
-was chosen, and on Set5. Files are calibrated on scikit-image's images unless the row says otherwise. XLSR x3 in float:
-{:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:.2f} (Set5).
+Written by `python benchmarks/quantization.py DATA`. All figures are drops: the PSNR in dB of the float32 file minus
+that of the file in the row, under [the protocol](../reference/protocol.md), on the 80 crops of DIV2K's validation
+images, which were used for all choices, and on Set5. Files are calibrated on scikit-image's images unless the row says
+otherwise. XLSR x3 in float: {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:.2f} (Set5).
 
 ## Methods
 
-What `mobile-sr export` does before it hands a network to TensorFlow's converter; none of it trains, and all of it takes
-seconds.
+`mobile-sr export` applies these methods before TensorFlow's converter. They need no training and take seconds.
 
-- **Scaling** (`converters/cross_layer_equalization.py`): each channel is scaled until it fills its tensor's range, and the
-  scale divided out of the next kernel. The exponent is the strength.
-- **Centring** (the same file): a channel that only 1x1 convolutions read is shifted until its range is symmetric; XLSR's
-  shortcut, whose 16 channels share one range with the last block's, is where most of the noise came from (`mobile-sr
+- **Scaling** (`converters/cross_layer_equalization.py`): each channel is scaled until it fills the range of its tensor,
+  and the next kernel is divided by the scale. The exponent is the strength.
+- **Centring** (the same file): a channel that only 1x1 convolutions read is shifted until its range is symmetric. Most
+  of the noise came from XLSR's shortcut: its 16 channels share one range with those of the last block (`mobile-sr
   inspect --reference`).
-- **Rounding by the inputs** (`converters/gptq.py`): the integers of a kernel are chosen so that the layer's *output*
-  moves least, given the second moments of what it sees; the mean error goes into the bias."""
+- **Rounding by the inputs** (`converters/gptq.py`): the integers of a kernel are chosen to change the layer's *output*
+  least, given the second moments of its inputs. The bias compensates the mean error."""
 
 _METHODS = """
-Scaling alone trades the activations' error for the weights': at full strength kernels have inputs of unlike size, which
-rounding to the nearest integer serves badly. Rounding by the inputs takes that back, and what it leaves alone
-is halved by centring and scaling.
+Scaling alone reduces the error of the activations but increases that of the weights: at full strength, the input
+channels of a kernel differ in size, which increases the error of rounding to the nearest integer. Rounding by the
+inputs removes this disadvantage, and centring and scaling halve the drop that it has on its own.
 
-Training further with fake quantization ([qat.md](qat.md)) did not beat this on XLSR x3. `--methods none` is the plain
+Further training with fake quantization ([qat.md](qat.md)) was not better on XLSR x3. `--methods none` is the plain
 conversion.
 
 ## Modes"""
 
 _MODES = """
-`int16` keeps 16 bits between the layers: what is left there is the weights' share. XNNPACK does not take its convolutions,
-so that it is slow on a CPU; it is for NPUs that have it. `dynamic` quantizes activations image by image. Per-tensor weights
-lose from scaling, which makes output channels unlike, so that `--per-tensor` switches it off.
+`int16` keeps 16 bits between the layers: the remaining drop is that of the weights. XNNPACK does not support its
+convolutions, so it is slow on a CPU; it is for NPUs that support it. `dynamic` quantizes the activations of each image.
+With per-tensor weights, scaling increases the drop because it makes output channels differ in size; `--per-tensor`
+therefore disables it.
 
 ## Calibration"""
 
 _CALIBRATION = """
-Colours matter more than numbers: scikit-image's three images contain few saturated colours, and what lies outside the
-measured ranges is cut off; exchanging the channels of the same crops corrects it.
-This page's tables were measured before flat colours and ramps joined the default calibration set; what those change is in
-[flat_colours.md](flat_colours.md).
+Colours matter more than the number of images: scikit-image's three images contain few saturated colours, and values
+outside of the measured ranges are clipped. Permuting the channels of the same crops corrects this. The tables of this
+page were measured before flat colours and ramps were added to the default calibration set;
+[flat_colours.md](flat_colours.md) has their effect.
 
-Of a folder (`--calibration DIR`) each crop is the richest in detail of eight random ones. Of 30 photographs, 1,800 pixels long
-and mostly sky, water and blur, single random crops made a file of an XLSR x3 that loses 0.328 dB on ten others (Y), the
-richest ones make one that loses 0.223, scikit-image's images 0.235.
+With `--calibration DIR`, each crop is the most detailed of eight random ones. On 30 photographs, 1,800 pixels long and
+mostly sky, water and blur, this reduced the drop of an XLSR x3 on ten other photographs (Y) from 0.328 dB with single
+random crops to 0.223 dB. With scikit-image's images it is 0.235 dB.
 
-The ranges are measured by a pass of our own (`converters/activation_ranges.py`): the network runs through XNNPACK with all its
-activations as outputs. CPU time for these 66 images: XLSR x3 0.9 s instead of 8.9, IMDN 19 instead of 96. TensorFlow's own
-pass also reads an operator's inputs after it ran, when an addition or a product may have put its result into their memory:
-a residual then gets the range of its sum with the trunk. AdaEDSR (8 blocks of 64 channels, x2) lost 0.155 dB on Set5 with
-those ranges and 0.102 with these. XLSR and ESPCN have no such operator: measured so, their ranges are the same.
+The ranges are measured by a separate pass (`converters/activation_ranges.py`): the network runs through XNNPACK with
+all its activations as outputs. CPU time for these 66 images: XLSR x3 0.9 s instead of 8.9, IMDN 19 instead of 96.
+TensorFlow's own pass also reads the inputs of an operator after it ran, when an addition or a product may have written
+its result into their memory: a residual then gets the range of its sum with the trunk. AdaEDSR (8 blocks of 64
+channels, x2) lost 0.155 dB on Set5 with TensorFlow's ranges and 0.102 dB with ours. XLSR and ESPCN have no such
+operator, and their ranges are the same.
 
-What only a tanh reads is cut off at -2.42 and 2.40 (a zero point of 0), where its 8-bit result is two steps above its least
-value and one below its largest: farther out it hardly changes, and the rest gets finer steps (`export`; `qat` learns its
-ranges itself). The zoo's former
-ESPCN, whose tanh gets up to 5 (today's has ReLU; the script runs that of benchmarks/quantization_nets):"""
+A tensor that only a tanh reads is clipped to -2.42..2.40 (a zero point of 0), where the 8-bit result is two steps above
+its minimum and one below its maximum. Farther out the result hardly changes, and all other values get finer steps
+(`export`; `qat` learns its ranges). The zoo's former ESPCN, with tanh inputs of up to 5 (the current one has ReLU; the
+script runs that of benchmarks/quantization_nets):"""
 
 _NETWORKS = """
-The second row's leaves out only what comes out as the same 8-bit value.
+The range of the second row excludes only values that give the same 8-bit result.
 
 ## Networks"""
 
 _PARTITION = """
 ## One partition
 
-The default uint8 files of XLSR, FSRCNN and ESPCN run as one XNNPACK partition (tested). The clip is the output tensor's own
-saturation, a transposed convolution runs as an ordinary one on its phases, and a PReLU as `x + relu((alpha - 1) * x)`.
-`benchmarks/one_partition.py` measures the whole networks against the same ones written with Keras' own layers and
-converted plainly (one thread, medians of interleaved runs):
+The default uint8 files of XLSR, FSRCNN and ESPCN run as one XNNPACK partition (tested). The saturation of the output
+tensor replaces the clip, a transposed convolution runs as an ordinary one on its phases, and a PReLU as `x +
+relu((alpha - 1) * x)`. `benchmarks/one_partition.py` compares the whole networks with the same ones in Keras's own
+layers, converted plainly (one thread, medians of interleaved runs):
 """
 
 _PRELU = """
-`benchmarks/prelu_forms.py` measures the operators that a PReLU can become (3x3 convolution to 56 channels, PReLU, 1x1
+`benchmarks/prelu_forms.py` measures the operators that can replace a PReLU (3x3 convolution to 56 channels, PReLU, 1x1
 convolution, int8, 360x640, one thread):
 """
 
 _FORMS = """
-The last form rounds what is above 0 once, the one before it, which the toolkit wrote until fsrcnn_x3 came into the zoo,
-three times: in uint8 that network's first weights lost 0.53 instead of 0.85 dB on Set5 (Y) with it, 0.29 instead of 0.52 on
-Set14. FGNAS's mixes of activations keep the older form: fgnas_x2 loses 0.199 dB with it and 0.227 with the new one, where
-channels with a ReLU alone are no longer exactly 0."""
+The last form rounds values above 0 once, the one before it three times. With the last form, the first weights of
+fsrcnn_x3 lost 0.53 instead of 0.85 dB in uint8 on Set5 (Y) and 0.29 instead of 0.52 dB on Set14. FGNAS's mixes of
+activations use the form before it: fgnas_x2 loses 0.199 dB with it and 0.227 dB with the last form, with which channels
+with only a ReLU are not exactly 0."""
 
 _MERGED = """
-## Tried and left out
+## Tried but not used
 
-**Merging linear layers.** XLSR's last Gblock ends in a 1x1 convolution that the 1x1 behind the concatenation reads: one
-layer in float, and 1,024 of 21.9K multiply-adds per LR pixel less. In 8 bits it costs two to seven times the drop, with
-every method on; the concatenation then holds a ReLU's output, which cannot be centred, beside the shortcut."""
+**Merging linear layers.** XLSR's last Gblock ends in a 1x1 convolution, which the 1x1 convolution after the
+concatenation reads. In float the two can be merged into one layer, which saves 1,024 of 21.9K multiply-adds per LR
+pixel. In 8 bits the merged form has two to seven times the drop, with all methods: the concatenation then contains the
+output of a ReLU, which cannot be centred, besides the shortcut."""
 
 _HYBRID = """
-**Hybrid precision.** 16-bit activations in single layers, simulated (`benchmarks/hybrid_precision.py`; the row without any
-is to be compared with the real file's above):"""
+**Hybrid precision.** 16-bit activations in single layers, simulated (`benchmarks/hybrid_precision.py`; compare the row
+"no layer" with the real file above):"""
 
 _REST = """
-Most of what is left comes from the shortcut and the layer behind it. A real file of this kind leaves XNNPACK at each border
-(its convolutions take 8 bits only), which costs more time than 0.02 dB are worth: not offered, `--precision int16` is.
+Most of the remaining drop comes from the shortcut and the layer after it. In a real file of this kind, XNNPACK, which
+has only 8-bit convolutions, would run separate partitions. That costs too much time for 0.02 dB, so only `--precision
+int16` is offered.
 
-**Percentiles** instead of the least and largest value: in a simulation 99.999 % gained 0.004 dB, 99.99 % lost; not kept."""
+**Percentiles** instead of minimum and maximum: in a simulation 99.999 % gained 0.004 dB, and 99.99 % lost. They are not
+used."""
 
 
 if __name__ == "__main__":

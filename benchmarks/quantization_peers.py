@@ -21,7 +21,7 @@ def tables(data):
         for per_tensor in (False, True):
             print(_row(net, bench, per_tensor), flush=True)
     print(_READINGS)
-    print("| what is done with the uint8 file | " + " | ".join(map(title, NETS)) + " |\n" + "|---" * (len(NETS) + 1) + "|")
+    print("| change | " + " | ".join(map(title, NETS)) + " |\n" + "|---" * (len(NETS) + 1) + "|")
     files = {net: bench.convert(**PLAIN) for net, bench in benches.items()}
     for label, read in _READERS.items():
         drops = [(bench.float - bench.scores_of(_reader(files[net], read)))[RGB] for net, bench in benches.items()]
@@ -67,9 +67,9 @@ def _saturated(raw, scale, zero_point):
 
 
 _READERS = {
-    "its values read by scale and zero point, clipped to 0..1 (our protocol)": _saturated,
-    "its bytes taken for pixels, scale and zero point left aside": _as_pixels,
-    "its values cast to uint8 without clipping (256 becomes 0)": _wrapped,
+    "none: values read by scale and zero point, clipped to 0..1 (our protocol)": _saturated,
+    "bytes used as pixels, without scale and zero point": _as_pixels,
+    "values cast to uint8 without clipping (256 becomes 0)": _wrapped,
 }
 
 
@@ -100,24 +100,26 @@ def _reader(data, read):
 _HEAD = """
 ## Clipped and linear outputs
 
-Tables 2 and 5 of the XLSR paper on three networks at x3, all trained by us under one budget ({steps:,} steps of
-`benchmarks/quantization_nets.py`, which is short: the zoo's XLSR has seen 90,000) and fine-tuned with fake quantization for
-{qat_steps:,} steps. PSNR in dB (RGB, DIV2K's validation crops) and in brackets the drop against the float network.
-FSRCNN and ESPCN were trained from starts that are no longer theirs; ESPCN's tanh units stayed on their straight part, which
-costs PSNR and suits 8 bits ([training.md](training.md#what-each-way-gives)).
+Tables 2 and 5 of the XLSR paper on three networks at x3, all trained by us with one budget ({steps:,} steps of
+`benchmarks/quantization_nets.py`, which is short: the zoo's XLSR was trained for 90,000) and fine-tuned with fake
+quantization for {qat_steps:,} steps. PSNR in dB (RGB, DIV2K's validation crops) and in brackets the drop against the
+float network. FSRCNN and ESPCN were trained from an earlier initialization. With it ESPCN's tanh units stayed in their
+linear part, which costs PSNR but suits 8 bits ([training.md](training.md#effect-of-each-option)).
 """
 
 _READINGS = """
-Fine-tuning with fake quantization pays where the methods of export leave much: on FSRCNN, whose PReLUs are a product and
-a sum in 8 bits, on ESPCN, and with per-tensor weights there. On XLSR the methods leave less than it does.
+Fine-tuning with fake quantization helps where a large drop remains with export's methods: on FSRCNN, where a PReLU is a
+product and a sum in 8 bits, on ESPCN, and with per-tensor weights there. On XLSR the drop is smaller with export's
+methods than with fine-tuning.
 
-The paper reports drops of 5.4 to 7.7 dB for linear outputs. Nothing like it appears above, so we looked for what would
-make it: drops of the plain files, per channel, in dB.
+The paper reports drops of 5.4 to 7.7 dB for linear outputs. The drops above are far smaller. This table shows which
+changes would cause such drops, in dB, for the plain files, per channel.
 """
 
 _FOUND = """
-The paper's drops (FSRCNN 7.72 dB, ESPCN 5.61, XLSR 5.39) are, within 0.3 dB, what the linear networks lose when the bytes
-of the output tensor are taken for pixels. A linear output's range is wider than 0..1, so that its bytes are a flatter
-image; with a clipped output scale and zero point are 1/255 and 0, and bytes are pixels. Read by scale and zero point, as
-here, a linear output costs no more than a clipped one. Per-tensor weights do not bring the collapse either, nor do one crop or
-noise as calibration set; outliers in the calibration set ruin FSRCNN alone, whatever its output."""
+The paper's drops (FSRCNN 7.72 dB, ESPCN 5.61, XLSR 5.39) agree within 0.3 dB with those of the linear networks when the
+bytes of the output tensor are used as pixels. The range of a linear output is wider than 0..1, so its bytes are an
+image of lower contrast. With a clipped output, scale and zero point are 1/255 and 0, and bytes are pixels. Read by
+scale and zero point, as here, a linear output costs no more than a clipped one. Per-tensor weights, one crop or noise
+as calibration set do not cause such drops either. Outliers in the calibration set do, for FSRCNN only, with both
+outputs."""

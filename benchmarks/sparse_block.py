@@ -86,12 +86,12 @@ def blobs(height, width, share):
 
 def measure(files, height, width, channels, runs):
     """Prints a row for each active share."""
-    from ai_edge_litert.interpreter import Interpreter
 
     from mobile_sr.adadsr.depth_counts import active_fractions
+    from mobile_sr.converters.tflite.runtime import create_interpreter
 
     with quiet():
-        interpreters = {name: Interpreter(model_content=data, num_threads=1) for name, data in files.items()}
+        interpreters = {name: create_interpreter(data) for name, data in files.items()}
         for interpreter in interpreters.values():
             interpreter.allocate_tensors()
     features = np.random.default_rng(1).normal(size=(1, height, width, channels)).astype(np.float32)

@@ -22,6 +22,7 @@ import numpy as np
 from sparse_block import blobs
 
 from mobile_sr import models
+from mobile_sr.adadsr import depth_export
 from mobile_sr.adadsr.depth_counts import active_fractions
 from mobile_sr.benchmarking.benchmark import interleave, measure_in_child
 from mobile_sr.converters import to_tflite
@@ -30,7 +31,6 @@ from mobile_sr.imaging import sample_images
 from mobile_sr.imaging.resize import downscale
 from mobile_sr.inference import litert, model_files, weights
 from mobile_sr.models import adadsr
-from mobile_sr.quantization import calibration
 from mobile_sr.quantization.calibration import calibration_set
 
 SETTINGS = ((180, 320, 64), (96, 96, 256))
@@ -129,7 +129,7 @@ def convert(model, config, precision, size, images):
     """Returns the bytes that export writes, with the signatures dense and sparse."""
     images = [*images, *(np.full((1, *size, 3), level, np.float32) for level in (0, 1))]
     build = functools.partial(models.build_for_export, config)
-    options = {"clipped": True, "size": size, "calibration": calibration.with_depths(images, config["blocks"])}
+    options = {"clipped": True, "size": size, "calibration": depth_export.with_depths(images, config["blocks"])}
     return to_tflite.convert_both(build, model, model.get_weights(), precision, **options)[0]
 
 

@@ -14,7 +14,7 @@ import time
 import keras
 import numpy as np
 
-from mobile_sr import models
+from mobile_sr import extensions, models
 from mobile_sr.architecture_search import architecture
 from mobile_sr.training import losses, recipes, train_loop
 
@@ -24,11 +24,7 @@ def batch(recipe):
     rng, side = np.random.default_rng(0), recipe.patch * recipe.network["scale"]
     lr = rng.random((recipe.batch, recipe.patch, recipe.patch, 3), np.float32)
     hr = rng.random((recipe.batch, side, side, 3), np.float32)
-    if not models.has_depth(recipe.network):
-        return lr, hr
-    max_depth = models.max_depth(recipe.network)
-    depth = train_loop.desired_depths(recipe, max_depth, 0)
-    return (lr if max_depth is None else (lr, depth)), (hr, depth)
+    return extensions.training(recipe).batch(lr, hr, 0, slice(None))
 
 
 def step_seconds(recipe, seconds, max_steps):
@@ -39,8 +35,7 @@ def step_seconds(recipe, seconds, max_steps):
     if recipe.branches != "none":
         model = train_loop._branched(model, recipe)
     loss = losses.make_loss(recipe)
-    with_depth = models.has_depth(recipe.network)
-    model.compile(train_loop._optimizer(recipe), [loss, train_loop.depth_hinge] if with_depth else loss)
+    model.compile(train_loop._optimizer(recipe), extensions.training(recipe).losses(loss)["loss"])
     inputs, targets = batch(recipe)
     model.train_on_batch(inputs, targets)
     start, cpu, steps = time.perf_counter(), time.process_time(), 0

@@ -157,34 +157,36 @@ def main(data, folder, out):
             print(f"| `{row['name']}` | `{FILES[row['name']]}` |")
 
 
-HEAD = """# The efficient-SR zoo on its way to a phone
+HEAD = """# Efficient SR networks in uint8
 
-Written by `python benchmarks/zoo.py DATA WEIGHTS OUT`: x4, float32 and uint8 .tflite of the ten networks of the NTIRE 2022
-challenge that the toolkit defines, of three peers and of its own XLSR. PSNR in dB (Y, [protocol](protocol.md)),
-float32 -> uint8 (drop); *untrained*: no weights were at hand, so that there is no PSNR, and size and time are those of
-random weights. CPU time at 256x256, one thread. [scoreboard.md](scoreboard.md) has the challenge's measures and ranks.
+Written by `python benchmarks/zoo.py DATA WEIGHTS OUT`: x4, float32 and uint8 .tflite of the ten networks of the NTIRE
+2022 challenge in `models/`, of three older or smaller networks and of the zoo's XLSR. PSNR in dB (Y,
+[protocol](../reference/protocol.md)), float32 -> uint8 (drop); *untrained*: no weights were available; there is no
+PSNR, and size and time are those of random weights. CPU time at 256x256, one thread. [scoreboard.md](scoreboard.md) has
+the challenge's measures and ranks.
 """
 BETWEEN = """
 ## What delegates refuse
 
-By the rules of TensorFlow Lite's GPU and NNAPI delegates (`converters/tflite/delegates.py`; Android 11 and later), for files of
-a fixed size; no phone was asked. `mobile-sr inspect` says the same of any file. A refused operator runs on the CPU and cuts
-the graph in two.
+By the rules of TensorFlow Lite's GPU and NNAPI delegates (`converters/tflite/delegates.py`; Android 11 and later), for
+files of a fixed size; not measured on a phone. `mobile-sr inspect` lists the same for any file. A refused operator runs
+on the CPU and splits the graph.
 """
 VARIANTS = f"""
-Friendlier forms of the same:
+Forms that delegates support better:
 
-- Grouped convolutions (XLSR): `export --dense-groups`, the same bytes out, for 2.0 times the multiply-adds of XLSR x3.
+- Grouped convolutions (XLSR): `export --dense-groups`: the same output bytes for 2.0 times the multiply-adds of XLSR
+  x3.
 - Dynamic sizes: `export --height --width`; otherwise the resizing to the image (ESA) is refused.
-- MobileSR: none; its windows are tensors of six dimensions, and its layer normalization stays partly in float.
-- Without pooled attention and LeakyReLU, taken whole by both delegates: `abpn`, `edsr`, and `xlsr` with `--dense-groups`.
+- MobileSR: none. Its windows are tensors of six dimensions, and its layer normalization stays partly in float.
+- `abpn`, `edsr`, and `xlsr` with `--dense-groups` have neither pooled attention nor LeakyReLU, and both delegates run
+  them as a whole.
 
 ## The published weights
 
-They are not part of this project. Their owners publish them in
-[model_zoo/]({SOURCE})
-of the challenge's repository; the address names the state that was looked at. `import-weights` stores the SHA-256 of the
-file that it read in the model's own file (`imported`).
+They are not part of this project. Their owners publish them in [model_zoo/]({SOURCE}) of the challenge's repository;
+the link refers to the commit that was used. `import-weights` stores the SHA-256 of the checkpoint in the model file
+(`imported`).
 
 | network | file |
 |---|---|"""

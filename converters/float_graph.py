@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr.converters.tflite import flatbuffer
+from mobile_sr.converters.tflite import flatbuffer, runtime
 from mobile_sr.converters.tflite.constants import BIASED
 
 if TYPE_CHECKING:
@@ -231,11 +231,9 @@ class FloatGraph:
         samples: Sequence[Mapping[int, np.ndarray]],
         visitor: Callable[[int, np.ndarray], object],
     ) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         original = self.graph.outputs, self.model.signatureDefs
         self.graph.outputs, self.model.signatureDefs = tensors, []
-        interpreter = Interpreter(model_content=self.packed())
+        interpreter = runtime.create_interpreter(self.packed())
         self.graph.outputs, self.model.signatureDefs = original
         shapes = None
         for sample in samples:

@@ -1,4 +1,4 @@
-"""Fixtures: made images, a small network with known weights, its converted files, and the research image sets."""
+"""Fixtures: synthetic images, a small network with known weights, its converted files, and the research image sets."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def data_dir():
     return folder
 
 
-def picture(height, width, seed=0):
+def make_image(height, width, seed=0):
     """A natural-looking [H, W, 3] uint8 image: shapes, gradients, texture."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
@@ -57,7 +57,7 @@ def picture(height, width, seed=0):
 
 
 def smoke_recipe(name, **changes):
-    """A recipe shrunk to a few steps on the made pictures, with other values of its fields."""
+    """A recipe shrunk to a few steps on the synthetic images, with other values of its fields."""
     from mobile_sr.training import recipes
 
     recipe = recipes.load(name, smoke=True)
@@ -68,7 +68,7 @@ def smoke_recipe(name, **changes):
 
 @pytest.fixture
 def train_interrupted(image_folder, cache, monkeypatch):
-    """Train on the made pictures, be interrupted right after a step, and resume: train_interrupted(recipe, out, step)."""
+    """Train on the synthetic images, be interrupted right after a step, and resume: train_interrupted(recipe, out, step)."""
     from mobile_sr.training import train_loop
 
     def train(recipe, out, step):
@@ -89,7 +89,7 @@ def train_interrupted(image_folder, cache, monkeypatch):
 
 
 def assert_same_arrays(found, wanted):
-    """Two .npz files of ours hold the same arrays, bit for bit."""
+    """Assert that two .npz files contain the same arrays, bit for bit."""
     from mobile_sr.inference import weights
 
     found, wanted = (weights.read_arrays(file)[0] for file in (found, wanted))
@@ -106,16 +106,16 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def photo():
-    """One made picture, [96, 120, 3] uint8."""
-    return picture(96, 120)
+    """One synthetic image, [96, 120, 3] uint8."""
+    return make_image(96, 120)
 
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory):
-    """A folder of six made pictures of different sizes."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """A folder of six synthetic images of different sizes."""
+    folder = tmp_path_factory.mktemp("images")
     for k in range(6):
-        write_image(folder / f"p{k}.png", picture(120 + 7 * k, 150 - 5 * k, seed=k))
+        write_image(folder / f"p{k}.png", make_image(120 + 7 * k, 150 - 5 * k, seed=k))
     return folder
 
 

@@ -164,7 +164,7 @@ class Phone:
         return 0, started, ""
 
     def _app(self, extras):
-        """What the app does, as android_demo/README.md has it."""
+        """The app's behaviour as described in android_demo/README.md."""
         output, delegate = extras["output"], extras["delegate"]
         self.state["log"].append(f"BENCHMARK STARTED output={output}")
         if delegate in self.faults.get("crash", {}):
@@ -225,7 +225,7 @@ class Phone:
 
 
 def _step(command, words):
-    """What `lost` calls it."""
+    """The name of the step in `lost`."""
     script = " ".join(words)
     if command != "shell":
         return command

@@ -27,7 +27,7 @@ def taken(tree):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_what_a_script_takes_from_the_package_exists(script):
+def test_names_that_a_script_imports_exist(script):
     names = taken(ast.parse(script.read_text()))
     assert [f"{module.__name__}.{name}" for module, name in names if not hasattr(module, name)] == []
 
@@ -38,7 +38,7 @@ def test_the_page_lists_every_script():
 
 
 @pytest.mark.parametrize("script", ["quantization.py", "quantization_peers.py"])
-def test_the_quantization_page_has_its_scripts_words(script):
+def test_the_quantization_page_has_the_text_of_its_script(script):
     page = (ROOT / "docs" / "measurements" / "quantization.md").read_text()
     tree = ast.parse((ROOT / "benchmarks" / script).read_text())
     values = [node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]

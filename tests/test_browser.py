@@ -1,4 +1,4 @@
-"""The HTML reports in a headless Chromium: no console message, no missing picture, the right numbers."""
+"""The HTML reports in a headless Chromium: no console message, no missing image, the right numbers."""
 
 import html
 import json
@@ -65,8 +65,8 @@ def test_the_compare_report(browse, written):
     shown, console, probe = browse(written / "report.html")
     assert console == []
     found = json.loads((written / "report.json").read_text())
-    pictures = 5 * min(compare.WORST, len(found["images"]))
-    assert probe == {"images": pictures, "missing": 0, "charts": 2, "flat": 0, "wide": False}
+    crops = 5 * min(compare.WORST, len(found["images"]))
+    assert probe == {"images": crops, "missing": 0, "charts": 2, "flat": 0, "wide": False}
     assert f"{round(found['drop_db'], 3) + 0.0:.3f} dB PSNR lost" in shown
     for row in found["images"]:
         figures = [f"{row[key]:.2f}" for key in ("bicubic_psnr", "reference_psnr", "model_psnr")]
@@ -103,7 +103,7 @@ def assert_layers(shown, found):
         assert f"{part['what']} {part['psnr']:.3f} {layer_report.report.number(part['drop_db'], 3)}" in shown
 
 
-def test_a_console_message_and_a_missing_picture_would_be_seen(browse, tmp_path):
+def test_a_console_message_and_a_missing_image_would_be_seen(browse, tmp_path):
     page = tmp_path / "broken.html"
     pixel = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
     page.write_text(

@@ -1,4 +1,4 @@
-"""What the pages claim: Python blocks run, links lead somewhere, commands exist."""
+"""Checks of the documentation: Python blocks run, links resolve, commands exist."""
 
 import argparse
 import re
@@ -10,7 +10,7 @@ from mobile_sr import load, zoo
 from mobile_sr.cli import COMMANDS
 from mobile_sr.commands import train
 from mobile_sr.training import recipes
-from tests.conftest import ROOT, picture
+from tests.conftest import ROOT, make_image
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -25,7 +25,7 @@ def anchors(page):
 def test_the_python_of_the_app_page_gives_our_bytes(monkeypatch):
     text = (DOCS / "guide" / "use_in_your_app.md").read_text()
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
-    names = {"rgb": picture(33, 47)}
+    names = {"rgb": make_image(33, 47)}
     monkeypatch.chdir(zoo.FOLDER)
     exec(code, names)  # noqa: S102
     np.testing.assert_array_equal(names["sr"], load("xlsr_x3:uint8")(names["rgb"]))

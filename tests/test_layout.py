@@ -15,8 +15,8 @@ LEVELS = (
     "converters",
     "imaging",
     "zoo",
-    "adadsr",
     "inference",
+    "adadsr",
     "importing",
     "benchmarking",
     "evaluation",
@@ -28,7 +28,7 @@ LEVELS = (
     "routing",
     "commands",
 )
-BASE = ("errors", "files", "backend", "results", "api", "__init__")
+BASE = ("errors", "extensions", "files", "backend", "results", "api", "__init__")
 MAX_MODULES = 15
 
 

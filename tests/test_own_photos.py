@@ -1,4 +1,4 @@
-"""docs/guide/own_photos.md, its commands as they stand there, on made photos and with few steps."""
+"""docs/guide/own_photos.md, its commands, run on synthetic photos with few steps."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mobile_sr.imaging.images import write_image
-from tests.conftest import picture
+from tests.conftest import make_image
 
 PAGE = Path(__file__).parents[1] / "docs" / "guide" / "own_photos.md"
 STEPS = 20
@@ -22,10 +22,10 @@ def commands():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """photos/ with 30 pictures and held_out/ with two."""
+    """photos/ with 30 images and held_out/ with two."""
     folder = tmp_path_factory.mktemp("own")
     for k in range(32):
-        write_image(folder / ("photos" if k < 30 else "held_out") / f"photo{k}.jpg", picture(300 + k, 320 - k, seed=k))
+        write_image(folder / ("photos" if k < 30 else "held_out") / f"photo{k}.jpg", make_image(300 + k, 320 - k, seed=k))
     return folder
 
 

@@ -1,4 +1,4 @@
-"""What is shipped: the wheel and the pinned requirements."""
+"""The wheel and the pinned requirements."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from mobile_sr.imaging.images import read_image, write_image
-from tests.conftest import ROOT, picture
+from tests.conftest import ROOT, make_image
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_the_wheel_upscales_in_an_empty_environment(wheel, tmp_path):
     installed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
     assert "tensorflow" not in installed
     assert "keras" not in installed
-    write_image(tmp_path / "in.png", picture(50, 60))
+    write_image(tmp_path / "in.png", make_image(50, 60))
     command = [python, "-m", "mobile_sr", "upscale", "in.png", "--model", "xlsr_x3:uint8", "--out", "out"]
     subprocess.run(command, check=True, cwd=tmp_path)
     assert read_image(tmp_path / "out" / "in.png").shape == (150, 180, 3)

@@ -1,1 +1,1 @@
-"""AdaDSR's depth maps at run time: depth budgets, saved multiply-adds, depth maps as images."""
+"""AdaDSR's depth maps and desired depths: the extensions of the Upscaler, of reports, of training and of the export."""

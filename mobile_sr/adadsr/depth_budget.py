@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from mobile_sr.adadsr import depth_counts
 from mobile_sr.errors import UserError
@@ -12,26 +11,14 @@ from mobile_sr.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-
-class DepthModel(Protocol):
-    """The part of an Upscaler that `choose` uses."""
-
-    name: str
-    max_depth: float | None
-    costs: Mapping[str, Any] | None
-
-    def __call__(self, image: np.ndarray, *, depth: float | None = None) -> np.ndarray:
-        """Upscales an image at a desired depth."""
-
-    def with_depth_map(self, image: np.ndarray, *, depth: float | None = None) -> Sequence[np.ndarray]:
-        """Returns (SR output, depth map)."""
+    from mobile_sr.inference.upscaler import Upscaler
 
 
 STEPS = 6  # of the bisection: the depth is determined to 1/64 of the maximum depth
 RUNS = 3  # timed runs of an image at one depth; the fastest counts
 
 
-def choose(upscaler: DepthModel, image: np.ndarray, *, gmacs: float | None = None, ms: float | None = None) -> float:
+def choose(upscaler: Upscaler, image: np.ndarray, *, gmacs: float | None = None, ms: float | None = None) -> float:
     """Returns the maximum desired depth at which one image stays within a budget.
 
     The depth is determined by bisection, which assumes that the cost grows with the depth. Give one of `gmacs` and `ms`.
@@ -75,7 +62,7 @@ def choose(upscaler: DepthModel, image: np.ndarray, *, gmacs: float | None = Non
     return low
 
 
-def _milliseconds(upscaler: DepthModel, image: np.ndarray, depth: float) -> float:
+def _milliseconds(upscaler: Upscaler, image: np.ndarray, depth: float) -> float:
     start = time.perf_counter()
     upscaler(image, depth=depth)
     return 1000 * (time.perf_counter() - start)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mobile_sr import models
 from mobile_sr.converters import adadsr_sparse
+from mobile_sr.models import counts
 
 if TYPE_CHECKING:
     import keras
@@ -63,7 +64,7 @@ def costs(model: keras.Model, integer: bool = False) -> dict[str, Any]:
         "span": number of successive blocks that share this decision}.
     """
     blocks = list(adadsr_sparse.blocks(model).values())
-    pairs = [[int(np.prod(conv.kernel.shape)) for conv in (block.conv1, block.conv2)] for block in blocks]
+    pairs = [[counts.per_pixel(conv) for conv in (block.conv1, block.conv2)] for block in blocks]
     one, two = (models.multiply_adds(model, pixels) for pixels in (1, 2))
     share = adadsr_sparse.dense_above(blocks[0].conv2.kernel.shape[-1], integer)
     always, once = two - one - sum(map(sum, pairs)), 2 * one - two

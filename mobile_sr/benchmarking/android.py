@@ -218,7 +218,7 @@ def _report_progress(progress: Callable[[int, str], object] | None, what: str, s
 
 def _depth(model: str, file: TFLiteModel) -> dict[str, float]:
     """Returns the extra for a file with a desired depth: the option's value, else all blocks."""
-    depth = locate(model)[1].get("desired_depth", file.max_depth)
+    depth = locate(model)[1].get("desired_depth", file.adjustable.limits[1] if file.adjustable else None)
     return {} if depth is None else {"depth": float(depth)}
 
 

@@ -117,7 +117,7 @@ def at_depth(models: Sequence[str], depth: float) -> list[str]:
     """Adds a desired depth to the model strings whose files support one. Raises UserError if none does."""
     result, count = [], 0
     for model in models:
-        if open_model(model, 1).max_depth is not None:
+        if open_model(model, 1).adjustable:
             model, count = f"{model}{',' if split(model)[1] else '@'}desired_depth={depth:g}", count + 1
         result.append(model)
     if not count:

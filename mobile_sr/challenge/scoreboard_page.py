@@ -70,7 +70,7 @@ def notes(result: Mapping[str, Any]) -> Iterator[str]:
         f"Runtime: median of {where['runs']} interleaved rounds of the float32 .tflite files, {size} LR, {where['threads']} "
         f"thread(s), on this machine ({where['cpu']}); memory: peak of a process that runs the file."
     )
-    yield "Places count FLOPs as the challenge's script does; in brackets: the place by true multiply-adds, where it differs."
+    yield "Ranks use the FLOPs of the challenge's script; if true multiply-adds give another rank, it follows in brackets."
     if result["set"] is None:
         yield "No PSNR was measured (--data); all networks are ranked."
         return
@@ -80,7 +80,7 @@ def notes(result: Mapping[str, Any]) -> Iterator[str]:
     if result["gate_db"] is None:
         yield f"No gate: the baseline {BASELINE} is not on the board with weights, and --gate was not given."
     else:
-        yield f"Networks below {result['gate_db']:.2f} dB have no place; networks without weights are ranked by their cost."
+        yield f"Networks below {result['gate_db']:.2f} dB are not ranked; networks without weights are ranked by their cost."
 
 
 def text(result: Mapping[str, Any]) -> str:

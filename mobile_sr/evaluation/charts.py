@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobile_sr.converters.printable import html_text
+from mobile_sr.evaluation import svg
 from mobile_sr.evaluation.axes import bar_axis
 
 _WIDTH, _LABELS, _ROW, _BAR, _TOP, _GAP, _VALUE = 1100, 210, 32, 11, 44, 34, 58  # in units of the view box
@@ -33,8 +34,7 @@ def bars(title: str, labels: Sequence[tuple[str, bool]], panels: Sequence[Mappin
         left += width + _GAP
     for row, (label, highlighted) in enumerate(labels):
         y = _TOP + row * _ROW + _ROW / 2 + 4
-        kind = ' class="worst"' if highlighted else ""
-        parts.append(f'<text x="{_LABELS - 10}" y="{y:.1f}" text-anchor="end"{kind}>{html_text(label)}</text>')
+        parts.append(svg.text(_LABELS - 10, y, label, text_anchor="end", **({"class_": "worst"} if highlighted else {})))
     return (
         f'<div class="scroll"><svg class="chart" viewBox="0 0 {_WIDTH} {height}" role="img" '
         f'aria-label="{html_text(title)}">{"".join(parts)}</svg></div>'
@@ -46,13 +46,14 @@ def _panel(panel: Mapping[str, Any], left: float, width: float, height: float, h
     finite = [v for *_, values, _ in series for v in values if v is not None and math.isfinite(v)]
     axis = bar_axis(finite, left, left + width)
     tick_text = panel.get("ticks", "{:g}".format)
-    parts = [f'<text x="{left:.1f}" y="12" class="soft">{html_text(panel["title"])}</text>', _legend(series, left)]
+    parts = [svg.text(left, 12, panel["title"], class_="soft")]
+    if len(series) > 1:
+        parts.append(svg.legend([(name, kind) for name, kind, *_ in series], "class_", left, 29, class_="soft")[0])
+    size: dict[str, Any] = {"font_size": 10} if len(series) > 1 else {}
     for value, x in axis.ticks():
         kind = "axis" if value == 0 else "grid"
-        parts.append(f'<line class="{kind}" x1="{x:.1f}" y1="{_TOP - 4}" x2="{x:.1f}" y2="{height - 18}"/>')
-        parts.append(
-            f'<text x="{x:.1f}" y="{height - 4}" text-anchor="middle" class="soft" font-size="10">{tick_text(value)}</text>'
-        )
+        parts.append(svg.element("line", class_=kind, x1=x, y1=_TOP - 4, x2=x, y2=height - 18))
+        parts.append(svg.text(x, height - 4, tick_text(value), text_anchor="middle", class_="soft", font_size=10))
     thickness = _BAR if len(series) > 1 else 2 * _BAR
     for row in range(len(highlighted)):
         for k, (name, kind, values, form) in enumerate(series):
@@ -62,24 +63,6 @@ def _panel(panel: Mapping[str, Any], left: float, width: float, height: float, h
             y = _TOP + row * _ROW + (_ROW - thickness * len(series)) / 2 + k * thickness
             a, b = sorted((axis(0), axis(min(max(value, axis.low), axis.high))))
             kind = "worst" if highlighted[row] and kind == "a" else kind
-            parts.append(
-                f'<rect class="{kind}" x="{a:.1f}" y="{y:.1f}" width="{max(b - a, 0.5):.1f}" height="{thickness - 1}" rx="2">'
-                f"<title>{html_text(f'{name}: {form(value)}')}</title></rect>"
-                f'<text x="{b + 5:.1f}" y="{y + thickness / 2 + 3.5:.1f}"{_text_size(series)}>{html_text(form(value))}</text>'
-            )
-    return "".join(parts)
-
-
-def _text_size(series: Sequence) -> str:
-    return ' font-size="10"' if len(series) > 1 else ""
-
-
-def _legend(series: Sequence, left: float) -> str:
-    if len(series) < 2:
-        return ""
-    parts, x = [], left
-    for name, kind, *_ in series:
-        parts.append(f'<rect class="{kind}" x="{x:.1f}" y="20" width="10" height="10" rx="2"/>')
-        parts.append(f'<text x="{x + 15:.1f}" y="29" class="soft">{html_text(name)}</text>')
-        x += 15 + 7 * len(name) + 20
+            parts.append(svg.rect(a, y, max(b - a, 0.5), thickness - 1, f"{name}: {form(value)}", class_=kind, rx=2))
+            parts.append(svg.text(b + 5, y + thickness / 2 + 3.5, form(value), **size))
     return "".join(parts)

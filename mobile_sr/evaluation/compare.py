@@ -8,18 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.adadsr import depth_map
 from mobile_sr.converters.tflite import audit, delegates
 from mobile_sr.evaluation import evaluate
 from mobile_sr.files import sha256
 from mobile_sr.imaging import flat_colours, metrics
-from mobile_sr.imaging.resize import imresize
 from mobile_sr.inference import litert, model_files, model_io, sidecar, trial, upscaler
 from mobile_sr.inference.upscaler import Upscaler
 
 CROP = 96  # HR pixels a side
 WORST = 4  # images shown as crops
-HEAT_MAP = 320  # maximum of a heat map's longer side, in pixels
 _AMPLIFY = 32  # factor by which crops show the difference
 
 
@@ -42,30 +39,27 @@ def compare(
 
         The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", ...}, "model": {...}, "drop_db",
         "images": [{"name", "reference_psnr", "model_psnr", "drop_db", ...}], "skipped"}. drop_db is the mean PSNR of the
-        reference minus that of the model. Both models have {"colour_error": `flat_colours.measure`}. If a model has a
-        desired depth (the model, or else the reference), each image has {"depth": {"mean", "desired"}} in blocks, and the
-        report has their means and {"of", "deepest"}. If the model is routed, the report has {"routing":
-        `route.Tally.summary`}.
+        reference minus that of the model. Both models have {"colour_error": `flat_colours.measure`}. If a model has
+        details (the model, or else the reference), each image has the figures of `Upscaler.with_details`, and the report has
+        `Upscaler.summarize_details`: "depth" for a desired depth. It also has `Upscaler.summary` of the model: "routing" for
+        a routed one.
 
         The crops are those of the WORST images by drop, the worst first: {"row": entry of "images", "images": {"hr",
         "bicubic", "reference", "model", "difference"}: [h, w, 3] uint8 each, "window": [left, top, width, height] in HR
-        pixels, "size": (H, W) of the whole image, "amplified": factor of the difference}. With depths they also have the
-        "heat_map" of the whole image, at most HEAT_MAP pixels a side.
+        pixels, "size": (H, W) of the whole image, "amplified": factor of the difference}, and the images of
+        `Upscaler.with_details`: the "heat_map" of the depth.
     Raises: UserError when no image is usable.
     """
     scale = reference.scale
     sides = {"reference": reference, "model": model, "bicubic": upscaler.load("bicubic", scale)}
-    mapped = next((key for key in ("model", "reference") if sides[key].max_depth is not None), None)
+    detailed = next((key for key in ("model", "reference") if sides[key].has_details), "model")
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
-    worst: list[tuple[float, int, dict[str, np.ndarray], dict[str, np.ndarray]]] = []  # (drop, index of row, images, heat map)
+    worst: list[tuple[float, int, dict[str, np.ndarray], dict[str, np.ndarray]]] = []  # (drop, index of row, images, more)
     scored: dict[str, list[dict[str, float | None]]] = {key: [] for key in sides}
     for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems):
-        outputs = {key: side(lr) for key, side in sides.items() if key != mapped}
-        depth: dict[str, Any] = {}
-        heat_map: dict[str, np.ndarray] = {}
-        if mapped:
-            outputs[mapped], depth["depth"], heat_map["heat_map"] = _with_depth(sides[mapped], lr)
+        outputs = {key: side(lr) for key, side in sides.items() if key != detailed}
+        outputs[detailed], figures, more_images = sides[detailed].with_details(lr)
         scores = {key: evaluate.score(sr, hr, space, scale, gray) for key, sr in outputs.items()}
         for key, value in scores.items():
             scored[key].append(value)
@@ -81,10 +75,10 @@ def compare(
                 "model_ssim": scores["model"]["ssim"],
                 "differing_pixels": float(np.mean(np.any(outputs["reference"] != outputs["model"], axis=2))),
                 "largest_difference": int(_difference(outputs["reference"], outputs["model"]).max()),
-                **depth,
+                **figures,
             }
         )
-        worst.append((drop if drop is not None else -1.0, len(rows) - 1, {"hr": hr, **outputs}, heat_map))
+        worst.append((drop if drop is not None else -1.0, len(rows) - 1, {"hr": hr, **outputs}, more_images))
         worst = sorted(worst, key=lambda entry: -entry[0])[:WORST]
         if progress:
             progress(len(rows), name)
@@ -104,22 +98,8 @@ def compare(
     report |= model.summary()
     for key in ("reference", "model"):  # after model.summary(), which counts natural images only
         report[key]["colour_error"] = flat_colours.measure(sides[key], scale, sides[key].fixed)
-    if mapped:
-        depths = {key: float(np.mean([row["depth"][key] for row in rows])) for key in ("mean", "desired")}
-        report["depth"] = {"of": mapped, **depths, "deepest": sides[mapped].max_depth}
-    return report, [{"row": rows[index], **_crop(images), **heat_map} for _, index, images, heat_map in worst]
-
-
-def _with_depth(model: Upscaler, lr: np.ndarray) -> tuple[np.ndarray, dict[str, float], np.ndarray]:
-    """(SR output, {"mean", "desired"} depth in blocks, heat map over the LR image) of a model with a desired depth."""
-    desired, max_depth = model.depth_for(lr), model.max_depth
-    assert desired is not None  # the caller chose a model with a desired depth
-    assert max_depth is not None
-    sr, depths = model.with_depth_map(lr, depth=desired)
-    # More opaque than elsewhere: on a small image the colours of the legend tell more than the image below them.
-    heat_map = depth_map.heat_map(lr, depths, max_depth, opacity=0.8)
-    shrunk = imresize(heat_map, min(1.0, HEAT_MAP / max(heat_map.shape)))
-    return sr, {"mean": float(depths.mean()), "desired": float(desired)}, shrunk
+    report |= sides[detailed].summarize_details(rows, detailed)
+    return report, [{"row": rows[index], **_crop(images), **more} for _, index, images, more in worst]
 
 
 def _facts(model: Upscaler) -> dict[str, Any]:

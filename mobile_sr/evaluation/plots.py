@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from mobile_sr.converters.printable import html_text
+from mobile_sr.evaluation import svg
 from mobile_sr.evaluation.axes import Axis, plot_axis
 
 Point = tuple[float, float]
@@ -14,7 +15,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 460, 70, 20, 44, 54
 _LEGEND = 20  # height of the legend's line, between title and axes
-_LETTER, _LINE, _NEAR = 7, 14, 26  # of a label: width per letter, height, and the distance it keeps from other points
+_LINE, _NEAR = 14, 26  # of a label: height, and the distance it keeps from other points
 _COLOURS = ("#2563a8", "#c2410c", "#4d7c0f", "#7e22ce", "#0f766e", "#a16207")
 _MARKS = (  # one shape per colour, for prints in gray
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
@@ -51,7 +52,7 @@ def plot(
     top = _TOP + (_LEGEND if any(name for name, *_ in series) else 0)
     x_axis = plot_axis([x for x, _, _ in points], _LEFT, _WIDTH - _RIGHT, log_x)
     y_axis = plot_axis([y for _, y, _ in points], _HEIGHT - _BOTTOM, top)
-    parts = _frame(title, x_label, y_label, x_axis, y_axis, top)
+    parts = _frame(x_label, y_label, x_axis, y_axis, top)
     placed = [(name, [(x_axis(x), y_axis(y), label) for x, y, label in members], joined) for name, members, joined in series]
     link_lines = [[(x_axis(x), y_axis(y)) for x, y in pair] for pair in links]
     parts += [_line(line, "#999", 1) for line in link_lines]
@@ -67,35 +68,29 @@ def plot(
         for x, y, label in members:
             parts.append(_mark(k, x, y))
             if label:
-                anchor, label_x, box = _place_label((x, y), _LETTER * len(label), top, taken, dots)
+                anchor, label_x, box = _place_label((x, y), svg.LETTER * len(label), top, taken, dots)
                 taken.append(box)
-                text = f'<text x="{label_x:.1f}" y="{box[3] - 3:.1f}" text-anchor="{anchor}" fill="{colour}">'
-                parts.append(f"{text}{html_text(label)}</text>")
+                parts.append(svg.text(label_x, box[3] - 3, label, text_anchor=anchor, fill=colour))
         if name:
             parts.append(_mark(k, legend_x + 5, _TOP))
-            parts.append(f'<text class="legend" x="{legend_x + 15}" y="{_TOP + 4}">{html_text(name)}</text>')
-            legend_x += 15 + _LETTER * len(name) + 20
-    # Attributes of the root, which attributes of an element override. A style sheet would override those of the elements.
-    font = 'font-family="system-ui, sans-serif" font-size="12" fill="#222"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" {font}>'
-    style = "<style>.grid { stroke: #ddd; }</style>"
-    background = f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>'
-    return f"{head}<title>{html_text(title)}</title>{style}{background}{''.join(parts)}</svg>\n"
+            parts.append(svg.text(legend_x + 15, _TOP + 4, name, class_="legend"))
+            legend_x += 15 + svg.LETTER * len(name) + 20
+    return svg.document(title, _WIDTH, _HEIGHT, parts, left=_LEFT, style=".grid { stroke: #ddd; }")
 
 
-def _frame(title: str, x_label: str, y_label: str, x_axis: Axis, y_axis: Axis, top: float) -> list[str]:
-    """Title, grid, ticks and the labels of the axes."""
+def _frame(x_label: str, y_label: str, x_axis: Axis, y_axis: Axis, top: float) -> list[str]:
+    """Grid, ticks and the labels of the axes."""
     bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-    parts = [f'<text x="{_LEFT}" y="24" font-size="16" font-weight="600">{html_text(title)}</text>']
+    parts = []
     for value, x in x_axis.ticks():
-        parts.append(f'<line class="grid" x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{value:g}</text>')
+        parts.append(svg.element("line", class_="grid", x1=x, y1=top, x2=x, y2=bottom))
+        parts.append(svg.text(x, bottom + 18, f"{value:g}", text_anchor="middle"))
     for value, y in y_axis.ticks():
-        parts.append(f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
-    middle_x, middle_y = (_LEFT + right) / 2, (top + bottom) / 2
-    parts.append(f'<text x="{middle_x}" y="{_HEIGHT - 12}" text-anchor="middle">{html_text(x_label)}</text>')
-    parts.append(f'<text transform="translate(16 {middle_y}) rotate(-90)" text-anchor="middle">{html_text(y_label)}</text>')
+        parts.append(svg.element("line", class_="grid", x1=_LEFT, y1=y, x2=right, y2=y))
+        parts.append(svg.text(_LEFT - 8, y + 4, f"{value:g}", text_anchor="end"))
+    parts.append(svg.text((_LEFT + right) / 2, _HEIGHT - 12, x_label, text_anchor="middle"))
+    turned = f"translate(16 {(top + bottom) / 2}) rotate(-90)"
+    parts.append(svg.element("text", html_text(y_label), transform=turned, text_anchor="middle"))
     return parts
 
 

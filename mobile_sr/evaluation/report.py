@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from mobile_sr import __version__
-from mobile_sr.adadsr import depth_map
+from mobile_sr.adadsr import depth_report
 from mobile_sr.converters.printable import html_text, markdown_text
 from mobile_sr.evaluation import templates
 from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.imaging.images import encode_image
 
+# Modules that show the details of `Upscaler.with_details`. Their functions lines(report), legend(report) and
+# figure(crop, data_url) return nothing for reports without such details.
+EXTENSIONS = (depth_report,)
 _KINDS = (("hr", "HR"), ("bicubic", "bicubic"), ("reference", "reference"), ("model", "model"), ("difference", "difference"))
 
 
@@ -48,12 +51,6 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def _title(report: Mapping[str, Any]) -> str:
     return f"{Path(report['model']['name']).name} against {Path(report['reference']['name']).name}"
-
-
-def _depth_text(report: Mapping[str, Any]) -> str:
-    depth = report["depth"]
-    means = f"mean {number(depth['mean'])} of {depth['deepest']:g} blocks, desired {number(depth['desired'])}"
-    return f"Depth of the {depth['of']}, over all images: {means}."
 
 
 def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -135,7 +132,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         *(f"- {line}" for line in _colour_lines(report)),
         "",
-        *((_depth_text(report), "") if "depth" in report else ()),
+        *(line for extension in EXTENSIONS for line in extension.lines(report)),
         "| " + " | ".join(_HEADINGS) + " |",
         "|---" + "|---:" * (len(_HEADINGS) - 1) + "|",
     ]
@@ -162,30 +159,6 @@ def _data_url(image: np.ndarray, kind: str = "png") -> str:
     return f"data:image/{kind};base64," + base64.b64encode(encode_image(image, "." + kind)).decode()
 
 
-def _heat_map(crop: Mapping[str, Any]) -> str:
-    """The figure with the depths of the whole image and a frame around the crop; '' without depths."""
-    if "heat_map" not in crop:
-        return ""
-    row, image = crop["row"], crop["heat_map"]
-    (left, top, width, height), (rows, columns) = crop["window"], crop["size"]
-    frame = f"left:{left / columns:.2%};top:{top / rows:.2%};width:{width / columns:.2%};height:{height / rows:.2%}"
-    caption = f"depth: mean {number(row['depth']['mean'])}, desired {number(row['depth']['desired'])}"
-    return (
-        f'<figure><div class="heat" style="max-width:{165 * columns // rows}px"><img alt="{html_text(row["name"])}: depth" '
-        f'src="{_data_url(image, "jpeg")}"><i style="{frame}"></i></div><figcaption>{caption}</figcaption></figure>'
-    )
-
-
-def _depth_legend(report: Mapping[str, Any]) -> str:
-    if "depth" not in report:
-        return ""
-    bar = f'<span class="scale" style="background:{depth_map.css_gradient()}"></span>'
-    return (
-        f'<p class="soft">{_depth_text(report)}<br>The heat maps show the depth over the whole LR image and frame the crop: '
-        f'<span class="legend">0 {bar} {report["depth"]["deepest"]:g} blocks</span></p>'
-    )
-
-
 def _strip(crop: Mapping[str, Any]) -> str:
     row, (left, top, width, height) = crop["row"], crop["window"]
     captions = {
@@ -201,8 +174,8 @@ def _strip(crop: Mapping[str, Any]) -> str:
         for key, label in _KINDS
     )
     title = f"{row['name']}: drop {number(row['drop_db'], 3)} dB; {width}x{height} pixels at ({left}, {top})"
-    heat_map = _heat_map(crop)
-    return f'<p><b>{html_text(title)}</b></p><div class="strip{" depths" if heat_map else ""}">{figures}{heat_map}</div>'
+    more = "".join(extension.figure(crop, _data_url) for extension in EXTENSIONS)
+    return f'<p><b>{html_text(title)}</b></p><div class="strip{" extended" if more else ""}">{figures}{more}</div>'
 
 
 def _file_section(key: str, name: str, size: str, digest: str, facts: Mapping[str, Any] | None) -> str:
@@ -272,7 +245,7 @@ def page(report: Mapping[str, Any], crops: Sequence[Mapping[str, Any]], appendix
         "report.html",
         cards=cards(entries),
         colours="".join(f'<p class="soft">{html_text(line)}</p>' for line in _colour_lines(report)),
-        depth_legend=_depth_legend(report),
+        legends="".join(extension.legend(report) for extension in EXTENSIONS),
         strips="".join(_strip(crop) for crop in crops),
         headings=_cells("th", _HEADINGS),
         rows="".join(f"<tr>{_cells('td', row)}</tr>" for row in _rows(report)),

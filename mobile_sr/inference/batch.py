@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobile_sr.adadsr import depth_map as depth_maps
 from mobile_sr.errors import UserError
 from mobile_sr.imaging import alpha as alphas
 from mobile_sr.imaging import images, resize
@@ -102,12 +101,12 @@ def _refuse_repeated(sources: Iterable[Path]) -> None:
         seen.add(real)
 
 
-def _written(target: Path, depth_map: bool) -> list[Path]:
+def _written(target: Path, overlays: bool) -> list[Path]:
     """The files written for one target."""
-    return [target, depth_target(target)] if depth_map else [target]
+    return [target, _overlay_target(target)] if overlays else [target]
 
 
-def _distinct(jobs: list[tuple[Path, Path, str]], suffix: str, depth_map: bool) -> list[tuple[Path, Path]]:
+def _distinct(jobs: list[tuple[Path, Path, str]], suffix: str, overlays: bool) -> list[tuple[Path, Path]]:
     """Returns [(source, target)] in the order of the jobs, with no file written twice."""
     used: set[Path] = set()
     targets: dict[Path, Path] = {}
@@ -116,7 +115,7 @@ def _distinct(jobs: list[tuple[Path, Path, str]], suffix: str, depth_map: bool) 
         extension = source.suffix[1:].lower()
         stems = [stem, f"{stem}_{extension}", *(f"{stem}_{k}" for k in range(2, len(jobs) + 2))]
         for target in (folder / f"{s}{suffix}" for s in stems):
-            written = _written(target, depth_map)
+            written = _written(target, overlays)
             if used.isdisjoint(written):
                 break
         used.update(written)
@@ -124,8 +123,8 @@ def _distinct(jobs: list[tuple[Path, Path, str]], suffix: str, depth_map: bool) 
     return [(source, targets[source]) for source, *_ in jobs]
 
 
-def depth_target(target: Path) -> Path:
-    """Returns the path of the depth map image that belongs to an output file."""
+def _overlay_target(target: Path) -> Path:
+    """Returns the path of the overlay that belongs to an output file."""
     return target.with_name(f"{target.stem}_depth.png")
 
 
@@ -147,7 +146,7 @@ def upscale_files(
         workers: number of threads. Each holds one image and its output; the native code of .tflite files runs in parallel.
         tile: side of the tiles in LR pixels, see `Upscaler.__call__`.
         progress: called with (tiles done, total tiles) of a file; only used with one worker.
-        depth_map: also write NAME_depth.png beside every output, see `depth_map.overlay`.
+        depth_map: also write NAME_depth.png beside every output, see `Upscaler.with_overlay`.
     """
     if workers == 1:
         upscaler = load()
@@ -186,15 +185,14 @@ def _upscale(
     target: Path,
     tile: int | None,
     progress: Callable[[int, int], object] | None,
-    depth_map: bool,
+    with_overlay: bool,
 ) -> Result:
     try:
         file = images.read_file(source)
         image = file.pixels if file.alpha is None else alphas.fill_hidden(file.pixels, file.alpha)
-        if depth_map:
-            result, depths = upscaler.with_depth_map(image, tile, progress)
-            assert upscaler.max_depth is not None  # else with_depth_map raises
-            images.write_image(depth_target(target), depth_maps.overlay(result, depths, upscaler.max_depth))
+        if with_overlay:
+            result, overlay = upscaler.with_overlay(image, tile, progress)
+            images.write_image(_overlay_target(target), overlay)
         else:
             result = upscaler(image, tile, progress)
         alpha = None if file.alpha is None else resize.imresize(file.alpha, upscaler.scale)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import functools
-import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mobile_sr import backend
+from mobile_sr.converters.formats import keras_file
+from mobile_sr.converters.formats.float_model import FormatError, first_line
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.inference import limits, model_io, sidecar, tensor_values, weights
+from mobile_sr.inference import model_io, sidecar, tensor_values, weights
 
 if TYPE_CHECKING:
     import keras
-
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 class KerasArchive:
@@ -84,7 +82,7 @@ class KerasArchive:
                 return np.asarray(ops.convert_to_numpy(output))[0]
         except Exception as error:  # Keras and its backends raise many types
             size = f"{image.shape[1]}x{image.shape[0]}"
-            raise UserError(f"{self.path}: not usable as a Keras model (failed on {size}: {_first_line(error)})") from None
+            raise UserError(f"{self.path}: not usable as a Keras model (failed on {size}: {first_line(error)})") from None
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """Upscales [H, W, 3] uint8 RGB to [H * s, W * s, 3] float32 in 0..1. Raises UserError if the network fails."""
@@ -95,55 +93,11 @@ def _is_functional(model: keras.Model) -> bool:
     return bool(getattr(model, "inputs", None)) and bool(getattr(model, "outputs", None))
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _read(path: str | Path) -> keras.Model:
     """Loads the Keras model of a file. Raises UserError, naming the kind of file if it is recognized, if Keras cannot."""
-    import keras
-
-    from mobile_sr.models.ntire2022 import blocks, bsrn, mobilesr  # noqa: F401  registers the custom layers
-
     try:
-        limits.check_keras(path, weights.MAX_BYTES)
-        with quiet():
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many types for a file that it cannot load
-        reason = _kind(path) or _first_line(error)
-        raise UserError(f"{path}: not usable as a Keras model ({reason})") from None
-
-
-def _kind(path: str | Path) -> str | None:
-    """Describes a file that Keras 3 does not load, with what would help; None if its kind is unknown."""
-    try:
-        with open(path, "rb") as file:
-            if file.read(len(_HDF5)) == _HDF5:
-                return "an HDF5 file of Keras 2; load it where it was written and save it in Keras 3 or as .tflite"
-        with zipfile.ZipFile(path) as archive:
-            version = json.loads(archive.read("metadata.json")).get("keras_version")
-            config = json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, AttributeError, zipfile.BadZipFile):
-        return None
-    if isinstance(version, str) and version.startswith("2."):
-        return f"written by Keras {version}; load it with that version and save it as .tflite or in Keras 3"
-    custom = sorted(_custom_classes(config))
-    return (
-        f"it needs the code of {', '.join(custom)}; export it to .tflite or .onnx where that code is available"
-        if custom
-        else None
-    )
-
-
-def _custom_classes(config: Any) -> set[str]:
-    """Names of the classes in a .keras configuration that belong neither to Keras nor to this project."""
-    if isinstance(config, list):
-        return set().union(*map(_custom_classes, config))
-    if not isinstance(config, dict):
-        return set()
-    names = set().union(*map(_custom_classes, config.values()))
-    name, registered = config.get("class_name"), config.get("registered_name")
-    ours = isinstance(registered, str) and registered.startswith("mobile_sr")
-    if isinstance(name, str) and registered and not ours and not str(config.get("module")).startswith("keras"):
-        names.add(name)
-    return names
+        return keras_file.read_archive(path, weights.MAX_BYTES)
+    except FormatError as error:
+        raise UserError(str(error)) from None

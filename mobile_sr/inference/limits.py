@@ -1,14 +1,12 @@
 """Size limits for the networks that a file's configuration can describe, checked before a network is built."""
 
-import json
 import math
-import zipfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
+from mobile_sr.converters.formats.keras_limits import MAX_WEIGHTS, leaves
+
 MAX_SIZE = 4096  # channels, blocks or any other integer of a configuration
-MAX_WEIGHTS = 2**28  # 1 GiB of float32
 MAX_VALUES = 100_000  # in a nested configuration
 
 
@@ -28,7 +26,7 @@ def check_config(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> No
             raise ValueError(f"{name} is {value!r}; expected an integer from 0 to {MAX_SIZE}")
         if isinstance(default, str) and not isinstance(value, str):
             raise ValueError(f"{name} is {value!r}; expected a string")
-    for count, value in enumerate(_leaves(config)):
+    for count, value in enumerate(leaves(config)):
         if count > MAX_VALUES:
             raise ValueError(f"more than {MAX_VALUES:,} values")
         if type(value) is int and abs(value) > MAX_SIZE or isinstance(value, float) and not math.isfinite(value):
@@ -38,46 +36,3 @@ def check_config(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> No
     channels = max((sizes[name] for name in ("channels", "d", "head", "middle") if type(sizes.get(name)) is int), default=1)
     if 9 * channels**2 * math.prod(repeats) > MAX_WEIGHTS:
         raise ValueError(f"{channels} channels in {math.prod(repeats)} blocks, more than {MAX_WEIGHTS:,} weights")
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    """Yields all values of nested dicts and lists, the containers included."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, (dict, list, tuple)):
-            waiting += value.values() if isinstance(value, dict) else value
-        yield value
-
-
-def check_keras(path: str | Path, max_bytes: int) -> None:
-    """Checks the size of a .keras archive and of the network in it.
-
-    Args:
-        path: the .keras file.
-        max_bytes: maximum unpacked size.
-
-    Raises:
-        ValueError: the file is not a .keras archive, unpacks to more than `max_bytes`, or describes too large a network.
-    """
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > max_bytes:
-            raise ValueError(f"it would unpack to {unpacked:,} bytes; the limit is {max_bytes:,}")
-        config = json.loads(archive.read("config.json"))
-    widest, weights = 3, 0
-    for layer in _leaves(config):
-        settings = layer.get("config") if isinstance(layer, dict) else None
-        if not isinstance(settings, dict):
-            continue
-        given = layer.get("build_config")
-        shape = given.get("input_shape") if isinstance(given, dict) else None
-        inputs = shape[-1] if isinstance(shape, list) and shape and type(shape[-1]) is int else widest
-        outputs = [settings[key] for key in ("filters", "units", "output_dim") if type(settings.get(key)) is int]
-        kernel = settings.get("kernel_size", 1)
-        kernel = [side for side in (kernel if isinstance(kernel, list) else [kernel]) if type(side) is int]
-        if outputs:
-            weights += max(outputs) * inputs * math.prod(kernel)
-            widest = max(outputs)
-        if weights > MAX_WEIGHTS:
-            raise ValueError(f"its layers would have more than {MAX_WEIGHTS:,} weights")

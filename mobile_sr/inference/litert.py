@@ -1,10 +1,10 @@
-"""Runner for .tflite files: the only module that runs them."""
+"""Runner for super-resolution .tflite files."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr.converters.quiet import quiet
-from mobile_sr.converters.tflite import flatbuffer
+from mobile_sr.converters.tflite import flatbuffer, runtime
 from mobile_sr.errors import UserError
 from mobile_sr.inference import graph_io, model_files, model_io, tensor_values, trial
 from mobile_sr.inference import sidecar as sidecars
@@ -71,12 +71,9 @@ def open_interpreter(data: bytes, name: str | Path = "model", threads: int = 1, 
     Raises:
         UserError: the file uses operators that the runtime lacks.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    kind = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     with quiet() as printed:
         try:
-            return Interpreter(model_content=data, num_threads=threads, experimental_op_resolver_type=kind)
+            return runtime.create_interpreter(data, threads, delegate)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{name}: the runtime refuses it ({_first_line(error, printed())})") from None
 
@@ -114,13 +111,28 @@ def fixed_size(tensor: Tensor) -> tuple[int, int] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
-DESIRED_DEPTH = "desired_depth"
+@dataclasses.dataclass(frozen=True)
+class Adjustable:
+    """A scalar input whose value may change with each run, such as AdaDSR's desired depth.
+
+    Attributes:
+        name: name of the input.
+        index: its tensor index.
+        tensor: the tensor.
+        limits: (min, max) of the value, from the sidecar.
+    """
+
+    name: str
+    index: int
+    tensor: Tensor
+    limits: Sequence[float]
 
 
-def check_depth(name: str | Path, depth: float, limits: Sequence[float]) -> None:
-    """Raises UserError if the desired depth for the model `name` is outside of (min, max), or NaN."""
-    if not limits[0] <= depth <= limits[1]:
-        raise UserError(f"{name}: desired depth {depth:g} is out of range; use {limits[0]:g} to {limits[1]:g}")
+def check_value(name: str | Path, scalar: str, value: float, limits: Sequence[float]) -> None:
+    """Raises UserError if the value of a scalar input of the model `name` is outside of (min, max), or NaN."""
+    if not limits[0] <= value <= limits[1]:
+        what = scalar.replace("_", " ")
+        raise UserError(f"{name}: {what} {value:g} is out of range; use {limits[0]:g} to {limits[1]:g}")
 
 
 class TFLiteModel:
@@ -137,8 +149,8 @@ class TFLiteModel:
         image: the image input tensor, [1, H, W, 3].
         sr: the SR output tensor, [1, H * s, W * s, 3].
         fixed: (H, W) if the input size is fixed, else None.
-        max_depth: maximum desired depth D in blocks; None if the file has no desired depth or an option sets it.
-        depth: the desired depth that `set` passes on; `max_depth` unless assigned.
+        adjustable: the scalar input that `set` sets to `value`; None if the file has none or an option fixes it.
+        value: value of the adjustable input; its maximum unless assigned.
     """
 
     def __init__(self, model: str | Path | bytes, threads: int = 1, options: Mapping[str, str] | None = None) -> None:
@@ -170,8 +182,9 @@ class TFLiteModel:
         self._choices: model_io.Choices = ((1,), (1,), ("rgb",))
         if self.path:
             self._choices = model_io.possible(self.name, remaining, self.sidecar, *ranges)
-        self.max_depth, self._depth_input, self._depth_map = self._depths(graph, remaining)
-        self.depth = self.max_depth
+        self._others = [(i, graph.tensors[i]) for i in graph.outputs if i != self._graph_io.sr]
+        self.adjustable = self._find_adjustable(graph, remaining)
+        self.value = self.adjustable.limits[1] if self.adjustable else None
         self._scalars = self._scalar_values(graph, remaining)
         self.data = as_first_subgraph(data, graph, self.name)
         if self.path and not self.sidecar.sha256:
@@ -179,28 +192,19 @@ class TFLiteModel:
         self._interpreter: Any = None  # Any: the Interpreter, or None before `prepare`
         self._size: tuple[int, int] | None = None
 
-    def _depths(self, graph: Graph, options: Mapping[str, str]) -> tuple[Any, Any, Any]:
-        """Returns (D, (index, tensor) of the desired depth, (index, tensor) of the depth map).
-
-        All are None unless the sidecar records D and no option sets the depth.
-        """
-        index, limits = self._graph_io.scalars.get(DESIRED_DEPTH), self._depth_limits()
-        depth_map = next((i for i in graph.outputs if i != self._graph_io.sr), None)
-        if index is None or depth_map is None or math.isinf(limits[1]):
-            return None, None, None
-        if set(options) & set(graph_io.scalar_names(graph, index)):
-            return None, None, None
-        return limits[1], (index, graph.tensors[index]), (depth_map, graph.tensors[depth_map])
-
-    def _depth_limits(self) -> Sequence[float]:
-        """Minimum and maximum desired depth as recorded in the file's sidecar."""
-        return self.sidecar.desired_depth or (-math.inf, math.inf)
+    def _find_adjustable(self, graph: Graph, options: Mapping[str, str]) -> Adjustable | None:
+        """Returns the scalar input with limits in the sidecar. None if an option sets it, or without a second output."""
+        for name, index in self._graph_io.scalars.items():
+            limits = self.sidecar.limits(name)
+            if limits and self._others and not set(options) & set(graph_io.scalar_names(graph, index)):
+                return Adjustable(name, index, graph.tensors[index], limits)
+        return None
 
     def _scalar_values(self, graph: Graph, options: dict[str, str]) -> list[tuple[int, np.ndarray]]:
         """Returns [(tensor index, array)] of all scalar inputs."""
         values = []
         for name, index in self._graph_io.scalars.items():
-            if self._depth_input and index == self._depth_input[0]:
+            if self.adjustable and index == self.adjustable.index:
                 continue
             given = [key for key in graph_io.scalar_names(graph, index) if key in options]
             if not given:
@@ -210,8 +214,8 @@ class TFLiteModel:
                 values.append((index, tensor_values.scalar(text, graph.tensors[index])))
             except ValueError as error:
                 raise UserError(f"{self.name}: {name}: {error}") from None
-            if name == DESIRED_DEPTH:
-                check_depth(self.name, float(text), self._depth_limits())
+            if limits := self.sidecar.limits(name):
+                check_value(self.name, name, float(text), limits)
         if options:
             known = ", ".join([*model_io.OPTIONS, "signature", *self._graph_io.scalars])
             raise UserError(f"{self.name}: unknown option '{next(iter(options))}'; supported: {known}")
@@ -277,9 +281,8 @@ class TFLiteModel:
         self._interpreter.set_tensor(self._graph_io.image, values[None])
         for index, value in self._scalars:
             self._interpreter.set_tensor(index, value)
-        if self._depth_input:
-            index, tensor = self._depth_input
-            self._interpreter.set_tensor(index, tensor_values.scalar(self.depth, tensor))
+        if self.adjustable and self.value is not None:
+            self._interpreter.set_tensor(self.adjustable.index, tensor_values.scalar(self.value, self.adjustable.tensor))
 
     def invoke(self) -> None:
         """Runs the network on the inputs that were set. Raises UserError if the runtime fails."""
@@ -307,11 +310,11 @@ class TFLiteModel:
         self.invoke()
         return self.get()
 
-    def run_with_map(self, image: np.ndarray, depth: float) -> tuple[np.ndarray, np.ndarray]:
-        """As `run`, at a desired depth of 0..D. Returns (SR output, depth map [H, W, M] float32 in blocks)."""
-        self.depth = depth
+    def run_at(self, image: np.ndarray, value: float) -> tuple[np.ndarray, np.ndarray]:
+        """As `run`, with a value of the adjustable input. Returns (SR output, second output [H, W, M] float32)."""
+        self.value = value
         sr = self.run(image)
-        index, tensor = self._depth_map
+        index, tensor = self._others[0]
         return sr, tensor_values.real(self.tensor(index)[0], tensor)
 
     def with_graph(self, data: bytes, name: str) -> TFLiteModel:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -61,6 +61,10 @@ class Sidecar:
     desired_depth: list[float] | None = None
     multiply_adds: dict[str, Any] | None = None
     checks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def limits(self, scalar: str) -> Sequence[float] | None:
+        """Returns (min, max) of a scalar input of the file; None if the sidecar does not record them."""
+        return {"desired_depth": self.desired_depth}.get(scalar)
 
 
 def path_of(file: str | Path) -> Path:

@@ -77,9 +77,10 @@ def explain(status: int) -> str | None:
 def invoke(data: bytes, threads: int = 1) -> None:
     """Runs a .tflite's bytes once. Dynamic sides are SIDE LR pixels, all values 0. Raises whatever the runtime raises."""
     import numpy as np
-    from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=data, num_threads=threads)
+    from mobile_sr.converters.tflite.runtime import create_interpreter
+
+    interpreter = create_interpreter(data, threads)
     inputs = interpreter.get_input_details()
     for tensor in inputs:
         shape = [int(side) for side in tensor["shape_signature"]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from mobile_sr import zoo
-from mobile_sr.adadsr import depth_budget
 from mobile_sr.errors import UserError
 from mobile_sr.inference import litert, model_io
 from mobile_sr.inference.model_files import locate, split
+from mobile_sr.inference.tiles import plan_tiles
 
 if TYPE_CHECKING:
     import keras
@@ -25,18 +25,24 @@ if TYPE_CHECKING:
 
 AnyImage = TypeVar("AnyImage", np.ndarray, "Image.Image")
 
-Slices = tuple[slice, slice]  # rows, columns
 Progress = Callable[[int, int], object]  # called with (tiles done, total tiles)
 
 DEFAULT_TILE = 256  # LR pixels; images with a side above twice this length are cut into tiles of about this size
 # Model kinds that other folders add: end of the file name -> module with load(path, threads) -> Upscaler and
 # files(path) -> [the files that belong to it].
 EXTENSIONS = {".route.json": "mobile_sr.routing.route"}
+# Networks with an input besides the image: name of that input -> module with of_keras(name, model, config) -> Upscaler and
+# of_tflite(name, runner) -> Upscaler.
+ADJUSTABLE = {"desired_depth": "mobile_sr.adadsr.depth_upscaler"}
+_NO_DEPTH_MAP = "has no depth map; only networks with AdaDSR's adapter have one"
 UNKNOWN_RECEPTIVE_FIELD = 16  # overlap in LR pixels for files without a recorded receptive field
 
 
 class Upscaler:
     """Upscales images with one model, tile by tile if needed.
+
+    Subclasses in other folders add kinds of models (EXTENSIONS, ADJUSTABLE). They override `summary`, `with_details`,
+    `summarize_details`, `with_overlay` and the methods about a desired depth, which do nothing or refuse here.
 
     Attributes:
         name: the model string that was loaded.
@@ -44,13 +50,20 @@ class Upscaler:
         receptive_field: LR pixels to each side that an output pixel depends on; None if it is the whole image.
         fixed: (H, W) if the model supports only one input size.
         smallest: minimum side in LR pixels; smaller images are padded with their edge pixels.
-        max_depth: maximum desired depth D in blocks; None for models without a desired depth.
+        has_details: whether `with_details` returns any.
+        max_depth: maximum desired depth D in blocks; None for models without a desired depth, as the next three.
         depth: desired depth of calls that pass none; the maximum unless set.
         budget: {"gmacs": G} or {"ms": T} that chooses the depth of each image instead (`depth_budget.choose`); None for none.
         costs: `depth_counts.costs` of a network with depth masks, if known.
         io: value ranges and channel order, a `model_io.ModelIO`.
         figures: figures of `model_io.check` on the sample image; None if `load` did not check the model.
     """
+
+    has_details: bool = False
+    max_depth: float | None = None
+    depth: float | None = None
+    budget: Mapping[str, float] | None = None
+    costs: Mapping[str, Any] | None = None
 
     def __init__(
         self,
@@ -59,22 +72,17 @@ class Upscaler:
         run: Callable[..., Any] | None,
         receptive_field: int | None,
         fixed: tuple[int, int] | None = None,
-        max_depth: float | None = None,
-        costs: Mapping[str, Any] | None = None,
         smallest: int = 1,
     ) -> None:
         """Wraps a function that runs the network once.
 
         Args:
-            run: function from [H, W, 3] uint8 to [H * s, W * s, 3], uint8 or float32 in 0..1. With `max_depth` it also
-                takes a desired depth and returns (SR output, depth map [H, W, M] float32 in blocks).
-                Subclasses that override all its callers pass None.
-            name, scale, receptive_field, fixed, max_depth, costs, smallest: see the attributes.
+            run: function from [H, W, 3] uint8 to [H * s, W * s, 3], uint8 or float32 in 0..1. Subclasses that override
+                `_outputs` or all its callers may pass another function or None.
+            name, scale, receptive_field, fixed, smallest: see the attributes.
         """
         self.name, self.scale, self.receptive_field, self.fixed = name, scale, receptive_field, fixed
-        self.max_depth = self.depth = max_depth
-        self.budget: Mapping[str, float] | None = None
-        self.costs, self.smallest = costs, smallest
+        self.smallest = smallest
         self.io = model_io.ModelIO()
         self.figures: dict[str, Any] | None = None
         self._run: Any = run
@@ -120,13 +128,21 @@ class Upscaler:
         Raises:
             UserError: as `__call__`, or the model has no desired depth.
         """
-        if self.max_depth is None:
-            raise UserError(f"{self.name}: has no depth map; only networks with AdaDSR's adapter have one")
-        return self._tiled(image, tile, progress, to_uint8, depth)
+        raise UserError(f"{self.name}: {_NO_DEPTH_MAP}")
+
+    def with_overlay(
+        self, image: np.ndarray, tile: int | None = None, progress: Progress | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `__call__`, and also returns the depth map drawn over the SR output (`depth_map.overlay`), uint8.
+
+        Raises:
+            UserError: as `with_depth_map`.
+        """
+        raise UserError(f"{self.name}: {_NO_DEPTH_MAP}")
 
     def run_once(self, image: np.ndarray) -> np.ndarray:
         """Returns the raw output of `run` for [H, W, 3] uint8, in one run at the maximum depth."""
-        return self._run_window(image, self.max_depth)[0]
+        return self._run_window(image, None)[0]
 
     def depth_for(self, image: np.ndarray) -> float | None:
         """Returns the desired depth of a call without `depth`: the budget's choice, else the attribute `depth`.
@@ -134,16 +150,32 @@ class Upscaler:
         Raises:
             UserError: as `depth_budget.choose`.
         """
-        return depth_budget.choose(self, image, **self.budget) if self.budget else self.depth
+        if self.budget:
+            raise UserError(f"{self.name}: does not support a desired depth, so a budget cannot be met")
+        return self.depth
 
     def check_depth(self, depth: float | None) -> float | None:
         """Returns `depth`, or the model's own if it is None. Raises UserError if the model does not support the depth."""
-        if depth is None:
-            return self.depth
-        if self.max_depth is None:
+        if depth is not None:
             raise UserError(f"{self.name}: does not support a desired depth")
-        litert.check_depth(self.name, depth, (0, self.max_depth))
-        return depth
+        return self.depth
+
+    def with_details(self, image: np.ndarray) -> tuple[np.ndarray, dict[str, Any], dict[str, np.ndarray]]:
+        """As `__call__`, and also returns details for a comparison.
+
+        Returns:
+            (SR output, {key: figures} for the image's row, {key: image} for its page); both dicts are empty here.
+        """
+        return self(image), {}, {}
+
+    def summarize_details(self, rows: Sequence[Mapping[str, Any]], of: str) -> dict[str, Any]:
+        """Summarizes the figures of `with_details` for a comparison: {} here; subclasses add their own keys.
+
+        Args:
+            rows: the figures of each image.
+            of: 'model' or 'reference', the role of this model.
+        """
+        return {}
 
     def summary(self) -> dict[str, Any]:
         """Returns statistics of the images upscaled so far for JSON results: {} here; subclasses add their own keys."""
@@ -168,7 +200,7 @@ class Upscaler:
         convert: Callable[[np.ndarray], np.ndarray],
         depth: float | None,
     ) -> list[np.ndarray]:
-        """Returns [SR output] or [SR output, depth map] of an image."""
+        """Returns the outputs of an image: [SR output], or more as `_outputs` does."""
         self.check_image(image)
         depth = self.depth_for(image) if depth is None else self.check_depth(depth)
         windows = list(plan_tiles(image.shape[:2], self._window(image.shape[:2], tile), self._overlap()))
@@ -176,7 +208,7 @@ class Upscaler:
         for done, (window, inner) in enumerate(windows, 1):
             sr, *maps = self._run_window(image[window], depth)
             model_io.check_finite(self.name, sr)
-            parts = [(convert(sr), self.scale), *((depth_map, 1) for depth_map in maps)]
+            parts = [(convert(sr), self.scale), *((values, 1) for values in maps)]
             if not results and len(windows) > 1:
                 results = [np.empty((image.shape[0] * s, image.shape[1] * s, p.shape[2]), p.dtype) for p, s in parts]
             top, left = (i.start - w.start for i, w in zip(inner, window, strict=True))
@@ -209,14 +241,18 @@ class Upscaler:
         return min(size[0], side), min(size[1], side)
 
     def _run_window(self, part: np.ndarray, depth: float | None) -> tuple[np.ndarray, ...]:
-        """Returns (SR output,) or (SR output, depth map) of a window."""
+        """Returns the outputs of a window, as `_outputs`."""
         size = part.shape[:2]
         padded = self.fixed or tuple(max(side, self.smallest) for side in size)
         if size != padded:
             down, right = (after - before for after, before in zip(padded, size, strict=True))
             part = np.pad(part, ((0, down), (0, right), (0, 0)), mode="edge")
-        outputs = (self._run(part),) if self.max_depth is None else self._run(part, depth)
+        outputs = self._outputs(part, depth)
         return tuple(x[: size[0] * s, : size[1] * s] for x, s in zip(outputs, (self.scale, 1), strict=False))
+
+    def _outputs(self, part: np.ndarray, depth: float | None) -> tuple[np.ndarray, ...]:
+        """Runs the network. Returns (SR output,), or in subclasses (SR output, a map [H, W, M] in LR pixels)."""
+        return (self._run(part),)
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -230,43 +266,6 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
 
 def _to_real(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image
-
-
-def plan_tiles(size: tuple[int, int], window: tuple[int, int], overlap: int) -> Iterator[tuple[Slices, Slices]]:
-    """Cuts an image into windows that are run and inner parts that are kept.
-
-    All windows have the same size, so the runtime allocates once. At the image border a window is moved inwards, so the
-    network's zero padding acts as on the whole image. Elsewhere the inner part keeps a distance of `overlap` pixels from the
-    window's edge. With overlap >= receptive field the result equals the untiled one.
-
-    Args:
-        size: (H, W) of the image in LR pixels.
-        window: (H, W) of the windows in LR pixels.
-        overlap: margin in LR pixels.
-
-    Yields:
-        ((rows, columns) of the window, (rows, columns) of the inner part), slices in LR pixels.
-
-    Raises:
-        UserError: a window smaller than the image has no pixels left inside its overlap.
-    """
-    axes = []
-    for length, side in zip(size, window, strict=True):
-        side = min(side, length)
-        step = side - 2 * overlap
-        if side < length and step < 1:
-            raise UserError(f"a tile of {side} LR pixels is too small for an overlap of {overlap} on each side")
-        count = 1 if side == length else math.ceil((length - 2 * overlap) / step)
-        spans, kept = [], 0
-        for k in range(count):
-            start = min(k * step, length - side)
-            stop = length if k == count - 1 else start + side - overlap
-            spans.append((slice(start, start + side), slice(kept, stop)))
-            kept = stop
-        axes.append(spans)
-    for rows, inner_rows in axes[0]:
-        for columns, inner_columns in axes[1]:
-            yield (rows, columns), (inner_rows, inner_columns)
 
 
 def load(model: str | Path, scale: int | None = None, threads: int = 1, check: bool = True) -> Upscaler:
@@ -373,12 +372,18 @@ def _bicubic(scale: int | None) -> Upscaler:
 
 def _tflite(name: str, path: Path, threads: int, options: Mapping[str, str]) -> Upscaler:
     runner = litert.TFLiteModel(path, threads, options)
-    run: Callable[..., Any] = runner.run if runner.max_depth is None else runner.run_with_map
     known = runner.sidecar
-    field, costs = known.receptive_field, known.multiply_adds
-    upscaler = Upscaler(name, runner.scale, run, field, runner.fixed, runner.max_depth, costs, known.smallest_side)
+    if runner.adjustable:
+        upscaler: Upscaler = _adjustable(runner.adjustable.name).of_tflite(name, runner)
+    else:
+        upscaler = Upscaler(name, runner.scale, runner.run, known.receptive_field, runner.fixed, known.smallest_side)
     upscaler.io = runner.io
     return upscaler
+
+
+def _adjustable(scalar: str) -> ModuleType:
+    """Returns the module of ADJUSTABLE for an input."""
+    return importlib.import_module(ADJUSTABLE[scalar])
 
 
 def _onnx(name: str, path: Path, threads: int, options: Mapping[str, str]) -> Upscaler:
@@ -392,16 +397,27 @@ def _onnx(name: str, path: Path, threads: int, options: Mapping[str, str]) -> Up
 
 
 def _keras_file(name: str, path: Path) -> Upscaler:
-    from mobile_sr import backend, models
-    from mobile_sr.adadsr import depth_counts
+    from mobile_sr import backend
     from mobile_sr.inference import weights
 
     backend.require_keras(name)
-    model, config = weights.load_model(weights.model_file(path))
-    field, max_depth = models.receptive_field(config), models.max_depth(config)
-    costs = None if max_depth is None else depth_counts.costs(model)
-    smallest = models.smallest_side(config)
-    return Upscaler(name, config["scale"], keras_runner(model), field, max_depth=max_depth, costs=costs, smallest=smallest)
+    return of_network(name, *weights.load_model(weights.model_file(path)))
+
+
+def of_network(name: str, model: keras.Model, config: Mapping[str, Any]) -> Upscaler:
+    """Returns an Upscaler for one of our networks.
+
+    Args:
+        name: name in messages.
+        model: the Keras model.
+        config: its configuration.
+    """
+    from mobile_sr import models
+
+    if len(model.inputs) > 1:
+        return _adjustable(model.inputs[1].name).of_keras(name, model, config)
+    field, smallest = models.receptive_field(config), models.smallest_side(config)
+    return Upscaler(name, config["scale"], keras_runner(model), field, smallest=smallest)
 
 
 def _keras_archive(name: str, path: Path, options: Mapping[str, str]) -> Upscaler:
@@ -419,14 +435,15 @@ def _of_archive(name: str, runner: KerasArchive) -> Upscaler:
 def keras_runner(model: keras.Model) -> Callable[..., Any]:
     """Returns a function from [H, W, 3] uint8 to the model's [H * s, W * s, 3] float32 output.
 
-    For a model with a second input the function also takes the desired depth and returns (SR output, depth map [H, W, M]).
+    For a model with a second input, a number for each image, the function also takes that number and returns all outputs: the
+    SR output and a map [H, W, M].
     """
     from keras import ops
 
-    def run(image: np.ndarray, depth: float | None = None) -> Any:
+    def run(image: np.ndarray, value: float | None = None) -> Any:
         x = ops.convert_to_tensor(image[None].astype(np.float32) / np.float32(255))
-        y = model(x if depth is None else [x, ops.full((1, 1), float(depth), "float32")], training=False)
+        y = model(x if value is None else [x, ops.full((1, 1), float(value), "float32")], training=False)
         outputs = tuple(ops.convert_to_numpy(t)[0] for t in (y if isinstance(y, (list, tuple)) else [y]))
-        return outputs[0] if depth is None else outputs
+        return outputs[0] if value is None else outputs
 
     return run

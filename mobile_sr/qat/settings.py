@@ -8,7 +8,7 @@ from typing import Any
 
 from mobile_sr.errors import UserError
 
-RANGES = ("learned", "moving", "fixed")
+RANGES = ("measured", "learned", "moving", "fixed")
 
 
 @dataclasses.dataclass
@@ -28,7 +28,10 @@ class Settings:
     seed: int = 0
     per_tensor: bool = False
     equalize: float = 1.0  # strength of the cross-layer equalization before the fine-tuning; 0 is off
-    ranges: str = "learned"  # one of RANGES
+    # One of RANGES. 'measured' (engine keras): those of the calibration images, measured again before each validation. Engine
+    # tfmot: 'learned', 'moving' or 'fixed'; it trains with learned ranges where the other engine's default is set.
+    ranges: str = "measured"
+    flat_share: float = 0.125  # share of patches that are flat colours or ramps, engine keras only
     freeze: float = 0.5  # share of the steps after which 'moving' ranges are frozen
     distill: float = 1.0  # weight of the float network's output in the target; the HR image has the rest
     brightness_factors: tuple[float, ...] = (1.0, 0.7, 0.5)

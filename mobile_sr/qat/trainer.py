@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
+import dataclasses
 import json
 import os
 import signal
@@ -19,10 +18,11 @@ from mobile_sr import __version__, backend, models
 from mobile_sr.converters import cross_layer_equalization
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.files import check_folder, make_folder, sha256_file, temporary_folder, write_bytes, write_json, write_text
+from mobile_sr.files import check_folder, make_folder, sha256_file, temporary_folder, write_bytes, write_json
 from mobile_sr.inference import litert, upscaler, weights
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.qat import description
+from mobile_sr.qat.history import History
 from mobile_sr.quantization import verification
 from mobile_sr.quantization.calibration import calibration_set
 from mobile_sr.training import dataset
@@ -86,6 +86,7 @@ def train(
         raise UserError(f"{out}: already holds a run; use another --out")
     check_folder(out)
     backend.require_tensorflow("qat")
+    settings = dataclasses.replace(settings, ranges="learned" if settings.ranges == "measured" else settings.ranges, flat_share=0.0)
     with quiet():
         keras_model, config = weights.load_model(file)
     images = dataset.TrainingImages(folder, config["scale"], cache, smallest=settings.patch)
@@ -105,7 +106,7 @@ def train(
     with temporary_folder("mobile_sr_qat.") as job_folder:
         weights.write_arrays(job_folder / "job.npz", inputs, job)
         log(f"{model}: fine-tuning with fake quantization in a separate process ...")
-        history = _History(out / "history.csv", settings.steps)
+        history = History(out / "history.csv", settings.steps)
         _run_worker(job_folder, history.add)
         outputs, result = weights.read_arrays(job_folder / "result.npz")
     description.assign(keras_model, {k.removeprefix("weights/"): v for k, v in outputs.items() if k.startswith("weights/")})
@@ -203,33 +204,3 @@ def _run_worker(folder: Path, on_event: Callable[[dict[str, Any]], object]) -> N
             lines = errors.read().decode(errors="replace").strip().splitlines()
             how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"status {status}"
             raise QatError(f"the training process failed: {' | '.join([how, *lines[-1:]])}")
-
-
-class _History:
-    """The training's progress: lines on standard error, rows in history.csv."""
-
-    def __init__(self, path: Path, steps: int) -> None:
-        self.path, self.steps, self.best = path, steps, float("-inf")
-        self.rows: list[tuple[int, float | str, float]] = []
-        self._tty = sys.stderr.isatty()
-
-    def add(self, event: dict[str, Any]) -> None:
-        """Show and record an event of the worker."""
-        step, loss, psnr, speed = (event[key] for key in ("step", "loss", "psnr", "steps_per_s"))
-        text = f"step {step}/{self.steps}"
-        if loss is not None:
-            left = int((self.steps - step) / max(speed, 1e-9))
-            text += f"  loss {loss:.6f}  {speed:.1f} steps/s  left {left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
-        if psnr is None:
-            if self._tty:
-                print(text.ljust(100), end="\r", file=sys.stderr, flush=True)
-            return
-        self.best = max(self.best, psnr)
-        text += f"  validation {psnr:.3f} dB (best {self.best:.3f})"
-        print(text.ljust(100) if self._tty else text, file=sys.stderr, flush=True)
-        self.rows.append((step, "" if loss is None else round(loss, 8), round(psnr, 4)))
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(("step", "loss", "validation_psnr_rgb"))
-        writer.writerows(self.rows)
-        write_text(self.path, table.getvalue())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from mobile_sr.imaging.layouts import find_pairs
 from mobile_sr.imaging.pairs import read_pair
 from mobile_sr.imaging.resize import downscale
 
-Sample = np.ndarray | tuple[np.ndarray, np.ndarray]  # calibration image [1, H, W, 3], or (image, desired depth [1, 1])
+Sample = np.ndarray | tuple[np.ndarray, np.ndarray]  # calibration image [1, H, W, 3], or (image, second input [1, 1])
 
 COUNT = 32  # natural crops
 CROP = 96  # LR pixels
@@ -92,18 +91,3 @@ def _lr_images(folder: str | Path | None, scale: int, rng: np.random.Generator) 
     if not lrs:
         raise UserError(f"{folder}: no usable calibration image ({problem})")
     return lrs
-
-
-def with_depths(images: Sequence[np.ndarray], max_depth: float | None) -> Sequence[Sample]:
-    """Returns calibration samples: the images, each with a desired depth if the network has one.
-
-    Args:
-        images: [1, H, W, 3] float32 each.
-        max_depth: largest desired depth in blocks; the depths are spread evenly over 0..max_depth. None returns the images
-            as they are.
-    """
-    if max_depth is None:
-        return images
-    steps = np.arange(len(images)) * 0.618 % 1  # different depths for consecutive images, which look alike
-    depths = np.argsort(np.argsort(steps)) / max(1, len(images) - 1) * max_depth
-    return [(image, np.full((1, 1), depth, np.float32)) for image, depth in zip(images, depths, strict=True)]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr import __version__, backend, models
-from mobile_sr.adadsr import depth_counts
+from mobile_sr import __version__, backend, extensions, models
 from mobile_sr.converters import adadsr_sparse_integer, cross_layer_equalization, gptq, to_onnx, to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite import audit, grouped_conv, merge
@@ -90,21 +89,23 @@ def export(
         keras_model, config = weights.load_model(file)
     if dense_groups and not models.has_groups(config):
         raise UserError(f"--dense-groups: {model} has no grouped convolutions")
-    if models.has_depth(config) and "onnx" in precisions:
-        raise UserError(f"{model}: has a depth map; networks with depth maps are exported to .tflite only")
+    extension = extensions.export(config)
+    extension.check_precisions(model, precisions)
     if _narrow_attention(models.complete(config)) and any(p in to_tflite.CALIBRATED for p in precisions):
         # XNNPACK (LiteRT 2.3) ends the process with "double free" on an 8-bit attention of 2 channels; with 4 it runs.
         raise UserError(
             f"{model}: its attention has fewer than 4 channels, which crashes the runtime in 8 bits; use a float precision"
         )
-    paths = {precision: _path(path, precision, config, model) for precision in precisions}
+    if path not in (None, *PATHS):
+        raise UserError(f"--path {path}: use {' or '.join(PATHS)}")
+    paths = {precision: extension.path(path, precision, model) for precision in precisions}
     keras_is_poor = verification.warn_if_poor(
-        model, verification.at_depth(upscaler.keras_runner(keras_model), models.max_depth(config)), config, size
+        model, extension.at(upscaler.keras_runner(keras_model), extension.max_value), config, size
     )
     folder = make_folder(out)
     calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
     crops, record = calibrations.calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
-    images = calibrations.with_depths(crops, models.max_depth(config))
+    images = extension.samples(crops)
     equalized = None
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(images)} images ...")
@@ -144,7 +145,7 @@ def export(
         sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
         sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
         if not keras_is_poor and precision != "onnx":
-            options = verification.full_depth_options(config) | (
+            options = extension.options(extension.max_value) | (
                 {"signature": paths[precision]} if paths[precision] == "sparse" else {}
             )
             verification.warn_if_poor(target, litert.TFLiteModel(data, options=options).run, config, size)
@@ -154,20 +155,6 @@ def export(
         log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks){colours}")
         written.append(target)
     return written
-
-
-def _path(path: str | None, precision: str, config: Mapping[str, Any], model: str | Path) -> str:
-    """'sparse' or 'dense' for one precision. Raises: UserError when the network or the precision does not support `path`."""
-    if path not in (None, *PATHS):
-        raise UserError(f"--path {path}: use {' or '.join(PATHS)}")
-    has_sparse = precision in to_tflite.SPARSE
-    if path is None:
-        return "sparse" if has_sparse and models.max_depth(config) is not None else "dense"
-    if path == "sparse" and not models.has_depth(config):
-        raise UserError(f"--path sparse: {model} has no depth masks; only AdaEDSR and AdaRCAN have a sparse path")
-    if path == "sparse" and not has_sparse:
-        raise UserError(f"--path sparse: not supported for {precision}; use {', '.join(to_tflite.SPARSE)}, or --path dense")
-    return path
 
 
 def _convert(
@@ -208,9 +195,7 @@ def _convert(
     if precision in to_tflite.CALIBRATED:
         facts["colour_error"], check = verification.colour_check(keras_model, dense, config, size, max_colour_error)
         checks.append(check)
-    if models.has_depth(config):
-        facts["multiply_adds"] = depth_counts.costs(keras_model, precision in ("uint8", "int8"))
-    facts["desired_depth"] = None if models.max_depth(config) is None else [0, models.max_depth(config)]
+    facts |= extensions.export(config).facts(keras_model, precision)
     agreement = None
     for signature in signatures:
         agreement = verification.signature_agreement(keras_model, data, config, size, signature)

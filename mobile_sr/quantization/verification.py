@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr import models
+from mobile_sr import extensions, models
 from mobile_sr.converters.tflite import audit
 from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.inference import litert, model_io, upscaler
@@ -55,9 +55,9 @@ def colour_check(
             larger than `limit`, that error is the limit.
     Returns: (`flat_colours.measure` of the file, {"check", "passed", "found"} for the audit).
     """
-    depth = models.max_depth(config)
-    run = litert.TFLiteModel(data, options=full_depth_options(config)).run
-    keras_run = at_depth(upscaler.keras_runner(keras_model), depth)
+    extension = extensions.export(config)
+    run = litert.TFLiteModel(data, options=extension.options(extension.max_value)).run
+    keras_run = extension.at(upscaler.keras_runner(keras_model), extension.max_value)
     cached = functools.cache(lambda raw, shape: upscaler.to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
 
     def upscale(image: np.ndarray) -> np.ndarray:
@@ -82,22 +82,21 @@ def signature_agreement(
     size: tuple[int, int] | None,
     signature: str | None = None,
 ) -> dict[str, Any]:
-    """`measure_agreement` of a signature of a .tflite, the worst over depths.
+    """`measure_agreement` of a signature of a .tflite, the worst over the values of its second input.
 
     The signature is compared with the Keras model, or with the signature `dense` if `keras_model` is None.
     """
-    max_depth = models.max_depth(config)
+    extension = extensions.export(config)
 
-    def runner(name: str | None, depth: float | None) -> Callable[..., Any]:
+    def runner(name: str | None, value: float | None) -> Callable[..., Any]:
         options = {} if name is None else {"signature": name}
-        return litert.TFLiteModel(data, options=options | ({} if depth is None else {"desired_depth": str(depth)})).run
+        return litert.TFLiteModel(data, options=options | extension.options(value)).run
 
     results = []
-    depths = (None,) if max_depth is None else (0, max_depth / 2, max_depth)
-    for depth in depths:
-        keras_run = keras_model and at_depth(upscaler.keras_runner(keras_model), depth)
-        truth = keras_run or runner("dense", depth)
-        results.append(measure_agreement(truth, runner(signature, depth), config, size))
+    for value in extension.values():
+        keras_run = keras_model and extension.at(upscaler.keras_runner(keras_model), value)
+        truth = keras_run or runner("dense", value)
+        results.append(measure_agreement(truth, runner(signature, value), config, size))
     return max(results, key=lambda agreement: agreement["largest_error"])
 
 
@@ -144,17 +143,6 @@ def test_card(height: int, width: int) -> np.ndarray:
     waves = [np.sin(x / (2 + c) + y / 7) * np.cos(y / (3 + c)) for c in range(3)]
     noise = np.random.default_rng(0).normal(0, 0.1, (height, width, 3))
     return np.clip((np.stack(waves, -1) * 0.4 + 0.5 + noise) * 255, 0, 255).astype(np.uint8)
-
-
-def full_depth_options(config: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the options of a .tflite that run it at its largest desired depth, {} for one without a depth."""
-    max_depth = models.max_depth(config)
-    return {} if max_depth is None else {"desired_depth": str(max_depth)}
-
-
-def at_depth(run: Callable[..., Any], depth: float | None) -> Callable[..., Any]:
-    """A function from an image to the SR output alone, for a runner that may have a desired depth."""
-    return run if depth is None else lambda image: run(image, depth)[0]
 
 
 def has_clipped_output(config: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from mobile_sr import models
+from mobile_sr import extensions, models
 from mobile_sr.converters.quiet import print_line
 from mobile_sr.errors import UserError
 from mobile_sr.files import write_text
@@ -57,7 +57,7 @@ class TrainingRun:
         history: rows of history.csv.
         seconds: training time, including earlier runs that this one resumes.
         selected_by: the selection score, see selection.criterion.
-        depths: mean depth on the validation images, in blocks, for each desired depth.
+        extension: hooks of the recipe's network.
         columns: names of the history's columns.
         calibration: folder of the images that calibrate the uint8 files of select=uint8; None for export's default.
     """
@@ -75,7 +75,7 @@ class TrainingRun:
     history: list[dict[str, Any]]
     seconds: float
     selected_by: str
-    depths: dict[float | None, float]
+    extension: extensions.Training
 
     def __init__(self, out: Path, recipe: Recipe, model: keras.Model, validation: tuple[np.ndarray, np.ndarray]) -> None:
         """Start a run at step 0.
@@ -99,7 +99,7 @@ class TrainingRun:
             self._branched = branches.branched(self._scored, recipe.branches)
         self.selected_by = selection.criterion(recipe)
         self._flat_goal = flat_colours.LIMIT if self.selected_by == "uint8" else _FLAT_GOAL
-        self.depths = {}
+        self.extension = extensions.training(recipe)
         self._board: Any = None
 
     def start(self, batches: BatchSource) -> None:
@@ -242,33 +242,23 @@ class TrainingRun:
         weights.save_model(self.out / "last.npz", self._scored, self.recipe.network, meta)
 
     def _score(self) -> float:
-        """Return the selection score in dB on the validation images.
-
-        A network with a desired depth is scored at a quarter, half, three quarters and all of its blocks.
-        """
+        """Return the selection score in dB on the validation images, over all values that the extension chooses."""
         from keras import ops
 
         self._update_scored()
         network = self.recipe.network
         scores: list[list[float]] = []
         single_colour: list[bool] = []
-        depths: dict[float | None, list[float]] = {}
-        max_depth = models.max_depth(network)
-        for desired in (None,) if max_depth is None else np.arange(1, 5) * max_depth / 4:
+        for value in self.extension.start_validation():
             for lr, hr in zip(self._lr, self._hr, strict=True):
-                x = lr[None].astype(np.float32) / 255
-                y = self._scored(x if desired is None else [x, np.full((1, 1), desired, np.float32)], training=False)
-                if models.has_depth(network):
-                    y, depth_map = y
-                    depths.setdefault(desired, []).append(float(ops.mean(depth_map)))
+                y = self.extension.sr(self._scored, lr[None].astype(np.float32) / 255, value)
                 sr = np.floor(np.clip(ops.convert_to_numpy(y)[0], 0, 1) * 255 + 0.5).astype(np.uint8)
                 scores.append([psnr(sr, hr, space, network["scale"]) for space in ("rgb", "y")])
                 single_colour.append((sr == sr[0, 0]).all())
-        self.depths = {desired: float(np.mean(values)) for desired, values in depths.items()}
         self._one_colour = all(single_colour)
         self._psnr = np.mean(scores, axis=0)
         as_uint8 = self.selected_by == "uint8"
-        run = selection.uint8_runner(self._scored, network, self.calibration) if as_uint8 else self._float_runner(max_depth)
+        run = selection.uint8_runner(self._scored, network, self.calibration) if as_uint8 else self._float_runner()
         if self.recipe.flat_share:
             error = flat_colours.measure(run, network["scale"])["flat"] if run else 255
             self.flat_excess = max(0, error - self._flat_goal)
@@ -278,12 +268,12 @@ class TrainingRun:
             return float("-inf")
         return float(np.mean([psnr(run(lr), hr, "rgb", network["scale"]) for lr, hr in zip(self._lr, self._hr, strict=True)]))
 
-    def _float_runner(self, max_depth: int | None) -> Callable[[np.ndarray], np.ndarray]:
+    def _float_runner(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return the scored float network as a function from LR to SR images, uint8, at its maximum depth."""
         from mobile_sr.inference import upscaler
 
-        run = upscaler.keras_runner(self._scored)
-        return lambda image: upscaler.to_uint8(run(image) if max_depth is None else run(image, max_depth)[0])
+        model = upscaler.of_network(self.recipe.name, self._scored, self.recipe.network)
+        return lambda image: upscaler.to_uint8(model.run_once(image))
 
     def _update_scored(self) -> None:
         """Copy the trained weights to the scored network: averaged if the recipe says so, with branches collapsed."""
@@ -315,9 +305,8 @@ class TrainingRun:
         print(text.ljust(100) if self._tty else text, end=end, file=sys.stderr, flush=True)
 
     def _status(self) -> str:
-        """Return what the progress line of a validation shows in addition: mean depths."""
-        depths = self.depths.items()
-        return "".join(f"  depth {depth:.2f}" + ("" if desired is None else f" for {desired:g}") for desired, depth in depths)
+        """Return what the progress line of a validation shows in addition."""
+        return self.extension.status()
 
     def save(self) -> None:
         """Write a checkpoint and the history. The previous checkpoint is kept."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr import __version__, models
+from mobile_sr import __version__, extensions, models
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, sha256_file, write_json
 from mobile_sr.inference import model_files, weights
@@ -22,8 +22,6 @@ from mobile_sr.training.run_folder import Follower, TrainingRun
 
 if TYPE_CHECKING:
     import keras
-
-_ADDED = ("depth", "adapter_channels", "depth_scales")  # fields in which a network with an adapter differs from its backbone
 
 
 def train(
@@ -103,28 +101,21 @@ def train(
         "dtype": dtype,
         "versions": {"mobile_sr": __version__, "keras": keras.__version__, "backend": keras.backend.backend()},
     }
+    extension = extensions.training(recipe)
     loaded: set[str] = set()  # paths of the arrays from --init
     if first and previous:
         _check_same_run(out, previous, config)
     elif first:
         if init:
             loaded = _start_from(model, recipe.network, init)
-        if models.has_depth(recipe.network) and "adapter5/kernel" not in loaded:
-            from mobile_sr.models import adadsr
-
-            crops = dataset.center_crops(images, held_out, recipe.validation_crop)[0].astype(np.float32) / 255
-            adadsr.start_at(model, crops, recipe.fixed_depth or (models.max_depth(recipe.network) or 0) / 2)
+        extension.initialize(model, loaded, lambda: dataset.center_crops(images, held_out, recipe.validation_crop)[0])
     score_start = len(loaded) == len(model.variables)
     if recipe.branches != "none":
         model = _branched(model, recipe)
     if recipe.activation_bits:
         model = _rounded(model, recipe)
 
-    loss: Any = losses.make_loss(recipe)
-    loss_weights = None
-    if models.has_depth(recipe.network):
-        loss, loss_weights = [loss, depth_hinge], [1.0, recipe.depth_weight]
-    model.compile(optimizer=_optimizer(recipe), loss=loss, loss_weights=loss_weights)
+    model.compile(optimizer=_optimizer(recipe), **extension.losses(losses.make_loss(recipe)))
     model.optimizer.build(model.trainable_variables)
     run: TrainingRun
     if first:
@@ -144,7 +135,7 @@ def train(
     distributed.broadcast_variables([*model.variables, *model.optimizer.variables])
     run.step = distributed.broadcast(run.step)
     if run.step < recipe.steps:
-        batches = _Batches(recipe, images, train_on, teacher)
+        batches = _Batches(recipe, images, train_on, teacher, extension)
         run.start(batches)
         every = recipe.validate_every
         model.fit(
@@ -182,14 +173,14 @@ def check_run_folder(out: str | Path, resume: bool) -> Path:
 def _start_from(model: keras.Model, network: Mapping[str, Any], init: str | Path) -> set[str]:
     """Copy the weights of `init` into `model`.
 
-    From another scale of the same network, copies all arrays whose shape does not depend on the scale. From the backbone of a
-    network with an adapter, copies all arrays but the adapter's.
+    From another scale of the same network, copies all arrays whose shape does not depend on the scale. From the backbone of an
+    extended network, copies all arrays but those of the extension.
 
     Returns:
         The paths of the copied arrays.
     """
     start, config = weights.load_model(model_files.trained(init)[0])
-    for key in sorted({*network, *config} - {*_ADDED, "scale"}):
+    for key in sorted({*network, *config} - {*extensions.added(), "scale"}):
         if network.get(key) != config.get(key):
             have, want = (textwrap.shorten(str(value.get(key)), 60) for value in (config, network))
             raise UserError(f"{init}: its {key} is {have}, but the recipe trains {want}; use another --init or --recipe")
@@ -250,21 +241,6 @@ def _shortened(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def depth_hinge(desired: Any, depth_map: Any) -> Any:
-    """Return AdaDSR's depth loss (Liu et al. 2020, Sec. 3.4).
-
-    It is max(0, mean depth - desired depth), averaged over images and depth maps.
-
-    Args:
-        desired: [N, 1] desired depths in blocks.
-        depth_map: [N, H, W, M] depth maps in blocks.
-    """
-    from keras import ops
-
-    mean = ops.mean(ops.cast(depth_map, "float32"), axis=(1, 2))
-    return ops.mean(ops.relu(mean - ops.cast(desired, "float32")))
-
-
 def _optimizer(recipe: recipes.Recipe) -> keras.optimizers.Optimizer:
     import keras
     from keras import ops
@@ -284,20 +260,6 @@ def _optimizer(recipe: recipes.Recipe) -> keras.optimizers.Optimizer:
     return adam(Triangular(), beta_1=0.9, beta_2=0.999, epsilon=1e-8, **average)
 
 
-def desired_depths(recipe: recipes.Recipe, max_depth: int | None, step: int) -> np.ndarray:
-    """Return the desired depth of each image of a step, [batch, 1] float32, in blocks.
-
-    Args:
-        recipe: the recipe.
-        max_depth: the network's number of blocks: the depths are uniform in 0..max_depth (Liu et al. 2020, Sec. 3.4). None for
-            a network without a desired depth: all depths are the recipe's fixed depth.
-        step: number of the step, from 0.
-    """
-    if max_depth is None:
-        return np.full((recipe.batch, 1), recipe.fixed_depth, np.float32)
-    return np.random.default_rng([recipe.seed, step, 1]).uniform(0, max_depth, (recipe.batch, 1)).astype(np.float32)
-
-
 def _teacher(recipe: recipes.Recipe, file: str | Path) -> keras.Model:
     """Load the teacher. Raises UserError if it cannot teach the recipe's network."""
     model, config = weights.load_model(file)
@@ -305,8 +267,8 @@ def _teacher(recipe: recipes.Recipe, file: str | Path) -> keras.Model:
         raise UserError(
             f"teacher {recipe.teacher}: its scale is {config['scale']}, but {recipe.name} has scale {recipe.network['scale']}"
         )
-    if models.has_depth(config) or models.has_depth(recipe.network):
-        raise UserError(f"teacher {recipe.teacher}: distillation is not supported for networks with depth maps")
+    if extension := extensions.find(config) or extensions.find(recipe.network):
+        raise UserError(f"teacher {recipe.teacher}: distillation is not supported for {extension.NETWORKS}")
     return model
 
 
@@ -314,10 +276,14 @@ class _Batches:
     """The training batches of this rank, and the time spent on making them."""
 
     def __init__(
-        self, recipe: recipes.Recipe, images: dataset.TrainingImages, indices: Sequence[int], teacher: keras.Model | None
+        self,
+        recipe: recipes.Recipe,
+        images: dataset.TrainingImages,
+        indices: Sequence[int],
+        teacher: keras.Model | None,
+        extension: extensions.Training,
     ) -> None:
-        self.recipe, self.images, self.indices = recipe, images, indices
-        self.has_depth, self.max_depth = models.has_depth(recipe.network), models.max_depth(recipe.network)
+        self.recipe, self.images, self.indices, self.extension = recipe, images, indices, extension
         self.share = distributed.share(recipe.batch)
         self.teacher = teacher
         self.seconds = 0.0
@@ -342,15 +308,9 @@ class _Batches:
         )
         if self.teacher:
             hr = np.concatenate([hr, self.teacher.predict_on_batch(lr)], axis=-1)
-        batch: tuple[Any, Any] = (lr, hr)
-        if self.has_depth:
-            batch = self._with_depth(lr, hr, desired_depths(r, self.max_depth, step)[self.share])
+        batch = self.extension.batch(lr, hr, step, self.share)
         self.seconds += time.perf_counter() - start
         return batch
-
-    def _with_depth(self, lr: Any, hr: Any, depth: Any) -> tuple[Any, Any]:
-        """Return (inputs, targets) of a network with a depth map."""
-        return lr if self.max_depth is None else (lr, depth), (hr, depth)
 
     def keras_dataset(self) -> Any:
         """Return one epoch (validate_every steps) as a data set that Keras reads."""
@@ -380,9 +340,7 @@ class _Batches:
         r = self.recipe
         sides = ((r.patch, 3), (r.patch * r.network["scale"], 6 if self.teacher else 3))
         lr, hr = (tf.TensorSpec((r.batch, side, side, channels), tf.float32) for side, channels in sides)
-        signature: tuple[Any, Any] = (lr, hr)
-        if self.has_depth:
-            signature = self._with_depth(lr, hr, tf.TensorSpec((r.batch, 1), tf.float32))
+        signature = self.extension.signature(lr, hr)
         epoch = tf.data.Dataset.from_generator(lambda: map(self, range(r.validate_every)), output_signature=signature)
         options = tf.data.Options()
         options.autotune.enabled = False

@@ -1,6 +1,7 @@
-"""Fake quantization of activations: training with the rounding of 8-bit inference.
+"""Fake quantization: training with the rounding of 8-bit inference.
 
-Every tensor that is quantized in a uint8 file is rounded in the same way, over its range in the current batch. Gradients pass
+`quantize_to_range` and `quantize_weights` are for quantization-aware training (quantized_network.py). The rest is the recipe
+option `activation_bits`: every tensor that is quantized in a uint8 file is rounded in the same way, over its range in the current batch. Gradients pass
 as if it were not rounded (the straight-through estimator of Jacob et al., "Quantization and Training of Neural Networks for
 Efficient Integer-Arithmetic-Only Inference", CVPR 2018, Sec. 3). No ranges are stored: the trained network is the plain one.
 
@@ -9,7 +10,7 @@ error over its taps, which gave 7 levels in a tanh network. With this training a
 (flat_colours.patch), the kernels avoid large sums.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ from keras import ops
 from mobile_sr.models.layers import PReLU, Shape
 
 BITS = (2, 16)  # minimum and maximum
+SMALLEST_RANGE, SMALLEST_STEP = 1e-6, 1e-12  # divisors
 _PRIVATE = ("relu", "linear", "relu6")  # activations that a .tflite convolution fuses: no tensor precedes them
 _TANH_END = 2.42  # maximum input of tanh in an exported file (converters/activation_ranges.py)
 
@@ -42,6 +44,46 @@ def rounded(x: keras.KerasTensor, bits: int, end: float | None = None) -> keras.
     step = ops.maximum(high - low, 1e-6) / (2**bits - 1)
     error = ops.stop_gradient(ops.round(value / step) - value / step)
     return ops.cast(value + step * error, x.dtype)
+
+
+def quantize_to_range(x: keras.KerasTensor, low: Any, high: Any, bits: int = 8) -> keras.KerasTensor:
+    """Rounds x as TFLite does: to 2**bits equally spaced values from about `low` to about `high`, one of which is 0.
+
+    Both limits move by less than half a step, so that 0 is exact. The gradient with respect to x is 1 inside of the range and
+    0 outside. The limits get the gradients of the values beyond them and, through the step, of the rounding errors (Esser et
+    al., ICLR 2020, Eq. 3).
+
+    Args:
+        x: float32 tensor of any shape.
+        low: scalar, at most 0.
+        high: scalar, at least 0.
+        bits: int in BITS.
+    Returns: float32 tensor of the shape of x.
+    """
+    levels = 2**bits - 1
+    step = ops.maximum(high - low, SMALLEST_RANGE) / levels
+    zero = ops.stop_gradient(ops.round(-low / step))
+    first, last = (limit + ops.stop_gradient(end * step - limit) for limit, end in ((low, -zero), (high, levels - zero)))
+    value = ops.minimum(ops.maximum(x, first), last)
+    error = ops.stop_gradient(ops.round(value / step) - value / step)
+    return value + step * error
+
+
+def quantize_weights(w: keras.KerasTensor, axes: Sequence[int] | None) -> keras.KerasTensor:
+    """Rounds weights to -127..127 steps of max |w| / 127; the gradient is 1.
+
+    Args:
+        w: float32 weights.
+        axes: the axes of one scale's weights: all but that of the output channels. None for a single scale.
+    Returns: float32 tensor of the shape of w.
+    """
+    return round_to_steps(w, ops.max(ops.abs(w), axis=axes, keepdims=True) / 127)
+
+
+def round_to_steps(w: keras.KerasTensor, steps: keras.KerasTensor) -> keras.KerasTensor:
+    """Rounds w to multiples of `steps`, which broadcast against it; the gradient with respect to w is 1."""
+    steps = ops.maximum(steps, SMALLEST_STEP)
+    return w + ops.stop_gradient(ops.round(w / steps) * steps - w)
 
 
 @keras.saving.register_keras_serializable("mobile_sr")

@@ -8,13 +8,13 @@ import pytest
 import tensorflow as tf
 
 from mobile_sr import models, zoo
-from mobile_sr.adadsr import depth_counts
+from mobile_sr.adadsr import depth_counts, depth_export
 from mobile_sr.converters import adadsr_sparse, to_tflite
 from mobile_sr.converters.tflite import audit, flatbuffer, merge
 from mobile_sr.errors import UserError
 from mobile_sr.inference import graph_io, litert, tensor_values, upscaler, weights
 from mobile_sr.models import adadsr
-from mobile_sr.quantization import calibration, export
+from mobile_sr.quantization import export
 
 EDSR = {"network": "edsr", "scale": 2, "blocks": 3, "channels": 8, "depth": "input"}
 RCAN = {"network": "rcan", "scale": 2, "groups": 2, "blocks": 2, "channels": 16, "reduction": 4, "depth": "input"}
@@ -64,7 +64,7 @@ def file(name, precision, size):
     model, config = network(name)
     calibration_images = [np.random.default_rng(k).random((1, 16, 16, 3)).astype(np.float32) for k in range(3)]
     calibration_images += [np.full((1, 16, 16, 3), level, np.float32) for level in (0, 1)]
-    samples = calibration.with_depths(calibration_images, models.max_depth(config))
+    samples = depth_export.with_depths(calibration_images, models.max_depth(config))
     options = {"clipped": True, "size": size, "calibration": samples}
     build = functools.partial(models.build_for_export, config)
     return to_tflite.convert_both(build, model, model.get_weights(), precision, **options)[0]
@@ -229,9 +229,9 @@ def test_the_audit_detects_weights_that_are_not_shared():
 
 
 def test_calibration_sweeps_the_desired_depth():
-    samples = calibration.with_depths([np.zeros((1, 4, 4, 3))] * 9, 8)
+    samples = depth_export.with_depths([np.zeros((1, 4, 4, 3))] * 9, 8)
     assert sorted(float(depth[0, 0]) for _, depth in samples) == list(range(9))
-    assert calibration.with_depths([1, 2], None) == [1, 2]
+    assert depth_export.with_depths([1, 2], None) == [1, 2]
 
 
 def test_counts_follow_the_masks():

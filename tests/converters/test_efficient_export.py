@@ -8,7 +8,7 @@ import pytest
 from mobile_sr import load, models
 from mobile_sr.inference import weights
 from mobile_sr.quantization.export import AuditError, export
-from tests.conftest import picture
+from tests.conftest import make_image
 from tests.models.test_efficient import MINI
 
 
@@ -35,7 +35,7 @@ def test_onnx_equals_the_float_tflite_and_keras(tmp_path, net):
     pytest.importorskip("tf2onnx")
     file, sidecar = exported(tmp_path, net, "onnx")
     assert sidecar["agreement_with_tflite"]["largest_error"] <= 1e-5
-    image = picture(29, 35)
+    image = make_image(29, 35)
     assert abs(load(file).real(image) - load(tmp_path / "net.npz").real(image)).max() <= 2e-5
 
 
@@ -60,7 +60,7 @@ def test_the_resize_is_bilinear_with_half_pixels(tmp_path):
     assert sidecar["ops"]["RESIZE_BILINEAR"] == sidecar["ops"]["MAX_POOL_2D"] == 1
     assert sidecar["smallest_side"] == 15
     assert sidecar["receptive_field"] is None
-    assert load(file)(picture(4, 40)).shape == (8, 80, 3)
+    assert load(file)(make_image(4, 40)).shape == (8, 80, 3)
 
 
 @pytest.mark.parametrize(("net", "side"), [("rlfn", 15), ("efdn", 5), ("imdn", 1)])
@@ -68,6 +68,6 @@ def test_images_smaller_than_the_attention_supports(tmp_path, net, side):
     """They are padded with their last pixels; a float runtime would otherwise end the process."""
     upscaler = load(model_file(tmp_path, net))
     assert upscaler.smallest == side
-    small = picture(3, 20)
+    small = make_image(3, 20)
     padded = small[[*range(3), *[2] * (max(side, 3) - 3)]]
     assert (upscaler(small) == upscaler(padded)[:6]).all()

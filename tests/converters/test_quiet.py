@@ -31,7 +31,7 @@ def test_threads_restore_the_descriptors(capfd):
     assert capfd.readouterr() == ("out", "err")
 
 
-def test_a_line_said_during_quiet_is_not_lost(capfd):
+def test_a_line_printed_during_quiet_is_not_lost(capfd):
     thread = quiet_thread()
     with open(1, "w", closefd=False) as stdout:
         print_line("kept", stdout)

@@ -8,7 +8,7 @@ import pytest
 from mobile_sr import load
 from mobile_sr.errors import UserError
 from mobile_sr.quantization.export import export
-from tests.conftest import picture
+from tests.conftest import make_image
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +19,13 @@ def onnx_file(model_file, tmp_path_factory):
 
 @pytest.mark.parametrize("size", [(20, 31), (64, 48), (1, 1)])
 def test_onnx_equals_the_float_tflite(onnx_file, exported, size):
-    image = picture(*size)
+    image = make_image(*size)
     result, expected = load(onnx_file).real(image), load(exported / "tiny_float32.tflite").real(image)
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-5)
 
 
 def test_tiles_and_sidecar(onnx_file):
-    image = picture(50, 70)
+    image = make_image(50, 70)
     upscaler = load(onnx_file)
     np.testing.assert_allclose(upscaler.real(image, 20), upscaler.real(image, 0), rtol=0, atol=1e-5)
     sidecar = json.loads(onnx_file.with_suffix(".json").read_text())

@@ -35,7 +35,7 @@ def convert(model, config, precision, **arguments):
 
 
 @pytest.mark.parametrize("network", ["fsrcnn", "espcn"])
-def test_the_peers_are_one_partition_in_8_bits(network):
+def test_the_other_networks_are_one_partition_in_8_bits(network):
     config = {"network": network, "scale": 3}
     model = random_model(config)
     data = convert(model, config, "uint8")

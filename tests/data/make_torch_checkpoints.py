@@ -1,4 +1,4 @@
-"""Writes the small checkpoints of this folder with PyTorch, and what PyTorch makes of one of them.
+"""Writes the small checkpoints of this folder with PyTorch, and the output of PyTorch for one of them.
 
 python make_torch_checkpoints.py, with torch and numpy installed; the files here came from torch 2.15.0.
 """

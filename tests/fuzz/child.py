@@ -1,4 +1,4 @@
-"""What is done with damaged files, in a child process whose memory and time are limited.
+"""Uses damaged files in a child process with limited memory and time.
 
 python -m tests.fuzz.child KIND FIRST STOP SECONDS FILE...
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mobile_sr.inference import trial
-from tests.conftest import picture, smoke_recipe
+from tests.conftest import make_image, smoke_recipe
 from tests.fuzz import mutations
 
 MEMORY_BYTES = 2 * 1024**3  # on top of what the child needs for undamaged files
@@ -53,7 +53,7 @@ def use_model(path):
     import mobile_sr
 
     upscaler = mobile_sr.load(path)
-    sr = upscaler(picture(20, 30))
+    sr = upscaler(make_image(20, 30))
     assert sr.dtype == np.uint8
     assert sr.shape == (20 * upscaler.scale, 30 * upscaler.scale, 3)
 
@@ -83,7 +83,7 @@ def forked_attempt(data, threads=1):
 
 
 def use_trap(path):
-    """What the harness must notice."""
+    """Failures that the harness must detect."""
     what = path.read_bytes()
     if what == b"raise":
         raise KeyError("oops")
@@ -125,7 +125,7 @@ KINDS = {
 
 
 def child(kind, first, stop, limit_s, *files):
-    """Work off the seeds: each is printed before its turn, and again with what went wrong, if something did."""
+    """Run the mutation of every seed. Each seed is printed before its run, and again with the error if it fails."""
     from mobile_sr.errors import UserError
 
     mutate, use = KINDS[kind]

@@ -1,4 +1,4 @@
-"""Mutations of files: bytes and a random.Random in, bytes out. Every one follows from its seed."""
+"""Mutations of files: bytes and a random.Random in, bytes out. Each is determined by its seed."""
 
 import contextlib
 import io
@@ -46,7 +46,7 @@ def damage_bytes(data, rng):
 
 
 def damage_member(data, rng):
-    """Damage one array of an .npz, its checksum being right again."""
+    """Damage one array of an .npz and correct its checksum."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     name = rng.choice(sorted(members))
@@ -59,7 +59,7 @@ def damage_member(data, rng):
 
 
 def damage_values(data, rng):
-    """Change the configuration or an array of a model file, which is then well formed."""
+    """Change the configuration or an array of a model file that stays well formed."""
     from mobile_sr.inference import weights
 
     path = Path("valid.npz")
@@ -75,14 +75,14 @@ def damage_values(data, rng):
 
 
 def _damage_array(arrays, rng):
-    """Another type, shape or content of one array."""
+    """Change the type, shape or content of one array."""
     name = rng.choice(sorted(arrays))
     array = arrays[name]
     arrays[name] = rng.choice((array.astype(int), array.astype(str), array.ravel(), array[..., None], array * np.nan))
 
 
 def damage_fields(data, rng):
-    """Change fields of a .tflite, which is then a well-formed flatbuffer."""
+    """Change fields of a .tflite that stays a well-formed flatbuffer."""
     from ai_edge_litert import schema_py_generated as schema
 
     while True:
@@ -124,7 +124,7 @@ def _other_value(value, rng):
 
 
 def damage_sidecar(data, rng):
-    """Another value in one field of a sidecar, or a field less."""
+    """Change or remove one field of a sidecar."""
     record = json.loads(data)
     key = rng.choice(sorted(record))
     if rng.randrange(5) == 0:
@@ -135,7 +135,7 @@ def damage_sidecar(data, rng):
 
 
 def damage_tensors(data, rng):
-    """A table left out, another type, buffer, operator or options of a .tflite."""
+    """Remove a table of a .tflite, or change a type, buffer, operator or option."""
     from ai_edge_litert import schema_py_generated as schema
 
     while True:
@@ -164,7 +164,7 @@ def damage_tensors(data, rng):
 
 
 def damage_run(data, rng):
-    """Another value in, or a field less of, a run's config.json or what its checkpoint says; or another array there."""
+    """Change or remove a field of a run's config.json or of its checkpoint's JSON, or change an array of the checkpoint."""
     if data[:1] == b"{":
         config = json.loads(data)
         _damage_json(config, rng)

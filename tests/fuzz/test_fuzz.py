@@ -1,7 +1,7 @@
-"""Damaged images, model files and run folders: whatever the bytes are, the outcome is a result or a UserError.
+"""Damaged images, model files and run folders: every outcome is a result or a UserError.
 
-A child process works the mutations off (child.py), so that a crash of native code or a hang is told with its seed and the
-rest goes on.
+A child process (child.py) runs the mutations. A crash of native code or a hang is reported with its seed, and the other
+mutations still run.
 """
 
 import os
@@ -14,7 +14,7 @@ from PIL import Image
 
 from mobile_sr import zoo
 from mobile_sr.training import train_loop
-from tests.conftest import ROOT, picture, smoke_recipe
+from tests.conftest import ROOT, make_image, smoke_recipe
 from tests.fuzz.child import RUN_RECIPE
 
 
@@ -36,9 +36,9 @@ def problems(kind, files, count, folder, limit_s=20):
 
 @pytest.fixture(scope="module")
 def image_files(tmp_path_factory):
-    """One small file of every sort that the reader knows."""
+    """One small file of every format that the reader supports."""
     folder = tmp_path_factory.mktemp("sorts")
-    photo = picture(24, 30)
+    photo = make_image(24, 30)
     image, gray = Image.fromarray(photo), Image.fromarray(photo[:, :, 0])
     clear = image.copy()
     clear.putalpha(gray)
@@ -68,11 +68,11 @@ def image_files(tmp_path_factory):
 
 
 def counts(quick):
-    """A quick number of mutations, and ten times as many where there is time."""
+    """The number of mutations: few by default, ten times as many in the slow tests."""
     return pytest.mark.parametrize("count", [quick, pytest.param(10 * quick, marks=pytest.mark.slow)])
 
 
-def test_the_harness_notices(tmp_path):
+def test_the_harness_detects_failures(tmp_path):
     traps = ("fine", "raise", "crash", "hang", "bomb")
     for trap in traps:
         (tmp_path / trap).write_text(trap)

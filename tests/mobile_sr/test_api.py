@@ -12,7 +12,7 @@ from PIL import Image
 import mobile_sr
 from mobile_sr import results
 from mobile_sr.errors import UserError
-from tests.conftest import ROOT, picture
+from tests.conftest import ROOT, make_image
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_names():
 
 def test_pil_images_stay_pil_images():
     upscaler = mobile_sr.load("xlsr_x3:uint8")
-    image = picture(20, 24)
+    image = make_image(20, 24)
     sr = upscaler(image)
     from_pil = upscaler(Image.fromarray(image))
     assert isinstance(from_pil, Image.Image)
@@ -52,15 +52,15 @@ def test_keras_models():
     image = keras.Input((None, None, 3))
     model = keras.Model(image, keras.layers.UpSampling2D(2, interpolation="bilinear")(image), name="twice")
     upscaler = mobile_sr.load(model)
-    assert (upscaler.scale, upscaler(picture(8, 9)).shape) == (2, (16, 18, 3))
-    assert mobile_sr.evaluate(model, [picture(48, 48)]).psnr > 20
+    assert (upscaler.scale, upscaler(make_image(8, 9)).shape) == (2, (16, 18, 3))
+    assert mobile_sr.evaluate(model, [make_image(48, 48)]).psnr > 20
     with pytest.raises(ValueError, match="its scale is 2, not 3"):
         mobile_sr.load(model, scale=3)
 
 
 @pytest.mark.parametrize("kind", ["arrays", "pil", "pairs", "mapping", "folder"])
 def test_evaluate_accepts_images_of_many_kinds(kind, image_folder):
-    arrays = [picture(60, 48, seed) for seed in (1, 2)]
+    arrays = [make_image(60, 48, seed) for seed in (1, 2)]
     data = {
         "arrays": arrays,
         "pil": [Image.fromarray(array) for array in arrays],
@@ -81,13 +81,13 @@ def test_evaluate_accepts_images_of_many_kinds(kind, image_folder):
 
 
 def test_compare_and_its_report(tmp_path):
-    result = mobile_sr.compare("xlsr_x3:float32", "xlsr_x3:uint8", [picture(60, 48)])
+    result = mobile_sr.compare("xlsr_x3:float32", "xlsr_x3:uint8", [make_image(60, 48)])
     assert result.drop_db == pytest.approx(result.reference_psnr - result.model_psnr)
     assert 0 <= result.model_colour_error <= 3
     assert result.save(tmp_path / "report").name == "report.html"
     assert json.loads((tmp_path / "report" / "report.json").read_text())["drop_db"] == result.drop_db
     with pytest.raises(ValueError, match="xlsr_x2:uint8: its scale is 2, not 3"):
-        mobile_sr.compare("xlsr_x3:uint8", "xlsr_x2:uint8", [picture(60, 48)])
+        mobile_sr.compare("xlsr_x3:uint8", "xlsr_x2:uint8", [make_image(60, 48)])
 
 
 def test_train_export_inspect_benchmark(image_folder, tmp_path, cache):
@@ -111,7 +111,7 @@ def test_train_export_inspect_benchmark(image_folder, tmp_path, cache):
     assert (report.passed, report.partitions, sum(report.ops.values()) > 5) == (True, 1, True)
     timing = mobile_sr.benchmark(files["uint8"], size=(16, 16), runs=1, warmup=0)
     assert timing.timings[0].latency_ms > 0
-    layers = mobile_sr.inspect(files["uint8"], files["float32"], [picture(48, 48)], crops=1).layers
+    layers = mobile_sr.inspect(files["uint8"], files["float32"], [make_image(48, 48)], crops=1).layers
     assert layers["layers"]
 
 

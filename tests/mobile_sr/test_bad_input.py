@@ -11,7 +11,7 @@ import pytest
 
 from mobile_sr.imaging.images import encode_image, write_image
 from mobile_sr.imaging.resize import downscale
-from tests.conftest import picture
+from tests.conftest import make_image
 from tests.mobile_sr.test_cli import one_line
 
 BICUBIC = ("--model", "bicubic", "--scale", "3")
@@ -29,7 +29,7 @@ def png_header(width, height):
 
 def test_odd_sizes_are_cut_or_padded(run_cli, tmp_path):
     for k, size in enumerate([(50, 61), (17, 40), (9, 9), (4, 30)]):
-        write_image(tmp_path / "in" / f"{k}.png", picture(*size))
+        write_image(tmp_path / "in" / f"{k}.png", make_image(*size))
     result = run_cli("evaluate", *BICUBIC, "--data", tmp_path / "in", "--json", tmp_path / "f.json")
     assert result.returncode == 0, result.stderr
     rows = json.loads((tmp_path / "f.json").read_text())["images"]
@@ -46,7 +46,7 @@ def test_training_images_smaller_than_a_patch(run_cli, tmp_path, image_folder):
     import shutil
 
     shutil.copytree(image_folder, tmp_path / "in")
-    write_image(tmp_path / "in" / "tiny.png", picture(13, 200))
+    write_image(tmp_path / "in" / "tiny.png", make_image(13, 200))
     options = ("--smoke", "--steps", "1", "--data", tmp_path / "in", "--out", tmp_path / "run", "--cache", tmp_path / "cache")
     result = run_cli("train", "--recipe", "xlsr_x3", *options, "--backend", "tensorflow")
     assert result.returncode == 0, result.stderr
@@ -59,10 +59,10 @@ def test_impossible_sizes(run_here, tmp_path, width, height):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_mixed_folder_is_said_and_its_good_files_done(run_cli, tmp_path):
-    write_image(tmp_path / "in" / "good.png", picture(40, 40))
+def test_bad_files_of_a_folder_are_reported_and_good_ones_upscaled(run_cli, tmp_path):
+    write_image(tmp_path / "in" / "good.png", make_image(40, 40))
     (tmp_path / "in" / "notes.txt").write_text("not an image, and not called one")
-    (tmp_path / "in" / "wrong.png").write_bytes(encode_image(picture(40, 40), ".png")[:200])
+    (tmp_path / "in" / "wrong.png").write_bytes(encode_image(make_image(40, 40), ".png")[:200])
     (tmp_path / "in" / "huge.png").write_bytes(png_header(50_000, 50_000))
     for command in (("evaluate", *BICUBIC), ("compare", "--reference", "bicubic", "--model", "bicubic", "--scale", "3")):
         result = run_cli(*command, "--data", tmp_path / "in")
@@ -73,8 +73,8 @@ def test_a_mixed_folder_is_said_and_its_good_files_done(run_cli, tmp_path):
         assert "Traceback" not in result.stderr
 
 
-def test_lr_and_hr_that_do_not_belong_together(run_cli, tmp_path):
-    hr = picture(60, 60)
+def test_lr_and_hr_that_do_not_match(run_cli, tmp_path):
+    hr = make_image(60, 60)
     write_image(tmp_path / "Set" / "HR" / "a.png", hr)
     write_image(tmp_path / "Set" / "LR" / "X3" / "a.png", downscale(hr, 3)[1:])
     one_line_after_skip = run_cli("evaluate", *BICUBIC, "--data", tmp_path / "Set")
@@ -86,7 +86,7 @@ def test_lr_and_hr_that_do_not_belong_together(run_cli, tmp_path):
 
 @pytest.mark.slow
 def test_unwritable_results(run_here, tmp_path):
-    write_image(tmp_path / "a.png", picture(40, 40))
+    write_image(tmp_path / "a.png", make_image(40, 40))
     (tmp_path / "file").write_text("in the way")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         one_line(run_here("upscale", tmp_path / "a.png", *BICUBIC, "--out", out), "file")
@@ -95,9 +95,9 @@ def test_unwritable_results(run_here, tmp_path):
     one_line(run_here("inspect", "--model", "xlsr_x3:uint8", "--json", tmp_path / "file" / "f.json"), "f.json")
 
 
-def test_a_full_disk_leaves_nothing_by_half(tmp_path):
+def test_a_full_disk_leaves_no_incomplete_file(tmp_path):
     """The operating system refuses the write half-way, as it does on a full disk."""
-    write_image(tmp_path / "a.png", picture(60, 60))
+    write_image(tmp_path / "a.png", make_image(60, 60))
 
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
@@ -138,6 +138,6 @@ def test_foreign_run_folders_and_json(run_here, tmp_path, image_folder):
         (("train", "--recipe", "xlsr_x2", "--architecture", "README.md"), "is not an FGNAS recipe"),
     ],
 )
-def test_searches_and_trainings_that_are_none(run_here, tmp_path, image_folder, arguments, message):
+def test_run_folders_of_the_wrong_kind(run_here, tmp_path, image_folder, arguments, message):
     one_line(run_here(*arguments, "--data", image_folder, "--out", tmp_path / "run"), message)
     assert not (tmp_path / "run").exists()

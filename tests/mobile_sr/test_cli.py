@@ -13,7 +13,7 @@ from mobile_sr import cli
 from mobile_sr.cli import COMMANDS
 from mobile_sr.imaging.images import read_image, write_image
 from mobile_sr.imaging.resize import imresize
-from tests.conftest import picture
+from tests.conftest import make_image
 
 
 def one_line(result, *parts):
@@ -84,7 +84,7 @@ def test_good_files_of_a_folder_are_processed_beside_bad_ones(run_cli, tmp_path,
     assert [row["name"] for row in json.loads((tmp_path / "f.json").read_text())["images"]] == ["a.png", "z.png"]
 
 
-def test_bad_input_is_one_line(run_here, tmp_path, exported, photo):
+def test_bad_input_is_reported_in_one_line(run_here, tmp_path, exported, photo):
     write_image(tmp_path / "ok.png", photo)
     (tmp_path / "cut.tflite").write_bytes((exported / "tiny_uint8.tflite").read_bytes()[:9000])
     (tmp_path / "empty").mkdir()
@@ -167,7 +167,7 @@ def test_compare_limits_the_drop(run_cli, image_folder, exported, tmp_path):
 
 
 def test_equal_models_have_no_drop(run_cli, tmp_path):
-    write_image(tmp_path / "in" / "a.png", picture(40, 40))
+    write_image(tmp_path / "in" / "a.png", make_image(40, 40))
     options = ("--reference", "bicubic", "--model", "bicubic", "--scale", "2", "--data", tmp_path / "in")
     result = run_cli("compare", *options, "--max-drop", "0", "--json", "-")
     assert result.returncode == 0, result.stderr
@@ -239,7 +239,7 @@ def failing(monkeypatch):
         (ValueError("two\nlines"), "unexpected ValueError: two lines at test_cli.py:"),
     ],
 )
-def test_every_failure_is_one_line(failing, run_here, monkeypatch, error, said):
+def test_every_failure_is_reported_in_one_line(failing, run_here, monkeypatch, error, said):
     monkeypatch.setattr(cli, "_discard_stdout", lambda: None)
     failing(error)
     done = run_here("models")
@@ -300,13 +300,13 @@ def test_closed_and_full_standard_error():
     assert shell("mobile-sr inspect --model nosuch 2>/dev/full").returncode == 2
 
 
-def test_a_reader_that_leaves():
+def test_a_reader_that_closes_the_pipe():
     result = shell("set -o pipefail; mobile-sr models --json - | true")
     assert "Traceback" not in result.stderr
     assert "Exception" not in result.stderr
 
 
-def test_names_that_the_terminal_cannot_show(tmp_path, photo):
+def test_names_that_the_terminal_cannot_display(tmp_path, photo):
     name = b"\xff\n\xc3\xa4.png"
     write_image(tmp_path / "a.png", photo[:24, :24])
     os.rename(tmp_path / "a.png", os.fsencode(tmp_path) + b"/" + name)

@@ -43,7 +43,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_killed_writer_leaves_the_old_file_and_the_next_one_tidies_up(writer, tmp_path):
+def test_a_killed_writer_leaves_the_old_file_and_the_next_one_cleans_up(writer, tmp_path):
     target = tmp_path / "a.b.json"
     target.write_bytes(b"old")
     for _ in range(2):
@@ -57,7 +57,7 @@ def test_a_killed_writer_leaves_the_old_file_and_the_next_one_tidies_up(writer, 
     assert target.read_bytes() == b"new"
 
 
-def test_a_living_writer_keeps_its_file(writer, tmp_path):
+def test_a_running_writer_keeps_its_file(writer, tmp_path):
     target = tmp_path / "a.bin"
     process = writer(target)
     write_bytes(target, b"meanwhile")

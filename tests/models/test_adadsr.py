@@ -120,7 +120,7 @@ def test_a_configuration_is_completed_from_the_build_function():
     assert models.receptive_field({"network": "edsr", "scale": 2}) == 1 + 2 * 32 + 1 + 2
 
 
-def test_the_deepest_desired_depth():
+def test_the_maximum_desired_depth():
     assert models.max_depth({**EDSR, "depth": "input"}) == 3
     assert models.max_depth({"network": "rcan", "scale": 2, "depth": "input"}) == 20
     assert models.max_depth({**EDSR, "depth": "fixed"}) is None

@@ -8,7 +8,7 @@ from mobile_sr import models
 from mobile_sr.imaging.resize import imresize
 from mobile_sr.models.bicubic import BicubicUpscale
 from mobile_sr.models.ntire2022 import blocks, mobilesr
-from tests.conftest import picture
+from tests.conftest import make_image
 
 # Parameters, the script's FLOPs (G), activations (M), convolutions at 256x256, x4. The challenge's Table 1 lists these in fewer
 # digits; it counts the linear layers of MobileSR and BSRN differently from its script.
@@ -80,7 +80,7 @@ def test_resize_like_is_torchs_bilinear():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(y).ravel(), [0, 0.25, 0.75, 1])
 
 
-def test_edge_padding_leaves_maxima_alone():
+def test_edge_padding_does_not_change_maxima():
     """Equal to PyTorch's max-pooling, which pads with -inf."""
     x = np.random.default_rng(0).normal(-5, 1, (1, 16, 20, 2)).astype(np.float32)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
@@ -126,7 +126,7 @@ def test_multiply_adds_of_strides_and_attention():
 
 def test_bicubic_is_matlabs_before_rounding():
     """Within the rounding of imresize's two passes, borders included."""
-    image = picture(19, 24)
+    image = make_image(19, 24)
     for scale in (2, 3, 4):
         actual = keras.ops.convert_to_numpy(BicubicUpscale(scale)(image[None].astype(np.float32)))[0]
         assert np.abs(np.clip(actual, 0, 255) - imresize(image, scale)).max() < 1.3

@@ -29,13 +29,13 @@ def image():
     return np.random.default_rng(1).integers(0, 256, (45, 38, 3)).astype(np.uint8)
 
 
-def test_the_depth_changes_the_picture_and_the_map(depth_file, image):
+def test_the_depth_changes_the_output_and_the_map(depth_file, image):
     model = upscaler.load(depth_file)
     assert model.max_depth == model.depth == 3
-    pictures = [model(image, depth=d) for d in (0, 1.5, 3)]
-    assert pictures[0].shape == (90, 76, 3)
-    assert not np.array_equal(pictures[0], pictures[2])
-    np.testing.assert_array_equal(model(image), pictures[2])
+    outputs = [model(image, depth=d) for d in (0, 1.5, 3)]
+    assert outputs[0].shape == (90, 76, 3)
+    assert not np.array_equal(outputs[0], outputs[2])
+    np.testing.assert_array_equal(model(image), outputs[2])
     maps = [model.with_depth_map(image, depth=d)[1] for d in (0, 3)]
     assert maps[0].shape == (45, 38, 1)
     assert maps[0].dtype == np.float32
@@ -43,14 +43,14 @@ def test_the_depth_changes_the_picture_and_the_map(depth_file, image):
     assert not np.array_equal(*maps)
 
 
-def test_the_model_s_own_depth_is_what_calls_without_one_take(depth_file, image):
+def test_calls_without_a_depth_use_the_models_own_depth(depth_file, image):
     model = upscaler.load(depth_file)
     wanted = model(image, depth=1)
     model.depth = 1
     np.testing.assert_array_equal(model(image), wanted)
 
 
-def test_tiles_give_the_whole_picture_and_map(depth_file, image):
+def test_tiles_give_the_whole_output_and_map(depth_file, image):
     model = upscaler.load(depth_file)
     whole, tiled = (model.with_depth_map(image, tile=tile, depth=2) for tile in (0, 8))
     assert np.abs(whole[0].astype(int) - tiled[0]).max() <= 1  # sums in another order
@@ -63,7 +63,7 @@ def test_a_depth_outside_is_refused(depth_file, image, depth):
         upscaler.load(depth_file)(image, depth=depth)
 
 
-def test_other_models_take_no_depth(image):
+def test_other_models_refuse_a_depth(image):
     model = upscaler.load("xlsr_x2:uint8")
     assert model.max_depth is None
     with pytest.raises(UserError, match="does not support a desired depth"):
@@ -72,7 +72,7 @@ def test_other_models_take_no_depth(image):
         model.with_depth_map(image)
 
 
-def test_commands_take_a_depth(depth_file, image, tmp_path, cli):
+def test_commands_accept_a_depth(depth_file, image, tmp_path, cli):
     images.write_image(tmp_path / "a.png", image)
     options = ("--depth", 1, "--depth-map", "--out", tmp_path / "o")
     code, out, err = cli("upscale", tmp_path / "a.png", "--model", depth_file, *options)
@@ -94,7 +94,7 @@ def test_commands_take_a_depth(depth_file, image, tmp_path, cli):
         assert not (tmp_path / "no").exists()
 
 
-def test_evaluate_and_compare_take_a_depth(depth_file, image_folder, cli):
+def test_evaluate_and_compare_accept_a_depth(depth_file, image_folder, cli):
     code, out, err = cli("evaluate", "--model", depth_file, "--depth", 0.5, "--data", image_folder)
     assert code == 0, err
     common = ("compare", "--reference", "bicubic", "--scale", 2, "--depth", 2, "--data", image_folder)
@@ -106,10 +106,10 @@ def test_evaluate_and_compare_take_a_depth(depth_file, image_folder, cli):
 
 
 def test_the_heat_map_shows_depth_as_lightness():
-    picture = np.full((40, 80, 3), 128, np.uint8)
+    image = np.full((40, 80, 3), 128, np.uint8)
     depth = np.zeros((20, 40, 2), np.float32)
     depth[:, 20:] = 4
-    shown = depth_map.overlay(picture, depth, 4).astype(int)
+    shown = depth_map.overlay(image, depth, 4).astype(int)
     assert shown[:40, 40:].mean() > shown[:40, :40].mean() + 80
     lightness = depth_map.colours(np.linspace(0, 1, 50)) @ np.array([0.299, 0.587, 0.114])
     assert np.all(np.diff(lightness) > 0)
@@ -121,7 +121,7 @@ def sparse_file(depth_file, tmp_path_factory):
 
 
 @pytest.mark.parametrize("signature", ["sparse", "dense"])
-def test_a_tflite_takes_the_depth_of_the_keras_model(depth_file, sparse_file, image, signature):
+def test_a_tflite_accepts_a_depth_as_the_keras_model_does(depth_file, sparse_file, image, signature):
     keras_model, file = upscaler.load(depth_file), upscaler.load(f"{sparse_file}@signature={signature}")
     assert file.max_depth == 3
     for depth in (None, 0, 1.25, 3):
@@ -132,7 +132,7 @@ def test_a_tflite_takes_the_depth_of_the_keras_model(depth_file, sparse_file, im
         file(image, depth=3.5)
 
 
-def test_benchmark_takes_a_depth(sparse_file, cli, tmp_path):
+def test_benchmark_accepts_a_depth(sparse_file, cli, tmp_path):
     size = ("--height", 24, "--width", 24, "--runs", 2, "--warmup", 0)
     names = ("--model", sparse_file, "--model", f"{sparse_file}@signature=dense", "--model", "xlsr_x2:uint8")
     code, out, err = cli("benchmark", *names, "--depth", 1.5, *size, "--json", tmp_path / "found.json")
@@ -162,6 +162,13 @@ def test_wrong_use_of_a_tflite(depth_file, sparse_file, tmp_path):
     ):
         with pytest.raises(UserError, match=said):
             upscaler.load(name)
+
+
+def test_a_budget_needs_a_desired_depth(image):
+    model = upscaler.load("xlsr_x2:uint8")
+    model.budget = {"ms": 10}
+    with pytest.raises(UserError, match="does not support a desired depth, so a budget cannot be met"):
+        model(image)
 
 
 @pytest.mark.parametrize("kind", ["keras", "tflite"])
@@ -226,7 +233,7 @@ def test_counts():
     assert depth_counts.count({**costs, "span": 2}, depth) == pytest.approx(25 * 1010 + 20 * 20 + 7)  # 0.375 of both
 
 
-def test_the_other_commands_know_files_of_two_paths(depth_file, sparse_file, image_folder, tmp_path, cli):
+def test_the_other_commands_support_files_with_two_paths(depth_file, sparse_file, image_folder, tmp_path, cli):
     code, out, err = cli("inspect", "--model", sparse_file)
     assert code == 0, err
     assert "signature sparse of dense, sparse" in out

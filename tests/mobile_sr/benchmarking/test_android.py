@@ -1,4 +1,4 @@
-"""`mobile-sr benchmark --device` against a stand-in for adb and the phone (fake_adb.py): full runs, a real desk's faults."""
+"""`mobile-sr benchmark --device` with fake_adb.py in place of adb and a phone: full runs and failures of real devices."""
 
 import json
 import os
@@ -70,7 +70,7 @@ class Phone(fake_adb.Phone):
         self.write({**fake_adb.FRESH, "devices": [CONNECTED], "packages": {android.PACKAGE: 1}, "apk_version": 1})
 
     def run(self, command, **options):
-        """In the place of subprocess.run: the program's work without its start."""
+        """Replaces subprocess.run: does the program's work without starting it."""
         status, out, errors = self.adb(command[1:])
         return subprocess.CompletedProcess(command, status, out, errors)
 
@@ -81,7 +81,7 @@ class Phone(fake_adb.Phone):
         self.set(faults=faults)
 
     def files(self):
-        """Whatever lies on it."""
+        """All its files."""
         return [path.name for path in (self.folder / "root").rglob("*") if path.is_file()]
 
     def installs(self):
@@ -104,7 +104,7 @@ def program(tmp_path, monkeypatch):
 
 @pytest.fixture
 def phone(program, monkeypatch):
-    """As `program`, many times quicker."""
+    """The phone without starting adb as a program: much faster than `program`."""
     monkeypatch.setattr(adb, "subprocess", SimpleNamespace(run=program.run, **SUBPROCESS))
     return program
 
@@ -138,7 +138,7 @@ def refused(found, *parts):
 
 
 def failed(phone, found, *parts, results=1):
-    """Status 2, one line for the run that failed, which stands in the table and in the JSON; nothing is left on the phone."""
+    """Status 2, one line for the failed run, which is also in the table and the JSON; nothing is left on the phone."""
     status, out, lines, written = found
     assert status == 2
     assert len(lines) == 1, lines
@@ -195,7 +195,7 @@ def test_host_and_device_in_one_report(phone, bench):
     schema.check(written)
 
 
-def test_what_the_app_is_asked_and_given(phone, bench):
+def test_arguments_and_files_that_the_app_gets(phone, bench):
     phone.break_(polls=3)
     assert bench("--threads", 3, delegates="gpu_fp32,cpu")[0] == 0
     intents = phone.read()["intents"]
@@ -210,7 +210,7 @@ def test_what_the_app_is_asked_and_given(phone, bench):
     assert not any("/sdcard" in word for words in pushes for word in words)  # refused by some Androids
 
 
-def test_file_names_with_anything(program, bench, tmp_path):
+def test_file_names_with_special_characters(program, bench, tmp_path):
     names = ["a b.tflite", "it's; touch $HOME.tflite", 'é "x" `id` && rm -rf *.tflite']
     models = [shutil.copy(UINT8, tmp_path / name) for name in names]
     status, _, lines, written = bench(models=models)
@@ -219,7 +219,7 @@ def test_file_names_with_anything(program, bench, tmp_path):
     clean(program)
 
 
-def test_a_desired_depth_travels(phone, bench):
+def test_a_desired_depth_reaches_the_app(phone, bench):
     model = zoo.resolve("adaedsr_b8_x2:float32")
     for options, depth in (((), 8.0), (("--depth", "1.5"), 1.5)):
         status, _, lines, written = bench(*options, models=[model])
@@ -228,8 +228,8 @@ def test_a_desired_depth_travels(phone, bench):
         assert written["reports"][0]["results"][0]["sha256"] == sha256_file(model)
 
 
-def test_a_signature_travels(phone, bench):
-    """The app gets the whole file and chooses, the dense graph where nothing else is said; the table tells which."""
+def test_a_signature_reaches_the_app(phone, bench):
+    """The app gets the whole file and chooses, the dense graph by default; the table names it."""
     model = zoo.resolve("adaedsr_b8_x2:float32")
     for option, signature in (("", "dense"), ("@signature=dense", "dense"), ("@signature=sparse", "sparse")):
         status, out, lines, written = bench(models=[f"{model}{option}"], delegates="cpu,gpu")
@@ -247,7 +247,7 @@ def test_another_signature_is_not_taken(phone, bench):
     failed(phone, found, "the app's result is damaged", "instead of sparse")
 
 
-def test_through_run_as_where_the_external_folder_is_out_of_reach(phone, bench):
+def test_run_as_is_used_where_the_external_folder_is_unreadable(phone, bench):
     phone.break_(external=1)
     status, _, lines, written = bench(delegates="cpu,gpu")
     assert (status, lines) == (0, [])
@@ -272,7 +272,7 @@ def test_what_an_earlier_run_left_is_removed_and_nothing_else(phone, bench):
     assert phone.files() == ["mine.tflite"]
 
 
-def test_an_emulator_is_called_one(phone, bench):
+def test_an_emulator_is_marked_as_one(phone, bench):
     phone.set(properties={"ro.hardware": "ranchu"}, faults={"refuse": {"gpu": "no"}})
     _, out, _, written = bench(delegates="cpu,gpu")
     assert [report["where"] for report in written["reports"]] == ["emulator", "emulator"]
@@ -394,7 +394,7 @@ def test_full_storage(phone, bench):
 
 
 @pytest.mark.parametrize("step", ["push", "start", "poll", "cat"])
-def test_a_device_lost_half_way(phone, bench, step):
+def test_a_device_that_disconnects_during_a_run(phone, bench, step):
     phone.break_(lost=step)
     status, out, lines, written = bench(delegates="cpu,gpu")
     assert status == 2
@@ -419,14 +419,14 @@ def test_a_device_lost_half_way(phone, bench, step):
     ids=["java", "native", "somebody else's", "none"],
 )
 def test_a_crash(phone, bench, log, parts):
-    """It ends its own run only, and is not taken for an earlier one."""
+    """It ends only its own run, and is not mistaken for an earlier crash."""
     phone.set(crashes=[line.replace("SIGSEGV", "SIGFPE") for line in SEGFAULT], faults={"crash": {"gpu": log}})
     found = bench(delegates="gpu,cpu")
     failed(phone, found, SERIAL, *parts, results=2)
     assert found[3]["reports"][1]["results"][0]["error"] is None
 
 
-def test_no_end(phone, bench):
+def test_a_run_that_hangs(phone, bench):
     phone.break_(hang=["gpu"])
     failed(phone, bench("--timeout", 0.2, delegates="gpu,cpu"), "no result within 0.2 s", "--timeout", results=2)
 
@@ -445,12 +445,12 @@ def test_no_end(phone, bench):
         ("format", "'mobile-sr benchmark 9'"),
     ],
 )
-def test_a_result_that_cannot_be_taken(phone, bench, how, part):
+def test_an_unusable_result(phone, bench, how, part):
     phone.break_(damage={"gpu": how})
     failed(phone, bench(delegates="cpu,gpu"), part, results=2)
 
 
-def test_a_result_that_is_not_there(phone, bench):
+def test_a_missing_result(phone, bench):
     phone.break_(dead_cat=1)
     failed(phone, bench(), "its result is missing")
     phone.break_(dead_cat=1, refuse={"cpu": "the result cannot be written: No space left on device"})
@@ -458,7 +458,7 @@ def test_a_result_that_is_not_there(phone, bench):
 
 
 def test_interrupted(program):
-    """One line, nothing runs on, nothing stays."""
+    """One line, no process keeps running, no file stays."""
     program.break_(hang=["cpu"])
     command = [sys.executable, "-m", "mobile_sr", "benchmark", "--model", "xlsr_x3:uint8", "--device", "auto", "--no-host"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -495,7 +495,7 @@ def test_options_that_do_not_fit(phone, bench, capsys):
 
 
 def test_the_apk_that_make_built():
-    """Its compiled manifest, as aapt2 writes it."""
+    """Its compiled manifest, as written by aapt2."""
     if not android.APK.is_file():
         pytest.skip("needs android_demo/build/apk/mobile-sr.apk: run `make apk`")
     said = (ROOT / "android_demo/app/build.gradle.kts").read_text()
@@ -510,7 +510,7 @@ def test_a_manifest_without_a_version(tmp_path):
 
 
 def test_the_apps_own_result_fits_the_schema():
-    """Of the app's code on a desktop's Java."""
+    """The app's code runs on this machine's Java."""
     file = ROOT / "android_demo/build/test/screens/result.json"
     if not file.is_file():
         pytest.skip("needs a result of the app: run `make test-android`")

@@ -70,7 +70,7 @@ def test_ratios_are_the_median_over_the_openings_of_their_fastest_rounds():
 
 
 def test_every_opening_starts_from_a_closed_interpreter(exported):
-    """All rounds are kept, whatever the number of openings they are spread over."""
+    """All rounds are kept, for any number of openings."""
     model, calls = benchmark.open_model(exported / "tiny_uint8.tflite", 1), []
     original = model.close
     model.close = lambda: (calls.append("close"), original())
@@ -119,7 +119,7 @@ def test_wall_and_cpu_time_are_in_their_places(monkeypatch):
 
 
 def test_residency(exported):
-    """The QUANTIZE at each end of the uint8 file stays outside the delegate, the other files are taken whole."""
+    """The QUANTIZE at each end of the uint8 file stays outside the delegate, the other files are delegated whole."""
     for name, expected in (("float32", (1, 14, 14)), ("float16", (1, 31, 31)), ("uint8", (1, 13, 15)), ("int8", (1, 13, 13))):
         data = (exported / f"tiny_{name}.tflite").read_bytes()
         assert litert.residency(open_at(data, (16, 16))) == expected
@@ -171,7 +171,7 @@ def test_prefixes_keep_both_branches(exported):
     assert parts[concat].outputs == parts[-1].ops[concat].outputs
 
 
-def test_picture_is_seeded():
+def test_the_input_image_is_seeded():
     assert benchmark.generated(33, 50).shape == (33, 50, 3)
     np.testing.assert_array_equal(benchmark.generated(33, 50), benchmark.generated(33, 50))
     assert (benchmark.generated(33, 50, seed=1) != benchmark.generated(33, 50)).any()
@@ -219,7 +219,7 @@ def test_refusals(run_here, exported, tmp_path):
         ("pass", "exit status 0 (no output)"),
     ],
 )
-def test_a_child_that_fails_is_one_line(exported, monkeypatch, capsys, code, reason):
+def test_a_failed_child_is_reported_in_one_line(exported, monkeypatch, capsys, code, reason):
     monkeypatch.setattr(benchmark, "CHILD", (sys.executable, "-S", "-c", code))
     args = cli._parse(["mobile-sr", "benchmark", "--model", str(exported / "tiny_uint8.tflite"), "--runs", "1"])
     assert cli.main(args) == 2

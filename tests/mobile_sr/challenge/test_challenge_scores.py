@@ -1,4 +1,4 @@
-"""Contest scores: the published ones, and those of our files."""
+"""Contest scores: published ones and those of packaged files."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_score_of_a_packaged_file(run_cli, image_folder, tmp_path):
     assert found["runtime_of"] == "given"
 
 
-def test_mlperf_takes_whole_pictures_and_measures(image_folder):
+def test_mlperf_uses_whole_images_and_measures(image_folder):
     found = challenge_scores.score("xlsr_x2:uint8", "mlperf", image_folder, runs=2)
     model, scores = upscaler.load("xlsr_x2:uint8"), []
     for _, hr, lr, _ in evaluate.each_pair(image_folder, 2, []):
@@ -48,7 +48,7 @@ def test_mlperf_takes_whole_pictures_and_measures(image_folder):
 
 @pytest.fixture
 def given(monkeypatch):
-    """given(contest, psnr): a contest's result where evaluation and timing say known numbers, and what they were asked."""
+    """given(contest, psnr): a contest's result for given scores and times, and the calls that were made."""
 
     def score(contest, psnr):
         asked = []

@@ -120,7 +120,7 @@ def test_gate_is_the_baselines():
     assert scoreboard.baselines_gate([row("rlfn", 28.5, True, 1), row("imdn", None, True, 2)]) is None
 
 
-def test_notes_say_which_set():
+def test_notes_name_the_image_set():
     found = {"environment": {"width": 8, "height": 8, "runs": 1, "threads": 1, "cpu": "x"}, "set": None}
     assert "No PSNR was measured" in list(scoreboard_page.notes(found))[-1]
 

@@ -2,31 +2,31 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from mobile_sr.evaluation import plots
+from mobile_sr.evaluation import plots, svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def marks(root, legend=False):
-    """Where the points' marks stand, or those of the legend."""
+    """The positions of the points' marks, or of those in the legend."""
     places = [e.get("transform")[10:-1].split() for e in root.iter(f"{SVG}path")]
     places = [tuple(map(float, place)) for place in places]
     return [place for place in places if (place[1] <= plots._TOP) == legend]
 
 
 def boxes(root, labels):
-    """{label: (left, top, right, bottom)} as wide as the layout takes them."""
+    """{label: (left, top, right, bottom)} with the widths that the layout assumes."""
     found = {}
     for e in root.iter(f"{SVG}text"):
         if e.text in labels:
-            width = plots._LETTER * len(e.text)
+            width = svg.LETTER * len(e.text)
             left = float(e.get("x")) - {"start": 0, "middle": 0.5, "end": 1}[e.get("text-anchor")] * width
             bottom = float(e.get("y")) + 3
             found[e.text] = left, bottom - plots._LINE, left + width, bottom
     return found
 
 
-def test_points_lie_where_the_axes_say():
+def test_points_are_at_their_axis_values():
     series = [("a < b", [(0, 30.0, ""), (10, 32.0, "best")], True), ("peers", [(5, 31.0, "")], False)]
     root = ElementTree.fromstring(plots.plot("PSNR & cost", "G", "dB", series))
     (x0, y0), (x1, y1), (x2, y2) = marks(root)
@@ -40,7 +40,7 @@ def test_points_lie_where_the_axes_say():
     assert len(marks(root, legend=True)) == 2
 
 
-def test_what_stands_on_an_element_is_seen():
+def test_attributes_of_elements_are_not_overridden():
     """No style sheet overrides the title's size and weight or a label's colour; series differ in shape, for print in gray."""
     series = [("a", [(0, 1, "one")], False), ("b", [(1, 0, "two")], False)]
     root = ElementTree.fromstring(plots.plot("title", "x", "y", series))
@@ -77,8 +77,8 @@ def test_a_logarithmic_axis():
     assert ticks["20"] < ticks["50"] < ticks["100"] < right
 
 
-def test_a_label_gives_way_to_points_and_labels():
-    """The second point would stand in the first one's label; the third one's label would leave the picture."""
+def test_a_label_avoids_points_and_other_labels():
+    """The second point would overlap the first one's label; the third one's label would be cut off at the edge."""
     points = [(0, 0, "first"), (0.04, -0.03, "second"), (1, 1, "third")]
     root = ElementTree.fromstring(plots.plot("t", "x", "y", [("", points, False)]))
     found = boxes(root, ("first", "second", "third"))
@@ -90,7 +90,7 @@ def test_a_label_gives_way_to_points_and_labels():
     assert first[2] <= second[0] or second[2] <= first[0] or first[3] <= second[1] or second[3] <= first[1]
 
 
-def test_a_label_is_read_as_its_own_points():
+def test_a_label_is_next_to_its_own_point():
     """As in the plot of x2: to the left of its point the long label would lie under the other one."""
     points = [(0, 0, ""), (10, 1.0, "IMDN"), (11.5, 0.96, "EDSR, 16 blocks of 64"), (12.5, 0, "")]
     root = ElementTree.fromstring(plots.plot("t", "x", "y", [("", points, False)]))
@@ -102,7 +102,7 @@ def test_a_label_is_read_as_its_own_points():
         assert min(gaps.values()) > 15
 
 
-def test_a_label_keeps_off_lines():
+def test_a_label_avoids_lines():
     points = [(0, 0, ""), (1, 0.5, "on the line"), (2, 1, "")]
     root = ElementTree.fromstring(plots.plot("t", "x", "y", [("", points, True)]))
     left, top, right, bottom = boxes(root, ("on the line",))["on the line"]

@@ -44,11 +44,11 @@ def test_the_page_is_whole_and_needs_nothing_else(written):
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
 
     class Reader(HTMLParser):
-        pictures, open_tags = [], []
+        sources, open_tags = [], []
 
         def handle_starttag(self, tag, attributes):
             if tag == "img":
-                self.pictures.append(dict(attributes)["src"])
+                self.sources.append(dict(attributes)["src"])
             elif tag not in ("meta", "link"):
                 self.open_tags.append(tag)
 
@@ -58,8 +58,8 @@ def test_the_page_is_whole_and_needs_nothing_else(written):
     reader = Reader()
     reader.feed(page)
     assert reader.open_tags == []
-    assert len(reader.pictures) == 5 * min(compare.WORST, len(found["images"]))
-    first = np.asarray(Image.open(io.BytesIO(base64.b64decode(reader.pictures[0].partition(",")[2]))))
+    assert len(reader.sources) == 5 * min(compare.WORST, len(found["images"]))
+    first = np.asarray(Image.open(io.BytesIO(base64.b64decode(reader.sources[0].partition(",")[2]))))
     np.testing.assert_array_equal(first, crops[0]["images"]["hr"])
 
 
@@ -83,7 +83,7 @@ def test_a_crop_is_where_the_models_differ_most():
 
 
 def test_names_are_escaped(written):
-    """Of images, models, folders and skipped files: nothing that a page would run or that would break a line."""
+    """Of images, models, folders and skipped files: nothing that a page would execute or that would break a line."""
     found, crops, _ = written
     evil = "<script>alert(1)</script>|`x`\n# heading\x1b[31m\udcff"
     changed = {**found, "data": evil, "skipped": [evil], "images": [{**found["images"][0], "name": evil}]}
@@ -100,19 +100,19 @@ def test_names_are_escaped(written):
 
 
 @pytest.fixture
-def pictures(photo):
-    """Two small pictures, (name, image), to compare on."""
+def images(photo):
+    """Two small images, (name, image), to compare on."""
     return [("left", photo[:48, :60]), ("right", photo[40:, 70:])]
 
 
 @pytest.mark.parametrize("of", ["model", "reference"])
-def test_the_report_shows_the_depths(depth_file, pictures, tmp_path, of):
+def test_the_report_shows_the_depths(depth_file, images, tmp_path, of):
     deep, plain = load(depth_file), load("bicubic", 2)
     deep.depth = 1
-    found, crops = compare.compare(*((plain, deep) if of == "model" else (deep, plain)), pictures)
+    found, crops = compare.compare(*((plain, deep) if of == "model" else (deep, plain)), images)
     assert (found["depth"]["of"], found["depth"]["desired"], found["depth"]["deepest"]) == (of, 1, 3)
     assert found["depth"]["mean"] == pytest.approx(np.mean([row["depth"]["mean"] for row in found["images"]]))
-    lr = next(lr for name, _, lr, _ in evaluate.each_pair(pictures, 2, []) if name == crops[0]["row"]["name"])
+    lr = next(lr for name, _, lr, _ in evaluate.each_pair(images, 2, []) if name == crops[0]["row"]["name"])
     depths = deep.with_depth_map(lr)[1]
     assert crops[0]["row"]["depth"] == {"mean": pytest.approx(depths.mean()), "desired": 1}
     np.testing.assert_array_equal(crops[0]["heat_map"], depth_map.heat_map(lr, depths, 3, opacity=0.8))
@@ -122,19 +122,19 @@ def test_the_report_shows_the_depths(depth_file, pictures, tmp_path, of):
     assert "of 3 blocks, desired 1.00" in (tmp_path / "report.md").read_text()
 
 
-def test_a_report_without_depths_has_no_heat_map(pictures, tmp_path):
+def test_a_report_without_depths_has_no_heat_map(images, tmp_path):
     bicubic = load("bicubic", 2)
-    found, crops = compare.compare(bicubic, bicubic, pictures)
+    found, crops = compare.compare(bicubic, bicubic, images)
     page = report.write(tmp_path, found, crops).read_text()
     assert 'class="heat"' not in page
     assert "blocks" not in page
     assert "depth" not in found
 
 
-def test_the_report_says_the_depths_that_a_budget_chose(depth_file, pictures, monkeypatch):
+def test_the_report_says_the_depths_that_a_budget_chose(depth_file, images, monkeypatch):
     model = load(depth_file)
     model.budget = {"ms": 10}
     monkeypatch.setattr(depth_budget, "choose", lambda model, image, ms: image.shape[1] / 100)
-    found, _ = compare.compare(load("bicubic", 2), model, pictures)
-    widths = {name: lr.shape[1] for name, _, lr, _ in evaluate.each_pair(pictures, 2, [])}
+    found, _ = compare.compare(load("bicubic", 2), model, images)
+    widths = {name: lr.shape[1] for name, _, lr, _ in evaluate.each_pair(images, 2, [])}
     assert {row["name"]: row["depth"]["desired"] for row in found["images"]} == {n: w / 100 for n, w in widths.items()}

@@ -13,7 +13,7 @@ def test_hidden_colours_are_those_of_their_visible_neighbours():
     assert (image[0, 0] == 0).all()  # the input is not modified
 
 
-def test_each_side_takes_its_own_neighbours_colour():
+def test_each_side_gets_its_own_neighbours_colour():
     image = np.zeros((6, 40, 3), np.uint8)
     image[:, :5], image[:, 35:] = 50, 200
     alpha = np.zeros((6, 40), np.uint8)
@@ -23,7 +23,7 @@ def test_each_side_takes_its_own_neighbours_colour():
     assert (filled[:, 25:35] == 200).all()
 
 
-def test_16_hidden_pixels_take_their_neighbours_colour_and_farther_ones_the_mean():
+def test_16_hidden_pixels_get_their_neighbours_colour_and_farther_ones_the_mean():
     image = np.zeros((5, 60, 3), np.uint8)
     image[:, :10], image[:, 50:] = 50, 200
     alpha = np.zeros((5, 60), np.uint8)

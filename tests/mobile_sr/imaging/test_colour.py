@@ -66,7 +66,7 @@ def test_srgb_profiles_change_no_pixel(tmp_path, photo):
 
 
 @pytest.mark.parametrize("error", [2, 3])
-def test_a_profile_within_2_levels_of_srgb_is_taken_for_srgb(monkeypatch, error):
+def test_a_profile_within_2_levels_of_srgb_counts_as_srgb(monkeypatch, error):
     def transform(image, profile, mode):
         levels = np.asarray(image.convert("RGB")).astype(int)
         return Image.fromarray((levels + np.where(levels < 128, error, -error)).astype(np.uint8))

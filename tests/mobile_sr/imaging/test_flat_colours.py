@@ -17,7 +17,7 @@ def test_a_network_that_keeps_colours_has_no_error():
     assert (found["flat"], found["ramps"]) == (0, 0)
 
 
-def test_the_worst_colour_and_what_becomes_of_it():
+def test_the_worst_colour_and_its_output():
     def no_pure_red(image):
         sr = nearest(image)
         sr[(sr == (255, 0, 0)).all(axis=2)] = (236, 12, 24)

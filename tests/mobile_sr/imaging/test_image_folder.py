@@ -6,7 +6,7 @@ from mobile_sr.errors import UserError
 from mobile_sr.imaging.image_folder import list_images
 
 
-def test_list_images_is_sorted_recursive_and_says_when_empty(tmp_path, photo):
+def test_list_images_is_sorted_and_recursive_and_reports_an_empty_folder(tmp_path, photo):
     for name in ("b/2.png", "a.PNG", "b/1.jpg", "note.txt", ".hidden.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
@@ -23,7 +23,7 @@ def test_list_images_is_sorted_recursive_and_says_when_empty(tmp_path, photo):
         list_images(tmp_path / "nowhere")
 
 
-def test_what_is_left_out_is_named_in_one_line(tmp_path, capsys):
+def test_skipped_files_are_named_in_one_line(tmp_path, capsys):
     for name in ("a.png", "photo.cr2", "drawing.svg", "noend", "notes.txt", "clip.mov", "README", ".hidden.tga", "Thumbs.db"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "b.png").mkdir()
@@ -40,7 +40,7 @@ def test_what_is_left_out_is_named_in_one_line(tmp_path, capsys):
     )
 
 
-def test_many_left_out_files_do_not_flood(tmp_path, capsys):
+def test_many_skipped_files_do_not_flood_the_terminal(tmp_path, capsys):
     (tmp_path / "a.png").write_bytes(b"x")
     for k in range(1000):
         (tmp_path / f"{k:04}.cr2").write_bytes(b"x")
@@ -48,7 +48,7 @@ def test_many_left_out_files_do_not_flood(tmp_path, capsys):
     assert capsys.readouterr().err.strip().endswith("0007.cr2 (unknown format) and 992 more")
 
 
-def test_a_folder_without_images_says_what_it_holds(tmp_path):
+def test_a_folder_without_images_is_refused_with_its_contents(tmp_path):
     (tmp_path / "a.cr2").write_bytes(b"x")
     with pytest.raises(UserError, match=r"no image.*left out: a.cr2"):
         list_images(tmp_path)

@@ -92,7 +92,7 @@ def test_unusable_files_are_refused_by_name(tmp_path, photo):
         read_image(tmp_path)
 
 
-def test_odd_exif_data_is_left_alone_silently(tmp_path, photo, recwarn):
+def test_invalid_exif_data_is_ignored_silently(tmp_path, photo, recwarn):
     exif = Image.Exif()
     exif[0x010E] = "a description that is cut off below"
     Image.fromarray(photo).save(tmp_path / "a.jpg", exif=exif)
@@ -128,7 +128,7 @@ def test_a_colour_profile_is_converted_for_every_reader(tmp_path, photo):
     np.testing.assert_array_equal(read_image(tmp_path / "srgb.png"), photo)
 
 
-def test_what_read_image_loses_is_said_once_a_kind(tmp_path, photo, capsys, monkeypatch):
+def test_losses_of_read_image_are_reported_once_per_kind(tmp_path, photo, capsys, monkeypatch):
     monkeypatch.setattr(images, "_reported", set())
     Image.fromarray(photo).save(tmp_path / "broken.png", icc_profile=b"no profile")
     for _ in range(2):
@@ -171,7 +171,7 @@ def read_file_of(folder, pixels):
 
 
 @pytest.mark.parametrize("suffix", ["tif", "gif", "png", "webp"])
-def test_only_the_first_frame_is_read_and_that_is_said(tmp_path, suffix):
+def test_only_the_first_frame_is_read_with_a_note(tmp_path, suffix):
     frames = [Image.fromarray(np.full((8, 9, 3), level, np.uint8)) for level in (40, 200)]
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
     file = read_file(tmp_path / f"a.{suffix}")
@@ -179,7 +179,7 @@ def test_only_the_first_frame_is_read_and_that_is_said(tmp_path, suffix):
     assert file.notes == ["only the first frame or page is read"]
 
 
-def test_sixteen_bits_are_said(tmp_path, photo):
+def test_sixteen_bits_are_noted(tmp_path, photo):
     for name in ("a.png", "a.tif"):
         Image.fromarray(photo[:, :, 0].astype(np.uint16) * 257).save(tmp_path / name)
         assert read_file(tmp_path / name).notes == ["16 bits per channel are reduced to 8"]
@@ -217,13 +217,13 @@ def test_more_formats_are_read(tmp_path, suffix):
         (b"plain text", "not a PNG, JPEG"),
     ],
 )
-def test_files_that_are_not_images_are_named_for_what_they_are(tmp_path, content, message):
+def test_files_that_are_not_images_are_identified(tmp_path, content, message):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(UserError, match=f"a.png: .*{message}"):
         read_image(tmp_path / "a.png")
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     for read in (read_image, is_gray_file):
         with pytest.raises(UserError, match="not a regular file"):
@@ -246,7 +246,7 @@ def test_transparent_levels_of_low_and_high_bit_depths(tmp_path):
         assert read_file(tmp_path / f"{name}.png").alpha.tolist() == [[255, 0]], name
 
 
-def test_formats_without_alpha_are_placed_on_white_and_say_so(tmp_path, photo):
+def test_formats_without_alpha_are_placed_on_white_with_a_note(tmp_path, photo):
     alpha = np.zeros(photo.shape[:2], np.uint8)
     file = images.ImageFile(photo, alpha)
     for suffix in (".bmp", ".jpg"):

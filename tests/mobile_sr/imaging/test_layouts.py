@@ -8,13 +8,13 @@ from mobile_sr.imaging.images import write_image
 from mobile_sr.imaging.layouts import find_pairs
 from mobile_sr.imaging.pairs import read_pair
 from mobile_sr.imaging.resize import downscale
-from tests.conftest import picture
+from tests.conftest import make_image
 
 
 def write_set(folder, hr_name, lr_name, scales, count=2):
     """Images of 48x48 as folder/hr_name, and their LR images as folder/lr_name; {k} and {s} in the names are replaced."""
     for k in range(count):
-        hr = picture(48, 48, seed=k)
+        hr = make_image(48, 48, seed=k)
         for s in scales:
             write_image(folder / hr_name.format(k=k, s=s), hr)
             write_image(folder / lr_name.format(k=k, s=s), downscale(hr, s))
@@ -25,7 +25,7 @@ def div2k(tmp_path):
     """A root in DIV2K's layout with two training pairs and one validation pair at x2."""
     for part, names in (("train", ("0001", "0002")), ("valid", ("0801",))):
         for name in names:
-            hr = picture(60, 80, seed=int(name))
+            hr = make_image(60, 80, seed=int(name))
             write_image(tmp_path / f"DIV2K_{part}_HR" / f"{name}.png", hr)
             write_image(tmp_path / f"DIV2K_{part}_LR_bicubic" / "X2" / f"{name}x2.png", downscale(hr, 2))
     return tmp_path
@@ -43,7 +43,7 @@ def test_div2k_layout(div2k):
 
 def test_hr_folder_and_plain_folder(tmp_path, image_folder):
     assert len(find_pairs(image_folder, 3)) == 6
-    hr = picture(30, 33)
+    hr = make_image(30, 33)
     write_image(tmp_path / "Set" / "HR" / "a.png", hr)
     assert find_pairs(tmp_path / "Set", 3) == [("a.png", tmp_path / "Set" / "HR" / "a.png", None)]
     write_image(tmp_path / "Set" / "LR" / "X3" / "a.png", downscale(hr, 3))
@@ -53,7 +53,7 @@ def test_hr_folder_and_plain_folder(tmp_path, image_folder):
 
 def test_mismatches_are_named(div2k):
     lr_folder = div2k / "DIV2K_train_LR_bicubic" / "X2"
-    write_image(lr_folder / "0002x2.png", picture(20, 20))
+    write_image(lr_folder / "0002x2.png", make_image(20, 20))
     with pytest.raises(UserError, match="0002x2.png: 20x20 is not 1/2"):
         read_pair(*find_pairs(div2k, 2, "train")[1][1:], 2)
     (lr_folder / "0002x2.png").rename(lr_folder / "other.png")
@@ -83,13 +83,13 @@ def test_known_layouts_use_their_lr_images(tmp_path, layout):
     assert len(pairs) == 2
     for k, (_, hr, lr) in enumerate(pairs):
         large, small = read_pair(hr, lr, 3)
-        np.testing.assert_array_equal(large, picture(48, 48, seed=k))
+        np.testing.assert_array_equal(large, make_image(48, 48, seed=k))
         np.testing.assert_array_equal(small, downscale(large, 3))
     hr_folder = pairs[0][1].parent
     assert find_pairs(hr_folder, 3) == pairs
 
 
-def test_the_current_folder_is_known_by_its_name(tmp_path, monkeypatch):
+def test_the_current_folder_is_recognized_by_its_name(tmp_path, monkeypatch):
     write_set(tmp_path, *LAYOUTS["BasicSR"], scales=(2,))
     monkeypatch.chdir(tmp_path / "GTmod12")
     assert [lr.resolve().parent.name for _, _, lr in find_pairs(".", 2)] == ["LRbicx2", "LRbicx2"]
@@ -98,7 +98,7 @@ def test_the_current_folder_is_known_by_its_name(tmp_path, monkeypatch):
 def test_pairs_of_one_scale_only(tmp_path):
     write_set(tmp_path, "img{k}_HR.png", "img{k}_LR.png", scales=(2,))
     assert [(name, lr.name) for name, _, lr in find_pairs(tmp_path, 2)][0] == ("img0_HR.png", "img0_LR.png")
-    write_image(tmp_path / "other.png", picture(9, 9))
+    write_image(tmp_path / "other.png", make_image(9, 9))
     with pytest.raises(UserError, match="other images such as other.png"):
         find_pairs(tmp_path, 2)
     (tmp_path / "other.png").unlink()
@@ -129,26 +129,26 @@ def test_several_sizes_of_the_same_images_are_refused(tmp_path, hr_name, lr_name
         find_pairs(tmp_path, 2)
 
 
-def test_copies_of_one_size_are_no_mixture(tmp_path):
+def test_copies_of_one_size_are_not_a_mixture(tmp_path):
     for name in ("a/1.png", "b/1.png"):
-        write_image(tmp_path / name, picture(20, 20))
+        write_image(tmp_path / name, make_image(20, 20))
     assert len(find_pairs(tmp_path, 2)) == 2
 
 
 @pytest.mark.parametrize("layout", ["BasicSR", "HR, LR/X3"])
-def test_the_lr_folder_is_not_taken_for_hr(tmp_path, layout):
+def test_the_lr_folder_is_not_used_as_hr(tmp_path, layout):
     write_set(tmp_path, *LAYOUTS[layout], scales=(3,))
     with pytest.raises(UserError, match="contains the LR images; give the folder of the HR images, such as .*(GTmod12|HR)"):
         find_pairs((tmp_path / LAYOUTS[layout][1].format(k=0, s=3)).parent, 3)
 
 
 def test_one_file_is_a_set_of_one(tmp_path):
-    write_image(tmp_path / "a.png", picture(30, 30))
+    write_image(tmp_path / "a.png", make_image(30, 30))
     assert find_pairs(tmp_path / "a.png", 3) == [("a.png", tmp_path / "a.png", None)]
     assert len(evaluate.evaluate(load("bicubic", 3), tmp_path / "a.png")["images"]) == 1
 
 
-def test_a_set_that_is_not_there_says_where_it_can_be_had(tmp_path, monkeypatch):
+def test_a_missing_set_is_refused_with_its_source(tmp_path, monkeypatch):
     monkeypatch.delenv("MOBILE_SR_DATA", raising=False)
     with pytest.raises(UserError, match=r"Set5: no such folder; .*docs/reference/protocol.md"):
         find_pairs("Set5", 3)
@@ -161,7 +161,7 @@ def test_a_set_that_is_not_there_says_where_it_can_be_had(tmp_path, monkeypatch)
 
 
 def test_scale_one_needs_lr_images(tmp_path):
-    hr = picture(30, 30)
+    hr = make_image(30, 30)
     write_image(tmp_path / "HR" / "a.png", hr)
     with pytest.raises(UserError, match="at scale 1"):
         evaluate.evaluate(load("bicubic", 1), tmp_path)

@@ -42,12 +42,12 @@ def test_exif_and_dpi_are_kept_for_the_upright_image(tmp_path, photo, source, or
     assert notes == ["not kept: EXIF"]
 
 
-def test_what_no_result_keeps_is_named(tmp_path, photo):
+def test_lost_metadata_is_named(tmp_path, photo):
     Image.fromarray(photo).save(tmp_path / "a.jpg", comment="hello", xmp=b"<x:xmpmeta/>")
     assert result_of(tmp_path / "a.jpg", ".png")[1] == ["not kept: XMP, comments"]
 
 
-def test_exif_that_jpeg_cannot_hold_is_named(tmp_path, photo):
+def test_exif_that_does_not_fit_into_jpeg_is_named(tmp_path, photo):
     exif = Image.Exif()
     exif[0x010E] = "x" * 70_000
     Image.fromarray(photo).save(tmp_path / "a.png", exif=exif)

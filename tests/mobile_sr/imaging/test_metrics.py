@@ -59,7 +59,7 @@ def test_gray_files_are_measured_on_their_own_channel():
     assert psnr(a, b, "y") == pytest.approx(20 * math.log10(255 / (10 * 219 / 255)))
 
 
-def test_an_answer_to_a_gray_file_is_weighed_by_bt601():
+def test_an_rgb_result_for_a_gray_file_is_converted_by_bt601():
     """Golden errors of one channel: 0.299, 0.587 and 0.114 of it, over the full range."""
     black = np.zeros((12, 12, 3), np.uint8)
     for channel, weight in enumerate((0.299, 0.587, 0.114)):

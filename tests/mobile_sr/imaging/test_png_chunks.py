@@ -26,7 +26,7 @@ def test_a_wrong_crc_is_refused(tmp_path, photo, kind):
 
 @pytest.mark.parametrize("kind", [b"PLTE", b"tRNS", b"iCCP", b"acTL", b"eXIf", b"iTXt", b"zTXt", b"pHYs", b"gAMA"])
 @pytest.mark.parametrize("content", [b"", b"\0" * 5, b"\xff" * 900])
-def test_odd_chunks_in_a_palette_image_are_an_image_or_one_line(tmp_path, photo, kind, content):
+def test_odd_chunks_in_a_palette_image_give_an_image_or_one_line(tmp_path, photo, kind, content):
     from PIL import Image
 
     Image.fromarray(photo[:9, :9]).quantize(7).save(tmp_path / "a.png", transparency=2)

@@ -59,7 +59,7 @@ def test_a_constant_stays_constant_and_sizes_round_up():
     assert imresize(image, 1 / 3).shape == (11, 7, 3)
 
 
-def test_a_size_that_is_whole_but_for_float_rounding_is_not_rounded_up():
+def test_a_size_that_is_integer_except_for_float_rounding_is_not_rounded_up():
     assert 50 * 1.1 > 55
     assert imresize(np.zeros((50, 10), np.uint8), 1.1).shape == (55, 11)
 

@@ -35,7 +35,7 @@ def imported(tmp_path, checkpoint, net="rlfn", scale=2, sizes=MINI, **options):
     ("name", "tolerance"),
     [("rlfn_zip.pth", 2e-6), ("rlfn_legacy.pth", 2e-6), ("rlfn_half.pth", 2e-3), ("rlfn_bfloat16.pt", 2e-2)],
 )
-def test_what_pytorch_wrote_gives_what_pytorch_made(tmp_path, name, tolerance):
+def test_pytorch_checkpoints_give_pytorchs_output(tmp_path, name, tolerance):
     """Zip and legacy, wrapped and with a prefix, parameters, half and bfloat16; the network runs in 0..1."""
     model, config = imported(tmp_path, DATA / name)
     assert config == {"network": "rlfn", "scale": 2, "output_activation": "clipped_relu", **MINI}
@@ -121,7 +121,7 @@ def evil_legacy(path):
 
 
 def builtin_attribute(path):
-    """What a list of forbidden names forgets: an attribute of something allowed."""
+    """An attribute of an allowed object, which a list of forbidden names would miss."""
     path.write_bytes(b"\x80\x04\x8c\x0bcollections\x8c\x15OrderedDict.__class__\x93)R.")
 
 
@@ -231,15 +231,15 @@ def test_another_network(tmp_path, options, said):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_is_not_written_over(tmp_path):
+def test_a_model_is_not_overwritten(tmp_path):
     imported(tmp_path, DATA / "rlfn_zip.pth")
     with pytest.raises(UserError, match="already contains a model"):
         imported(tmp_path, DATA / "rlfn_zip.pth")
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_damaged_bytes_are_one_line(tmp_path, seed):
-    """Whatever is wrong in a file, it is said; nothing else is raised."""
+def test_damaged_bytes_are_reported_in_one_line(tmp_path, seed):
+    """Every damaged file is reported in one line; nothing else is raised."""
     rng, said = np.random.default_rng(seed), []
     for name in ("rlfn_zip.pth", "rlfn_legacy.pth"):
         whole = np.frombuffer((DATA / name).read_bytes(), np.uint8)
@@ -258,7 +258,7 @@ def test_damaged_bytes_are_one_line(tmp_path, seed):
 
 @pytest.mark.parametrize("net", keras_weights.NAMES)
 def test_every_weight_has_a_key(net):
-    """Every layer that has weights stands in the map once."""
+    """Every layer with weights occurs in the map once."""
     config = models.complete({"network": net, "scale": 4, **({"ratios": (2,)} if net == "mobilesr" else {"blocks": 1})})
     layers = list(keras_weights.NAMES[net](config).values())
     assert sorted(layers) == sorted(layer.name for layer in models.build(config).layers if layer.weights)

@@ -13,7 +13,7 @@ from mobile_sr import load, zoo
 from mobile_sr.errors import UserError
 from mobile_sr.imaging.images import read_image, write_image
 from mobile_sr.inference import batch
-from tests.conftest import picture
+from tests.conftest import make_image
 
 
 def bicubic():
@@ -21,7 +21,7 @@ def bicubic():
 
 
 def test_a_thousand_files_by_several_workers(tmp_path):
-    images = [picture(10 + k, 14, seed=k) for k in range(8)]
+    images = [make_image(10 + k, 14, seed=k) for k in range(8)]
     for k in range(1000):
         write_image(tmp_path / "in" / f"{k % 10}" / f"{k:04}.png", images[k % 8])
     jobs = batch.plan([tmp_path / "in"], tmp_path / "out", ".png")
@@ -34,7 +34,7 @@ def test_a_thousand_files_by_several_workers(tmp_path):
 
 def test_each_worker_loads_once_and_equals_one_worker(exported, tmp_path):
     for k in range(6):
-        write_image(tmp_path / "in" / f"{k}.png", picture(20, 20 + k, seed=k))
+        write_image(tmp_path / "in" / f"{k}.png", make_image(20, 20 + k, seed=k))
     loads = []
 
     def tiny():
@@ -51,7 +51,7 @@ def test_each_worker_loads_once_and_equals_one_worker(exported, tmp_path):
 
 
 def test_failures_are_reported_with_the_others_done(tmp_path):
-    write_image(tmp_path / "in" / "a.png", picture(9, 9))
+    write_image(tmp_path / "in" / "a.png", make_image(9, 9))
     (tmp_path / "in" / "b.png").write_bytes(b"broken")
     results = batch.upscale_files(batch.plan([tmp_path / "in"], tmp_path / "out", ".png"), bicubic, workers=2)
     errors = {result.source.name: result.error for result in results}
@@ -61,7 +61,7 @@ def test_failures_are_reported_with_the_others_done(tmp_path):
 
 def test_results_never_replace_sources_or_each_other(tmp_path):
     for name in ("a.png", "a.jpg", "sub/a.png", "a_jpg.bmp"):
-        write_image(tmp_path / name, picture(9, 9))
+        write_image(tmp_path / name, make_image(9, 9))
     out = tmp_path / "out"
     jobs = batch.plan([tmp_path / "a.jpg", tmp_path / "a.png", tmp_path / "sub" / "a.png", tmp_path / "a_jpg.bmp"], out)
     assert [target.name for _, target in jobs] == ["a_jpg.png", "a.png", "a_png.png", "a_jpg_bmp.png"]
@@ -78,13 +78,13 @@ def test_results_never_replace_sources_or_each_other(tmp_path):
 
 def test_a_result_never_replaces_a_depth_map(tmp_path):
     for name in ("a.png", "a_depth.png"):
-        write_image(tmp_path / name, picture(9, 9))
+        write_image(tmp_path / name, make_image(9, 9))
     jobs = batch.plan([tmp_path], tmp_path / "out", depth_map=True)
     assert [target.name for _, target in jobs] == ["a.png", "a_depth_png.png"]
 
 
 def test_out_may_name_the_result_of_one_image(tmp_path):
-    write_image(tmp_path / "a.png", picture(9, 9))
+    write_image(tmp_path / "a.png", make_image(9, 9))
     big = tmp_path / "o" / "big.jpg"
     assert batch.plan([tmp_path / "a.png"], big) == [(tmp_path / "a.png", big)]
     with pytest.raises(UserError, match="big.jpg: names a single output file"):
@@ -97,15 +97,15 @@ def test_out_may_name_the_result_of_one_image(tmp_path):
     assert batch.plan([tmp_path / "a.png"], big) == [(tmp_path / "a.png", big / "a.png")]  # a folder may be called so
 
 
-def test_names_that_are_too_long_are_one_line(tmp_path):
-    write_image(tmp_path / "a.png", picture(9, 9))
+def test_names_that_are_too_long_are_reported_in_one_line(tmp_path):
+    write_image(tmp_path / "a.png", make_image(9, 9))
     long = tmp_path / ("x" * 300) / "a.png"
     for names, out in (([long], tmp_path / "out"), ([tmp_path / "a.png"], long.parent), ([tmp_path / "a.png"], long)):
         (result,) = batch.upscale_files(batch.plan(names, out), bicubic)
         assert "x" * 300 in result.error
 
 
-def test_gray_alpha_and_metadata_go_through(tmp_path):
+def test_gray_alpha_and_metadata_are_kept(tmp_path):
     gray = np.full((20, 24), 70, np.uint8)
     Image.fromarray(gray).save(tmp_path / "gray.png", dpi=(300, 300))
     y, x = np.mgrid[:20, :24]
@@ -126,8 +126,8 @@ def test_gray_alpha_and_metadata_go_through(tmp_path):
 def test_several_workers_stop_between_tiles(tmp_path):
     """The consumer ends while each worker is at the first of many tiles of its file."""
     for k in range(4):
-        write_image(tmp_path / "in" / f"{k}.png", picture(60, 60))
-    write_image(tmp_path / "in" / "a.png", picture(5, 5))
+        write_image(tmp_path / "in" / f"{k}.png", make_image(60, 60))
+    write_image(tmp_path / "in" / "a.png", make_image(5, 5))
     tiles, busy = [], threading.Event()
 
     class Slow:
@@ -155,7 +155,7 @@ def test_several_workers_stop_between_tiles(tmp_path):
 
 @pytest.mark.parametrize("workers", ["1", "4"])
 def test_an_interruption_leaves_whole_files_only(tmp_path, workers):
-    write_image(tmp_path / "in" / "000.png", picture(60, 60))
+    write_image(tmp_path / "in" / "000.png", make_image(60, 60))
     for k in range(1, 1000):
         os.link(tmp_path / "in" / "000.png", tmp_path / "in" / f"{k:03}.png")
     command = [sys.executable, "-m", "mobile_sr", "upscale", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
@@ -178,7 +178,7 @@ def test_an_interruption_leaves_whole_files_only(tmp_path, workers):
 )
 def test_an_8k_result_keeps_its_memory_bound(tmp_path, suffix, model):
     """7680x4320 from a 2560x1440 photograph, in a process of its own."""
-    photo = np.kron(picture(180, 320), np.ones((8, 8, 1), np.uint8))
+    photo = np.kron(make_image(180, 320), np.ones((8, 8, 1), np.uint8))
     write_image(tmp_path / "photo.jpg", photo)
     code = (
         "import resource, subprocess, sys\n"
@@ -197,7 +197,7 @@ def test_an_8k_result_keeps_its_memory_bound(tmp_path, suffix, model):
 
 
 def test_tiles_of_a_large_image_equal_the_whole():
-    image = picture(530, 560)
+    image = make_image(530, 560)
     upscaler = load(f"{zoo.names()[0]}:uint8")
     seen = []
     tiled = upscaler(image, None, lambda *progress: seen.append(progress))

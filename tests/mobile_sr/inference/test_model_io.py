@@ -1,4 +1,4 @@
-"""What a network's values mean and whether it works: made networks in NumPy and ONNX, and what the commands say."""
+"""Value ranges of networks and checks of their output: synthetic networks in NumPy and ONNX, and the messages."""
 
 import json
 
@@ -16,14 +16,14 @@ from mobile_sr.imaging.resize import imresize
 from mobile_sr.inference import litert, model_io, tensor_values, upscaler, weights
 from mobile_sr.inference.onnx_model import OnnxModel
 from mobile_sr.inference.sidecar import Sidecar
-from tests.conftest import picture
+from tests.conftest import make_image
 
 RANGES = tensor_values.FLOAT_RANGES
 ANY = (1, "h", "w", 3)
 
 
 def bicubic(values):
-    """A network on values in 0..1; what is outside of that is clipped, so that a wrong range shows."""
+    """A network on values in 0..1. It clips other values, which reveals a wrong range."""
     return imresize((np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8), 2).astype(np.float32) / 255
 
 
@@ -64,8 +64,8 @@ def test_bgr_is_found(ranges, channel):
     assert "BGR" in (io.remark or "") or channel == 0
 
 
-def test_a_gain_error_alone_is_not_taken_for_minus_1_to_1():
-    """It weighs less about gray than above black, whatever the network's range."""
+def test_a_gain_error_alone_does_not_mean_minus_1_to_1():
+    """The error is smaller around gray than above black, for every range of the network."""
     assert measured(lambda values: imresize_float(values) * 0.8).range_in == 1
 
 
@@ -147,13 +147,13 @@ def test_packaged_networks_are_rgb_and_better_than_bicubic(name, variant, tmp_pa
         ("int16", -32768, 32767, (255,)),
     ],
 )
-def test_a_quantized_tensor_says_its_range_by_both_ends(dtype, low, high, ranges):
+def test_a_quantized_tensor_has_its_range_from_both_ends(dtype, low, high, ranges):
     limits = np.iinfo(dtype)
     scale = (high - low) / (limits.max - limits.min)
     zero_point = round(limits.min - low / scale)
     tensor = flatbuffer.Tensor("x", dtype, [1, -1, -1, 3], np.array([scale]), np.array([zero_point]), False)
     assert tensor_values.value_ranges(tensor) == ranges
-    image, value_range = picture(9, 9), ranges[0]
+    image, value_range = make_image(9, 9), ranges[0]
     values = tensor_values.encode(image, tensor, value_range)
     if dtype != "int16" and (low, high) in ((0, 1), (0, 255), (-128, 127), (-1, 1)):
         np.testing.assert_allclose(tensor_values.decode(values, tensor, value_range), image, atol=1)
@@ -277,10 +277,10 @@ def run(*args):
     return cli.main(cli._parse(["mobile-sr", *map(str, args)]))
 
 
-def test_a_poor_network_is_told_once_with_both_figures(tmp_path, capsys, image_folder):
+def test_a_poor_network_is_reported_once_with_both_figures(tmp_path, capsys, image_folder):
     path = onnx_file(tmp_path / "zero.onnx", factor=0.0)
-    write_image(tmp_path / "in" / "a.png", picture(12, 14))
-    write_image(tmp_path / "in" / "b.png", picture(12, 14))
+    write_image(tmp_path / "in" / "a.png", make_image(12, 14))
+    write_image(tmp_path / "in" / "b.png", make_image(12, 14))
     assert run("upscale", tmp_path / "in", "--model", path, "--out", tmp_path / "o", "--workers", 2) == 0
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1

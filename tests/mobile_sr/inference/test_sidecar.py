@@ -76,7 +76,7 @@ def test_a_folder_and_a_huge_file_are_ignored(file, capsys, monkeypatch):
     assert "not a file" in capsys.readouterr().err
 
 
-def test_more_than_half_of_our_8_field_names_make_it_ours():
+def test_a_file_with_more_than_half_of_the_8_field_names_is_a_sidecar():
     names = ("format", "network", "config", "scale", "precision", "receptive_field", "audit")
     assert sidecar.is_ours(dict.fromkeys(names[:5]), "0")
     assert not sidecar.is_ours(dict.fromkeys(names[:4]), "0")
@@ -145,7 +145,7 @@ def test_counts_of_networks_with_masks(file):
             load(str(file))
 
 
-def test_a_handmade_sidecar_may_say_a_few_fields(file):
+def test_a_handwritten_sidecar_may_have_few_fields(file):
     record = {"sha256": sha256(file.read_bytes()), "receptive_field": 7}
     file.with_suffix(".json").write_text(json.dumps(record))
     assert load(str(file)).receptive_field == 7

@@ -15,10 +15,10 @@ from mobile_sr.evaluation import compare
 from mobile_sr.files import sha256_file
 from mobile_sr.imaging.images import read_image, write_image
 from mobile_sr.inference import litert, model_files, tensor_values
-from tests.conftest import picture
+from tests.conftest import make_image
 from tests.mobile_sr.test_cli import one_line
 
-DARKEST = 8  # the made networks clip to 8..255, so that they show when they are run in a wrong range
+DARKEST = 8  # the synthetic networks clip to 8..255, which reveals a wrong range
 ANY = (1, None, None, 3)
 
 
@@ -30,7 +30,7 @@ def network(tf, x, scale=2, white_in=1, white_out=1):
 
 
 def expected(image, scale=2):
-    """What `network` makes of [H, W, 3] uint8, as int."""
+    """The output of `network` for an [H, W, 3] uint8 image, as int."""
     return np.maximum(image, DARKEST).repeat(scale, 0).repeat(scale, 1).astype(int)
 
 
@@ -62,7 +62,7 @@ def images_up_to(largest, *others):
 
 @pytest.fixture(scope="session")
 def third_party(tmp_path_factory):
-    """A folder of made files."""
+    """A folder of synthetic files."""
     import tensorflow as tf
 
     folder = tmp_path_factory.mktemp("third_party")
@@ -91,7 +91,7 @@ def third_party(tmp_path_factory):
     quantized = {"ends": (tf.uint8, tf.uint8), "data": images_up_to(1, np.float32(4))}
     add("scalar_uint8", lambda x, d: network(tf, x) * d * 0.25, image, number, **quantized)
     add("two_images", lambda x, y: network(tf, x + y), image, image)
-    add("two_pictures", lambda x: (network(tf, x), network(tf, x, 4)), image)
+    add("two_outputs", lambda x: (network(tf, x), network(tf, x, 4)), image)
     add("state", lambda x, y: network(tf, x) + y[0, 0, 0, 0], image, tf.TensorSpec((1, 8, 8, 16), tf.float32))
     add("nchw", lambda x: tf.transpose(network(tf, tf.transpose(x, (0, 2, 3, 1))), (0, 3, 1, 2)), tf.TensorSpec((1, 3, 9, 9)))
     add("luma", lambda x: tf.nn.depth_to_space(tf.concat([x] * 4, 3), 2), tf.TensorSpec((1, 9, 9, 1)))
@@ -167,7 +167,7 @@ def test_the_range_of_a_trained_network_is_found(tmp_path, photo):
     np.testing.assert_array_equal(load(file)(photo), load("xlsr_x3:float32")(photo))
 
 
-def test_what_is_no_picture_in_any_range_is_taken_for_0_to_1(third_party):
+def test_an_implausible_output_in_every_range_means_0_to_1(third_party):
     assert ranges(third_party / "no_range.tflite") == (1, 1)
 
 
@@ -193,7 +193,7 @@ def test_quantized_files(third_party, photo, name, whites):
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16"])
 @pytest.mark.parametrize("white", [1, 255])
-def test_encoding_and_decoding_undo_each_other(photo, dtype, white):
+def test_encoding_and_decoding_are_inverse(photo, dtype, white):
     limits = np.iinfo(dtype)
     scale = white * 1.3 / 2.0 ** min(limits.bits, 12)
     tensor = flatbuffer.Tensor("x", dtype, [1, -1, -1, 3], np.array([scale]), np.array([limits.min // 2 + 20]), False)
@@ -212,7 +212,7 @@ def test_whole_bytes_without_a_scale_are_levels(photo):
 
 @pytest.mark.parametrize("side", [8, 64])
 def test_fixed_sizes_smaller_and_larger_than_the_image(third_party, side):
-    image = picture(33, 50)
+    image = make_image(33, 50)
     upscaler = load(third_party / f"fixed_{side}.tflite")
     assert upscaler.fixed == (side, side)
     np.testing.assert_allclose(upscaler(image), expected(image), atol=1)
@@ -307,7 +307,7 @@ def test_model_strings(tmp_path, monkeypatch):
 
 REFUSED = {
     "two_images": "2 image inputs",
-    "two_pictures": "2 image outputs",
+    "two_outputs": "2 image outputs",
     "state": r"input .*: 16 channels; expected \[1, H, W, 3\]",
     "nchw": r"input .* float32 \[1, 3, 9, 9\]: channels first",
     "luma": "1 channel: luma-only networks are not supported",
@@ -339,8 +339,8 @@ def test_refusals(third_party, model):
 
 
 def test_command_line(run_cli, third_party, tmp_path):
-    write_image(tmp_path / "in" / "a.png", picture(40, 44))
-    write_image(tmp_path / "a.png", picture(10, 12))
+    write_image(tmp_path / "in" / "a.png", make_image(40, 44))
+    write_image(tmp_path / "a.png", make_image(10, 12))
     sparse = f"{third_party / 'signatures.tflite'}@signature=sparse,desired_depth=1"
     whole, data = f"{third_party / 'float_255_255.tflite'}@range=255", ("--data", tmp_path / "in", "--json", "-")
 
@@ -358,13 +358,13 @@ def test_command_line(run_cli, third_party, tmp_path):
     assert found["results"][0]["model"] == sparse
     done = run_cli("upscale", tmp_path / "a.png", "--model", whole, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(read_image(tmp_path / "out" / "a.png"), expected(picture(10, 12)), atol=1)
+    np.testing.assert_allclose(read_image(tmp_path / "out" / "a.png"), expected(make_image(10, 12)), atol=1)
     done = run_cli("inspect", "--model", sparse)
     assert "  signature sparse of dense, sparse\n" in done.stdout
 
 
 def test_command_line_refusals(run_here, third_party, tmp_path):
-    write_image(tmp_path / "in" / "a.png", picture(40, 44))
+    write_image(tmp_path / "in" / "a.png", make_image(40, 44))
     luma, scalar = third_party / "luma.tflite", third_party / "scalar.tflite"
     one_line(run_here("evaluate", "--model", luma, "--data", tmp_path / "in"), luma, "luma-only")
     one_line(run_here("compare", "--reference", scalar, "--model", luma, "--data", tmp_path / "in"), scalar, "depth=NUMBER")

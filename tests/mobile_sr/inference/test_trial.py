@@ -14,7 +14,7 @@ from mobile_sr.inference import litert, trial
 
 @pytest.fixture
 def unknown(tmp_path, exported, monkeypatch):
-    """A .tflite without a sidecar, and nothing tried yet."""
+    """A .tflite without a sidecar that has not been tried yet."""
     monkeypatch.delenv(trial._PASSED, raising=False)
     return shutil.copy(exported / "tiny_float32.tflite", tmp_path)
 
@@ -39,14 +39,14 @@ def test_once_per_file_and_process(unknown, attempts):
     assert os.environ[trial._PASSED].count(",") == 0
 
 
-def test_own_files_need_none(exported, attempts):
+def test_files_of_this_program_need_no_trial(exported, attempts):
     load(exported / "tiny_uint8.tflite")
     compare.inspect(exported / "tiny_uint8.tflite")
     litert.TFLiteModel((exported / "tiny_uint8.tflite").read_bytes())
     assert attempts == []
 
 
-def test_a_crash_and_a_hang_are_one_line(unknown, monkeypatch):
+def test_a_crash_and_a_hang_are_reported_in_one_line(unknown, monkeypatch):
     monkeypatch.setattr(trial, "COMMAND", ("python3", "-c", "import os; os.abort()"))
     for use in (load, compare.inspect):
         with pytest.raises(UserError, match=r"tiny_float32.tflite: the runtime crashed on it \(signal SIGABRT\)"):

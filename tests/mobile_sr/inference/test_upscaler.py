@@ -6,36 +6,13 @@ import pytest
 from mobile_sr import load
 from mobile_sr.errors import UserError
 from mobile_sr.imaging.resize import imresize
-from mobile_sr.inference.upscaler import Upscaler, plan_tiles, to_uint8
-from tests.conftest import picture
-
-
-@pytest.mark.parametrize("size", [(7, 9), (64, 64), (65, 200), (131, 40)])
-@pytest.mark.parametrize(("window", "overlap"), [((30, 30), 5), ((64, 40), 16), ((500, 500), 5)])
-def test_tiles_cover_the_image_once_and_keep_their_distance(size, window, overlap):
-    if any(w <= 2 * overlap < s for w, s in zip(window, size, strict=True)):
-        pytest.skip("no such tiling")
-    covered = np.zeros(size, int)
-    shapes = set()
-    for outer, inner in plan_tiles(size, window, overlap):
-        covered[inner] += 1
-        shapes.add(tuple(o.stop - o.start for o in outer))
-        for o, i, side in zip(outer, inner, size, strict=True):
-            assert 0 <= o.start <= i.start < i.stop <= o.stop <= side
-            assert i.start - o.start >= overlap or o.start == 0
-            assert o.stop - i.stop >= overlap or o.stop == side
-    assert (covered == 1).all()
-    assert shapes == {tuple(min(w, s) for w, s in zip(window, size, strict=True))}
-
-
-def test_a_tile_without_an_inside_is_refused():
-    with pytest.raises(UserError, match="too small"):
-        list(plan_tiles((100, 100), (10, 10), 5))
+from mobile_sr.inference.upscaler import Upscaler, to_uint8
+from tests.conftest import make_image
 
 
 @pytest.mark.parametrize("tile", [13, 24, 40])
 def test_tiled_equals_whole(exported, model_file, tile):
-    image = picture(61, 83, seed=5)
+    image = make_image(61, 83, seed=5)
     for name, tolerance in (("tiny_uint8.tflite", 0), ("tiny_int8.tflite", 0), ("tiny_float32.tflite", 1e-5)):
         upscaler = load(exported / name)
         whole = upscaler.real(image, tile=0)
@@ -46,16 +23,16 @@ def test_tiled_equals_whole(exported, model_file, tile):
     np.testing.assert_array_equal(bicubic(image, tile), imresize(image, 3))
 
 
-def test_a_smaller_overlap_would_show(exported):
-    """The test above can fail: one pixel less than the receptive field is seen."""
-    image = picture(61, 83, seed=5)
+def test_a_smaller_overlap_is_detected(exported):
+    """The test above can fail: one pixel less than the receptive field gives another output."""
+    image = make_image(61, 83, seed=5)
     upscaler = load(exported / "tiny_uint8.tflite")
     whole = upscaler(image, tile=0)
     upscaler.receptive_field -= 1
     assert (upscaler(image, tile=24) != whole).any()
 
 
-def test_every_form_of_a_model_gives_the_same_picture(exported, model_file, photo):
+def test_every_form_of_a_model_gives_the_same_output(exported, model_file, photo):
     keras_image = load(model_file)(photo)
     float32, float16 = (load(exported / f"tiny_{p}.tflite")(photo) for p in ("float32", "float16"))
     uint8, int8 = (load(exported / f"tiny_{p}.tflite")(photo) for p in ("uint8", "int8"))
@@ -65,19 +42,19 @@ def test_every_form_of_a_model_gives_the_same_picture(exported, model_file, phot
     assert np.abs(uint8.astype(int) - keras_image).mean() < 4
 
 
-def test_fixed_size_files_take_any_image(model_file, tmp_path, exported):
+def test_fixed_size_files_upscale_images_of_any_size(model_file, tmp_path, exported):
     from mobile_sr.quantization.export import export
 
     fixed = load(export(model_file, tmp_path, ["float32"], size=(40, 48), log=lambda line: None)[0])
     assert fixed.fixed == (40, 48)
-    large = picture(77, 101, seed=2)
+    large = make_image(77, 101, seed=2)
     np.testing.assert_allclose(fixed.real(large), load(exported / "tiny_float32.tflite").real(large), rtol=0, atol=1e-5)
-    small = picture(9, 50, seed=2)
+    small = make_image(9, 50, seed=2)
     assert fixed(small).shape == (27, 150, 3)
 
 
-def test_a_linear_output_is_honoured(model_file, tmp_path, photo):
-    """Its scale is not 1/255: whoever runs the file converts by what the file says."""
+def test_a_linear_output_is_converted_by_its_scale(model_file, tmp_path, photo):
+    """Its scale is not 1/255. The output is converted by the scale and zero point of the file."""
     from mobile_sr.inference import weights
     from mobile_sr.quantization.export import export
 

@@ -71,7 +71,7 @@ def test_what_does_not_fit_a_network_is_refused(model_file, tmp_path):
         weights.read_arrays(tmp_path / "list.npz")
 
 
-def test_sizes_are_checked_before_memory_is_taken(tmp_path, monkeypatch):
+def test_sizes_are_checked_before_memory_is_allocated(tmp_path, monkeypatch):
     npy = io.BytesIO()
     np.lib.format.write_array_header_1_0(npy, {"shape": (2**40,), "fortran_order": False, "descr": "<f4"})
     with zipfile.ZipFile(tmp_path / "claim.npz", "w") as archive:

@@ -18,7 +18,7 @@ from mobile_sr.imaging.images import write_image
 from mobile_sr.inference import weights
 from mobile_sr.qat import description, trainer
 from mobile_sr.qat.settings import Settings
-from tests.conftest import ROOT, picture
+from tests.conftest import ROOT, make_image
 
 VARIANTS = list(itertools.product(("xlsr", "fsrcnn", "espcn"), (2, 3, 4), ("clipped_relu", "linear")))
 
@@ -138,7 +138,7 @@ def test_twenty_steps_write_an_audited_file(tuned, model_file):
 def test_tflite_equals_trained_network(tuned, model_file):
     """best.npz and the .tflite upscale alike, and differ from the network before the training."""
     file, _ = tuned
-    image = picture(40, 52, seed=9)
+    image = make_image(40, 52, seed=9)
     quantized, floating, start = (load(m)(image).astype(float) for m in (file, file.parent, model_file))
     assert np.abs(quantized - floating).mean() < 3
     assert np.abs(floating - start).max() >= 1
@@ -209,13 +209,13 @@ def test_unusable_images_leave_no_files(model_file, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty"):
         trainer.train(model_file, tmp_path / "empty", tmp_path / "out", Settings(), cache=tmp_path / "cache")
-    write_image(tmp_path / "data" / "only.png", picture(150, 150))
+    write_image(tmp_path / "data" / "only.png", make_image(150, 150))
     with pytest.raises(UserError, match="training images"):
         trainer.train(model_file, tmp_path / "data", tmp_path / "out", Settings(), cache=tmp_path / "cache")
     assert not (tmp_path / "out").exists()
 
 
-def test_failing_worker_is_one_line_and_leaves_no_files(tmp_path):
+def test_failing_worker_is_reported_in_one_line_and_leaves_no_files(tmp_path):
     weights.write_arrays(tmp_path / "job.npz", {}, {"settings": {"unknown": 1}})
     with pytest.raises(trainer.QatError, match=r"the training process failed: status 1 \| .*Error"):
         trainer._run_worker(tmp_path, lambda event: None)

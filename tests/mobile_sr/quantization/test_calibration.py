@@ -1,4 +1,4 @@
-"""What is in a calibration set, crop by crop. converters/test_audit.py has its seed and its search for detail."""
+"""The content of a calibration set, crop by crop. converters/test_audit.py has its seed and its search for detail."""
 
 import runpy
 
@@ -26,7 +26,7 @@ def test_users_get_32_crops_of_96_pixels():
     assert (module["COUNT"], module["CROP"], module["FLAT_SIDE"], module["TRIES"]) == (32, 96, 24, 8)
 
 
-def test_every_crop_comes_again_with_its_channels_exchanged(folder):
+def test_every_crop_is_repeated_with_permuted_channels(folder):
     crops = calibration.calibration_set(folder, 2)[0]
     orders = [(0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
     for k in range(COUNT):
@@ -34,7 +34,7 @@ def test_every_crop_comes_again_with_its_channels_exchanged(folder):
         np.testing.assert_array_equal(crops[COUNT + k], crops[k][..., orders[k % 5]])
 
 
-def test_then_come_black_and_white_and_all_flat_colours_and_ramps(folder):
+def test_black_white_flat_colours_and_ramps_follow(folder):
     crops, record = calibration.calibration_set(folder, 2)
     assert len(crops) == 2 * COUNT + 2 + 27 + 13
     assert (record["crops"], record["flat_colours_and_ramps"]) == (2 * COUNT + 2, 40)
@@ -46,7 +46,7 @@ def test_then_come_black_and_white_and_all_flat_colours_and_ramps(folder):
         np.testing.assert_array_equal(found[0], wanted.astype(np.float32) / 255)
 
 
-def test_each_crop_is_the_richest_of_8(folder, monkeypatch):
+def test_each_crop_has_the_most_detail_of_8(folder, monkeypatch):
     seen, detail = [], calibration._detail
     monkeypatch.setattr(calibration, "CROP", 16)
     monkeypatch.setattr(calibration, "_detail", lambda crop: seen.append((detail(crop), crop)) or seen[-1][0])

@@ -19,17 +19,17 @@ def nets(model_file, tmp_path_factory):
     """Converted files of the tiny net: float, int8 inside, and int8 of a net with one weight times 100."""
     from mobile_sr import models
     from mobile_sr.inference import weights
-    from tests.conftest import picture
+    from tests.conftest import make_image
 
     model, config = weights.load_model(model_file)
     arrays = model.get_weights()
     rng = np.random.default_rng(0)
-    # TensorFlow's converter quantizes a bias of equal values wrongly, see test_a_wrong_bias_is_said.
+    # TensorFlow's converter quantizes a bias of equal values wrongly, see test_a_wrong_bias_is_reported.
     arrays = [w + rng.normal(0, 0.02, w.shape).astype(np.float32) if w.ndim == 1 else w for w in arrays]
     place = next(k for k, w in enumerate(model.weights) if DAMAGED in w.path and w.shape == (3, 3, 8, 32))
     damaged = [w.copy() for w in arrays]
     damaged[place][1, 1, 3, 5] = 100 * np.abs(damaged[place]).mean()
-    calibration = [picture(48, 48, seed=k)[None].astype(np.float32) / 255 for k in range(4)]
+    calibration = [make_image(48, 48, seed=k)[None].astype(np.float32) / 255 for k in range(4)]
     calibration += [np.full((1, 48, 48, 3), level, np.float32) for level in (0, 1)]
     folder = tmp_path_factory.mktemp("nets")
     build = functools.partial(models.build_for_export, config)
@@ -47,15 +47,15 @@ def nets(model_file, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    from tests.conftest import picture
+def images():
+    from tests.conftest import make_image
 
-    return [(f"made{k}", picture(120, 126, seed=20 + k)) for k in range(3)]
+    return [(f"made{k}", make_image(120, 126, seed=20 + k)) for k in range(3)]
 
 
 @pytest.fixture(scope="module")
-def found(nets, pictures):
-    return quantization_debugger.locate(nets["float"], nets["uint8"], pictures)
+def found(nets, images):
+    return quantization_debugger.locate(nets["float"], nets["uint8"], images)
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +78,14 @@ def edit(source, target, change):
 
 
 def operand(model, layer, place):
-    """The constant tensor `place` of the operator whose result's name holds `layer`."""
+    """The constant tensor at index `place` of the operator with `layer` in its result's name."""
     graph = model.subgraphs[0]
     named = [op for op in graph.operators if layer in graph.tensors[op.outputs[0]].name.decode()]
     return graph.tensors[named[0].inputs[place]]
 
 
-def test_a_weight_times_100_is_named(nets, pictures):
-    found = quantization_debugger.locate(nets["float"], nets["damaged"], pictures)
+def test_a_weight_times_100_is_named(nets, images):
+    found = quantization_debugger.locate(nets["float"], nets["damaged"], images)
     worst = next(row for row in found["layers"] if row["rank"] == 1)
     assert found["worst"][0] == worst["name"] == f"{DAMAGED}_1"
     assert worst["farthest_operand"] == 1
@@ -100,30 +100,30 @@ def test_a_weight_times_100_is_named(nets, pictures):
 @pytest.mark.parametrize(
     "layer", ["head_1", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gblock3_mix_1", "shortcut_1", "tail_1"))]
 )
-def test_a_kernel_stored_with_a_wrong_scale_is_named(nets, pictures, tmp_path, layer):
+def test_a_kernel_stored_with_a_wrong_scale_is_named(nets, images, tmp_path, layer):
     def change(model):
         quantization = operand(model, f"/{layer}/", 1).quantization
         quantization.scale = np.float32(quantization.scale) * 3
 
     file = edit(nets["uint8"], tmp_path / "scaled.tflite", change)
-    found = quantization_debugger.locate(nets["float"], file, pictures[:1])
+    found = quantization_debugger.locate(nets["float"], file, images[:1])
     assert found["worst"][0] == layer
     row = next(row for row in found["layers"] if row["name"] == layer)
     assert row["weights_sqnr_db"] == pytest.approx(-20 * np.log10(2), abs=0.1)  # an error of twice the weights
 
 
-def test_a_wrong_bias_is_said(nets, pictures, tmp_path):
+def test_a_wrong_bias_is_reported(nets, images, tmp_path):
     def change(model):
         tensor = operand(model, "/tail_mix_1/", 2)
         values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), "<i4") + 40_000
         model.buffers[tensor.buffer].data = np.frombuffer(values.astype("<i4").tobytes(), np.uint8)
 
-    found = quantization_debugger.locate(nets["float"], edit(nets["uint8"], tmp_path / "bias.tflite", change), pictures[:1])
+    found = quantization_debugger.locate(nets["float"], edit(nets["uint8"], tmp_path / "bias.tflite", change), images[:1])
     assert found["worst"][0] == "tail_mix_1"
     assert "its stored bias is off" in next(row["suggestion"] for row in found["layers"] if row["rank"] == 1)
 
 
-def test_a_sound_file(found):
+def test_a_correct_file(found):
     rows = {row["name"]: row for row in found["layers"]}
     assert list(rows)[0] == "input"
     assert list(rows)[-1] == "sr_1"
@@ -153,11 +153,11 @@ def test_the_parts_explain_the_whole(found):
     assert drops["activations"] > 0
 
 
-def test_weights_on_the_grid_cost_nothing(nets, matched, pictures, tmp_path):
+def test_weights_on_the_grid_cost_nothing(nets, matched, images, tmp_path):
     reference, _, match = matched
     on_grid = tmp_path / "on_grid.tflite"
     on_grid.write_bytes(partial_quantization.simulate(reference.data, match, weights=range(len(match.layers))))
-    found = quantization_debugger.locate(on_grid, nets["uint8"], pictures)
+    found = quantization_debugger.locate(on_grid, nets["uint8"], images)
     drops = {part["part"]: part["drop_db"] for part in found["split"]["parts"]}
     assert drops["weights"] == pytest.approx(0, abs=1e-6)
     assert drops["activations"] == pytest.approx(drops["model"], abs=0.02)
@@ -193,7 +193,7 @@ def test_damage_to_weights_in_the_simulation_is_that_layers_alone(matched, photo
         assert 0 < np.mean(error**2) < 0.01 * np.mean(both.tensor(layer.float) ** 2)
 
 
-def test_constants_are_read_as_the_runtime_means_them(nets, matched):
+def test_constants_are_read_as_the_runtime_reads_them(nets, matched):
     _, graph, match = matched
     constants = Constants(nets["uint8"].read_bytes(), graph)
     for op in (op for op in graph.ops if op.name == "CONV_2D"):
@@ -262,7 +262,7 @@ def test_suggestions_follow_from_the_numbers():
         assert words in suggestions.suggest({**row, **change}), change
 
 
-def test_what_does_not_fit_is_refused(nets, pictures, tmp_path, model_file):
+def test_what_does_not_fit_is_refused(nets, images, tmp_path, model_file):
     def change(model):  # the third convolution reads what the second one reads
         convolutions = [op for op in model.subgraphs[0].operators if len(op.inputs) == 3]
         convolutions[2].inputs = [convolutions[1].inputs[0], *convolutions[2].inputs[1:]]
@@ -276,11 +276,11 @@ def test_what_does_not_fit_is_refused(nets, pictures, tmp_path, model_file):
         (model_file, nets["uint8"], "a .tflite is needed here"),
     ):
         with pytest.raises(UserError, match=words):
-            quantization_debugger.locate(reference, model, pictures)
+            quantization_debugger.locate(reference, model, images)
 
 
-def test_float16_and_int8_ends_are_matched_too(exported, pictures):
-    found = quantization_debugger.locate(exported / "tiny_float16.tflite", exported / "tiny_int8.tflite", pictures[:1])
+def test_float16_and_int8_files_are_matched_too(exported, images):
+    found = quantization_debugger.locate(exported / "tiny_float16.tflite", exported / "tiny_int8.tflite", images[:1])
     assert len(found["layers"]) == 14
     drops = {part["part"]: part["drop_db"] for part in found["split"]["parts"]}
     assert drops["model"] == pytest.approx(drops["simulated"], abs=0.05)
@@ -303,7 +303,7 @@ def test_the_command(nets, image_folder, tmp_path, run_cli):
         assert f"{DAMAGED}_1" in (tmp_path / "report" / name).read_text()
 
 
-def test_compare_shows_the_layers_where_asked(nets, image_folder, tmp_path, run_cli):
+def test_compare_shows_the_layers_with_its_option(nets, image_folder, tmp_path, run_cli):
     files = "--reference", nets["float"], "--model", nets["uint8"], "--data", image_folder
     done = run_cli("compare", *files, "--layers", "--report", tmp_path / "report")
     assert done.returncode == 0, done.stderr
@@ -315,7 +315,7 @@ def test_compare_shows_the_layers_where_asked(nets, image_folder, tmp_path, run_
     assert "## Where the error comes from" in (tmp_path / "report" / "report.md").read_text()
 
 
-def test_bad_calls_are_one_line(nets, image_folder, tmp_path, run_cli):
+def test_bad_calls_are_reported_in_one_line(nets, image_folder, tmp_path, run_cli):
     (tmp_path / "empty").mkdir()
     for arguments, words in (
         (("--reference", nets["uint8"], "--data", image_folder), "the reference is not float"),

@@ -54,7 +54,7 @@ def ranked(*changes):
     return suggestions.rank([{**ROW, "name": name, **change} for name, change in zip("abcdef", changes, strict=False)])
 
 
-def test_a_layer_is_named_from_a_twentieth_of_the_noise_on():
+def test_a_layer_is_named_if_it_has_a_twentieth_of_the_noise():
     assert ranked({"share": 0.9}, {"share": 0.05}, {"share": 0.0499}) == ["a", "b"]
     assert ranked({"share": 0.01}, {"share": 0.02}) == ["b"]  # the worst always
     assert ranked(*({"share": share} for share in (0.1, 0.2, 0.3, 0.4))) == ["d", "c", "b"]

@@ -1,4 +1,4 @@
-"""`mobile-sr route`: a classifier chooses a network for every patch; what it writes is loaded and used like any model."""
+"""`mobile-sr route`: a classifier chooses a network for every patch; its result is loaded and used like any model."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from mobile_sr.errors import UserError
 from mobile_sr.evaluation import compare, evaluate
 from mobile_sr.inference import weights
 from mobile_sr.routing import route, route_training
-from tests.conftest import picture
+from tests.conftest import make_image
 from tests.mobile_sr.test_cli import modules_after, one_line
 
 PATCH = 16
@@ -56,7 +56,7 @@ def test_all_patches_to_one_network_gives_its_bytes(routed):
 
 
 def check_bytes(routed, precision):
-    image = picture(45, 61, seed=4)
+    image = make_image(45, 61, seed=4)
     for index, blocks in enumerate((1, 2, 3)):
         upscaler = choosing(load(routed / f"r_{precision}.route.json"), index)
         alone = load(routed / f"b{blocks}_{precision}.tflite")
@@ -66,7 +66,7 @@ def check_bytes(routed, precision):
 
 
 def test_a_patch_is_what_its_network_gives_on_the_whole_image(routed):
-    image = picture(53, 75, seed=6)
+    image = make_image(53, 75, seed=6)
     upscaler = load(routed / "r_uint8.route.json")
     whole = [net(image) for net in upscaler.nets]
     upscaler.net_costs = [1, 100, 1000]  # so dear that the parts stay apart
@@ -84,7 +84,7 @@ def test_a_patch_is_what_its_network_gives_on_the_whole_image(routed):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_plan_covers_the_image_and_is_never_dearer_than_the_largest_network(seed):
+def test_a_plan_covers_the_image_and_never_costs_more_than_the_largest_network(seed):
     rng = np.random.default_rng(seed)
     size = tuple(rng.integers(1, 200, 2))
     chosen = rng.choice(3, [-(-side // PATCH) for side in size], p=[0.8, 0.1, 0.1])
@@ -101,16 +101,16 @@ def test_a_plan_covers_the_image_and_is_never_dearer_than_the_largest_network(se
 
 def test_one_run_is_the_whole_routed_output(routed):
     model = load(routed / "r_uint8.route.json")
-    image = picture(40, 50)
+    image = make_image(40, 50)
     np.testing.assert_array_equal(model.run_once(image), model(image))
 
 
-def test_the_tally_counts_choices_and_what_was_run(routed):
+def test_the_tally_counts_choices_and_executed_networks(routed):
     upscaler = choosing(load(routed / "r_uint8.route.json"), np.array([[0, 0], [0, 2]]))
     assert upscaler.tally.summary() is None
     upscaler.net_costs[:] = [1, 10, 100]
     upscaler.tally, upscaler.overlap = upscaler.new_tally(), 0
-    upscaler(picture(32, 24))
+    upscaler(make_image(32, 24))
     found = upscaler.tally.summary()
     assert found["patches"] == {"b1_uint8": 0.75, "b2_uint8": 0, "b3_uint8": 0.25}
     counts, small = found["multiply_adds"], 16 * 8
@@ -123,7 +123,7 @@ def test_the_tally_counts_choices_and_what_was_run(routed):
 
 
 def test_a_patch_is_classified_as_if_it_were_alone(routed):
-    upscaler, image = load(routed / "r_uint8.route.json"), picture(64, 48, seed=1)
+    upscaler, image = load(routed / "r_uint8.route.json"), make_image(64, 48, seed=1)
     chosen = upscaler.choose(image)
     assert chosen.shape == (4, 3)
     for row, column in np.ndindex(chosen.shape):
@@ -133,7 +133,7 @@ def test_a_patch_is_classified_as_if_it_were_alone(routed):
 
 
 def test_the_classifier_learns_where_a_network_fails():
-    """Smooth patches, which both networks do equally well, and textured ones, where the small one errs."""
+    """Smooth patches, which both networks do equally well, and textured ones, where the small one is worse."""
     rng = np.random.default_rng(0)
     hard = np.arange(200) % 4 == 0
     noise = rng.normal(0, 1, (200, PATCH, PATCH, 3)) * np.where(hard, 40, 2)[:, None, None, None]
@@ -182,7 +182,7 @@ def test_evaluate_and_compare_report_the_routing(routed, image_folder):
     )
 
 
-def test_the_sidecar_tells_what_was_measured(routed):
+def test_the_sidecar_records_the_measurements(routed):
     found = json.loads((routed / "r_uint8.route.json").read_text())
     assert [net["receptive_field"] for net in found["nets"]] == [6, 8, 10]
     held_out = found["training"]["held_out"]
@@ -196,10 +196,10 @@ def test_the_sidecar_tells_what_was_measured(routed):
 def test_float_files_too(nets, image_folder, tmp_path):
     folder = deploy(nets, image_folder, tmp_path / "r", ["float32", "uint8"])
     check_bytes(folder, "float32")
-    image = picture(53, 75, seed=6)
+    image = make_image(53, 75, seed=6)
     upscaler = load(folder / "r_float32.route.json")
     found, alone = choosing(upscaler, np.eye(4, 5, dtype=int) * 2).real(image), [net.real(image) for net in upscaler.nets]
-    error = np.min([np.abs(found - picture) for picture in alone], axis=0)
+    error = np.min([np.abs(found - image) for image in alone], axis=0)
     assert error.max() < 1e-5
 
 
@@ -238,12 +238,12 @@ def test_unusable_sidecars_are_refused(routed, tmp_path):
         route.Classifier(routed / "b1_uint8.tflite", PATCH, 2, 1)
     path.write_text(json.dumps({**good, "classifier": {**first}}))
     with pytest.raises(UserError, match=r"returns .* expected"):
-        load(path)(picture(20, 20))
+        load(path)(make_image(20, 20))
     with pytest.raises(UserError, match="does not support a desired depth"):
-        load(routed / "r_uint8.route.json")(picture(20, 20), depth=1)
+        load(routed / "r_uint8.route.json")(make_image(20, 20), depth=1)
 
 
-def test_networks_that_do_not_go_together_are_refused(nets, model_file, image_folder, tmp_path, depth_file):
+def test_networks_that_do_not_match_are_refused(nets, model_file, image_folder, tmp_path, depth_file):
     for given, pattern in (
         (nets[:1], "two or more networks"),
         ([nets[0], model_file], "one scale"),

@@ -8,7 +8,7 @@ from mobile_sr.files import atomic_path
 from mobile_sr.imaging.images import read_image, write_image
 from mobile_sr.imaging.resize import downscale, imresize, modcrop
 from mobile_sr.training import dataset
-from tests.conftest import picture
+from tests.conftest import make_image
 
 
 def test_cache_decodes_once_and_notices_change(tmp_path, image_folder, monkeypatch):
@@ -24,7 +24,7 @@ def test_cache_decodes_once_and_notices_change(tmp_path, image_folder, monkeypat
 def test_bad_and_duplicate_files_are_left_out(tmp_path, capsys):
     folder = tmp_path / "in"
     for name, seed in (("a.png", 1), ("b.png", 1), ("c.png", 2)):
-        write_image(folder / name, picture(60, 60, seed))
+        write_image(folder / name, make_image(60, 60, seed))
     (folder / "broken.png").write_bytes(b"no image")
     images = dataset.TrainingImages(folder, 2, tmp_path / "cache")
     assert images.names == ["a.png", "c.png"]
@@ -39,7 +39,7 @@ def test_bad_and_duplicate_files_are_left_out(tmp_path, capsys):
 
 
 def test_small_images_are_padded(tmp_path):
-    write_image(tmp_path / "in" / "a.png", picture(40, 90))
+    write_image(tmp_path / "in" / "a.png", make_image(40, 90))
     images = dataset.TrainingImages(tmp_path / "in", 3, tmp_path / "cache", smallest=32)
     assert images.lr[0].shape == (32, 32, 3)
     assert images.hr[0].shape == (96, 96, 3)

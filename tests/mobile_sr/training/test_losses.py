@@ -15,7 +15,7 @@ from mobile_sr.training import dataset, losses, recipes, train_loop
 from tests.conftest import smoke_recipe
 
 
-def pictures(seed=0, channels=3):
+def random_images(seed=0, channels=3):
     return np.random.default_rng(seed).random((2, 8, 6, channels)).astype(np.float32)
 
 
@@ -33,7 +33,7 @@ def test_charbonnier_equals_the_paper():
 
 
 def test_squared_error_and_frequencies():
-    a, b = pictures(1), pictures(2)
+    a, b = random_images(1), random_images(2)
     spectrum = np.fft.fft2(b - a, axes=(1, 2), norm="ortho")
     wanted = np.abs(spectrum.real).mean() + np.abs(spectrum.imag).mean()
     assert float(losses.frequencies(a, b)) == pytest.approx(wanted, rel=1e-5)
@@ -42,7 +42,7 @@ def test_squared_error_and_frequencies():
 
 
 def test_psnr_loss_is_the_mean_over_images():
-    a, b = ((255 * pictures(seed)).astype(np.uint8) for seed in (1, 2))
+    a, b = ((255 * random_images(seed)).astype(np.uint8) for seed in (1, 2))
     b[0] = 0.9 * a[0] + 0.1 * b[0]  # ten times closer than the other image
     wanted = np.mean([metrics.psnr(x, y, "rgb") for x, y in zip(a, b, strict=True)])
     a, b = (each.astype(np.float32) / 255 for each in (a, b))
@@ -52,7 +52,7 @@ def test_psnr_loss_is_the_mean_over_images():
 
 
 def test_luminance_loss_uses_the_y_of_the_metrics():
-    a, b = ((255 * pictures(seed)).astype(np.uint8) for seed in (1, 2))
+    a, b = ((255 * random_images(seed)).astype(np.uint8) for seed in (1, 2))
     y, rgb = (np.mean([metrics.psnr(*pair, space) for pair in zip(a, b, strict=True)]) for space in ("y", "rgb"))
     a, b = (each.astype(np.float32) / 255 for each in (a, b))
     loss = losses.make_loss(recipe_of("loss=psnr", "psnr_eps=1e-6", "luminance_weight=3"))
@@ -61,7 +61,7 @@ def test_luminance_loss_uses_the_y_of_the_metrics():
 
 def test_contrastive_loss_is_a_ratio_of_distances():
     contrast = losses.contrastive(3)
-    image = (pictures(6)[:, :6] * 255).astype(np.uint8)
+    image = (random_images(6)[:, :6] * 255).astype(np.uint8)
     true = image.astype(np.float32) / 255
     blurred = np.stack([imresize(imresize(each, 1 / 3), 3) for each in image]).astype(np.float32) / 255
     assert float(contrast(true, true)) == 0
@@ -69,7 +69,7 @@ def test_contrastive_loss_is_a_ratio_of_distances():
     assert 0.8 < between < 1.25  # equally far from both, except for tanh
     assert far > 50  # only rounding to uint8 separates it from the blurred image
     loss = losses.make_loss(recipe_of("loss=l2", "contrastive_weight=0.5"))
-    y = pictures(7)[:, :6]
+    y = random_images(7)[:, :6]
     assert float(loss(true, y)) == pytest.approx(np.square(true - y).mean() + 0.5 * float(contrast(true, y)), rel=1e-5)
     flat = np.full_like(true, 0.5)
     assert np.isfinite(float(contrast(flat, flat)))
@@ -85,7 +85,7 @@ def test_golden_contrastive_features(scale, wanted):
 
 
 def test_teacher_loss_is_added_to_the_pixel_loss():
-    true, taught, y = pictures(1), pictures(2), pictures(3)
+    true, taught, y = random_images(1), random_images(2), random_images(3)
     loss = losses.make_loss(recipe_of("loss=l2", "teacher=any", "teacher_weight=0.5"))
     wanted = np.square(true - y).mean() + 0.5 * np.square(taught - y).mean()
     assert float(loss(np.concatenate([true, taught], axis=-1), y)) == pytest.approx(wanted, rel=1e-5)
@@ -93,7 +93,7 @@ def test_teacher_loss_is_added_to_the_pixel_loss():
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix", "colours"])
 def test_lr_and_hr_are_mixed_alike(kind):
-    lr = pictures(4).repeat(4, axis=0)[:, :6]
+    lr = random_images(4).repeat(4, axis=0)[:, :6]
     lr += np.linspace(0, 1, len(lr), dtype=np.float32)[:, None, None, None]
     hr = lr.repeat(3, axis=1).repeat(3, axis=2)  # mixing commutes with nearest-neighbour upscaling
     small, large = dataset.mix_batch(lr, hr, kind, np.random.default_rng(5))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mobile_sr import models
+from mobile_sr.adadsr import depth_training
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
 from mobile_sr.training import recipes, train_loop
@@ -15,21 +16,21 @@ def test_hinge_equals_the_paper():
     depth[0, ..., 0] = [[1, 2], [3, 4]]  # mean 2.5
     depth[0, ..., 1] = 1
     depth[1] = 3
-    value = float(train_loop.depth_hinge(np.array([[2], [4]], np.float32), depth))
+    value = float(depth_training.depth_hinge(np.array([[2], [4]], np.float32), depth))
     assert value == pytest.approx((0.5 + 0 + 0 + 0) / 4)
 
 
 def test_desired_depths_are_seeded_and_cover_all_blocks():
     recipe = recipes.load("adaedsr_b8_x2")
     recipe.batch = 500
-    depths = train_loop.desired_depths(recipe, 8, 3)
+    depths = depth_training.desired_depths(recipe, 8, 3)
     assert depths.shape == (500, 1)
     assert 0 <= depths.min() < 0.2
     assert 7.8 < depths.max() <= 8
-    np.testing.assert_array_equal(depths, train_loop.desired_depths(recipe, 8, 3))
-    assert not np.array_equal(depths, train_loop.desired_depths(recipe, 8, 4))
+    np.testing.assert_array_equal(depths, depth_training.desired_depths(recipe, 8, 3))
+    assert not np.array_equal(depths, depth_training.desired_depths(recipe, 8, 4))
     fixed = recipes.load("fadaedsr_b8_x2")
-    assert np.all(train_loop.desired_depths(fixed, None, 0) == 4)
+    assert np.all(depth_training.desired_depths(fixed, None, 0) == 4)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_large_hinge_weight_reduces_the_depth(image_folder, tmp_path, cache):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_loop.TrainingRun, "_score", score)
         train_loop.train(recipe, image_folder, tmp_path, cache=cache)
-    assert run[-1].depths[None] < 1.0  # from 2
+    assert run[-1].extension.depths[None] < 1.0  # from 2
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ def test_the_zoo_is_not_empty():
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_cards_tell_the_truth_about_their_files(name):
+def test_cards_match_their_files(name):
     card = zoo.card(name)
     model, config = weights.load_model(zoo.resolve(name))
     assert card["config"] == config
@@ -63,13 +63,13 @@ def test_scores_on_the_cards_are_measured(data_dir, name, set_name):
 
 
 @pytest.mark.parametrize("name", QUICK_FIRST)
-def test_packaged_nets_beat_bicubic_on_pictures_that_anyone_has(name):
+def test_packaged_nets_beat_bicubic_on_the_sample_images(name):
     """Holds without any research image: float well above bicubic, uint8 close behind."""
     scale = zoo.card(name)["config"]["scale"]
     bicubic, float32, uint8 = load("bicubic", scale), load(f"{name}:float32"), load(f"{name}:uint8")
     scores = []
-    for picture_name, image in sample_images.images(("astronaut", "coffee")):
-        hr, lr = pairs.prepare_pair(image, None, scale, picture_name)
+    for image_name, image in sample_images.images(("astronaut", "coffee")):
+        hr, lr = pairs.prepare_pair(image, None, scale, image_name)
         scores.append([evaluate.score(u(lr), hr, "y", scale, False)["psnr"] for u in (bicubic, float32, uint8)])
     low, high, quantized = np.mean(scores, axis=0)
     assert high > low + 1.0
@@ -77,9 +77,9 @@ def test_packaged_nets_beat_bicubic_on_pictures_that_anyone_has(name):
 
 
 def test_keras_and_tflite_agree():
-    picture = sample_images.images(("chelsea",))[0][1][:90, :120]
+    image = sample_images.images(("chelsea",))[0][1][:90, :120]
     for name in ENTRIES:
-        assert np.abs(load(name)(picture).astype(int) - load(f"{name}:float32")(picture)).max() <= 1
+        assert np.abs(load(name)(image).astype(int) - load(f"{name}:float32")(image)).max() <= 1
 
 
 def test_unknown_entries_and_variants():
@@ -89,7 +89,7 @@ def test_unknown_entries_and_variants():
         zoo.resolve("xlsr_x3:int4")
 
 
-def test_logs_of_several_stages_are_counted_through(tmp_path):
+def test_steps_of_several_stages_are_numbered_consecutively(tmp_path):
     """The steps of a run that continues a zoo entry follow those of the entry."""
     from tools.zoo.pack import _log
 
@@ -158,7 +158,7 @@ def test_readme_has_the_results():
     assert row.endswith(f"| {other} |")
 
 
-def test_what_was_reached_is_computed():
+def test_reached_scores_are_computed():
     """By hand from xlsr_x3.json and the paper's 33.42 / 29.73 / 28.55."""
     said = " ".join(results.goal().split())
     for part in ("33.41 / 29.66 / 28.70 dB", "-0.01 / -0.07 / +0.15 dB", "0.031 / 0.026 / 0.017 dB", "254,000 steps on 565"):
@@ -173,7 +173,7 @@ def test_training_images_are_those_of_the_notes():
         assert f"({given} images, one duplicate left out; {held_out} held out for validation)" in note
 
 
-def test_published_rows_say_what_they_leave_out():
+def test_published_rows_name_the_missing_figures():
     page = results.page()
     for row in (row for rows in published.ROWS.values() for row in rows):
         assert len(row.psnr) == len(zoo.SETS)
@@ -186,7 +186,7 @@ def test_published_rows_say_what_they_leave_out():
     assert xlsr.cost == pytest.approx(own["multiply_adds_720p"], rel=1e-3)
 
 
-def test_bicubic_rows_are_the_protocols():
+def test_bicubic_rows_are_those_of_the_protocol():
     text = (MEASUREMENTS / "bicubic.md").read_text()
     for scale, (bicubic, *_) in published.ROWS.items():
         for name, psnr in zip(zoo.SETS, bicubic.psnr, strict=True):
@@ -212,7 +212,7 @@ def test_every_network_has_a_task():
 
 @pytest.mark.parametrize("module", [cards, pack, results], ids=lambda module: module.__name__)
 @pytest.mark.parametrize("arguments", [[], ["--nosuch"]])
-def test_bad_command_lines_are_one_line(module, arguments, monkeypatch, capsys):
+def test_bad_command_lines_are_reported_in_one_line(module, arguments, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["x", *arguments])
     with pytest.raises(SystemExit) as ended:
         module.main()
@@ -223,7 +223,7 @@ def test_bad_command_lines_are_one_line(module, arguments, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("module", [cards, pack, results], ids=lambda module: module.__name__)
-def test_help_and_what_cannot_be_done(module, monkeypatch, capsys, tmp_path):
+def test_help_and_impossible_combinations(module, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["x", "--help"])
     with pytest.raises(SystemExit) as ended:
         module.main()

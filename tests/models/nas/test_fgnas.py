@@ -204,7 +204,7 @@ def test_vanished_blocks_and_an_empty_body_leave_the_compact_network():
 
 
 @pytest.mark.parametrize("arguments", [{}, {"pointwise": False, "activations": ("relu",)}, {"search": "channels"}])
-def test_channels_are_given_back_where_they_fit_and_nothing_changes(arguments):
+def test_channels_are_restored_where_they_fit_and_the_output_stays_the_same(arguments):
     for seed in range(4):
         model, config = supernet(seed, share=0.4, gate_rate=10.0, **arguments)
         for gate in fgnas_gates(model):
@@ -296,7 +296,7 @@ def test_equalization_keeps_the_compact_network(kinds):
 
 
 @pytest.mark.parametrize("merge", ["zeros", *(pytest.param(m, marks=pytest.mark.slow) for m in fgnas.MERGES[1:])])
-def test_the_tflite_holds_built_in_operators_and_the_same_function(merge, tmp_path):
+def test_the_tflite_has_builtin_operators_only_and_the_same_output(merge, tmp_path):
     model, config = supernet(1, share=0.7)
     compact, arrays = fgnas_compact.compact(model, config)
     small = models.build(compact, merge=merge)

@@ -207,7 +207,7 @@ def test_bfloat16_sums_the_branches_in_float32():
     np.testing.assert_array_equal(kernel, ops.cast(whole.merged(), "bfloat16"))
 
 
-def test_what_cannot_be_branched():
+def test_networks_without_branches_are_refused():
     with pytest.raises(ValueError, match="no 3x3 convolution"):
         branches.branched(models.build({"network": "srcnn", "scale": 2, "channels": 8}), "ecb")
     with pytest.raises(ValueError, match=r"\('ecb', 'rep'\), got 'acb'"):

@@ -37,7 +37,7 @@ def test_a_positive_tensor_has_its_range_from_zero():
     np.testing.assert_allclose(fake_quantization.rounded(x, 2), [[0.34, 1.02, 1.02]], atol=1e-6)
 
 
-def test_the_end_cuts():
+def test_values_beyond_the_range_are_clipped():
     x = np.array([[-9.0, 0.1, 1.0, 9.0]], np.float32)
     actual = keras.ops.convert_to_numpy(fake_quantization.rounded(x, 8, end=2.0))
     assert np.abs(actual).max() <= 2.0 + 4 / 255
@@ -55,6 +55,60 @@ def test_gradients():
     np.testing.assert_allclose(tape.gradient(y, x), [[1, 1, 1, 1 + 0.5 / 3]], atol=1e-4)
 
 
+def reference(x, low, high):
+    """TFLite's rounding to uint8 of the range low..high, in float64: (values, whether x is inside of the range)."""
+    step = (high - low) / 255
+    zero = np.round(-low / step)
+    levels = np.round(x / step) + zero
+    return (np.clip(levels, 0, 255) - zero) * step, (x >= -zero * step) & (x <= (255 - zero) * step), step
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.7, 1.3), (0.0, 1.0), (-2.0, 0.0), (-1.0, 127 / 128)])
+def test_values_in_a_range_equal_tflites(low, high):
+    x = np.random.default_rng(2).normal(0, 1, 1000).astype(np.float32)
+    actual = keras.ops.convert_to_numpy(fake_quantization.quantize_to_range(x, np.float32(low), np.float32(high)))
+    expected, inside, step = reference(x.astype(float), low, high)
+    ties = np.abs(x / step % 1 - 0.5) < 1e-3
+    np.testing.assert_allclose(actual[~ties], expected[~ties], atol=1e-6)
+    assert len(np.unique(np.round(actual / step))) <= 256
+    assert 0 < inside.mean() < 1
+    assert float(fake_quantization.quantize_to_range(np.zeros(1, np.float32), np.float32(low), np.float32(high))[0]) == 0
+
+
+def test_gradients_of_a_range():
+    """1 inside and 0 outside for the values; for the limits, the values beyond them and the rounding errors of those inside."""
+    tf = pytest.importorskip("tensorflow")
+    values = np.random.default_rng(3).normal(0, 1, 200).astype(np.float32)
+    x, low, high = (tf.constant(v) for v in (values, np.float32(-0.8), np.float32(1.1)))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, low, high])
+        y = tf.reduce_sum(fake_quantization.quantize_to_range(x, low, high))
+    rounded, inside, step = reference(values.astype(float), np.float64(np.float32(-0.8)), np.float64(np.float32(1.1)))
+    np.testing.assert_array_equal(tape.gradient(y, x), inside)
+    error = np.sum((rounded - values)[inside]) / step / 255
+    np.testing.assert_allclose(tape.gradient(y, low), np.sum(~inside & (values < 0)) - error, atol=1e-3)
+    np.testing.assert_allclose(tape.gradient(y, high), np.sum(~inside & (values > 0)) + error, atol=1e-3)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (0, 1), None])
+def test_weights_are_rounded_per_output_channel(axes):
+    w = np.random.default_rng(4).normal(size=(3, 3, 5, 4)).astype(np.float32)
+    w[..., 0] *= 100
+    steps = np.abs(w).max(axis=axes, keepdims=True) / 127
+    actual = keras.ops.convert_to_numpy(fake_quantization.quantize_weights(w, axes))
+    np.testing.assert_allclose(actual, np.round(w / steps) * steps, atol=1e-5)
+    assert np.abs(np.round(actual / steps)).max() == 127
+
+
+def test_gradient_of_weights_is_1():
+    tf = pytest.importorskip("tensorflow")
+    w = tf.constant(np.random.default_rng(5).normal(size=(3, 3, 2, 4)).astype(np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(w)
+        y = tf.reduce_sum(fake_quantization.quantize_weights(w, (0, 1, 2)) * 3.0)
+    np.testing.assert_array_equal(tape.gradient(y, w), np.full(w.shape, 3.0))
+
+
 @pytest.mark.parametrize("network", ["espcn", "fsrcnn", "xlsr", "abpn", "fgnas"])
 def test_the_network_stays_the_same(network):
     model = models.build({"network": network, "scale": 2})
@@ -68,7 +122,7 @@ def test_the_network_stays_the_same(network):
     assert errors[0] > 5 * errors[1]
 
 
-def test_what_is_rounded():
+def test_which_tensors_are_rounded():
     """The argument of tanh and its result, a PReLU's product and sum, but not the output."""
     model = fake_quantization.quantized(models.build({"network": "espcn", "scale": 2, "activation": "tanh"}), 8)
     kinds = [type(layer).__name__ for layer in model.layers]

@@ -1,0 +1,1 @@
+"""Simplification of float .tflite files of other converters. Needs no TensorFlow."""

@@ -1,0 +1,116 @@
+"""Training of networks with AdaDSR's adapter: the depth loss, random desired depths and mean depths of a validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mobile_sr import extensions, models
+
+if TYPE_CHECKING:
+    import keras
+
+
+class DepthRecipe(Protocol):
+    """The part of a Recipe that this module uses."""
+
+    network: dict[str, Any]
+    batch: int
+    seed: int
+    fixed_depth: float
+    depth_weight: float
+
+
+class DepthTraining(extensions.Training):
+    """Hooks of the training loop for networks with depth maps, see `extensions.Training`.
+
+    Attributes:
+        max_depth: the number of blocks; None for a network without a desired depth.
+    """
+
+    recipe: DepthRecipe
+
+    def __init__(self, recipe: DepthRecipe) -> None:
+        """Keeps the recipe."""
+        super().__init__(recipe)
+        self.max_depth = models.max_depth(recipe.network)
+        self._depths: dict[float | None, list[float]] = {}
+
+    def initialize(self, model: keras.Model, loaded: Collection[str], images: Callable[[], np.ndarray]) -> None:
+        """Sets the mean depth of a new adapter: the recipe's fixed depth, or half of the desired range."""
+        from mobile_sr.models import adadsr
+
+        if "adapter5/kernel" not in loaded:
+            lr = images().astype(np.float32) / 255
+            adadsr.start_at(model, lr, self.recipe.fixed_depth or (self.max_depth or 0) / 2)
+
+    def losses(self, loss: Any) -> dict[str, Any]:
+        """Adds `depth_hinge`, weighted as the recipe says."""
+        return {"loss": [loss, depth_hinge], "loss_weights": [1.0, self.recipe.depth_weight]}
+
+    def batch(self, lr: Any, hr: Any, step: int, share: slice) -> tuple[Any, Any]:
+        """Adds the step's desired depths to the targets, and to the inputs if the network has one."""
+        return self._with_depth(lr, hr, desired_depths(self.recipe, self.max_depth, step)[share])
+
+    def signature(self, lr: Any, hr: Any) -> tuple[Any, Any]:
+        """As `batch`, for tf.TensorSpecs."""
+        import tensorflow as tf
+
+        return self._with_depth(lr, hr, tf.TensorSpec((self.recipe.batch, 1), tf.float32))
+
+    def _with_depth(self, lr: Any, hr: Any, depth: Any) -> tuple[Any, Any]:
+        return lr if self.max_depth is None else (lr, depth), (hr, depth)
+
+    def start_validation(self) -> Sequence[float | None]:
+        """Returns a quarter, half, three quarters and all of the blocks for a network with a desired depth."""
+        self._depths = {}
+        return (None,) if self.max_depth is None else tuple(np.arange(1, 5) * self.max_depth / 4)
+
+    def sr(self, model: keras.Model, lr: np.ndarray, value: float | None) -> Any:
+        """Returns the SR output and remembers the mean depth."""
+        from keras import ops
+
+        sr, depth_map = model(lr if value is None else [lr, np.full((1, 1), value, np.float32)], training=False)
+        self._depths.setdefault(value, []).append(float(ops.mean(depth_map)))
+        return sr
+
+    @property
+    def depths(self) -> dict[float | None, float]:
+        """Mean depths on the validation images, in blocks, for each desired depth."""
+        return {desired: float(np.mean(values)) for desired, values in self._depths.items()}
+
+    def status(self) -> str:
+        """Returns the mean depths as text."""
+        depths = self.depths.items()
+        return "".join(f"  depth {depth:.2f}" + ("" if desired is None else f" for {desired:g}") for desired, depth in depths)
+
+
+def depth_hinge(desired: Any, depth_map: Any) -> Any:
+    """Returns AdaDSR's depth loss (Liu et al. 2020, Sec. 3.4).
+
+    It is max(0, mean depth - desired depth), averaged over images and depth maps.
+
+    Args:
+        desired: [N, 1] desired depths in blocks.
+        depth_map: [N, H, W, M] depth maps in blocks.
+    """
+    from keras import ops
+
+    mean = ops.mean(ops.cast(depth_map, "float32"), axis=(1, 2))
+    return ops.mean(ops.relu(mean - ops.cast(desired, "float32")))
+
+
+def desired_depths(recipe: DepthRecipe, max_depth: int | None, step: int) -> np.ndarray:
+    """Returns the desired depth of each image of a step, [batch, 1] float32, in blocks.
+
+    Args:
+        recipe: the recipe.
+        max_depth: the network's number of blocks: the depths are uniform in 0..max_depth (Liu et al. 2020, Sec. 3.4). None for
+            a network without a desired depth: all depths are the recipe's fixed depth.
+        step: number of the step, from 0.
+    """
+    if max_depth is None:
+        return np.full((recipe.batch, 1), recipe.fixed_depth, np.float32)
+    return np.random.default_rng([recipe.seed, step, 1]).uniform(0, max_depth, (recipe.batch, 1)).astype(np.float32)

@@ -1,0 +1,152 @@
+"""Extensions: hooks of training and export for networks that are not just one input image and one SR output.
+
+Training and Export are the hooks of plain networks. A module of EXTENSIONS has subclasses of both for the networks that it
+handles:
+
+    handles(network)    whether it handles the network of a configuration
+    NETWORKS            what these networks are, for messages
+    ADDED               arguments in which such a network may differ from its backbone
+    Training, Export    the subclasses
+
+`inference/upscaler.py` has the extensions of the Upscaler.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mobile_sr.errors import UserError
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+EXTENSIONS = ("mobile_sr.adadsr.extension",)
+
+
+def _modules() -> Iterator[ModuleType]:
+    return map(importlib.import_module, EXTENSIONS)
+
+
+def find(network: Mapping[str, Any]) -> ModuleType | None:
+    """Returns the extension of a network's configuration; None for a plain network."""
+    return next((module for module in _modules() if module.handles(network)), None)
+
+
+def added() -> set[str]:
+    """Returns all arguments that extensions add to a backbone."""
+    return {name for module in _modules() for name in module.ADDED}
+
+
+def training(recipe: Any) -> Training:
+    """Returns the hooks for the training of a `recipes.Recipe`."""
+    return getattr(find(recipe.network), "Training", Training)(recipe)
+
+
+def export(network: Mapping[str, Any]) -> Export:
+    """Returns the hooks for the export of a network's configuration."""
+    return getattr(find(network), "Export", Export)(network)
+
+
+class Training:
+    """Hooks of the training loop, for plain networks."""
+
+    def __init__(self, recipe: Any) -> None:
+        """Keeps the recipe, a `recipes.Recipe`."""
+        self.recipe = recipe
+
+    def initialize(self, model: keras.Model, loaded: Collection[str], images: Callable[[], np.ndarray]) -> None:
+        """Changes the initial weights of a model before its training.
+
+        Args:
+            model: the network.
+            loaded: paths of the arrays that were loaded from a file.
+            images: function that returns [N, h, w, 3] uint8 LR images.
+        """
+
+    def losses(self, loss: Any) -> dict[str, Any]:
+        """Returns the arguments of `keras.Model.compile` about the loss, from the loss of the SR output."""
+        return {"loss": loss}
+
+    def batch(self, lr: Any, hr: Any, step: int, share: slice) -> tuple[Any, Any]:
+        """Returns the (inputs, targets) of a step.
+
+        Args:
+            lr, hr: images of this rank.
+            step: number of the step, from 0.
+            share: images of the recipe's batch that belong to this rank.
+        """
+        return lr, hr
+
+    def signature(self, lr: Any, hr: Any) -> tuple[Any, Any]:
+        """Returns the same as `batch` for tf.TensorSpecs."""
+        return lr, hr
+
+    def start_validation(self) -> Sequence[float | None]:
+        """Forgets the figures of the last validation and returns the values of the second input to score; (None,) without."""
+        return (None,)
+
+    def sr(self, model: keras.Model, lr: np.ndarray, value: float | None) -> Any:
+        """Returns a model's SR output for [1, h, w, 3] float32 in 0..1 during a validation, as a tensor."""
+        return model(lr, training=False)
+
+    def status(self) -> str:
+        """Returns figures of the last validation for its progress line."""
+        return ""
+
+
+class Export:
+    """Hooks of the export, for plain networks.
+
+    Attributes:
+        network: the configuration.
+        max_value: largest value of the network's second input; None for networks without one.
+    """
+
+    max_value: float | None = None
+
+    def __init__(self, network: Mapping[str, Any]) -> None:
+        """Keeps the configuration."""
+        self.network = network
+
+    def check_precisions(self, model: str | Path, precisions: Sequence[str]) -> None:
+        """Raises UserError if the network, loaded from `model`, cannot be exported in one of the precisions."""
+
+    def path(self, requested: str | None, precision: str, model: str | Path) -> str:
+        """Returns the path, 'sparse' or 'dense', for a precision.
+
+        Args:
+            requested: 'sparse', 'dense' or None for the best one.
+            precision: the precision.
+            model: file of the network, for messages.
+
+        Raises:
+            UserError: the network or the precision does not support the path.
+        """
+        if requested == "sparse":
+            raise UserError(f"--path sparse: {model} has no depth masks; only AdaEDSR and AdaRCAN have a sparse path")
+        return "dense"
+
+    def samples(self, images: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Returns calibration samples for images [1, H, W, 3] float32: the images, or (image, value of the second input)."""
+        return images
+
+    def values(self) -> Sequence[float | None]:
+        """Returns the values of the second input at which files are compared with the Keras model; (None,) without."""
+        return (None,)
+
+    def at(self, run: Callable[..., Any], value: float | None) -> Callable[[np.ndarray], Any]:
+        """Returns a function from [H, W, 3] uint8 to the SR output, for a `upscaler.keras_runner` and a value."""
+        return run
+
+    def options(self, value: float | None) -> dict[str, str]:
+        """Returns the options of a .tflite (`litert.TFLiteModel`) that set its second input to a value."""
+        return {}
+
+    def facts(self, model: keras.Model, precision: str) -> dict[str, Any]:
+        """Returns entries of the sidecar about the network."""
+        return {"desired_depth": None}

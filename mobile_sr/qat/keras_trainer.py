@@ -1,0 +1,267 @@
+"""Quantization-aware training in Keras 3: prepares a network, fine-tunes it in this process and exports the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobile_sr import __version__, backend, models
+from mobile_sr.converters import cross_layer_equalization
+from mobile_sr.converters.quiet import quiet
+from mobile_sr.errors import UserError
+from mobile_sr.files import (
+    atomic_path,
+    check_folder,
+    make_folder,
+    read_json,
+    sha256_file,
+    temporary_folder,
+    write_bytes,
+    write_json,
+)
+from mobile_sr.imaging import flat_colours
+from mobile_sr.inference import keras_archive, litert, model_files, model_io, upscaler, weights
+from mobile_sr.inference import sidecar as sidecars
+from mobile_sr.qat.history import History
+from mobile_sr.quantization import export, verification
+from mobile_sr.quantization.calibration import calibration_set
+from mobile_sr.training import dataset
+
+if TYPE_CHECKING:
+    import keras
+
+    from mobile_sr.qat.keras_fine_tune import FineTuning
+    from mobile_sr.qat.settings import Settings
+
+FORMAT = 2  # of config.json
+CHECKPOINT = "checkpoint.npz"
+EQUAL = 1e-3  # maximum change of an output in 0..1 by equalization, which is exact up to float rounding
+
+
+@dataclasses.dataclass
+class _Start:
+    """The network that a training starts from; `config` is None for a foreign .keras file."""
+
+    model: keras.Model
+    file: Path
+    name: str
+    scale: int
+    config: dict[str, Any] | None
+    io: model_io.ModelIO
+
+    @property
+    def suffix(self) -> str:
+        return ".npz" if self.config is not None else ".keras"
+
+    def save(self, path: Path, meta: Mapping[str, Any]) -> None:
+        """Write the network to `path`, which ends in `suffix`."""
+        if self.config is not None:
+            weights.save_model(path, self.model, self.config, {**meta, "recipe": "qat"})
+        else:
+            with atomic_path(path) as temporary:
+                self.model.save(temporary)
+
+
+def train(
+    model: str | Path,
+    folder: str | Path,
+    out: str | Path,
+    settings: Settings,
+    *,
+    cache: str | Path | None = None,
+    calibration: str | Path | None = None,
+    resume: bool = False,
+    max_colour_error: int = flat_colours.QUANTIZATION_LIMIT,
+    log: Callable[[str], object] = print,
+) -> tuple[Path, float]:
+    """Fine-tune a network with fake quantization, then export it: NAME_uint8.tflite with its sidecar in `out`.
+
+    Also writes best.npz (best.keras for a foreign network), history.csv, config.json and, during the training, a checkpoint.
+
+    Args:
+        model: zoo name, .npz model file, run folder, or a .keras file with a functional network.
+        folder: folder of training images.
+        out: output folder.
+        settings: settings of the training.
+        cache: folder of decoded images, see dataset.TrainingImages.
+        calibration: folder of images from which activation ranges are measured; None is `folder`.
+        resume: continue the training in `out` from its last checkpoint.
+        max_colour_error: as for export.export.
+        log: called with a line for each stage. The progress goes to standard error.
+
+    Returns:
+        (path of the .tflite, best validation PSNR in dB (RGB)).
+
+    Raises:
+        UserError: for unusable input.
+        export.AuditError: when the .tflite fails its audit.
+    """
+    backend.require_tensorflow("qat")
+    out = Path(out)
+    start = _load(model)
+    config_file = _check_out(out, resume)
+    smallest = max(settings.patch, models.smallest_side(start.config) if start.config else 1)
+    images = dataset.TrainingImages(folder, start.scale, cache, smallest=smallest)
+    settings = settings.fit([min(lr.shape[:2]) for lr in images.lr])
+    _, held_out = dataset.split_validation(images, settings.validation_images, settings.validation_crop)
+    trained_on = {"sha256": images.sha256, "images": len(images), "held_out": [images.names[i] for i in held_out]}
+    init = {"file": str(start.file), "sha256": sha256_file(start.file)}
+    run = {"format": FORMAT, "engine": "keras", "qat": settings.to_json(), "network": start.config, "init": init}
+    run = {**run, "data": trained_on, "versions": {"mobile_sr": __version__, "keras": version("keras")}}
+    if resume:
+        _check_same(out, read_json(config_file), run)
+    source = calibration or folder
+    crops, _ = calibration_set(source, start.scale, settings.seed)
+    tuning = _prepare(start, settings, crops, model)
+    make_folder(out)
+    write_json(config_file, run)
+    rows: Sequence[Sequence[Any]] = ()
+    if resume and (out / CHECKPOINT).exists():
+        arrays, meta = weights.read_arrays(out / CHECKPOINT)
+        tuning.restore(arrays, meta)
+        rows = meta["history"]
+    history = History(out / "history.csv", settings.steps, rows)
+
+    def report(step: int, loss: float | None, score: float | None, speed: float | None) -> None:
+        history.add({"step": step, "loss": loss, "psnr": score, "steps_per_s": speed})
+
+    def save() -> None:
+        arrays, meta = tuning.checkpoint()
+        weights.write_arrays(out / CHECKPOINT, arrays, {**meta, "history": history.rows})
+
+    log(f"{model}: fine-tuning with fake quantization ...")
+    tuning.run(images, report, save)
+    tuning.use_best()
+    result = {"step": tuning.best[1], "validation_psnr_rgb": tuning.best[0]}
+    start.save(out / f"best{start.suffix}", result)
+    record = {"engine": "keras", "settings": settings.to_json(), **result, "ranges": tuning.ranges(), "data": trained_on}
+    target = _export(start, out, settings, source, max_colour_error, record, tuning, log)
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    return target, tuning.best[0]
+
+
+def _load(model: str | Path) -> _Start:
+    """Load the network. Raises UserError for one that cannot be trained."""
+    name, options = model_files.split(model)
+    if Path(name).suffix.lower() == ".keras":
+        file = model_files.find(name)
+        archive = keras_archive.KerasArchive(file, options)
+        keras_model = archive._model
+        if not hasattr(keras_model, "_nodes_by_depth"):
+            keras_model = getattr(keras_model, "_functional", None)  # of a Sequential model
+        if not hasattr(keras_model, "_nodes_by_depth"):
+            raise UserError(f"{model}: qat needs a functional or sequential network, not a subclass of keras.Model")
+        if archive.fixed:
+            raise UserError(f"{model}: its input size is fixed; qat needs a network for inputs of any height and width")
+        return _Start(keras_model, file, file.stem, archive.scale, None, archive.io)
+    file, base = model_files.trained(model)
+    if models.has_depth(weights.read_arrays(file)[1].get("config", {})):
+        raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
+    with quiet():
+        keras_model, config = weights.load_model(file)
+    return _Start(keras_model, file, base, config["scale"], config, model_io.ModelIO())
+
+
+def _check_out(out: Path, resume: bool) -> Path:
+    """The config.json of a run in `out`. Raises UserError if a run cannot start or resume there."""
+    config_file = out / "config.json"
+    if config_file.exists() and not resume:
+        raise UserError(f"{out}: already holds a run; use --resume to continue it, or another --out")
+    if resume and not config_file.exists():
+        raise UserError(f"{out}: no run to resume (config.json is missing)")
+    check_folder(out)
+    return config_file
+
+
+def _check_same(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise UserError if the run in `out` is not the one to resume, or is finished."""
+    new = json.loads(json.dumps(new))
+    for key in ("engine", "init", "data", "qat"):
+        if old.get(key) != new[key]:
+            what = next((k for k, v in new[key].items() if old.get(key, {}).get(k) != v), key) if key == "qat" else key
+            raise UserError(f"{out}: cannot resume: {what} differs from the run's; start a new run with another --out")
+    if any(out.glob("*_uint8.tflite")):
+        raise UserError(f"{out}: the run is complete; there is nothing to resume")
+
+
+def _prepare(start: _Start, settings: Settings, crops: Sequence[np.ndarray], model: str | Path) -> FineTuning:
+    """Equalize the network and set up its training."""
+    from mobile_sr.qat import keras_fine_tune
+
+    teacher = start.model.get_weights()
+    try:
+        keras_fine_tune.QuantizedNetwork(start.model)  # names a layer that is not supported, before the slow part
+        if settings.equalize:
+            with quiet():
+                _equalize(start.model, crops, settings.equalize)
+        with quiet():
+            return keras_fine_tune.FineTuning(start.model, teacher, settings, crops, start.io)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{model}: {error}") from None
+
+
+def _equalize(model: keras.Model, crops: Sequence[np.ndarray], strength: float) -> None:
+    """Equalize a network in place; one that equalization does not know, or would change, stays as it is."""
+    before, probe = model.get_weights(), crops[0]
+    expected = np.asarray(model(probe))
+    try:
+        model.set_weights(cross_layer_equalization.equalize(model, crops, strength)[0])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # layers of foreign networks
+        model.set_weights(before)
+        return
+    if np.abs(np.asarray(model(probe)) - expected).max() > EQUAL * max(1.0, float(np.abs(expected).max())):
+        model.set_weights(before)
+
+
+def _export(
+    start: _Start,
+    out: Path,
+    settings: Settings,
+    calibration: str | Path,
+    max_colour_error: int,
+    record: dict[str, Any],
+    tuning: FineTuning,
+    log: Callable[[str], object],
+) -> Path:
+    """Export the fine-tuned network with the exporter's own recipe and audit; complete the sidecar."""
+    with temporary_folder("mobile_sr_qat.") as work:
+        file = work / f"{start.name}{start.suffix}"
+        start.save(file, {})
+        made_in = work / "out"
+        (made,) = export.export(
+            file,
+            made_in,
+            ["uint8"],
+            calibration=calibration,
+            seed=settings.seed,
+            per_tensor=settings.per_tensor,
+            max_colour_error=max_colour_error,
+            log=lambda line: log(line.replace(str(made_in), str(out))),
+        )
+        data, sidecar = made.read_bytes(), read_json(sidecars.path_of(made))
+    best = out / f"best{start.suffix}"
+    sidecar["weights"] = {"file": best.name, "sha256": sha256_file(best)}
+    config = start.config or {"scale": start.scale}
+    agreement = verification.measure_agreement(tuning.upscale, _runner(data), config, None)
+    target = out / f"{start.name}_uint8.tflite"
+    write_bytes(target, data)
+    sidecars.write(target, {**sidecar, "agreement_with_fake_quantized": agreement, "qat": record})
+    return target
+
+
+def _runner(data: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    run = litert.TFLiteModel(data).run
+    return functools.partial(_uint8, run)
+
+
+def _uint8(run: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> np.ndarray:
+    return upscaler.to_uint8(run(image))

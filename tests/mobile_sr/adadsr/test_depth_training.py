@@ -1,0 +1,54 @@
+"""Hooks of the training for networks with depth maps. Whole trainings are in training/test_training_depth.py."""
+
+import numpy as np
+import pytest
+
+from mobile_sr import extensions
+from mobile_sr.adadsr import depth_training
+from mobile_sr.training import recipes
+
+
+def hooks(name, batch=4):
+    recipe = recipes.load(name)
+    recipe.batch = batch
+    return extensions.training(recipe)
+
+
+def test_desired_depths_are_inputs_and_targets():
+    adjustable = hooks("adaedsr_b8_x2")
+    expected = depth_training.desired_depths(adjustable.recipe, 8, 3)
+    (lr, depth), (hr, target) = adjustable.batch("lr", "hr", 3, slice(1, 3))
+    assert (lr, hr) == ("lr", "hr")
+    np.testing.assert_array_equal(depth, expected[1:3])
+    assert target is depth
+    inputs, (hr, target) = hooks("fadaedsr_b8_x2").batch("lr", "hr", 3, slice(None))
+    assert (inputs, hr) == ("lr", "hr")
+    np.testing.assert_array_equal(target, np.full((4, 1), 4, np.float32))
+
+
+def test_the_hinge_is_the_second_loss():
+    adjustable = hooks("adaedsr_b8_x2")
+    assert adjustable.losses("mae") == {"loss": ["mae", depth_training.depth_hinge], "loss_weights": [1.0, 2e-3]}
+
+
+def test_a_validation_covers_the_depths_and_remembers_their_means():
+    adjustable, seen = hooks("adaedsr_b8_x2"), []
+
+    def model(inputs, training):
+        seen.append(float(inputs[1][0, 0]))
+        return "sr", np.full((1, 2, 2, 1), inputs[1][0, 0] / 2 + len(seen) % 2)
+
+    for _ in range(2):  # the second validation forgets the first
+        seen.clear()
+        for depth in adjustable.start_validation():
+            assert [adjustable.sr(model, np.zeros((1, 2, 2, 3)), depth) for _ in range(2)] == ["sr", "sr"]
+    assert seen == [2, 2, 4, 4, 6, 6, 8, 8]
+    assert adjustable.depths == pytest.approx({2: 1.5, 4: 2.5, 6: 3.5, 8: 4.5})
+    assert adjustable.status() == "  depth 1.50 for 2  depth 2.50 for 4  depth 3.50 for 6  depth 4.50 for 8"
+
+
+def test_a_fixed_depth_is_validated_once():
+    fixed = hooks("fadaedsr_b8_x2")
+    assert fixed.start_validation() == (None,)
+    assert fixed.sr(lambda lr, training: ("sr", np.full((1, 2, 2, 1), 3.0)), "lr", None) == "sr"
+    assert fixed.status() == "  depth 3.00"
