@@ -16,9 +16,9 @@ import functools
 import numpy as np
 
 from mobile_sr import models
-from mobile_sr.architecture_search import architecture
+from mobile_sr.architecture_search import architecture, compaction
 from mobile_sr.benchmarking.benchmark import cpu_ms
-from mobile_sr.converters import fgnas_compact, to_tflite
+from mobile_sr.converters import to_tflite
 from mobile_sr.inference import litert
 from mobile_sr.models.nas import fgnas
 
@@ -33,7 +33,7 @@ def random_architecture(share):
     for variable in supernet.variables:
         if variable.path.endswith("psi"):
             variable.assign((rng.random(variable.shape) < share).astype(np.float32))
-    return architecture.parts(fgnas_compact.compact(supernet, config)[0])
+    return architecture.parts(compaction.compact(supernet, config)[0])
 
 
 def main(runs):

@@ -20,7 +20,7 @@ import quantization_peers
 from quantization_bench import CHOSEN, PLAIN, Bench
 
 from mobile_sr import zoo
-from mobile_sr.converters import activation_ranges, cross_layer_equalization, gptq
+from mobile_sr.converters.quantization import activation_ranges, cross_layer_equalization, gptq
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.quantization import calibration
 
@@ -164,12 +164,12 @@ otherwise. XLSR x3 in float: {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:
 
 `mobile-sr export` applies these methods before TensorFlow's converter. They need no training and take seconds.
 
-- **Scaling** (`converters/cross_layer_equalization.py`): each channel is scaled until it fills the range of its tensor,
+- **Scaling** (`converters/quantization/cross_layer_equalization.py`): each channel is scaled until it fills the range of its tensor,
   and the next kernel is divided by the scale. The exponent is the strength.
 - **Centring** (the same file): a channel that only 1x1 convolutions read is shifted until its range is symmetric. Most
   of the noise came from XLSR's shortcut: its 16 channels share one range with those of the last block (`mobile-sr
   inspect --reference`).
-- **Rounding by the inputs** (`converters/gptq.py`): the integers of a kernel are chosen to change the layer's *output*
+- **Rounding by the inputs** (`converters/quantization/gptq.py`): the integers of a kernel are chosen to change the layer's *output*
   least, given the second moments of its inputs. The bias compensates the mean error."""
 
 _METHODS = """
@@ -200,7 +200,7 @@ With `--calibration DIR`, each crop is the most detailed of eight random ones. O
 mostly sky, water and blur, this reduced the drop of an XLSR x3 on ten other photographs (Y) from 0.328 dB with single
 random crops to 0.223 dB. With scikit-image's images it is 0.235 dB.
 
-The ranges are measured by a separate pass (`converters/activation_ranges.py`): the network runs through XNNPACK with
+The ranges are measured by a separate pass (`converters/quantization/activation_ranges.py`): the network runs through XNNPACK with
 all its activations as outputs. CPU time for these 66 images: XLSR x3 0.9 s instead of 8.9, IMDN 19 instead of 96.
 TensorFlow's own pass also reads the inputs of an operator after it ran, when an addition or a product may have written
 its result into their memory: a residual then gets the range of its sum with the trunk. AdaEDSR (8 blocks of 64

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from mobile_sr import models
-from mobile_sr.converters import cross_layer_equalization, gptq, to_tflite
+from mobile_sr.converters import to_tflite
+from mobile_sr.converters.quantization import cross_layer_equalization, gptq
 from mobile_sr.evaluation import evaluate
 from mobile_sr.imaging import metrics
 from mobile_sr.inference import litert, upscaler, weights

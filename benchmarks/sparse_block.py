@@ -40,14 +40,13 @@ def make_files(height, width, channels, variants):
     """Returns {form: .tflite bytes}, the dense form first. Inputs are features and a mask."""
     import tensorflow as tf
 
-    from mobile_sr.converters import adadsr_sparse
     from mobile_sr.converters.tflite import merge
 
     model = network(height, width, channels)
-    forms = {"shipped": adadsr_sparse.Walk(model), "never dense": adadsr_sparse.Walk(model, threshold=1)}
+    forms = {"shipped": sparse_form.Walk(model), "never dense": sparse_form.Walk(model, threshold=1)}
     if variants:
-        forms |= {f"K = {count}": adadsr_sparse.Walk(model, count, 1) for count in (1, 4, 8, 16, 32)}
-        forms |= {f"span {span}": adadsr_sparse.Walk(model, span=span) for span in (1, 2, 4)}
+        forms |= {f"K = {count}": sparse_form.Walk(model, count, 1) for count in (1, 4, 8, 16, 32)}
+        forms |= {f"span {span}": sparse_form.Walk(model, span=span) for span in (1, 2, 4)}
     files = {"dense": tf.lite.TFLiteConverter.from_keras_model(model).convert()}
     specs = [tf.TensorSpec((1, height, width, channels)), tf.TensorSpec((1, height, width, 1))]
     for name, walk in forms.items():

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr.converters import quantizer
-from mobile_sr.converters.quantizer import CALIBRATED, PRECISIONS, ConversionError
+from mobile_sr.converters.quantization import quantizer
+from mobile_sr.converters.quantization.quantizer import CALIBRATED, PRECISIONS, ConversionError
 from mobile_sr.converters.quiet import quiet
 
 if TYPE_CHECKING:

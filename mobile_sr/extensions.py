@@ -52,6 +52,10 @@ def export(network: Mapping[str, Any]) -> Export:
     return getattr(find(network), "Export", Export)(network)
 
 
+class ConversionFailed(RuntimeError):
+    """An extension cannot convert its network; the message says why."""
+
+
 class Training:
     """Hooks of the training loop, for plain networks."""
 
@@ -147,6 +151,40 @@ class Export:
         """Returns the options of a .tflite (`litert.TFLiteModel`) that set its second input to a value."""
         return {}
 
-    def facts(self, model: keras.Model, precision: str) -> dict[str, Any]:
+    def convert(
+        self,
+        model: keras.Model | None,
+        data: bytes,
+        precision: str,
+        samples: Sequence[Any],
+        per_tensor: bool,
+        size: tuple[int, int] | None,
+        path: str,
+    ) -> tuple[bytes, bytes]:
+        """Converts a float .tflite to another precision.
+
+        Args:
+            model: the Keras model in its export form, with its original weights; None for a network from elsewhere.
+            data: bytes of the float32 .tflite. Its weights may have changed since it was converted from the model.
+            precision, samples, per_tensor: as for `quantizer.convert`.
+            size: (height, width) of a fixed input, or None for a dynamic one.
+            path: result of `path`.
+
+        Returns:
+            The bytes of the file, and those of its dense form alone.
+
+        Raises:
+            ConversionFailed, quantizer.ConversionError: the network cannot be converted.
+        """
+        from mobile_sr.converters.quantization import quantizer
+
+        converted = quantizer.convert(data, precision, samples, per_tensor)
+        return converted, converted
+
+    def checks(self, data: bytes, dense: bytes, sparse: Any, integer: bool) -> list[dict[str, Any]]:
+        """Returns the checks of a file's sparse signature, a `flatbuffer.Graph`."""
+        return []
+
+    def facts(self, model: keras.Model | None, precision: str) -> dict[str, Any]:
         """Returns entries of the sidecar about the network."""
         return {"desired_depth": None}

@@ -287,9 +287,9 @@ def _shuffle(emitter: Emitter, node: Node) -> Value:
 
 
 OPERATORS: dict[str, Operator] = {
-    **{name: _identity for name in ("Identity", "Dropout")},
-    **{name: _reshape for name in ("Reshape", "Flatten", "Squeeze", "Unsqueeze")},
-    **{name: _tile for name in ("Tile", "Expand")},
+    **dict.fromkeys(("Identity", "Dropout"), _identity),
+    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape),
+    **dict.fromkeys(("Tile", "Expand"), _tile),
     "Abs": _unary(lambda tf, x, node: tf.abs(x)),
     "Add": _binary(lambda tf, a, b: a + b),
     "BatchNormalization": _batch_normalization,

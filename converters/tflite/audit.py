@@ -33,14 +33,14 @@ def describe(graph: flatbuffer.Graph, size_bytes: int) -> dict[str, Any]:
 
 
 def check(
-    graph: flatbuffer.Graph, precision: str, *, clipped: bool, convolutions: int, per_tensor: bool = False
+    graph: flatbuffer.Graph, precision: str, *, clipped: float | None, convolutions: int, per_tensor: bool = False
 ) -> list[dict[str, Any]]:
     """Check a file against the requirements of its precision.
 
     Args:
         graph: the parsed file.
         precision: one of to_tflite.PRECISIONS.
-        clipped: whether the network clips its output to 0..1.
+        clipped: c if the network limits its output to 0..c, else None.
         convolutions: number of convolutions of the network.
         per_tensor: whether the kernels of an integer file were quantized with one scale each.
 
@@ -132,7 +132,7 @@ def _check_convolutions(
 def _check_integer(
     graph: flatbuffer.Graph,
     precision: str,
-    clipped: bool,
+    clipped: float | None,
     names: Sequence[str],
     used: Iterable[int],
     expect: Callable[[str, object, object], None],
@@ -150,12 +150,29 @@ def _check_integer(
     expect(f"{precision} in and out", first.dtype == last.dtype == precision, f"{first.dtype}, {last.dtype}")
     if not clipped:
         return
-    clips = sorted(set(names) & set(CLIP_OPS))
-    expect("no clip op", not clips, clips)
+    clip = _last_clip(graph, last)
+    expect("no clip op", clip is None, clip)
     zero_point = 0 if precision == "uint8" else -128
+    scale = "1/255" if clipped == 1 else f"{clipped / 255:g}"
     for tensor, what in ((first, "input"), (last, "output")):
         matches = (
-            len(tensor.scales) == 1 and abs(float(tensor.scales[0]) * 255 - 1) < 1e-6 and tensor.zero_points[0] == zero_point
+            len(tensor.scales) == 1
+            and abs(float(tensor.scales[0]) * 255 / clipped - 1) < 1e-6
+            and tensor.zero_points[0] == zero_point
         )
         facts = tensor.describe()
-        expect(f"{what} scale 1/255, zero point {zero_point}", matches, f"{facts['scale']}, {facts['zero_point']}")
+        expect(f"{what} scale {scale}, zero point {zero_point}", matches, f"{facts['scale']}, {facts['zero_point']}")
+
+
+def _last_clip(graph: flatbuffer.Graph, output: flatbuffer.Tensor) -> str | None:
+    """The name of a clip operator from which the output is only moved, or None."""
+    makers = {tensor: op for op in graph.ops for tensor in op.outputs}
+    index = next(i for i, tensor in enumerate(graph.tensors) if tensor is output)
+    while index in makers:
+        op = makers[index]
+        if op.name in CLIP_OPS:
+            return op.name
+        if op.name not in ("QUANTIZE", "DEPTH_TO_SPACE", "RESHAPE", "TRANSPOSE"):
+            return None
+        index = op.inputs[0]
+    return None

@@ -18,6 +18,15 @@ _DTYPES = {"FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8}
 _PLAIN_VERSIONS = {("INT8", "INT8"): 3, ("INT16", "INT8"): 4, ("FLOAT32", "INT8"): 5}
 
 
+def has_groups(data: bytes) -> bool:
+    """Whether a .tflite file has a grouped CONV_2D."""
+    graph = flatbuffer.parse(data)
+    return any(
+        op.name == "CONV_2D" and graph.tensors[op.inputs[1]].shape[-1] != graph.tensors[op.inputs[0]].shape[-1]
+        for op in graph.ops
+    )
+
+
 def make_dense(data: bytes) -> bytes:
     """Expand the kernels of all grouped CONV_2D from [C_out, k, k, C_in / groups] to [C_out, k, k, C_in].
 

@@ -1,7 +1,7 @@
 """Control dependencies that fix the order in which the parts of a split product run. Needs no TensorFlow.
 
 A runtime runs all operators that are ready and that the delegate does not support before those of the delegate. The gathers of
-all parts of a convolution (converters/adadsr_sparse.py) would run first, and each product would read its input from memory
+all parts of a convolution (mobile_sr/adadsr/sparse_form.py) would run first, and each product would read its input from memory
 after it has left the cache.
 
 Control dependencies in a file's metadata prevent this: pairs of operators of a subgraph, of which the second waits for the

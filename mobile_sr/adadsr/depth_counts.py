@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr import models
-from mobile_sr.converters import adadsr_sparse
+from mobile_sr.adadsr import sparse_form
 from mobile_sr.models import counts
 
 if TYPE_CHECKING:
@@ -60,15 +60,15 @@ def costs(model: keras.Model, integer: bool = False) -> dict[str, Any]:
         "once": those per image (behind global means),
         "blocks": [[conv1's, conv2's] of each masked block],
         "dense_above": share of active pixels, mean of both convolutions, above which blocks are computed densely
-            (converters/adadsr_sparse.py),
+            (mobile_sr/adadsr/sparse_form.py),
         "span": number of successive blocks that share this decision}.
     """
-    blocks = list(adadsr_sparse.blocks(model).values())
+    blocks = list(sparse_form.blocks(model).values())
     pairs = [[counts.per_pixel(conv) for conv in (block.conv1, block.conv2)] for block in blocks]
     one, two = (models.multiply_adds(model, pixels) for pixels in (1, 2))
-    share = adadsr_sparse.dense_above(blocks[0].conv2.kernel.shape[-1], integer)
+    share = sparse_form.dense_above(blocks[0].conv2.kernel.shape[-1], integer)
     always, once = two - one - sum(map(sum, pairs)), 2 * one - two
-    return {"always": always, "once": once, "blocks": pairs, "dense_above": share, "span": adadsr_sparse.SPAN}
+    return {"always": always, "once": once, "blocks": pairs, "dense_above": share, "span": sparse_form.SPAN}
 
 
 def count(costs: Mapping[str, Any], depth_map: np.ndarray, fallback: bool = True) -> float:
@@ -91,8 +91,8 @@ def count(costs: Mapping[str, Any], depth_map: np.ndarray, fallback: bool = True
 
 
 def _dense(costs: Mapping[str, Any], depth_map: np.ndarray, blocks: int) -> np.ndarray:
-    """Returns [maps * blocks] bool: the blocks that are computed densely, by the rule of adadsr_sparse.Walk."""
-    maps = [values[:: adadsr_sparse.SAMPLED, :: adadsr_sparse.SAMPLED] for values in (depth_map, _dilated(depth_map))]
+    """Returns [maps * blocks] bool: the blocks that are computed densely, by the rule of sparse_form.Walk."""
+    maps = [values[:: sparse_form.SAMPLED, :: sparse_form.SAMPLED] for values in (depth_map, _dilated(depth_map))]
     shares = np.mean([_shares(sample, blocks).reshape(-1, blocks) for sample in maps], axis=0)
     starts = range(0, blocks, costs["span"])
     means = [shares[:, start : start + costs["span"]].mean(axis=1) for start in starts]

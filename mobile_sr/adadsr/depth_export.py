@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr import extensions, models
-from mobile_sr.adadsr import depth_counts
-from mobile_sr.converters import to_tflite
+from mobile_sr.adadsr import depth_counts, files, sparse_integer
+from mobile_sr.converters.tflite import audit, merge
 from mobile_sr.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class DepthExport(extensions.Export):
 
     def path(self, requested: str | None, precision: str, model: str | Path) -> str:
         """Prefers 'sparse' for networks with a desired depth."""
-        has_sparse = precision in to_tflite.SPARSE
+        has_sparse = precision in files.SPARSE
         if requested == "sparse" and not has_sparse:
-            raise UserError(f"--path sparse: not supported for {precision}; use {', '.join(to_tflite.SPARSE)}, or --path dense")
+            raise UserError(f"--path sparse: not supported for {precision}; use {', '.join(files.SPARSE)}, or --path dense")
         return requested or ("sparse" if has_sparse and self.max_value is not None else "dense")
 
     def samples(self, images: Sequence[np.ndarray]) -> Sequence[Sample]:
@@ -54,6 +54,31 @@ class DepthExport(extensions.Export):
     def options(self, value: float | None) -> dict[str, str]:
         """Returns the option that sets the desired depth."""
         return {} if value is None else {"desired_depth": str(value)}
+
+    def convert(
+        self,
+        model: keras.Model | None,
+        data: bytes,
+        precision: str,
+        samples: Sequence[Sample],
+        per_tensor: bool,
+        size: tuple[int, int] | None,
+        path: str,
+    ) -> tuple[bytes, bytes]:
+        """As `files.convert_both` or, for the dense path, `files.convert_dense`."""
+        if path == "dense":
+            dense = files.convert_dense(data, precision, samples, per_tensor)
+            return dense, dense
+        assert model is not None  # only networks of ours have a sparse path
+        try:
+            return files.convert_both(model, data, precision, samples, per_tensor, size)
+        except sparse_integer.NoSparseForm as error:
+            raise extensions.ConversionFailed(str(error)) from None
+
+    def checks(self, data: bytes, dense: bytes, sparse: Any, integer: bool) -> list[dict[str, Any]]:
+        """Returns the checks of the sparse signature."""
+        total, dense_only = (merge.constant_bytes(part) for part in (data, dense))
+        return audit.check_sparse(sparse, total, dense_only, integer)
 
     def facts(self, model: keras.Model, precision: str) -> dict[str, Any]:
         """Returns the network's costs and the range of its desired depth."""

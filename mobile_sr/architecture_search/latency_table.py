@@ -97,4 +97,4 @@ def _file(kind: str, inputs: int, outputs: int, size: tuple[int, int]) -> bytes:
         y = {"relu": activation(lone_relu), "prelu": prelu, "tanh": activation(ops.tanh)}[kind](x)
     model = keras.Model(x, y)
     sample = np.random.default_rng(0).uniform(-1, 1, (1, *size, inputs)).astype(np.float32)
-    return to_tflite.convert(lambda: model, model.get_weights(), "int8", clipped=False, calibration=[sample])
+    return to_tflite.convert(model, "int8", calibration=[sample])

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from keras import ops
 
 from mobile_sr import files, models
-from mobile_sr.architecture_search import architecture, architecture_plot, budgets
-from mobile_sr.converters import fgnas_compact, fgnas_reopen
+from mobile_sr.architecture_search import architecture, architecture_plot, budgets, compaction, reopening
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
 from mobile_sr.models.nas import fgnas, fgnas_costs, fgnas_supernet
@@ -144,13 +143,13 @@ class SearchRun(TrainingRun):
     def _save_best(self, meta: dict[str, Any]) -> None:
         budget = self.recipe.network.get("budget")
         if self._costs[1].executed and budget is not None:
-            fgnas_reopen.reopen(self._scored, lambda: self._totals()[1] <= budget * self._full[1])
+            reopening.reopen(self._scored, lambda: self._totals()[1] <= budget * self._full[1])
         try:
-            config, arrays = fgnas_compact.compact(self._scored, self.recipe.network)
-        except fgnas_compact.Collapsed as error:
+            config, arrays = compaction.compact(self._scored, self.recipe.network)
+        except compaction.Collapsed as error:
             raise UserError(f"{self.out}: the search has collapsed: {error}; lower --weight or raise --budget") from None
         model = models.build(config)
-        fgnas_compact.set_weights(model, arrays)
+        compaction.set_weights(model, arrays)
         weights.save_model(self.out / "best.npz", model, config, meta)
         network = self.recipe.network
         about: dict[str, Any] = {key: network[key] for key in ("scale", "channels") if key in network}

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from mobile_sr.converters.to_tflite import break_equal_bias
+from mobile_sr.converters.quantization.quantizer import break_equal_bias
 from mobile_sr.imaging.metrics import psnr
 from mobile_sr.qat import quantizers
 from mobile_sr.qat.net import Net

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr import __version__, backend, models
-from mobile_sr.converters import cross_layer_equalization
+from mobile_sr.converters.quantization import cross_layer_equalization
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import (

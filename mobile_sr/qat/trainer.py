@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mobile_sr import __version__, backend, models
-from mobile_sr.converters import cross_layer_equalization
+from mobile_sr.converters.quantization import keras_sync
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, sha256_file, temporary_folder, write_bytes, write_json
-from mobile_sr.inference import litert, upscaler, weights
+from mobile_sr.inference import litert, weights
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.qat import description
 from mobile_sr.qat.history import History
+from mobile_sr.quantization import source as sources
 from mobile_sr.quantization import verification
 from mobile_sr.quantization.calibration import calibration_set
 from mobile_sr.training import dataset
@@ -86,7 +87,9 @@ def train(
         raise UserError(f"{out}: already holds a run; use another --out")
     check_folder(out)
     backend.require_tensorflow("qat")
-    settings = dataclasses.replace(settings, ranges="learned" if settings.ranges == "measured" else settings.ranges, flat_share=0.0)
+    settings = dataclasses.replace(
+        settings, ranges="learned" if settings.ranges == "measured" else settings.ranges, flat_share=0.0
+    )
     with quiet():
         keras_model, config = weights.load_model(file)
     images = dataset.TrainingImages(folder, config["scale"], cache, smallest=settings.patch)
@@ -95,7 +98,10 @@ def train(
     crops, record = calibration_set(calibration or folder, config["scale"], settings.seed)
     if settings.equalize:
         with quiet():
-            keras_model.set_weights(cross_layer_equalization.equalize(keras_model, crops, settings.equalize)[0])
+            exported = models.build_for_export(config)
+            exported.set_weights(keras_model.get_weights())
+            keras_sync.equalize(exported, crops, settings.equalize)
+            keras_model.set_weights(exported.get_weights())
     nodes, arrays = description.describe(keras_model)
     job = {"nodes": nodes, "settings": settings.to_json(), "scale": config["scale"], "data": str(Path(folder).resolve())}
     job["cache"] = str(Path(cache or dataset.default_cache()).resolve())
@@ -150,21 +156,22 @@ def _sidecar(
     """
     from mobile_sr.quantization import export
 
-    facts, checks = verification.audit_file(tflite, keras_model, config, "uint8", settings.per_tensor)
-    facts["colour_error"], check = verification.colour_check(keras_model, tflite, config)
+    source = sources.from_keras(keras_model, config)
+    facts, checks = verification.audit_file(tflite, source, "uint8", settings.per_tensor)
+    facts["colour_error"], check = verification.colour_check(source, tflite)
     checks.append(check)
     partitions = litert.delegate_partitions(tflite)
     checks.append({"check": "one XNNPACK partition", "passed": partitions == 1, "found": partitions})
     run = litert.TFLiteModel(tflite).run
     size = card.shape[:2]
     agreement = {
-        "agreement_with_keras": verification.measure_agreement(upscaler.keras_runner(keras_model), run, config, size),
-        "agreement_with_fake_quantized": verification.measure_agreement(lambda image: fake_quantized, run, config, size),
+        "agreement_with_keras": verification.measure_agreement(source.run, run, source.scale, size),
+        "agreement_with_fake_quantized": verification.measure_agreement(lambda image: fake_quantized, run, source.scale, size),
     }
     psnr = agreement["agreement_with_fake_quantized"]["psnr_rgb"]
     what = f"output within {AGREEMENT_DB:.0f} dB of the fake-quantized network"
     checks.append({"check": what, "passed": psnr >= AGREEMENT_DB, "found": psnr})
-    sidecar = export.make_sidecar(config, "uint8", facts, tflite, checks, agreement)
+    sidecar = export.make_sidecar(source, "uint8", facts, tflite, checks, agreement)
     sidecar["versions"].update(_versions())
     return sidecar
 

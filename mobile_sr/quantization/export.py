@@ -1,30 +1,28 @@
-"""Export of a trained Keras model: audited .tflite and ONNX files, each with a sidecar."""
+"""Export of a network: audited .tflite and ONNX files, each with a sidecar."""
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from mobile_sr import __version__, backend, extensions, models
-from mobile_sr.converters import adadsr_sparse_integer, cross_layer_equalization, gptq, to_onnx, to_tflite
-from mobile_sr.converters.quiet import quiet
-from mobile_sr.converters.tflite import audit, grouped_conv, merge
+from mobile_sr import __version__, backend, extensions
+from mobile_sr.converters import to_onnx, to_tflite
+from mobile_sr.converters.quantization import cross_layer_equalization, gptq
+from mobile_sr.converters.quantization.float_graph import FloatGraph
+from mobile_sr.converters.tflite import audit, grouped_conv
 from mobile_sr.errors import UserError
-from mobile_sr.files import make_folder, sha256, sha256_file, write_bytes
+from mobile_sr.files import make_folder, sha256, write_bytes
 from mobile_sr.imaging import flat_colours
-from mobile_sr.inference import litert, model_files, upscaler, weights
+from mobile_sr.inference import litert
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.inference.onnx_model import OnnxModel
 from mobile_sr.quantization import calibration as calibrations
+from mobile_sr.quantization import source as sources
 from mobile_sr.quantization import verification
-
-if TYPE_CHECKING:
-    import keras
+from mobile_sr.quantization.source import Source
 
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
 METHODS = ("equalize", "round")
@@ -58,7 +56,8 @@ def export(
     layer.
 
     Args:
-        model: zoo name, .npz model file or run folder.
+        model: zoo name, .npz model file or run folder; or a network from elsewhere: path of a .keras, .h5, .onnx, .pt2 or
+            float .tflite file or a SavedModel folder, 'module.py:function', a Keras model or a torch.nn.Module.
         out: folder to write to; it is created.
         precisions: members of PRECISIONS.
         size: (height, width) of a fixed LR input, None for a dynamic size.
@@ -66,9 +65,9 @@ def export(
         seed: of the calibration crops.
         per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
         methods: members of METHODS, which reduce the loss of integer files: 'equalize'
-            (converters/cross_layer_equalization.py) and 'round' (converters/gptq.py).
+            (converters/quantization/cross_layer_equalization.py) and 'round' (converters/quantization/gptq.py).
         path: for networks with depth masks. 'sparse' writes NAME_sparse_PRECISION.tflite with the signatures `sparse`
-            (converters/adadsr_sparse.py) and `dense`, which share their weights. 'dense' is for delegates without GATHER. None
+            (mobile_sr/adadsr/sparse_form.py) and `dense`, which share their weights. 'dense' is for delegates without GATHER. None
             selects 'sparse' if the network has a desired depth and the precision supports it, else 'dense'.
         dense_groups: write grouped convolutions as ordinary ones with zeros between the groups, for delegates that do not
             support groups.
@@ -83,72 +82,41 @@ def export(
         raise UserError(f"unknown precision '{', '.join(unknown)}'; use {', '.join(PRECISIONS)}")
     if size is not None and min(size) < 1:
         raise UserError(f"--height {size[0]} --width {size[1]}: both must be at least 1")
-    backend.require_tensorflow("export")
-    file, name = model_files.trained(model)
-    with quiet():
-        keras_model, config = weights.load_model(file)
-    if dense_groups and not models.has_groups(config):
-        raise UserError(f"--dense-groups: {model} has no grouped convolutions")
-    extension = extensions.export(config)
-    extension.check_precisions(model, precisions)
-    if _narrow_attention(models.complete(config)) and any(p in to_tflite.CALIBRATED for p in precisions):
-        # XNNPACK (LiteRT 2.3) ends the process with "double free" on an 8-bit attention of 2 channels; with 4 it runs.
-        raise UserError(
-            f"{model}: its attention has fewer than 4 channels, which crashes the runtime in 8 bits; use a float precision"
-        )
     if path not in (None, *PATHS):
         raise UserError(f"--path {path}: use {' or '.join(PATHS)}")
-    paths = {precision: extension.path(path, precision, model) for precision in precisions}
-    keras_is_poor = verification.warn_if_poor(
-        model, extension.at(upscaler.keras_runner(keras_model), extension.max_value), config, size
-    )
-    folder = make_folder(out)
+    backend.require_tensorflow("export")
     calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
-    crops, record = calibrations.calibration_set(calibration, config["scale"], seed) if calibrated else ([], None)
-    images = extension.samples(crops)
-    equalized = None
+    source = _open(model, size, precisions, dense_groups)
+    for note in source.notes:
+        log(f"{source.name}: {note}")
+    paths = {precision: source.extension.path(path, precision, model) for precision in precisions}
+    is_poor = verification.warn_if_poor(source.name, source.run, source)
+    folder = make_folder(out)
+    crops, record = calibrations.calibration_set(calibration, source.scale, seed) if calibrated else ([], None)
+    samples = source.samples(crops)
     if calibrated and "equalize" in methods:
-        log(f"equalizing on {len(images)} images ...")
-        # Scaling makes the output channels differ in size, and one scale per kernel suits only equal ones
-        # (docs/measurements/quantization.md).
-        strength = 0.0 if per_tensor else cross_layer_equalization.STRENGTH
-        arrays, layers = cross_layer_equalization.equalize(keras_model, images, strength)
-        keras_model.set_weights(arrays)
-        equalized = {"strength": strength, "layers": layers}
-    plain = keras_model.get_weights()
-    rounded = gptq.round_weights(keras_model, images, per_tensor) if calibrated and "round" in methods else plain
+        log(f"equalizing on {len(samples)} images ...")
+    prepared = _prepare(source, samples, methods, per_tensor, calibrated)
     written: list[Path] = []
     for precision in precisions:
         integer, one_scale = precision in to_tflite.CALIBRATED, per_tensor and precision in INTEGER_WEIGHTS
-        log(f"{name}: converting to {precision} ...")
+        log(f"{source.name}: converting to {precision} ...")
         if precision == "onnx":
-            target = folder / f"{name}.onnx"
-            data, sidecar = _convert_onnx(keras_model, config, size, dense_groups)
+            target = folder / f"{source.name}.onnx"
+            data, sidecar = _convert_onnx(source, prepared.plain, dense_groups)
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
-            target = folder / f"{name}_{kind}.tflite"
-            arrays = rounded if integer else plain
-            data, sidecar = _convert(
-                keras_model,
-                config,
-                precision,
-                arrays,
-                size,
-                images,
-                one_scale,
-                paths[precision],
-                dense_groups,
-                max_colour_error,
-            )
+            target = folder / f"{source.name}_{kind}.tflite"
+            arguments = (samples, one_scale, paths[precision], dense_groups, max_colour_error)
+            data, sidecar = _convert(source, prepared.rounded if integer else prepared.plain, precision, *arguments)
         sidecar["calibration"] = record if integer else None
-        sidecar["equalization"] = equalized
+        sidecar["equalization"] = prepared.equalization
         sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
-        sidecar["weights"] = {"file": file.name, "sha256": sha256_file(file)}
-        if not keras_is_poor and precision != "onnx":
-            options = extension.options(extension.max_value) | (
+        if not is_poor and precision != "onnx":
+            options = source.extension.options(source.extension.max_value) | (
                 {"signature": paths[precision]} if paths[precision] == "sparse" else {}
             )
-            verification.warn_if_poor(target, litert.TFLiteModel(data, options=options).run, config, size)
+            verification.warn_if_poor(target, verification.open_bytes(data, source, options).run, source)
         write_bytes(target, data)
         sidecars.write(target, sidecar)
         colours = f"; {flat_colours.describe(sidecar['colour_error'])}" if "colour_error" in sidecar else ""
@@ -157,82 +125,124 @@ def export(
     return written
 
 
+def _open(model: Any, size: tuple[int, int] | None, precisions: Sequence[str], dense_groups: bool) -> Source:
+    """The network, checked against the precisions and options."""
+    try:
+        source = sources.open_own(model, size) if sources.is_own(model) else sources.open_foreign(model, size)
+    except to_tflite.ConversionError as error:
+        raise AuditError(str(error)) from None
+    source.extension.check_precisions(model, precisions)
+    if dense_groups and not grouped_conv.has_groups(source.data):
+        raise UserError(f"--dense-groups: {model} has no grouped convolutions")
+    if any(p in to_tflite.CALIBRATED for p in precisions) and _narrow_attention(source.data):
+        # XNNPACK (LiteRT 2.3) ends the process with "double free" on an 8-bit attention of 2 channels; with 4 it runs.
+        raise UserError(
+            f"{model}: its attention has fewer than 4 channels, which crashes the runtime in 8 bits; use a float precision"
+        )
+    return source
+
+
+@dataclasses.dataclass
+class _Prepared:
+    """The float .tflite after equalization, the same with rounded weights, and the sidecar's record of equalization."""
+
+    plain: bytes
+    rounded: bytes
+    equalization: dict[str, Any] | None = None
+
+
+def _prepare(source: Source, samples: Sequence[Any], methods: Sequence[str], per_tensor: bool, calibrated: bool) -> _Prepared:
+    """Equalize and round the weights for integer files."""
+    if not calibrated:
+        return _Prepared(source.data, source.data)
+    result = _Prepared(source.data, source.data)
+    graph = FloatGraph(source.data)
+    if "equalize" in methods:
+        # Scaling makes the output channels differ in size, and one scale per kernel suits only equal ones
+        # (docs/measurements/quantization.md).
+        strength = 0.0 if per_tensor else cross_layer_equalization.STRENGTH
+        layers = cross_layer_equalization.equalize(graph, samples, strength)
+        result.equalization = {"strength": strength, "layers": layers}
+        result.plain = result.rounded = graph.packed()
+    if "round" in methods:
+        gptq.round_weights(graph, samples, per_tensor)
+        result.rounded = graph.packed()
+    return result
+
+
 def _convert(
-    keras_model: keras.Model,
-    config: dict[str, Any],
+    source: Source,
+    prepared: bytes,
     precision: str,
-    arrays: Sequence[np.ndarray],
-    size: tuple[int, int] | None,
-    calibration: Sequence[calibrations.Sample] = (),
+    samples: Sequence[Any] = (),
     per_tensor: bool = False,
     path: str = "dense",
     dense_groups: bool = False,
     max_colour_error: int = 0,
 ) -> tuple[bytes, dict[str, Any]]:
-    """(bytes, sidecar) of one precision with the weights `arrays`, audited and compared with the Keras model."""
-    build = functools.partial(models.build_for_export, config)
-    options: dict[str, Any] = {
-        "clipped": verification.has_clipped_output(config),
-        "size": size,
-        "calibration": calibration,
-        "per_tensor": per_tensor,
-    }
+    """(bytes, sidecar) of one precision of the float .tflite `prepared`, audited and compared with the original."""
     try:
-        if path == "sparse":
-            data, dense = to_tflite.convert_both(build, keras_model, arrays, precision, **options)
-        else:
-            data = to_tflite.convert(build, arrays, precision, **options)
-            data = dense = grouped_conv.make_dense(data) if dense_groups else data
-    except (to_tflite.ConversionError, adadsr_sparse_integer.NoSparseForm) as error:
+        data, dense = source.extension.convert(source.model, prepared, precision, samples, per_tensor, source.size, path)
+    except (to_tflite.ConversionError, extensions.ConversionFailed) as error:
         raise AuditError(str(error)) from None
-    facts, checks = verification.audit_file(dense, keras_model, config, precision, per_tensor)
+    if dense_groups:
+        data = dense = grouped_conv.make_dense(data)
+    facts, checks = verification.audit_file(dense, source, precision, per_tensor)
     signatures: list[str | None] = ["dense", "sparse"] if path == "sparse" else [None]
+    integer = precision in to_tflite.CALIBRATED
     if path == "sparse":
         graph = litert.parse_graph(data, signature="sparse")
         facts = {**audit.describe(graph, len(data)), "signatures": signatures, "size_bytes_dense_only": len(dense)}
-        total, dense_only = (merge.constant_bytes(d) for d in (data, dense))
-        checks += audit.check_sparse(graph, total, dense_only, precision in to_tflite.CALIBRATED)
-    if precision in to_tflite.CALIBRATED:
-        facts["colour_error"], check = verification.colour_check(keras_model, dense, config, size, max_colour_error)
+        checks += source.extension.checks(data, dense, graph, integer)
+    if integer:
+        facts["colour_error"], check = verification.colour_check(source, dense, max_colour_error)
         checks.append(check)
-    facts |= extensions.export(config).facts(keras_model, precision)
+    facts |= source.extension.facts(source.model, precision)
     agreement = None
     for signature in signatures:
-        agreement = verification.signature_agreement(keras_model, data, config, size, signature)
+        agreement = verification.signature_agreement(source, data, signature)
         if precision.startswith("float"):
             limit = 2 / 255 if precision == "float16" else 1e-5  # float16 has 11 significant bits
-            checks.append(verification.error_check("Keras" + (f" ({signature})" if signature else ""), agreement, limit))
-    if path == "sparse" and precision in to_tflite.CALIBRATED:
-        checks.append(
-            verification.error_check(
-                "the dense signature (sparse)", verification.signature_agreement(None, data, config, size, "sparse"), 1.01 / 255
-            )
-        )
-    return data, make_sidecar(config, precision, facts, data, checks, {"agreement_with_keras": agreement})
+            name = source.reference + (f" ({signature})" if signature else "")
+            checks.append(verification.error_check(name, agreement, limit))
+    if path == "sparse" and integer:
+        between = verification.signature_agreement(source, data, "sparse", truth="dense")
+        checks.append(verification.error_check("the dense signature (sparse)", between, 1.01 / 255))
+    return data, make_sidecar(source, precision, facts, data, checks, {f"agreement_with_{source.reference_key}": agreement})
 
 
-def _narrow_attention(config: Mapping[str, Any]) -> bool:
-    return config["network"] == "rcan" and config["channels"] // config["reduction"] < 4
+def _narrow_attention(data: bytes) -> bool:
+    """Whether a pooled vector of fewer than 4 channels is computed by a convolution or matrix product."""
+    graph = FloatGraph(data)
+    pooled: set[int] = set()
+    for op in graph.ops:
+        name = graph.name(op)
+        if name == "MEAN" or (name in ("RESHAPE", "RELU", "LOGISTIC") and op.inputs[0] in pooled):
+            pooled.update(op.outputs)
+        elif name in ("CONV_2D", "FULLY_CONNECTED") and op.inputs[0] in pooled:
+            pooled.update(op.outputs)
+            if graph.shape(op.outputs[0])[-1] < 4:
+                return True
+    return False
 
 
-def _convert_onnx(
-    keras_model: keras.Model, config: dict[str, Any], size: tuple[int, int] | None, dense_groups: bool
-) -> tuple[bytes, dict[str, Any]]:
+def _convert_onnx(source: Source, prepared: bytes, dense_groups: bool) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of an ONNX file, converted from the float32 .tflite and compared with it in ONNX Runtime."""
-    tflite, _ = _convert(keras_model, config, "float32", keras_model.get_weights(), size, dense_groups=dense_groups)
+    tflite, _ = _convert(source, prepared, "float32", dense_groups=dense_groups)
     try:
         data = to_onnx.convert(tflite)
     except ImportError as error:
         raise UserError(f"--precision onnx needs onnx and tf2onnx: pip install 'mobile-sr[onnx]' ({error})") from None
     except RuntimeError as error:
         raise AuditError(str(error)) from None
-    agreement = verification.measure_agreement(litert.TFLiteModel(tflite).run, OnnxModel(data).run, config, size)
+    run = verification.open_bytes(tflite, source).run
+    agreement = verification.measure_agreement(run, OnnxModel(data).run, source.scale, source.size)
     checks = [verification.error_check("the float32 .tflite", agreement, 1e-5)]
-    return data, make_sidecar(config, "onnx", to_onnx.describe(data), data, checks, {"agreement_with_tflite": agreement})
+    return data, make_sidecar(source, "onnx", to_onnx.describe(data), data, checks, {"agreement_with_tflite": agreement})
 
 
 def make_sidecar(
-    config: dict[str, Any],
+    source: Source,
     precision: str,
     facts: Mapping[str, Any],
     data: bytes,
@@ -242,7 +252,7 @@ def make_sidecar(
     """Returns the content of a sidecar (docs/reference/sidecar.md).
 
     Args:
-        config: configuration of the network.
+        source: the network.
         precision: precision of the file.
         facts: further entries, such as `audit.describe`.
         data: bytes of the file.
@@ -256,13 +266,9 @@ def make_sidecar(
         raise AuditError(f"{precision}: the converted file failed its audit: {reasons}")
     return {
         "format": sidecars.FORMAT,
-        "network": config["network"],
-        "config": config,
-        "scale": config["scale"],
+        "scale": source.scale,
         "precision": precision,
-        "receptive_field": models.receptive_field(config),
-        "smallest_side": models.smallest_side(config),
-        "value_range": [0, 1],
+        **source.facts,
         **facts,
         "sha256": sha256(data),
         "audit": {"checks": checks},

@@ -319,7 +319,7 @@ def _weight_numbers(layer: layer_matching.Layer) -> dict[str, Any]:
     """The SQNR of the worst operand with its farthest weight, and the error of the bias in quantization steps of the result.
 
     Biases have 32 or 64 bits, so the SQNR leaves them out. They differ only in a wrong file, or where they correct the mean
-    error of the weights' rounding (converters/gptq.py).
+    error of the weights' rounding (converters/quantization/gptq.py).
     """
     worst: tuple[Any, ...] | None = None
     bias = constants.BIASED.get(layer.op, (None, None, None))[2]

@@ -11,7 +11,9 @@ WORST = 3  # maximum number of layers to name
 LEAST_SHARE = 0.05  # minimum share of the output's noise for a layer to be named
 
 _WEIGHTS_OFF_DB = 15  # int8 weights of the same network have 30 to 50, even with one scale for all channels
-_BIAS_STEPS = 4.0  # quantization steps of the result; a bias correction (converters/gptq.py) mostly is 1 or 2 steps, ...
+_BIAS_STEPS = (
+    4.0  # quantization steps of the result; a bias correction (converters/quantization/gptq.py) mostly is 1 or 2 steps, ...
+)
 _BIAS_DB = 10.0  # ... and a larger one still adds no more error than this beyond that of the weights and the rounding
 _MOSTLY = 0.5
 _SMALL_USE = 0.5

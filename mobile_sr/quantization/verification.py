@@ -1,116 +1,117 @@
-"""Verification of a converted file: audit, colour errors and agreement with the Keras model."""
+"""Verification of a converted file: audit, colour errors and agreement with the original network."""
 
 from __future__ import annotations
 
 import functools
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from mobile_sr import extensions, models
+from mobile_sr.converters.quantization import saturation
+from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit
 from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.inference import litert, model_io, upscaler
+from mobile_sr.quantization.source import Source
 
-if TYPE_CHECKING:
-    import keras
+
+def open_bytes(data: bytes, source: Source, options: Mapping[str, str] | None = None) -> litert.TFLiteModel:
+    """Opens a converted file of a network.
+
+    Args:
+        data: bytes of the .tflite.
+        source: the network; for one from elsewhere the file gets its value range and channel order.
+        options: as for litert.TFLiteModel.
+    """
+    if source.config is not None:
+        return litert.TFLiteModel(data, options=options)
+    with tempfile.TemporaryDirectory(prefix="mobile_sr.") as folder:
+        path = Path(folder) / f"{source.name}.tflite"
+        path.write_bytes(data)
+        opened = litert.TFLiteModel(path, options={**source.options, **(options or {})})
+    opened.name = source.name
+    return opened
 
 
 def audit_file(
-    data: bytes, keras_model: keras.Model, config: Mapping[str, Any], precision: str, per_tensor: bool = False
+    data: bytes, source: Source, precision: str, per_tensor: bool = False
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Audit a converted .tflite.
 
     Args:
         data: bytes of the file.
-        keras_model: the network before conversion.
-        config: configuration of the network.
+        source: the network.
         precision: precision of the file.
         per_tensor: whether its kernels have one scale each.
     Returns: (facts as `audit.describe`, checks as `audit.check`).
     """
-    graph = litert.parse_graph(data)
-    convolutions = sum(getattr(layer, "CONVOLUTIONS", int(hasattr(layer, "kernel"))) for layer in keras_model.layers)
-    checks = audit.check(graph, precision, clipped=has_clipped_output(config), convolutions=convolutions, per_tensor=per_tensor)
+    graph, original = litert.parse_graph(data), FloatGraph(source.data)
+    convolutions = sum(original.name(op) in audit.CONVOLUTIONS for op in original.ops)
+    limit = saturation.output_limit(original)
+    checks = audit.check(graph, precision, clipped=limit, convolutions=convolutions, per_tensor=per_tensor)
     return audit.describe(graph, len(data)), checks
 
 
 def colour_check(
-    keras_model: keras.Model,
-    data: bytes,
-    config: Mapping[str, Any],
-    size: tuple[int, int] | None = None,
-    limit: int = flat_colours.QUANTIZATION_LIMIT,
+    source: Source, data: bytes, limit: int = flat_colours.QUANTIZATION_LIMIT
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Measure the error of a .tflite on flat colours and check it against the Keras model.
+    """Measure the error of a .tflite on flat colours and check it against the original.
 
     Args:
-        keras_model: the network before conversion.
+        source: the network.
         data: bytes of the .tflite.
-        config: configuration of the network.
-        size: (H, W) of a fixed LR input.
-        limit: maximum change of a flat colour by quantization, in levels of 0..255. If the error of the Keras model itself is
+        limit: maximum change of a flat colour by quantization, in levels of 0..255. If the error of the original itself is
             larger than `limit`, that error is the limit.
     Returns: (`flat_colours.measure` of the file, {"check", "passed", "found"} for the audit).
     """
-    extension = extensions.export(config)
-    run = litert.TFLiteModel(data, options=extension.options(extension.max_value)).run
-    keras_run = extension.at(upscaler.keras_runner(keras_model), extension.max_value)
+    run, original_run = open_bytes(data, source, source.extension.options(source.extension.max_value)).run, source.run
     cached = functools.cache(lambda raw, shape: upscaler.to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
 
     def upscale(image: np.ndarray) -> np.ndarray:
         return cached(image.tobytes(), image.shape)
 
-    def keras_upscale(image: np.ndarray) -> np.ndarray:
-        return upscaler.to_uint8(keras_run(image))
+    def original(image: np.ndarray) -> np.ndarray:
+        return upscaler.to_uint8(original_run(image))
 
-    scale = config["scale"]
-    error = flat_colours.measure(upscale, scale, size)
-    added = flat_colours.measure(upscale, scale, size, keras_upscale)["flat"]
-    own = flat_colours.measure(keras_upscale, scale, size)["flat"] if added > limit else 0
+    error = flat_colours.measure(upscale, source.scale, source.size)
+    added = flat_colours.measure(upscale, source.scale, source.size, original)["flat"]
+    own = flat_colours.measure(original, source.scale, source.size)["flat"] if added > limit else 0
     limit = max(limit, own)  # an untrained network does not reproduce colours anyway
-    check = {"check": f"flat colours within {limit} levels of Keras", "passed": added <= limit, "found": added}
+    check = {"check": f"flat colours within {limit} levels of {source.reference}", "passed": added <= limit, "found": added}
     return error, check
 
 
-def signature_agreement(
-    keras_model: keras.Model | None,
-    data: bytes,
-    config: Mapping[str, Any],
-    size: tuple[int, int] | None,
-    signature: str | None = None,
-) -> dict[str, Any]:
+def signature_agreement(source: Source, data: bytes, signature: str | None = None, truth: str | None = None) -> dict[str, Any]:
     """`measure_agreement` of a signature of a .tflite, the worst over the values of its second input.
 
-    The signature is compared with the Keras model, or with the signature `dense` if `keras_model` is None.
+    The signature is compared with the original, or with the file's signature `truth`.
     """
-    extension = extensions.export(config)
 
     def runner(name: str | None, value: float | None) -> Callable[..., Any]:
         options = {} if name is None else {"signature": name}
-        return litert.TFLiteModel(data, options=options | extension.options(value)).run
+        return open_bytes(data, source, options | source.extension.options(value)).run
 
     results = []
-    for value in extension.values():
-        keras_run = keras_model and extension.at(upscaler.keras_runner(keras_model), value)
-        truth = keras_run or runner("dense", value)
-        results.append(measure_agreement(truth, runner(signature, value), config, size))
+    for value in source.extension.values():
+        expected = source.runner(value) if truth is None else runner(truth, value)
+        results.append(measure_agreement(expected, runner(signature, value), source.scale, source.size))
     return max(results, key=lambda agreement: agreement["largest_error"])
 
 
 def measure_agreement(
     truth: Callable[[np.ndarray], np.ndarray],
     runner: Callable[[np.ndarray], np.ndarray],
-    config: Mapping[str, Any],
-    size: tuple[int, int] | None,
+    scale: int,
+    size: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Compare the outputs of two runners on a generated image.
 
     Args:
         truth, runner: functions from [H, W, 3] uint8 to [H * s, W * s, 3], uint8 or float32 in 0..1.
-        config: configuration of the network.
+        scale: scale factor.
         size: (H, W) of a fixed LR input, None for any.
     Returns: {"image", "largest_error": 1.0 is the difference of black and white, "psnr_rgb": in dB}.
     """
@@ -120,7 +121,7 @@ def measure_agreement(
     return {
         "image": "generated test card",
         "largest_error": float(np.abs(np.clip(wanted, 0, 1) - np.clip(real, 0, 1)).max()),
-        "psnr_rgb": metrics.psnr(upscaler.to_uint8(actual), upscaler.to_uint8(wanted), "rgb", config["scale"]),
+        "psnr_rgb": metrics.psnr(upscaler.to_uint8(actual), upscaler.to_uint8(wanted), "rgb", scale),
     }
 
 
@@ -130,10 +131,11 @@ def error_check(other: str, agreement: Mapping[str, Any], limit: float) -> dict[
     return {"check": f"output within {limit:.0e} of {other}", "passed": error <= limit, "found": error}
 
 
-def warn_if_poor(name: str | Path, run: Callable[..., Any], config: Mapping[str, Any], size: tuple[int, int] | None) -> bool:
+def warn_if_poor(name: str | Path, run: Callable[..., Any], source: Source) -> bool:
     """Whether a network's output on a sample image is poor; prints a warning on standard error if so (`model_io.check`)."""
-    about = (name, model_io.ModelIO(), run, config["scale"])
-    figures = model_io.check_and_warn(*about, model_io.sample_size(size, models.smallest_side(config)), options=False)
+    about = (name, model_io.ModelIO(), run, source.scale)
+    size = model_io.sample_size(source.size, source.smallest_side)
+    figures = model_io.check_and_warn(*about, size, options=source.config is None)
     return model_io.is_poor(figures)
 
 
@@ -143,8 +145,3 @@ def test_card(height: int, width: int) -> np.ndarray:
     waves = [np.sin(x / (2 + c) + y / 7) * np.cos(y / (3 + c)) for c in range(3)]
     noise = np.random.default_rng(0).normal(0, 0.1, (height, width, 3))
     return np.clip((np.stack(waves, -1) * 0.4 + 0.5 + noise) * 255, 0, 255).astype(np.uint8)
-
-
-def has_clipped_output(config: Mapping[str, Any]) -> bool:
-    """Returns whether the network ends in a clipped ReLU."""
-    return models.complete(config)["output_activation"] == "clipped_relu"

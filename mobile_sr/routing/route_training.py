@@ -313,12 +313,9 @@ def _write_classifier(model: keras.Model, measured: Measured, precision: str, pa
     """Converts and writes the classifier. Returns its entry in the sidecar."""
     from mobile_sr.models import patch_classifier
 
-    def build() -> keras.Model:
-        return patch_classifier.build(model.output.shape[-1], measured.side)
-
     calibration = [part[None].astype(np.float32) / 255 for part in measured.patches[~measured.held_out][:CALIBRATION]]
     try:
-        data = to_tflite.convert(build, model.get_weights(), precision, clipped=False, calibration=calibration)
+        data = to_tflite.convert(model, precision, calibration=calibration)
     except to_tflite.ConversionError as error:
         raise export.AuditError(str(error)) from None
     write_bytes(path, data)

@@ -21,7 +21,7 @@ from mobile_sr.models.layers import PReLU, Shape
 BITS = (2, 16)  # minimum and maximum
 SMALLEST_RANGE, SMALLEST_STEP = 1e-6, 1e-12  # divisors
 _PRIVATE = ("relu", "linear", "relu6")  # activations that a .tflite convolution fuses: no tensor precedes them
-_TANH_END = 2.42  # maximum input of tanh in an exported file (converters/activation_ranges.py)
+_TANH_END = 2.42  # maximum input of tanh in an exported file (converters/quantization/activation_ranges.py)
 
 
 def rounded(x: keras.KerasTensor, bits: int, end: float | None = None) -> keras.KerasTensor:

@@ -20,7 +20,7 @@ Range = tuple[float, float]
 Quantize = Callable[[Any], Any]
 Run = Callable[[Any, Sequence[Any], Mapping[str, Any], Sequence[Quantize]], Any]
 
-TANH_INPUT = (-2.42, 2.40)  # maximum range of an exported tanh's input (converters/activation_ranges.py)
+TANH_INPUT = (-2.42, 2.40)  # maximum range of an exported tanh's input (converters/quantization/activation_ranges.py)
 # TFLite fixes these output ranges: scale 1/128 or 1/256.
 _FIXED: dict[str, Range] = {"tanh": (-1.0, 127 / 128), "sigmoid": (0.0, 255 / 256), "softmax": (0.0, 255 / 256)}
 _FUSED = ("linear", "relu", "relu6")  # activations that a .tflite operator includes

@@ -1,7 +1,5 @@
 """Conversion to .tflite in all precisions."""
 
-import functools
-
 import numpy as np
 import pytest
 
@@ -30,8 +28,9 @@ def random_model(config, seed=2):
 
 
 def convert(model, config, precision, **arguments):
-    build, images = functools.partial(models.build_for_export, config), calibration()
-    return to_tflite.convert(build, model.get_weights(), precision, clipped=True, calibration=images, **arguments)
+    exported = models.build_for_export(config)
+    exported.set_weights(model.get_weights())
+    return to_tflite.convert(exported, precision, calibration=calibration(), **arguments)
 
 
 @pytest.mark.parametrize("network", ["fsrcnn", "espcn"])
@@ -60,15 +59,6 @@ def test_images_are_cropped_at_the_centre_or_padded_at_the_edges(size):
     expected = image[rows][:, columns]
     np.testing.assert_array_equal(to_tflite.center_crop_or_pad(image, size), expected)
     np.testing.assert_array_equal(to_tflite.center_crop_or_pad(image[None], size), expected[None])
-
-
-def test_equal_biases_are_broken():
-    equal = np.full(4, 0.5, np.float32)
-    result = to_tflite.break_equal_bias(equal)
-    assert result[0] != 0.5
-    np.testing.assert_allclose(result, equal, rtol=1e-7)
-    for kept in (np.zeros(4, np.float32), np.full(1, 0.5, np.float32), np.array([0.5, 0.6]), np.ones((1, 1, 2, 2))):
-        np.testing.assert_array_equal(to_tflite.break_equal_bias(kept), kept)
 
 
 @pytest.mark.parametrize("per_tensor", [False, True])

@@ -7,6 +7,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from mobile_sr import models
+from mobile_sr.adadsr import files
 from mobile_sr.converters import to_tflite
 from mobile_sr.converters.tflite import flatbuffer, op_order, truncation
 from mobile_sr.inference import litert
@@ -17,9 +18,8 @@ CONFIG = {"network": "edsr", "scale": 2, "blocks": 1, "channels": 8, "depth": "i
 @functools.cache
 def file():
     """Bytes of a file with the signatures dense and sparse."""
-    model = models.build(CONFIG)
-    build = functools.partial(models.build_for_export, CONFIG)
-    return to_tflite.convert_both(build, model, model.get_weights(), "float32", clipped=True)[0]
+    model = models.build_for_export(CONFIG)
+    return files.convert_both(model, to_tflite.float_tflite(model), "float32")[0]
 
 
 def dependencies(data):

@@ -1,4 +1,3 @@
-import functools
 import json
 
 import numpy as np
@@ -32,10 +31,11 @@ def nets(model_file, tmp_path_factory):
     calibration = [make_image(48, 48, seed=k)[None].astype(np.float32) / 255 for k in range(4)]
     calibration += [np.full((1, 48, 48, 3), level, np.float32) for level in (0, 1)]
     folder = tmp_path_factory.mktemp("nets")
-    build = functools.partial(models.build_for_export, config)
+    exported = models.build_for_export(config)
 
     def convert(name, values, precision):
-        data = to_tflite.convert(build, values, precision, clipped=True, calibration=calibration)
+        exported.set_weights(values)
+        data = to_tflite.convert(exported, precision, calibration=calibration)
         (folder / name).write_bytes(data)
         return folder / name
 

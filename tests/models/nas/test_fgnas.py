@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 from mobile_sr import models
-from mobile_sr.converters import cross_layer_equalization, fgnas_compact, fgnas_reopen, to_tflite
+from mobile_sr.architecture_search import compaction, reopening
+from mobile_sr.converters import to_tflite
+from mobile_sr.converters.quantization import keras_sync
 from mobile_sr.evaluation import compare
 from mobile_sr.inference import weights
 from mobile_sr.inference.upscaler import load
@@ -169,11 +171,11 @@ def test_the_compact_network_is_the_gated_supernet(seed):
     if seed % 2:
         vanished = model.get_layer("block2").activation.gate.stored
         vanished.assign(np.zeros(vanished.shape))
-    compact, arrays = fgnas_compact.compact(model, config)
+    compact, arrays = compaction.compact(model, config)
     expected = np.asarray(model(random_image()))
     for merge in fgnas.MERGES:
         small = models.build(compact, merge=merge)
-        fgnas_compact.set_weights(small, arrays)
+        compaction.set_weights(small, arrays)
         np.testing.assert_allclose(np.asarray(small(random_image())), expected, atol=1e-5)
     counted, left = float(MULTIPLY_ADDS.total(fgnas_supernet.operators(model))), models.multiply_adds(small, 1)
     assert counted >= left
@@ -190,17 +192,17 @@ def test_vanished_blocks_and_an_empty_body_leave_the_compact_network():
     model, config = supernet(share=1.0)
     second = fgnas_supernet.searchable_blocks(model)[1].gates()["activation"]
     second.stored.assign(np.zeros(second.shape))
-    compact, _ = fgnas_compact.compact(model, config)
+    compact, _ = compaction.compact(model, config)
     assert [block is None for block in compact["blocks"]] == [False, True, False]
     model.get_layer("tail").gate.stored.assign(np.zeros((6, 1)))
-    compact, arrays = fgnas_compact.compact(model, config)
+    compact, arrays = compaction.compact(model, config)
     assert compact["blocks"] == [None] * 3
     small = models.build(compact)
-    fgnas_compact.set_weights(small, arrays)
+    compaction.set_weights(small, arrays)
     np.testing.assert_allclose(np.asarray(small(random_image())), np.asarray(model(random_image())), atol=1e-5)
     model.get_layer("head").gate.stored.assign(np.zeros((6, 1)))
-    with pytest.raises(fgnas_compact.Collapsed, match="first convolution"):
-        fgnas_compact.compact(model, config)
+    with pytest.raises(compaction.Collapsed, match="first convolution"):
+        compaction.compact(model, config)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"pointwise": False, "activations": ("relu",)}, {"search": "channels"}])
@@ -212,19 +214,19 @@ def test_channels_are_restored_where_they_fit_and_the_output_stays_the_same(argu
         vanished = model.get_layer("block2").gates()["activation"]
         vanished.stored.assign(vanished.stored * (seed % 2))
         expected, before = np.asarray(model(random_image())), fgnas_gates(model, alive=True)
-        assert fgnas_reopen.reopen(model, lambda: False) == 0
+        assert reopening.reopen(model, lambda: False) == 0
         assert fgnas_gates(model, alive=True) == before
-        blocks = [block["residual"] if block else None for block in fgnas_compact.compact(model, config)[0]["blocks"]]
+        blocks = [block["residual"] if block else None for block in compaction.compact(model, config)[0]["blocks"]]
         left = sum(block is not None for block in blocks)
         max_blocks = min(3, left + 1)  # one vanished block is reopened; a second would exceed the limit
-        opened = fgnas_reopen.reopen(model, lambda model=model, max_blocks=max_blocks: len(blocks_left(model)) <= max_blocks)
+        opened = reopening.reopen(model, lambda model=model, max_blocks=max_blocks: len(blocks_left(model)) <= max_blocks)
         assert opened == sum(fgnas_gates(model, alive=True)) - sum(before)
-        compact, arrays = fgnas_compact.compact(model, config)
+        compact, arrays = compaction.compact(model, config)
         assert len(blocks_left(model)) == sum(block is not None for block in compact["blocks"]) == max_blocks
         for block in compact["blocks"]:
             assert block is None or (len(block["residual"]), sum(block["mix"].values())) == (6, 6)
         small = models.build(compact)
-        fgnas_compact.set_weights(small, arrays)
+        compaction.set_weights(small, arrays)
         np.testing.assert_allclose(np.asarray(small(random_image())), expected, atol=1e-5)
 
 
@@ -284,12 +286,12 @@ def test_prelu_costs_time_for_all_that_passes_through_it_and_steers_its_own_gate
 @pytest.mark.parametrize("kinds", [KINDS[0], KINDS[4]])
 def test_equalization_keeps_the_compact_network(kinds):
     model, config = supernet(5, share=0.7, activations=kinds)
-    compact, arrays = fgnas_compact.compact(model, config)
+    compact, arrays = compaction.compact(model, config)
     small, other = models.build(compact), models.build(compact)
-    fgnas_compact.set_weights(small, arrays)
+    compaction.set_weights(small, arrays)
     images = [random_image(seed)[:1] for seed in range(3)]
-    changed, record = cross_layer_equalization.equalize(small, images)
-    other.set_weights(changed)
+    compaction.set_weights(other, arrays)
+    record = keras_sync.equalize(other, images, 1.0)
     assert any(name.endswith("conv2") for name in record)
     expected = np.asarray(small(images[0]))
     np.testing.assert_allclose(np.asarray(other(images[0])), expected, atol=2e-5 * np.abs(expected).max())
@@ -298,10 +300,10 @@ def test_equalization_keeps_the_compact_network(kinds):
 @pytest.mark.parametrize("merge", ["zeros", *(pytest.param(m, marks=pytest.mark.slow) for m in fgnas.MERGES[1:])])
 def test_the_tflite_has_builtin_operators_only_and_the_same_output(merge, tmp_path):
     model, config = supernet(1, share=0.7)
-    compact, arrays = fgnas_compact.compact(model, config)
+    compact, arrays = compaction.compact(model, config)
     small = models.build(compact, merge=merge)
-    fgnas_compact.set_weights(small, arrays)
-    data = to_tflite.convert(lambda: small, small.get_weights(), "float32", clipped=False)
+    compaction.set_weights(small, arrays)
+    data = to_tflite.float_tflite(small)
     (tmp_path / "net.tflite").write_bytes(data)
     image = (random_image()[0] * 255).astype(np.uint8)
     runner = load(tmp_path / "net.tflite", scale=2)

@@ -153,6 +153,6 @@ def test_bits_out_of_range(value):
 
 
 def test_the_end_of_tanh_is_that_of_exported_files():
-    from mobile_sr.converters import activation_ranges
+    from mobile_sr.converters.quantization import activation_ranges
 
     assert abs(fake_quantization._TANH_END + activation_ranges.TANH[0]) < 0.005

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from mobile_sr import models, zoo
-from mobile_sr.adadsr import depth_counts, depth_export
-from mobile_sr.converters import adadsr_sparse, to_tflite
+from mobile_sr.adadsr import depth_counts, depth_export, files, sparse_form
+from mobile_sr.converters import to_tflite
 from mobile_sr.converters.tflite import audit, flatbuffer, merge
 from mobile_sr.errors import UserError
 from mobile_sr.inference import graph_io, litert, tensor_values, upscaler, weights
@@ -65,9 +65,10 @@ def file(name, precision, size):
     calibration_images = [np.random.default_rng(k).random((1, 16, 16, 3)).astype(np.float32) for k in range(3)]
     calibration_images += [np.full((1, 16, 16, 3), level, np.float32) for level in (0, 1)]
     samples = depth_export.with_depths(calibration_images, models.max_depth(config))
-    options = {"clipped": True, "size": size, "calibration": samples}
-    build = functools.partial(models.build_for_export, config)
-    return to_tflite.convert_both(build, model, model.get_weights(), precision, **options)[0]
+    exported = models.build_for_export(config)
+    exported.set_weights(model.get_weights())
+    data = to_tflite.float_tflite(exported, size)
+    return files.convert_both(exported, data, precision, to_tflite.at_size(samples, size), size=size)[0]
 
 
 @functools.cache
@@ -100,7 +101,7 @@ def cases(config):
 )
 def test_the_tensorflow_graph_equals_the_keras_model(name, threshold, span):
     model, config = network(name)
-    sparse = adadsr_sparse.function(model, chunks=2, threshold=threshold, span=span)
+    sparse = sparse_form.function(model, chunks=2, threshold=threshold, span=span)
     for rgb, depth in list(cases(config))[::4]:
         inputs = tensors(rgb, depth)
         expected, result = model(list(inputs)), sparse(*map(tf.constant, inputs))
@@ -202,16 +203,16 @@ def test_every_precision_passes_its_audit(tmp_path, path):
 def test_wrong_use_is_refused(model_file, tmp_path):
     model, _ = network("edsr")
     with pytest.raises(ValueError, match="one image at a time, got a batch of 2"):
-        adadsr_sparse.function(model)(tf.zeros((2, 8, 8, 3)), tf.zeros((2, 1)))
+        sparse_form.function(model)(tf.zeros((2, 8, 8, 3)), tf.zeros((2, 1)))
     with pytest.raises(ValueError, match="no depth masks"):
-        adadsr_sparse.function(models.build({**EDSR, "depth": "none"}))
+        sparse_form.function(models.build({**EDSR, "depth": "none"}))
     with pytest.raises(UserError, match="has no depth masks"):
         export.export(model_file, tmp_path, ["float32"], path="sparse", log=lambda line: None)
     weights.save_model(tmp_path / "ada.npz", model, EDSR)
     with pytest.raises(UserError, match="not supported for dynamic"):
         export.export(tmp_path / "ada.npz", tmp_path, ["dynamic"], path="sparse", log=lambda line: None)
-    with pytest.raises(ValueError, match="float32 or float16, got 'uint8'"):
-        to_tflite.convert(None, [], "uint8", clipped=True, calibration=[0], form="sparse")
+    with pytest.raises(ValueError, match="'int8'\\), got 'dynamic'"):
+        files.convert_both(model, b"", "dynamic")
     interpreter = litert.open_interpreter(
         flatbuffer.as_first_subgraph(data := file("edsr", "float32", None), flatbuffer.parse(data, "sparse"))
     )

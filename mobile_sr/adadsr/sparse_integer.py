@@ -1,7 +1,7 @@
 """AdaDSR's sparse form in 8 bits: the dense uint8 or int8 file with its masked blocks replaced by sparse ones.
 
 TensorFlow's quantizer would measure the tensors of the sparse graph again and leave parts of its index arithmetic in float.
-Instead, the operators of the blocks come from a float conversion of converters/adadsr_sparse.py with marker weights. Each of
+Instead, the operators of the blocks come from a float conversion of mobile_sr/adadsr/sparse_form.py with marker weights. Each of
 its float tensors gets the type, scale and zero point of the corresponding tensor of the dense file. Gathers, paddings and zero
 rows keep those of their source. Weights and biases are those of the dense file, and both paths compute the same integers.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr.converters import adadsr_sparse
+from mobile_sr.adadsr import sparse_form
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite import flatbuffer
 
@@ -77,7 +77,7 @@ def convert(data: bytes, model: keras.Model, threshold: float | None = None) -> 
     Args:
         data: bytes of to_tflite.convert in the form 'dense'.
         model: the Keras model, from which the order and shapes of its blocks are read.
-        threshold: as for adadsr_sparse.function; None for adadsr_sparse.dense_above of integers.
+        threshold: as for sparse_form.function; None for sparse_form.dense_above of integers.
 
     Returns:
         The bytes of a file with one subgraph and those of its branches.
@@ -101,7 +101,7 @@ class _Splice:
         self.graph = self.model.subgraphs[0]
 
     def run(self) -> bytes:
-        in_file, names = self._blocks(), list(adadsr_sparse.blocks(self.keras_model))
+        in_file, names = self._blocks(), list(sparse_form.blocks(self.keras_model))
         if len(in_file) != len(names):
             raise NoSparseForm(f"the file has {len(in_file)} masked blocks, the model {len(names)}")
         chain: list[tuple[str, _Block]] = []
@@ -352,9 +352,9 @@ def _template(
     """
     import tensorflow as tf
 
-    channels = adadsr_sparse.blocks(model)[names[0]].conv1.kernel.shape[-1]
-    threshold = adadsr_sparse.dense_above(channels, integer=True) if threshold is None else threshold
-    walk = _Template(model, adadsr_sparse.chunks_for(channels, integer=True), threshold)
+    channels = sparse_form.blocks(model)[names[0]].conv1.kernel.shape[-1]
+    threshold = sparse_form.dense_above(channels, integer=True) if threshold is None else threshold
+    walk = _Template(model, sparse_form.chunks_for(channels, integer=True), threshold)
     markers: dict[np.float32, tuple[int, str]] = {}
     for number, name in enumerate(names):
         block = walk.blocks[name]
@@ -372,19 +372,19 @@ def _template(
     return schema.ModelT.InitFromPackedBuf(data, 0), markers
 
 
-class _Template(adadsr_sparse.Walk):
+class _Template(sparse_form.Walk):
     """The sparse form, written with operators that each correspond to one of the dense file."""
 
     def run_blocks(self, names: Sequence[str], x: tf.Tensor, depth: tf.Tensor) -> tf.Tensor:
         self.numbers = {id(self.blocks[name]): number for number, name in enumerate(names)}
         return super().run_blocks(names, x, depth)
 
-    def _mask(self, block: adadsr_sparse.Block, depth: tf.Tensor) -> tf.Tensor:
+    def _mask(self, block: sparse_form.Block, depth: tf.Tensor) -> tf.Tensor:
         """One subtraction, limited to 0..1 by its quantization. The 0.5 prevents the removal of block 0's subtraction."""
         map_index = block.mask.depth_map
         return depth[..., map_index : map_index + 1] - (self.numbers[id(block)] + 0.5)
 
-    def _skipped(self, part: Sequence[adadsr_sparse.Block], x: tf.Tensor) -> tf.Tensor:
+    def _skipped(self, part: Sequence[sparse_form.Block], x: tf.Tensor) -> tf.Tensor:
         """Add zeros, because dense blocks change the scale even where they change no value.
 
         The constants are markers. Without a ReLU in between, the converter would merge the additions.
@@ -393,7 +393,7 @@ class _Template(adadsr_sparse.Walk):
             x = self.tf.nn.relu(x + (self.numbers[id(block)] + 0.5))
         return x
 
-    def _mean_of_rows(self, y: tf.Tensor, numbers: tf.Tensor, rows: adadsr_sparse._Rows, active: Any) -> tf.Tensor:
+    def _mean_of_rows(self, y: tf.Tensor, numbers: tf.Tensor, rows: sparse_form._Rows, active: Any) -> tf.Tensor:
         """The mean over the whole image, as in the dense file; over one pixel if the block is not computed sparsely."""
         tf = self.tf
         row_of_pixel = tf.scatter_nd(
@@ -407,7 +407,7 @@ class _Template(adadsr_sparse.Walk):
     def _mean(self, y: tf.Tensor) -> tf.Tensor:
         return self.tf.reduce_mean(y, axis=(1, 2), keepdims=True)
 
-    def _attention(self, block: adadsr_sparse.Block, mean: tf.Tensor) -> tf.Tensor:
+    def _attention(self, block: sparse_form.Block, mean: tf.Tensor) -> tf.Tensor:
         tf = self.tf
         for layer in (block.squeeze, block.excite):
             assert layer is not None

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.float_graph import FloatGraph, Sample
+from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.tflite.constants import BIASED
 
 POSITIONS = 40_000  # approximate number of image positions on which the second moments of a layer are measured

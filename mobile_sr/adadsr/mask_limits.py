@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.float_graph import FloatGraph
+from mobile_sr.converters.quantization.float_graph import FloatGraph
 
 # Without a subtraction, the first mask would be the depth map itself. The smallest number that XNNPACK subtracts from a result
 # of scale 1/255 is 2**-10. This one changes no level of a mask by more than its rounding.
@@ -86,7 +86,9 @@ def _rewrite(graph: FloatGraph, op: Any, source: int, block: float) -> None:
 def _limit(graph: FloatGraph, position: int, tensor: int, high: float) -> None:
     from ai_edge_litert import schema_py_generated as schema
 
-    positive, limited = (graph.add_activation(f"{graph.tensor_name(tensor)}/{part}", tensor) for part in ("positive", "limited"))
+    positive, limited = (
+        graph.add_activation(f"{graph.tensor_name(tensor)}/{part}", tensor) for part in ("positive", "limited")
+    )
     highest = graph.add_constant("deepest", np.array(high, np.float32))
     graph.replace_uses(tensor, limited)
     graph.add_op(position, "RELU", [tensor], [positive])

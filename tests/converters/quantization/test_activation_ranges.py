@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from mobile_sr.converters import activation_ranges, to_tflite
+from mobile_sr.converters import to_tflite
+from mobile_sr.converters.quantization import activation_ranges, float_graph
+from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import flatbuffer
 
 SHAPES = ((1, 24, 20, 3), (1, 24, 20, 3), (1, 17, 31, 3))
@@ -30,16 +32,12 @@ def network(**_):
 
 
 def float_file():
-    return to_tflite.convert(network, network().get_weights(), "float32", clipped=False)
+    return to_tflite.float_tflite(network())
 
 
-def stored_ranges(data):
-    """{tensor: (minimum, maximum)} in a file."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    tensors = schema.ModelT.InitFromPackedBuf(data, 0).subgraphs[0].tensors
-    fields = {index: tensor.quantization for index, tensor in enumerate(tensors)}
-    return {index: (q.min[0], q.max[0]) for index, q in fields.items() if q is not None and q.min is not None}
+def ranges_of(data):
+    """{tensor: (minimum, maximum)} by `measure`."""
+    return activation_ranges.measure(FloatGraph(data), samples())
 
 
 def measured_ranges(data):
@@ -64,12 +62,9 @@ def measured_ranges(data):
 
 @pytest.mark.parametrize("max_bytes", [2**30, 1])
 def test_every_activation_has_the_range_of_its_own_values(max_bytes, monkeypatch):
-    monkeypatch.setattr(activation_ranges, "_MAX_RUN_BYTES", max_bytes)
+    monkeypatch.setattr(float_graph, "_MAX_RUN_BYTES", max_bytes)
     data = float_file()
-    ranges, expected = (
-        stored_ranges(activation_ranges.with_ranges(data, [[image] for image in samples()])),
-        measured_ranges(data),
-    )
+    ranges, expected = ranges_of(data), measured_ranges(data)
     assert set(ranges) == set(expected)
     for index, limits in expected.items():
         np.testing.assert_allclose(ranges[index], limits, rtol=1e-4, atol=1e-5)
@@ -80,7 +75,7 @@ def test_the_converter_uses_these_ranges():
     import keras
 
     model = network()
-    data = to_tflite.convert(network, model.get_weights(), "int8", clipped=False, calibration=samples())
+    data = to_tflite.convert(model, "int8", calibration=samples())
     graph = flatbuffer.parse(data)
     (added,) = (op for op in graph.ops if op.name == "ADD")
     parts = keras.Model(model.input, [model.get_layer(name).output for name in ("head", "body", "mask")])
@@ -98,8 +93,8 @@ def test_an_activation_that_is_always_0_has_the_range_of_its_inputs():
     image = keras.Input((None, None, 3))
     doubled = image * 2.0
     model = keras.Model(image, doubled + keras.layers.ReLU(name="dead")(image - 1.5) * doubled)
-    data = to_tflite.convert(lambda: model, [], "float32", clipped=False)
-    ranges = stored_ranges(activation_ranges.with_ranges(data, [[image] for image in samples()]))
+    data = to_tflite.float_tflite(model)
+    ranges = ranges_of(data)
     names = {op.name: op.outputs[0] for op in flatbuffer.parse(data).ops}
     brightest = max(image.max() for image in samples())
     np.testing.assert_allclose(ranges[names["MUL"]], (0, 2 * brightest), rtol=1e-5)
@@ -114,8 +109,8 @@ def test_the_range_of_an_input_of_tanh_is_limited():
     model = keras.Model(
         image, keras.ops.tanh(image * 10.0 - 5.0) + keras.ops.tanh(image * 0.5) + keras.ops.tanh(read_by_both) * read_by_both
     )
-    data = to_tflite.convert(lambda: model, [], "float32", clipped=False)
-    ranges = stored_ranges(activation_ranges.with_ranges(data, [[image] for image in samples()]))
+    data = to_tflite.float_tflite(model)
+    ranges = ranges_of(data)
     ops = flatbuffer.parse(data).ops
     tanh_inputs = sorted(ranges[op.inputs[0]] for op in ops if op.name == "TANH")
     brightest = max(image.max() for image in samples())

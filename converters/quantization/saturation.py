@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mobile_sr.converters.activation_ranges import Ranges
-from mobile_sr.converters.float_graph import FloatGraph
+from mobile_sr.converters.quantization.activation_ranges import Ranges
+from mobile_sr.converters.quantization.float_graph import FloatGraph
 
 _LIMITS = {  # operator or fused activation -> (low, high)
     "RELU": (0.0, math.inf),
@@ -55,6 +55,17 @@ def saturate(graph: FloatGraph, ranges: Ranges) -> list[tuple[int, float]]:
     return result
 
 
+def output_limit(graph: FloatGraph) -> float | None:
+    """Return c if the first output of a graph is limited to 0..c in a way that `saturate` removes, else None."""
+    copy = FloatGraph(graph.packed())
+    removed = dict(saturate(copy, {}))
+    producers = copy.producers()
+    tensor = copy.graph.outputs[0]
+    while tensor not in removed and tensor in producers and copy.name(producers[tensor]) in _MOVES:
+        tensor = producers[tensor].inputs[0]
+    return removed.get(tensor)
+
+
 def _chain(graph: FloatGraph, last: Any, producers: dict, readers: dict) -> tuple[list[Any], int, float] | None:
     """(operators, tensor before them, c) of a chain of limits to 0..c that ends in the operator `last`, or None."""
     if not any(last is op for op in graph.ops) or _limit(graph, last) is None:
@@ -75,7 +86,11 @@ def _chain(graph: FloatGraph, last: Any, producers: dict, readers: dict) -> tupl
         op = producers.get(tensor)
     if op is not None and len(readers[tensor]) == 1 and graph.activation(op) in _LIMITS:  # a fused RELU
         low, high = max(low, _LIMITS[graph.activation(op)][0]), min(high, _LIMITS[graph.activation(op)][1])
-    if low != 0 or not 0 < high < math.inf or any(graph.activation(removed_op) not in ("NONE", "RELU") for removed_op in removed):
+    if (
+        low != 0
+        or not 0 < high < math.inf
+        or any(graph.activation(removed_op) not in ("NONE", "RELU") for removed_op in removed)
+    ):
         return None
     return removed, source, high
 
@@ -112,7 +127,7 @@ def _saturable(graph: FloatGraph, source: int, producers: dict, readers: dict) -
 
 def _moved(graph: FloatGraph, source: int) -> list[int]:
     """The tensors behind `source` that contain only its values, in another order."""
-    tensors = []
+    tensors: list[int] = []
     for op in graph.ops:
         if graph.name(op) in _MOVES and op.inputs[0] in (source, *tensors):
             tensors.append(op.outputs[0])

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mobile_sr.converters import activation_ranges, saturation, weight_storage
-from mobile_sr.converters.float_graph import FloatGraph, Sample
+from mobile_sr.converters.quantization import activation_ranges, saturation, weight_storage
+from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite.constants import BIASED
 
@@ -107,15 +107,22 @@ def _quantize(data: bytes, precision: str, samples: Sequence[Sample], per_tensor
 
 
 def break_equal_biases(graph: FloatGraph) -> None:
-    """In every bias of equal non-zero values, move the first one to the next number towards 0, in place.
-
-    The quantizer stores a bias of equal values as a single value and quantizes it with the scale of the first channel.
-    """
+    """Apply `break_equal_bias` to every bias of a graph, in place."""
     for op in graph.ops:
         name = graph.name(op)
         if name in BIASED and len(op.inputs) > BIASED[name][2]:
             bias = op.inputs[BIASED[name][2]]
             values = graph.constant(bias)
-            if values is not None and len(values) > 1 and np.all(values == values[0]) and values[0] != 0:
-                values[0] = np.nextafter(values[0], np.float32(0))
-                graph.set_constant(bias, values)
+            if values is not None:
+                graph.set_constant(bias, break_equal_bias(values))
+
+
+def break_equal_bias(weights: np.ndarray) -> np.ndarray:
+    """Return a copy of an array; in a vector of equal non-zero values the first one moves to the next number towards 0.
+
+    The quantizer stores a bias of equal values as a single value and quantizes it with the scale of the first channel.
+    """
+    weights = np.array(weights)
+    if weights.ndim == 1 and len(weights) > 1 and np.all(weights == weights[0]) and weights[0] != 0:
+        weights[0] = np.nextafter(weights[0], np.float32(0))
+    return weights

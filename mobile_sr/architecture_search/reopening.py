@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
-from mobile_sr.converters.fgnas_compact import opened
+from mobile_sr.architecture_search.compaction import opened
 from mobile_sr.models.nas import fgnas_supernet
 
 if TYPE_CHECKING:

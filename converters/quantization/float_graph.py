@@ -51,7 +51,7 @@ class FloatGraph:
     @property
     def ops(self) -> list[Any]:
         """The operators, in the order of execution."""
-        return self.graph.operators  # type: ignore[no-any-return]  # the schema's objects are untyped
+        return self.graph.operators
 
     def name(self, op: Any) -> str:
         """Return the name of an operator, such as 'CONV_2D'."""
@@ -108,6 +108,11 @@ class FloatGraph:
         tensor = self._add_tensor(name, list(entry.shape), entry.type, 0)
         self.graph.tensors[tensor].shapeSignature = entry.shapeSignature
         return tensor
+
+    def layer_name(self, tensor: int) -> str:
+        """Return the name of the layer that made a tensor: 'head' for 'net_1/head_1/Relu;net_1/...' as Keras names it."""
+        parts = self.tensor_name(tensor).split(";")[0].split("/")
+        return parts[-2].removesuffix("_1") if len(parts) > 1 else parts[0]
 
     def add_op(
         self, position: int, name: str, inputs: Sequence[int], outputs: Sequence[int], options: Any = None, version: int = 1

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.float_graph import FloatGraph
+from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite.constants import BIASED
 
 # Operators whose quantized output has the scale and zero point of their inputs.
-SAME_SCALE = frozenset(
-    "CONCATENATION PAD PADV2 MIRROR_PAD MAX_POOL_2D AVERAGE_POOL_2D RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RESHAPE SQUEEZE "
-    "EXPAND_DIMS SPLIT SPLIT_V SLICE STRIDED_SLICE TRANSPOSE DEPTH_TO_SPACE SPACE_TO_DEPTH MINIMUM MAXIMUM GATHER TILE".split()
+SAME_SCALE = (
+    *("CONCATENATION", "PAD", "PADV2", "MIRROR_PAD", "SPLIT", "SPLIT_V", "SLICE", "STRIDED_SLICE", "GATHER", "TILE"),
+    *("MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "MINIMUM", "MAXIMUM"),
+    *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"),
 )
 _MOVES = ("MIRROR_PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")  # keep the channels
 _RECTIFIERS = ("RELU", "LEAKY_RELU", "PRELU", "ABS", "NEG")  # positively homogeneous, not linear
@@ -264,7 +265,7 @@ class ChannelGroups:
     def _depth_to_space(self, op: Any, inputs: Sequence[_Channels | None]) -> list[int] | None:
         if inputs[0] is None:
             return None
-        count = len(inputs[0].groups) // op.builtinOptions.blockSize ** 2
+        count = len(inputs[0].groups) // op.builtinOptions.blockSize**2
         for channel, group in enumerate(inputs[0].groups):
             self._join(inputs[0].groups[channel % count], group)
         return inputs[0].groups[:count]
@@ -319,15 +320,15 @@ class ChannelGroups:
 _Handler = Callable[[ChannelGroups, Any, Sequence[_Channels | None]], list[int] | None]
 # {operator: method that returns the channel groups of its output, or None if it is not homogeneous}.
 _HANDLERS: dict[str, _Handler] = {
-    **{name: ChannelGroups._keep for name in _MOVES},
-    **{name: ChannelGroups._rectify for name in _RECTIFIERS},
-    **{name: ChannelGroups._reduce for name in _REDUCTIONS},
-    **{name: ChannelGroups._add for name in ("ADD", "SUB")},
-    **{name: ChannelGroups._extreme for name in ("MAXIMUM", "MINIMUM")},
-    **{name: ChannelGroups._pad for name in ("PAD", "PADV2")},
-    **{name: ChannelGroups._slice for name in ("SLICE", "STRIDED_SLICE")},
-    **{name: ChannelGroups._split_all for name in ("SPLIT", "SPLIT_V")},
-    **{name: ChannelGroups._reshape for name in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")},
+    **dict.fromkeys(_MOVES, ChannelGroups._keep),
+    **dict.fromkeys(_RECTIFIERS, ChannelGroups._rectify),
+    **dict.fromkeys(_REDUCTIONS, ChannelGroups._reduce),
+    **dict.fromkeys(("ADD", "SUB"), ChannelGroups._add),
+    **dict.fromkeys(("MAXIMUM", "MINIMUM"), ChannelGroups._extreme),
+    **dict.fromkeys(("PAD", "PADV2"), ChannelGroups._pad),
+    **dict.fromkeys(("SLICE", "STRIDED_SLICE"), ChannelGroups._slice),
+    **dict.fromkeys(("SPLIT", "SPLIT_V"), ChannelGroups._split_all),
+    **dict.fromkeys(("RESHAPE", "SQUEEZE", "EXPAND_DIMS"), ChannelGroups._reshape),
     "MUL": ChannelGroups._multiply,
     "DIV": ChannelGroups._divide,
     "CONCATENATION": ChannelGroups._concatenate,

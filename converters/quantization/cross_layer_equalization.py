@@ -21,8 +21,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mobile_sr.converters.equalization_groups import ChannelGroups
-from mobile_sr.converters.float_graph import FloatGraph, Sample
+from mobile_sr.converters.quantization.equalization_groups import ChannelGroups
+from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.tflite.constants import BIASED
 
 STRENGTH = 1.0  # chosen on DIV2K validation crops, docs/measurements/quantization.md
@@ -41,7 +41,7 @@ def equalize(
         center: also shift channels, where possible, to make their ranges symmetric.
 
     Returns:
-        {name of a convolution's output: {"largest_scale", "largest_shift"}} of the changed operators.
+        {layer name: {"largest_scale", "largest_shift"}} of the changed operators.
     """
     groups = ChannelGroups(graph)
     lows, highs = groups.combine(channel_ranges(graph, groups.tensors, samples))
@@ -90,12 +90,11 @@ def _apply(graph: FloatGraph, groups: ChannelGroups, scale: np.ndarray, shift: n
     for op in list(graph.ops):
         name = graph.name(op)
         if name in BIASED and op.outputs[0] in groups.convolutions:
-            before, after = groups.convolutions[op.outputs[0]]
-            before, own = groups.roots(before), groups.roots(after)
+            before, own = (groups.roots(channels) for channels in groups.convolutions[op.outputs[0]])
             if np.any(scale[before] != 1) or np.any(shift[before]) or np.any(scale[own] != 1) or np.any(shift[own]):
                 _apply_to_convolution(graph, op, (scale[before], shift[before]), (scale[own], shift[own]))
             if np.any(scale[own] != 1) or np.any(shift[own]):
-                key = graph.tensor_name(op.outputs[0])
+                key = graph.layer_name(op.outputs[0])
                 record[key] = {"largest_scale": float(scale[own].max()), "largest_shift": float(np.abs(shift[own]).max())}
     for tensor, channels in groups.added_constants.items():
         values = graph.constant(tensor)

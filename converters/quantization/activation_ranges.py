@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mobile_sr.converters.float_graph import FloatGraph, Sample
+from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 
 # Limit of tanh's input, chosen by measurement (docs/measurements/quantization.md): its 8-bit result is then -126..126 of
 # -128..127.

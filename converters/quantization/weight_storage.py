@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobile_sr.converters.float_graph import FloatGraph
+from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite.constants import BIASED
 
 _MIN_INT8 = 1024  # smaller kernels stay in float, as in TensorFlow's converter

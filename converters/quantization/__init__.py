@@ -1,0 +1,1 @@
+"""Post-training quantization of any float .tflite: equalization, GPTQ, calibration and the conversion itself."""

@@ -1,0 +1,113 @@
+"""Equalizes Keras models: changes the float graph and copies its weights back to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mobile_sr.converters import to_tflite
+from mobile_sr.converters.quantization import cross_layer_equalization
+from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
+from mobile_sr.converters.tflite.constants import BIASED
+
+if TYPE_CHECKING:
+    import keras
+
+
+def equalize(model: keras.Model, samples: Sequence[Sample], strength: float) -> dict[str, dict[str, float]]:
+    """Equalize a functional Keras model in place, as `cross_layer_equalization.equalize`.
+
+    Args:
+        model: the model in its export form, see models.build_for_export.
+        samples: its inputs, such as [1, H, W, 3] float32 images.
+        strength: exponent of the scales.
+
+    Returns:
+        The record of the changes.
+
+    Raises:
+        ValueError: a changed constant belongs to no variable of the model, which is then unchanged.
+        to_tflite.ConversionError: TensorFlow failed.
+    """
+    data = to_tflite.float_tflite(model)
+    graph = FloatGraph(data)
+    record = cross_layer_equalization.equalize(graph, samples, strength)
+    copy_weights(FloatGraph(data), graph, model)
+    return record
+
+
+def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> None:
+    """Set a model's weights to those of a changed graph.
+
+    A layer and an operator belong together if their kernels are equal before the change; constants of other operators belong
+    to the variables with the same values.
+
+    Args:
+        before: the graph as it was converted from the model.
+        after: the same graph with other constants. Tensors have the same numbers in both.
+        model: the Keras model. Its variables are changed.
+
+    Raises:
+        ValueError: a changed constant belongs to no variable, for example because the converter merged two layers.
+    """
+    forms = _Forms(model)
+    biases = {
+        layer.kernel.path: layer.bias.path
+        for layer in model.layers
+        if getattr(layer, "kernel", None) is not None and getattr(layer, "bias", None) is not None
+    }
+    assigned: dict[str, np.ndarray] = {}
+    for op, changed in zip(before.ops, after.ops, strict=True):
+        name = before.name(op)
+        for position, (old, new) in enumerate(zip(op.inputs, changed.inputs, strict=False)):
+            was, now = before.constant(old), after.constant(new)
+            if was is None or now is None or not before.is_float(old) or (was.shape == now.shape and np.array_equal(was, now)):
+                continue
+            if name in BIASED and position == BIASED[name][2]:
+                continue  # follows its kernel
+            match = forms.find(was, assigned)
+            if match is None:
+                raise ValueError(f"the weights of {before.layer_name(op.outputs[0])} belong to no layer of the model")
+            assigned[match[0]] = match[1](now)
+        if name in BIASED:
+            _, weights, bias = BIASED[name]
+            kernel = before.constant(op.inputs[weights])
+            match = None if kernel is None else forms.find(kernel, {})
+            if match and match[0] in biases and len(changed.inputs) > bias:
+                values = after.constant(changed.inputs[bias])
+                if values is not None:
+                    assigned[biases[match[0]]] = values
+    for variable in model.variables:
+        if variable.path in assigned:
+            # The phases of a transposed convolution share one bias.
+            variable.assign(assigned[variable.path].reshape(-1, *variable.shape).mean(axis=0))
+
+
+class _Forms:
+    """The values of a model's variables in the axes that constants of a .tflite may have, and the way back."""
+
+    def __init__(self, model: keras.Model) -> None:
+        phased = {layer.kernel.path: layer for layer in model.layers if hasattr(layer, "phases")}
+        self._entries: list[tuple[str, np.ndarray, Callable[[np.ndarray], np.ndarray]]] = []
+        for variable in model.variables:
+            values, path = np.asarray(variable), variable.path
+            if path in phased:
+                layer = phased[path]
+                kernel = np.asarray(layer.phases(variable))
+                self._entries.append(
+                    (path, kernel.transpose(3, 0, 1, 2), lambda x, y=layer: y.from_phases(x.transpose(1, 2, 3, 0)))
+                )
+            for axes in ((3, 0, 1, 2), (2, 0, 1, 3)) if values.ndim == 4 else ((1, 0),) if values.ndim == 2 else ():
+                form = values.transpose(axes)
+                back = tuple(int(axis) for axis in np.argsort(axes))
+                self._entries.append((path, form, lambda x, shape=form.shape, back=back: x.reshape(shape).transpose(back)))
+            self._entries.append((path, values, lambda x: x))
+
+    def find(self, values: np.ndarray, taken: Collection[str]) -> tuple[str, Callable[[np.ndarray], np.ndarray]] | None:
+        """(path of the variable with the given values, function that returns changed values in its axes), or None."""
+        for path, form, back in self._entries:
+            if path not in taken and form.size == values.size and np.array_equal(form.reshape(-1), values.reshape(-1)):
+                return path, back
+        return None

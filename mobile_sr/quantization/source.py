@@ -1,0 +1,188 @@
+"""Opens the network of an export, of this project or anybody's, as a float32 .tflite with a reference to compare with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobile_sr import extensions, models
+from mobile_sr.converters import to_tflite
+from mobile_sr.converters.formats import float_model, to_float_tflite
+from mobile_sr.converters.quiet import quiet
+from mobile_sr.errors import UserError
+from mobile_sr.files import sha256, sha256_file
+from mobile_sr.inference import litert, model_files, upscaler, weights
+
+if TYPE_CHECKING:
+    import keras
+
+Runner = Callable[[np.ndarray], Any]  # [H, W, 3] uint8 -> [H * s, W * s, 3], uint8 or float32 in 0..1
+
+
+@dataclasses.dataclass
+class Source:
+    """A network to export.
+
+    Attributes:
+        name: base name of the files.
+        scale: scale factor.
+        data: bytes of the float32 .tflite.
+        reference: name of the original in reports, such as 'Keras'.
+        runner: function that returns a Runner of the original for a value of the network's second input, None without one.
+        extension: hooks of the network, see extensions.py.
+        encode: function from a calibration image, [1, H, W, 3] float32 in 0..1, to the network's input.
+        size: (height, width) of a fixed LR input, None for a dynamic size.
+        config: configuration of a network of mobile_sr.models, None for another one.
+        model: Keras model of such a network in its export form, None for another one.
+        facts: entries of the sidecar: receptive_field, smallest_side, value_range, weights.
+        notes: one line for each assumption.
+        options: options with which files of a network from elsewhere are opened, see litert.TFLiteModel.
+    """
+
+    name: str
+    scale: int
+    data: bytes
+    reference: str
+    runner: Callable[[float | None], Runner]
+    extension: extensions.Export
+    encode: Callable[[np.ndarray], np.ndarray]
+    size: tuple[int, int] | None = None
+    config: dict[str, Any] | None = None
+    model: keras.Model | None = None
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    options: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def reference_key(self) -> str:
+        """The original's name in the sidecar: 'keras' or 'original'."""
+        return self.reference.split()[-1].lower()
+
+    @property
+    def run(self) -> Runner:
+        """The original at the largest value of its second input."""
+        return self.runner(self.extension.max_value)
+
+    @property
+    def smallest_side(self) -> int:
+        """Minimum side of an input image, in LR pixels."""
+        return int(self.facts["smallest_side"])
+
+    def samples(self, images: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Return calibration samples for images, [1, H, W, 3] float32 in 0..1, in the form of `quantizer.convert`."""
+        return to_tflite.at_size(self.extension.samples([self.encode(image) for image in images]), self.size)
+
+
+def is_own(model: Any) -> bool:
+    """Whether a model is a zoo name, a run folder or an .npz file: a network of mobile_sr.models."""
+    if not isinstance(model, (str, Path)):
+        return False
+    path = Path(model)
+    if path.is_dir():
+        return not (path / "saved_model.pb").exists()
+    if path.exists():
+        return path.suffix.lower() == ".npz"
+    return path.suffix.lower() not in (".keras", ".h5", ".hdf5", ".onnx", ".pt2", ".tflite") and ".py:" not in str(model)
+
+
+def open_own(model: str | Path, size: tuple[int, int] | None) -> Source:
+    """Open a network of mobile_sr.models.
+
+    Args:
+        model: zoo name, .npz model file or run folder.
+        size: (height, width) of a fixed LR input, None for a dynamic size.
+
+    Raises:
+        UserError: there is no such model, or it is unusable.
+        to_tflite.ConversionError: TensorFlow failed.
+    """
+    file, name = model_files.trained(model)
+    with quiet():
+        keras_model, config = weights.load_model(file)
+    source = from_keras(keras_model, config, name, size)
+    source.facts["weights"] = {"file": file.name, "sha256": sha256_file(file)}
+    return source
+
+
+def from_keras(
+    keras_model: keras.Model, config: dict[str, Any], name: str = "model", size: tuple[int, int] | None = None
+) -> Source:
+    """Return the Source of a Keras model of mobile_sr.models.
+
+    Args:
+        keras_model: the network, as it was trained.
+        config: its configuration.
+        name: base name of files.
+        size: (height, width) of a fixed LR input, None for a dynamic size.
+
+    Raises:
+        to_tflite.ConversionError: TensorFlow failed.
+    """
+    with quiet():
+        exported = models.build_for_export(config)
+        exported.set_weights(keras_model.get_weights())
+    extension = extensions.export(config)
+    run = upscaler.keras_runner(keras_model)
+    return Source(
+        name=name,
+        scale=config["scale"],
+        data=to_tflite.float_tflite(exported, size),
+        reference="Keras",
+        runner=lambda value: extension.at(run, value),
+        extension=extension,
+        encode=lambda image: image,
+        size=size,
+        config=config,
+        model=exported,
+        facts={
+            "network": config["network"],
+            "config": config,
+            "receptive_field": models.receptive_field(config),
+            "smallest_side": models.smallest_side(config),
+            "value_range": [0, 1],
+        },
+    )
+
+
+def open_foreign(model: Any, size: tuple[int, int] | None) -> Source:
+    """Open a network from elsewhere, see converters/formats.
+
+    Args:
+        model: path of a file or a SavedModel folder, 'module.py:function', a Keras model or a torch.nn.Module; a file may have
+            options as in 'net.tflite@range=255'.
+        size: (height, width) of a fixed LR input, None for the network's own.
+
+    Raises:
+        UserError: the network is unusable or cannot be converted.
+    """
+    options: Mapping[str, str] = {}
+    if isinstance(model, (str, Path)):
+        model, options = model_files.split(model)
+    try:
+        converted = to_float_tflite(model, size=size)
+    except float_model.FormatError as error:
+        raise UserError(str(error)) from None
+    opened = litert.TFLiteModel(converted.data, converted.name, options=dict(options))
+    return Source(
+        name=converted.name,
+        scale=opened.scale,
+        data=converted.data,
+        reference="the original",
+        runner=lambda value: opened.run,
+        extension=extensions.Export({}),
+        encode=opened.encode_image,
+        size=converted.size,
+        facts={
+            "network": None,
+            "config": None,
+            "receptive_field": None,
+            "smallest_side": 1,
+            **opened.facts(),
+            "source": {"origin": converted.origin, "notes": converted.notes, "sha256": sha256(converted.data)},
+        },
+        notes=converted.notes,
+    )
