@@ -79,7 +79,7 @@ def calibration_study(bench):
 
 def tanh_study(data):
     """Prints the effect of clipping the input range of tanh."""
-    header("range of what tanh reads")
+    header("range of the input of tanh")
     bench = Bench(Path(__file__).parent / "quantization_nets" / "espcn_x3.npz", data)
     same = math.atanh(-255 / 256), math.atanh(253 / 256)  # half a step of 1/128 before its ends
     for low, high in (

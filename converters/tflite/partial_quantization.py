@@ -148,7 +148,7 @@ class _Rewriter:
         return swaps
 
     def _result(self, tensor: int) -> int:
-        """The float tensor that now corresponds to an integer tensor, with the chosen roundings on the way to it."""
+        """The float tensor that now corresponds to an integer tensor, with the chosen roundings applied before it."""
         if tensor not in self.results:
             source = self.match.sources.get(tensor)
             before = self.match.stands_for[tensor] if source is None else self._result(source)

@@ -305,7 +305,7 @@ class TFLiteModel:
         return self.get()
 
     def run_with_map(self, image: np.ndarray, depth: float) -> tuple[np.ndarray, np.ndarray]:
-        """As `run`, at a desired depth of 0..D. Returns (SR output, depth map [H, W, M] float32 in blocks)."""
+        """Like `run`, at a desired depth of 0..D. Returns (SR output, depth map [H, W, M] float32 in blocks)."""
         self.depth = depth
         sr = self.run(image)
         index, tensor = self._depth_map
