@@ -234,8 +234,8 @@ convolution, int8, 360x640, one thread):
 _FORMS = """
 The last form rounds values above 0 once, the one before it three times. With the last form, the first weights of
 fsrcnn_x3 lost 0.53 instead of 0.85 dB in uint8 on Set5 (Y) and 0.29 instead of 0.52 dB on Set14. FGNAS's mixes of
-activations use the form before it: fgnas_x2 loses 0.199 dB with it and 0.227 dB with the last form, with which channels
-with only a ReLU are not exactly 0."""
+activations use the form before it: fgnas_x2 loses 0.199 dB with that form and 0.227 dB with the last one, where the
+outputs of channels with only a ReLU are not exactly 0."""
 
 _MERGED = """
 ## Tried but not used
