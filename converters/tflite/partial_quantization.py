@@ -202,7 +202,7 @@ class _Rewriter:
         return duplicate
 
     def _put_weights(self, op: Any, weights: Mapping[int, np.ndarray]) -> None:
-        """Give an operator its own constants: in a float file, layers share equal ones."""
+        """Give an operator its own copies of constants, because layers of a float file share equal ones."""
         for operand, values in weights.items():
             buffer = self.schema.BufferT()
             buffer.data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
