@@ -163,7 +163,7 @@ def check_run_folder(out: str | Path, resume: bool) -> Path:
     if distributed.rank() > 0:
         return config_file
     if config_file.exists() and not resume:
-        raise UserError(f"{out}: already holds a run; use --resume to continue it, or another --out")
+        raise UserError(f"{out}: already contains a run; use --resume to continue it, or another --out")
     if resume and not config_file.exists():
         raise UserError(f"{out}: no run to resume (config.json is missing)")
     check_folder(out)
@@ -261,7 +261,7 @@ def _optimizer(recipe: recipes.Recipe) -> keras.optimizers.Optimizer:
 
 
 def _teacher(recipe: recipes.Recipe, file: str | Path) -> keras.Model:
-    """Load the teacher. Raises UserError if it cannot teach the recipe's network."""
+    """Load the teacher. Raises UserError if it does not match the recipe's network."""
     model, config = weights.load_model(file)
     if config["scale"] != recipe.network["scale"]:
         raise UserError(

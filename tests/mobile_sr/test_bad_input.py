@@ -116,7 +116,7 @@ def test_foreign_run_folders_and_json(run_here, tmp_path, image_folder):
     for content, part in (('{"format": 99}', "format 99"), ("[1]", "config.json"), ("{", "config.json")):
         (run / "config.json").write_text(content)
         one_line(run_here(*train, "--resume"), part)
-    one_line(run_here(*train), "already holds a run")
+    one_line(run_here(*train), "already contains a run")
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_board(made):
     page = (folder / "scoreboard.md").read_text()
     assert "| espcn | untrained |" in page
     assert page.count("scoreboard_") == 3
-    assert "Networks below 25.00 dB have no place" in out
+    assert "Networks below 25.00 dB are not ranked" in out
     assert "untrained" in out
 
 

@@ -195,7 +195,7 @@ def test_refusals_are_one_line(run_cli, model_file, image_folder, tmp_path):
     assert "--steps 0" in refused(run_cli, "--model", model_file, "--steps", "0", *given)
     out.mkdir()
     (out / "config.json").write_text("{}")
-    assert "already holds a run" in refused(run_cli, "--model", model_file, *given)
+    assert "already contains a run" in refused(run_cli, "--model", model_file, *given)
 
 
 def test_missing_tfmot_says_what_to_install(monkeypatch, model_file, image_folder, tmp_path):

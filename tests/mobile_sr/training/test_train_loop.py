@@ -64,7 +64,7 @@ def test_damaged_checkpoint_falls_back_to_the_previous_one(finished, image_folde
 
 
 def test_run_folder_is_not_overwritten(finished, image_folder, tmp_path, cache):
-    with pytest.raises(UserError, match="already holds a run"):
+    with pytest.raises(UserError, match="already contains a run"):
         train_loop.train(smoke(), image_folder, finished, cache=cache)
     with pytest.raises(UserError, match=r"recipe\.steps was 12 and is 16"):
         train_loop.train(smoke(steps=16), image_folder, finished, resume=True, cache=cache)
