@@ -1,10 +1,13 @@
 """Fixtures: made images, a small network with known weights, its converted files, and the research image sets."""
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -176,19 +179,22 @@ def run_cli():
     return run
 
 
-@pytest.fixture
-def run_here(capsys, monkeypatch):
-    """As `run_cli`, but in this process: for refusals, which need no process of their own. Returns a CompletedProcess."""
+@pytest.fixture(scope="session")
+def run_here():
+    """As `run_cli`, but in this process, which has imported everything. For all that needs no process of its own."""
     from mobile_sr import cli
 
-    def run(*args):
-        monkeypatch.delenv("MOBILE_SR_DATA", raising=False)
+    def run(*args, env=None):
         words = ["mobile-sr", *map(str, args)]
-        capsys.readouterr()
-        try:
-            status = cli.main(cli._parse_or_exit(words))
-        except SystemExit as error:
-            status = error.code
-        return subprocess.CompletedProcess(words, status, *capsys.readouterr())
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace") for _ in range(2))
+        with mock.patch.dict(os.environ), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            os.environ.pop("MOBILE_SR_DATA", None)
+            os.environ.update(env or {})
+            try:
+                status = cli.main(cli._parse_or_exit(words))
+            except SystemExit as error:
+                status = error.code
+        said = [stream.buffer.getvalue().decode() for stream in (out, err) if not stream.flush()]
+        return subprocess.CompletedProcess(words, status, *said)
 
     return run
