@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
+from mobile_sr.converters import gptq
 from mobile_sr.errors import UserError
 from mobile_sr.imaging.images import write_image
 from mobile_sr.quantization import calibration
@@ -24,7 +25,9 @@ UserError.names_options = True  # messages as the command line prints them; test
 # A shell's background jobs ignore it, and so would what is started here to be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-calibration.COUNT, calibration.CROP = 8, 48  # fewer and smaller crops than users get: exports in this process are quick
+# Fewer and smaller crops than users get, and fewer positions of them: exports in this process are quick.
+calibration.COUNT, calibration.CROP = 8, 48
+GPTQ_POSITIONS, gptq.POSITIONS = gptq.POSITIONS, 4_000  # test_gptq.py has those of users
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from unittest import mock
 
 import pytest
 
@@ -84,7 +85,8 @@ def made(tmp_path_factory, image_folder, run_here):
     weights.save_model(folder / "weights" / "srcnn" / "best.npz", models.build(config), config)
     nets = ["--net", "srcnn", "--net", "espcn", "--net", "xlsr_x2"]
     arguments = ["--scale", 2, "--weights", folder / "weights", "--data", image_folder, "--gate", 25, "--runs", 2]
-    done = run_here("models", "--scoreboard", *nets, *arguments, "--out", folder / "out")
+    with mock.patch.object(scoreboard, "SIZE", (64, 64)):
+        done = run_here("models", "--scoreboard", *nets, *arguments, "--out", folder / "out")
     assert done.returncode == 0, done.stderr
     return folder / "out", done.stdout
 
