@@ -1,6 +1,7 @@
 """Fixtures: made images, a small network with known weights, its converted files, and the research image sets."""
 
 import contextlib
+import fcntl
 import io
 import os
 import signal
@@ -30,6 +31,25 @@ calibration.COUNT, calibration.CROP = 8, 48
 GPTQ_POSITIONS, gptq.POSITIONS = gptq.POSITIONS, 4_000  # test_gptq.py has those of users
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Modules that take longest. They run first: a process that started one of them last would go on alone.
+LONGEST = (
+    "test_fuzz.py",
+    "test_train_loop.py",
+    "test_kill.py",
+    "test_qat.py",
+    "test_search.py",
+    "test_training_branches.py",
+    "test_cli.py",
+    "test_fake_quantization.py",
+    "test_depth.py",
+    "test_adadsr_sparse.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest modules first, the others in their order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def research_data():
@@ -162,11 +182,17 @@ def depth_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported(model_file, tmp_path_factory):
-    """The folder with tiny_float32, _float16, _uint8 and _int8 .tflite and their sidecars."""
+    """The folder with tiny_float32, _float16, _uint8 and _int8 .tflite and their sidecars, one for all processes of a run."""
     from mobile_sr.quantization.export import export
 
-    out = tmp_path_factory.mktemp("deploy")
-    export(model_file, out, ["float32", "float16", "uint8", "int8"], log=lambda line: None)
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    out, unfinished = base / "deploy", base / "deploy_unfinished"
+    with (base / "deploy.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other processes wait for the first one
+        if not out.exists():
+            export(model_file, unfinished, ["float32", "float16", "uint8", "int8"], log=lambda line: None)
+            unfinished.rename(out)
     return out
 
 
