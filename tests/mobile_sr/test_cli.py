@@ -194,7 +194,7 @@ def test_train_export_and_use_a_run(run_here, run_cli, image_folder, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "step 6/6" in result.stderr
     assert str(run / "best.npz") in result.stdout
-    options = ("--out", tmp_path / "deploy", "--precision", "uint8", "--calibration", image_folder)
+    options = ("--out", tmp_path / "deploy", "--precision", "uint8", "--calibration", image_folder, "--methods", "equalize")
     result = run_cli("export", "--model", run, *options)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "deploy" / "run_uint8.json").exists()
