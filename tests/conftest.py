@@ -214,7 +214,7 @@ def run_here():
     from mobile_sr import cli
 
     def run(*args, env=None):
-        words = ["mobile-sr", *map(str, args)]
+        words, terminated = ["mobile-sr", *map(str, args)], signal.getsignal(signal.SIGTERM)
         out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace") for _ in range(2))
         with mock.patch.dict(os.environ), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             os.environ.pop("MOBILE_SR_DATA", None)
@@ -223,6 +223,8 @@ def run_here():
                 status = cli.main(cli._parse_or_exit(words))
             except SystemExit as error:
                 status = error.code
+            finally:
+                signal.signal(signal.SIGTERM, terminated)  # the command has set its own
         said = [stream.buffer.getvalue().decode() for stream in (out, err) if not stream.flush()]
         return subprocess.CompletedProcess(words, status, *said)
 

@@ -152,7 +152,7 @@ def test_init_keeps_the_given_weights_until_better_ones(finished, model_file, im
         train_loop.train(linear, image_folder, tmp_path / "other", init=model_file, cache=cache)
 
 
-def test_recipe_without_its_expected_init_warns(image_folder, tmp_path, run_here):
+def test_recipe_without_its_expected_init_warns(image_folder, tmp_path, run_cli):
     assert recipes.expected_init("adaedsr_b8_x2") == "edsr_b8_x2"
     assert recipes.expected_init("xlsr_finetune_linear_x3") == "xlsr_zoo_linear_x3"
     assert recipes.expected_init("xlsr_zoo_x3") is None
@@ -168,7 +168,7 @@ def test_recipe_without_its_expected_init_warns(image_folder, tmp_path, run_here
         "--out",
         tmp_path / "run",
     )
-    done = run_here(*arguments)
+    done = run_cli(*arguments)
     assert done.returncode == 0
     assert (
         "warning: xlsr_finetune_x3 expects --init with a trained xlsr_zoo_x3; training starts from random weights"
