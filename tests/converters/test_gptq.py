@@ -8,6 +8,13 @@ import numpy as np
 import pytest
 
 from mobile_sr.converters import gptq
+from tests.conftest import GPTQ_POSITIONS
+
+
+@pytest.fixture(autouse=True)
+def positions(monkeypatch):
+    """As many positions as users get."""
+    monkeypatch.setattr(gptq, "POSITIONS", GPTQ_POSITIONS)
 
 
 @pytest.fixture(scope="module")
