@@ -1,5 +1,6 @@
 """Size limits for the networks that a file's configuration can describe, checked before a network is built."""
 
+import itertools
 import json
 import math
 import zipfile
@@ -28,7 +29,11 @@ def check_config(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> No
             raise ValueError(f"{name} is {value!r}; expected an integer from 0 to {MAX_SIZE}")
         if isinstance(default, str) and not isinstance(value, str):
             raise ValueError(f"{name} is {value!r}; expected a string")
-    for count, value in enumerate(_leaves(config)):
+    graph = config.get("graph")  # of a custom network: layers, whose sizes are counted like those of a .keras file
+    if sum(1 for _ in itertools.islice(_leaves(graph), MAX_VALUES + 1)) > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES:,} values in its graph")
+    _check_layers(graph)
+    for count, value in enumerate(_leaves({name: value for name, value in config.items() if name != "graph"})):
         if count > MAX_VALUES:
             raise ValueError(f"more than {MAX_VALUES:,} values")
         if type(value) is int and abs(value) > MAX_SIZE or isinstance(value, float) and not math.isfinite(value):
@@ -65,6 +70,11 @@ def check_keras(path: str | Path, max_bytes: int) -> None:
         if unpacked > max_bytes:
             raise ValueError(f"it would unpack to {unpacked:,} bytes; the limit is {max_bytes:,}")
         config = json.loads(archive.read("config.json"))
+    _check_layers(config)
+
+
+def _check_layers(config: Any) -> None:
+    """Raises ValueError if the layers in a Keras configuration would have too many weights."""
     widest, weights = 3, 0
     for layer in _leaves(config):
         settings = layer.get("config") if isinstance(layer, dict) else None

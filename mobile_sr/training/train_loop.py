@@ -6,7 +6,7 @@ import json
 import sys
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,16 @@ from mobile_sr import __version__, models
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, sha256_file, write_json
 from mobile_sr.inference import model_files, weights
-from mobile_sr.training import dataset, distributed, recipes, run_folder_checks, selection
+from mobile_sr.training import (
+    distributed,
+    hooks,
+    networks,
+    recipes,
+    run_folder_checks,
+    selection,
+    sources,
+    user_code,
+)
 from mobile_sr.training.run_folder import Follower, TrainingRun
 
 if TYPE_CHECKING:
@@ -28,7 +37,7 @@ _ADDED = ("depth", "adapter_channels", "depth_scales")  # fields in which a netw
 
 def train(
     recipe: recipes.Recipe,
-    folder: str | Path,
+    folder: str | Path | None,
     out: str | Path,
     *,
     init: str | Path | None = None,
@@ -41,7 +50,7 @@ def train(
 
     Args:
         recipe: the recipe. On resume it must equal the run's recipe.
-        folder: folder of training images.
+        folder: folder of training images. It is not read, and may be None, if the recipe has a data function.
         out: the run folder.
         init: model file or run folder whose weights the run starts from; its scale may differ. If it provides all weights,
             they are scored and kept until better ones are found.
@@ -51,7 +60,7 @@ def train(
         kind: the subclass of TrainingRun, which decides what is scored and kept.
 
     Returns:
-        The best validation score in dB, as the recipe selects (selection.py), on held-out training images.
+        The best validation score, as the recipe selects (selection.py), on held-out training images.
 
     Raises:
         UserError: when the run folder contains another run, or when the data, the weights or the patch sizes are unusable.
@@ -62,6 +71,7 @@ def train(
 
     out = Path(out)
     first = distributed.rank() == 0
+    recipe.network = networks.resolve(recipe.network)
     smallest = models.smallest_side(recipe.network)
     for key in ("patch", "validation_crop"):
         if getattr(recipe, key) < smallest:
@@ -76,15 +86,10 @@ def train(
 
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.seed)
-    images = distributed.first_process_first(
-        lambda: dataset.TrainingImages(folder, recipe.network["scale"], cache, recipe.patch, recipe.downscale_factors)
-    )
-    if images.sha256 != distributed.broadcast(images.sha256):
-        raise UserError(f"{folder}: the images of rank {distributed.rank()} differ from rank 0's; give all ranks the same ones")
-    train_on, held_out = dataset.split_validation(images, recipe.validation_images, recipe.validation_crop)
+    source = sources.open_on_all_ranks(recipe, folder, cache)
     try:
         keras.config.set_dtype_policy(dtype)
-        model = models.build(recipe.network)
+        model = networks.build(recipe.network, recipe.name)
     finally:
         keras.config.set_dtype_policy("float32")
     teacher_file = model_files.trained(recipe.teacher)[0] if recipe.teacher else None
@@ -92,11 +97,7 @@ def train(
     config = {
         "format": run_folder_checks.FORMAT,
         "recipe": recipe.to_json(),
-        "data": {
-            "sha256": images.sha256,
-            "images": len(set(images.originals)),
-            "held_out": [images.names[i] for i in held_out],
-        },
+        "data": source.record,
         "parameters": model.count_params(),
         "teacher_sha256": sha256_file(teacher_file) if teacher_file else None,
         "init": str(init) if init else None,
@@ -112,7 +113,7 @@ def train(
         if models.has_depth(recipe.network) and "adapter5/kernel" not in loaded:
             from mobile_sr.models import adadsr
 
-            crops = dataset.center_crops(images, held_out, recipe.validation_crop)[0].astype(np.float32) / 255
+            crops = source.validation()[0].astype(np.float32) / 255
             adadsr.start_at(model, crops, recipe.fixed_depth or (models.max_depth(recipe.network) or 0) / 2)
     score_start = len(loaded) == len(model.variables)
     if recipe.branches != "none":
@@ -128,7 +129,7 @@ def train(
     model.optimizer.build(model.trainable_variables)
     run: TrainingRun
     if first:
-        run = kind(out, recipe, model, dataset.center_crops(images, held_out, recipe.validation_crop))
+        run = kind(out, recipe, model, source.validation())
         if find_spec("skimage") is None:  # whose images calibrate exports by default
             run.calibration = folder
     else:
@@ -144,17 +145,18 @@ def train(
     distributed.broadcast_variables([*model.variables, *model.optimizer.variables])
     run.step = distributed.broadcast(run.step)
     if run.step < recipe.steps:
-        batches = _Batches(recipe, images, train_on, teacher)
+        batches = _Batches(recipe, source, teacher)
         run.start(batches)
         every = recipe.validate_every
-        model.fit(
-            batches.keras_dataset(),
-            epochs=-(-recipe.steps // every),
-            initial_epoch=run.step // every,
-            shuffle=False,
-            verbose=0,
-            callbacks=[run.callback()],
-        )
+        with user_code.failures_of_callbacks():
+            model.fit(
+                batches.keras_dataset(),
+                epochs=-(-recipe.steps // every),
+                initial_epoch=run.step // every,
+                shuffle=False,
+                verbose=0,
+                callbacks=[run.callback()],
+            )
         run.close()
     return distributed.broadcast(run.best)
 
@@ -228,6 +230,10 @@ def _check_same_run(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None
     new = json.loads(json.dumps(new))  # as it was written: tuples are lists
     old = {**old, "recipe": recipes.with_defaults(old["recipe"])}
     old.setdefault("teacher_sha256", new["teacher_sha256"])  # older versions did not write it
+    reason = hooks.changes(*(config["recipe"].get("hooks") or {} for config in (old, new)))
+    reason = reason or networks.differences(old["recipe"]["network"], new["recipe"]["network"])
+    if reason:
+        raise UserError(f"{out}: cannot resume: {reason}; start a new run")
     for part in ("recipe", "data", "teacher_sha256"):
         changes = [
             f"{name} was {_shortened(before)} and is {_shortened(now)}"
@@ -313,10 +319,8 @@ def _teacher(recipe: recipes.Recipe, file: str | Path) -> keras.Model:
 class _Batches:
     """The training batches of this rank, and the time spent on making them."""
 
-    def __init__(
-        self, recipe: recipes.Recipe, images: dataset.TrainingImages, indices: Sequence[int], teacher: keras.Model | None
-    ) -> None:
-        self.recipe, self.images, self.indices = recipe, images, indices
+    def __init__(self, recipe: recipes.Recipe, source: sources.Source, teacher: keras.Model | None) -> None:
+        self.recipe, self.source = recipe, source
         self.has_depth, self.max_depth = models.has_depth(recipe.network), models.max_depth(recipe.network)
         self.share = distributed.share(recipe.batch)
         self.teacher = teacher
@@ -328,18 +332,7 @@ class _Batches:
         start = time.perf_counter()
         r = self.recipe
         step = self.epoch * r.validate_every + index
-        lr, hr = dataset.patch_batch(
-            self.images,
-            self.indices,
-            step,
-            batch=r.batch,
-            patch=r.patch,
-            brightness_factors=r.brightness_factors,
-            seed=r.seed,
-            share=self.share,
-            mixing=r.mixing,
-            flat_share=r.flat_share,
-        )
+        lr, hr = self.source.batch(step, self.share)
         if self.teacher:
             hr = np.concatenate([hr, self.teacher.predict_on_batch(lr)], axis=-1)
         batch: tuple[Any, Any] = (lr, hr)
