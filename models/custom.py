@@ -112,8 +112,10 @@ def describe(model: Any, scale: int, receptive_field: int | None = None, smalles
     config: dict[str, Any] = {"network": "custom", "scale": scale, "graph": graph}
     config["output_activation"] = "clipped_relu" if _final_clip(graph) else "linear"
     config |= {"receptive_field": receptive_field, "smallest_side": smallest_side}
-    rebuilt = build(**{key: value for key, value in config.items() if key != "network"})
-    _try(rebuilt, scale, receptive_field, smallest_side)
+    arguments = {key: value for key, value in config.items() if key != "network"}
+    _try_size(build(**arguments), scale, smallest_side)
+    if receptive_field is not None:
+        _try_field(build(**{**arguments, "output_activation": "linear"}), scale, receptive_field, smallest_side)
     return config
 
 
@@ -129,7 +131,7 @@ def check(graph: Any) -> None:
         inner = entry.get("config")
         where = f"{inner['name']!r}" if isinstance(inner, Mapping) and isinstance(inner.get("name"), str) else "a part"
         if name in _CODE or not isinstance(name, str) or not isinstance(inner, Mapping):
-            raise ValueError(f"{where} of the network is a {name}, which contains code; {_HINT}")
+            raise ValueError(f"{where} of the network has the class {name}, which contains code; {_HINT}")
         kind = None
         if isinstance(registered, str) and registered.startswith("mobile_sr>"):
             kind = keras.saving.get_registered_object(registered)
@@ -139,7 +141,7 @@ def check(graph: Any) -> None:
             except ImportError:
                 kind = None
         if not (isinstance(kind, type) and issubclass(kind, _KINDS)):
-            raise ValueError(f"{where} of the network is a {name}, whose code a model file cannot contain; {_HINT}")
+            raise ValueError(f"{where} of the network has the class {name}, whose code a model file cannot contain; {_HINT}")
 
 
 def _entries(value: Any, every: bool = False) -> Iterator[dict[str, Any]]:
@@ -230,23 +232,26 @@ def _final_clip(graph: Mapping[str, Any]) -> str | None:
     return name if name in by_name and by_name[name]["class_name"] == "ClippedReLU" else None
 
 
-def _try(model: keras.Model, scale: int, field: int | None, smallest: int) -> None:
-    """Runs a network on a small image. Raises: ValueError if its output's size or its receptive field is not as declared."""
+def _try_size(model: keras.Model, scale: int, smallest: int) -> None:
+    """Runs a network on a small image. Raises: ValueError if its output's size is not as declared."""
     height, width = max(16, smallest), max(19, smallest)
     shape = tuple(model(np.zeros((1, height, width, 3), np.float32), training=False).shape)
-    if shape != (1, height * scale, width * scale, 3):
-        expected = (1, height * scale, width * scale, 3)
+    expected = (1, height * scale, width * scale, 3)
+    if shape != expected:
         raise ValueError(f"maps (1, {height}, {width}, 3) to {shape}; expected {expected} for scale {scale}")
-    if field is None:
-        return
+
+
+def _try_field(model: keras.Model, scale: int, field: int, smallest: int) -> None:
+    """Changes a pixel and looks how far its effect reaches. Raises: ValueError if that is beyond `field`.
+
+    With the positive weights that the network gets for it, no layer is dead and no two paths cancel.
+    """
     rng, side = np.random.default_rng(0), max(2 * (field + 4) + 1, smallest)
-    weights = model.get_weights()
-    model.set_weights([w + rng.uniform(0, 0.1, w.shape) for w in weights])  # layers that start at 0 take part, too
+    model.set_weights([rng.uniform(0.1, 1.9, w.shape) / max(np.prod(w.shape[:-1]), 1) for w in model.get_weights()])
     x, middle = rng.random((1, side, side, 3), np.float32), side // 2
     other = x.copy()
     other[0, middle, middle] += 0.5
     a, b = (keras.ops.convert_to_numpy(model(image, training=False))[0].astype(np.float64) for image in (x, other))
-    model.set_weights(weights)
     difference = np.abs(a - b).max(axis=2)
     moved = np.argwhere(difference > 1e-5 * difference.max()) // scale  # far below a level, far above float noise
     reach = int(max(middle - moved.min(), moved.max() - middle)) if len(moved) else 0
