@@ -57,14 +57,19 @@ def of_function(function: Callable[[Tensor, Tensor], Tensor]) -> Loss:
     """
 
     def loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
-        images = (ops.cast(images, "float32") for images in (y_true, y_pred))
-        return ops.mean(ops.cast(user_code.call(function, *images), "float32"))
+        value = user_code.call(function, *(ops.cast(images, "float32") for images in (y_true, y_pred)))
+        try:
+            return ops.mean(ops.cast(value, "float32"))
+        except (TypeError, ValueError, AttributeError):
+            raise UserError(f"loss {name} returned a {type(value).__name__}; expected a tensor") from None
+
+    name = user_code.name_of(function)
 
     rng = np.random.default_rng(0)
     tensors = (ops.convert_to_tensor(rng.random((2, 24, 24, 3), np.float32)) for _ in range(2))
-    value = user_code.call(lambda *pair: ops.convert_to_numpy(loss(*pair)), *tensors)
+    value = ops.convert_to_numpy(loss(*tensors))
     if not np.isfinite(value):
-        raise UserError(f"loss {user_code.name_of(function)} returned {value} for random images; expected a finite number")
+        raise UserError(f"loss {name} returned {value} for random images; expected a finite number")
     return loss
 
 

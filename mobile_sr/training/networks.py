@@ -176,7 +176,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
         return f"its network was {_name(old)} and is {_name(new)}"
     if before.get("sha256") != now.get("sha256"):
         return f"the file of its network, {now['function']}, has changed since the run started"
-    return None
+    one, two = (source.get("arguments") or {} for source in (before, now))
+    changed = [
+        f"{key} of its network was {one.get(key)} and is {two.get(key)}"
+        for key in {**one, **two}
+        if one.get(key) != two.get(key)
+    ]
+    return ", ".join(changed[:3]) or None
 
 
 def _name(network: Mapping[str, Any]) -> Any:

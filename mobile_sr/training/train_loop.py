@@ -191,12 +191,17 @@ def _start_from(model: keras.Model, network: Mapping[str, Any], init: str | Path
         The paths of the copied arrays.
     """
     start, config = weights.load_model(model_files.trained(init)[0])
-    for key in sorted({*network, *config} - {*_ADDED, "scale"}):
+    ignored = {*_ADDED, "scale"}
+    if network["network"] == models.CUSTOM:  # the shapes of its arrays decide
+        ignored |= {"graph", "source", "receptive_field", "smallest_side"}
+    for key in sorted({*network, *config} - ignored):
         if network.get(key) != config.get(key):
             have, want = (textwrap.shorten(str(value.get(key)), 60) for value in (config, network))
             raise UserError(f"{init}: its {key} is {have}, but the recipe trains {want}; use another --init or --recipe")
     sources = {v.path: v for v in start.variables}
     matches = [v for v in model.variables if v.path in sources and sources[v.path].shape == v.shape]
+    if not matches:
+        raise UserError(f"{init}: none of its arrays fits the recipe's network; use another --init or --recipe")
     for variable in matches:
         variable.assign(sources[variable.path])
     if len(matches) < len(model.variables):

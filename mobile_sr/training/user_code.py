@@ -104,7 +104,7 @@ def _message(name: str, error: BaseException) -> str:
     text = " ".join(str(error).split())[:300]
     what = f"{type(error).__name__}{f': {text}' if text else ''}"
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{Path(error.filename).name}:{error.lineno}: {type(error).__name__}: {error.msg}"
+        return f"{Path(error.filename).name}:{error.lineno or 1}: {type(error).__name__}: {error.msg}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in _files]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: {what}" if frames else f"{name}: {what}"
 

@@ -109,10 +109,19 @@ def fixed_size():
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (lambda: made(scale=3, body=lambda x: conv(x, 27)), r"maps \(1, 16, 19, 3\) to \(1, 48, 57, 3\); expected \(1, 32, 38, 3\)"),
+        (
+            lambda: made(scale=3, body=lambda x: conv(x, 27)),
+            r"maps \(1, 16, 19, 3\) to \(1, 48, 57, 3\); expected \(1, 32, 38, 3\)",
+        ),
         (lambda: made(lambda x: Swish(name="act")(conv(x))), "'act' of the network has the class Swish, whose code"),
-        (lambda: made(lambda x: keras.layers.Lambda(lambda y: y, name="l")(conv(x))), "'l' of the network has the class Lambda"),
-        (lambda: made(lambda x: conv(x, kernel_constraint=at_most_two)), "a part of the network has the class function, which contains code"),
+        (
+            lambda: made(lambda x: keras.layers.Lambda(lambda y: y, name="l")(conv(x))),
+            "'l' of the network has the class Lambda",
+        ),
+        (
+            lambda: made(lambda x: conv(x, kernel_constraint=at_most_two)),
+            "a part of the network has the class function, which contains code",
+        ),
         (Subclass, r"expected a functional keras.Model .*, not Subclass"),
         (lambda: None, "not NoneType"),
         (two_ends, "one output, not 1 and 2"),
@@ -155,7 +164,9 @@ def test_a_model_file_cannot_contain_code(part, tmp_path):
     config = custom.describe(model, 2)
     config["graph"]["layers"][1]["config"]["kernel_initializer"] = part
     weights.save_model(tmp_path / "a.npz", model, config)
-    with pytest.raises(UserError, match=rf"a\.npz: its configuration cannot be built \(.* of the network has the class {part['class_name']}"):
+    with pytest.raises(
+        UserError, match=rf"a\.npz: its configuration cannot be built \(.* of the network has the class {part['class_name']}"
+    ):
         weights.load_model(tmp_path / "a.npz")
 
 

@@ -116,9 +116,15 @@ def test_a_build_function_becomes_a_graph(net):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("wrong_scale", r"^net\.py:wrong_scale: maps \(1, 16, 19, 3\) to \(1, 48, 57, 3\); expected \(1, 32, 38, 3\) for scale 2$"),
+        (
+            "wrong_scale",
+            r"^net\.py:wrong_scale: maps \(1, 16, 19, 3\) to \(1, 48, 57, 3\); expected \(1, 32, 38, 3\) for scale 2$",
+        ),
         ("raises", r"^net\.py:21: RuntimeError: two lines$"),
-        ("layer", r"^net\.py:layer: 'own' of the network has the class Own, whose code a model file cannot contain; use layers of Keras"),
+        (
+            "layer",
+            r"^net\.py:layer: 'own' of the network has the class Own, whose code a model file cannot contain; use",
+        ),
         ("buidl", r"net.py has no function buidl; did you mean build\?$"),
     ],
 )
@@ -135,3 +141,10 @@ def test_unknown_arguments_are_an_error_of_the_call(net):
     assert networks.resolve(network)["source"]["arguments"] == {"scale": 2, "blocks": 3}
     with pytest.raises(UserError, match="recipe r: its network edsr cannot be built: .*'colour'"):
         networks.build({"network": "edsr", "scale": 2, "colour": 3}, "r")
+
+
+def test_what_changed(net):
+    old, new = ({"network": "custom", "source": {"function": "a.py:f", "sha256": "1", "arguments": {"c": c}}} for c in (4, 8))
+    assert networks.differences(old, old) is None
+    assert networks.differences(old, new) == "c of its network was 4 and is 8"
+    assert networks.differences({"network": "espcn"}, {"network": "edsr"}) is None

@@ -62,7 +62,12 @@ RECIPE = """
 @pytest.fixture
 def files(tmp_path):
     """A folder with a recipe file, a neighbour that it imports, and a file that cannot be run."""
-    for name, text in (("own.py", RECIPE), ("helper.py", "LOADED = 1"), ("syntax.py", "x = 1\ndef f(:\n"), ("fails.py", "\n1 / 0")):
+    for name, text in (
+        ("own.py", RECIPE),
+        ("helper.py", "LOADED = 1"),
+        ("syntax.py", "x = 1\ndef f(:\n"),
+        ("fails.py", "\n1 / 0"),
+    ):
         (tmp_path / name).write_text(textwrap.dedent(text))
     return tmp_path
 
@@ -140,7 +145,9 @@ def test_a_file_is_run_once_for_each_content(tmp_path):
 
 def test_identity(tmp_path):
     file = tmp_path / "some.py"
-    file.write_text("import functools\ndef f(a, b): pass\ng = functools.partial(f, 1)\nclass C:\n    def __call__(self): pass\nc = C()\n")
+    file.write_text(
+        "import functools\ndef f(a, b): pass\ng = functools.partial(f, 1)\nclass C:\n    def __call__(self): pass\nc = C()\n"
+    )
     digest = subprocess.run(["sha256sum", file], capture_output=True, text=True, check=True).stdout.split()[0]
     for name, shown in (("f", "f"), ("g", "f"), ("C", "C"), ("c", "C")):
         function = user_code.load(f"{file}:{name}", "--net")
