@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         required=True,
-        help="recipe and scale, e.g. xlsr_x3 or xlsr_zoo_x3; or FILE.py:FUNCTION, which runs your file (docs/guide/own_recipe.md)",
+        help="recipe and scale, e.g. xlsr_x3 or xlsr_zoo_x3; or FILE.py:FUNCTION, which runs that file "
+        "(docs/guide/own_recipe.md)",
     )
     parser.add_argument(
         "--net",

@@ -192,7 +192,7 @@ def _start_from(model: keras.Model, network: Mapping[str, Any], init: str | Path
     """
     start, config = weights.load_model(model_files.trained(init)[0])
     ignored = {*_ADDED, "scale"}
-    if network["network"] == models.CUSTOM:  # the shapes of its arrays decide
+    if models.CUSTOM in (network["network"], config["network"]):  # the shapes of its arrays decide
         ignored |= {"graph", "source", "receptive_field", "smallest_side"}
     for key in sorted({*network, *config} - ignored):
         if network.get(key) != config.get(key):

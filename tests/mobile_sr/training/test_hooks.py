@@ -185,10 +185,11 @@ def test_a_network_from_outside_resumes_with_the_same_file(files, image_folder, 
     shutil.copy("other.py", "net.py")
     assert run_here(*command, "--set", "validate_every=1", "--resume").returncode == 0
     for option, said in (
-        ("--net=espcn", "network was net.py:build and is espcn"),
-        ("--set=network.side=5", "this network has network.channels"),
+        ("channels=8", "channels of its network was 4 and is 8"),
+        ("side=5", "this network has network.channels"),
     ):
-        done = run_here(*command, "--set", "validate_every=1", "--resume", option)
+        changed = [f"network.{option}" if word == "network.channels=4" else word for word in command]
+        done = run_here(*changed, "--set", "validate_every=1", "--resume")
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     start = networks.resolve({"network": "net.py:build", "scale": 2, "channels": 4})
     (files / "net.py").write_text((files / "net.py").read_text() + "# changed\n")

@@ -147,4 +147,5 @@ def test_what_changed(net):
     old, new = ({"network": "custom", "source": {"function": "a.py:f", "sha256": "1", "arguments": {"c": c}}} for c in (4, 8))
     assert networks.differences(old, old) is None
     assert networks.differences(old, new) == "c of its network was 4 and is 8"
+    assert networks.differences(old, {"network": "espcn"}) == "its network was a.py:f and is espcn"
     assert networks.differences({"network": "espcn"}, {"network": "edsr"}) is None
