@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 STAMP = .venv/installed
 
-# The tests of a file stay in one process: they share what it made.
-WORKERS = -n 2 --dist loadfile
+# The tests of a file stay in one process: they share what it made. The longest files come first (tests/conftest.py).
+WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all test-torch lint wheel clean apk android-assets test-android run-android-tests
 ANDROID = android_demo/build

@@ -79,7 +79,7 @@ def calibration_study(bench):
 
 def tanh_study(data):
     """Prints the effect of clipping the input range of tanh."""
-    header("range of what tanh reads")
+    header("range of the input of tanh")
     bench = Bench(Path(__file__).parent / "quantization_nets" / "espcn_x3.npz", data)
     same = math.atanh(-255 / 256), math.atanh(253 / 256)  # half a step of 1/128 before its ends
     for low, high in (
@@ -234,8 +234,8 @@ convolution, int8, 360x640, one thread):
 _FORMS = """
 The last form rounds values above 0 once, the one before it three times. With the last form, the first weights of
 fsrcnn_x3 lost 0.53 instead of 0.85 dB in uint8 on Set5 (Y) and 0.29 instead of 0.52 dB on Set14. FGNAS's mixes of
-activations use the form before it: fgnas_x2 loses 0.199 dB with it and 0.227 dB with the last form, with which channels
-with only a ReLU are not exactly 0."""
+activations use the form before it: fgnas_x2 loses 0.199 dB with that form and 0.227 dB with the last one, where the
+outputs of channels with only a ReLU are not exactly 0."""
 
 _MERGED = """
 ## Tried but not used

@@ -173,7 +173,7 @@ files of a fixed size; not measured on a phone. `mobile-sr inspect` lists the sa
 on the CPU and splits the graph.
 """
 VARIANTS = f"""
-Forms that delegates support better:
+Alternatives with better delegate support:
 
 - Grouped convolutions (XLSR): `export --dense-groups`: the same output bytes for 2.0 times the multiply-adds of XLSR
   x3.

@@ -52,10 +52,11 @@ def load(model: Model, scale: int | None = None, threads: int = 1) -> Upscaler:
 
 
 def train(
-    recipe: str,
-    data: str | Path,
+    recipe: str | Recipe | Callable[..., Recipe],
+    data: str | Path | None,
     out: str | Path,
     *,
+    net: str | Callable[..., Any] | None = None,
     init: str | Path | None = None,
     resume: bool = False,
     steps: int | None = None,
@@ -69,9 +70,11 @@ def train(
     """Train a recipe on a folder of images.
 
     Args:
-        recipe: name of a recipe with its scale, such as 'xlsr_zoo_x3'.
-        data: folder of HR training images.
+        recipe: name of a recipe with its scale, such as 'xlsr_zoo_x3'; 'FILE.py:FUNCTION', a function that returns a Recipe,
+            or a Recipe (docs/guide/own_recipe.md).
+        data: folder of HR training images; None for a recipe with a data function.
         out: run folder to write.
+        net: network in place of the recipe's: 'FILE.py:FUNCTION', a function that returns a Keras model, or a name.
         init: model whose weights the training starts from.
         resume: continue the run in `out`.
         steps, seed: override the recipe's.
@@ -79,7 +82,8 @@ def train(
         cache: folder for decoded images (default: MOBILE_SR_CACHE, else ~/.cache/mobile-sr).
         bfloat16: compute layers in bfloat16.
         backend: Keras backend: 'tensorflow', 'torch' or 'jax' (default: the first one installed).
-        fields: further fields of the recipe, such as patch=48 or peak_learning_rate=1e-3.
+        fields: further fields of the recipe, such as patch=48 or peak_learning_rate=1e-3. Arguments of the network are given
+            as **{"network.channels": 24}.
     Returns: a TrainingResult; its `folder` is a model for `load`, `export` and the others.
     Raises: ValueError (mobile_sr.UserError) for an unknown recipe, impossible fields or unusable data.
     """
@@ -88,8 +92,8 @@ def train(
     from mobile_sr.inference import model_files, weights
     from mobile_sr.training import train_loop
 
-    chosen = _recipe(recipe, smoke, steps, seed, fields)
     start = None if init is None else model_files.find(init)
+    chosen = _recipe(recipe, smoke, steps, seed, fields, backend, net)
     backends.choose_backend(backend)
     chosen.network |= architecture.for_recipe(chosen, out, start, resume=resume)
     dtype = "mixed_bfloat16" if bfloat16 else "float32"
@@ -127,7 +131,7 @@ def search(
     from mobile_sr.architecture_search import latency_table
     from mobile_sr.architecture_search import search as searching
 
-    chosen = _recipe(recipe, smoke, steps, seed, fields)
+    chosen = _recipe(recipe, smoke, steps, seed, fields, backend)
     backends.choose_backend(backend)
     counted: Any = latency_table.measure(chosen.network["channels"], None) if cost == "latency" else cost
     searching.set_cost(chosen, counted, budget)
@@ -321,13 +325,25 @@ def _is_keras(model: Any) -> bool:
     return any(base.__module__.split(".")[0] == "keras" for base in type(model).__mro__)
 
 
-def _recipe(name: str, smoke: bool, steps: int | None, seed: int | None, fields: Mapping[str, Any]) -> Recipe:
+def _recipe(
+    name: str | Recipe | Callable[..., Recipe],
+    smoke: bool,
+    steps: int | None,
+    seed: int | None,
+    fields: Mapping[str, Any],
+    backend: str | None,
+    net: str | Callable[..., Any] | None = None,
+) -> Recipe:
     """The recipe called `name`, with the values of `fields`."""
+    from mobile_sr import backend as backends
     from mobile_sr.training import recipes
 
-    recipe = recipes.load(name, smoke, steps, seed)
     texts = {key: ",".join(map(str, v)) if isinstance(v, (list, tuple)) else str(v) for key, v in fields.items()}
-    recipes.override(recipe, [f"{key}={text}" for key, text in texts.items()])
+    settings = [f"{key}={text}" for key, text in texts.items()]
+    if recipes.needs_keras(name, net, settings):
+        backends.choose_backend(backend)
+    recipe = recipes.load(name, smoke, steps, seed, net)
+    recipes.override(recipe, settings)
     return recipe
 
 

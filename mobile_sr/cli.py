@@ -79,7 +79,7 @@ class Parser(argparse_flags.ArgumentParser):
         sys.exit(2)
 
     def _print_message(self, message: str, file: IO[str]) -> None:
-        """As in argparse, but raises an error if the message cannot be written."""
+        """Like argparse, but raises an error if the message cannot be written."""
         if message:
             file.write(message)
             file.flush()

@@ -161,7 +161,7 @@ def _temporary_label(name: str) -> tuple[str, str]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove temporary files of `path` that ended processes left."""
+    """Remove temporary files of `path` left by processes that have ended."""
     folder = os.path.abspath(path.parent)
     label, suffix = _temporary_label(path.name)
     ours = re.compile(rf"\.{re.escape(label)}\.{_RANDOM}\.tmp{re.escape(suffix)}")

@@ -96,7 +96,7 @@ class EvaluationResult(Result):
 
 @dataclass(frozen=True)
 class ComparisonResult(Result):
-    """The drop of one model against another: what quantization cost, for example.
+    """The PSNR drop of one model against another, for example by quantization.
 
     Attributes:
         reference: name of the reference.
@@ -273,7 +273,7 @@ class ExportResult(Result):
 
     @classmethod
     def of(cls, files: list[ExportedFile]) -> ExportResult:
-        """From the files, whose sidecars make the record."""
+        """From the files; their sidecars become the record."""
         return cls({"files": [{"path": str(f.path), "precision": f.precision, **f.sidecar} for f in files]}, files)
 
     def __iter__(self) -> Iterator[Path]:

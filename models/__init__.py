@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
 NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", *PEERS, *NTIRE_2022)
+CUSTOM = "custom"  # a network from outside, see models/custom.py; its configuration contains its graph
 
 
 def _module(name: str) -> ModuleType:
-    if name not in NETWORKS:
+    if name not in (*NETWORKS, CUSTOM):
         close = difflib.get_close_matches(str(name), NETWORKS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}{hint}")
@@ -62,6 +63,8 @@ def build_for_export(config: Mapping[str, Any], **overrides: Any) -> keras.Model
 
 def has_groups(config: Mapping[str, Any]) -> bool:
     """Whether the network has grouped convolutions."""
+    if config["network"] == CUSTOM:
+        return _module(CUSTOM).has_groups(config)
     return "grouped_form" in complete(config)
 
 
@@ -73,7 +76,8 @@ def receptive_field(config: Mapping[str, Any]) -> int | None:
 
 def smallest_side(config: Mapping[str, Any]) -> int:
     """Minimum height and width of an input image, in LR pixels."""
-    return getattr(_module(config["network"]), "SMALLEST_SIDE", 1)
+    module = _module(config["network"])
+    return module.smallest_side(complete(config)) if hasattr(module, "smallest_side") else getattr(module, "SMALLEST_SIDE", 1)
 
 
 def has_depth(config: Mapping[str, Any]) -> bool:

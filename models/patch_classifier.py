@@ -39,7 +39,7 @@ def build(classes: int = 3, patch: int = 32, channels: int = 32) -> keras.Model:
 
 
 def _details(shape: Shape, dtype: str | None = None) -> keras.KerasTensor:
-    """Initial kernels that ignore the mean of a block, which says little, and are large, because details are small."""
+    """Initial kernels that ignore the mean of a block, which has little information, and are large, as details are small."""
     kernel = keras.initializers.HeNormal()(shape, dtype=dtype)
     return 4 * (kernel - keras.ops.mean(kernel, axis=(0, 1), keepdims=True))
 

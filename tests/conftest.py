@@ -1,10 +1,14 @@
 """Fixtures: synthetic images, a small network with known weights, its converted files, and the research image sets."""
 
+import contextlib
+import fcntl
+import io
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -12,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
+from mobile_sr.converters.quantization import gptq
 from mobile_sr.errors import UserError
 from mobile_sr.imaging.images import write_image
 from mobile_sr.quantization import calibration
@@ -21,9 +26,30 @@ UserError.names_options = True  # messages as the command line prints them; test
 # A shell's background jobs ignore it, and so would what is started here to be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-calibration.COUNT, calibration.CROP = 8, 48  # fewer and smaller crops than users get: exports in this process are quick
+# Fewer and smaller crops than users get, and fewer positions of them: exports in this process are quick.
+calibration.COUNT, calibration.CROP = 8, 48
+GPTQ_POSITIONS, gptq.POSITIONS = gptq.POSITIONS, 4_000  # test_gptq.py has those of users
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Modules that take longest. They run first: a process that started one of them last would go on alone.
+LONGEST = (
+    "test_fuzz.py",
+    "test_train_loop.py",
+    "test_kill.py",
+    "test_qat.py",
+    "test_search.py",
+    "test_training_branches.py",
+    "test_cli.py",
+    "test_fake_quantization.py",
+    "test_depth.py",
+    "test_adadsr_sparse.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest modules first, the others in their order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def research_data():
@@ -156,11 +182,17 @@ def depth_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported(model_file, tmp_path_factory):
-    """The folder with tiny_float32, _float16, _uint8 and _int8 .tflite and their sidecars."""
+    """The folder with tiny_float32, _float16, _uint8 and _int8 .tflite and their sidecars, one for all processes of a run."""
     from mobile_sr.quantization.export import export
 
-    out = tmp_path_factory.mktemp("deploy")
-    export(model_file, out, ["float32", "float16", "uint8", "int8"], log=lambda line: None)
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    out, unfinished = base / "deploy", base / "deploy_unfinished"
+    with (base / "deploy.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other processes wait for the first one
+        if not out.exists():
+            export(model_file, unfinished, ["float32", "float16", "uint8", "int8"], log=lambda line: None)
+            unfinished.rename(out)
     return out
 
 
@@ -176,19 +208,24 @@ def run_cli():
     return run
 
 
-@pytest.fixture
-def run_here(capsys, monkeypatch):
-    """As `run_cli`, but in this process: for refusals, which need no process of their own. Returns a CompletedProcess."""
+@pytest.fixture(scope="session")
+def run_here():
+    """As `run_cli`, but in this process, which has imported everything. For all that needs no process of its own."""
     from mobile_sr import cli
 
-    def run(*args):
-        monkeypatch.delenv("MOBILE_SR_DATA", raising=False)
-        words = ["mobile-sr", *map(str, args)]
-        capsys.readouterr()
-        try:
-            status = cli.main(cli._parse_or_exit(words))
-        except SystemExit as error:
-            status = error.code
-        return subprocess.CompletedProcess(words, status, *capsys.readouterr())
+    def run(*args, env=None):
+        words, terminated = ["mobile-sr", *map(str, args)], signal.getsignal(signal.SIGTERM)
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace") for _ in range(2))
+        with mock.patch.dict(os.environ), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            os.environ.pop("MOBILE_SR_DATA", None)
+            os.environ.update(env or {})
+            try:
+                status = cli.main(cli._parse_or_exit(words))
+            except SystemExit as error:
+                status = error.code
+            finally:
+                signal.signal(signal.SIGTERM, terminated)  # the command has set its own
+        said = [stream.buffer.getvalue().decode() for stream in (out, err) if not stream.flush()]
+        return subprocess.CompletedProcess(words, status, *said)
 
     return run

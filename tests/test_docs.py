@@ -1,6 +1,8 @@
 """Checks of the documentation: Python blocks run, links resolve, commands exist."""
 
 import argparse
+import contextlib
+import io
 import re
 
 import numpy as np
@@ -62,3 +64,17 @@ def test_the_index_lists_every_page():
     pages = [page.relative_to(DOCS).as_posix() for page in PAGES[1:] if page.parent != DOCS]
     assert [page for page in pages if f"]({page})" not in text and "/cards/" not in page] == []
     assert "](reference/cards)" in text
+
+
+def test_the_sweep_lists_every_recipe_once():
+    """The page's Python gives the recipes without and with a start, in as many jobs as its sbatch lines have."""
+    text = (DOCS / "guide" / "distributed.md").read_text()
+    code = re.search(r'python -c "(.*?)"\)\)', text, re.DOTALL)[1]
+    jobs = {}
+    for order in ("first", "second"):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(code.replace("$1", order), {})  # noqa: S102
+        jobs[order] = out.getvalue().split()
+        assert f"--array=0-{len(jobs[order]) - 1} sweep.sh {order}" in text
+    assert sorted(job.partition(":")[0] for both in jobs.values() for job in both) == sorted(recipes.RECIPES)
+    assert "xlsr_finetune:xlsr_zoo" in jobs["second"]

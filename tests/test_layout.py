@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import LONGEST, ROOT
 
 # From the bottom up: a folder imports those above it in this list, and mobile_sr's base modules. `models` and `converters`
 # import no base module: they are of use without the rest.
@@ -109,3 +109,8 @@ def test_a_checkout_imports_without_an_install():
     code = "import mobile_sr, mobile_sr.models, mobile_sr.converters; print(mobile_sr.models.__file__)"
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(ROOT / "mobile_sr" / "models" / "__init__.py")
+
+
+def test_the_longest_test_modules_exist():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert [name for name in LONGEST if names.count(name) != 1] == []

@@ -64,7 +64,7 @@ def describe(refusals: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _gpu(op: flatbuffer.Op, tensors: Sequence[flatbuffer.Tensor]) -> str | None:
-    """Why the GPU delegate refuses an operator, or None."""
+    """Returns the reason why the GPU delegate refuses an operator, or None."""
     if op.custom or op.name not in _GPU:
         return "not supported"
     if op.name == "GATHER" and len(tensors[op.inputs[1]].shape) != 1:
@@ -73,7 +73,7 @@ def _gpu(op: flatbuffer.Op, tensors: Sequence[flatbuffer.Tensor]) -> str | None:
 
 
 def _nnapi(op: flatbuffer.Op, tensors: Sequence[flatbuffer.Tensor]) -> str | None:
-    """Why the NNAPI delegate refuses an operator, or None."""
+    """Returns the reason why the NNAPI delegate refuses an operator, or None."""
     if op.custom or op.name not in _NNAPI:
         return "not supported"
     low, high, dtypes = _NNAPI[op.name]

@@ -34,7 +34,7 @@ _WEIGHT_TYPES = ("int4", "int8", "uint8", "int16")
 
 
 class MatchError(ValueError):
-    """The two files are not the float and the integer file of one network; the message says why."""
+    """The two files are not the float and the integer file of one network; the message gives the reason."""
 
 
 @dataclasses.dataclass
@@ -302,7 +302,7 @@ class _Matcher:
             self.layers.append(layer)
 
     def _move_past_clips(self, tensor: int, clips: list[int]) -> None:
-        """Let an integer tensor correspond to the result of float clips that its saturation replaces."""
+        """Match an integer tensor with the result of the float clips that its saturation replaces."""
         old = self.stands_for[tensor]
         new = self.reference.ops[clips[-1]].outputs[0]
         self.free = [k for k in self.free if k not in clips]

@@ -148,7 +148,7 @@ class _Rewriter:
         return swaps
 
     def _result(self, tensor: int) -> int:
-        """The float tensor that now corresponds to an integer tensor, with the chosen roundings on the way to it."""
+        """The float tensor that now corresponds to an integer tensor, with the chosen roundings applied before it."""
         if tensor not in self.results:
             source = self.match.sources.get(tensor)
             before = self.match.stands_for[tensor] if source is None else self._result(source)
@@ -202,7 +202,7 @@ class _Rewriter:
         return duplicate
 
     def _put_weights(self, op: Any, weights: Mapping[int, np.ndarray]) -> None:
-        """Give an operator its own constants: in a float file, layers share equal ones."""
+        """Give an operator its own copies of constants, because layers of a float file share equal ones."""
         for operand, values in weights.items():
             buffer = self.schema.BufferT()
             buffer.data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)

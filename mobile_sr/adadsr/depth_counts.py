@@ -100,7 +100,7 @@ def _dense(costs: Mapping[str, Any], depth_map: np.ndarray, blocks: int) -> np.n
 
 
 def multiply_adds(model: keras.Model, depth_map: np.ndarray, fallback: bool = True) -> float:
-    """As `count`, for a Keras AdaEDSR or AdaRCAN."""
+    """Like `count`, for a Keras AdaEDSR or AdaRCAN."""
     return count(costs(model), depth_map, fallback)
 
 

@@ -38,7 +38,7 @@ def heat_map(image: np.ndarray, depth_map: np.ndarray, max_depth: float, opacity
 
 
 def overlay(image: np.ndarray, depth_map: np.ndarray, max_depth: float) -> np.ndarray:
-    """As `heat_map`, with a colour bar from depth 0 to the maximum below it: [H * s + bar, W * s, 3] uint8."""
+    """Like `heat_map`, with a colour bar from depth 0 to the maximum below it: [H * s + bar, W * s, 3] uint8."""
     shown = heat_map(image, depth_map, max_depth)
     width, height = image.shape[1], max(4, image.shape[0] // 40)
     bar = np.broadcast_to(colours(np.arange(width) / max(1, width - 1)), (height, width, 3))

@@ -48,7 +48,7 @@ def reopen(model: keras.Model, fits: Callable[[], bool]) -> int:
 
 
 def _open(gates: Iterable[Any], fits: Callable[[], bool]) -> dict[Any, np.ndarray]:
-    """Open the closed channels of these gates: {gate: their numbers}. If this does not fit, undo it and return {}."""
+    """Open the closed channels of these gates: {gate: channel indices}. If this does not fit, undo it and return {}."""
     before, closed_channels = {}, {}
     for gate in gates:
         now = opened(gate)

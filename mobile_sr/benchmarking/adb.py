@@ -70,7 +70,7 @@ class Adb:
         return done
 
     def shell(self, *words: object, timeout: float = ANSWER_S) -> subprocess.CompletedProcess[str]:
-        """As `run`, for a command of the device's shell. The words are quoted for that shell."""
+        """Like `run`, for a command of the device's shell. The words are quoted for that shell."""
         return self.run("shell", shlex.join(map(str, words)), timeout=timeout)
 
     def push(self, path: str | Path, target: str) -> None:

@@ -107,7 +107,7 @@ def benchmark(
 
 
 def _check(model: str, file: litert.TFLiteModel) -> dict[str, Any] | None:
-    """As `model_io.check_and_warn`; None for a packaged file, which is not run."""
+    """Like `model_io.check_and_warn`; None for a packaged file, which is not run."""
     if file.path is not None and file.path.parent == zoo.FOLDER:
         return None
     return model_io.check_and_warn(model, file.io, file.run, file.scale, file.sample_size)

@@ -38,7 +38,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a field of the recipe; repeatable",
+        help="change a field of the recipe, or with network.KEY=VALUE an argument of its network; lists are separated by "
+        "commas; repeatable",
     )
     parser.add_argument("--smoke", action="store_true", help="shrink the recipe to a few seconds, to try the pipeline")
     parser.add_argument(
@@ -87,7 +88,7 @@ def launch(args: argparse.Namespace, recipe: Recipe) -> int | None:
     distributed.check_batch(recipe.batch, count)
     if count == 1:
         return None
-    args.backend = args.backend or os.environ.get("KERAS_BACKEND") or "torch"
+    args.backend = backend_name(args)
     if args.backend != "torch":
         raise UserError(f"{count} processes need the torch backend, not {args.backend}; give --backend torch")
     backend.check_installed(args.backend)
@@ -100,6 +101,14 @@ def launch(args: argparse.Namespace, recipe: Recipe) -> int | None:
         print_line(f"mobile-sr {args.command}: {line}; {hint}", sys.stderr)
 
     return distributed.launch(count, report_failure)
+
+
+def backend_name(args: argparse.Namespace) -> str | None:
+    """The Keras backend of a training: that of --backend, else PyTorch for several processes, else None for the default."""
+    from mobile_sr.training import distributed
+
+    several = max(args.processes, distributed.processes()) > 1
+    return args.backend or ((os.environ.get("KERAS_BACKEND") or "torch") if several else None)
 
 
 def dtype(args: argparse.Namespace) -> str:

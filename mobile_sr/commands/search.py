@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int | None:
     from mobile_sr.training import distributed, recipes
 
     name = args.recipe if recipes.has_scale(args.recipe) else f"{args.recipe}_x2"
+    if recipes.needs_keras(name, None, args.set):  # a file may import it
+        backend.choose_backend(common.backend_name(args))
     recipe = recipes.load(name, args.smoke, args.steps, args.seed)
     recipes.override(recipe, args.set)
     if recipe.network["network"] != "fgnas_supernet":

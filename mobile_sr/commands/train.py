@@ -16,7 +16,17 @@ HELP = "train a recipe on a folder of images"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `mobile-sr train`."""
-    parser.add_argument("--recipe", required=True, help="recipe and scale, e.g. xlsr_x3 or xlsr_zoo_x3")
+    parser.add_argument(
+        "--recipe",
+        required=True,
+        help="recipe and scale, e.g. xlsr_x3 or xlsr_zoo_x3; or FILE.py:FUNCTION, which runs that file "
+        "(docs/guide/own_recipe.md)",
+    )
+    parser.add_argument(
+        "--net",
+        metavar="FILE.py:BUILD",
+        help="train the network that this function returns, or the one of a name such as espcn, in place of the recipe's",
+    )
     common.add_training(parser)
     parser.add_argument("--init", metavar="MODEL", help="start from the weights of a zoo name, model file or run folder")
     parser.add_argument(
@@ -39,11 +49,15 @@ def run(args: argparse.Namespace) -> int | None:
 
     if args.init and args.resume:
         raise UserError("--init starts a run and --resume continues one; give one of them")
-    recipe = recipes.load(args.recipe, args.smoke, args.steps, args.seed)
+    if recipes.needs_keras(args.recipe, args.net, args.set):  # a file may import it
+        backend.choose_backend(common.backend_name(args))
+    recipe = recipes.load(args.recipe, args.smoke, args.steps, args.seed, args.net)
     recipes.override(recipe, args.set)
     if args.branches:
         recipe.branches = args.branches
-    folder = common.need_data(args)
+    folder = args.data if recipe.hooks.data else common.need_data(args)
+    if recipe.hooks.data and folder and distributed.rank() == 0:
+        print(f"{folder} is not read: the recipe has a data function", file=sys.stderr)
     init = args.init and model_files.find(args.init)
     if init:
         model_files.trained(init)
@@ -70,12 +84,14 @@ def summary(best: float, file: Path) -> str:
     """Format the last line of output: the validation score, and whether training improved the initial weights.
 
     Args:
-        best: validation PSNR in dB.
+        best: best validation score.
         file: best.npz of the run.
     """
     from mobile_sr.inference import weights
     from mobile_sr.training import selection
 
     about = weights.read_arrays(file)[1]
-    line = f"best validation PSNR {best:.3f} dB ({selection.describe(about.get('selected_by', 'rgb'))}): {file}"
+    selected_by = about.get("selected_by", "rgb")
+    what, unit = selection.describe(selected_by), selection.unit(selected_by)
+    line = f"best validation PSNR {best:.3f} dB ({what}): {file}" if unit else f"best validation {what} {best:.3f}: {file}"
     return f"{line}, the initial weights: training did not improve them" if about["step"] == 0 else line

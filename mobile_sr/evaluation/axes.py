@@ -57,7 +57,7 @@ class LogAxis(Axis):
         return super().__call__(math.log10(value))
 
     def ticks(self) -> list[tuple[float, float]]:
-        """Returns [(value, coordinate)] at 1, 2 and 5 times powers of ten, or at powers of ten only from three decades on."""
+        """Returns [(value, coordinate)] at 1, 2 and 5 times powers of ten, or at powers of ten for three or more decades."""
         powers = range(math.floor(self.low), math.ceil(self.high) + 1)
         digits = (1, 2, 5) if self.high - self.low < 3 else (1,)
         values = [round(digit * 10.0**power, 10) for power in powers for digit in digits]

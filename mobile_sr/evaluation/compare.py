@@ -112,7 +112,7 @@ def folder_name(folder: evaluate.ImageSource) -> str:
 
 
 def file_facts(name: str) -> dict[str, Any]:
-    """Returns {"size_bytes", "sha256"} of the file behind a model name, and "audit" (`inspect`) of a .tflite; {} for bicubic.
+    """Returns {"size_bytes", "sha256"} of the file of a model name, and "audit" (`inspect`) of a .tflite; {} for bicubic.
 
     Args:
         name: path or zoo name of a model, with options after '@'; of a run folder, best.npz counts.

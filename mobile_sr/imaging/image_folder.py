@@ -66,7 +66,7 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def _reason(path: Path) -> str | None:
-    """Why a path is skipped: a reason in words, '' if it does not look like an image, None for an image."""
+    """Returns the reason why a path is skipped, '' if it does not look like an image, None for an image."""
     suffix = path.suffix.lower()
     if path.name.startswith(".") or suffix in _OTHER_SUFFIXES or (not suffix and path.name.lower() in _OTHER_NAMES):
         return ""
@@ -84,7 +84,7 @@ def _reason(path: Path) -> str | None:
 
 
 def _folder_reason(path: Path) -> str:
-    """As `_reason`, for a folder: its files are checked separately; an empty folder named like an image is reported."""
+    """Like `_reason`, for a folder: its files are checked separately; an empty folder named like an image is reported."""
     try:
         with os.scandir(path) as entries:
             empty = next(entries, None) is None

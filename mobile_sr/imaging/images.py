@@ -114,7 +114,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _unidentified(head: bytes) -> str:
-    """Why Pillow does not recognise an image in a file that starts with `head`."""
+    """Returns the reason why Pillow does not recognise an image in a file that starts with `head`."""
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         return "damaged HEIC image" if HAS_HEIF else NEEDS_HEIF
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):

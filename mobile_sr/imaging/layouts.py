@@ -71,7 +71,7 @@ def refuse_scale_one(folder: str | Path, scale: int, pairs: Iterable[Pair]) -> N
     """Raise UserError if LR images would have to be made at scale 1, where they equal the HR images."""
     if scale == 1 and any(lr is None for _, _, lr in pairs):
         raise UserError(
-            f"{folder}: at scale 1 an LR image made by bicubic would equal its HR image; "
+            f"{folder}: at scale 1 an LR image made with bicubic would equal its HR image; "
             "give the degraded images in LR/X1 beside HR"
         )
 
@@ -180,7 +180,7 @@ def _pairs_in_one_folder(base: Path, files: Iterable[Path], scale: int) -> list[
 
 
 def _beside(key: str, scale: int) -> list[str]:
-    """Possible stems of the LR image beside KEY_HR."""
+    """Possible stems of the LR image for KEY_HR."""
     return [f"{key}{joint}{low}{end}" for low in ("LR", "LQ") for joint in "_-" for end in (f"x{scale}", f"_x{scale}", "")]
 
 

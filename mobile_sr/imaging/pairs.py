@@ -30,7 +30,7 @@ def read_pair(hr_file: str | Path, lr_file: str | Path | None, scale: int) -> tu
 
 
 def prepare_pair(hr: np.ndarray, lr: np.ndarray | None, scale: int, name: object) -> tuple[np.ndarray, np.ndarray]:
-    """As `read_pair`, from arrays.
+    """Like `read_pair`, from arrays.
 
     Args:
         hr: [H, W, 3] uint8.

@@ -77,7 +77,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def _other_format(start: bytes) -> str | None:
-    """Identifies another file format by its first bytes and says what would work; None for a possible checkpoint."""
+    """Identifies another file format by its first bytes and returns a suggestion; None for a possible checkpoint."""
     if start.startswith(b"\x89HDF\r\n"):
         return "an HDF5 file (Keras), not a PyTorch checkpoint"
     if start[8:9] == b"{" and start[3:8] == bytes(5):  # the length of its header, 8 bytes, then JSON

@@ -25,7 +25,7 @@ class Name(str):
 
 
 def read(file: IO[bytes], call: Callable[[Name, tuple[Any, ...]], Any], persistent: Callable[[Any], Any] | None = None) -> Any:
-    """Reads the next pickle of a binary file; the file's position is then behind it.
+    """Reads the next pickle of a binary file; the file is then positioned after it.
 
     Args:
         file: the binary file.

@@ -52,7 +52,7 @@ def is_file_name(out: str | Path) -> bool:
 def plan(
     names: Sequence[str | Path], out: str | Path, suffix: str | None = None, depth_map: bool = False
 ) -> list[tuple[Path, Path]]:
-    """Pairs every input image with its output file. Sub-folders of an input folder are kept below `out`.
+    """Pairs every input image with its output file. Sub-folders of an input folder are recreated in `out`.
 
     Outputs that would share a name get distinct ones: photo.png keeps its name, photo.jpg becomes photo_jpg.png.
 

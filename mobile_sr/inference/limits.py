@@ -1,10 +1,11 @@
 """Size limits for the networks that a file's configuration can describe, checked before a network is built."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from mobile_sr.converters.formats.keras_limits import MAX_WEIGHTS, leaves
+from mobile_sr.converters.formats.keras_limits import MAX_WEIGHTS, check_layers, leaves
 
 MAX_SIZE = 4096  # channels, blocks or any other integer of a configuration
 MAX_VALUES = 100_000  # in a nested configuration
@@ -26,7 +27,11 @@ def check_config(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> No
             raise ValueError(f"{name} is {value!r}; expected an integer from 0 to {MAX_SIZE}")
         if isinstance(default, str) and not isinstance(value, str):
             raise ValueError(f"{name} is {value!r}; expected a string")
-    for count, value in enumerate(leaves(config)):
+    graph = config.get("graph")  # of a custom network: layers, whose sizes are counted like those of a .keras file
+    if sum(1 for _ in itertools.islice(leaves(graph), MAX_VALUES + 1)) > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES:,} values in its graph")
+    check_layers(graph)
+    for count, value in enumerate(leaves({name: value for name, value in config.items() if name != "graph"})):
         if count > MAX_VALUES:
             raise ValueError(f"more than {MAX_VALUES:,} values")
         if type(value) is int and abs(value) > MAX_SIZE or isinstance(value, float) and not math.isfinite(value):

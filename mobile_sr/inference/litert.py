@@ -311,7 +311,7 @@ class TFLiteModel:
         return self.get()
 
     def run_at(self, image: np.ndarray, value: float) -> tuple[np.ndarray, np.ndarray]:
-        """As `run`, with a value of the adjustable input. Returns (SR output, second output [H, W, M] float32)."""
+        """Like `run`, with a value of the adjustable input. Returns (SR output, second output [H, W, M] float32)."""
         self.value = value
         sr = self.run(image)
         index, tensor = self._others[0]

@@ -57,7 +57,7 @@ def locate(model: str | Path) -> tuple[Path, dict[str, str]]:
 
 
 def locate_tflite(model: str | Path) -> tuple[Path, dict[str, str]]:
-    """As `locate`, for commands that need a .tflite file.
+    """Like `locate`, for commands that need a .tflite file.
 
     Raises:
         UserError: the model is of another kind; the message says what would work.

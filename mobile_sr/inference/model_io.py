@@ -308,7 +308,7 @@ def check_and_warn(
     size: tuple[int, int],
     options: bool = True,
 ) -> dict[str, Any]:
-    """As `check`; also prints `message`, if there is one, on standard error."""
+    """Like `check`; also prints `message`, if there is one, on standard error."""
     figures = check(name, run, scale, size)
     line = message(name, io, figures, options)
     if line:

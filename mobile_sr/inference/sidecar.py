@@ -226,7 +226,7 @@ def _audit(value: Any) -> bool:
 # Field: (expected value, function that checks a value, whether it is required in a file with a `format`).
 _FIELDS: dict[str, tuple[str, Callable[[Any], Any], bool]] = {
     "sha256": ("64 hexadecimal digits", lambda x: isinstance(x, str) and re.fullmatch("[0-9a-f]{64}", x), True),
-    "network": ("the name of a network", lambda x: isinstance(x, str) and x in models.NETWORKS, True),
+    "network": ("the name of a network", lambda x: isinstance(x, str) and x in (*models.NETWORKS, models.CUSTOM), True),
     "config": ("the configuration of a network", lambda x: isinstance(x, dict), True),
     "scale": (f"an integer from 1 to {MAX_SCALE}", lambda x: is_int_in(x, 1, MAX_SCALE), True),
     "precision": (f"one of {', '.join(PRECISIONS)}", lambda x: isinstance(x, str) and x in PRECISIONS, True),

@@ -75,7 +75,7 @@ def explain(status: int) -> str | None:
 
 
 def invoke(data: bytes, threads: int = 1) -> None:
-    """Runs a .tflite's bytes once. Dynamic sides are SIDE LR pixels, all values 0. Raises whatever the runtime raises."""
+    """Runs a .tflite once. Dynamic sides are SIDE LR pixels, all values 0. Errors of the runtime are not caught."""
     import numpy as np
 
     from mobile_sr.converters.tflite.runtime import create_interpreter

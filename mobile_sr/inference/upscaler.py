@@ -114,13 +114,13 @@ class Upscaler:
         return self._tiled(image, tile, progress, to_uint8, depth)[0]
 
     def real(self, image: np.ndarray, tile: int | None = None, depth: float | None = None) -> np.ndarray:
-        """As `__call__`, but returns float32 with white at 1.0, not rounded (the levels / 255 of a uint8 model)."""
+        """Like `__call__`, but returns float32 with white at 1.0, not rounded (the levels / 255 of a uint8 model)."""
         return self._tiled(image, tile, None, _to_real, depth)[0]
 
     def with_depth_map(
         self, image: np.ndarray, tile: int | None = None, progress: Progress | None = None, depth: float | None = None
     ) -> list[np.ndarray]:
-        """As `__call__`, and also returns the depth map.
+        """Like `__call__`, but also returns the depth map.
 
         Returns:
             [SR output, depth map [H, W, M] float32 in blocks]; M is 1, or the number of groups of RCAN.

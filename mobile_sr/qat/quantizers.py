@@ -128,7 +128,7 @@ class RangeQuantizer(Quantizer):
 
 @tf.custom_gradient
 def _fake_quant(x: tf.Tensor, low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], Any]]:
-    """Fake quantization whose gradient of the limits includes the rounding error.
+    """Fake quantization with a gradient of the limits that includes the rounding error.
 
     In tf.quantization.fake_quant_with_min_max_vars, only values outside of the range contribute to the gradient of its limits,
     so ranges can only grow. Here, values inside the range contribute the change of their rounding error with the scale:

@@ -84,7 +84,7 @@ def train(
         raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
     out = Path(out)
     if (out / "config.json").exists():
-        raise UserError(f"{out}: already holds a run; use another --out")
+        raise UserError(f"{out}: already contains a run; use another --out")
     check_folder(out)
     backend.require_tensorflow("qat")
     settings = dataclasses.replace(

@@ -74,7 +74,7 @@ def suggest(row: Mapping[str, Any]) -> str:
 
 
 def _bias_is_off(row: Mapping[str, Any]) -> bool:
-    """Whether the stored bias does harm. A correction may be large, but not worse than the error that it corrects."""
+    """Whether the stored bias increases the error. A correction may be large, but not worse than the error that it corrects."""
     if (row["bias_error_steps"] or 0) <= _BIAS_STEPS or row["own_by_weights_db"] is None:
         return False
     explained = (row[key] for key in ("weights_sqnr_db", "own_by_rounding_db") if row[key] is not None)
@@ -82,7 +82,7 @@ def _bias_is_off(row: Mapping[str, Any]) -> bool:
 
 
 def _suggest_for_range(row: Mapping[str, Any]) -> str:
-    """As `suggest`, for a layer that loses most by the rounding of its result."""
+    """Like `suggest`, for a layer with the largest loss by rounding its result."""
     if row["saturation_share_of_rounding"] > _MOSTLY:
         saturated = row["saturated_low"] + row["saturated_high"]
         return (

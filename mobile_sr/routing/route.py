@@ -61,17 +61,17 @@ class RoutedUpscaler(upscaler.Upscaler):
     def _upscale(
         self, image: np.ndarray, tile: int | None, progress: upscaler.Progress | None, depth: float | None
     ) -> np.ndarray:
-        """As `Upscaler._upscale`; the networks cut parts that are still large into tiles by `tile`."""
+        """Like `Upscaler._upscale`; the networks cut parts that are still large into tiles by `tile`."""
         self.check_depth(depth)
         return self._routed(image, tile, progress, lambda net, part: net(part, tile))
 
     def real(self, image: np.ndarray, tile: int | None = None, depth: float | None = None) -> np.ndarray:
-        """As `Upscaler.real`."""
+        """See `Upscaler.real`."""
         self.check_depth(depth)
         return self._routed(image, tile, None, lambda net, part: net.real(part, tile))
 
     def run_once(self, image: np.ndarray) -> np.ndarray:
-        """Returns the SR output for [H, W, 3] uint8: a routed model has no run of its own."""
+        """Returns the SR output for [H, W, 3] uint8: a routed model has no single network to run."""
         return self._upscale(image, None, None, None)
 
     def summary(self) -> dict[str, Any]:

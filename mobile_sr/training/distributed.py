@@ -205,7 +205,7 @@ def is_ended(error: BaseException) -> bool:
 
 
 def _cores() -> int:
-    """Return the number of CPU cores this process may use; all cores on macOS and Windows, which cannot tell."""
+    """Return the number of CPU cores this process may use; all cores on macOS and Windows, which do not report it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

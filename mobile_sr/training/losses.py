@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
+from mobile_sr.errors import UserError
 from mobile_sr.imaging.metrics import BT601_Y
 from mobile_sr.imaging.resize import axis_matrix
+from mobile_sr.training import user_code
 
 if TYPE_CHECKING:
     from mobile_sr.training.recipes import Recipe
@@ -24,10 +26,11 @@ def make_loss(recipe: Recipe) -> Loss:
 
     Returns:
         f(y_true, y_pred) of [N, H, W, 3] images in 0..1. With a teacher, y_true is [N, H, W, 6]: channels 3 to 5 are the
-        teacher's output. The same pixel loss compares with it, weighted by `teacher_weight`.
+        teacher's output. The same pixel loss compares with it, weighted by `teacher_weight`. A loss function among the
+        recipe's hooks takes the place of the pixel loss.
     """
     kinds = {"charbonnier": charbonnier(recipe.charbonnier_eps), "l2": squared, "psnr": log_squared(recipe.psnr_eps)}
-    pixels = kinds[recipe.loss]
+    pixels = of_function(recipe.hooks.loss) if recipe.hooks.loss else kinds[recipe.loss]
     contrast = contrastive(recipe.network["scale"])
 
     def loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -43,6 +46,30 @@ def make_loss(recipe: Recipe) -> Loss:
             total = total + recipe.teacher_weight * pixels(y_true[..., 3:], y_pred)
         return total
 
+    return loss
+
+
+def of_function(function: Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    """Return the loss of a user's function: the mean of what it returns for float32 tensors [N, H, W, 3].
+
+    Raises:
+        UserError: when the function fails on a small random batch.
+    """
+
+    def loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
+        value = user_code.call(function, *(ops.cast(images, "float32") for images in (y_true, y_pred)))
+        try:
+            return ops.mean(ops.cast(value, "float32"))
+        except (TypeError, ValueError, AttributeError):
+            raise UserError(f"loss {name} returned a {type(value).__name__}; expected a tensor") from None
+
+    name = user_code.name_of(function)
+
+    rng = np.random.default_rng(0)
+    tensors = (ops.convert_to_tensor(rng.random((2, 24, 24, 3), np.float32)) for _ in range(2))
+    value = ops.convert_to_numpy(loss(*tensors))
+    if not np.isfinite(value):
+        raise UserError(f"loss {name} returned {value} for random images; expected a finite number")
     return loss
 
 

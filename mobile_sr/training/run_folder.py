@@ -24,7 +24,7 @@ from mobile_sr.files import write_text
 from mobile_sr.imaging import flat_colours
 from mobile_sr.imaging.metrics import psnr
 from mobile_sr.inference import weights
-from mobile_sr.training import distributed, run_folder_checks, selection
+from mobile_sr.training import distributed, hooks, run_folder_checks, selection, user_code
 from mobile_sr.training.recipes import Recipe, triangular_rate
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TrainingRun:
         recipe: the training's recipe.
         model: the model in training.
         step: number of finished steps.
-        best: selection score of the best weights in dB.
+        best: selection score of the best weights, in dB unless the recipe has a metric of its own.
         best_excess: levels beyond the goal by which the best weights miss flat colours.
         flat_excess: the same for the weights scored last.
         history: rows of history.csv.
@@ -169,7 +169,8 @@ class TrainingRun:
         """Score the weights loaded from `init` and save them as the best so far."""
         score = self._score()
         self._save_if_best(score)
-        print_line(f"step 0  validation {score:.3f} dB, the weights of {init}", sys.stderr)
+        unit = selection.unit(self.selected_by)
+        print_line(f"step 0  validation {score:.3f}{unit}, the weights of {init}", sys.stderr)
 
     def finish_epoch(self, loss: float) -> None:
         """Score the weights, save them if they are the best, extend the history and write a checkpoint.
@@ -205,9 +206,12 @@ class TrainingRun:
                     self._board.add_scalar(name, row[name], self.step)
             self._board.flush()
         self._save_last(self._metadata(score))
+        is_best = self._is_best(score)
         self._save_if_best(score)
         self.save()
         self._print_progress(loss, score=score, speed=row["steps_per_s"], share=row["input_share"])
+        if self.recipe.hooks.callback:  # after everything is saved: an error in it costs no step
+            user_code.call(self.recipe.hooks.callback, {**row, "best": self.best, "is_best": is_best, "folder": str(self.out)})
         self._mark, self._mark_step, self._mark_input = time.perf_counter(), self.step, self._batches.seconds
 
     def _extra_columns(self) -> dict[str, Any]:
@@ -242,12 +246,17 @@ class TrainingRun:
         weights.save_model(self.out / "last.npz", self._scored, self.recipe.network, meta)
 
     def _score(self) -> float:
-        """Return the selection score in dB on the validation images, over all values that the extension chooses."""
+        """Return the selection score on the validation images, over all values that the extension chooses.
+
+        It is in dB unless the recipe has a metric of its own.
+        """
         from keras import ops
 
         self._update_scored()
         network = self.recipe.network
         scores: list[list[float]] = []
+        measured: list[float] = []  # by the recipe's own metric
+        metric = self.recipe.hooks.metric
         single_colour: list[bool] = []
         for value in self.extension.start_validation():
             for lr, hr in zip(self._lr, self._hr, strict=True):
@@ -255,6 +264,8 @@ class TrainingRun:
                 sr = np.floor(np.clip(ops.convert_to_numpy(y)[0], 0, 1) * 255 + 0.5).astype(np.uint8)
                 scores.append([psnr(sr, hr, space, network["scale"]) for space in ("rgb", "y")])
                 single_colour.append((sr == sr[0, 0]).all())
+                if metric:
+                    measured.append(hooks.measure(metric, sr, hr))
         self._one_colour = all(single_colour)
         self._psnr = np.mean(scores, axis=0)
         as_uint8 = self.selected_by == "uint8"
@@ -262,6 +273,8 @@ class TrainingRun:
         if self.recipe.flat_share:
             error = flat_colours.measure(run, network["scale"])["flat"] if run else 255
             self.flat_excess = max(0, error - self._flat_goal)
+        if metric:
+            return float(np.mean(measured))
         if not as_uint8:
             return float(selection.score(self.selected_by, self.recipe, *self._psnr))
         if run is None:  # the file failed its audit
@@ -300,7 +313,8 @@ class TrainingRun:
             text += self._status()
             text += f"  flat colours {self.flat_excess + self._flat_goal} levels" if self.flat_excess else ""
             text += (
-                f"  input {share:.1%}  validation {score:.3f} dB {selection.describe(self.selected_by)} (best {self.best:.3f})"
+                f"  input {share:.1%}  validation {score:.3f}{selection.unit(self.selected_by)}"
+                f" {selection.describe(self.selected_by)} (best {self.best:.3f})"
             )
         print(text.ljust(100) if self._tty else text, end=end, file=sys.stderr, flush=True)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mobile_sr import extensions
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
+from mobile_sr.training import user_code
 
 if TYPE_CHECKING:
     import keras
@@ -18,27 +19,41 @@ if TYPE_CHECKING:
     from mobile_sr.training.recipes import Recipe
 
 
+_METRIC = "metric "  # start of the criterion of a recipe with a metric of its own
+
+
 def criterion(recipe: Recipe) -> str:
-    """Return the selection score of a recipe: 'rgb', 'y', 'uint8' or 'rgb+y'.
+    """Return the selection score of a recipe: 'rgb', 'y', 'uint8', 'rgb+y', or 'metric NAME' for one of its own.
 
     'rgb+y' weights both as the loss does. It is the default of a recipe with a luminance weight.
     """
+    if recipe.hooks.metric:
+        return _METRIC + user_code.name_of(recipe.hooks.metric).rpartition(":")[2]
     return recipe.select or ("rgb+y" if recipe.luminance_weight else "rgb")
 
 
 def describe(selected_by: str) -> str:
-    """Return the criterion in words, for a line that shows a score in dB."""
+    """Return the criterion in words, for a line that shows a score."""
+    if selected_by.startswith(_METRIC):
+        return selected_by.removeprefix(_METRIC)
     return {"rgb": "RGB", "y": "Y", "rgb+y": "RGB and Y, weighted as in the loss", "uint8": "RGB, as uint8 .tflite"}[
         selected_by
     ]
+
+
+def unit(selected_by: str) -> str:
+    """Return the unit of a score, with a space before it: ' dB', or '' for a recipe's own metric."""
+    return "" if selected_by.startswith(_METRIC) else " dB"
 
 
 def check(recipe: Recipe, backend: str) -> None:
     """Check that the recipe's selection works with `backend`, the name of the Keras backend.
 
     Raises:
-        UserError: when weights cannot be selected by their uint8 file.
+        UserError: when weights cannot be selected by their uint8 file, or by two scores.
     """
+    if recipe.hooks.metric and recipe.select:
+        raise UserError(f"--set select={recipe.select}: {recipe.name} has a metric of its own, which selects; leave one out")
     if criterion(recipe) != "uint8":
         return
     if backend != "tensorflow":

@@ -6,7 +6,7 @@ import json
 import sys
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,16 @@ from mobile_sr import __version__, extensions, models
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_folder, make_folder, sha256_file, write_json
 from mobile_sr.inference import model_files, weights
-from mobile_sr.training import dataset, distributed, recipes, run_folder_checks, selection
+from mobile_sr.training import (
+    distributed,
+    hooks,
+    networks,
+    recipes,
+    run_folder_checks,
+    selection,
+    sources,
+    user_code,
+)
 from mobile_sr.training.run_folder import Follower, TrainingRun
 
 if TYPE_CHECKING:
@@ -26,7 +35,7 @@ if TYPE_CHECKING:
 
 def train(
     recipe: recipes.Recipe,
-    folder: str | Path,
+    folder: str | Path | None,
     out: str | Path,
     *,
     init: str | Path | None = None,
@@ -39,7 +48,7 @@ def train(
 
     Args:
         recipe: the recipe. On resume it must equal the run's recipe.
-        folder: folder of training images.
+        folder: folder of training images. It is not read, and may be None, if the recipe has a data function.
         out: the run folder.
         init: model file or run folder whose weights the run starts from; its scale may differ. If it provides all weights,
             they are scored and kept until better ones are found.
@@ -49,7 +58,7 @@ def train(
         kind: the subclass of TrainingRun, which decides what is scored and kept.
 
     Returns:
-        The best validation score in dB, as the recipe selects (selection.py), on held-out training images.
+        The best validation score, as the recipe selects (selection.py), on held-out training images.
 
     Raises:
         UserError: when the run folder contains another run, or when the data, the weights or the patch sizes are unusable.
@@ -60,6 +69,7 @@ def train(
 
     out = Path(out)
     first = distributed.rank() == 0
+    recipe.network = networks.resolve(recipe.network)
     smallest = models.smallest_side(recipe.network)
     for key in ("patch", "validation_crop"):
         if getattr(recipe, key) < smallest:
@@ -74,15 +84,10 @@ def train(
 
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(recipe.seed)
-    images = distributed.first_process_first(
-        lambda: dataset.TrainingImages(folder, recipe.network["scale"], cache, recipe.patch, recipe.downscale_factors)
-    )
-    if images.sha256 != distributed.broadcast(images.sha256):
-        raise UserError(f"{folder}: the images of rank {distributed.rank()} differ from rank 0's; give all ranks the same ones")
-    train_on, held_out = dataset.split_validation(images, recipe.validation_images, recipe.validation_crop)
+    source = sources.open_on_all_ranks(recipe, folder, cache)
     try:
         keras.config.set_dtype_policy(dtype)
-        model = models.build(recipe.network)
+        model = networks.build(recipe.network, recipe.name)
     finally:
         keras.config.set_dtype_policy("float32")
     teacher_file = model_files.trained(recipe.teacher)[0] if recipe.teacher else None
@@ -90,11 +95,7 @@ def train(
     config = {
         "format": run_folder_checks.FORMAT,
         "recipe": recipe.to_json(),
-        "data": {
-            "sha256": images.sha256,
-            "images": len(set(images.originals)),
-            "held_out": [images.names[i] for i in held_out],
-        },
+        "data": source.record,
         "parameters": model.count_params(),
         "teacher_sha256": sha256_file(teacher_file) if teacher_file else None,
         "init": str(init) if init else None,
@@ -108,7 +109,7 @@ def train(
     elif first:
         if init:
             loaded = _start_from(model, recipe.network, init)
-        extension.initialize(model, loaded, lambda: dataset.center_crops(images, held_out, recipe.validation_crop)[0])
+        extension.initialize(model, loaded, lambda: source.validation()[0])
     score_start = len(loaded) == len(model.variables)
     if recipe.branches != "none":
         model = _branched(model, recipe)
@@ -119,7 +120,7 @@ def train(
     model.optimizer.build(model.trainable_variables)
     run: TrainingRun
     if first:
-        run = kind(out, recipe, model, dataset.center_crops(images, held_out, recipe.validation_crop))
+        run = kind(out, recipe, model, source.validation())
         if find_spec("skimage") is None:  # whose images calibrate exports by default
             run.calibration = folder
     else:
@@ -135,17 +136,18 @@ def train(
     distributed.broadcast_variables([*model.variables, *model.optimizer.variables])
     run.step = distributed.broadcast(run.step)
     if run.step < recipe.steps:
-        batches = _Batches(recipe, images, train_on, teacher, extension)
+        batches = _Batches(recipe, source, teacher, extension)
         run.start(batches)
         every = recipe.validate_every
-        model.fit(
-            batches.keras_dataset(),
-            epochs=-(-recipe.steps // every),
-            initial_epoch=run.step // every,
-            shuffle=False,
-            verbose=0,
-            callbacks=[run.callback()],
-        )
+        with user_code.failures_of_callbacks():
+            model.fit(
+                batches.keras_dataset(),
+                epochs=-(-recipe.steps // every),
+                initial_epoch=run.step // every,
+                shuffle=False,
+                verbose=0,
+                callbacks=[run.callback()],
+            )
         run.close()
     return distributed.broadcast(run.best)
 
@@ -163,7 +165,7 @@ def check_run_folder(out: str | Path, resume: bool) -> Path:
     if distributed.rank() > 0:
         return config_file
     if config_file.exists() and not resume:
-        raise UserError(f"{out}: already holds a run; use --resume to continue it, or another --out")
+        raise UserError(f"{out}: already contains a run; use --resume to continue it, or another --out")
     if resume and not config_file.exists():
         raise UserError(f"{out}: no run to resume (config.json is missing)")
     check_folder(out)
@@ -180,12 +182,17 @@ def _start_from(model: keras.Model, network: Mapping[str, Any], init: str | Path
         The paths of the copied arrays.
     """
     start, config = weights.load_model(model_files.trained(init)[0])
-    for key in sorted({*network, *config} - {*extensions.added(), "scale"}):
+    ignored = {*extensions.added(), "scale"}
+    if models.CUSTOM in (network["network"], config["network"]):  # the shapes of its arrays decide
+        ignored |= {"graph", "source", "receptive_field", "smallest_side"}
+    for key in sorted({*network, *config} - ignored):
         if network.get(key) != config.get(key):
             have, want = (textwrap.shorten(str(value.get(key)), 60) for value in (config, network))
             raise UserError(f"{init}: its {key} is {have}, but the recipe trains {want}; use another --init or --recipe")
     sources = {v.path: v for v in start.variables}
     matches = [v for v in model.variables if v.path in sources and sources[v.path].shape == v.shape]
+    if not matches:
+        raise UserError(f"{init}: none of its arrays fits the recipe's network; use another --init or --recipe")
     for variable in matches:
         variable.assign(sources[variable.path])
     if len(matches) < len(model.variables):
@@ -219,6 +226,10 @@ def _check_same_run(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None
     new = json.loads(json.dumps(new))  # as it was written: tuples are lists
     old = {**old, "recipe": recipes.with_defaults(old["recipe"])}
     old.setdefault("teacher_sha256", new["teacher_sha256"])  # older versions did not write it
+    reason = hooks.changes(*(config["recipe"].get("hooks") or {} for config in (old, new)))
+    reason = reason or networks.differences(old["recipe"]["network"], new["recipe"]["network"])
+    if reason:
+        raise UserError(f"{out}: cannot resume: {reason}; start a new run")
     for part in ("recipe", "data", "teacher_sha256"):
         changes = [
             f"{name} was {_shortened(before)} and is {_shortened(now)}"
@@ -261,7 +272,7 @@ def _optimizer(recipe: recipes.Recipe) -> keras.optimizers.Optimizer:
 
 
 def _teacher(recipe: recipes.Recipe, file: str | Path) -> keras.Model:
-    """Load the teacher. Raises UserError if it cannot teach the recipe's network."""
+    """Load the teacher. Raises UserError if it does not match the recipe's network."""
     model, config = weights.load_model(file)
     if config["scale"] != recipe.network["scale"]:
         raise UserError(
@@ -278,12 +289,11 @@ class _Batches:
     def __init__(
         self,
         recipe: recipes.Recipe,
-        images: dataset.TrainingImages,
-        indices: Sequence[int],
+        source: sources.Source,
         teacher: keras.Model | None,
         extension: extensions.Training,
     ) -> None:
-        self.recipe, self.images, self.indices, self.extension = recipe, images, indices, extension
+        self.recipe, self.source, self.extension = recipe, source, extension
         self.share = distributed.share(recipe.batch)
         self.teacher = teacher
         self.seconds = 0.0
@@ -294,18 +304,7 @@ class _Batches:
         start = time.perf_counter()
         r = self.recipe
         step = self.epoch * r.validate_every + index
-        lr, hr = dataset.patch_batch(
-            self.images,
-            self.indices,
-            step,
-            batch=r.batch,
-            patch=r.patch,
-            brightness_factors=r.brightness_factors,
-            seed=r.seed,
-            share=self.share,
-            mixing=r.mixing,
-            flat_share=r.flat_share,
-        )
+        lr, hr = self.source.batch(step, self.share)
         if self.teacher:
             hr = np.concatenate([hr, self.teacher.predict_on_batch(lr)], axis=-1)
         batch = self.extension.batch(lr, hr, step, self.share)

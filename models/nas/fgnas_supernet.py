@@ -305,7 +305,7 @@ def operators(model: keras.Model, full: bool = False, executed: bool = False) ->
         return [("conv3x3", inputs, width if executed else count(own)), ("add", width, width)]
 
     def activations(gates: dict[str, keras.KerasTensor]) -> list[Operator]:
-        """A layer's activations. PReLU includes the ReLU; a separate ReLU exists only beside tanh and without PReLU."""
+        """A layer's activations. PReLU includes the ReLU; a separate ReLU exists only together with tanh and without PReLU."""
         channels: dict[str, Any] = {kind: count(vector) for kind, vector in gates.items()}
         result = [("tanh", channels["tanh"], channels["tanh"])] if "tanh" in channels else []
         if "prelu" in channels:

@@ -238,7 +238,7 @@ def in_a_row(block: Block, blocks: int) -> Callable[[keras.KerasTensor], keras.K
 def all_fused(
     block: Block, blocks: int, one: Convolution = conv1x1, three: Convolution = conv, act: Block = leaky
 ) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
-    """Returns RFDN's body for `assemble`: consecutive blocks, a 1x1 of all their outputs, an activation and a 3x3.
+    """Returns RFDN's body for `assemble`: consecutive blocks, a 1x1 convolution of all outputs, an activation and a 3x3.
 
     Args:
         block: function(x, name).

@@ -115,7 +115,7 @@ class FakeQuantize(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class FakeQuantizedPReLU(PReLU):
-    """PReLU that also rounds its product, which is a tensor of its own in the file."""
+    """PReLU that also rounds its product, which is a separate tensor in the file."""
 
     def __init__(self, bits: int = 8, **kwargs: Any) -> None:
         super().__init__(**kwargs)

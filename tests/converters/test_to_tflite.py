@@ -92,8 +92,8 @@ def test_methods_are_recorded_and_lose_less(tmp_path):
     assert errors["equalize", "round"] < 0.6 * errors[()]
 
 
-def test_unknown_methods_are_refused(run_cli, tmp_path):
-    result = run_cli("export", "--model", "xlsr_x3", "--out", tmp_path / "out", "--methods", "equalise")
+def test_unknown_methods_are_refused(run_here, tmp_path):
+    result = run_here("export", "--model", "xlsr_x3", "--out", tmp_path / "out", "--methods", "equalise")
     assert result.returncode == 2
     assert "equalise" in result.stderr
     assert "equalize, round or none" in result.stderr

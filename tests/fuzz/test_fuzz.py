@@ -67,9 +67,9 @@ def image_files(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
-def counts(quick):
-    """The number of mutations: few by default, ten times as many in the slow tests."""
-    return pytest.mark.parametrize("count", [quick, pytest.param(10 * quick, marks=pytest.mark.slow)])
+def counts(quick, thorough):
+    """A quick number of mutations, and many more where there is time."""
+    return pytest.mark.parametrize("count", [quick, pytest.param(thorough, marks=pytest.mark.slow)])
 
 
 def test_the_harness_detects_failures(tmp_path):
@@ -82,35 +82,35 @@ def test_the_harness_detects_failures(tmp_path):
         assert part in line
 
 
-@counts(1000)
+@counts(1000, 10_000)
 def test_images(image_files, tmp_path, count):
     assert problems("images", image_files, count, tmp_path) == []
 
 
-@counts(150)
+@counts(150, 1500)
 @pytest.mark.parametrize("kind", ["npz bytes", "npz members"])
 def test_arrays(model_file, tmp_path, kind, count):
     assert problems(kind, [model_file], count, tmp_path) == []
 
 
-@counts(30)
+@counts(20, 300)
 def test_weights(model_file, tmp_path, count):
     assert problems("npz values", [model_file], count, tmp_path) == []
 
 
-@counts(350)
+@counts(200, 3500)
 @pytest.mark.parametrize("kind", ["tflite bytes", "tflite fields", "tflite tensors"])
 def test_tflite(exported, tmp_path, kind, count):
     assert problems(kind, sorted(exported.glob("*.tflite")), count, tmp_path) == []
 
 
-@counts(100)
+@counts(100, 1000)
 def test_sidecars(tmp_path, count):
     file = zoo.resolve("xlsr_x3:uint8").with_suffix(".json")
     assert problems("sidecars", [file], count, tmp_path) == []
 
 
-@counts(50)
+@counts(50, 500)
 def test_onnx(model_file, tmp_path, count):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
@@ -121,7 +121,7 @@ def test_onnx(model_file, tmp_path, count):
     assert problems("onnx bytes", [file], count, tmp_path) == []
 
 
-@counts(20)
+@counts(12, 200)
 @pytest.mark.parametrize("kind", ["keras bytes", "keras members"])
 def test_keras(model_file, tmp_path, kind, count):
     from mobile_sr.inference import weights
@@ -130,7 +130,7 @@ def test_keras(model_file, tmp_path, kind, count):
     assert problems(kind, [tmp_path / "valid.keras"], count, tmp_path) == []
 
 
-@counts(15)
+@counts(15, 150)
 def test_run_folders(image_folder, tmp_path, count):
     (tmp_path / "images").symlink_to(image_folder)
     train_loop.train(smoke_recipe(**RUN_RECIPE), image_folder, tmp_path / "run", cache=tmp_path / "cache")

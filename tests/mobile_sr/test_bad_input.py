@@ -27,28 +27,28 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
 
 
-def test_odd_sizes_are_cut_or_padded(run_cli, tmp_path):
+def test_odd_sizes_are_cut_or_padded(run_here, tmp_path):
     for k, size in enumerate([(50, 61), (17, 40), (9, 9), (4, 30)]):
         write_image(tmp_path / "in" / f"{k}.png", make_image(*size))
-    result = run_cli("evaluate", *BICUBIC, "--data", tmp_path / "in", "--json", tmp_path / "f.json")
+    result = run_here("evaluate", *BICUBIC, "--data", tmp_path / "in", "--json", tmp_path / "f.json")
     assert result.returncode == 0, result.stderr
     rows = json.loads((tmp_path / "f.json").read_text())["images"]
     assert [row["psnr"] is None for row in rows] == [False, False, False, True]  # nothing is left of the last after the shave
     assert [row["ssim"] is None for row in rows] == [False, True, True, True]
     assert "-" in result.stdout
-    result = run_cli("upscale", tmp_path / "in", "--model", "xlsr_x3:uint8", "--out", tmp_path / "out")
+    result = run_here("upscale", tmp_path / "in", "--model", "xlsr_x3:uint8", "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert "4x9" not in result.stdout
     assert "30x4 -> 90x12" in result.stdout
 
 
-def test_training_images_smaller_than_a_patch(run_cli, tmp_path, image_folder):
+def test_training_images_smaller_than_a_patch(run_here, tmp_path, image_folder):
     import shutil
 
     shutil.copytree(image_folder, tmp_path / "in")
     write_image(tmp_path / "in" / "tiny.png", make_image(13, 200))
     options = ("--smoke", "--steps", "1", "--data", tmp_path / "in", "--out", tmp_path / "run", "--cache", tmp_path / "cache")
-    result = run_cli("train", "--recipe", "xlsr_x3", *options, "--backend", "tensorflow")
+    result = run_here("train", "--recipe", "xlsr_x3", *options, "--backend", "tensorflow")
     assert result.returncode == 0, result.stderr
 
 
@@ -59,13 +59,13 @@ def test_impossible_sizes(run_here, tmp_path, width, height):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_bad_files_of_a_folder_are_reported_and_good_ones_upscaled(run_cli, tmp_path):
+def test_bad_files_of_a_folder_are_reported_and_good_ones_upscaled(run_here, tmp_path):
     write_image(tmp_path / "in" / "good.png", make_image(40, 40))
     (tmp_path / "in" / "notes.txt").write_text("not an image, and not called one")
     (tmp_path / "in" / "wrong.png").write_bytes(encode_image(make_image(40, 40), ".png")[:200])
     (tmp_path / "in" / "huge.png").write_bytes(png_header(50_000, 50_000))
     for command in (("evaluate", *BICUBIC), ("compare", "--reference", "bicubic", "--model", "bicubic", "--scale", "3")):
-        result = run_cli(*command, "--data", tmp_path / "in")
+        result = run_here(*command, "--data", tmp_path / "in")
         assert result.returncode == 2
         assert len(result.stderr.splitlines()) == 2
         assert "wrong.png" in result.stderr
@@ -73,15 +73,15 @@ def test_bad_files_of_a_folder_are_reported_and_good_ones_upscaled(run_cli, tmp_
         assert "Traceback" not in result.stderr
 
 
-def test_lr_and_hr_that_do_not_match(run_cli, tmp_path):
+def test_lr_and_hr_that_do_not_match(run_here, tmp_path):
     hr = make_image(60, 60)
     write_image(tmp_path / "Set" / "HR" / "a.png", hr)
     write_image(tmp_path / "Set" / "LR" / "X3" / "a.png", downscale(hr, 3)[1:])
-    one_line_after_skip = run_cli("evaluate", *BICUBIC, "--data", tmp_path / "Set")
+    one_line_after_skip = run_here("evaluate", *BICUBIC, "--data", tmp_path / "Set")
     assert one_line_after_skip.returncode == 2
     assert "20x19 is not 1/3" in one_line_after_skip.stderr
     write_image(tmp_path / "Set" / "LR" / "X3" / "b.png", hr)
-    one_line(run_cli("evaluate", *BICUBIC, "--data", tmp_path / "Set"), "2 LR images for 1 HR")
+    one_line(run_here("evaluate", *BICUBIC, "--data", tmp_path / "Set"), "2 LR images for 1 HR")
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_foreign_run_folders_and_json(run_here, tmp_path, image_folder):
     for content, part in (('{"format": 99}', "format 99"), ("[1]", "config.json"), ("{", "config.json")):
         (run / "config.json").write_text(content)
         one_line(run_here(*train, "--resume"), part)
-    one_line(run_here(*train), "already holds a run")
+    one_line(run_here(*train), "already contains a run")
 
 
 @pytest.mark.parametrize(

@@ -49,17 +49,17 @@ def test_upscaling_with_a_tflite_is_light(exported, photo, tmp_path):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(run_cli, command):
-    result = run_cli(command, "--help")
+def test_every_command_has_help_with_an_example(run_here, command):
+    result = run_here(command, "--help")
     assert result.returncode == 0
     assert f"Example: mobile-sr {command}" in result.stdout
 
 
-def test_upscale_folders_formats_and_alpha(run_cli, tmp_path, photo):
+def test_upscale_folders_formats_and_alpha(run_here, tmp_path, photo):
     alpha = np.arange(photo[:, :, 0].size, dtype=np.uint8).reshape(photo.shape[:2]) // 2 + 1  # nothing is hidden
     write_image(tmp_path / "in" / "a.png", photo, alpha)
     write_image(tmp_path / "in" / "sub" / "b.jpg", photo)
-    result = run_cli("upscale", tmp_path / "in", "--model", "bicubic", "--scale", "2", "--out", tmp_path / "out")
+    result = run_here("upscale", tmp_path / "in", "--model", "bicubic", "--scale", "2", "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr
     np.testing.assert_array_equal(read_image(tmp_path / "out" / "a.png"), imresize(photo, 2))
     from mobile_sr.imaging.images import read_file
@@ -68,18 +68,20 @@ def test_upscale_folders_formats_and_alpha(run_cli, tmp_path, photo):
     assert read_image(tmp_path / "out" / "sub" / "b.png").shape == (192, 240, 3)
 
 
-def test_good_files_of_a_folder_are_processed_beside_bad_ones(run_cli, tmp_path, photo):
+def test_good_files_of_a_folder_are_processed_beside_bad_ones(run_here, tmp_path, photo):
     write_image(tmp_path / "in" / "a.png", photo)
     write_image(tmp_path / "in" / "z.png", photo)
     (tmp_path / "in" / "bad.png").write_bytes(b"oops")
     (tmp_path / "in" / "empty.jpg").write_bytes(b"")
-    result = run_cli("upscale", tmp_path / "in", "--model", "bicubic", "--scale", "3", "--out", tmp_path / "out")
+    result = run_here("upscale", tmp_path / "in", "--model", "bicubic", "--scale", "3", "--out", tmp_path / "out")
     assert result.returncode == 2
     assert [line.split(": ")[0] for line in result.stderr.splitlines()] == ["mobile-sr upscale"] * 2
     assert "bad.png" in result.stderr
     assert "empty.jpg" in result.stderr
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "z.png"]
-    result = run_cli("evaluate", "--model", "bicubic", "--scale", "3", "--data", tmp_path / "in", "--json", tmp_path / "f.json")
+    result = run_here(
+        "evaluate", "--model", "bicubic", "--scale", "3", "--data", tmp_path / "in", "--json", tmp_path / "f.json"
+    )
     assert result.returncode == 2
     assert [row["name"] for row in json.loads((tmp_path / "f.json").read_text())["images"]] == ["a.png", "z.png"]
 
@@ -128,15 +130,15 @@ def test_bad_input_is_reported_in_one_line(run_here, tmp_path, exported, photo):
     ]
 
 
-def test_data_comes_from_the_environment(run_cli, image_folder):
-    result = run_cli("evaluate", "--model", "bicubic", "--scale", "2", "--json", "-", env={"MOBILE_SR_DATA": str(image_folder)})
+def test_data_comes_from_the_environment(run_here, image_folder):
+    result = run_here("evaluate", "--model", "bicubic", "--scale", 2, "--json", "-", env={"MOBILE_SR_DATA": str(image_folder)})
     assert result.returncode == 0, result.stderr
     assert len(json.loads(result.stdout)["images"]) == 6
 
 
-def test_evaluate_json(run_cli, image_folder, exported, tmp_path):
+def test_evaluate_json(run_here, image_folder, exported, tmp_path):
     model = exported / "tiny_uint8.tflite"
-    result = run_cli("evaluate", "--model", model, "--data", image_folder, "--space", "rgb", "--json", tmp_path / "f.json")
+    result = run_here("evaluate", "--model", model, "--data", image_folder, "--space", "rgb", "--json", tmp_path / "f.json")
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "f.json").read_text())
     assert set(found) == {"model", "protocol", "images", "mean", "bicubic", "skipped", "values", "sample"}
@@ -146,7 +148,7 @@ def test_evaluate_json(run_cli, image_folder, exported, tmp_path):
     assert f"{found['mean']['psnr']:.3f} dB" in result.stdout
 
 
-def test_compare_limits_the_drop(run_cli, image_folder, exported, tmp_path):
+def test_compare_limits_the_drop(run_here, image_folder, exported, tmp_path):
     options = (
         "--reference",
         exported / "tiny_float32.tflite",
@@ -155,27 +157,27 @@ def test_compare_limits_the_drop(run_cli, image_folder, exported, tmp_path):
         "--data",
         image_folder,
     )
-    result = run_cli("compare", *options, "--report", tmp_path / "r", "--json", tmp_path / "f.json")
+    result = run_here("compare", *options, "--report", tmp_path / "r", "--json", tmp_path / "f.json")
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "f.json").read_text())
     assert found["drop_db"] == pytest.approx(found["reference"]["psnr"] - found["model"]["psnr"])
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["report.html", "report.json", "report.md"]
-    result = run_cli("compare", *options, "--max-drop", found["drop_db"] - 0.001)
+    result = run_here("compare", *options, "--max-drop", found["drop_db"] - 0.001)
     assert result.returncode == 1
     assert "exceeds --max-drop" in result.stderr
-    assert run_cli("compare", *options, "--max-drop", found["drop_db"] + 0.001).returncode == 0
+    assert run_here("compare", *options, "--max-drop", found["drop_db"] + 0.001).returncode == 0
 
 
-def test_equal_models_have_no_drop(run_cli, tmp_path):
+def test_equal_models_have_no_drop(run_here, tmp_path):
     write_image(tmp_path / "in" / "a.png", make_image(40, 40))
     options = ("--reference", "bicubic", "--model", "bicubic", "--scale", "2", "--data", tmp_path / "in")
-    result = run_cli("compare", *options, "--max-drop", "0", "--json", "-")
+    result = run_here("compare", *options, "--max-drop", "0", "--json", "-")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["drop_db"] == 0
 
 
-def test_inspect_json(run_cli, exported):
-    result = run_cli("inspect", "--model", exported / "tiny_uint8.tflite", "--json", "-")
+def test_inspect_json(run_here, exported):
+    result = run_here("inspect", "--model", exported / "tiny_uint8.tflite", "--json", "-")
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["ops"]["CONV_2D"] == 11
@@ -184,33 +186,20 @@ def test_inspect_json(run_cli, exported):
     assert set(found["inputs"][0]) == {"name", "dtype", "shape", "scale", "zero_point"}
 
 
-def test_train_export_and_use_a_run(run_cli, image_folder, tmp_path):
-    """A small end-to-end run of the commands that a user runs."""
+def test_train_export_and_use_a_run(run_here, run_cli, image_folder, tmp_path):
+    """A small end-to-end run of the commands that a user runs. test_kill.py trains and compares in processes of their own."""
     run, cache = tmp_path / "run", tmp_path / "cache"
-    options = (
-        "train",
-        "--recipe",
-        "xlsr_x2",
-        "--smoke",
-        "--steps",
-        "6",
-        "--data",
-        image_folder,
-        "--out",
-        run,
-        "--cache",
-        cache,
-    )
-    result = run_cli(*options, "--backend", "tensorflow")
+    options = ("--smoke", "--set", "branches=none", "--steps", "6", "--data", image_folder, "--out", run, "--cache", cache)
+    result = run_here("train", "--recipe", "espcn_x2", *options, "--backend", "tensorflow")
     assert result.returncode == 0, result.stderr
     assert "step 6/6" in result.stderr
     assert str(run / "best.npz") in result.stdout
-    result = run_cli(
-        "export", "--model", run, "--out", tmp_path / "deploy", "--precision", "uint8", "--calibration", image_folder
-    )
+    options = ("--out", tmp_path / "deploy", "--precision", "uint8", "--calibration", image_folder, "--methods", "equalize")
+    result = run_cli("export", "--model", run, *options)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "deploy" / "run_uint8.json").exists()
-    result = run_cli("compare", "--reference", run, "--model", tmp_path / "deploy" / "run_uint8.tflite", "--data", image_folder)
+    files = ("--reference", run, "--model", tmp_path / "deploy" / "run_uint8.tflite")
+    result = run_here("compare", *files, "--data", image_folder)
     assert result.returncode == 0, result.stderr
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mobile_sr import models
 from mobile_sr.errors import UserError, did_you_mean
+from mobile_sr.inference import weights
+from mobile_sr.training import networks, user_code
+from mobile_sr.training.hooks import Hooks
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "branches": ("none", "ecb", "rep"),
@@ -116,65 +121,130 @@ class Recipe:
     flat_share: float = 0.0  # probability of a flat colour or a ramp instead of a crop, see flat_colours.patch
     select: str = ""  # score that selects best.npz: 'rgb', 'y' or 'uint8'; '' follows the loss, see selection.py
     downscale_factors: tuple[float, ...] = ()  # factors below 1; each adds a downscaled copy of every training image
+    hooks: Hooks = dataclasses.field(default_factory=Hooks)  # functions of your own, see docs/guide/own_recipe.md
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-able dict that `from_json` reads."""
-        return {**dataclasses.asdict(self), **{key: list(getattr(self, key)) for key in _TUPLES}}
+        """Return a JSON-able dict that `from_json` reads. It names the hooks if there are any."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "hooks"}
+        hooks = self.hooks.to_json()
+        return {**fields, **{key: list(fields[key]) for key in _TUPLES}, **({"hooks": hooks} if hooks else {})}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Recipe:
-        """Rebuild a recipe from the `to_json` of this or an earlier version.
+        """Rebuild a recipe from the `to_json` of this or an earlier version, without its hooks.
 
         Raises:
             TypeError: for unknown or missing fields.
         """
         fields: dict[str, Any] = {key: tuple(part) if key in _TUPLES else part for key, part in with_new_names(value).items()}
+        fields.pop("hooks", None)
         return cls(**fields)
 
 
+# Field -> its default, which also gives its type. `steps` has no default; every recipe sets it.
+_DEFAULTS: dict[str, Any] = {"steps": 0} | {
+    field.name: field.default for field in dataclasses.fields(Recipe) if field.default is not dataclasses.MISSING
+}
+
+
 def override(recipe: Recipe, settings: Sequence[str]) -> None:
-    """Set fields of a recipe in place.
+    """Set fields of a recipe in place, or arguments of its network.
 
     Args:
         recipe: the recipe to change.
-        settings: texts KEY=VALUE, such as 'patch=48', 'brightness_factors=1,0.7' or 'downscale_factors='.
+        settings: texts KEY=VALUE, such as 'patch=48', 'brightness_factors=1,0.7', 'downscale_factors=' or
+            'network.channels=24'.
 
     Raises:
         UserError: for a text of another form, an unknown field, a field set twice or an invalid value.
     """
-    fields = sorted({field.name for field in dataclasses.fields(Recipe)} - {"name", "network"})
+    fields = sorted({field.name for field in dataclasses.fields(Recipe)} - {"name", "network", "hooks"})
     keys = [RENAMED.get(key, key) for key in (setting.partition("=")[0] for setting in settings)]
     for setting in settings:
         key, equals, text = setting.partition("=")
         key = RENAMED.get(key, key)
-        if not equals or key not in fields:
-            hint = did_you_mean(key, fields) if key not in fields else ""
-            raise UserError(f"--set {setting}: expected KEY=VALUE with KEY one of {', '.join(fields)}{hint}")
         if keys.count(key) > 1:
             raise UserError(f"--set {setting}: {key} is set more than once; give it one value")
-        kind = type(getattr(recipe, key))
-        fits, limits = _LIMITS.get(key, (lambda number: number >= 0, "of at least 0"))
-        values: list[Any]
+        if key.startswith(networks.PREFIX):
+            networks.set_argument(recipe.network, setting)
+            continue
+        if not equals or key not in fields:
+            hint = did_you_mean(key, fields) if key not in fields else ""
+            known = f"{', '.join(fields)} or {networks.PREFIX}ARGUMENT"
+            raise UserError(f"--set {setting}: expected KEY=VALUE with KEY one of {known}{hint}")
+        value: Any
         try:
-            parts = text.split(",") if text or key == "brightness_factors" else []
-            values = [float(part) for part in parts] if kind is tuple else [kind(text)]
+            value = _parsed(text, type(getattr(recipe, key)), key)
         except ValueError:
-            values = [math.nan]
-        if kind is not str and not all(math.isfinite(number) and fits(number) for number in values):
-            expected = {int: "a whole number", float: "a number", tuple: "comma-separated numbers"}[kind]
-            raise UserError(f"--set {setting}: {key} must be {expected} {limits}")
-        value = tuple(values) if kind is tuple else values[0]
-        if value not in _CHOICES.get(key, (value,)):
-            raise UserError(
-                f"--set {setting}: {key} must be one of {', '.join(_CHOICES[key])}{did_you_mean(value, _CHOICES[key])}"
-            )
+            value = math.nan
+        problem = _problem(key, value)
+        if problem:
+            raise UserError(f"--set {setting}: {problem}")
         setattr(recipe, key, value)
+
+
+def _parsed(text: str, kind: type, key: str) -> Any:
+    """The value of a field from a text. Raises ValueError for a text that is not of its kind."""
+    if kind is not tuple:
+        return kind(text)
+    return tuple(float(part) for part in (text.split(",") if text or key == "brightness_factors" else ()))
+
+
+def _problem(key: str, value: Any) -> str | None:
+    """What is wrong with the value of a field, or None."""
+    kind = type(_DEFAULTS[key])
+    if kind is str:
+        choices = _CHOICES.get(key, (value,))
+        if isinstance(value, str) and value in choices:
+            return None
+        return (
+            f"{key} must be one of {', '.join(choices)}{did_you_mean(value, choices)}"
+            if key in _CHOICES
+            else f"{key} must be a text"
+        )
+    fits, limits = _LIMITS.get(key, (lambda number: number >= 0, "of at least 0"))
+    values = value if kind is tuple and isinstance(value, (tuple, list)) else [value]
+    types = (int,) if kind is int else (int, float)
+    valid = all(type(number) in types and math.isfinite(number) and fits(number) for number in values)
+    if valid and (kind is not tuple or (isinstance(value, (tuple, list)) and (value or key != "brightness_factors"))):
+        return None
+    expected = {int: "a whole number", float: "a number", tuple: "comma-separated numbers"}[kind]
+    return f"{key} must be {expected} {limits}"
+
+
+def check(recipe: Recipe, name: str) -> None:
+    """Check the fields of a recipe from outside of this package, which may have any values.
+
+    Args:
+        recipe: the recipe.
+        name: of its function, for the message.
+
+    Raises:
+        UserError: for a field with an invalid value.
+    """
+    for key in _DEFAULTS:
+        value = getattr(recipe, key)
+        problem = _problem(key, value)
+        if problem:
+            raise UserError(f"{name}: {key} is {value!r}; {problem.removeprefix(key + ' ')}")
+        if key in _TUPLES:
+            setattr(recipe, key, tuple(value))
+    scale = recipe.network.get("scale") if isinstance(recipe.network, dict) else None
+    if type(scale) is not int or not 1 <= scale <= weights.MAX_SCALE or "network" not in recipe.network:
+        example = '{"network": "espcn", "scale": 3}'
+        raise UserError(
+            f"{name}: network is {recipe.network!r}; expected a dict with a network and a scale from 1 to {weights.MAX_SCALE}, "
+            f"such as {example}"
+        )
+    if not isinstance(recipe.hooks, Hooks):
+        raise UserError(f"{name}: hooks is a {type(recipe.hooks).__name__}; set hooks.loss, hooks.metric and so on")
+    recipe.hooks.check(name)
 
 
 def with_defaults(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `to_json` of an earlier version's recipe with today's field names and defaults for newer fields."""
-    added = {field.name: field.default for field in dataclasses.fields(Recipe) if field.default is not dataclasses.MISSING}
-    return {**{key: list(part) if key in _TUPLES else part for key, part in added.items()}, **with_new_names(value)}
+    added = {key: list(part) if key in _TUPLES else part for key, part in _DEFAULTS.items() if key != "steps"}
+    return {**added, **with_new_names(value)}
 
 
 def with_new_names(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,29 +273,76 @@ def triangular_rate(step: Any, recipe: Recipe, ops: Any = np) -> Any:
 def expected_init(name: str) -> str | None:
     """Return the name of the recipe whose result the recipe called `name` starts from, or None."""
     match = _NAME.fullmatch(name)
-    assert match, name  # the caller has loaded the recipe
+    if not match:  # a recipe from outside
+        return None
     recipe, linear, scale = match.groups()
     return f"{EXPECTED_INIT[recipe]}{linear or ''}_x{scale}" if recipe in EXPECTED_INIT else None
 
 
 def has_scale(name: str) -> bool:
-    """Return whether a recipe's name ends in a scale."""
-    return re.search(r"_x[234]$", name) is not None
+    """Return whether a recipe's name ends in a scale, or names a function that sets the scale itself."""
+    return user_code.is_reference(name) or re.search(r"_x[234]$", name) is not None
 
 
-def load(name: str, smoke: bool = False, steps: int | None = None, seed: int | None = None) -> Recipe:
-    """Load a recipe by name.
+def needs_keras(name: object, net: object, settings: Sequence[str]) -> bool:
+    """Return whether the arguments of `load` and `override` run code that may import Keras.
+
+    The backend must be chosen before that.
+    """
+    named = isinstance(name, (str, Recipe)) and not user_code.is_reference(name) and net is None
+    return not named or any(setting.startswith(networks.PREFIX) for setting in settings)
+
+
+def load(
+    name: str | Recipe | Callable[..., Recipe],
+    smoke: bool = False,
+    steps: int | None = None,
+    seed: int | None = None,
+    net: str | Callable[..., Any] | None = None,
+) -> Recipe:
+    """Load a recipe.
 
     Args:
         name: recipe and scale, such as 'xlsr_x3' (module xlsr, scale 3). 'xlsr_linear_x3' is the same recipe for the
-            network without its clipped output.
+            network without its clipped output. 'FILE.py:FUNCTION' is the recipe that a function of the user returns; see
+            `of_function`. Also such a function, or a Recipe object.
         smoke: shrink the recipe to a few steps.
         steps: number of training steps; None keeps the recipe's.
         seed: random seed; None keeps the recipe's.
+        net: another network for the recipe: the name of one, 'FILE.py:FUNCTION' or a function (networks.resolve).
 
     Raises:
-        UserError: for an unknown recipe, or an invalid number of steps or seed.
+        UserError: for an unknown recipe, an invalid number of steps or seed, or a function that fails.
     """
+    if isinstance(name, str) and not user_code.is_reference(name):
+        recipe = _named(name, smoke)
+    elif isinstance(name, Recipe):
+        if smoke:
+            raise UserError("--smoke: a Recipe object is used as it is; shrink it yourself")
+        recipe = dataclasses.replace(name, network=name.network)
+        check(recipe, f"recipe {name.name}")
+        recipe.network = dict(recipe.network)
+    else:
+        recipe = of_function(name, smoke)
+    if net is not None:
+        known = callable(net) or user_code.is_reference(net) or net in models.NETWORKS
+        if not known:
+            raise UserError(f"--net {net}: expected FILE.py:FUNCTION or a network{did_you_mean(net, models.NETWORKS)}")
+        recipe.network = {"network": net, "scale": recipe.network["scale"]}
+    if steps is not None:
+        if steps < 1:
+            raise UserError(f"--steps {steps}: must be at least 1")
+        recipe.steps = steps
+    if seed is not None:
+        fits, limits = _LIMITS["seed"]
+        if not fits(seed):
+            raise UserError(f"--seed {seed}: must be {limits}")
+        recipe.seed = seed
+    return recipe
+
+
+def _named(name: str, smoke: bool) -> Recipe:
+    """A recipe of this package by its name."""
     match = _NAME.fullmatch(name)
     if not match or match[1] not in RECIPES:
         known = ", ".join(f"{r}_x3" for r in RECIPES)
@@ -238,13 +355,48 @@ def load(name: str, smoke: bool = False, steps: int | None = None, seed: int | N
     if match[2]:
         recipe.network["output_activation"] = "linear"
     recipe.name = name
-    if steps is not None:
-        if steps < 1:
-            raise UserError(f"--steps {steps}: must be at least 1")
-        recipe.steps = steps
-    if seed is not None:
-        fits, limits = _LIMITS["seed"]
-        if not fits(seed):
-            raise UserError(f"--seed {seed}: must be {limits}")
-        recipe.seed = seed
+    return recipe
+
+
+def of_function(reference: str | Callable[..., Recipe], smoke: bool = False) -> Recipe:
+    """Return the recipe that a function of the user makes.
+
+    The function has no arguments, or any of `scale` and `smoke`. Its scale is at the end of the reference: 'my.py:small_x3'
+    calls small(scale=3), unless the file has a function small_x3.
+
+    Args:
+        reference: 'FILE.py:FUNCTION', or the function itself.
+        smoke: shrink the recipe to a few steps.
+
+    Raises:
+        UserError: when there is no such function, or when it fails or returns something else than a valid Recipe.
+    """
+    scale = None
+    if isinstance(reference, str):
+        match = re.fullmatch(r"(.+)_x(\d+)", reference)
+        try:
+            function = user_code.load(reference, "--recipe")
+        except UserError:
+            if not match:
+                raise
+            function, scale = user_code.load(match[1], "--recipe"), int(match[2])
+    else:
+        function = reference
+    name = user_code.name_of(function)
+    parameters = inspect.signature(function).parameters
+    arguments = {"scale": scale} if scale is not None else {}
+    arguments |= {"smoke": True} if smoke else {}
+    unknown = arguments.keys() - user_code.accepted(function, **arguments).keys()
+    if unknown:
+        why = f"the scale {scale}" if "scale" in unknown else "--smoke"
+        raise UserError(f"{name} has no argument {min(unknown)}, which {why} needs")
+    missing = [p.name for p in parameters.values() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    if "scale" in missing and scale is None:
+        raise UserError(f"{name} needs a scale; add it to the name, as in {name}_x3")
+    recipe = user_code.call(function, **arguments)
+    if not isinstance(recipe, Recipe):
+        raise UserError(f"{name} returned a {type(recipe).__name__}; expected a mobile_sr.training.recipes.Recipe")
+    check(recipe, name)
+    file = user_code.file_of(function)
+    recipe.network = networks.relative_to(recipe.network, Path(file).parent if file else Path())
     return recipe

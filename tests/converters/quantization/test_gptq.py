@@ -10,6 +10,13 @@ import pytest
 from mobile_sr.converters import to_tflite
 from mobile_sr.converters.quantization import gptq, keras_sync
 from mobile_sr.converters.quantization.float_graph import FloatGraph
+from tests.conftest import GPTQ_POSITIONS
+
+
+@pytest.fixture(autouse=True)
+def positions(monkeypatch):
+    """As many positions as users get."""
+    monkeypatch.setattr(gptq, "POSITIONS", GPTQ_POSITIONS)
 
 
 @pytest.fixture(scope="module")

@@ -70,10 +70,10 @@ def test_versions_that_nnapi_supports(names):
         assert supported == list(range(low, high + 1)), name
 
 
-def test_counts_and_names(run_cli):
+def test_counts_and_names(run_here):
     refusals = delegates.refused(graph(("GELU", 1, [IMAGE]), ("GELU", 1, [IMAGE]), ("RELU", 1, [IMAGE])))
     assert refusals == {"gpu": [], "nnapi": [{"op": "GELU", "count": 2, "reason": "not supported"}]}
-    done = run_cli("inspect", "--model", "xlsr_x3:uint8")
+    done = run_here("inspect", "--model", "xlsr_x3:uint8")
     assert "GPU delegate, by its rules: supports every operator" in done.stdout
     assert "NNAPI delegate, by its rules: rejects 11 CONV_2D (not in its form for int8 (version 6))" in done.stdout
 
@@ -97,14 +97,14 @@ def test_dense_groups_change_no_value(exported, precision, photo):
         np.testing.assert_allclose(*outputs, atol=1e-5 if precision == "float32" else 2e-3)
 
 
-def test_dense_groups_on_the_command_line(run_cli, tmp_path, depth_file):
-    done = run_cli("export", "--model", "xlsr_x2", "--precision", "float32", "--dense-groups", "--out", tmp_path)
+def test_dense_groups_on_the_command_line(run_here, tmp_path, depth_file):
+    done = run_here("export", "--model", "xlsr_x2", "--precision", "float32", "--dense-groups", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert not delegates.refused(flatbuffer.load(tmp_path / "xlsr_x2_float32.tflite"))["nnapi"]
     made, packed = upscaler.load(str(tmp_path / "xlsr_x2_float32.tflite")), upscaler.load("xlsr_x2")
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     assert np.abs(made(image).astype(int) - packed(image)).max() <= 1
-    done = run_cli("export", "--model", depth_file, "--precision", "float32", "--dense-groups", "--out", tmp_path / "no")
+    done = run_here("export", "--model", depth_file, "--precision", "float32", "--dense-groups", "--out", tmp_path / "no")
     assert done.returncode == 2
     assert "has no grouped convolutions" in done.stderr
     assert not (tmp_path / "no").exists()

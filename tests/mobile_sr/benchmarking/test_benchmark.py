@@ -25,11 +25,11 @@ def open_at(data, size, delegate=True, image=None):
     return interpreter
 
 
-def test_json_contract(run_cli, exported, tmp_path):
+def test_json_contract(run_here, exported, tmp_path):
     models = [exported / "tiny_float32.tflite", exported / "tiny_uint8.tflite", "xlsr_x3:uint8"]
     options = [part for model in models for part in ("--model", model)]
     options += ["--height", 20, "--width", 24, "--runs", 3, "--warmup", 1, "--layers", "--json", tmp_path / "f.json"]
-    result = run_cli("benchmark", *options)
+    result = run_here("benchmark", *options)
     assert result.returncode == 0, result.stderr
     found = json.loads((tmp_path / "f.json").read_text())
     assert set(found) == {"format", "where", "environment", "results"}

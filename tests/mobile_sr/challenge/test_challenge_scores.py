@@ -20,9 +20,9 @@ def test_mobile_ai_2021_table(psnr, runtime_ms, published):
     assert challenge_scores.mai_2021(psnr, runtime_ms) == pytest.approx(published, abs=0.01)
 
 
-def test_score_of_a_packaged_file(run_cli, image_folder, tmp_path):
+def test_score_of_a_packaged_file(run_here, image_folder, tmp_path):
     file = tmp_path / "score.json"
-    done = run_cli(
+    done = run_here(
         "score", "--model", "xlsr_x3:uint8", "--contest", "mai2021", "--data", image_folder, "--ms", "45", "--json", file
     )
     assert done.returncode == 0, done.stderr
@@ -91,8 +91,8 @@ def test_mobile_ai_is_timed_by_the_mean_at_1080p(given):
         (["--model", "xlsr_x3", "--contest", "mai2021"], "a .tflite is needed here; use xlsr_x3:uint8"),
     ],
 )
-def test_wrong_use(run_cli, image_folder, arguments, said):
-    done = run_cli("score", *arguments, "--data", image_folder)
+def test_wrong_use(run_here, image_folder, arguments, said):
+    done = run_here("score", *arguments, "--data", image_folder)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1

@@ -93,13 +93,13 @@ def test_the_command_refuses(tmp_path, run_here):
 
 
 @pytest.mark.slow
-def test_the_command(tmp_path, run_cli):
+def test_the_command(tmp_path, run_here):
     sizes = [part for name, value in MINI.items() for part in ("--set", f"{name}={value}")]
     command = ["import-weights", "--net", "rlfn", "--scale", 2, "--out", tmp_path / "net", *sizes, "--checkpoint"]
-    refused = run_cli(*command, DATA / "rlfn_note.pth")
+    refused = run_here(*command, DATA / "rlfn_note.pth")
     one_line(refused, "rlfn_note.pth", "1 unknown (note)")
     assert not (tmp_path / "net").exists()
-    assert run_cli(*command, DATA / "rlfn_zip.pth").returncode == 0
+    assert run_here(*command, DATA / "rlfn_zip.pth").returncode == 0
     assert [file.name for file in (tmp_path / "net").iterdir()] == ["best.npz"]
 
 

@@ -338,14 +338,14 @@ def test_refusals(third_party, model):
     assert "\n" not in str(caught.value)
 
 
-def test_command_line(run_cli, third_party, tmp_path):
+def test_command_line(run_here, third_party, tmp_path):
     write_image(tmp_path / "in" / "a.png", make_image(40, 44))
     write_image(tmp_path / "a.png", make_image(10, 12))
     sparse = f"{third_party / 'signatures.tflite'}@signature=sparse,desired_depth=1"
     whole, data = f"{third_party / 'float_255_255.tflite'}@range=255", ("--data", tmp_path / "in", "--json", "-")
 
     def result(*args):
-        done = run_cli(*args)
+        done = run_here(*args)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -356,10 +356,10 @@ def test_command_line(run_cli, third_party, tmp_path):
     assert result("inspect", "--model", sparse, "--json", "-")["signatures"] == ["dense", "sparse"]
     found = result("benchmark", "--model", sparse, "--height", 9, "--width", 9, "--runs", 1, "--warmup", 0, "--json", "-")
     assert found["results"][0]["model"] == sparse
-    done = run_cli("upscale", tmp_path / "a.png", "--model", whole, "--out", tmp_path / "out")
+    done = run_here("upscale", tmp_path / "a.png", "--model", whole, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(read_image(tmp_path / "out" / "a.png"), expected(make_image(10, 12)), atol=1)
-    done = run_cli("inspect", "--model", sparse)
+    done = run_here("inspect", "--model", sparse)
     assert "  signature sparse of dense, sparse\n" in done.stdout
 
 

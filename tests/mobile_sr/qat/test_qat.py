@@ -180,22 +180,22 @@ def test_per_tensor_kernels_tanh_and_linear_output(tmp_path, image_folder):
     assert sum(op.name == "TANH" for op in graph.ops) == 2
 
 
-def refused(run_cli, *args, env=None):
-    done = run_cli("qat", *args, env=env)
+def refused(run_here, *args):
+    done = run_here("qat", *args)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     return done.stderr
 
 
-def test_refusals_are_one_line(run_cli, model_file, image_folder, tmp_path):
+def test_refusals_are_one_line(run_here, model_file, image_folder, tmp_path):
     out = tmp_path / "out"
-    assert "no images: give --data" in refused(run_cli, "--model", model_file, "--out", out)
+    assert "no images: give --data" in refused(run_here, "--model", model_file, "--out", out)
     given = ("--data", image_folder, "--out", out)
-    assert "not a file or a zoo name" in refused(run_cli, "--model", "nonsense", *given)
-    assert "--steps 0" in refused(run_cli, "--model", model_file, "--steps", "0", *given)
+    assert "not a file or a zoo name" in refused(run_here, "--model", "nonsense", *given)
+    assert "--steps 0" in refused(run_here, "--model", model_file, "--steps", "0", *given)
     out.mkdir()
     (out / "config.json").write_text("{}")
-    assert "already holds a run" in refused(run_cli, "--model", model_file, *given)
+    assert "already contains a run" in refused(run_here, "--model", model_file, *given)
 
 
 def test_missing_tfmot_says_what_to_install(monkeypatch, model_file, image_folder, tmp_path):

@@ -286,8 +286,8 @@ def test_float16_and_int8_files_are_matched_too(exported, images):
     assert drops["model"] == pytest.approx(drops["simulated"], abs=0.05)
 
 
-def test_the_command(nets, image_folder, tmp_path, run_cli):
-    done = run_cli(
+def test_the_command(nets, image_folder, tmp_path, run_here):
+    done = run_here(
         *("inspect", "--model", nets["damaged"], "--reference", nets["float"], "--data", image_folder, "--space", "rgb"),
         *("--crops", 2, "--json", tmp_path / "found.json", "--report", tmp_path / "report"),
     )
@@ -303,9 +303,9 @@ def test_the_command(nets, image_folder, tmp_path, run_cli):
         assert f"{DAMAGED}_1" in (tmp_path / "report" / name).read_text()
 
 
-def test_compare_shows_the_layers_with_its_option(nets, image_folder, tmp_path, run_cli):
+def test_compare_shows_the_layers_with_its_option(nets, image_folder, tmp_path, run_here):
     files = "--reference", nets["float"], "--model", nets["uint8"], "--data", image_folder
-    done = run_cli("compare", *files, "--layers", "--report", tmp_path / "report")
+    done = run_here("compare", *files, "--layers", "--report", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "report" / "report.json").read_text())
     assert written["location"]["worst"][0] in done.stdout
@@ -315,19 +315,19 @@ def test_compare_shows_the_layers_with_its_option(nets, image_folder, tmp_path, 
     assert "## Where the error comes from" in (tmp_path / "report" / "report.md").read_text()
 
 
-def test_bad_calls_are_reported_in_one_line(nets, image_folder, tmp_path, run_cli):
+def test_bad_calls_are_reported_in_one_line(nets, image_folder, tmp_path, run_here):
     (tmp_path / "empty").mkdir()
     for arguments, words in (
         (("--reference", nets["uint8"], "--data", image_folder), "the reference is not float"),
         (("--reference", nets["float"], "--data", tmp_path / "empty"), "empty"),
         (("--report", tmp_path / "r"), "--report needs --reference"),
     ):
-        done = run_cli("inspect", "--model", nets["uint8"], *arguments)
+        done = run_here("inspect", "--model", nets["uint8"], *arguments)
         assert done.returncode == 2
         assert words in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
         assert done.stdout == ""
-    done = run_cli(
+    done = run_here(
         "compare", "--reference", "bicubic", "--scale", 3, "--model", nets["uint8"], "--data", image_folder, "--layers"
     )
     assert (done.returncode, done.stdout) == (2, "")

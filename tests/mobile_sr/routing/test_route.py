@@ -257,14 +257,14 @@ def test_networks_that_do_not_match_are_refused(nets, model_file, image_folder, 
     assert not (tmp_path / "out").exists()
 
 
-def test_at_the_command_line(routed, run_cli, image_folder, tmp_path):
+def test_at_the_command_line(routed, run_here, image_folder, tmp_path):
     model = routed / "r_uint8.route.json"
-    result = run_cli("evaluate", "--model", model, "--data", image_folder, "--json", tmp_path / "f.json")
+    result = run_here("evaluate", "--model", model, "--data", image_folder, "--json", tmp_path / "f.json")
     assert result.returncode == 0, result.stderr
     assert "patches: b1_uint8" in result.stdout
     assert "routing" in json.loads((tmp_path / "f.json").read_text())
-    one_line(run_cli("inspect", "--model", model), "r_uint8.route.json")
-    one_line(run_cli("route", "--model", "x", "--data", image_folder, "--out", tmp_path, "--patch", "0"), "--patch 0")
+    one_line(run_here("inspect", "--model", model), "r_uint8.route.json")
+    one_line(run_here("route", "--model", "x", "--data", image_folder, "--out", tmp_path, "--patch", "0"), "--patch 0")
     code = f"from mobile_sr import load\nimport numpy as np\nload({str(model)!r})(np.zeros((40, 40, 3), np.uint8))"
     assert not {"keras", "tensorflow"} & modules_after(code)
     assert Path(model).exists()

@@ -241,7 +241,7 @@ def test_interrupt_or_death_of_the_launcher_ends_all_ranks(job, tmp_path):
         assert weights.read_arrays(out / "checkpoint.npz")[1]["step"] == int(history(out)[-1]["step"])
         assert not list(out.glob(".*")), list(out.glob(".*"))
     lines = finish(job(out, "--steps", 10_000, "--processes", 2), out, status=2)
-    assert lines == [f"mobile-sr train: {out}: already holds a run; use --resume to continue it, or another --out"]
+    assert lines == [f"mobile-sr train: {out}: already contains a run; use --resume to continue it, or another --out"]
 
 
 @pytest.mark.slow

@@ -104,8 +104,12 @@ def names(folder):
 
 
 def training(steps, image_folder, out, cache):
-    """The training command, new or resumed if the folder contains a run. Its work begins with a TensorBoard file."""
-    options = ["--recipe", "xlsr_x2", "--smoke", "--steps", steps, "--data", image_folder, "--out", out, "--cache", cache]
+    """The training command, new or resumed if the folder contains a run. Its work begins with a TensorBoard file.
+
+    The network has three layers: each of these processes compiles it.
+    """
+    recipe = ["--recipe", "espcn_x2", "--smoke", "--set", "branches=none", "--steps", steps]
+    options = [*recipe, "--data", image_folder, "--out", out, "--cache", cache]
     resume = ["--resume"] if (out / "config.json").exists() else []
     argv = ["-m", "mobile_sr", "train", *options, "--backend", "tensorflow", *resume]
     before, log = set(out.glob("tensorboard/*")), out.with_suffix(".log")
