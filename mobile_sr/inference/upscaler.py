@@ -375,7 +375,7 @@ def _tflite(name: str, path: Path, threads: int, options: Mapping[str, str]) -> 
     runner = litert.TFLiteModel(path, threads, options)
     run: Callable[..., Any] = runner.run if runner.max_depth is None else runner.run_with_map
     known = runner.sidecar
-    field, costs = known.receptive_field, known.multiply_adds
+    field, costs = runner.io.reach(known.receptive_field), known.multiply_adds
     upscaler = Upscaler(name, runner.scale, run, field, runner.fixed, runner.max_depth, costs, known.smallest_side)
     upscaler.io = runner.io
     return upscaler
@@ -386,7 +386,8 @@ def _onnx(name: str, path: Path, threads: int, options: Mapping[str, str]) -> Up
 
     runner = OnnxModel(path, threads, options)
     known = runner.sidecar
-    upscaler = Upscaler(name, runner.scale, runner.run, known.receptive_field, runner.fixed, smallest=known.smallest_side)
+    field = runner.io.reach(known.receptive_field)
+    upscaler = Upscaler(name, runner.scale, runner.run, field, runner.fixed, smallest=known.smallest_side)
     upscaler.io = runner.io
     return upscaler
 
