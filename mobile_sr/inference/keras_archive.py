@@ -58,13 +58,13 @@ class KerasArchive:
             if len(tensors) != 1 or any(reasons):
                 shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
                 raise UserError(f"{path}: {what} {shapes}: {next(filter(None, reasons), 'expected one image')}")
-        shapes: list[Any] = [tensor.shape for _, tensor in ends] or [None, None]
+        both: list[Any] = [tensor.shape for _, tensor in ends] or [None, None]
         try:
-            layouts = tensor_layout.find(shapes[0], shapes[1], *asked)
+            layouts = tensor_layout.find(both[0], both[1], *asked)
         except tensor_layout.LayoutError as error:
             raise UserError(f"{path}: {error}") from None
-        self.layout, self.scale = tensor_layout.first_that_runs(path, layouts, shapes[0], self._invoke)
-        self.fixed = self.layout.input_size(shapes[0]) if shapes[0] else None
+        self.layout, self.scale = tensor_layout.first_that_runs(path, layouts, both[0], self._invoke)
+        self.fixed = self.layout.input_size(both[0]) if both[0] else None
         self._choices = model_io.possible(path, remaining, sidecar.Sidecar(), channels=self.layout.channels)
 
     @functools.cached_property

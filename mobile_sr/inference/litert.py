@@ -164,10 +164,10 @@ class TFLiteModel:
         self.image, self.sr = graph.tensors[self._graph_io.image], graph.tensors[self._graph_io.sr]
         self.layout = self._graph_io.layout
         self.fixed = self.layout.input_size(self.image.shape)
-        ranges = (tensor_values.value_ranges(tensor) for tensor in (self.image, self.sr))
-        self._choices: model_io.Choices = ((1,), (1,), ("rgb",))
+        self._choices: model_io.Choices = ((1,), (1,), sidecars.ORDERS[self.layout.channels][:1])
         if self.path:
-            self._choices = model_io.possible(self.name, remaining, self.sidecar, *ranges, channels=self.layout.channels)
+            ranges = (tensor_values.value_ranges(self.image), tensor_values.value_ranges(self.sr))
+            self._choices = model_io.possible(self.name, remaining, self.sidecar, *ranges, self.layout.channels)
         self.max_depth, self._depth_input, self._depth_map = self._depths(graph, remaining)
         self.depth = self.max_depth
         self._scalars = self._scalar_values(graph, remaining)

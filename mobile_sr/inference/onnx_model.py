@@ -71,7 +71,7 @@ class OnnxModel:
             raise UserError(f"{self.path}: {error}") from None
         self.layout, self.scale = tensor_layout.first_that_runs(self.path, layouts, image.shape, self._invoke)
         self.fixed = self.layout.input_size(image.shape)
-        self._choices: model_io.Choices = ((1,), (1,), ("rgb",))
+        self._choices: model_io.Choices = ((1,), (1,), sidecars.ORDERS[self.layout.channels][:1])
         if not isinstance(model, bytes):
             self._choices = model_io.possible(self.path, remaining, self.sidecar, channels=self.layout.channels)
 

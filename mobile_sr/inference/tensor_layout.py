@@ -190,8 +190,8 @@ def first_that_runs(
     raise failure
 
 
-def with_sides(shape: Shape, size: tuple[int, int], channels: int = 3) -> list[int]:
-    """Returns an image's shape with (H, W) and `channels` where it is dynamic; N is then 1."""
-    layout = _readings(shape)[0][1] if len(shape) == 4 and _readings(shape) else NHWC
-    sides = TensorLayout(channels, layout).input_shape(size)
+def with_sides(shape: Shape, size: tuple[int, int]) -> list[int]:
+    """Returns a shape of four sides with the (H, W) of `size` where they are dynamic; N is then 1, C is 3."""
+    layout = NCHW if shape[1] in CHANNELS and shape[3] not in CHANNELS else NHWC
+    sides = TensorLayout(3, layout).input_shape(size)
     return [side if _is_known(side) else own for side, own in zip(shape, sides, strict=True)]
