@@ -143,10 +143,8 @@ def check(
         raise UserError(f"{width}x{height} (width x height): the app cuts LR images above {MAX_PIXELS} pixels into tiles")
     for model, file in zip(models, files, strict=True):
         if file.layout != TensorLayout():
-            what = f"{file.layout.channels} channel(s), {str(file.layout).upper()}"
-            raise UserError(
-                f"{model}: the app runs RGB networks with channels last (NHWC) only, not {what}; measure it on the host"
-            )
+            what = f"{'RGB' if file.layout.channels == 3 else 'Y alone'}, {str(file.layout).upper()}"
+            raise UserError(f"{model}: the app runs RGB networks with channels last (NHWC) only; this file is {what}")
         options = locate(model)[1]
         others = set(options) - {"desired_depth", "signature"}
         if others:

@@ -123,13 +123,17 @@ def find(
     inputs, outputs = map(_readings, shapes)
     layouts = [TensorLayout(c, i, o) for (c, i), (also, o) in itertools.product(inputs, outputs) if c == also]
     if not layouts:
-        raise LayoutError(f"maps {inputs[0][0]} channel(s) to {outputs[0][0]}; {EXPECTED} at both ends")
+        raise LayoutError(f"maps {_count(inputs[0][0])} to {_count(outputs[0][0])}; {EXPECTED} at both ends")
     fitting = [x for x in layouts if layout in (None, x.input) and channels in (None, x.channels)]
     if not fitting:
-        asked = " and ".join([*([f"layout {layout}"] if layout else []), *([f"{channels} channel(s)"] if channels else [])])
+        asked = " and ".join([*([f"layout {layout}"] if layout else []), *([_count(channels)] if channels else [])])
         raise LayoutError(f"its input {list(shapes[0])} does not have {asked}")
     fitting.sort(key=lambda x: x.input != x.output)
     return [x for x in fitting if _may_upscale(x, *shapes)] or fitting
+
+
+def _count(channels: int) -> str:
+    return f"{channels} channel{'' if channels == 1 else 's'}"
 
 
 def _may_upscale(layout: TensorLayout, input_shape: Shape, output_shape: Shape) -> bool:

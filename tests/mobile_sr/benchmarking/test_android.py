@@ -484,7 +484,7 @@ def luma_file(path):
     """The name of a new .tflite that enlarges one channel."""
     import tensorflow as tf
 
-    double = tf.function(lambda x: tf.image.resize(x, (16, 16))).get_concrete_function(tf.TensorSpec((1, 8, 8, 1)))
+    double = tf.function(lambda x: tf.image.resize(x, (40, 48))).get_concrete_function(tf.TensorSpec((1, 20, 24, 1)))
     with quiet():
         path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([double]).convert())
     return str(path)
@@ -499,7 +499,9 @@ def test_options_that_do_not_fit(phone, bench, capsys, tmp_path):
     refused(bench("--height", 2000, "--width", 2000), "2000x2000", "tiles")
     refused(bench(models=["xlsr_x3:float32@range=1"]), "range=1", "does not support the option 'range'")
     refused(
-        bench(models=[luma_file(tmp_path / "luma.tflite")]), "luma.tflite: the app runs RGB networks", "not 1 channel(s), NHWC"
+        bench(models=[luma_file(tmp_path / "luma.tflite")]),
+        "luma.tflite: the app runs RGB networks",
+        "this file is Y alone, NHWC",
     )
     assert not android.SIGNATURE.fullmatch("a b; reboot")
     assert phone.read()["commands"] == []

@@ -52,7 +52,7 @@ def test_given_values_decide_and_contradictions_are_named():
     for shapes, asked, said in (
         (([1, 8, 8, 3], [1, 8, 8, 3]), ("nchw", None), r"its input \[1, 8, 8, 3\] does not have layout nchw"),
         (([1, 8, 8, 3], [1, 8, 8, 3]), (None, 1), "does not have 1 channel"),
-        (([1, 8, 8, 3], [1, 8, 8, 1]), (None, None), r"maps 3 channel\(s\) to 1"),
+        (([1, 8, 8, 3], [1, 8, 8, 1]), (None, None), r"maps 3 channels to 1"),
         (([1, 8, 8, 16], [1, 8, 8, 3]), (None, None), "16 channels; expected"),
         (([8, 8, 3], [1, 8, 8, 3]), (None, None), "not an image"),
     ):

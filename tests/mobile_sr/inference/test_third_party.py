@@ -367,7 +367,7 @@ REFUSED = {
     "state": r"input .*: 16 channels; expected \[1, H, W, C\]",
     "nchw@layout=nhwc": r"its input \[1, 3, -1, -1\] does not have layout nhwc",
     "luma@order=rgb": "order=rgb; with one channel use y",
-    "luma_out": r"maps 3 channel\(s\) to 1",
+    "luma_out": r"maps 3 channels to 1",
     "batch": "batch of 4",
     "classifier": r"output .* float32 \[1, 3\]: not an image",
     "wrong_size": r"maps 8x8 to \(1, 15, 16, 3\), which is not an integer scale",
@@ -451,7 +451,7 @@ def test_commands_run_luma_and_channels_first_networks(run_here, third_party, tm
 def test_command_line_refusals(run_here, third_party, tmp_path):
     write_image(tmp_path / "in" / "a.png", picture(40, 44))
     luma, scalar = third_party / "luma_out.tflite", third_party / "scalar.tflite"
-    one_line(run_here("evaluate", "--model", luma, "--data", tmp_path / "in"), luma, "maps 3 channel(s) to 1")
+    one_line(run_here("evaluate", "--model", luma, "--data", tmp_path / "in"), luma, "maps 3 channels to 1")
     one_line(run_here("compare", "--reference", scalar, "--model", luma, "--data", tmp_path / "in"), scalar, "depth=NUMBER")
     one_line(run_here("benchmark", "--model", f"{scalar}@deep=2,depth=1"), scalar, "unknown option 'deep'")
     one_line(run_here("inspect", "--model", f"{scalar}@deep=2,depth=1"), scalar, "unknown option 'deep'")
