@@ -167,6 +167,8 @@ def possible(
             raise UserError(f"{name}: {key}={text}; use 1 (values in 0..1), 255 (0..255) or -1 (-1..1)")
     recorded = sidecar_range(sidecar)
     recorded_order = sidecar.order or ("rgb" if recorded and channels == 3 else None)
+    if recorded_order and recorded_order not in orders:
+        raise UserError(f"{name}: its sidecar says order {recorded_order}, but it has {channels} channel(s)")
     for key, text in given.items():
         known = recorded_order if key == "order" else recorded
         if known and text != str(known):

@@ -179,19 +179,22 @@ def test_a_quantized_tensor_says_its_range_by_both_ends(dtype, low, high, ranges
 
 
 def test_options():
-    def possible(sidecar=None, inputs=RANGES, outputs=RANGES, **options):
-        return model_io.possible("net", options, Sidecar(**(sidecar or {})), inputs, outputs)
+    def possible(sidecar=None, inputs=RANGES, outputs=RANGES, channels=3, **options):
+        return model_io.possible("net", options, Sidecar(**(sidecar or {})), inputs, outputs, channels)
 
     assert possible() == (RANGES, RANGES, ("rgb", "bgr"))
     assert possible(range="-1", order="bgr") == ((-1,), (-1,), ("bgr",))
     assert possible(range_in="255") == ((255,), RANGES, ("rgb", "bgr"))
     assert possible({"value_range": [0, 1]}, range="1", order="rgb") == ((1,), (1,), ("rgb",))
+    assert possible({"value_range": [0, 1]}, channels=1) == ((1,), (1,), ("y", "y_full"))
+    assert possible({"order": "y_full"}, channels=1) == (RANGES, RANGES, ("y_full",))
     for options, said in (
         ({"range": "2"}, "range=2; use 1"),
         ({"order": "gbr"}, "order=gbr; use rgb or bgr"),
         ({"range": "1", "range_in": "1"}, "not both"),
         ({"sidecar": {"value_range": [0, 1]}, "range": "-1"}, "range=-1, but its sidecar says 1"),
         ({"sidecar": {"value_range": [0, 1]}, "order": "bgr"}, "order=bgr, but its sidecar says rgb"),
+        ({"sidecar": {"order": "y"}}, "its sidecar says order y, but it has 3 channel"),
         ({"inputs": (1,), "outputs": (1,), "range": "255"}, "follows from its quantization"),
         ({"inputs": (1,), "range_in": "-1"}, "follows from its quantization"),
     ):
