@@ -58,7 +58,7 @@ class TensorLayout:
         return (1, *size, self.channels) if self.input == NHWC else (1, self.channels, *size)
 
     def input_size(self, shape: Shape) -> tuple[int, int] | None:
-        """Returns (H, W) of the input's shape; None if a side is dynamic."""
+        """Returns (H, W) of the input's shape; None if a side is dynamic, or 0 as in damaged files."""
         return _size(shape, self.input)
 
     def scale(self, size: tuple[int, int], shape: Shape) -> int:
@@ -80,7 +80,7 @@ def _is_known(side: Any) -> bool:
 
 def _size(shape: Shape, layout: str) -> tuple[int, int] | None:
     height, width = shape[1:3] if layout == NHWC else shape[2:4]
-    return (height, width) if _is_known(height) and _is_known(width) else None
+    return (height, width) if _is_known(height) and _is_known(width) and height * width else None
 
 
 def _readings(shape: Shape) -> list[tuple[int, str]]:

@@ -82,6 +82,7 @@ def test_tensors_and_images_of_each_layout():
     assert TensorLayout().scale((2, 2), (1, 6, 6, 3)) == 3
     assert TensorLayout().scale((2, 2), (1, 6, 4, 3)) == 0
     assert TensorLayout().scale((2, 2), (1, 6, 6, 1)) == 0
+    assert TensorLayout().input_size((1, 0, 8, 3)) is None
 
 
 def test_dynamic_sides_are_filled_in():
