@@ -258,7 +258,7 @@ def measure(
         better = _psnr(errors[best]) - _psnr(errors[chosen])
         remark = f"{ModelIO(*chosen)}: assumed, although {ModelIO(*best)} is {better:.1f} dB better on a sample image"
     elif luma and len(orders) > 1:
-        remark = f"{ModelIO(*chosen)}: assumed, as of MATLAB's rgb2ycbcr; Cb and Cr are upscaled by bicubic interpolation"
+        remark = f"{ModelIO(*chosen)}: assumed, as in MATLAB's rgb2ycbcr; Cb and Cr are upscaled by bicubic interpolation"
     return ModelIO(*chosen, measured=True, remark=remark)
 
 
