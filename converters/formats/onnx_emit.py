@@ -69,7 +69,9 @@ class Emitter:
             except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
                 if isinstance(error, FormatError):
                     raise
-                raise self.error(node, f"cannot be converted ({str(error).splitlines()[0] if str(error) else error!r})") from error
+                raise self.error(
+                    node, f"cannot be converted ({str(error).splitlines()[0] if str(error) else error!r})"
+                ) from error
             self._values.update(zip(node.outputs, results if isinstance(results, list) else [results], strict=False))
         return self.stored(output, CHANNELS_LAST if layout == "NCHW" else (0, 1, 2, 3))
 

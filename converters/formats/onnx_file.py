@@ -73,9 +73,7 @@ def _output(graph: onnx_graph.OnnxGraph) -> tuple[str, str]:
                     break
     if len(found) != 1:
         shapes = ", ".join(f"{name} {list(graph.shapes(name)[0])}" for name in graph.outputs)
-        raise FormatError(
-            f"{graph.path}: maps {width}x{height} to {shapes}; expected one image, larger by an integer factor"
-        )
+        raise FormatError(f"{graph.path}: maps {width}x{height} to {shapes}; expected one image, larger by an integer factor")
     return found[0]
 
 

@@ -130,9 +130,7 @@ def read(path: Path, size: tuple[int, int] | None, exact: bool = False) -> OnnxG
     constant, by_size = _dependence(nodes, stored, inputs[0].name)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     outputs = [value.name for value in model.graph.output]
-    return OnnxGraph(
-        str(path), nodes, inputs[0].name, outputs, layout, channels, own, trials, constant, by_size, opset, run
-    )
+    return OnnxGraph(str(path), nodes, inputs[0].name, outputs, layout, channels, own, trials, constant, by_size, opset, run)
 
 
 def _node(onnx: Any, node: Any, number: int) -> Node:

@@ -71,9 +71,7 @@ def recognize(
         return None
     # Sides of 1 carry no information and may be in any group.
     parts = {role: [axis for axis in group if middle[axis] > 1] for role, group in zip(roles_in, splits, strict=True)}
-    result = {
-        role: [permutation[k] for k in group if moved[k] > 1] for role, group in zip(roles_out, merges, strict=True)
-    }
+    result = {role: [permutation[k] for k in group if moved[k] > 1] for role, group in zip(roles_out, merges, strict=True)}
     if parts["N"] or result["N"]:
         return None
     height, width, channels = (parts[role] for role in "HWC")

@@ -58,13 +58,17 @@ def test_pooling_and_resizing_keep_their_inputs_quantizer():
 
 
 def test_a_tanh_in_a_concatenation_is_requantized():
-    net = calibrated(network(lambda lr: layers.Concatenate(name="both")([conv(lr, activation="tanh", name="t"), conv(lr, name="b")])))
+    net = calibrated(
+        network(lambda lr: layers.Concatenate(name="both")([conv(lr, activation="tanh", name="t"), conv(lr, name="b")]))
+    )
     assert ranges(net)["t"] == (-1.0, 127 / 128)
     assert net.names == ["lr", "t", "b", "tail", "t (inside)"] or set(net.names) == {"lr", "t", "b", "tail", "t (inside)"}
     assert ranges(net)["t (inside)"][1] <= quantized_layers.TANH_INPUT[1]
 
 
-@pytest.mark.parametrize("relu", [lambda x: layers.ReLU(name="r")(x), lambda x: layers.Activation("relu", name="r")(x), ops.relu])
+@pytest.mark.parametrize(
+    "relu", [lambda x: layers.ReLU(name="r")(x), lambda x: layers.Activation("relu", name="r")(x), ops.relu]
+)
 def test_a_relu_is_part_of_the_operator_before_it(relu):
     for producer in (lambda lr: conv(lr, name="a"), lambda lr: conv(lr, name="a") + conv(lr, name="b")):
         net = calibrated(network(lambda lr, producer=producer: relu(producer(lr))))
@@ -152,7 +156,10 @@ def test_every_network_of_ours(name):
     [
         (lambda lr: layers.GaussianNoise(0.1, name="middle")(conv(lr)), "layer middle: QAT does not support GaussianNoise"),
         (lambda lr: conv(lr, activation="mish", name="middle"), "layer middle: QAT does not support activation mish"),
-        (lambda lr: layers.ReLU(3.0, name="middle")(lr), "layer middle: QAT does not support activation relu with max_value=3.0"),
+        (
+            lambda lr: layers.ReLU(3.0, name="middle")(lr),
+            "layer middle: QAT does not support activation relu with max_value=3.0",
+        ),
         (lambda lr: ops.cumsum(conv(lr), axis=1), "QAT does not support Cumsum"),
     ],
 )
