@@ -27,6 +27,7 @@ from mobile_sr.files import sha256, sha256_file
 from mobile_sr.imaging import sample_images
 from mobile_sr.imaging.images import write_image
 from mobile_sr.inference.model_files import locate
+from mobile_sr.inference.tensor_layout import TensorLayout
 
 if TYPE_CHECKING:
     import subprocess
@@ -140,7 +141,10 @@ def check(
     height, width = size = common_size(files, size)
     if height * width > MAX_PIXELS and not all(file.fixed for file in files):
         raise UserError(f"{width}x{height} (width x height): the app cuts LR images above {MAX_PIXELS} pixels into tiles")
-    for model in models:
+    for model, file in zip(models, files, strict=True):
+        if file.layout != TensorLayout():
+            what = f"{'RGB' if file.layout.channels == 3 else 'Y alone'}, {str(file.layout).upper()}"
+            raise UserError(f"{model}: the app runs RGB networks with channels last (NHWC) only; this file is {what}")
         options = locate(model)[1]
         others = set(options) - {"desired_depth", "signature"}
         if others:

@@ -250,7 +250,7 @@ def measure_in_child(model: str, file: litert.TFLiteModel, size: tuple[int, int]
     Raises:
         UserError: the child process failed; the message has its reason or signal.
     """
-    command = [*CHILD, model, *map(str, (*size, file.threads, file.io.range_in))]
+    command = [*CHILD, model, *map(str, (*size, file.threads, file.io.range_in, file.io.order))]
     child = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name

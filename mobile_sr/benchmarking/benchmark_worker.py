@@ -1,6 +1,6 @@
 """Measurement of one .tflite in a fresh process.
 
-`python -m mobile_sr.benchmarking.benchmark_worker MODEL HEIGHT WIDTH THREADS RANGE` prints JSON.
+`python -m mobile_sr.benchmarking.benchmark_worker MODEL HEIGHT WIDTH THREADS RANGE ORDER` prints JSON.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ INVOKES = 3  # the delegate's workspace has its full size after the first one
 SIDE = 64  # LR pixels of the image that is repeated over the input
 
 
-def measure(model: str, height: int, width: int, threads: int, range_in: int) -> dict[str, Any]:
+def measure(model: str, height: int, width: int, threads: int, range_in: int, order: str = "rgb") -> dict[str, Any]:
     """Measures the time to create and allocate an interpreter, and the memory to run it.
 
     Args:
         model: the model string.
         height, width: LR size.
         threads: CPU threads.
-        range_in: value range of the file's input (`model_io.ModelIO`), so that it need not be measured here.
+        range_in, order: value range and channel order of the file's input (`model_io.ModelIO`), not measured again here.
 
     Returns:
         {"init_ms", "peak_memory_bytes"}. The memory is the peak of the resident set during a few invocations minus the resident
@@ -42,7 +42,7 @@ def measure(model: str, height: int, width: int, threads: int, range_in: int) ->
     _reset_peak()
     before = _status_bytes("VmRSS")
     file = litert.TFLiteModel(path, threads, options)
-    file.io = model_io.ModelIO(range_in)
+    file.io = model_io.ModelIO(range_in, order=order)
     start = time.perf_counter()
     file.prepare((height, width))
     init_ms = 1e3 * (time.perf_counter() - start)
@@ -71,10 +71,10 @@ def _status_bytes(key: str) -> int | None:
 
 def main(argv: Sequence[str]) -> int:
     """Prints {"init_ms", "peak_memory_bytes"}, or {"error"} with exit status 2."""
-    model, *numbers = argv
+    model, *numbers, order = argv
     try:
         height, width, threads, range_in = map(int, numbers)
-        result = measure(model, height, width, threads, range_in)
+        result = measure(model, height, width, threads, range_in, order)
     except UserError as error:
         result = {"error": str(error)}
     except (ValueError, RuntimeError, MemoryError) as error:

@@ -45,10 +45,11 @@ def _audit(args: argparse.Namespace) -> int:
     from mobile_sr.evaluation import compare
     from mobile_sr.inference import model_files, model_io, upscaler
 
-    facts = compare.inspect(args.model)
+    facts, values = compare.inspect(args.model), None
     try:
         model = upscaler.load(args.model, threads=args.threads)
         facts |= model_io.facts(model.io, model.figures)
+        values = f"{model.io}, {str(model.io.layout).upper()}, {'measured' if model.io.measured else 'given'}"
     except UserError as error:  # a file that is not a single-image network, or needs an option, can still be inspected
         print(f"note: not run on a sample image: {error}", file=sys.stderr)
     out = sys.stderr if args.json == "-" else sys.stdout
@@ -69,6 +70,8 @@ def _audit(args: argparse.Namespace) -> int:
         for t in facts[end]:
             quantization = f"  scale {t['scale']:.9g}  zero point {t['zero_point']}" if t["scale"] is not None else ""
             print_line(f"  {end[:-1]:<6}  {t['name']}  {t['dtype']} {t['shape']}{quantization}", file=out)
+    if values:
+        print_line(f"  values  {values}", file=out)
     for check in facts.get("checks", []):
         print_line(f"  {'passed' if check['passed'] else 'FAILED'}  {check['check']}", file=out)
     common.write_json_result(args, facts)

@@ -6,8 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mobile_sr.inference import tensor_layout
+
 if TYPE_CHECKING:
     from mobile_sr.converters.tflite.flatbuffer import Graph, Tensor
+    from mobile_sr.inference.tensor_layout import TensorLayout
 
 IMAGE_DTYPES = ("float32", "uint8", "int8", "int16")
 SR_OUTPUT_NAMES = ("sr", "output_0")  # names of the SR output in the signatures of this project and of Keras
@@ -23,18 +26,24 @@ class GraphIO:
     """Tensor indices of a graph's inputs and outputs.
 
     Attributes:
-        image: the image input, [1, H, W, 3].
-        sr: the SR output, [1, H * s, W * s, 3].
+        image: the image input.
+        sr: the SR output.
+        layout: their layout.
         scalars: the other inputs by name.
     """
 
     image: int
     sr: int
+    layout: TensorLayout
     scalars: dict[str, int]
 
 
-def find(graph: Graph) -> GraphIO:
-    """Identifies the inputs and the SR output of a `flatbuffer.Graph`. Outputs that are not images are ignored.
+def find(graph: Graph, layout: str | None = None, channels: int | None = None) -> GraphIO:
+    """Identifies the inputs and the SR output of a graph. Outputs that are not images with the input's channels are ignored.
+
+    Args:
+        graph: the graph.
+        layout, channels: layout and channels of the image input if they are known, see `tensor_layout.find`.
 
     Raises:
         GraphIOError: the graph does not map one image, plus optional scalars, to one image.
@@ -45,11 +54,19 @@ def find(graph: Graph) -> GraphIO:
         if tensors[index].dtype not in SCALAR_DTYPES:
             raise GraphIOError(f"input {name} is {tensors[index].dtype}; supported scalar types: {', '.join(SCALAR_DTYPES)}")
     image = _one(graph, [i for i in graph.inputs if i not in scalars.values()], "input")
-    outputs = [i for i in graph.outputs if _why_not(tensors[i]) is None] or graph.outputs
+    images = [i for i in graph.outputs if _why_not(tensors[i]) is None]
+    expected = tensor_layout.channels_of(tensors[image].shape) & ({channels} if channels else set(tensor_layout.CHANNELS))
+    alike = [i for i in images if tensor_layout.channels_of(tensors[i].shape) & expected]
+    outputs = alike or images or graph.outputs
     named = [i for i in outputs if graph.output_names.get(i) in SR_OUTPUT_NAMES]
     if len(outputs) > 1 and len(named) == 1:  # another output may be a depth map of three channels
         outputs = named
-    return GraphIO(image, _one(graph, outputs, "output"), scalars)
+    sr = _one(graph, outputs, "output")
+    try:
+        layouts = tensor_layout.find(tensors[image].shape, tensors[sr].shape, layout, channels)
+    except tensor_layout.LayoutError as error:
+        raise GraphIOError(str(error)) from None
+    return GraphIO(image, sr, layouts[0], scalars)
 
 
 def scalar_names(graph: Graph, index: int) -> list[str]:
@@ -83,17 +100,11 @@ def _one(graph: Graph, indices: Sequence[int], what: str) -> int:
 
 def _why_not(tensor: Tensor) -> str | None:
     """Returns the reason why a tensor is not an image, or None if it is one."""
-    shape = tensor.shape
-    if len(shape) != 4:
-        return "not an image; expected [1, H, W, 3]"
-    if shape[1] == 3 and shape[3] != 3:
-        return "channels first (NCHW); expected [1, H, W, 3]"
-    if shape[3] == 1 or (shape[1] == 1 and shape[3] != 3):
-        return "1 channel: luma-only networks are not supported"
-    if shape[3] not in (3, -1):
-        return f"{shape[3]} channels; expected [1, H, W, 3]"
-    if shape[0] not in (1, -1):
-        return f"batch of {shape[0]}; expected [1, H, W, 3]"
+    reason = tensor_layout.why_not_image(tensor.shape)
+    if reason:
+        return reason
+    if tensor.shape[0] not in (1, -1):
+        return f"batch of {tensor.shape[0]}; {tensor_layout.EXPECTED}"
     if tensor.dtype not in IMAGE_DTYPES:
         return f"unsupported image type; use {', '.join(IMAGE_DTYPES)}"
     if tensor.dtype != "float32" and len(tensor.scales) not in ((0, 1) if tensor.dtype == "uint8" else (1,)):

@@ -14,7 +14,7 @@ import numpy as np
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite import flatbuffer, runtime
 from mobile_sr.errors import UserError
-from mobile_sr.inference import graph_io, model_files, model_io, tensor_values, trial
+from mobile_sr.inference import graph_io, model_files, model_io, tensor_layout, tensor_values, trial
 from mobile_sr.inference import sidecar as sidecars
 
 if TYPE_CHECKING:
@@ -105,12 +105,6 @@ def _first_line(error: Exception, printed: str) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def fixed_size(tensor: Tensor) -> tuple[int, int] | None:
-    """Returns (H, W) of an NHWC tensor, or None if it is dynamic."""
-    height, width = tensor.shape[1:3]
-    return (height, width) if height > 0 and width > 0 else None
-
-
 @dataclasses.dataclass(frozen=True)
 class Adjustable:
     """A scalar input whose value may change with each run, such as AdaDSR's desired depth.
@@ -146,8 +140,9 @@ class TFLiteModel:
         threads: CPU threads.
         sidecar: the file's Sidecar.
         data: the bytes that run, see `flatbuffer.as_first_subgraph`.
-        image: the image input tensor, [1, H, W, 3].
-        sr: the SR output tensor, [1, H * s, W * s, 3].
+        image: the image input tensor.
+        sr: the SR output tensor.
+        layout: layout of these two.
         fixed: (H, W) if the input size is fixed, else None.
         adjustable: the scalar input that `set` sets to `value`; None if the file has none or an option fixes it.
         value: value of the adjustable input; its maximum unless assigned.
@@ -159,7 +154,7 @@ class TFLiteModel:
         Args:
             model: a path, or the bytes of a file that this project converted (its float values are in 0..1).
             threads: CPU threads.
-            options: {"range": "1", "order": "bgr", "signature": name, name of a scalar input: number}
+            options: {"range": "1", "order": "bgr", "layout": "nchw", "signature": name, name of a scalar input: number}
                 (docs/reference/models.md).
 
         Raises:
@@ -172,16 +167,18 @@ class TFLiteModel:
         self.sidecar = sidecars.read(self.path, data) if self.path else sidecars.Sidecar()
         graph = parse_graph(data, self.name, remaining.pop("signature", model_files.own_signature(self.sidecar)))
         sidecars.check_graph(self.sidecar, graph, self.name)
+        asked = tensor_layout.given(self.name, remaining, self.sidecar)
         try:
-            self._graph_io = graph_io.find(graph)
+            self._graph_io = graph_io.find(graph, *asked)
         except graph_io.GraphIOError as error:
             raise UserError(f"{self.name}: {error}") from None
         self.image, self.sr = graph.tensors[self._graph_io.image], graph.tensors[self._graph_io.sr]
-        self.fixed = fixed_size(self.image)
-        ranges = (tensor_values.value_ranges(tensor) for tensor in (self.image, self.sr))
-        self._choices: model_io.Choices = ((1,), (1,), ("rgb",))
+        self.layout = self._graph_io.layout
+        self.fixed = self.layout.input_size(self.image.shape)
+        self._choices: model_io.Choices = ((1,), (1,), sidecars.ORDERS[self.layout.channels][:1])
         if self.path:
-            self._choices = model_io.possible(self.name, remaining, self.sidecar, *ranges)
+            ranges = (tensor_values.value_ranges(self.image), tensor_values.value_ranges(self.sr))
+            self._choices = model_io.possible(self.name, remaining, self.sidecar, *ranges, self.layout.channels)
         self._others = [(i, graph.tensors[i]) for i in graph.outputs if i != self._graph_io.sr]
         self.adjustable = self._find_adjustable(graph, remaining)
         self.value = self.adjustable.limits[1] if self.adjustable else None
@@ -191,6 +188,7 @@ class TFLiteModel:
             trial.run(self.data, self.name, threads)
         self._interpreter: Any = None  # Any: the Interpreter, or None before `prepare`
         self._size: tuple[int, int] | None = None
+        self._lr: Any = None  # the last image that was set
 
     def _find_adjustable(self, graph: Graph, options: Mapping[str, str]) -> Adjustable | None:
         """Returns the scalar input with limits in the sidecar. None if an option sets it, or without a second output."""
@@ -217,7 +215,7 @@ class TFLiteModel:
             if limits := self.sidecar.limits(name):
                 check_value(self.name, name, float(text), limits)
         if options:
-            known = ", ".join([*model_io.OPTIONS, "signature", *self._graph_io.scalars])
+            known = ", ".join([*model_io.ALL_OPTIONS, "signature", *self._graph_io.scalars])
             raise UserError(f"{self.name}: unknown option '{next(iter(options))}'; supported: {known}")
         return values
 
@@ -227,12 +225,12 @@ class TFLiteModel:
         size = self._size or self.fixed or (16, 16)
         self.prepare(size)
         shape = self._sr_shape()
-        if shape[1] < size[0]:  # the runtime knows some shapes only after a run
-            self._set(np.zeros((*size, 3), np.uint8), 1)
+        if not self.layout.scale(size, shape):  # the runtime knows some shapes only after a run
+            self._set(np.zeros((*size, self.layout.channels), np.uint8), 1)
             self.invoke()
             shape = self._sr_shape()
-        scale = shape[1] // size[0]
-        if scale < 1 or shape != (1, size[0] * scale, size[1] * scale, 3):
+        scale = self.layout.scale(size, shape)
+        if not scale:
             raise UserError(f"{self.name}: maps {size[1]}x{size[0]} to {shape}, which is not an integer scale")
         return scale
 
@@ -242,8 +240,9 @@ class TFLiteModel:
 
     @functools.cached_property
     def io(self) -> model_io.ModelIO:
-        """Value ranges and channel order: from the sidecar, tensors and options, else measured on a sample image."""
-        return model_io.measure(self._forward, self._decoded, self.sample_size, self.scale, self._choices)
+        """Value ranges and channels: from the sidecar, tensors and options, else measured on a sample image."""
+        io = model_io.measure(self._forward, self._decoded, self.sample_size, self.scale, self._choices)
+        return dataclasses.replace(io, layout=self.layout)
 
     @property
     def sample_size(self) -> tuple[int, int]:
@@ -253,7 +252,11 @@ class TFLiteModel:
     def _forward(self, image: np.ndarray, range_in: int) -> np.ndarray:
         self._set(image, range_in)
         self.invoke()
-        return self._interpreter.get_tensor(self._graph_io.sr)[0]
+        return self._raw()
+
+    def _raw(self) -> np.ndarray:
+        """Returns the raw output, [H * s, W * s, C]."""
+        return self.layout.from_output(self._interpreter.get_tensor(self._graph_io.sr))
 
     def prepare(self, size: tuple[int, int]) -> None:
         """Allocates for an image of (H, W). Raises UserError if the runtime refuses the file or the size."""
@@ -261,24 +264,31 @@ class TFLiteModel:
             self._interpreter = open_interpreter(self.data, self.name, self.threads)
         if size != self._size:
             self._size = None
-            allocate(self._interpreter, self.name, None if size == self.fixed else (1, *size, 3), self._graph_io.image)
+            shape = None if size == self.fixed else self.layout.input_shape(size)
+            allocate(self._interpreter, self.name, shape, self._graph_io.image)
             self._size = size
 
     def set(self, image: np.ndarray) -> None:
         """Sets the input image and the scalars.
 
         Args:
-            image: [H, W, 3] uint8 RGB; it is converted to the file's value range and channel order.
+            image: [H, W, 3] uint8 RGB; it is converted to the file's value range, channels and layout.
 
         Raises:
             UserError: as `prepare`.
         """
-        self._set(model_io.in_order(image, self.io.order), self.io.range_in)
+        self._set(model_io.to_network(image, self.io.order), self.io.range_in)
+        self._lr = image
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        """Returns the input tensor for an image, [H, W, 3] uint8 RGB: in the file's value range, channels and layout."""
+        values = tensor_values.encode(model_io.to_network(image, self.io.order), self.image, self.io.range_in)
+        return self.layout.to_input(values)
 
     def _set(self, image: np.ndarray, range_in: int) -> None:
         values = tensor_values.encode(image, self.image, range_in)
         self.prepare(image.shape[:2])
-        self._interpreter.set_tensor(self._graph_io.image, values[None])
+        self._interpreter.set_tensor(self._graph_io.image, self.layout.to_input(values))
         for index, value in self._scalars:
             self._interpreter.set_tensor(index, value)
         if self.adjustable and self.value is not None:
@@ -293,11 +303,15 @@ class TFLiteModel:
             raise UserError(f"{self.name}: failed while running on {size} ({_first_line(error, '')})") from None
 
     def get(self) -> np.ndarray:
-        """Returns the SR output, [H * s, W * s, 3] RGB: uint8 if the file's output is quantized, else float32 in 0..1."""
-        values = self._interpreter.get_tensor(self._graph_io.sr)[0]
-        return model_io.in_order(self._decoded(values, self.io.range_out), self.io.order)
+        """Returns the SR output for the last image that was set, [H * s, W * s, 3] RGB.
+
+        It is uint8 if the file's output has three channels and is quantized, else float32 in 0..1.
+        """
+        return model_io.from_network(self._decoded(self._raw(), self.io.range_out), self.io.order, self._lr)
 
     def _decoded(self, values: np.ndarray, range_out: int) -> np.ndarray:
+        if self.layout.channels == 1:  # float: it is rounded once, after the conversion to RGB
+            return tensor_values.from_float(tensor_values.real(values, self.sr), range_out)
         return tensor_values.decode(values, self.sr, range_out)
 
     def tensor(self, index: int) -> np.ndarray:
@@ -346,8 +360,8 @@ def delegate_partitions(data: bytes, name: str | Path = "model", size: tuple[int
     """
     graph = parse_graph(data, name)
     interpreter = open_interpreter(data, name)
-    images = [i for i in graph.inputs if len(graph.tensors[i].shape) == 4 and min(graph.tensors[i].shape[1:3]) < 0]
-    shape = (1, *size, graph.tensors[images[0]].shape[3]) if images else None
+    images = [i for i in graph.inputs if len(graph.tensors[i].shape) == 4 and min(graph.tensors[i].shape[1:]) < 0]
+    shape = tensor_layout.with_sides(graph.tensors[images[0]].shape, size) if images else None
     allocate(interpreter, name, shape, images[0] if images else None)
     return residency(interpreter)[0]
 

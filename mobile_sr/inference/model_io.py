@@ -1,4 +1,4 @@
-"""Value ranges and channel order of a network, and a check of its output on a sample image.
+"""Value ranges and channels of a network, and a check of its output on a sample image.
 
 `possible` collects what the sidecar, the tensors and the options determine. `measure` determines the rest on a sample
 image. `check` compares the SR output with bicubic interpolation. All file formats (.tflite, .onnx, .keras, imported
@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,14 @@ import numpy as np
 
 from mobile_sr.converters.quiet import print_line
 from mobile_sr.errors import UserError
-from mobile_sr.imaging import sample_images
+from mobile_sr.imaging import luminance, sample_images
 from mobile_sr.imaging.resize import imresize
-from mobile_sr.inference import tensor_values
+from mobile_sr.inference import sidecar as sidecars
+from mobile_sr.inference import tensor_layout, tensor_values
 
 if TYPE_CHECKING:
     from mobile_sr.inference.sidecar import Sidecar
+    from mobile_sr.inference.tensor_layout import TensorLayout
 
 Choices = tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]  # candidate ranges in, ranges out, channel orders
 Choice = tuple[int, int, str]  # range in, range out, channel order
@@ -32,9 +34,9 @@ Choice = tuple[int, int, str]  # range in, range out, channel order
 SAMPLE_SIDE = 32  # LR pixels of the sample side for dynamic sizes: large enough to decide, fast for large networks
 # In dB. On the sample, packaged networks are 1 to 4 dB above bicubic; imports in the wrong range are 6 dB or more below.
 MAX_BELOW_BICUBIC = 3.0
-ORDERS = ("rgb", "bgr")
 RANGE_OPTIONS = {str(key): key for key in tensor_values.FLOAT_RANGES}
-OPTIONS = ("range", "range_in", "range_out", "order")
+OPTIONS = ("range", "range_in", "range_out", "order")  # of `possible`
+ALL_OPTIONS = (*OPTIONS, tensor_layout.OPTION)
 
 _MAX_ERROR = 255**2 / 10**1.5  # 15 dB: with a larger squared error the range is certainly wrong
 # Factors by which the squared error of another choice must be smaller. An unclipped network for 0..1 also runs at 0..255,
@@ -44,17 +46,19 @@ _CLEARLY_BETTER_ABOUT_GRAY = 5  # 7 dB
 _CLEARLY_BETTER_FAR_FROM_BICUBIC = 8  # 9 dB
 _CLEARLY_BGR = 1.12  # 0.5 dB: run as BGR, packaged networks (trained on RGB) gain up to 0.1 dB or lose up to 0.3 dB
 _AMBIGUOUS = 1.25  # 1 dB
+_FLAT = 1e-4  # of white: below this, an image differs from one colour by rounding errors only
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelIO:
-    """Value ranges and channel order of a network's input and output.
+    """Value ranges, channels and layout of a network's input and output.
 
     Attributes:
         range_in, range_out: keys of `tensor_values.RANGES`.
-        order: 'rgb' or 'bgr', for input and output.
+        order: 'rgb' or 'bgr' for three channels, a key of `luminance.RANGES` for one; for input and output.
         measured: whether they were determined on the sample image.
         remark: a line for the user; None if there is nothing unusual.
+        layout: the layout of the tensors.
     """
 
     range_in: int = 1
@@ -62,26 +66,37 @@ class ModelIO:
     order: str = "rgb"
     measured: bool = False
     remark: str | None = None
+    layout: TensorLayout = tensor_layout.TensorLayout()
+
+    @property
+    def is_luma(self) -> bool:
+        """Whether the network upscales Y alone."""
+        return self.order in luminance.RANGES
 
     def facts(self) -> dict[str, Any]:
-        """Returns a JSON-able dict: {"range_in": [low, high], "range_out", "order", "measured"}."""
+        """Returns a JSON-able dict: {"range_in": [low, high], "range_out", "order", "layout", "channels", "measured"}."""
         ranges = {key: list(tensor_values.RANGES[getattr(self, key)]) for key in ("range_in", "range_out")}
-        return {**ranges, "order": self.order, "measured": self.measured}
+        tensors = {"layout": str(self.layout), "channels": self.layout.channels}
+        return {**ranges, "order": self.order, **tensors, "measured": self.measured}
 
     def __str__(self) -> str:
-        return f"{range_text(self.range_in)} in, {range_text(self.range_out)} out, {self.order.upper()}"
+        return f"{range_text(self.range_in)} in, {range_text(self.range_out)} out, {order_text(self.order)}"
+
+    def reach(self, receptive_field: int | None) -> int | None:
+        """Returns a network's receptive field in LR pixels, including the bicubic interpolation of Cb and Cr."""
+        return max(receptive_field, luminance.REACH) if self.is_luma and receptive_field is not None else receptive_field
 
 
 def run_float(forward: Callable[[np.ndarray, int], np.ndarray], image: np.ndarray, io: ModelIO) -> np.ndarray:
     """Upscales [H, W, 3] uint8 RGB to [H * s, W * s, 3] float32 RGB in 0..1 with a float network.
 
     Args:
-        forward: function of ([H, W, 3] uint8 in the network's channel order, range in) that returns the raw output.
+        forward: function of (result of `to_network`, range in) that returns the raw output, [H * s, W * s, C].
         image: the LR image.
-        io: value ranges and channel order of the network.
+        io: value ranges and channels of the network.
     """
-    values = forward(in_order(image, io.order), io.range_in)
-    return in_order(tensor_values.from_float(values, io.range_out), io.order)
+    values = forward(to_network(image, io.order), io.range_in)
+    return from_network(tensor_values.from_float(values, io.range_out), io.order, image)
 
 
 def range_text(key: int) -> str:
@@ -89,9 +104,32 @@ def range_text(key: int) -> str:
     return "{}..{}".format(*tensor_values.RANGES[key])
 
 
-def in_order(image: np.ndarray, order: str) -> np.ndarray:
-    """Converts [H, W, 3] from RGB to a channel order, or back."""
+def order_text(order: str) -> str:
+    """Formats a channel order as text, such as 'BGR' or 'Y in 16..235'."""
+    return "Y in {}..{}".format(*luminance.RANGES[order]) if order in luminance.RANGES else order.upper()
+
+
+def to_network(image: np.ndarray, order: str) -> np.ndarray:
+    """Converts [H, W, 3] uint8 RGB to a network's channels: [H, W, 3] uint8, or the Y in levels, [H, W, 1] float32."""
+    if order in luminance.RANGES:
+        return luminance.of_rgb(image, order)
     return np.ascontiguousarray(image[..., ::-1]) if order == "bgr" else image
+
+
+def from_network(sr: np.ndarray, order: str, image: np.ndarray) -> np.ndarray:
+    """Converts a network's decoded output to RGB.
+
+    Args:
+        sr: [H * s, W * s, 3] uint8 or float32 in 0..1; or the Y, [H * s, W * s, 1] float32 in 0..1.
+        order: channel order of the network.
+        image: [H, W, 3] uint8 RGB, the LR image, whose Cb and Cr complete a Y.
+
+    Returns:
+        [H * s, W * s, 3] RGB in the dtype of `sr`.
+    """
+    if order in luminance.RANGES:
+        return luminance.upscale_chroma(image, sr, order)
+    return np.ascontiguousarray(sr[..., ::-1]) if order == "bgr" else sr
 
 
 def possible(
@@ -100,6 +138,7 @@ def possible(
     sidecar: Sidecar,
     inputs: tuple[int, ...] = tensor_values.FLOAT_RANGES,
     outputs: tuple[int, ...] = tensor_values.FLOAT_RANGES,
+    channels: int = 3,
 ) -> Choices:
     """Returns the value ranges and channel orders that are left to measure.
 
@@ -108,6 +147,7 @@ def possible(
         options: options of the model string; those in OPTIONS are removed.
         sidecar: Sidecar of the file.
         inputs, outputs: ranges that the tensors allow, see `tensor_values.value_ranges`.
+        channels: number of channels of the network, 3 or 1.
 
     Returns:
         (ranges in, ranges out, orders), each a tuple with the preferred value first.
@@ -118,17 +158,22 @@ def possible(
     given = {key: options.pop(key) for key in OPTIONS if key in options}
     if "range" in given and {"range_in", "range_out"} & given.keys():
         raise UserError(f"{name}: give range, or range_in and range_out, not both")
+    orders: tuple[str, ...] = sidecars.ORDERS[channels]
     for key, text in given.items():
-        if key == "order" and text not in ORDERS:
-            raise UserError(f"{name}: order={text}; use rgb or bgr")
+        if key == "order" and text not in orders:
+            use = "use rgb or bgr" if channels == 3 else "with one channel use y (levels 16..235) or y_full (0..255)"
+            raise UserError(f"{name}: order={text}; {use}")
         if key != "order" and text not in RANGE_OPTIONS:
             raise UserError(f"{name}: {key}={text}; use 1 (values in 0..1), 255 (0..255) or -1 (-1..1)")
     recorded = sidecar_range(sidecar)
+    recorded_order = sidecar.order or ("rgb" if recorded and channels == 3 else None)
+    if recorded_order and recorded_order not in orders:
+        raise UserError(f"{name}: its sidecar says order {recorded_order}, but it has {channels} channel(s)")
+    for key, text in given.items():
+        known = recorded_order if key == "order" else recorded
+        if known and text != str(known):
+            raise UserError(f"{name}: {key}={text}, but its sidecar says {known}; omit the option")
     if recorded:
-        for key, text in given.items():
-            known = "rgb" if key == "order" else str(recorded)
-            if text != known:
-                raise UserError(f"{name}: {key}={text}, but its sidecar says {known}; omit the option")
         inputs = outputs = (recorded,)
     ends = {"range_in": inputs, "range_out": outputs}
     for key in ("range", "range_in", "range_out"):
@@ -141,20 +186,8 @@ def possible(
                 f"{name}: {key}={given[key]} is for float values; the range of this file follows from its quantization"
             )
         ends.update((end, (requested,)) for end in matches)
-    orders = (given["order"],) if "order" in given else ("rgb",) if recorded else ORDERS
-    return ends["range_in"], ends["range_out"], orders
-
-
-def why_not_image(shape: Sequence[Any]) -> str | None:
-    """Returns why a tensor of this shape is not an NHWC RGB image; None if it is one. Dynamic sides are -1 or not an int."""
-    if len(shape) != 4:
-        return "not an image"
-    if shape[1] in (1, 3) and shape[3] != 3:
-        layout = "channels first (NCHW): convert it with channels last (NHWC)"
-        return layout if shape[1] == 3 else f"{layout}; 1 channel, and luma-only networks are not supported"
-    if shape[3] == 1:
-        return "1 channel: luma-only networks are not supported"
-    return f"{shape[3]} channels" if isinstance(shape[3], int) and shape[3] not in (-1, 3) else None
+    order = given.get("order", recorded_order)
+    return ends["range_in"], ends["range_out"], (order,) if order else orders
 
 
 def sidecar_range(sidecar: Sidecar) -> int | None:
@@ -164,9 +197,11 @@ def sidecar_range(sidecar: Sidecar) -> int | None:
 
 
 @functools.lru_cache(maxsize=8)
-def _sample(size: tuple[int, int], scale: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Returns (HR, LR, PSNR of bicubic in dB) for the sample image of LR size (H, W)."""
+def _sample(size: tuple[int, int], scale: int, gray: bool = False) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns (HR, LR, PSNR of bicubic in dB) for the sample image of LR size (H, W), in colour or in gray."""
     hr, lr = sample_images.pair(size[0], size[1], scale)
+    if gray:
+        hr, lr = (np.repeat((luminance.of_rgb(x, luminance.FULL) + 0.5).astype(np.uint8), 3, axis=2) for x in (hr, lr))
     return hr, lr, _psnr(_error(lr if scale == 1 else imresize(lr, scale), hr))
 
 
@@ -180,11 +215,12 @@ def measure(
     """Determines the ModelIO among `choices` whose output is closest to the sample image.
 
     The preferred ranges are kept unless others are 3 dB better. The margin is 7 dB for -1..1 at both ends if the preferred
-    ranges work, and 9 dB for an output that stays 3 dB below bicubic. RGB is kept unless BGR is 0.5 dB better. All
-    preferred values are kept if no choice reaches 15 dB.
+    ranges work, and 9 dB for an output that stays 3 dB below bicubic. RGB is kept unless BGR is 0.5 dB better, and
+    Y in 16..235 unless 0..255 is; Y is measured on a gray sample image. All preferred values are kept if no choice reaches
+    15 dB.
 
     Args:
-        forward: function of ([H, W, 3] uint8, range in) that returns the network's raw output.
+        forward: function of (result of `to_network`, range in) that returns the network's raw output.
         decode: function of (raw output, range out) that returns the image, uint8 or float32 in 0..1.
         size: LR (H, W) of the sample image.
         scale: scale factor of the network.
@@ -193,23 +229,25 @@ def measure(
     inputs, outputs, orders = choices
     if max(map(len, choices)) == 1:
         return ModelIO(inputs[0], outputs[0], orders[0])
-    hr, lr, bicubic = _sample(tuple(size), scale)
+    luma = orders[0] in luminance.RANGES
+    hr, lr, bicubic = _sample(tuple(size), scale, luma)
     errors: dict[Choice, float] = {}
     near = 255**2 / 10 ** ((bicubic - MAX_BELOW_BICUBIC) / 10)
 
     def run(order: str, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
-        image = in_order(lr, order)
+        image = to_network(lr, order)
         for range_in in inputs:
             raw = forward(image, range_in)
-            errors.update({(range_in, out, order): _error(in_order(decode(raw, out), order), hr) for out in outputs})
+            for out in outputs:
+                errors[range_in, out, order] = _error(from_network(decode(raw, out), order, lr), hr)
 
     run(orders[0], inputs, outputs)
     chosen = closest(errors, near)
     if len(orders) > 1:
         if errors[chosen] <= _MAX_ERROR:
-            run("bgr", (chosen[0],), (chosen[1],))
+            run(orders[1], (chosen[0],), (chosen[1],))
         else:
-            run("bgr", inputs, outputs)
+            run(orders[1], inputs, outputs)
         chosen = closest(errors, near)
     best = min(errors, key=errors.__getitem__)
     remark = None
@@ -219,6 +257,8 @@ def measure(
     elif best[:2] != chosen[:2] and errors[best] <= _MAX_ERROR and errors[chosen] > _AMBIGUOUS * errors[best]:
         better = _psnr(errors[best]) - _psnr(errors[chosen])
         remark = f"{ModelIO(*chosen)}: assumed, although {ModelIO(*best)} is {better:.1f} dB better on a sample image"
+    elif luma and len(orders) > 1:
+        remark = f"{ModelIO(*chosen)}: assumed, as in MATLAB's rgb2ycbcr; Cb and Cr are upscaled by bicubic interpolation"
     return ModelIO(*chosen, measured=True, remark=remark)
 
 
@@ -266,6 +306,7 @@ def check(
     run: Callable[[np.ndarray], np.ndarray],
     scale: int,
     size: tuple[int, int] = (SAMPLE_SIDE, SAMPLE_SIDE),
+    gray: bool = False,
 ) -> dict[str, Any]:
     """Runs a network on the sample image and compares its output with bicubic interpolation.
 
@@ -274,6 +315,7 @@ def check(
         run: function from [H, W, 3] uint8 to [H * s, W * s, 3], uint8 or float32 in 0..1.
         scale: scale factor of the network.
         size: LR (H, W) of the sample image.
+        gray: whether the sample image is gray, for a network that upscales Y alone.
 
     Returns:
         {"psnr", "bicubic_psnr"} in dB and {"constant"}: whether the output is one flat colour.
@@ -281,10 +323,10 @@ def check(
     Raises:
         UserError: the output is not finite.
     """
-    hr, lr, bicubic = _sample(tuple(size), scale)
+    hr, lr, bicubic = _sample(tuple(size), scale, gray)
     image = check_finite(name, run(lr))
     levels = image if image.dtype == np.uint8 else np.clip(image, 0, 1)
-    constant = bool((np.ptp(levels, axis=(0, 1)) == 0).all())
+    constant = bool((np.ptp(levels, axis=(0, 1)) < _FLAT).all())
     return {"psnr": _psnr(_error(image, hr)), "bicubic_psnr": bicubic, "constant": constant}
 
 
@@ -309,7 +351,7 @@ def check_and_warn(
     options: bool = True,
 ) -> dict[str, Any]:
     """Like `check`; also prints `message`, if there is one, on standard error."""
-    figures = check(name, run, scale, size)
+    figures = check(name, run, scale, size, io.is_luma)
     line = message(name, io, figures, options)
     if line:
         print_line(line, sys.stderr)
@@ -328,9 +370,10 @@ def message(name: str | Path, io: ModelIO, figures: Mapping[str, Any], options: 
         name: name of the model.
         io: its ModelIO.
         figures: its figures from `check`.
-        options: whether the model supports the options in OPTIONS.
+        options: whether the model supports the options in ALL_OPTIONS.
     """
-    hint = "override with @range=1|255|-1 (or range_in, range_out) and @order=rgb|bgr"
+    orders = "|".join(sidecars.ORDERS[1 if io.is_luma else 3])
+    hint = f"override with @range=1|255|-1 (or range_in, range_out) and @order={orders}"
     if not is_poor(figures):
         return f"note: {name}: {io.remark}; {hint}" if io.remark else None
     quality = f"{figures['psnr']:.1f} dB on a sample image, bicubic {figures['bicubic_psnr']:.1f} dB"

@@ -1,5 +1,6 @@
 """Runner for .onnx files: the only module that runs them."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping
@@ -10,18 +11,19 @@ import numpy as np
 
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.inference import model_io, tensor_values
+from mobile_sr.inference import model_io, tensor_layout, tensor_values
 from mobile_sr.inference import sidecar as sidecars
 
 MAX_VALUES = 2**28  # in a fixed input or output
 
 
 class OnnxModel:
-    """A single-image super-resolution ONNX file: [N, H, W, 3] float32 to [N, H * s, W * s, 3].
+    """A single-image super-resolution ONNX file: one float32 image to one larger image, see `tensor_layout`.
 
     Attributes:
         path: the file, or "model" for bytes.
         sidecar: the file's Sidecar.
+        layout: layout of its tensors.
         scale: the scale factor, determined by running the network once.
         fixed: (H, W) if the input size is fixed, else None.
     """
@@ -32,7 +34,7 @@ class OnnxModel:
         Args:
             model: a path, or the bytes of a file that this project converted (float values in 0..1).
             threads: CPU threads.
-            options: value range and channel order such as {"range": "255", "order": "bgr"}, see docs/reference/models.md.
+            options: such as {"range": "255", "order": "bgr", "layout": "nchw"}, see docs/reference/models.md.
 
         Raises:
             UserError: the file is unusable, ONNX Runtime is not installed, or an option is invalid.
@@ -47,12 +49,12 @@ class OnnxModel:
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror})") from None
         remaining, self.sidecar = dict(options or {}), sidecars.Sidecar()
-        self._choices: model_io.Choices = ((1,), (1,), ("rgb",))
         if not isinstance(model, bytes):
             self.sidecar = sidecars.read(model, data)
-            self._choices = model_io.possible(self.path, remaining, self.sidecar)
-        if remaining:
-            raise UserError(f"{self.path}: unknown option '{next(iter(remaining))}'; supported: {', '.join(model_io.OPTIONS)}")
+        asked = tensor_layout.given(self.path, remaining, self.sidecar)
+        unknown = remaining.keys() - set(model_io.OPTIONS)
+        if unknown:
+            raise UserError(f"{self.path}: unknown option '{min(unknown)}'; supported: {', '.join(model_io.ALL_OPTIONS)}")
         session = onnxruntime.SessionOptions()
         session.intra_op_num_threads = threads
         session.log_severity_level = 4
@@ -61,37 +63,37 @@ class OnnxModel:
                 self._session = onnxruntime.InferenceSession(data, session, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises types that are not public
             raise UserError(f"{self.path}: not a usable ONNX model ({str(error).splitlines()[0]})") from None
-        shape = self._input_shape()
-        self._check_sizes(*self._session.get_inputs(), *self._session.get_outputs())
-        self.fixed: tuple[int, int] | None = (
-            (shape[1], shape[2]) if isinstance(shape[1], int) and isinstance(shape[2], int) else None
-        )
-        height, width = self.fixed or (16, 16)
-        out = self._forward(np.zeros((height, width, 3), np.uint8), 1).shape
-        self.scale = out[0] // height if len(out) == 3 else 0
-        if self.scale < 1 or out != (height * self.scale, width * self.scale, 3):
-            reason = model_io.why_not_image((1, *out)) or "not an integer scale"
-            raise UserError(f"{self.path}: maps {height}x{width} to {out}: {reason}")
+        image, sr = self._ends()
+        self._check_sizes(image, sr)
+        try:
+            layouts = tensor_layout.find(image.shape, sr.shape, *asked)
+        except tensor_layout.LayoutError as error:
+            raise UserError(f"{self.path}: {error}") from None
+        self.layout, self.scale = tensor_layout.first_that_runs(self.path, layouts, image.shape, self._invoke)
+        self.fixed = self.layout.input_size(image.shape)
+        self._choices: model_io.Choices = ((1,), (1,), sidecars.ORDERS[self.layout.channels][:1])
+        if not isinstance(model, bytes):
+            self._choices = model_io.possible(self.path, remaining, self.sidecar, channels=self.layout.channels)
 
-    def _input_shape(self) -> list[Any]:
-        """Returns the input's shape and sets the names of input and output. Raises UserError if they are not single images."""
+    def _ends(self) -> tuple[Any, Any]:
+        """Returns ONNX Runtime's (input, output) and sets their names. Raises UserError if they are not single images."""
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        expected = "expected one float32 [N, H, W, 3] input and one such output"
+        expected = "expected one float32 image as input and one as output"
         if len(inputs) != 1 or len(outputs) != 1:
             raise UserError(f"{self.path}: has {len(inputs)} inputs and {len(outputs)} outputs; {expected}")
         for end, what in ((inputs[0], "input"), (outputs[0], "output")):
-            reason = model_io.why_not_image(end.shape) if what == "input" or len(end.shape) == 4 else None
+            reason = tensor_layout.why_not_image(end.shape) if what == "input" or len(end.shape) == 4 else None
             if end.type != "tensor(float)" or reason:
                 raise UserError(
                     f"{self.path}: {what} {end.name} is {end.type} {end.shape}{f', {reason}' if reason else ''}; {expected}"
                 )
         self._in, self._out = inputs[0].name, outputs[0].name
-        return inputs[0].shape
+        return inputs[0], outputs[0]
 
     def _check_sizes(self, image: Any, sr: Any) -> None:
         """Checks types and fixed sizes before anything runs. Raises UserError if they cannot be an image of a sane size."""
         if sr.type not in ("tensor(float)", "tensor(float16)", "tensor(double)", "tensor(uint8)") or len(sr.shape) != 4:
-            raise UserError(f"{self.path}: output {sr.name} is {sr.type} {sr.shape}; expected a float32 [N, H, W, 3] image")
+            raise UserError(f"{self.path}: output {sr.name} is {sr.type} {sr.shape}; expected a float32 image")
         for end in (image, sr):
             sides = [side for side in end.shape if isinstance(side, int)]
             if min(sides, default=1) < 1 or math.prod(sides) > MAX_VALUES:
@@ -105,8 +107,9 @@ class OnnxModel:
 
     @functools.cached_property
     def io(self) -> model_io.ModelIO:
-        """Value ranges and channel order: from the sidecar and options, else measured on a sample image."""
-        return model_io.measure(self._forward, tensor_values.from_float, self.sample_size, self.scale, self._choices)
+        """Value ranges and channels: from the sidecar and options, else measured on a sample image."""
+        io = model_io.measure(self._forward, tensor_values.from_float, self.sample_size, self.scale, self._choices)
+        return dataclasses.replace(io, layout=self.layout)
 
     @property
     def sample_size(self) -> tuple[int, int]:
@@ -114,12 +117,15 @@ class OnnxModel:
         return model_io.sample_size(self.fixed, self.sidecar.smallest_side)
 
     def _forward(self, image: np.ndarray, range_in: int) -> np.ndarray:
-        """Returns the raw output for [H, W, 3] uint8. Raises UserError if ONNX Runtime fails."""
+        """Returns the raw output, [H * s, W * s, C], for levels [H, W, C]. Raises UserError if ONNX Runtime fails."""
+        return self.layout.from_output(self._invoke(self.layout.to_input(tensor_values.to_float(image, range_in))))
+
+    def _invoke(self, values: np.ndarray) -> np.ndarray:
+        """Returns the output tensor for an input tensor. Raises UserError if ONNX Runtime fails."""
         try:
-            return self._session.run([self._out], {self._in: tensor_values.to_float(image[None], range_in)})[0][0]
+            return self._session.run([self._out], {self._in: values})[0]
         except Exception as error:  # see above
-            size = f"{image.shape[1]}x{image.shape[0]}"
-            raise UserError(f"{self.path}: failed on {size} ({str(error).splitlines()[0]})") from None
+            raise UserError(f"{self.path}: failed on {list(values.shape)} ({str(error).splitlines()[0]})") from None
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """Upscales [H, W, 3] uint8 RGB to [H * s, W * s, 3] float32 in 0..1. Raises UserError if ONNX Runtime fails."""

@@ -18,6 +18,7 @@ from mobile_sr import models
 from mobile_sr.converters.tflite import receptive_field as tflite_receptive_field
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256, write_json
+from mobile_sr.imaging import luminance
 
 if TYPE_CHECKING:
     from mobile_sr.converters.tflite.flatbuffer import Graph
@@ -27,6 +28,7 @@ MAX_BYTES = 16 * 1024**2  # far larger than any sidecar
 MAX_SIDE = 4096  # LR pixels
 MAX_SCALE = 16
 MAX_COST = 1e15  # multiply-adds
+ORDERS = {3: ("rgb", "bgr"), 1: (luminance.STUDIO, luminance.FULL)}  # by number of channels, the usual one first
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic", "onnx")
 # JSON files of other programs may have one or two of these names by chance.
 _MARKS = ("format", "network", "config", "scale", "precision", "receptive_field", "sha256", "audit")
@@ -43,6 +45,9 @@ class Sidecar:
         receptive_field: LR pixels to each side that an output pixel depends on; None if unknown or the whole image.
         smallest_side: minimum side in LR pixels that the network supports.
         value_range: [0, 1] or [0, 255] of float inputs and outputs.
+        layout: 'nhwc' or 'nchw', the axes of the image input.
+        channels: 3 for RGB, 1 for luminance (Y).
+        order: 'rgb' or 'bgr' of 3 channels; 'y' (16..235) or 'y_full' (0..255) of 1 channel.
         signatures: names of the file's signatures, [] if it has a single unnamed one.
         desired_depth: [0, D] in blocks for networks with a desired depth.
         multiply_adds: `depth_counts.costs` of networks with depth masks.
@@ -57,6 +62,9 @@ class Sidecar:
     receptive_field: int | None = None
     smallest_side: int = 1
     value_range: list[int] | None = None
+    layout: str | None = None
+    channels: int | None = None
+    order: str | None = None
     signatures: list[str] = dataclasses.field(default_factory=list)
     desired_depth: list[float] | None = None
     multiply_adds: dict[str, Any] | None = None
@@ -161,6 +169,8 @@ def from_json(value: Mapping[str, Any], path: str | Path) -> Sidecar:
             refuse(field, expected)
     if "config" in value:
         _check_config(value, refuse)
+    if "channels" in value and value.get("order", ORDERS[value["channels"]][0]) not in ORDERS[value["channels"]]:
+        refuse("order", f"{' or '.join(ORDERS[value['channels']])} for {value['channels']} channel(s)")
     names = [field.name for field in dataclasses.fields(Sidecar)]
     known = {name: value[name] for name in names if value.get(name) is not None}
     return Sidecar(**known, checks=value.get("audit", {}).get("checks", []))
@@ -237,6 +247,9 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any], bool]] = {
     ),
     "smallest_side": (f"an integer from 1 to {MAX_SIDE}", lambda x: is_int_in(x, 1, MAX_SIDE), False),
     "value_range": ("[0, 1] or [0, 255]", _range, False),
+    "layout": ("nhwc or nchw", lambda x: x in ("nhwc", "nchw"), False),
+    "channels": ("3 or 1", lambda x: type(x) is int and x in ORDERS, False),
+    "order": ("rgb, bgr, y or y_full", lambda x: any(x in orders for orders in ORDERS.values()), False),
     "signatures": ("a list of names", _names, False),
     "desired_depth": ("null or [0, number of blocks]", _depths, False),
     "multiply_adds": ("null or the counts that docs/reference/sidecar.md describes", lambda x: x is None or _costs(x), False),

@@ -1,4 +1,4 @@
-"""Conversion of [H, W, 3] uint8 images and plain numbers to the values of a .tflite tensor and back."""
+"""Conversion of [H, W, C] images and plain numbers to the values of a .tflite tensor and back."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _is_bytes(tensor: Tensor, value_range: int) -> bool:
 
 
 def to_float(image: np.ndarray, value_range: int = 1) -> np.ndarray:
-    """Converts [..., 3] uint8 to float32 in one of RANGES."""
+    """Converts [..., C] levels of 0..255, uint8 or float32, to float32 in one of RANGES."""
     low, high = RANGES[value_range]
     values = image.astype(np.float32) * np.float32(high - low) / np.float32(255)
     return values + np.float32(low) if low else values
@@ -74,16 +74,27 @@ def from_float(values: np.ndarray, value_range: int = 1) -> np.ndarray:
 
 
 def encode(image: np.ndarray, tensor: Tensor, value_range: int = 1) -> np.ndarray:
-    """Converts [H, W, 3] uint8 to the values of the input `tensor`: in one of RANGES, quantized as the tensor requires."""
+    """Converts an image to the values of the input `tensor`: in one of RANGES, quantized as the tensor requires.
+
+    Args:
+        image: [H, W, C] levels of 0..255: uint8, or float32 for a luminance that is not rounded.
+        tensor: the input.
+        value_range: a key of RANGES.
+    """
     if tensor.dtype == "float32":
         return to_float(image, value_range)
+    if image.dtype != np.uint8:
+        return _quantized(to_float(image, value_range), tensor)
     if _is_bytes(tensor, value_range):
         return image
+    low, high = RANGES[value_range]
+    return _quantized(low + np.arange(256) * (high - low) / 255, tensor)[image]
+
+
+def _quantized(real_values: np.ndarray, tensor: Tensor) -> np.ndarray:
     scale, zero_point = _quant_params(tensor)
-    levels, (low, high) = np.iinfo(tensor.dtype), RANGES[value_range]
-    real_values = low + np.arange(256) * (high - low) / 255
-    table = np.clip(np.floor(real_values / scale + 0.5) + zero_point, levels.min, levels.max)
-    return table.astype(tensor.dtype)[image]
+    levels = np.iinfo(tensor.dtype)
+    return np.clip(np.floor(real_values / scale + 0.5) + zero_point, levels.min, levels.max).astype(tensor.dtype)
 
 
 def decode(values: np.ndarray, tensor: Tensor, value_range: int = 1) -> np.ndarray:

@@ -79,15 +79,14 @@ def invoke(data: bytes, threads: int = 1) -> None:
     import numpy as np
 
     from mobile_sr.converters.tflite.runtime import create_interpreter
+    from mobile_sr.inference.tensor_layout import with_sides
 
     interpreter = create_interpreter(data, threads)
     inputs = interpreter.get_input_details()
     for tensor in inputs:
         shape = [int(side) for side in tensor["shape_signature"]]
         if len(shape) == 4 and min(shape) < 0:
-            sides = (1, SIDE, SIDE, 3)
-            shape = [own if side < 0 else side for side, own in zip(shape, sides, strict=True)]
-            interpreter.resize_tensor_input(tensor["index"], shape, strict=False)
+            interpreter.resize_tensor_input(tensor["index"], with_sides(shape, (SIDE, SIDE)), strict=False)
     interpreter.allocate_tensors()
     for tensor in interpreter.get_input_details():
         interpreter.set_tensor(tensor["index"], np.zeros(tensor["shape"], tensor["dtype"]))

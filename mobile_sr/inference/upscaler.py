@@ -373,10 +373,11 @@ def _bicubic(scale: int | None) -> Upscaler:
 def _tflite(name: str, path: Path, threads: int, options: Mapping[str, str]) -> Upscaler:
     runner = litert.TFLiteModel(path, threads, options)
     known = runner.sidecar
+    field = runner.io.reach(known.receptive_field)
     if runner.adjustable:
         upscaler: Upscaler = _adjustable(runner.adjustable.name).of_tflite(name, runner)
     else:
-        upscaler = Upscaler(name, runner.scale, runner.run, known.receptive_field, runner.fixed, known.smallest_side)
+        upscaler = Upscaler(name, runner.scale, runner.run, field, runner.fixed, known.smallest_side)
     upscaler.io = runner.io
     return upscaler
 
@@ -391,7 +392,8 @@ def _onnx(name: str, path: Path, threads: int, options: Mapping[str, str]) -> Up
 
     runner = OnnxModel(path, threads, options)
     known = runner.sidecar
-    upscaler = Upscaler(name, runner.scale, runner.run, known.receptive_field, runner.fixed, smallest=known.smallest_side)
+    field = runner.io.reach(known.receptive_field)
+    upscaler = Upscaler(name, runner.scale, runner.run, field, runner.fixed, smallest=known.smallest_side)
     upscaler.io = runner.io
     return upscaler
 

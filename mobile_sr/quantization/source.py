@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,6 +145,9 @@ def from_keras(
             "receptive_field": models.receptive_field(config),
             "smallest_side": models.smallest_side(config),
             "value_range": [0, 1],
+            "layout": "nhwc",
+            "channels": 3,
+            "order": "rgb",
         },
     )
 
@@ -166,7 +170,8 @@ def open_foreign(model: Any, size: tuple[int, int] | None) -> Source:
         converted = to_float_tflite(model, size=size)
     except float_model.FormatError as error:
         raise UserError(str(error)) from None
-    opened = litert.TFLiteModel(converted.data, converted.name, options=dict(options))
+    opened = _open_float(converted, options)
+    ranges = {"range_in": str(opened.io.range_in), "range_out": str(opened.io.range_out), "order": opened.io.order}
     return Source(
         name=converted.name,
         scale=opened.scale,
@@ -174,15 +179,35 @@ def open_foreign(model: Any, size: tuple[int, int] | None) -> Source:
         reference="the original",
         runner=lambda value: opened.run,
         extension=extensions.Export({}),
-        encode=opened.encode_image,
+        encode=lambda image: opened.encode(np.round(image[0] * 255).astype(np.uint8)),
         size=converted.size,
         facts={
             "network": None,
             "config": None,
             "receptive_field": None,
             "smallest_side": 1,
-            **opened.facts(),
+            **_value_range(opened),
+            "layout": str(opened.io.layout),
+            "channels": opened.io.layout.channels,
+            "order": opened.io.order,
             "source": {"origin": converted.origin, "notes": converted.notes, "sha256": sha256(converted.data)},
         },
         notes=converted.notes,
+        options=ranges,
     )
+
+
+def _open_float(converted: float_model.FloatModel, options: Mapping[str, str]) -> litert.TFLiteModel:
+    """The float .tflite as a file of unknown value range, which is measured unless an option gives it."""
+    with tempfile.TemporaryDirectory(prefix="mobile_sr.") as folder:
+        path = Path(folder) / f"{converted.name}.tflite"
+        path.write_bytes(converted.data)
+        opened = litert.TFLiteModel(path, options=options)
+    opened.name = converted.name
+    return opened
+
+
+def _value_range(opened: litert.TFLiteModel) -> dict[str, list[int]]:
+    """The sidecar's value_range; {} if both ends differ or are in -1..1, which it does not record."""
+    white = opened.io.range_in
+    return {"value_range": [0, white]} if white == opened.io.range_out and white > 0 else {}

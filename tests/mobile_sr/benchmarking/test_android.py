@@ -17,6 +17,7 @@ import pytest
 
 from mobile_sr import cli, zoo
 from mobile_sr.benchmarking import adb, android, benchmark
+from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
 from tests import fake_adb, schema
@@ -479,7 +480,17 @@ def test_interrupted(program):
 # Options
 
 
-def test_options_that_do_not_fit(phone, bench, capsys):
+def luma_file(path):
+    """The name of a new .tflite that enlarges one channel."""
+    import tensorflow as tf
+
+    double = tf.function(lambda x: tf.image.resize(x, (40, 48))).get_concrete_function(tf.TensorSpec((1, 20, 24, 1)))
+    with quiet():
+        path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([double]).convert())
+    return str(path)
+
+
+def test_options_that_do_not_fit(phone, bench, capsys, tmp_path):
     refused(bench(delegates="cpu,dsp"), "--delegates: 'dsp' is not one of cpu, nnapi, gpu, gpu_fp32")
     refused(bench("--threads", 17), "--threads 17: the app supports 1 to 16")
     refused(bench("--runs", 10001), "--runs 10001")
@@ -487,6 +498,11 @@ def test_options_that_do_not_fit(phone, bench, capsys):
     refused(bench("--layers"), "--layers", "--no-host")
     refused(bench("--height", 2000, "--width", 2000), "2000x2000", "tiles")
     refused(bench(models=["xlsr_x3:float32@range=1"]), "range=1", "does not support the option 'range'")
+    refused(
+        bench(models=[luma_file(tmp_path / "luma.tflite")]),
+        "luma.tflite: the app runs RGB networks",
+        "this file is Y alone, NHWC",
+    )
     assert not android.SIGNATURE.fullmatch("a b; reboot")
     assert phone.read()["commands"] == []
     for option in (["--no-host"], ["--apk", "x"], ["--delegates", "cpu"], ["--timeout", "3"]):

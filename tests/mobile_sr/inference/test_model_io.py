@@ -27,7 +27,7 @@ def bicubic(values):
     return imresize((np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8), 2).astype(np.float32) / 255
 
 
-def measured(network, range_in=1, range_out=1, options=None):
+def measured(network, range_in=1, range_out=1, options=None, channels=3):
     """The ModelIO of a network on values in 0..1 that is wrapped to have other ranges."""
 
     def forward(image, asked):
@@ -35,7 +35,26 @@ def measured(network, range_in=1, range_out=1, options=None):
         values = (tensor_values.to_float(image, asked) - low) / (high - low)
         return network(values) * (high_out - low_out) + low_out
 
-    return model_io.measure(forward, tensor_values.from_float, (24, 24), 2, model_io.possible("net", options or {}, Sidecar()))
+    choices = model_io.possible("net", options or {}, Sidecar(), channels=channels)
+    return model_io.measure(forward, tensor_values.from_float, (24, 24), 2, choices)
+
+
+@pytest.mark.parametrize("range_in", RANGES)
+@pytest.mark.parametrize("range_out", RANGES)
+def test_every_combination_of_ranges_is_found_for_y(range_in, range_out):
+    """Black is 16/255 here, and an input in the middle of a range fits -1..1, too."""
+    io = measured(bicubic, range_in, range_out, channels=1)
+    if range_in == range_out == -1:
+        range_in = range_out = 1
+    assert (io.range_in, io.range_out, io.order, io.is_luma) == (range_in, range_out, "y", True)
+    assert "Y in 16..235" in io.remark
+
+
+def test_the_definition_of_y_is_measured():
+    """A network that mixes 15 % of near white into Y, which lightens more in 16..235."""
+    assert measured(lambda values: 0.85 * imresize_float(values) + np.float32(0.15 * 240 / 255), channels=1).order == "y_full"
+    assert measured(imresize_float, channels=1).order == "y"
+    assert measured(imresize_float, channels=1, options={"order": "y_full"}).order == "y_full"
 
 
 @pytest.mark.parametrize("range_in", RANGES)
@@ -160,19 +179,22 @@ def test_a_quantized_tensor_has_its_range_from_both_ends(dtype, low, high, range
 
 
 def test_options():
-    def possible(sidecar=None, inputs=RANGES, outputs=RANGES, **options):
-        return model_io.possible("net", options, Sidecar(**(sidecar or {})), inputs, outputs)
+    def possible(sidecar=None, inputs=RANGES, outputs=RANGES, channels=3, **options):
+        return model_io.possible("net", options, Sidecar(**(sidecar or {})), inputs, outputs, channels)
 
     assert possible() == (RANGES, RANGES, ("rgb", "bgr"))
     assert possible(range="-1", order="bgr") == ((-1,), (-1,), ("bgr",))
     assert possible(range_in="255") == ((255,), RANGES, ("rgb", "bgr"))
     assert possible({"value_range": [0, 1]}, range="1", order="rgb") == ((1,), (1,), ("rgb",))
+    assert possible({"value_range": [0, 1]}, channels=1) == ((1,), (1,), ("y", "y_full"))
+    assert possible({"order": "y_full"}, channels=1) == (RANGES, RANGES, ("y_full",))
     for options, said in (
         ({"range": "2"}, "range=2; use 1"),
         ({"order": "gbr"}, "order=gbr; use rgb or bgr"),
         ({"range": "1", "range_in": "1"}, "not both"),
         ({"sidecar": {"value_range": [0, 1]}, "range": "-1"}, "range=-1, but its sidecar says 1"),
         ({"sidecar": {"value_range": [0, 1]}, "order": "bgr"}, "order=bgr, but its sidecar says rgb"),
+        ({"sidecar": {"order": "y"}}, "its sidecar says order y, but it has 3 channel"),
         ({"inputs": (1,), "outputs": (1,), "range": "255"}, "follows from its quantization"),
         ({"inputs": (1,), "range_in": "-1"}, "follows from its quantization"),
     ):
@@ -209,14 +231,13 @@ def test_real_runs_refuse_what_is_not_finite(photo):
                 run(np.maximum(photo, 251))
 
 
-def onnx_file(path, clip=(0.0, 1.0), factor=1.0, offset=0.0, shape=ANY, channels_last=True):
+def onnx_file(path, clip=(0.0, 1.0), factor=1.0, offset=0.0, shape=ANY):
     """An ONNX file that enlarges twice, clips, and then multiplies and adds."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from onnx import helper, numpy_helper
 
-    scales = [1, 2, 2, 1] if channels_last else [1, 1, 2, 2]
-    constants = {"s": scales, "low": clip[0], "high": clip[1], "a": factor, "b": offset}
+    constants = {"s": [1, 2, 2, 1], "low": clip[0], "high": clip[1], "a": factor, "b": offset}
     nodes = [
         helper.make_node("Resize", ["x", "", "s"], ["u"], mode="linear"),
         helper.make_node("Clip", ["u", "low", "high"], ["c"]),
@@ -263,9 +284,8 @@ def test_onnx_options_and_refusals(tmp_path):
         (onnx_file(tmp_path / "inf.onnx", offset=np.inf), "not finite"),
         (onnx_file(tmp_path / "empty.onnx", shape=(1, 0, 0, 3)), "sides must be 1 or more"),
         (onnx_file(tmp_path / "huge.onnx", shape=(1, 60000, 60000, 3)), "sides must be 1 or more, the total at most"),
-        (onnx_file(tmp_path / "nchw.onnx", shape=(1, 3, "h", "w"), channels_last=False), "channels first .NCHW."),
-        (onnx_file(tmp_path / "luma.onnx", shape=(1, "h", "w", 1)), "1 channel: luma-only"),
-        (onnx_file(tmp_path / "luma_first.onnx", shape=(1, 1, "h", "w"), channels_last=False), "1 channel, and luma-only"),
+        (onnx_file(tmp_path / "wide.onnx", shape=(1, "h", "w", 16)), "16 channels; expected"),
+        (f"{path}@order=y", "order=y; use rgb or bgr"),
     ):
         with pytest.raises(UserError, match=said) as caught:
             load(model)
@@ -289,7 +309,8 @@ def test_a_poor_network_is_reported_once_with_both_figures(tmp_path, capsys, ima
     out, err = capsys.readouterr()
     found = json.loads((tmp_path / "f.json").read_text())
     assert found["sample"]["constant"] is True
-    assert found["values"] == {"range_in": [0, 1], "range_out": [0, 1], "order": "rgb", "measured": True}
+    values = {"range_in": [0, 1], "range_out": [0, 1], "order": "rgb", "layout": "nhwc", "channels": 3, "measured": True}
+    assert found["values"] == values
     assert found["bicubic"]["psnr"] > found["mean"]["psnr"] + 5
     assert "WORSE than bicubic" in out
     assert len(err.splitlines()) == 1

@@ -149,3 +149,22 @@ def test_a_handwritten_sidecar_may_have_few_fields(file):
     record = {"sha256": sha256(file.read_bytes()), "receptive_field": 7}
     file.with_suffix(".json").write_text(json.dumps(record))
     assert load(str(file)).receptive_field == 7
+
+
+def test_layout_channels_and_order():
+    """They are optional, and fit each other."""
+    fields = {"layout": "nchw", "channels": 1, "order": "y_full"}
+    found = sidecar.from_json({"sha256": "0" * 64, **fields}, "net.json")
+    assert (found.layout, found.channels, found.order) == ("nchw", 1, "y_full")
+    old = sidecar.from_json({"sha256": "0" * 64}, "net.json")
+    assert (old.layout, old.channels, old.order) == (None, None, None)
+    for name, value, said in (
+        ("layout", "hwc", "'layout' is 'hwc'; expected nhwc or nchw"),
+        ("layout", ["nchw"], "expected nhwc or nchw"),
+        ("channels", 2, "'channels' is 2; expected 3 or 1"),
+        ("channels", True, "'channels' is True; expected 3 or 1"),
+        ("order", "gray", "expected rgb, bgr, y or y_full"),
+        ("order", "bgr", r"'order' is 'bgr'; expected y or y_full for 1 channel"),
+    ):
+        with pytest.raises(UserError, match=said):
+            sidecar.from_json({"sha256": "0" * 64, **fields, name: value}, "net.json")

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mobile_sr import load
 from mobile_sr.benchmarking import benchmark
@@ -13,6 +14,7 @@ from mobile_sr.converters.tflite import flatbuffer
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import compare
 from mobile_sr.files import sha256_file
+from mobile_sr.imaging import metrics
 from mobile_sr.imaging.images import read_image, write_image
 from mobile_sr.inference import litert, model_files, tensor_values
 from tests.conftest import make_image
@@ -23,9 +25,9 @@ ANY = (1, None, None, 3)
 
 
 def network(tf, x, scale=2, white_in=1, white_out=1):
-    """Nearest-neighbour upscaling of [N, H, W, 3], as a convolution and depth_to_space."""
+    """Nearest-neighbour upscaling of [N, H, W, C], as a convolution and depth_to_space."""
     x = tf.clip_by_value(x, DARKEST / 255 * white_in, white_in) * (white_out / white_in)
-    kernel = np.tile(np.eye(3, dtype=np.float32), scale**2)[None, None]
+    kernel = np.tile(np.eye(x.shape[3], dtype=np.float32), scale**2)[None, None]
     return tf.nn.depth_to_space(tf.nn.conv2d(x, kernel, 1, "SAME"), scale)
 
 
@@ -50,12 +52,17 @@ def convert(function, *specs, ends=None, data=None):
         return converter.convert()
 
 
-def images_up_to(largest, *others):
+def channels_first(tf, x):
+    """`network` of [N, C, H, W]."""
+    return tf.transpose(network(tf, tf.transpose(x, (0, 2, 3, 1))), (0, 3, 1, 2))
+
+
+def images_up_to(largest, *others, shape=(1, 16, 16, 3)):
     """Calibration inputs in 0..largest, with `others` (arrays) behind each."""
 
     def data():
         for seed in range(4):
-            yield [np.random.default_rng(seed).random((1, 16, 16, 3), np.float32) * np.float32(largest), *others]
+            yield [np.random.default_rng(seed).random(shape, np.float32) * np.float32(largest), *others]
 
     return data
 
@@ -93,8 +100,18 @@ def third_party(tmp_path_factory):
     add("two_images", lambda x, y: network(tf, x + y), image, image)
     add("two_outputs", lambda x: (network(tf, x), network(tf, x, 4)), image)
     add("state", lambda x, y: network(tf, x) + y[0, 0, 0, 0], image, tf.TensorSpec((1, 8, 8, 16), tf.float32))
-    add("nchw", lambda x: tf.transpose(network(tf, tf.transpose(x, (0, 2, 3, 1))), (0, 3, 1, 2)), tf.TensorSpec((1, 3, 9, 9)))
-    add("luma", lambda x: tf.nn.depth_to_space(tf.concat([x] * 4, 3), 2), tf.TensorSpec((1, 9, 9, 1)))
+    for name, shape in (("nchw", (1, 3, None, None)), ("nchw_fixed", (1, 3, 9, 9)), ("luma_nchw", (1, 1, 9, 11))):
+        add(name, lambda x: channels_first(tf, x), tf.TensorSpec(shape))
+    add("nhwc", lambda x: network(tf, x), image)
+    add("luma", lambda x: network(tf, x), tf.TensorSpec((1, None, None, 1)))
+    add("luma_255", lambda x: network(tf, x, 2, 255, 255), tf.TensorSpec((1, None, None, 1)))
+    for name, ends, shape, net in (
+        ("nhwc_uint8", (tf.uint8, tf.uint8), (1, 12, 16, 3), network),
+        ("nchw_uint8", (tf.uint8, tf.uint8), (1, 3, 12, 16), channels_first),
+        ("luma_uint8", (tf.uint8, tf.uint8), (1, 12, 16, 1), network),
+        ("luma_nchw_int8", (tf.int8, tf.int8), (1, 1, 12, 16), channels_first),
+    ):
+        add(name, lambda x, net=net: net(tf, x), tf.TensorSpec(shape), ends=ends, data=images_up_to(1, shape=shape))
     add("luma_out", lambda x: network(tf, x)[..., :1], image)
     add("batch", lambda x: network(tf, x), tf.TensorSpec((4, 9, 9, 3)))
     add("classifier", lambda x: tf.reduce_mean(x, (1, 2)), tf.TensorSpec((1, 9, 9, 3)))
@@ -305,20 +322,59 @@ def test_model_strings(tmp_path, monkeypatch):
         load("xlsr_x3:float32@range=255")
 
 
+@pytest.mark.parametrize("kind", ["", "_uint8"])
+def test_channels_first_gives_the_same_bytes(third_party, photo, kind):
+    last, first = (load(third_party / f"{layout}{kind}.tflite") for layout in ("nhwc", "nchw"))
+    assert [str(model.io.layout) for model in (last, first)] == ["nhwc", "nchw"]
+    assert [model.io.layout.channels for model in (last, first)] == [3, 3]
+    np.testing.assert_array_equal(first(photo), last(photo))
+    np.testing.assert_allclose(first(photo), expected(photo), atol=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "range_in", "tolerance"),
+    [
+        ("luma", "nhwc", 1, 0),
+        ("luma_255", "nhwc", 255, 0),
+        ("luma_nchw", "nchw", 1, 0),
+        ("luma_uint8", "nhwc", 1, 2),
+        ("luma_nchw_int8", "nchw", 1, 2),
+    ],
+)
+def test_luma_networks(third_party, photo, capsys, name, layout, range_in, tolerance):
+    """The luma is that of the network, nearest-neighbour; in 16..235 a quantized level is 1.16 gray levels."""
+    model = load(third_party / f"{name}.tflite")
+    assert (str(model.io.layout), model.io.range_in, model.io.order) == (layout, range_in, "y")
+    assert capsys.readouterr().err.count("\n") == 1
+    gray = np.repeat(photo[..., 1:2], 3, axis=2)
+    np.testing.assert_allclose(model(gray), gray.repeat(2, 0).repeat(2, 1).astype(int), atol=tolerance)
+    calm = photo // 2 + 64  # nothing clips
+    luma = metrics.rgb_to_y(model(calm))
+    np.testing.assert_allclose(luma, metrics.rgb_to_y(calm).repeat(2, 0).repeat(2, 1), atol=0.5 + tolerance)
+
+
+def test_luma_in_both_definitions(third_party, photo):
+    """A linear network gives the same image in both."""
+    path = third_party / "luma.tflite"
+    studio, full = (load(f"{path}@order={order}")(photo).astype(int) for order in ("y", "y_full"))
+    np.testing.assert_allclose(studio, full, atol=1 + DARKEST)  # black below DARKEST clips in 0..255 only
+    assert studio.min() < full.min() + DARKEST
+
+
 REFUSED = {
     "two_images": "2 image inputs",
     "two_outputs": "2 image outputs",
-    "state": r"input .*: 16 channels; expected \[1, H, W, 3\]",
-    "nchw": r"input .* float32 \[1, 3, 9, 9\]: channels first",
-    "luma": "1 channel: luma-only networks are not supported",
-    "luma_out": "output .* 1 channel: luma-only",
+    "state": r"input .*: 16 channels; expected \[1, H, W, C\]",
+    "nchw@layout=nhwc": r"its input \[1, 3, -1, -1\] does not have layout nhwc",
+    "luma@order=rgb": "order=rgb; with one channel use y",
+    "luma_out": r"maps 3 channels to 1",
     "batch": "batch of 4",
     "classifier": r"output .* float32 \[1, 3\]: not an image",
     "wrong_size": r"maps 8x8 to \(1, 15, 16, 3\), which is not an integer scale",
     "scalar": "its input 'depth' needs a value; add depth=NUMBER after '@'",
     "scalar@depth=x": "depth: 'x' is not a number",
     "scalar@depth=inf": "depth: 'inf' is not finite",
-    "scalar@deep=1,depth=1": "unknown option 'deep'; supported: range, range_in, range_out, order, signature, depth",
+    "scalar@deep=1,depth=1": "unknown option 'deep'; supported: range, range_in, range_out, order, layout, signature, depth",
     "scalar_uint8@depth=4.1": r"depth: 4.1 is outside 0..4, the range of its uint8",
     "uint8_1@range=255": "the range of this file follows from its quantization",
     "float_1_1@range=2": "range=2; use 1 .* 255 .* or -1",
@@ -363,10 +419,39 @@ def test_command_line(run_here, third_party, tmp_path):
     assert "  signature sparse of dense, sparse\n" in done.stdout
 
 
+def test_commands_run_luma_and_channels_first_networks(run_here, third_party, tmp_path):
+    """upscale with gray and alpha, evaluate, compare, inspect and benchmark."""
+    luma, first, last = (third_party / f"{name}.tflite" for name in ("luma", "nchw", "nhwc"))
+    rgba = np.dstack([make_image(40, 44), make_image(40, 44, seed=1)[..., 0]])
+    Image.fromarray(rgba).save(tmp_path / "rgba.png")
+    Image.fromarray(rgba[..., 0]).save(tmp_path / "gray.png")
+    for model in (luma, first):
+        out = tmp_path / model.stem
+        assert run_here("upscale", tmp_path / "rgba.png", tmp_path / "gray.png", "--model", model, "--out", out).returncode == 0
+        with Image.open(out / "rgba.png") as large, Image.open(out / "gray.png") as gray:
+            assert (large.mode, large.size, gray.mode) == ("RGBA", (88, 80), "L")
+            np.testing.assert_array_equal(
+                np.asarray(gray), np.maximum(rgba[..., 0], DARKEST * (model == first)).repeat(2, 0).repeat(2, 1)
+            )
+    write_image(tmp_path / "in" / "a.png", make_image(40, 44))
+    data = ("--data", tmp_path / "in", "--json", "-")
+    scores = [json.loads(run_here("evaluate", "--model", model, *data).stdout) for model in (luma, first, last)]
+    assert scores[0]["mean"]["psnr"] == pytest.approx(scores[1]["mean"]["psnr"], abs=0.1)
+    assert scores[1]["mean"] == scores[2]["mean"]
+    assert scores[0]["values"]["channels"] == 1
+    assert json.loads(run_here("compare", "--reference", last, "--model", first, *data).stdout)["drop_db"] == 0
+    for model, said in ((luma, "0..1 in, 0..1 out, Y in 16..235, NHWC, measured"), (first, "RGB, NCHW, measured")):
+        assert said in run_here("inspect", "--model", model).stdout
+    size = ("--height", 9, "--width", 10, "--runs", 1, "--warmup", 0, "--json", "-")
+    rows = json.loads(run_here("benchmark", "--model", luma, "--model", first, *size).stdout)["results"]
+    assert [(row["values"]["order"], row["values"]["layout"]) for row in rows] == [("y", "nhwc"), ("rgb", "nchw")]
+    assert all(row["latency_ms"]["p50"] > 0 for row in rows)
+
+
 def test_command_line_refusals(run_here, third_party, tmp_path):
     write_image(tmp_path / "in" / "a.png", make_image(40, 44))
-    luma, scalar = third_party / "luma.tflite", third_party / "scalar.tflite"
-    one_line(run_here("evaluate", "--model", luma, "--data", tmp_path / "in"), luma, "luma-only")
+    luma, scalar = third_party / "luma_out.tflite", third_party / "scalar.tflite"
+    one_line(run_here("evaluate", "--model", luma, "--data", tmp_path / "in"), luma, "maps 3 channels to 1")
     one_line(run_here("compare", "--reference", scalar, "--model", luma, "--data", tmp_path / "in"), scalar, "depth=NUMBER")
     one_line(run_here("benchmark", "--model", f"{scalar}@deep=2,depth=1"), scalar, "unknown option 'deep'")
     one_line(run_here("inspect", "--model", f"{scalar}@deep=2,depth=1"), scalar, "unknown option 'deep'")
