@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 
+from mobile_sr.converters.formats import keras_limits
 from mobile_sr.inference import limits
 
 
@@ -44,9 +45,9 @@ def test_keras_archives(tmp_path):
             archive.writestr("config.json", json.dumps(layers))
 
     write(4096, 4093)  # (3 + 4,093) * 4,096 * 4^2, just 2^28
-    limits.check_keras(file, file.stat().st_size)
+    keras_limits.check_keras(file, file.stat().st_size)
     write(4096, 4094)
     with pytest.raises(ValueError, match="more than 268,435,456 weights"):
-        limits.check_keras(file, file.stat().st_size)
+        keras_limits.check_keras(file, file.stat().st_size)
     with pytest.raises(ValueError, match="it would unpack to .* bytes; the limit is 10"):
-        limits.check_keras(file, 10)
+        keras_limits.check_keras(file, 10)
