@@ -179,7 +179,8 @@ class FloatGraph:
         return int(op.inputs[position])
 
     def packed(self) -> bytes:
-        """Return the bytes of the file."""
+        """Return the bytes of the file, without tensors and constants that nothing uses. Tensors get new numbers."""
+        self._remove_unused_tensors()
         return flatbuffer.pack(self.model)
 
     def by_tensor(self, sample: Sample) -> dict[int, np.ndarray]:
@@ -238,7 +239,7 @@ class FloatGraph:
     ) -> None:
         original = self.graph.outputs, self.model.signatureDefs
         self.graph.outputs, self.model.signatureDefs = tensors, []
-        interpreter = runtime.create_interpreter(self.packed())
+        interpreter = runtime.create_interpreter(flatbuffer.pack(self.model))
         self.graph.outputs, self.model.signatureDefs = original
         shapes = None
         for sample in samples:
@@ -300,6 +301,24 @@ class FloatGraph:
             else:
                 self.set_constant(op.outputs[0], values.astype(np.float32))
         self.graph.operators = kept
+
+    def _remove_unused_tensors(self) -> None:
+        ends = [*self.graph.inputs, *self.graph.outputs]
+        used = {tensor for op in self.ops for tensor in (*op.inputs, *op.outputs) if tensor >= 0} | set(ends)
+        number = {tensor: index for index, tensor in enumerate(sorted(used))}
+        number[-1] = -1
+        self.graph.tensors = [tensor for index, tensor in enumerate(self.graph.tensors) if index in used]
+        for part in (self.graph, *self.ops):
+            part.inputs, part.outputs = ([number[i] for i in tensors] for tensors in (part.inputs, part.outputs))
+        for definition in self.model.signatureDefs or []:
+            if definition.subgraphIndex == 0:
+                for entry in (*(definition.inputs or []), *(definition.outputs or [])):
+                    entry.tensorIndex = number[entry.tensorIndex]
+        kept = {tensor.buffer for graph in self.model.subgraphs for tensor in graph.tensors}
+        kept |= {entry.buffer for entry in self.model.metadata or []} | set(self.model.metadataBuffer or [])
+        for index, buffer in enumerate(self.model.buffers):
+            if index not in kept:
+                buffer.data = None
 
     def _separate_constants(self) -> None:
         """Give an operator a copy of each float constant that another operator reads, too."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -94,16 +95,12 @@ class _Forms:
         for variable in model.variables:
             values, path = np.asarray(variable), variable.path
             if path in phased:
-                layer = phased[path]
-                kernel = np.asarray(layer.phases(variable))
-                self._entries.append(
-                    (path, kernel.transpose(3, 0, 1, 2), lambda x, y=layer: y.from_phases(x.transpose(1, 2, 3, 0)))
-                )
+                form = np.asarray(phased[path].phases(variable)).transpose(3, 0, 1, 2)
+                self._entries.append((path, form, functools.partial(_from_phases, phased[path])))
             for axes in ((3, 0, 1, 2), (2, 0, 1, 3)) if values.ndim == 4 else ((1, 0),) if values.ndim == 2 else ():
                 form = values.transpose(axes)
-                back = tuple(int(axis) for axis in np.argsort(axes))
-                self._entries.append((path, form, lambda x, shape=form.shape, back=back: x.reshape(shape).transpose(back)))
-            self._entries.append((path, values, lambda x: x))
+                self._entries.append((path, form, functools.partial(_transposed_back, axes, form.shape)))
+            self._entries.append((path, values, np.asarray))
 
     def find(self, values: np.ndarray, taken: Collection[str]) -> tuple[str, Callable[[np.ndarray], np.ndarray]] | None:
         """(path of the variable with the given values, function that returns changed values in its axes), or None."""
@@ -111,3 +108,11 @@ class _Forms:
             if path not in taken and form.size == values.size and np.array_equal(form.reshape(-1), values.reshape(-1)):
                 return path, back
         return None
+
+
+def _from_phases(layer: Any, values: np.ndarray) -> np.ndarray:
+    return np.asarray(layer.from_phases(values.transpose(1, 2, 3, 0)))
+
+
+def _transposed_back(axes: tuple[int, ...], shape: tuple[int, ...], values: np.ndarray) -> np.ndarray:
+    return values.reshape(shape).transpose(np.argsort(axes))

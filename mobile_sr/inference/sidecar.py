@@ -41,7 +41,8 @@ class Sidecar:
 
     Attributes:
         sha256: SHA-256 of the model file, hex.
-        network, config, scale, precision: the exported network and the export precision.
+        network, config, scale, precision: the exported network and the export precision. network and config are None for a
+            network from elsewhere.
         receptive_field: LR pixels to each side that an output pixel depends on; None if unknown or the whole image.
         smallest_side: minimum side in LR pixels that the network supports.
         value_range: [0, 1] or [0, 255] of float inputs and outputs.
@@ -167,7 +168,7 @@ def from_json(value: Mapping[str, Any], path: str | Path) -> Sidecar:
             continue
         if not (field in value and is_valid(value[field])):
             refuse(field, expected)
-    if "config" in value:
+    if value.get("config") is not None:
         _check_config(value, refuse)
     if "channels" in value and value.get("order", ORDERS[value["channels"]][0]) not in ORDERS[value["channels"]]:
         refuse("order", f"{' or '.join(ORDERS[value['channels']])} for {value['channels']} channel(s)")
@@ -236,8 +237,12 @@ def _audit(value: Any) -> bool:
 # Field: (expected value, function that checks a value, whether it is required in a file with a `format`).
 _FIELDS: dict[str, tuple[str, Callable[[Any], Any], bool]] = {
     "sha256": ("64 hexadecimal digits", lambda x: isinstance(x, str) and re.fullmatch("[0-9a-f]{64}", x), True),
-    "network": ("the name of a network", lambda x: isinstance(x, str) and x in (*models.NETWORKS, models.CUSTOM), True),
-    "config": ("the configuration of a network", lambda x: isinstance(x, dict), True),
+    "network": (
+        "the name of a network, or null",
+        lambda x: x is None or (isinstance(x, str) and x in (*models.NETWORKS, models.CUSTOM)),
+        True,
+    ),
+    "config": ("the configuration of a network, or null", lambda x: x is None or isinstance(x, dict), True),
     "scale": (f"an integer from 1 to {MAX_SCALE}", lambda x: is_int_in(x, 1, MAX_SCALE), True),
     "precision": (f"one of {', '.join(PRECISIONS)}", lambda x: isinstance(x, str) and x in PRECISIONS, True),
     "receptive_field": (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr import __version__, backend, models
-from mobile_sr.converters.quantization import cross_layer_equalization
+from mobile_sr.converters.quantization import keras_sync
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import (
@@ -200,7 +200,7 @@ def _prepare(start: _Start, settings: Settings, crops: Sequence[np.ndarray], mod
         keras_fine_tune.QuantizedNetwork(start.model)  # names a layer that is not supported, before the slow part
         if settings.equalize:
             with quiet():
-                _equalize(start.model, crops, settings.equalize)
+                _equalize(start, crops, settings.equalize)
         with quiet():
             return keras_fine_tune.FineTuning(start.model, teacher, settings, crops, start.io)
     except UserError:
@@ -209,17 +209,17 @@ def _prepare(start: _Start, settings: Settings, crops: Sequence[np.ndarray], mod
         raise UserError(f"{model}: {error}") from None
 
 
-def _equalize(model: keras.Model, crops: Sequence[np.ndarray], strength: float) -> None:
-    """Equalize a network in place; one that equalization does not know, or would change, stays as it is."""
-    before, probe = model.get_weights(), crops[0]
-    expected = np.asarray(model(probe))
+def _equalize(start: _Start, crops: Sequence[np.ndarray], strength: float) -> None:
+    """Equalize the network in place; one whose weights the converter merges stays as it is."""
+    exported = start.model
+    if start.config is not None:
+        exported = models.build_for_export(start.config)
+        exported.set_weights(start.model.get_weights())
     try:
-        model.set_weights(cross_layer_equalization.equalize(model, crops, strength)[0])
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # layers of foreign networks
-        model.set_weights(before)
+        keras_sync.equalize(exported, crops, strength)
+    except ValueError:
         return
-    if np.abs(np.asarray(model(probe)) - expected).max() > EQUAL * max(1.0, float(np.abs(expected).max())):
-        model.set_weights(before)
+    start.model.set_weights(exported.get_weights())
 
 
 def _export(
@@ -250,8 +250,7 @@ def _export(
         data, sidecar = made.read_bytes(), read_json(sidecars.path_of(made))
     best = out / f"best{start.suffix}"
     sidecar["weights"] = {"file": best.name, "sha256": sha256_file(best)}
-    config = start.config or {"scale": start.scale}
-    agreement = verification.measure_agreement(tuning.upscale, _runner(data), config, None)
+    agreement = verification.measure_agreement(tuning.upscale, _runner(data), start.scale)
     target = out / f"{start.name}_uint8.tflite"
     write_bytes(target, data)
     sidecars.write(target, {**sidecar, "agreement_with_fake_quantized": agreement, "qat": record})
