@@ -11,7 +11,6 @@ import sys
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import functools
 
 import numpy as np
 
@@ -46,14 +45,13 @@ def main(runs):
     for name, parts in architectures.items():
         config = {"network": "fgnas", "scale": 2, **parts}
         for precision in ("float32", "uint8"):
-            builds = [functools.partial(models.build, config, merge=merge) for merge in fgnas.MERGES]
-            values = builds[0]().get_weights()
-            options = {"clipped": True, "size": SIZE, "calibration": images}
-            files = [to_tflite.convert(build, values, precision, **options) for build in builds]
+            nets = [models.build(config, merge=merge) for merge in fgnas.MERGES]
+            for net in nets[1:]:
+                net.set_weights(nets[0].get_weights())
+            files = [to_tflite.convert(net, precision, size=SIZE, calibration=images) for net in nets]
             times = " | ".join(f"{ms:.1f}" for ms in cpu_ms(files, RUNS))
             counts = ", ".join(str(litert.delegate_partitions(data)) for data in files)
-            model = builds[0]()
-            work = f"{models.multiply_adds(model, 1):,} | {fgnas.executed_multiply_adds(model, 1):,}"
+            work = f"{models.multiply_adds(nets[0], 1):,} | {fgnas.executed_multiply_adds(nets[0], 1):,}"
             print(f"| {name} | {precision} | {times} | {counts} | {work} |", flush=True)
 
 

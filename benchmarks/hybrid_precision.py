@@ -7,7 +7,19 @@ result is within 0.003 dB of the real file.
 import keras
 import numpy as np
 
+from mobile_sr.converters.tflite import flatbuffer
 from mobile_sr.inference import upscaler
+
+
+def ranges_of(data):
+    """Returns {layer name: (minimum, maximum)} that the tensors of an int8 or uint8 .tflite can represent."""
+    graph = flatbuffer.parse(data)
+    ranges = {}
+    for tensor in graph.tensors:
+        if tensor.dtype == "int8" and len(tensor.scales) == 1:
+            name = tensor.name.split(";")[0].split("/")[-2:][0].removesuffix("_1")
+            ranges[name] = tuple(float(tensor.scales[0]) * (level - tensor.zero_points[0]) for level in (-128, 127))
+    return ranges
 
 
 def runner(model, ranges, wide):
@@ -18,7 +30,7 @@ def runner(model, ranges, wide):
 
     Args:
         model: Keras model.
-        ranges: cross_layer_equalization.shared_ranges of the model.
+        ranges: `ranges_of` the model's 8-bit file.
         wide: names of layers with 16-bit outputs.
     """
     last = [layer.name for layer in model.layers if hasattr(layer, "kernel")][-1]

@@ -52,7 +52,7 @@ def convert(layer, images):
     x = lr = keras.Input((360, 640, 3), batch_size=1)
     x = keras.layers.Conv2D(12, 1)(layer(keras.layers.Conv2D(CHANNELS, 3, padding="same")(x)))
     model = keras.Model(lr, x)
-    return to_tflite.convert(lambda: model, model.get_weights(), "int8", clipped=False, calibration=images)
+    return to_tflite.convert(model, "int8", calibration=images)
 
 
 def main():

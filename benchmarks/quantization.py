@@ -4,7 +4,6 @@ DATA contains Set5 and DIV2K_valid_crop256. Every run measures everything on the
 those trained by quantization_nets.py.
 """
 
-import functools
 import itertools
 import math
 import sys
@@ -20,7 +19,7 @@ import quantization_peers
 from quantization_bench import CHOSEN, PLAIN, Bench
 
 from mobile_sr import zoo
-from mobile_sr.converters.quantization import activation_ranges, cross_layer_equalization, gptq
+from mobile_sr.converters.quantization import activation_ranges
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.quantization import calibration
 
@@ -107,7 +106,6 @@ def merged(data):
         bench = Bench(zoo.FOLDER / f"{name}.npz", data)
         bench.row(f"{name} as it is", **CHOSEN)
         bench.model = merged_linear.merge(bench.model, bench.config)
-        bench.build = functools.partial(merged_linear.build, bench.config)
         bench.row(f"{name} merged, plain", **PLAIN)
         bench.row(f"{name} merged", **CHOSEN)
 
@@ -115,9 +113,8 @@ def merged(data):
 def hybrid(bench):
     """Prints the simulated effect of 16-bit outputs in single layers."""
     header("XLSR x3, 16 bits in")
-    model = bench.equalized(CHOSEN["strength"], CHOSEN["center"])
-    model.set_weights(gptq.round_weights(model, bench.images))
-    ranges = cross_layer_equalization.shared_ranges(model, bench.images)
+    ranges = hybrid_precision.ranges_of(bench.convert(**CHOSEN))
+    model = bench.prepared_keras()
     layers = [layer.name for layer in model.layers if hasattr(layer, "kernel")][:-1]
     choices = {"no layer": (), **{name: (name,) for name in layers}}
     choices["shortcut, gblock3_mix (one tensor) and tail_mix"] = ("shortcut", "gblock3_mix", "tail_mix")
@@ -164,13 +161,13 @@ otherwise. XLSR x3 in float: {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:
 
 `mobile-sr export` applies these methods before TensorFlow's converter. They need no training and take seconds.
 
-- **Scaling** (`converters/quantization/cross_layer_equalization.py`): each channel is scaled until it fills the range of its tensor,
-  and the next kernel is divided by the scale. The exponent is the strength.
+- **Scaling** (`converters/quantization/cross_layer_equalization.py`): each channel is scaled until it fills the range of its
+  tensor, and the next kernel is divided by the scale. The exponent is the strength.
 - **Centring** (the same file): a channel that only 1x1 convolutions read is shifted until its range is symmetric. Most
   of the noise came from XLSR's shortcut: its 16 channels share one range with those of the last block (`mobile-sr
   inspect --reference`).
-- **Rounding by the inputs** (`converters/quantization/gptq.py`): the integers of a kernel are chosen to change the layer's *output*
-  least, given the second moments of its inputs. The bias compensates the mean error."""
+- **Rounding by the inputs** (`converters/quantization/gptq.py`): the integers of a kernel are chosen to change the layer's
+  *output* least, given the second moments of its inputs. The bias compensates the mean error."""
 
 _METHODS = """
 Scaling alone reduces the error of the activations but increases that of the weights: at full strength, the input
@@ -200,8 +197,8 @@ With `--calibration DIR`, each crop is the most detailed of eight random ones. O
 mostly sky, water and blur, this reduced the drop of an XLSR x3 on ten other photographs (Y) from 0.328 dB with single
 random crops to 0.223 dB. With scikit-image's images it is 0.235 dB.
 
-The ranges are measured by a separate pass (`converters/quantization/activation_ranges.py`): the network runs through XNNPACK with
-all its activations as outputs. CPU time for these 66 images: XLSR x3 0.9 s instead of 8.9, IMDN 19 instead of 96.
+The ranges are measured by a separate pass (`converters/quantization/activation_ranges.py`): the network runs through XNNPACK
+with all its activations as outputs. CPU time for these 66 images: XLSR x3 0.9 s instead of 8.9, IMDN 19 instead of 96.
 TensorFlow's own pass also reads the inputs of an operator after it ran, when an addition or a product may have written
 its result into their memory: a residual then gets the range of its sum with the trunk. AdaEDSR (8 blocks of 64
 channels, x2) lost 0.155 dB on Set5 with TensorFlow's ranges and 0.102 dB with ours. XLSR and ESPCN have no such

@@ -1,17 +1,16 @@
 """Converts a network with given methods and scores the files; shared by the parts of quantization.py."""
 
-import functools
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import numpy as np
 
 from mobile_sr import models
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization, gptq
+from mobile_sr.converters.quantization import cross_layer_equalization, gptq, keras_sync, quantizer
+from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.evaluation import evaluate
 from mobile_sr.imaging import metrics
 from mobile_sr.inference import litert, upscaler, weights
@@ -26,26 +25,31 @@ class Bench:
     """A network, the image sets at its scale and its float scores."""
 
     def __init__(self, file, data):
-        self.model, self.config = weights.load_model(file)
-        self.build = functools.partial(models.build_for_export, self.config)
+        trained, self.config = weights.load_model(file)
+        self.model = models.build_for_export(self.config)
+        self.model.set_weights(trained.get_weights())
         scale = self.config["scale"]
-        self.clipped = self.config["output_activation"] == "clipped_relu"
         self.pairs = {s: list(evaluate.each_pair(data / s, scale, [])) for s in SETS}
         self.images, _ = calibration.calibration_set(None, scale)
         self.float = self.scores(self.convert("float32", **PLAIN))
 
-    def equalized(self, strength, center, images=None):
-        """Returns an equalized copy of the Keras model."""
-        model = keras.models.clone_model(self.model)
-        model.set_weights(cross_layer_equalization.equalize(self.model, images or self.images, strength, center)[0])
-        return model
+    def prepared(self, *, images=None, strength, center, round, per_tensor=False):
+        """Returns the float graph with equalized and rounded weights."""
+        graph = FloatGraph(to_tflite.float_tflite(self.model))
+        cross_layer_equalization.equalize(graph, images or self.images, strength, center)
+        if round:
+            gptq.round_weights(graph, images or self.images, per_tensor)
+        return graph
 
-    def convert(self, precision="uint8", *, images=None, strength, center, round, per_tensor=False):
+    def convert(self, precision="uint8", *, images=None, per_tensor=False, **methods):
         """Returns the bytes of a .tflite."""
-        images = images or self.images
-        model = self.equalized(strength, center, images)
-        arrays = gptq.round_weights(model, images, per_tensor) if round else model.get_weights()
-        return to_tflite.convert(self.build, arrays, precision, clipped=self.clipped, calibration=images, per_tensor=per_tensor)
+        graph = self.prepared(images=images, per_tensor=per_tensor, **methods)
+        return quantizer.convert(graph.packed(), precision, images or self.images, per_tensor)
+
+    def prepared_keras(self):
+        """Returns the Keras model with equalized and rounded weights."""
+        keras_sync.copy_weights(FloatGraph(to_tflite.float_tflite(self.model)), self.prepared(**CHOSEN), self.model)
+        return self.model
 
     def scores(self, data):
         """Returns the mean PSNR in Y and RGB of every set for the bytes of a .tflite."""

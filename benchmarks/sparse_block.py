@@ -40,6 +40,7 @@ def make_files(height, width, channels, variants):
     """Returns {form: .tflite bytes}, the dense form first. Inputs are features and a mask."""
     import tensorflow as tf
 
+    from mobile_sr.adadsr import sparse_form
     from mobile_sr.converters.tflite import merge
 
     model = network(height, width, channels)

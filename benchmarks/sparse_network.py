@@ -10,7 +10,6 @@ adapter. Both signatures take turns in one process with one thread. Times are me
 """
 
 import argparse
-import functools
 import os
 import tempfile
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 from sparse_block import blobs
 
 from mobile_sr import models
-from mobile_sr.adadsr import depth_export
+from mobile_sr.adadsr import depth_export, files
 from mobile_sr.adadsr.depth_counts import active_fractions
 from mobile_sr.benchmarking.benchmark import interleave, measure_in_child
 from mobile_sr.converters import to_tflite
@@ -128,9 +127,10 @@ def blob_image(height, width, share):
 def convert(model, config, precision, size, images):
     """Returns the bytes that export writes, with the signatures dense and sparse."""
     images = [*images, *(np.full((1, *size, 3), level, np.float32) for level in (0, 1))]
-    build = functools.partial(models.build_for_export, config)
-    options = {"clipped": True, "size": size, "calibration": depth_export.with_depths(images, config["blocks"])}
-    return to_tflite.convert_both(build, model, model.get_weights(), precision, **options)[0]
+    exported = models.build_for_export(config)
+    exported.set_weights(model.get_weights())
+    samples = to_tflite.at_size(depth_export.with_depths(images, config["blocks"]), size)
+    return files.convert_both(exported, to_tflite.float_tflite(exported, size), precision, samples, size=size)[0]
 
 
 def times(data, image, depths, runs):

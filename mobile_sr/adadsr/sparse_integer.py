@@ -1,9 +1,9 @@
 """AdaDSR's sparse form in 8 bits: the dense uint8 or int8 file with its masked blocks replaced by sparse ones.
 
 TensorFlow's quantizer would measure the tensors of the sparse graph again and leave parts of its index arithmetic in float.
-Instead, the operators of the blocks come from a float conversion of mobile_sr/adadsr/sparse_form.py with marker weights. Each of
-its float tensors gets the type, scale and zero point of the corresponding tensor of the dense file. Gathers, paddings and zero
-rows keep those of their source. Weights and biases are those of the dense file, and both paths compute the same integers.
+Instead, the operators of the blocks come from a float conversion of sparse_form.py with marker weights. Each of its float
+tensors gets the type, scale and zero point of the corresponding tensor of the dense file. Gathers, paddings and zero rows keep
+those of their source. Weights and biases are those of the dense file, and both paths compute the same integers.
 """
 
 from __future__ import annotations

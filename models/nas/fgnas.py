@@ -1,8 +1,8 @@
 """FGNAS: networks found by the search, with a number of channels and a mix of activations for each layer.
 
 Paper: Kim et al., "Fine-Grained Neural Architecture Search for Image Super-Resolution", JVCIR 2022, Fig. 1(e) and 4. The
-supernet is models/nas/fgnas_supernet.py; mobile_sr/architecture_search/compaction.py extracts the configuration and weights of this network.
-With all channels in every layer it is a plain residual network (`uniform`).
+supernet is fgnas_supernet.py; mobile_sr/architecture_search/compaction.py extracts the configuration and weights of this
+network. With all channels in every layer it is a plain residual network (`uniform`).
 
 The channels of the trunk are in order of first use: those of the head, then those that each block adds. A block adds its
 residual to any of them (`residual`, indices of channels in the trunk; indices past its end create channels).

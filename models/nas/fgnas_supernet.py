@@ -1,7 +1,8 @@
 """FGNAS's supernet: a network with gates on channels and activations, trained together with the weights.
 
 Paper: Kim et al., "Fine-Grained Neural Architecture Search for Image Super-Resolution", JVCIR 2022, Table 1, Fig. 1(d) and
-Eqs. 1 to 4. mobile_sr/architecture_search/compaction.py removes the channels with closed gates; models/nas/fgnas.py is the resulting network.
+Eqs. 1 to 4. mobile_sr/architecture_search/compaction.py removes the channels with closed gates; fgnas.py is the resulting
+network.
 
 A gate has a parameter psi without a unit. It is open if psi > 0.5. psi is initialized uniformly in PSI_START; the paper does
 not give an initialization. Costs and budgets are fractions of the full supernet's cost, 0..1. `weight` is lambda, which
