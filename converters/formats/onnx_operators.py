@@ -275,15 +275,15 @@ def _shuffle(emitter: Emitter, node: Node) -> Value:
     """A Reshape-Transpose-Reshape that onnx_rewrites recognized."""
     tf, shuffle = emitter.tf, node.attributes["shuffle"]
     assert isinstance(shuffle, Shuffle)
-    axes = CHANNELS_LAST if node.attributes["layout"] == "NCHW" else (0, 1, 2, 3)
+    axes, axes_out = (CHANNELS_LAST if layout == "NCHW" else (0, 1, 2, 3) for layout in (shuffle.layout_in, shuffle.layout_out))
     x = emitter.stored(node.inputs[0], axes)
     if shuffle.kind == "space_to_depth":
         x = tf.nn.space_to_depth(x, shuffle.block)
-    if not shuffle.is_identity:
+    if not shuffle.keeps_order:
         x = tf.gather(x, shuffle.channels, axis=-1)
     if shuffle.kind == "depth_to_space":
         x = tf.nn.depth_to_space(x, shuffle.block)
-    return Value(x, axes)
+    return Value(x, axes_out)
 
 
 OPERATORS: dict[str, Operator] = {

@@ -9,13 +9,12 @@ import numpy as np
 from mobile_sr.converters.formats.onnx_graph import Node, OnnxGraph
 from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, recognize
 
-_LAYOUTS = ("NCHW", "NHWC")
 # Operators that move values without changing them.
 _MOVING = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze")
 
 
 def rewrite(graph: OnnxGraph) -> None:
-    """Replace groups of nodes of `graph` by the nodes 'Shuffle' (attribute 'shuffle', 'layout') and 'Gelu'."""
+    """Replace groups of nodes of `graph` by the nodes 'Shuffle' (attribute 'shuffle') and 'Gelu'."""
     readers = graph.readers()
     for node in list(graph.nodes):
         if node.op == "Reshape":
@@ -57,17 +56,15 @@ def _shuffle(graph: OnnxGraph, first: Node, readers: dict[str, list[Node]]) -> N
     if last is None or last.op != "Reshape":
         return None
     permutation = list(transpose.attributes["perm"])
-    shapes = [graph.shapes(name) for name in (first.inputs[0], first.outputs[0], last.outputs[0])]
-    for layout in _LAYOUTS:
-        found = {
-            recognize(source, middle, permutation, target, layout, layout)
-            for source, middle, target in zip(*shapes, strict=True)
-        }
-        shuffle = found.pop() if len(found) == 1 else None
-        if isinstance(shuffle, Shuffle):
-            attributes = {"shuffle": shuffle, "layout": layout}
-            return Node("Shuffle", first.name, [first.inputs[0]], last.outputs, attributes)
-    return None
+    shapes = zip(*(graph.shapes(name) for name in (first.inputs[0], first.outputs[0], last.outputs[0])), strict=True)
+    found = {
+        recognize(source, [("reshape", middle), ("transpose", permutation), ("reshape", target)])
+        for source, middle, target in shapes
+    }
+    shuffle = found.pop()
+    if found or shuffle is None:
+        return None
+    return Node("Shuffle", first.name, [first.inputs[0]], last.outputs, {"shuffle": shuffle})
 
 
 def _moved_channels(graph: OnnxGraph, last: Node) -> Node | None:
@@ -99,7 +96,8 @@ def _moved_channels(graph: OnnxGraph, last: Node) -> Node | None:
             return None
         order = found
     assert order is not None
-    return Node("Shuffle", last.name, [source], last.outputs, {"shuffle": Shuffle("channels", 1, order), "layout": "NCHW"})
+    shuffle = Shuffle("channels", 1, order, "NCHW", "NCHW", trial[source].shape[1])
+    return Node("Shuffle", last.name, [source], last.outputs, {"shuffle": shuffle})
 
 
 def _gelu(graph: OnnxGraph, erf: Node, readers: dict[str, list[Node]]) -> Node | None:
