@@ -55,7 +55,9 @@ def _convert(source: Any, size: tuple[int, int] | None, name: str | None = None)
     if pytorch.is_module(source):
         return pytorch.convert(source, name or type(source).__name__.lower(), size)
     if not isinstance(source, (str, os.PathLike)):
-        raise FormatError(f"{name or 'source'}: is a {type(source).__name__}; expected a Keras model, a torch.nn.Module or a path")
+        raise FormatError(
+            f"{name or 'source'}: is a {type(source).__name__}; expected a Keras model, a torch.nn.Module or a path"
+        )
     path = Path(source)
     named = None if path.exists() else user_code.split(str(source))
     if named is not None and name is None:

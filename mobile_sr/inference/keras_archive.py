@@ -93,8 +93,6 @@ def _is_functional(model: keras.Model) -> bool:
     return bool(getattr(model, "inputs", None)) and bool(getattr(model, "outputs", None))
 
 
-
-
 def _read(path: str | Path) -> keras.Model:
     """Loads the Keras model of a file. Raises UserError, naming the kind of file if it is recognized, if Keras cannot."""
     try:

@@ -43,6 +43,10 @@ class Editor:
         code = self.model.operatorCodes[op.opcodeIndex]
         return self._names[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
+    def has_activation(self, op: Any) -> bool:
+        """Whether an activation is part of an operator."""
+        return bool(getattr(op.builtinOptions, "fusedActivationFunction", 0))
+
     def makers(self) -> dict[int, Any]:
         """Return {tensor: the operator that writes it}."""
         return {int(tensor): op for op in self.graph.operators for tensor in op.outputs}

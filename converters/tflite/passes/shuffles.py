@@ -109,7 +109,7 @@ def _replace(editor: Editor, shuffle: Shuffle, source: int, target: int, last: A
 
 
 def replace_prelus(editor: Editor) -> int:
-    """Replace relu(x) - slope * relu(-x), as litert-torch writes it, by PRELU.
+    """Replace relu(x) - slope * relu(-x), or relu(x) + slope * relu(-x) with negative slopes, by PRELU.
 
     Args:
         editor: the file.
@@ -119,19 +119,20 @@ def replace_prelus(editor: Editor) -> int:
     """
     makers, count = editor.makers(), 0
     for op in list(editor.graph.operators):
-        if editor.kind(op) != "SUB":
+        sign = {"SUB": 1, "ADD": -1}.get(editor.kind(op))
+        positive, scaled = (makers.get(int(i)) for i in op.inputs) if sign else (None, None)
+        if positive is None or scaled is None or sign is None or editor.has_activation(op):
             continue
-        positive, scaled = (makers.get(int(i)) for i in op.inputs)
-        if positive is None or scaled is None or (editor.kind(positive), editor.kind(scaled)) != ("RELU", "MUL"):
+        if (editor.kind(positive), editor.kind(scaled)) != ("RELU", "MUL") or editor.has_activation(scaled):
             continue
-        slope, negative = editor.constant(int(scaled.inputs[1])), makers.get(int(scaled.inputs[0]))
         x = int(positive.inputs[0])
-        if slope is None or negative is None or not _is_relu_of_minus(editor, negative, x):
+        slope, negative = _constant_and_other(editor, scaled)
+        if slope is None or not _is_relu_of_minus(editor, makers, negative, x):
             continue
         channels = editor.shape(x)[-1]
-        if slope.size not in (1, channels) or (slope.size > 1 and slope.shape[-1] != channels):
+        if len(editor.shape(x)) != 4 or slope.size not in (1, channels) or slope.shape[-1:] not in ((), (1,), (channels,)):
             continue
-        values = np.broadcast_to(slope.reshape(1, 1, -1), (1, 1, channels)).astype(np.float32)
+        values = np.broadcast_to(sign * slope.reshape(1, 1, -1), (1, 1, channels)).astype(np.float32)
         alpha = editor.add_constant(np.ascontiguousarray(values), "slope")
         editor.insert_before(op, editor.make_op("PRELU", [x, alpha], [int(op.outputs[0])]))
         editor.remove(op)
@@ -140,10 +141,23 @@ def replace_prelus(editor: Editor) -> int:
     return count
 
 
-def _is_relu_of_minus(editor: Editor, op: Any, x: int) -> bool:
-    """Whether an operator is x * -1 with a RELU at its end."""
-    if editor.kind(op) != "MUL" or int(op.inputs[0]) != x:
+def _constant_and_other(editor: Editor, op: Any) -> tuple[np.ndarray | None, int]:
+    """The constant operand of an operator of two, and the tensor of the other one."""
+    first, second = (int(i) for i in op.inputs)
+    values = editor.constant(second)
+    return (values, first) if values is not None else (editor.constant(first), second)
+
+
+def _is_relu_of_minus(editor: Editor, makers: dict[int, Any], tensor: int, x: int) -> bool:
+    """Whether a tensor is relu(-x): NEG and RELU, or a product with -1 that ends in a RELU."""
+    op = makers.get(tensor)
+    if op is not None and editor.kind(op) == "RELU":
+        minus = makers.get(int(op.inputs[0]))
+        return minus is not None and editor.kind(minus) == "NEG" and int(minus.inputs[0]) == x
+    if op is None or editor.kind(op) != "MUL":
         return False
-    factor = editor.constant(int(op.inputs[1]))
+    factor, other = _constant_and_other(editor, op)
     relu = editor.schema.ActivationFunctionType.RELU
-    return factor is not None and factor.size == 1 and factor.item() == -1 and op.builtinOptions.fusedActivationFunction == relu
+    if other != x or factor is None or op.builtinOptions.fusedActivationFunction != relu:
+        return False
+    return bool(np.all(factor == -1))

@@ -271,7 +271,9 @@ def test_other_refusals(tmp_path):
         to_float_tflite(tmp_path)
     with pytest.raises(FormatError, match="--height 0 --width 8: both must be at least 1"):
         to_float_tflite("missing.onnx", size=(0, 8))
-    nodes, weights = two_convolutions(node("ThresholdedRelu", ["c"], ["t"], name="odd"), node("DepthToSpace", ["t"], ["y"], blocksize=2))
+    nodes, weights = two_convolutions(
+        node("ThresholdedRelu", ["c"], ["t"], name="odd"), node("DepthToSpace", ["t"], ["y"], blocksize=2)
+    )
     with pytest.raises(FormatError, match="operator ThresholdedRelu .node odd. is not supported"):
         to_float_tflite(save(tmp_path / "net.onnx", nodes, weights, [1, 3, 8, 8]))
 

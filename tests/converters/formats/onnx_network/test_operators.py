@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from mobile_sr.converters.formats import onnx_graph, onnx_rewrites
 from mobile_sr.converters.formats.float_model import FormatError
+from mobile_sr.converters.formats.onnx_network import graph as graphs
+from mobile_sr.converters.formats.onnx_network import rewrites
 from mobile_sr.converters.formats.verification import sample
 from tests.converters.formats.onnx_nets import floats, ints, node, save
 
@@ -13,12 +14,12 @@ def check(tmp_path, nodes, constants=None, shape=(1, 3, None, None), opset=18, s
     """Compare the output y, an NCHW image, of nodes that read x; returns the operator types after the rewrites."""
     import tensorflow as tf
 
-    from mobile_sr.converters.formats.onnx_emit import Emitter
-    from mobile_sr.converters.formats.onnx_operators import OPERATORS
+    from mobile_sr.converters.formats.onnx_network.emitter import Emitter
+    from mobile_sr.converters.formats.onnx_network.operators import OPERATORS
 
-    graph = onnx_graph.read(save(tmp_path / "n.onnx", nodes, constants or {}, shape, opset), None)
-    onnx_rewrites.rewrite(graph)
-    needed = onnx_rewrites.needed(graph, "y")
+    graph = graphs.read(save(tmp_path / "n.onnx", nodes, constants or {}, shape, opset), None)
+    rewrites.rewrite(graph)
+    needed = rewrites.needed(graph, "y")
     for height, width in sizes:
         lr = 2 * sample(height, width, 3) - 1
         (expected,) = graph.run(lr.transpose(0, 3, 1, 2))

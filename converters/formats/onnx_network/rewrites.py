@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mobile_sr.converters.formats.onnx_graph import Node, OnnxGraph
+from mobile_sr.converters.formats.onnx_network.graph import Node, OnnxGraph
 from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, recognize
 
 # Operators that move values without changing them.
@@ -111,7 +111,9 @@ def _gelu(graph: OnnxGraph, erf: Node, readers: dict[str, list[Node]]) -> Node |
         return None
     values = [trial[data[0]] for trial in graph.trials]
     expected = [value * 0.5 * (1 + trial[erf.outputs[0]]) for value, trial in zip(values, graph.trials, strict=True)]
-    scaled = (np.allclose(value / 2**0.5, trial[erf.inputs[0]], atol=1e-6) for value, trial in zip(values, graph.trials, strict=True))
+    scaled = (
+        np.allclose(value / 2**0.5, trial[erf.inputs[0]], atol=1e-6) for value, trial in zip(values, graph.trials, strict=True)
+    )
     if not all(scaled):
         return None
     for name in _following(erf, readers, 4):

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.formats.onnx_emit import CHANNELS_LAST, Emitter, Operator, Value
-from mobile_sr.converters.formats.onnx_graph import Node
+from mobile_sr.converters.formats.onnx_network.emitter import CHANNELS_LAST, Emitter, Operator, Value
+from mobile_sr.converters.formats.onnx_network.graph import Node
 
 _LOWEST = float(np.finfo(np.float32).min)
 
@@ -95,9 +95,7 @@ def _pads(emitter: Emitter, node: Node, size: Sequence[int], strides: Sequence[i
     totals = []
     for shape in emitter.graph.shapes(node.inputs[0]):
         outputs = [-(-side // stride) for side, stride in zip(shape[2:], strides, strict=True)]
-        totals.append(
-            [max(0, (o - 1) * s + k - side) for o, s, k, side in zip(outputs, strides, size, shape[2:], strict=True)]
-        )
+        totals.append([max(0, (o - 1) * s + k - side) for o, s, k, side in zip(outputs, strides, size, shape[2:], strict=True)])
     if any(total != totals[0] for total in totals):
         raise emitter.size_error(node)
     less, more = [total // 2 for total in totals[0]], [total - total // 2 for total in totals[0]]
@@ -197,9 +195,7 @@ def _resize(emitter: Emitter, node: Node) -> Value:
         align_corners = half_pixel = False
     size = _resized(emitter, node, x, pairs)
     resize = tf.raw_ops.ResizeNearestNeighbor if mode == "nearest" else tf.raw_ops.ResizeBilinear
-    return Value(
-        resize(images=x, size=size, align_corners=align_corners, half_pixel_centers=half_pixel), CHANNELS_LAST
-    )
+    return Value(resize(images=x, size=size, align_corners=align_corners, half_pixel_centers=half_pixel), CHANNELS_LAST)
 
 
 # (coordinates, rounding) that repeat each pixel when the scale is an integer.

@@ -5,7 +5,7 @@ import pytest
 
 from mobile_sr.converters.formats.float_model import FormatError
 from tests.converters.formats.onnx_nets import floats, ints, node
-from tests.converters.formats.test_onnx_operators import check
+from tests.converters.formats.onnx_network.test_operators import check
 
 CONVOLUTIONS = {
     "same": {"pads": [1, 1, 1, 1]},

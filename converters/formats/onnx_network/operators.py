@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.formats import onnx_spatial
-from mobile_sr.converters.formats.onnx_emit import CHANNELS_LAST, Emitter, Operator, Value
-from mobile_sr.converters.formats.onnx_graph import Node
+from mobile_sr.converters.formats.onnx_network import spatial
+from mobile_sr.converters.formats.onnx_network.emitter import CHANNELS_LAST, Emitter, Operator, Value
+from mobile_sr.converters.formats.onnx_network.graph import Node
 from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, depth_to_space_order
 
 
@@ -212,8 +212,8 @@ def _slice(emitter: Emitter, node: Node) -> Value:
     shapes = emitter.graph.shapes(node.inputs[0])
     index: list[slice] = [slice(None)] * rank
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        bounds = [_bound(emitter, node, bound, [shape[axis] for shape in shapes]) for bound in (start, end)]
-        index[axis] = slice(*bounds, int(step))
+        first, last = (_bound(emitter, node, bound, [shape[axis] for shape in shapes]) for bound in (start, end))
+        index[axis] = slice(first, last, int(step))
     return Value(value.tensor[tuple(index[axis] for axis in value.axes)], value.axes)
 
 
@@ -272,7 +272,7 @@ def _space_to_depth(emitter: Emitter, node: Node) -> Value:
 
 
 def _shuffle(emitter: Emitter, node: Node) -> Value:
-    """A Reshape-Transpose-Reshape that onnx_rewrites recognized."""
+    """A Reshape-Transpose-Reshape that rewrites.py recognized."""
     tf, shuffle = emitter.tf, node.attributes["shuffle"]
     assert isinstance(shuffle, Shuffle)
     axes, axes_out = (CHANNELS_LAST if layout == "NCHW" else (0, 1, 2, 3) for layout in (shuffle.layout_in, shuffle.layout_out))
@@ -287,9 +287,9 @@ def _shuffle(emitter: Emitter, node: Node) -> Value:
 
 
 OPERATORS: dict[str, Operator] = {
-    **{name: _identity for name in ("Identity", "Dropout")},
-    **{name: _reshape for name in ("Reshape", "Flatten", "Squeeze", "Unsqueeze")},
-    **{name: _tile for name in ("Tile", "Expand")},
+    **dict.fromkeys(("Identity", "Dropout"), _identity),
+    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape),
+    **dict.fromkeys(("Tile", "Expand"), _tile),
     "Abs": _unary(lambda tf, x, node: tf.abs(x)),
     "Add": _binary(lambda tf, a, b: a + b),
     "BatchNormalization": _batch_normalization,
@@ -332,5 +332,5 @@ OPERATORS: dict[str, Operator] = {
     "Sum": _binary(lambda tf, a, b: a + b),
     "Tanh": _unary(lambda tf, x, node: tf.nn.tanh(x)),
     "Transpose": _transpose,
-    **onnx_spatial.OPERATORS,
+    **spatial.OPERATORS,
 }

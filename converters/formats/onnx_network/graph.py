@@ -130,9 +130,7 @@ def read(path: Path, size: tuple[int, int] | None, exact: bool = False) -> OnnxG
     constant, by_size = _dependence(nodes, stored, inputs[0].name)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     outputs = [value.name for value in model.graph.output]
-    return OnnxGraph(
-        str(path), nodes, inputs[0].name, outputs, layout, channels, own, trials, constant, by_size, opset, run
-    )
+    return OnnxGraph(str(path), nodes, inputs[0].name, outputs, layout, channels, own, trials, constant, by_size, opset, run)
 
 
 def _node(onnx: Any, node: Any, number: int) -> Node:
@@ -224,7 +222,8 @@ def _small(value: np.ndarray) -> np.ndarray:
 
 def _dependence(nodes: Sequence[Node], stored: set[str], image: str) -> tuple[set[str], set[str]]:
     """Names of the tensors that do not depend on the image, and of those that depend on its size only."""
-    constant, by_size = set(stored) | {""}, set()
+    constant: set[str] = set(stored) | {""}
+    by_size: set[str] = set()
     for node in nodes:
         inputs = set(node.inputs)
         if inputs <= constant:

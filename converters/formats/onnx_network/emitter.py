@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mobile_sr.converters.formats.float_model import FIX_THE_SIZE, FormatError, SizeError
-from mobile_sr.converters.formats.onnx_graph import Node, OnnxGraph
+from mobile_sr.converters.formats.onnx_network.graph import Node, OnnxGraph
 
 CHANNELS_LAST = (0, 2, 3, 1)  # order of the sides of an NCHW tensor that is stored as NHWC
 
@@ -35,7 +35,7 @@ class Emitter:
     """Runs the nodes of a graph on TensorFlow tensors."""
 
     def __init__(self, graph: OnnxGraph, tf: Any) -> None:
-        """Start with a graph whose nodes were rewritten by onnx_rewrites.
+        """Start with a graph whose nodes were rewritten by rewrites.
 
         Args:
             graph: the graph.
@@ -48,7 +48,7 @@ class Emitter:
         """Emit nodes.
 
         Args:
-            nodes: the nodes, as returned by onnx_rewrites.needed.
+            nodes: the nodes, as returned by rewrites.needed.
             operators: {operator type: function}.
             lr: the image, [1, H, W, C].
             output: name of the output to return.
@@ -69,7 +69,9 @@ class Emitter:
             except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
                 if isinstance(error, FormatError):
                     raise
-                raise self.error(node, f"cannot be converted ({str(error).splitlines()[0] if str(error) else error!r})") from error
+                raise self.error(
+                    node, f"cannot be converted ({str(error).splitlines()[0] if str(error) else error!r})"
+                ) from error
             self._values.update(zip(node.outputs, results if isinstance(results, list) else [results], strict=False))
         return self.stored(output, CHANNELS_LAST if layout == "NCHW" else (0, 1, 2, 3))
 
