@@ -32,7 +32,13 @@ Operator = Callable[["Emitter", Node], Value | list[Value]]
 
 
 class Emitter:
-    """Runs the nodes of a graph on TensorFlow tensors."""
+    """Runs the nodes of a graph on TensorFlow tensors.
+
+    Attributes:
+        graph: the graph.
+        tf: the module tensorflow.
+        lr: the image, [1, H, W, C], while `run` runs.
+    """
 
     def __init__(self, graph: OnnxGraph, tf: Any) -> None:
         """Start with a graph whose nodes were rewritten by rewrites.
@@ -43,6 +49,7 @@ class Emitter:
         """
         self.graph, self.tf = graph, tf
         self._values: dict[str, Value] = {}
+        self.lr: Any = None
 
     def run(self, nodes: Sequence[Node], operators: dict[str, Operator], lr: Any, output: str, layout: str) -> Any:
         """Emit nodes.
@@ -60,6 +67,7 @@ class Emitter:
         Raises:
             FormatError: an operator or a form of it is not supported; SizeError if it would be with a known size.
         """
+        self.lr = lr
         self._values = {self.graph.image: Value(lr, CHANNELS_LAST if self.graph.layout == "NCHW" else (0, 1, 2, 3))}
         for node in nodes:
             if node.op not in operators:

@@ -57,6 +57,11 @@ def _gelu(tf: Any, x: Any, node: Node) -> Any:
     return tf.nn.gelu(x, approximate=node.attributes.get("approximate", "none") == "tanh")
 
 
+def _softplus(tf: Any, x: Any, node: Node) -> Any:
+    """log(1 + exp(x)), written so that exp cannot overflow."""
+    return tf.nn.relu(x) + tf.math.log(1 + tf.exp(-tf.abs(x)))
+
+
 def _hard_sigmoid(tf: Any, x: Any, node: Node) -> Any:
     alpha, beta = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
     if abs(alpha - 1 / 6) < 1e-4 and beta == 0.5:
@@ -176,6 +181,8 @@ def _transpose(emitter: Emitter, node: Node) -> Value:
 
 def _reshape(emitter: Emitter, node: Node) -> Value:
     """Reshape, Flatten, Squeeze and Unsqueeze: the shape is that of the trials."""
+    if node.op == "Unsqueeze":
+        return _unsqueeze(emitter, node)
     sides = emitter.sides(node.outputs[0])
     rank = emitter.rank(node.inputs[0])
     if emitter.graph.shapes(node.inputs[0]) == emitter.graph.shapes(node.outputs[0]):
@@ -184,6 +191,17 @@ def _reshape(emitter: Emitter, node: Node) -> Value:
         raise emitter.size_error(node)
     plain = emitter.reorder(emitter.value(node), emitter.sides(node.inputs[0]), range(rank))
     return Value(emitter.tf.reshape(plain, [-1 if side is None else side for side in sides]), tuple(range(len(sides))))
+
+
+def _unsqueeze(emitter: Emitter, node: Node) -> Value:
+    """New sides of 1 come first, in the order of the axes."""
+    value, rank = emitter.value(node), emitter.rank(node.outputs[0])
+    added = sorted(int(axis) % rank for axis in emitter.parameter(node, "axes", 1))
+    kept = [axis for axis in range(rank) if axis not in added]
+    tensor = value.tensor
+    for _ in added:
+        tensor = emitter.tf.expand_dims(tensor, 0)
+    return Value(tensor, (*added, *(kept[axis] for axis in value.axes)))
 
 
 def _concat(emitter: Emitter, node: Node) -> Value:
@@ -311,6 +329,7 @@ OPERATORS: dict[str, Operator] = {
     "MatMul": _matmul,
     "Max": _binary(lambda tf, a, b: tf.maximum(a, b)),
     "Min": _binary(lambda tf, a, b: tf.minimum(a, b)),
+    "Mish": _unary(lambda tf, x, node: x * tf.nn.tanh(_softplus(tf, x, node))),
     "Mul": _binary(lambda tf, a, b: a * b),
     "Neg": _unary(lambda tf, x, node: -x),
     "PRelu": _prelu,
@@ -325,11 +344,13 @@ OPERATORS: dict[str, Operator] = {
     "Sigmoid": _unary(lambda tf, x, node: tf.nn.sigmoid(x)),
     "Slice": _slice,
     "Softmax": _softmax,
+    "Softplus": _unary(_softplus),
     "SpaceToDepth": _space_to_depth,
     "Split": _split,
     "Sqrt": _unary(lambda tf, x, node: tf.sqrt(x)),
     "Sub": _binary(lambda tf, a, b: a - b),
     "Sum": _binary(lambda tf, a, b: a + b),
+    "Swish": _unary(lambda tf, x, node: x * tf.nn.sigmoid(node.attributes.get("alpha", 1.0) * x)),
     "Tanh": _unary(lambda tf, x, node: tf.nn.tanh(x)),
     "Transpose": _transpose,
     **spatial.OPERATORS,

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from mobile_sr.converters.formats.onnx_network.graph import Node, OnnxGraph
-from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, recognize
+from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, Step, recognize
 
+_CHAIN = ("Reshape", "Transpose", "Unsqueeze", "Squeeze")
 # Operators that move values without changing them.
 _MOVING = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze")
 
@@ -49,22 +50,30 @@ def _only_reader(node: Node, readers: dict[str, list[Node]], graph: OnnxGraph) -
 
 
 def _shuffle(graph: OnnxGraph, first: Node, readers: dict[str, list[Node]]) -> Node | None:
-    transpose = _only_reader(first, readers, graph)
-    if transpose is None or transpose.op != "Transpose" or first.inputs[0] in graph.constant | graph.by_size:
+    """The longest chain of reshapes and transpositions from `first` that is a shuffle."""
+    source = first.inputs[0]
+    if source in graph.constant | graph.by_size:
         return None
-    last = _only_reader(transpose, readers, graph)
-    if last is None or last.op != "Reshape":
-        return None
-    permutation = list(transpose.attributes["perm"])
-    shapes = zip(*(graph.shapes(name) for name in (first.inputs[0], first.outputs[0], last.outputs[0])), strict=True)
-    found = {
-        recognize(source, [("reshape", middle), ("transpose", permutation), ("reshape", target)])
-        for source, middle, target in shapes
-    }
-    shuffle = found.pop()
-    if found or shuffle is None:
-        return None
-    return Node("Shuffle", first.name, [first.inputs[0]], last.outputs, {"shuffle": shuffle})
+    chain = [first]
+    while (following := _only_reader(chain[-1], readers, graph)) is not None and following.op in _CHAIN:
+        chain.append(following)
+    for length in range(len(chain), 1, -1):
+        found = {
+            recognize(shape, [_step(graph, node, trial) for node in chain[:length]])
+            for trial, shape in enumerate(graph.shapes(source))
+        }
+        shuffle = found.pop()
+        if not found and shuffle is not None:
+            return Node("Shuffle", first.name, [source], chain[length - 1].outputs, {"shuffle": shuffle})
+    return None
+
+
+def _step(graph: OnnxGraph, node: Node, trial: int) -> Step:
+    """A node for `recognize`."""
+    shape = graph.shapes(node.outputs[0])[trial]
+    if node.op == "Transpose":
+        return "transpose", node.attributes.get("perm", range(len(shape))[::-1])
+    return "reshape", shape
 
 
 def _moved_channels(graph: OnnxGraph, last: Node) -> Node | None:

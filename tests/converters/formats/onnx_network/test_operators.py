@@ -28,11 +28,8 @@ def check(tmp_path, nodes, constants=None, shape=(1, 3, None, None), opset=18, s
     return [n.op for n in needed]
 
 
-UNARY = {
-    **{name: {} for name in ("Relu", "Sigmoid", "Tanh", "Erf", "Abs", "Neg", "Exp", "Elu", "HardSwish", "HardSigmoid")},
-    "LeakyRelu": {"alpha": 0.2},
-    "Identity": {},
-}
+PLAIN = ("Relu", "Sigmoid", "Tanh", "Erf", "Abs", "Neg", "Exp", "Elu", "HardSwish", "HardSigmoid", "Mish", "Softplus")
+UNARY = {**{name: {} for name in PLAIN}, "LeakyRelu": {"alpha": 0.2}, "Identity": {}}
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -215,6 +212,18 @@ def test_channel_shuffle_and_repeated_channels(tmp_path):
 
 def test_tile(tmp_path):
     check(tmp_path, [node("Sigmoid", ["x"], ["s"]), node("Tile", ["s", "n"], ["y"])], {"n": ints(1, 1, 2, 2)})
+
+
+def test_what_depends_on_the_remainder_of_the_size(tmp_path):
+    """Padding to a multiple of 8: nothing at the sizes that are multiples."""
+    nodes = _shapes_from_size(
+        node("Mod", ["hw", "eight"], ["rest"]),
+        node("Concat", ["zeros", "rest"], ["pads"], axis=0),
+        node("Pad", ["x", "pads"], ["y"], name="here"),
+    )
+    constants = {"two": ints(2), "four": ints(4), "eight": ints(8), "zeros": ints(0, 0, 0, 0, 0, 0)}
+    with pytest.raises(FormatError, match="operator Pad .node here. depends on the image size"):
+        check(tmp_path, nodes, constants)
 
 
 def test_names_what_depends_on_the_size(tmp_path):

@@ -91,7 +91,6 @@ RESIZES = {
     "bilinear of PyTorch": ("linear", {"coordinate_transformation_mode": "pytorch_half_pixel"}, 2),
     "aligned corners": ("linear", {"coordinate_transformation_mode": "align_corners"}, 2),
     "asymmetric": ("linear", {"coordinate_transformation_mode": "asymmetric"}, 2),
-    "half the size": ("linear", {"coordinate_transformation_mode": "half_pixel"}, 0.5),
 }
 
 
@@ -102,6 +101,15 @@ def test_resizes(form, tmp_path):
     check(tmp_path, nodes, {"s": np.array([1, 1, scale, scale], np.float32)})
 
 
+def test_half_the_size(tmp_path):
+    """Of an odd side, ONNX takes exactly a half and .tflite the nearest size: refused for a dynamic size."""
+    nodes = [node("Resize", ["x", "", "s"], ["y"], mode="linear")]
+    constants = {"s": np.array([1, 1, 0.5, 0.5], np.float32)}
+    check(tmp_path, nodes, constants, (1, 3, 16, 24), sizes=[(16, 24)])
+    with pytest.raises(FormatError, match="operator Resize .* depends on the image size"):
+        check(tmp_path, nodes, constants)
+
+
 def test_resize_to_a_computed_size(tmp_path):
     nodes = [
         node("Shape", ["x"], ["shape"]),
@@ -109,6 +117,16 @@ def test_resize_to_a_computed_size(tmp_path):
         node("Resize", ["x", "", "", "sizes"], ["y"], mode="linear"),
     ]
     check(tmp_path, nodes, {"k": ints(1, 1, 2, 2)})
+
+
+def test_resize_back_to_the_size_of_the_image(tmp_path):
+    """As in the attention of RFDN: the smaller size is not a part of the image's."""
+    nodes = [
+        node("MaxPool", ["x"], ["small"], kernel_shape=[3, 3], strides=[3, 3]),
+        node("Shape", ["x"], ["sizes"]),
+        node("Resize", ["small", "", "", "sizes"], ["y"], mode="linear"),
+    ]
+    check(tmp_path, nodes)
 
 
 def test_upsample_of_old_operator_sets(tmp_path):
