@@ -18,7 +18,7 @@ def rewrite(graph: OnnxGraph) -> None:
     """Replace groups of nodes of `graph` by the nodes 'Shuffle' (attribute 'shuffle') and 'Gelu'."""
     readers = graph.readers()
     for node in list(graph.nodes):
-        if node.op == "Reshape":
+        if node.op in ("Reshape", "Unsqueeze"):
             replacement = _shuffle(graph, node, readers)
             replacement = replacement or _moved_channels(graph, node)
         elif node.op == "Concat":

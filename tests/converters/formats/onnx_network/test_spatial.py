@@ -15,7 +15,7 @@ CONVOLUTIONS = {
     "strided": {"pads": [1, 1, 1, 1], "strides": [2, 2]},
     "uneven strides": {"pads": [1, 1, 1, 1], "strides": [1, 2]},
     "same upper": {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
-    "same lower": {"auto_pad": "SAME_LOWER", "strides": [2, 2]},
+    "same lower": {"auto_pad": "SAME_LOWER"},
     "valid by name": {"auto_pad": "VALID"},
 }
 
