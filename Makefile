@@ -18,8 +18,8 @@ test: $(STAMP)  ## the tests; those that need images of ../shared/data or MOBILE
 test-all: $(STAMP)  ## with the long ones
 	$(BIN)/python -m pytest $(WORKERS)
 
-test-torch: .venv-torch/installed  ## those that need PyTorch (several processes, dead ones), in a .venv-torch of its own
-	.venv-torch/bin/python -m pytest tests/mobile_sr/training/test_distributed.py
+test-torch: .venv-torch/installed  ## those that need PyTorch (several processes, dead ones; conversion), in a .venv-torch of its own
+	.venv-torch/bin/python -m pytest tests/mobile_sr/training/test_distributed.py tests/converters/formats/test_pytorch.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -60,5 +60,5 @@ $(STAMP): requirements.txt pyproject.toml
 .venv-torch/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv-torch
 	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check -e '.[torch]'
+	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check -e '.[torch,litert-torch]'
 	touch $@

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.formats import onnx_graph, onnx_rewrites, tf_function
+from mobile_sr.converters.formats import tf_function
 from mobile_sr.converters.formats.float_model import FloatModel, FormatError, SizeError
+from mobile_sr.converters.formats.onnx_network import graph as graphs
+from mobile_sr.converters.formats.onnx_network import rewrites
 from mobile_sr.converters.quiet import quiet
 
 
@@ -28,17 +30,17 @@ def convert(path: Path, name: str, size: tuple[int, int] | None) -> FloatModel:
     """
     tf_function.require_tensorflow(str(path))
     try:
-        return _convert(onnx_graph.read(path, size), name, size)
+        return _convert(graphs.read(path, size), name, size)
     except SizeError:
         if size is None:
             raise
-        return _convert(onnx_graph.read(path, size, exact=True), name, size)
+        return _convert(graphs.read(path, size, exact=True), name, size)
 
 
-def _convert(graph: onnx_graph.OnnxGraph, name: str, size: tuple[int, int] | None) -> FloatModel:
+def _convert(graph: graphs.OnnxGraph, name: str, size: tuple[int, int] | None) -> FloatModel:
     output, layout = _output(graph)
-    onnx_rewrites.rewrite(graph)
-    nodes = onnx_rewrites.needed(graph, output)
+    rewrites.rewrite(graph)
+    nodes = rewrites.needed(graph, output)
     notes = []
     if "NCHW" in (graph.layout, layout):
         notes.append("channels first: the .tflite is channels last (NHWC)")
@@ -49,8 +51,8 @@ def _convert(graph: onnx_graph.OnnxGraph, name: str, size: tuple[int, int] | Non
     with quiet():
         import tensorflow as tf
 
-        from mobile_sr.converters.formats.onnx_emit import Emitter
-        from mobile_sr.converters.formats.onnx_operators import OPERATORS
+        from mobile_sr.converters.formats.onnx_network.emitter import Emitter
+        from mobile_sr.converters.formats.onnx_network.operators import OPERATORS
 
     def run(lr: Any) -> Any:
         return Emitter(graph, tf).run(nodes, OPERATORS, lr, output, layout)
@@ -59,7 +61,7 @@ def _convert(graph: onnx_graph.OnnxGraph, name: str, size: tuple[int, int] | Non
     return FloatModel(data, name, "onnx", _reference(graph, output, layout), graph.size, graph.channels, notes=notes)
 
 
-def _output(graph: onnx_graph.OnnxGraph) -> tuple[str, str]:
+def _output(graph: graphs.OnnxGraph) -> tuple[str, str]:
     """Name and layout of the output that is an image larger than the input by an integer factor."""
     height, width = (graph.shapes(graph.image)[0][graph.layout.index(side)] for side in "HW")
     found = []
@@ -77,7 +79,7 @@ def _output(graph: onnx_graph.OnnxGraph) -> tuple[str, str]:
     return found[0]
 
 
-def _reference(graph: onnx_graph.OnnxGraph, output: str, layout: str) -> Callable[[np.ndarray], np.ndarray]:
+def _reference(graph: graphs.OnnxGraph, output: str, layout: str) -> Callable[[np.ndarray], np.ndarray]:
     def run(lr: np.ndarray) -> np.ndarray:
         result = graph.run(lr.transpose(0, 3, 1, 2) if graph.layout == "NCHW" else lr)[graph.outputs.index(output)]
         return result.transpose(0, 2, 3, 1) if layout == "NCHW" else result

@@ -21,8 +21,11 @@ def is_module(source: object) -> bool:
     return any(kind.__name__ == "Module" and kind.__module__.startswith("torch.nn") for kind in type(source).__mro__)
 
 
-def load_program(path: Path) -> Any:
-    """Load the module of a .pt2 file, an exported program of torch.export.
+def load_program(path: Path) -> tuple[Any, tuple[int, int] | None]:
+    """Load a .pt2 file, an exported program of torch.export.
+
+    Returns:
+        Its module, and the (H, W) of the image with which it was exported.
 
     Raises:
         FormatError: PyTorch is missing or cannot load the file.
@@ -31,7 +34,9 @@ def load_program(path: Path) -> Any:
     import torch
 
     try:
-        return torch.export.load(str(path)).module()
+        program = torch.export.load(str(path))
+        shapes = [tuple(value.shape) for value in (program.example_inputs or ((),))[0]]
+        return program.module(), shapes[0][2:] if len(shapes) == 1 and len(shapes[0]) == 4 else None
     except Exception as error:  # PyTorch raises many types
         raise FormatError(f"{path}: not usable as an exported program of PyTorch ({first_line(error)})") from None
 
@@ -67,8 +72,9 @@ def convert(module: Any, name: str, size: tuple[int, int] | None) -> FloatModel:
             converted = litert_torch.convert(channels_last, (image,))
             data = _bytes(converted)
         except Exception as error:  # litert-torch raises many types
+            reason = first_line(error).partition(": error: ")[2] or first_line(error)
             raise FormatError(
-                f"{name}: litert-torch cannot convert it ({first_line(error)}); export the network to .onnx and convert that"
+                f"{name}: litert-torch cannot convert it ({reason[:100]}); export the network to .onnx and convert that"
             ) from None
     return FloatModel(data, name, "pytorch", _reference(torch, module), size, channels, notes=notes)
 

@@ -12,6 +12,7 @@ from mobile_sr.converters.formats import (
     onnx_file,
     pytorch,
     saved_model,
+    tf_function,
     tflite_file,
     user_code,
     verification,
@@ -73,13 +74,14 @@ def _convert_file(path: Path, name: str, size: tuple[int, int] | None) -> FloatM
         raise FormatError(f"{path}: not a SavedModel folder (saved_model.pb is missing)")
     suffix = path.suffix.lower()
     if suffix in (".keras", ".h5", ".hdf5"):
-        keras_model.tf_function.require_tensorflow(str(path))
+        tf_function.require_tensorflow(str(path))
         model = keras_file.read_archive(path) if suffix == ".keras" else keras_file.read_h5(path)
         return keras_model.convert(model, name, size)
     if suffix == ".onnx":
         return onnx_file.convert(path, name, size)
     if suffix == ".pt2":
-        return pytorch.convert(pytorch.load_program(path), name, size)
+        module, own = pytorch.load_program(path)
+        return pytorch.convert(module, name, size or own)
     if suffix == ".tflite":
         return tflite_file.convert(path, name, size)
     help_ = "; PyTorch weights have no network: give a module.py:function that loads them" if suffix in (".pt", ".pth") else ""

@@ -63,7 +63,7 @@ def convert(
             help_ = "" if size else f"; if it needs a known size, {FIX_THE_SIZE}"
             raise FormatError(f"{name}: cannot be traced ({first_line(error)}){help_}") from None
         try:
-            return tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert()
+            return tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module()).convert()
         except Exception as error:  # the converter raises many types
             raise FormatError(f"{name}: TensorFlow cannot convert it to .tflite ({_reason(error, captured())})") from None
 

@@ -46,7 +46,10 @@ def convert(path: Path, name: str, size: tuple[int, int] | None) -> FloatModel:
     notes: list[str] = []
     layout, channels, own = image_ends(str(path), image.shape)
     if own is None and size is not None:
-        data = simplify.fix_size(data, (1, *size, channels) if layout == "NHWC" else (1, channels, *size))
+        try:
+            data = simplify.fix_size(data, (1, *size, channels) if layout == "NHWC" else (1, channels, *size))
+        except ValueError as error:
+            raise FormatError(f"{path}: {error}") from None
         notes.append(f"fixed to the input size {size[1]}x{size[0]}")
     else:
         size = fixed_size(str(path), own, size, notes)

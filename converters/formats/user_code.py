@@ -38,7 +38,8 @@ def call(path: Path, function: str) -> Any:
     with _own_imports(path.parent):
         try:
             spec = importlib.util.spec_from_file_location(f"mobile_sr_user_{path.stem}", path)
-            assert spec is not None and spec.loader is not None  # true for every .py file
+            assert spec is not None  # true for every .py file, as is the next one
+            assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[spec.name] = module  # dataclasses and Keras look it up
             spec.loader.exec_module(module)

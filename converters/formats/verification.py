@@ -10,9 +10,10 @@ from mobile_sr.converters.formats.float_model import FloatModel, FormatError, fi
 from mobile_sr.converters.quiet import quiet
 
 MAX_ERROR = 1e-4  # of the largest absolute value of the output
-# (H, W) of the samples of a network of dynamic size. The second one tests the dynamic shapes. Networks that divide the size by
-# more than 16 get the larger pair.
-_SIZES = (((48, 64), (64, 48)), ((128, 192), (192, 128)))
+# (H, W) of the samples of a network of dynamic size: one of the first kind, which is a multiple of 16 or 64, and the first of
+# the second kind on which the original runs. Odd sides test what is computed from the remainder of a division.
+_SIZES = ((48, 64), (128, 192))
+_OTHER_SIZES = ((37, 45), (38, 46), (36, 44), (64, 48), (192, 128))
 
 
 def verify(model: FloatModel) -> FloatModel:
@@ -27,15 +28,14 @@ def verify(model: FloatModel) -> FloatModel:
     Raises:
         FormatError: one of the two fails, the output is not one larger image, or the outputs differ by more than MAX_ERROR.
     """
-    if model.size is not None:
-        _verify(model, [model.size])
-        return model
-    try:
-        _verify(model, _SIZES[0])
-    except _OriginalFails:
-        _verify(model, _SIZES[1])
-        (height, width), _ = _SIZES[1]
-        model.notes.append(f"the original fails on small images; compared on {width}x{height}")
+    for sizes in ([model.size],) if model.size else (_SIZES, _OTHER_SIZES):
+        for number, size in enumerate(sizes):
+            try:
+                _verify(model, *size)
+                break
+            except _OriginalFails:
+                if number == len(sizes) - 1:
+                    raise
     return model
 
 
@@ -43,18 +43,17 @@ class _OriginalFails(FormatError):
     """The original network does not run on a sample."""
 
 
-def _verify(model: FloatModel, sizes: Iterable[tuple[int, int]]) -> None:
-    for height, width in sizes:
-        for data_range in (1, 255):
-            lr = data_range * sample(height, width, model.channels)
-            try:
-                expected = np.asarray(model.reference(lr), np.float32)
-            except Exception as error:  # the frameworks raise many types
-                raise _OriginalFails(f"{model.name}: the original fails on {width}x{height} ({first_line(error)})") from None
-            model.scale = _scale(model.name, lr.shape, expected.shape)
-            if data_range > 1 and not np.isfinite(expected).all():
-                continue  # a network of 0..1 may overflow
-            _compare(model.name, data_range, expected, run(model.data, lr, model.name))
+def _verify(model: FloatModel, height: int, width: int) -> None:
+    for data_range in (1, 255):
+        lr = data_range * sample(height, width, model.channels)
+        try:
+            expected = np.asarray(model.reference(lr), np.float32)
+        except Exception as error:  # the frameworks raise many types
+            raise _OriginalFails(f"{model.name}: the original fails on {width}x{height} ({first_line(error)})") from None
+        model.scale = _scale(model.name, lr.shape, expected.shape)
+        if data_range > 1 and not np.isfinite(expected).all():
+            continue  # a network of 0..1 may overflow
+        _compare(model.name, data_range, expected, run(model.data, lr, model.name))
 
 
 def sample(height: int, width: int, channels: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +55,7 @@ def fold(editor: Editor) -> int:
 
 def _order(editor: Editor, op: Any) -> np.ndarray | None:
     """The constant indices of a GATHER of the last side of an image, None for another operator."""
-    if editor.kind(op) != "GATHER" or (op.builtinOptions is not None and getattr(op.builtinOptions, "batchDims", 0)):
+    if editor.kind(op) != "GATHER" or (op.builtinOptions is not None and op.builtinOptions.batchDims):
         return None
     indices, rank = editor.constant(int(op.inputs[1])), len(editor.shape(int(op.inputs[0])))
     axis = 0 if op.builtinOptions is None else op.builtinOptions.axis
@@ -120,15 +121,16 @@ def _gather_instead(editor: Editor, op: Any, order: np.ndarray) -> None:
 
 def _into_readers(editor: Editor, tensor: int, order: np.ndarray) -> _Edits | None:
     """Edits of the convolutions that read the reordered tensor, None if something else reads it."""
-    readers = editor.readers(tensor)
+    readers, inverse = editor.readers(tensor), np.argsort(order)
+    if not readers or editor.is_end(tensor):
+        return None
     edits: _Edits = []
     for op in readers:
         values = editor.constant(int(op.inputs[1])) if editor.kind(op) == "CONV_2D" else None
         if values is None or values.shape[3] != len(order):
             return None
-        inverse = np.argsort(order)
-        edits.append(lambda op=op, values=values: editor.replace_constant(op, 1, values[..., inverse]))
-    return edits if readers and not editor.is_end(tensor) else None
+        edits.append(functools.partial(editor.replace_constant, op, 1, values[..., inverse]))
+    return edits
 
 
 def _concatenate(editor: Editor, gather: Any, order: np.ndarray) -> None:

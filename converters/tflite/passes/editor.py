@@ -43,6 +43,10 @@ class Editor:
         code = self.model.operatorCodes[op.opcodeIndex]
         return self._names[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
+    def has_activation(self, op: Any) -> bool:
+        """Whether an activation is part of an operator."""
+        return bool(getattr(op.builtinOptions, "fusedActivationFunction", 0))
+
     def makers(self) -> dict[int, Any]:
         """Return {tensor: the operator that writes it}."""
         return {int(tensor): op for op in self.graph.operators for tensor in op.outputs}
@@ -54,6 +58,10 @@ class Editor:
     def is_end(self, tensor: int) -> bool:
         """Whether a tensor is an input or output of the network."""
         return tensor in [int(other) for other in (*self.graph.inputs, *self.graph.outputs)]
+
+    def name(self, tensor: int) -> str:
+        """Return the name of a tensor."""
+        return (self.graph.tensors[tensor].name or b"").decode()
 
     def shape(self, tensor: int) -> list[int]:
         """Return the sides of a tensor; -1 for a dynamic one."""
@@ -97,9 +105,9 @@ class Editor:
 
     def replace_constant(self, op: Any, position: int, values: np.ndarray) -> None:
         """Give an operator a constant of its own in place of one of its inputs."""
-        name = self.graph.tensors[int(op.inputs[position])].name or b""
+        name = self.name(int(op.inputs[position]))
         op.inputs = [int(i) for i in op.inputs]
-        op.inputs[position] = self.add_constant(np.ascontiguousarray(values), name.decode())
+        op.inputs[position] = self.add_constant(np.ascontiguousarray(values), name)
 
     def set_shape(self, tensor: int, shape: list[int]) -> None:
         """Change the sides of a tensor; -1 is a dynamic one."""

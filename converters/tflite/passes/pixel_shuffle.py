@@ -1,4 +1,4 @@
-"""Recognizes a pixel shuffle, its inverse or a channel shuffle in a RESHAPE-TRANSPOSE-RESHAPE."""
+"""Recognizes a pixel shuffle, its inverse or a selection of channels in a chain of reshapes and transpositions."""
 
 from __future__ import annotations
 
@@ -7,26 +7,35 @@ from collections.abc import Sequence
 
 import numpy as np
 
+TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
+Step = tuple[str, Sequence[int]]  # ('reshape', shape), ('transpose', permutation) or ('broadcast', shape)
+
 
 @dataclasses.dataclass(frozen=True)
 class Shuffle:
-    """What a RESHAPE-TRANSPOSE-RESHAPE does to an NHWC tensor.
+    """What a chain of reshapes and transpositions does to an image.
 
     Attributes:
         kind: 'depth_to_space', 'space_to_depth' or 'channels'.
         block: the block size; 1 for 'channels'.
-        channels: indices of the channels in their new order. They are selected before a depth_to_space and after a
-            space_to_depth.
+        channels: indices of the channels in their new order; with 'channels', some may be missing or repeated. They are
+            selected before a depth_to_space and after a space_to_depth.
+        layout_in: layout of the image before, 'NHWC' or 'NCHW'.
+        layout_out: layout after.
+        inputs: channels before.
     """
 
     kind: str
     block: int
     channels: tuple[int, ...]
+    layout_in: str = "NHWC"
+    layout_out: str = "NHWC"
+    inputs: int = 0
 
     @property
-    def is_identity(self) -> bool:
-        """Whether the order of the channels stays."""
-        return self.channels == tuple(range(len(self.channels)))
+    def keeps_order(self) -> bool:
+        """Whether all channels stay in their order."""
+        return self.channels == tuple(range(self.inputs * (self.block**2 if self.kind == "space_to_depth" else 1)))
 
 
 def depth_to_space_order(channels: int, block: int) -> tuple[int, ...]:
@@ -39,76 +48,59 @@ def depth_to_space_order(channels: int, block: int) -> tuple[int, ...]:
     return tuple(np.arange(channels).reshape(-1, block * block).T.reshape(-1).tolist())
 
 
-def recognize(
-    source: Sequence[int],
-    middle: Sequence[int],
-    permutation: Sequence[int],
-    target: Sequence[int],
-    roles_in: str = "NHWC",
-    roles_out: str = "NHWC",
-) -> Shuffle | None:
-    """Interpret a reshape to `middle`, a transposition and a reshape to `target`.
-
-    Every side of the source must split into sides of `middle`, and these must merge to sides of the target.
+def recognize(source: Sequence[int], steps: Sequence[Step]) -> Shuffle | None:
+    """Follow the number of each value through a chain of operators, and compare with the shuffles.
 
     Args:
-        source: shape before.
-        middle: shape after the first reshape.
-        permutation: of the transposition.
-        target: shape after the second reshape.
-        roles_in: what the sides of the source are, such as 'NCHW'.
-        roles_out: the same of the target.
+        source: shape of the image before, in NHWC or NCHW.
+        steps: the operators.
 
     Returns:
         The shuffle, or None if it is something else.
     """
-    splits = _group(source, middle)
-    if splits is None or len(target) != 4 or len(source) != 4:
+    if len(source) != 4 or source[0] != 1:
         return None
-    moved = [middle[axis] for axis in permutation]
-    merges = _group(target, moved)
-    if merges is None:
+    before = np.arange(int(np.prod(source)), dtype=np.int32).reshape(source)
+    after = before
+    for kind, values in steps:
+        if kind == "transpose":
+            after = after.transpose(values)
+        else:
+            after = after.reshape(values) if kind == "reshape" else np.broadcast_to(after, values)
+    if after.ndim != 4 or after.shape[0] != 1:
         return None
-    # Sides of 1 carry no information and may be in any group.
-    parts = {role: [axis for axis in group if middle[axis] > 1] for role, group in zip(roles_in, splits, strict=True)}
-    result = {role: [permutation[k] for k in group if moved[k] > 1] for role, group in zip(roles_out, merges, strict=True)}
-    if parts["N"] or result["N"]:
-        return None
-    height, width, channels = (parts[role] for role in "HWC")
-    order = np.arange(int(np.prod([middle[a] for a in channels]))).reshape([middle[a] for a in channels])
-    if result["H"] == height and result["W"] == width and sorted(result["C"]) == channels:
-        axes = [channels.index(axis) for axis in result["C"]]
-        return Shuffle("channels", 1, _tuple(order.transpose(axes)))
-    if result["H"][:-1] == height and result["W"][:-1] == width and len(height) == len(width) == 1:
-        row, column = result["H"][-1], result["W"][-1]
-        axes = [row, column, *result["C"]]
-        if sorted(axes) == channels and middle[row] == middle[column]:
-            return Shuffle("depth_to_space", middle[row], _tuple(order.transpose([channels.index(axis) for axis in axes])))
-    if len(height) == len(width) == 2 and result["H"] == height[:1] and result["W"] == width[:1]:
-        inner = [height[1], width[1], *channels]
-        if sorted(result["C"]) == sorted(inner) and middle[height[1]] == middle[width[1]]:
-            sizes = [middle[axis] for axis in inner]
-            order = np.arange(int(np.prod(sizes))).reshape(sizes)
-            return Shuffle("space_to_depth", middle[height[1]], _tuple(order.transpose([inner.index(a) for a in result["C"]])))
+    for layout_in in ("NHWC", "NCHW"):
+        for layout_out in ("NHWC", "NCHW"):
+            x = before if layout_in == "NHWC" else before.transpose(TO_NHWC)
+            y = after if layout_out == "NHWC" else after.transpose(TO_NHWC)
+            found = _compare(x[0], y[0])
+            if found is not None:
+                return dataclasses.replace(found, layout_in=layout_in, layout_out=layout_out, inputs=x.shape[3])
     return None
 
 
-def _tuple(order: np.ndarray) -> tuple[int, ...]:
-    return tuple(order.reshape(-1).tolist())
+def _compare(x: np.ndarray, y: np.ndarray) -> Shuffle | None:
+    """The shuffle that turns [H, W, C] into another shape."""
+    (height, width, _), (high, wide, _) = x.shape, y.shape
+    if high == height and wide == width:
+        return _selected(x, y, "channels", 1)
+    block = high // height
+    if block > 1 and (high, wide) == (height * block, width * block):
+        return _selected(x, _space_to_depth(y, block), "depth_to_space", block)
+    block = height // high
+    if block > 1 and (height, width) == (high * block, wide * block):
+        return _selected(_space_to_depth(x, block), y, "space_to_depth", block)
+    return None
 
 
-def _group(outer: Sequence[int], inner: Sequence[int]) -> list[list[int]] | None:
-    """Axes of `inner` whose product is each side of `outer`, in order; None if sides are cut in another way."""
-    groups: list[list[int]] = []
-    axis = 0
-    for side in outer:
-        group: list[int] = []
-        product = 1
-        while product < side and axis < len(inner):
-            product *= inner[axis]
-            group.append(axis)
-            axis += 1
-        if product != side:
-            return None
-        groups.append(group)
-    return groups if all(side == 1 for side in inner[axis:]) else None
+def _selected(x: np.ndarray, y: np.ndarray, kind: str, block: int) -> Shuffle | None:
+    """A shuffle whose channels turn x into y."""
+    position = {int(value): channel for channel, value in enumerate(x[0, 0])}
+    channels = [position.get(int(value), -1) for value in y[0, 0]]
+    return Shuffle(kind, block, tuple(channels)) if -1 not in channels and np.array_equal(x[..., channels], y) else None
+
+
+def _space_to_depth(image: np.ndarray, block: int) -> np.ndarray:
+    height, width, channels = (image.shape[0] // block, image.shape[1] // block, image.shape[2])
+    parts = image.reshape(height, block, width, block, channels).transpose(0, 2, 1, 3, 4)
+    return parts.reshape(height, width, block * block * channels)

@@ -1,17 +1,14 @@
-"""Simplifies float .tflite files of other converters: pixel shuffles, channels-first ends, operators without effect.
+"""Simplifies float .tflite files of other converters: pixel shuffles, channels-first images, operators without effect.
 
-The operators that are left are those that phone delegates run: DEPTH_TO_SPACE instead of a transposition of rank 6, and NHWC.
+The operators that are left are those that phone delegates run: DEPTH_TO_SPACE instead of transpositions, and NHWC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from mobile_sr.converters.tflite import op_order
-from mobile_sr.converters.tflite.passes import channel_order, transposes
+from mobile_sr.converters.tflite.passes import channel_order, shuffles, transposes
 from mobile_sr.converters.tflite.passes.editor import Editor
 from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, recognize
 
@@ -25,24 +22,29 @@ def simplify(data: bytes) -> tuple[bytes, list[str]]:
     Returns:
         The bytes, unchanged if there was nothing to simplify, and a line about each kind of change.
     """
+    notes: list[str] = []
     try:
         editor = Editor(data)
-    except ValueError:  # several subgraphs
-        return data, []
+    except ValueError:  # several subgraphs, or a file too large for one flatbuffer
+        return data, notes
     if any(entry.name == op_order.METADATA for entry in editor.model.metadata or []):
-        return data, []  # operators are referred to by number
-    notes: list[str] = []
-    passes: tuple[tuple[Callable[[Editor], int], str], ...] = (
-        (_shuffles, "pixel shuffle of {} operators RESHAPE-TRANSPOSE-RESHAPE replaced"),
-        (transposes.sink, "{} transpositions removed; the image is channels last (NHWC)"),
-        (channel_order.fold, "{} reorderings of channels folded into convolutions"),
-        (_without_effect, "{} operators without effect removed"),
-    )
-    for function, line in passes:
-        count = function(editor)
+        return data, notes  # operators are referred to by number
+
+    def note(count, line):
         if count:
-            notes.append(line.format(count))
-    return (editor.pack(), notes) if notes else (data, [])
+            notes.append(line.format(count, "s" if count > 1 else ""))
+
+    note(shuffles.replace_prelus(editor), "{} PRELU{} put together from parts")
+    note(shuffles.replace_shuffles(editor), "{} chain{} of RESHAPE and TRANSPOSE replaced by pixel shuffles")
+    before = editor.pack()
+    removed, ends = transposes.sink(editor)
+    if removed <= 0 and not ends:
+        editor = Editor(before)
+    note(ends, "{} end{} turned from channels first to channels last (NHWC)")
+    note(max(0, removed), "{} transposition{} removed")
+    note(channel_order.fold(editor), "{} reordering{} of channels folded into convolutions")
+    note(_without_effect(editor), "{} operator{} without effect removed")
+    return (editor.pack(), notes) if notes else (data, notes)
 
 
 def fix_size(data: bytes, shape: tuple[int, ...]) -> bytes:
@@ -90,91 +92,6 @@ def fix_size(data: bytes, shape: tuple[int, ...]) -> bytes:
                 if values.dtype in (np.int32, np.float32):
                     editor.replace_constant(op, position, values)
     return editor.pack()
-
-
-def _shuffles(editor: Editor) -> int:
-    """Replace RESHAPE-TRANSPOSE-RESHAPE by DEPTH_TO_SPACE or SPACE_TO_DEPTH, and a GATHER if the channels move."""
-    count = 0
-    for first in list(editor.graph.operators):
-        chain = _chain(editor, first)
-        if chain is None:
-            continue
-        transpose, last = chain
-        source, target = int(first.inputs[0]), int(last.outputs[0])
-        permutation = editor.constant(int(transpose.inputs[1]))
-        shapes = [editor.shape(tensor) for tensor in (source, int(first.outputs[0]), target)]
-        if permutation is None or any(-1 in shape for shape in shapes):
-            continue
-        for layout in ("NHWC", "NCHW"):
-            shuffle = recognize(*shapes[:2], permutation.tolist(), shapes[2], layout, layout)
-            if shuffle is not None:
-                _replace(editor, shuffle, layout, source, target, last)
-                editor.remove(first, transpose, last)
-                count += 1
-                break
-    return count
-
-
-def _chain(editor: Editor, first: Any) -> tuple[Any, Any] | None:
-    """The TRANSPOSE and RESHAPE that alone read the result of a RESHAPE."""
-    ops = [first]
-    if editor.kind(first) != "RESHAPE":
-        return None
-    for kind in ("TRANSPOSE", "RESHAPE"):
-        result = int(ops[-1].outputs[0])
-        readers = editor.readers(result)
-        if len(readers) != 1 or editor.is_end(result) or editor.kind(readers[0]) != kind:
-            return None
-        ops.append(readers[0])
-    return ops[1], ops[2]
-
-
-def _replace(editor: Editor, shuffle: Shuffle, layout: str, source: int, target: int, position: Any) -> None:
-    """Insert the operators of a shuffle before `position`; around them, transpositions of an NCHW tensor."""
-    schema = editor.schema
-    steps: list[tuple[str, list[int], Any]] = []
-    if layout == "NCHW":
-        steps.append(("TRANSPOSE", [transposes.permutation_constant(editor, transposes.TO_NHWC)], schema.TransposeOptionsT()))
-    gather = schema.GatherOptionsT()
-    gather.axis = 3
-    order = [] if shuffle.is_identity else [("GATHER", np.array(shuffle.channels, np.int32), gather)]
-    if shuffle.kind == "depth_to_space":
-        depth = schema.DepthToSpaceOptionsT()
-        depth.blockSize = shuffle.block
-        blocks = [*order, ("DEPTH_TO_SPACE", None, depth)]
-    elif shuffle.kind == "space_to_depth":
-        space = schema.SpaceToDepthOptionsT()
-        space.blockSize = shuffle.block
-        blocks = [("SPACE_TO_DEPTH", None, space), *order]
-    else:
-        blocks = list(order)
-    steps += [
-        (kind, [] if values is None else [editor.add_constant(values, "channels")], options) for kind, values, options in blocks
-    ]
-    if layout == "NCHW":
-        steps.append(("TRANSPOSE", [transposes.permutation_constant(editor, transposes.TO_NCHW)], schema.TransposeOptionsT()))
-    if not steps:  # a shuffle that moves nothing
-        editor.redirect(target, source)
-        return
-    shape, name = editor.shape(source), (editor.graph.tensors[target].name or b"").decode()
-    for number, (kind, extra, options) in enumerate(steps):
-        shape = _after(kind, shape, layout, shuffle)
-        result = target if number == len(steps) - 1 else editor.add_tensor(shape, f"{name}_{kind.lower()}")
-        editor.insert_before(position, editor.make_op(kind, [source, *extra], [result], options))
-        source = result
-
-
-def _after(kind: str, shape: list[int], layout: str, shuffle: Shuffle) -> list[int]:
-    """Shape after one step."""
-    block = shuffle.block
-    if kind == "TRANSPOSE":  # the first one is to NHWC, the second one back
-        to_last = shape[1] * shape[2] * shape[3] and layout == "NCHW"
-        return [shape[axis] for axis in (transposes.TO_NHWC if to_last else transposes.TO_NCHW)]
-    if kind == "DEPTH_TO_SPACE":
-        return [shape[0], shape[1] * block, shape[2] * block, shape[3] // block**2]
-    if kind == "SPACE_TO_DEPTH":
-        return [shape[0], shape[1] // block, shape[2] // block, shape[3] * block**2]
-    return shape
 
 
 def _without_effect(editor: Editor) -> int:

@@ -9,26 +9,26 @@ import numpy as np
 
 from mobile_sr.converters.tflite.passes.channel_order import BINARY, UNARY
 from mobile_sr.converters.tflite.passes.editor import Editor
+from mobile_sr.converters.tflite.passes.pixel_shuffle import TO_NCHW, TO_NHWC
 
-TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 _IMAGES = (1, 3)  # channels of an image
 _PADS = ("PAD", "PADV2", "MIRROR_PAD")
 
 
-def sink(editor: Editor) -> int:
-    """Turn an input [1, C, H, W] and output [1, C, H, W] into channels last, and cancel transpositions.
+def sink(editor: Editor) -> tuple[int, int]:
+    """Turn an input [1, C, H, W] and output [1, C, H, W] into channels last, and move transpositions until they cancel.
 
     Args:
-        editor: the file. A file with channels-last ends keeps its transpositions, apart from those that cancel.
+        editor: the file.
 
     Returns:
-        The number of transpositions that were removed.
+        The number of transpositions that were removed, which is negative if there are more now, and of changed ends.
     """
     before = _count(editor)
-    added = _channels_last_ends(editor)
-    while _merge(editor) or (added and _move(editor)):
+    ends = _channels_last_ends(editor)
+    while _merge(editor) or _move(editor):
         pass
-    return before + added - _count(editor)
+    return before + ends - _count(editor), ends
 
 
 def permutation_constant(editor: Editor, permutation: Sequence[int]) -> int:
@@ -66,9 +66,8 @@ def _channels_last_ends(editor: Editor) -> int:
 
 def _name(editor: Editor, tensor: int) -> str:
     """The name of an end, which passes to the tensor that replaces it."""
-    entry = editor.graph.tensors[tensor]
-    name = (entry.name or b"").decode()
-    entry.name = f"{name}_channels_first".encode()
+    name = editor.name(tensor)
+    editor.graph.tensors[tensor].name = f"{name}_channels_first".encode()
     return name
 
 
@@ -122,16 +121,12 @@ def _move(editor: Editor) -> bool:
         behind = []
         for k, target in enumerate([int(i) for i in op.outputs]):
             shape = editor.shape(target)
-            moved = editor.add_tensor([shape[axis] for axis in inverse], f"{_plain_name(editor, target)}_moved")
+            moved = editor.add_tensor([shape[axis] for axis in inverse], f"{editor.name(target)}_moved")
             op.outputs = [*op.outputs[:k], moved, *op.outputs[k + 1 :]]
             behind.append(_transpose(editor, moved, permutation, target))
         editor.graph.operators[index + 1 : index + 1] = behind
         return True
     return False
-
-
-def _plain_name(editor: Editor, tensor: int) -> str:
-    return (editor.graph.tensors[tensor].name or b"").decode()
 
 
 def _adapt(editor: Editor, op: Any, permutation: Sequence[int]) -> bool:

@@ -13,9 +13,11 @@ from mobile_sr.converters.formats.float_model import FormatError, first_line
 from mobile_sr.converters.formats.verification import sample
 from mobile_sr.converters.quiet import quiet
 
-# (H, W) of the trial images of a network of dynamic size. What differs between the two depends on the size. Larger ones are
-# for networks that divide the size by more.
+# (H, W) of the trial images of a network of dynamic size. What differs between them depends on the size. Larger ones are for
+# networks that divide the size by more.
 _TRIALS = (((16, 24), (24, 40)), ((64, 96), (96, 64)), ((128, 192), (192, 128)))
+# The first of these on which the network runs joins them: what is computed from the remainder of a division differs there.
+_ODD = ((37, 45), (38, 46), (36, 44))
 _MAX_KEPT = 2**22  # values of a tensor that are kept
 _SIZE_ONLY = ("Shape", "Size")  # operators whose result depends on the size of their input, not on its values
 
@@ -41,7 +43,7 @@ class Node:
 
 @dataclasses.dataclass
 class OnnxGraph:
-    """A network, with the values of its tensors on one or two trial images.
+    """A network, with the values of its tensors on one to three trial images.
 
     Attributes:
         path: name in messages.
@@ -178,6 +180,8 @@ def _try(
             except Exception as reason:  # ONNX Runtime raises many types
                 error = error or reason
                 continue
+            if not fixed:
+                trials += _odd_trial(session, image, layout, channels, constants)
             return layout, channels, own or size, trials, lambda array: plain.run(None, {image: array})
     if error is None:
         shown = [side or -1 for side in sides]
@@ -215,6 +219,18 @@ def _trial(
     return {**constants, image: lr, **values}
 
 
+def _odd_trial(
+    session: Any, image: str, layout: str, channels: int, constants: Mapping[str, np.ndarray]
+) -> list[Mapping[str, np.ndarray]]:
+    """The trial of an odd size, if the network runs on one."""
+    for size in _ODD:
+        try:
+            return [_trial(session, image, layout, channels, size, constants)]
+        except Exception:  # as above: a network that needs even sides
+            continue
+    return []
+
+
 def _small(value: np.ndarray) -> np.ndarray:
     """A value, or NaN in its shape if it takes much memory."""
     return value if value.size <= _MAX_KEPT else np.broadcast_to(np.float32(np.nan), value.shape)
@@ -222,7 +238,8 @@ def _small(value: np.ndarray) -> np.ndarray:
 
 def _dependence(nodes: Sequence[Node], stored: set[str], image: str) -> tuple[set[str], set[str]]:
     """Names of the tensors that do not depend on the image, and of those that depend on its size only."""
-    constant, by_size = set(stored) | {""}, set()
+    constant: set[str] = set(stored) | {""}
+    by_size: set[str] = set()
     for node in nodes:
         inputs = set(node.inputs)
         if inputs <= constant:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.formats import onnx_spatial
-from mobile_sr.converters.formats.onnx_emit import CHANNELS_LAST, Emitter, Operator, Value
-from mobile_sr.converters.formats.onnx_graph import Node
+from mobile_sr.converters.formats.onnx_network import spatial
+from mobile_sr.converters.formats.onnx_network.emitter import CHANNELS_LAST, Emitter, Operator, Value
+from mobile_sr.converters.formats.onnx_network.graph import Node
 from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, depth_to_space_order
 
 
@@ -55,6 +55,11 @@ def _erf(tf: Any, x: Any, node: Node) -> Any:
 
 def _gelu(tf: Any, x: Any, node: Node) -> Any:
     return tf.nn.gelu(x, approximate=node.attributes.get("approximate", "none") == "tanh")
+
+
+def _softplus(tf: Any, x: Any, node: Node) -> Any:
+    """log(1 + exp(x)), written so that exp cannot overflow."""
+    return tf.nn.relu(x) + tf.math.log(1 + tf.exp(-tf.abs(x)))
 
 
 def _hard_sigmoid(tf: Any, x: Any, node: Node) -> Any:
@@ -176,6 +181,8 @@ def _transpose(emitter: Emitter, node: Node) -> Value:
 
 def _reshape(emitter: Emitter, node: Node) -> Value:
     """Reshape, Flatten, Squeeze and Unsqueeze: the shape is that of the trials."""
+    if node.op == "Unsqueeze":
+        return _unsqueeze(emitter, node)
     sides = emitter.sides(node.outputs[0])
     rank = emitter.rank(node.inputs[0])
     if emitter.graph.shapes(node.inputs[0]) == emitter.graph.shapes(node.outputs[0]):
@@ -184,6 +191,17 @@ def _reshape(emitter: Emitter, node: Node) -> Value:
         raise emitter.size_error(node)
     plain = emitter.reorder(emitter.value(node), emitter.sides(node.inputs[0]), range(rank))
     return Value(emitter.tf.reshape(plain, [-1 if side is None else side for side in sides]), tuple(range(len(sides))))
+
+
+def _unsqueeze(emitter: Emitter, node: Node) -> Value:
+    """New sides of 1 come first, in the order of the axes."""
+    value, rank = emitter.value(node), emitter.rank(node.outputs[0])
+    added = sorted(int(axis) % rank for axis in emitter.parameter(node, "axes", 1))
+    kept = [axis for axis in range(rank) if axis not in added]
+    tensor = value.tensor
+    for _ in added:
+        tensor = emitter.tf.expand_dims(tensor, 0)
+    return Value(tensor, (*added, *(kept[axis] for axis in value.axes)))
 
 
 def _concat(emitter: Emitter, node: Node) -> Value:
@@ -212,8 +230,8 @@ def _slice(emitter: Emitter, node: Node) -> Value:
     shapes = emitter.graph.shapes(node.inputs[0])
     index: list[slice] = [slice(None)] * rank
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        bounds = [_bound(emitter, node, bound, [shape[axis] for shape in shapes]) for bound in (start, end)]
-        index[axis] = slice(*bounds, int(step))
+        first, last = (_bound(emitter, node, bound, [shape[axis] for shape in shapes]) for bound in (start, end))
+        index[axis] = slice(first, last, int(step))
     return Value(value.tensor[tuple(index[axis] for axis in value.axes)], value.axes)
 
 
@@ -272,18 +290,18 @@ def _space_to_depth(emitter: Emitter, node: Node) -> Value:
 
 
 def _shuffle(emitter: Emitter, node: Node) -> Value:
-    """A Reshape-Transpose-Reshape that onnx_rewrites recognized."""
+    """A Reshape-Transpose-Reshape that rewrites.py recognized."""
     tf, shuffle = emitter.tf, node.attributes["shuffle"]
     assert isinstance(shuffle, Shuffle)
-    axes = CHANNELS_LAST if node.attributes["layout"] == "NCHW" else (0, 1, 2, 3)
+    axes, axes_out = (CHANNELS_LAST if layout == "NCHW" else (0, 1, 2, 3) for layout in (shuffle.layout_in, shuffle.layout_out))
     x = emitter.stored(node.inputs[0], axes)
     if shuffle.kind == "space_to_depth":
         x = tf.nn.space_to_depth(x, shuffle.block)
-    if not shuffle.is_identity:
+    if not shuffle.keeps_order:
         x = tf.gather(x, shuffle.channels, axis=-1)
     if shuffle.kind == "depth_to_space":
         x = tf.nn.depth_to_space(x, shuffle.block)
-    return Value(x, axes)
+    return Value(x, axes_out)
 
 
 OPERATORS: dict[str, Operator] = {
@@ -311,6 +329,7 @@ OPERATORS: dict[str, Operator] = {
     "MatMul": _matmul,
     "Max": _binary(lambda tf, a, b: tf.maximum(a, b)),
     "Min": _binary(lambda tf, a, b: tf.minimum(a, b)),
+    "Mish": _unary(lambda tf, x, node: x * tf.nn.tanh(_softplus(tf, x, node))),
     "Mul": _binary(lambda tf, a, b: a * b),
     "Neg": _unary(lambda tf, x, node: -x),
     "PRelu": _prelu,
@@ -325,12 +344,14 @@ OPERATORS: dict[str, Operator] = {
     "Sigmoid": _unary(lambda tf, x, node: tf.nn.sigmoid(x)),
     "Slice": _slice,
     "Softmax": _softmax,
+    "Softplus": _unary(_softplus),
     "SpaceToDepth": _space_to_depth,
     "Split": _split,
     "Sqrt": _unary(lambda tf, x, node: tf.sqrt(x)),
     "Sub": _binary(lambda tf, a, b: a - b),
     "Sum": _binary(lambda tf, a, b: a + b),
+    "Swish": _unary(lambda tf, x, node: x * tf.nn.sigmoid(node.attributes.get("alpha", 1.0) * x)),
     "Tanh": _unary(lambda tf, x, node: tf.nn.tanh(x)),
     "Transpose": _transpose,
-    **onnx_spatial.OPERATORS,
+    **spatial.OPERATORS,
 }

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.formats.onnx_emit import CHANNELS_LAST, Emitter, Operator, Value
-from mobile_sr.converters.formats.onnx_graph import Node
+from mobile_sr.converters.formats.onnx_network.emitter import CHANNELS_LAST, Emitter, Operator, Value
+from mobile_sr.converters.formats.onnx_network.graph import Node
 
 _LOWEST = float(np.finfo(np.float32).min)
 
@@ -207,21 +207,31 @@ _REPEATING = {("asymmetric", "floor")} | {
 
 
 def _resized(emitter: Emitter, node: Node, x: Any, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Any:
-    """The size after a resize: numbers if it is fixed, else a multiple of the size of `x`."""
+    """The size after a resize: numbers if it is fixed, else a multiple or part of the size of `x` or of the image."""
     tf = emitter.tf
     targets = [tuple(target) for _, target in pairs]
     if len(set(targets)) == 1:
         return tf.constant(targets[0], tf.int32)
-    ratios = {tuple(out / side for side, out in zip(source, target, strict=True)) for source, target in pairs}
-    if len(ratios) > 1:
-        raise emitter.size_error(node)
-    ratio = ratios.pop()
-    size = tf.shape(x)[1:3]
-    if all(factor.is_integer() for factor in ratio):
-        return size * tf.constant([int(factor) for factor in ratio], tf.int32)
-    if all((1 / factor).is_integer() for factor in ratio):
-        return size // tf.constant([int(1 / factor) for factor in ratio], tf.int32)
+    layout = emitter.graph.layout
+    images = [tuple(shape[layout.index(side)] for side in "HW") for shape in emitter.graph.shapes(emitter.graph.image)]
+    for tensor, sources in ((x, [source for source, _ in pairs]), (emitter.lr, images)):
+        size = tf.shape(tensor)[1:3]
+        for factor in _factors(sources, targets):
+            return size * tf.constant(factor, tf.int32)
+        for factor in _factors(targets, sources):
+            return size // tf.constant(factor, tf.int32)
     raise emitter.size_error(node)
+
+
+def _factors(small: Sequence[Sequence[int]], large: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """The integers by which each side of all small sizes is smaller, as a list of one; empty if there are none."""
+    factors = tuple(out // side for side, out in zip(small[0], large[0], strict=True))
+    matches = all(
+        side * factor == out
+        for source, target in zip(small, large, strict=True)
+        for side, factor, out in zip(source, factors, target, strict=True)
+    )
+    return [factors] if matches else []
 
 
 OPERATORS: dict[str, Operator] = {

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mobile_sr.converters.formats.onnx_graph import Node, OnnxGraph
-from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, recognize
+from mobile_sr.converters.formats.onnx_network.graph import Node, OnnxGraph
+from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, Step, recognize
 
-_LAYOUTS = ("NCHW", "NHWC")
+_CHAIN = ("Reshape", "Transpose", "Unsqueeze", "Squeeze")
 # Operators that move values without changing them.
 _MOVING = ("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Unsqueeze")
 
 
 def rewrite(graph: OnnxGraph) -> None:
-    """Replace groups of nodes of `graph` by the nodes 'Shuffle' (attribute 'shuffle', 'layout') and 'Gelu'."""
+    """Replace groups of nodes of `graph` by the nodes 'Shuffle' (attribute 'shuffle') and 'Gelu'."""
     readers = graph.readers()
     for node in list(graph.nodes):
-        if node.op == "Reshape":
+        if node.op in ("Reshape", "Unsqueeze"):
             replacement = _shuffle(graph, node, readers)
             replacement = replacement or _moved_channels(graph, node)
         elif node.op == "Concat":
@@ -50,24 +50,30 @@ def _only_reader(node: Node, readers: dict[str, list[Node]], graph: OnnxGraph) -
 
 
 def _shuffle(graph: OnnxGraph, first: Node, readers: dict[str, list[Node]]) -> Node | None:
-    transpose = _only_reader(first, readers, graph)
-    if transpose is None or transpose.op != "Transpose" or first.inputs[0] in graph.constant | graph.by_size:
+    """The longest chain of reshapes and transpositions from `first` that is a shuffle."""
+    source = first.inputs[0]
+    if source in graph.constant | graph.by_size:
         return None
-    last = _only_reader(transpose, readers, graph)
-    if last is None or last.op != "Reshape":
-        return None
-    permutation = list(transpose.attributes["perm"])
-    shapes = [graph.shapes(name) for name in (first.inputs[0], first.outputs[0], last.outputs[0])]
-    for layout in _LAYOUTS:
+    chain = [first]
+    while (following := _only_reader(chain[-1], readers, graph)) is not None and following.op in _CHAIN:
+        chain.append(following)
+    for length in range(len(chain), 1, -1):
         found = {
-            recognize(source, middle, permutation, target, layout, layout)
-            for source, middle, target in zip(*shapes, strict=True)
+            recognize(shape, [_step(graph, node, trial) for node in chain[:length]])
+            for trial, shape in enumerate(graph.shapes(source))
         }
-        shuffle = found.pop() if len(found) == 1 else None
-        if isinstance(shuffle, Shuffle):
-            attributes = {"shuffle": shuffle, "layout": layout}
-            return Node("Shuffle", first.name, [first.inputs[0]], last.outputs, attributes)
+        shuffle = found.pop()
+        if not found and shuffle is not None:
+            return Node("Shuffle", first.name, [source], chain[length - 1].outputs, {"shuffle": shuffle})
     return None
+
+
+def _step(graph: OnnxGraph, node: Node, trial: int) -> Step:
+    """A node for `recognize`."""
+    shape = graph.shapes(node.outputs[0])[trial]
+    if node.op == "Transpose":
+        return "transpose", node.attributes.get("perm", range(len(shape))[::-1])
+    return "reshape", shape
 
 
 def _moved_channels(graph: OnnxGraph, last: Node) -> Node | None:
@@ -99,7 +105,8 @@ def _moved_channels(graph: OnnxGraph, last: Node) -> Node | None:
             return None
         order = found
     assert order is not None
-    return Node("Shuffle", last.name, [source], last.outputs, {"shuffle": Shuffle("channels", 1, order), "layout": "NCHW"})
+    shuffle = Shuffle("channels", 1, order, "NCHW", "NCHW", trial[source].shape[1])
+    return Node("Shuffle", last.name, [source], last.outputs, {"shuffle": shuffle})
 
 
 def _gelu(graph: OnnxGraph, erf: Node, readers: dict[str, list[Node]]) -> Node | None:

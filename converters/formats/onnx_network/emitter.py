@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mobile_sr.converters.formats.float_model import FIX_THE_SIZE, FormatError, SizeError
-from mobile_sr.converters.formats.onnx_graph import Node, OnnxGraph
+from mobile_sr.converters.formats.onnx_network.graph import Node, OnnxGraph
 
 CHANNELS_LAST = (0, 2, 3, 1)  # order of the sides of an NCHW tensor that is stored as NHWC
 
@@ -32,10 +32,16 @@ Operator = Callable[["Emitter", Node], Value | list[Value]]
 
 
 class Emitter:
-    """Runs the nodes of a graph on TensorFlow tensors."""
+    """Runs the nodes of a graph on TensorFlow tensors.
+
+    Attributes:
+        graph: the graph.
+        tf: the module tensorflow.
+        lr: the image, [1, H, W, C], while `run` runs.
+    """
 
     def __init__(self, graph: OnnxGraph, tf: Any) -> None:
-        """Start with a graph whose nodes were rewritten by onnx_rewrites.
+        """Start with a graph whose nodes were rewritten by rewrites.
 
         Args:
             graph: the graph.
@@ -43,12 +49,13 @@ class Emitter:
         """
         self.graph, self.tf = graph, tf
         self._values: dict[str, Value] = {}
+        self.lr: Any = None
 
     def run(self, nodes: Sequence[Node], operators: dict[str, Operator], lr: Any, output: str, layout: str) -> Any:
         """Emit nodes.
 
         Args:
-            nodes: the nodes, as returned by onnx_rewrites.needed.
+            nodes: the nodes, as returned by rewrites.needed.
             operators: {operator type: function}.
             lr: the image, [1, H, W, C].
             output: name of the output to return.
@@ -60,6 +67,7 @@ class Emitter:
         Raises:
             FormatError: an operator or a form of it is not supported; SizeError if it would be with a known size.
         """
+        self.lr = lr
         self._values = {self.graph.image: Value(lr, CHANNELS_LAST if self.graph.layout == "NCHW" else (0, 1, 2, 3))}
         for node in nodes:
             if node.op not in operators:

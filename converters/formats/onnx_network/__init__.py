@@ -1,0 +1,1 @@
+"""Networks in ONNX files: reading, trial runs and the operator table."""
