@@ -10,7 +10,7 @@ from typing import Any
 
 from mobile_sr import __version__, backend, extensions
 from mobile_sr.converters import to_onnx, to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization, gptq
+from mobile_sr.converters.quantization import cross_layer_equalization, gptq, prelu
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit, grouped_conv
 from mobile_sr.errors import UserError
@@ -157,6 +157,8 @@ def _prepare(source: Source, samples: Sequence[Any], methods: Sequence[str], per
         return _Prepared(source.data, source.data)
     result = _Prepared(source.data, source.data)
     graph = FloatGraph(source.data)
+    if prelu.rewrite(graph):
+        result.plain = result.rounded = graph.packed()
     if "equalize" in methods:
         # Scaling makes the output channels differ in size, and one scale per kernel suits only equal ones
         # (docs/measurements/quantization.md).

@@ -10,7 +10,6 @@ import numpy as np
 from mobile_sr.converters.tflite import op_order
 from mobile_sr.converters.tflite.passes import channel_order, shuffles, transposes
 from mobile_sr.converters.tflite.passes.editor import Editor
-from mobile_sr.converters.tflite.passes.pixel_shuffle import Shuffle, recognize
 
 
 def simplify(data: bytes) -> tuple[bytes, list[str]]:

@@ -1,0 +1,130 @@
+"""Writes PReLU and LeakyReLU of any slope with operators that XNNPACK runs in 8 bits: MUL with a fused ReLU, and ADD.
+
+PRELU itself is not among XNNPACK's 8-bit operators and would split the network into several delegate partitions. For a slope
+of at most 1, max(x, 0) + slope * min(x, 0) = x + relu((slope - 1) * x). A larger slope is folded into the convolution before
+and the operators behind where that is possible: with u = -slope * x, the PReLU of slope 1 / slope gives minus the value.
+Elsewhere the difference is subtracted instead: x - relu((1 - slope) * x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mobile_sr.converters.quantization.float_graph import FloatGraph
+from mobile_sr.converters.tflite.constants import BIASED
+
+
+def rewrite(graph: FloatGraph) -> int:
+    """Replace PRELU with constant slopes in place. The output does not change, up to float rounding.
+
+    Returns:
+        The number of replaced operators.
+    """
+    count = 0
+    for op in list(graph.ops):
+        if graph.name(op) != "PRELU":
+            continue
+        slopes = _slopes(graph, op)
+        if slopes is None:
+            continue
+        producers, readers = graph.producers(), graph.readers()
+        if (slopes > 1).any() and _can_fold(graph, op, producers, readers):
+            slopes = _fold(graph, op, slopes, producers, readers)
+        _replace(graph, op, slopes)
+        count += 1
+    return count
+
+
+def _slopes(graph: FloatGraph, op: Any) -> np.ndarray | None:
+    """[C] slopes, or None if they are not constant or differ between positions."""
+    values = graph.constant(op.inputs[1])
+    channels = graph.shape(op.outputs[0])[-1]
+    if values is None or channels < 1 or values.size not in (1, channels) or (values.size > 1 and values.shape[-1] != channels):
+        return None
+    return np.broadcast_to(values.reshape(-1), (channels,)).astype(np.float64)
+
+
+def _can_fold(graph: FloatGraph, op: Any, producers: Mapping[int, Any], readers: Mapping[int, Sequence[Any]]) -> bool:
+    """Whether a convolution feeds only this operator, and only convolutions read its result."""
+    before = producers.get(op.inputs[0])
+    if before is None or len(readers[op.inputs[0]]) != 1 or not _is_convolution(graph, before):
+        return False
+    if graph.activation(before) != "NONE":
+        return False
+    following = readers.get(op.outputs[0], [])
+    return bool(following) and all(
+        reader is not None and _is_convolution(graph, reader) and reader.inputs[BIASED[graph.name(reader)][0]] == op.outputs[0]
+        for reader in following
+    )
+
+
+def _is_convolution(graph: FloatGraph, op: Any) -> bool:
+    name = graph.name(op)
+    if name not in BIASED or graph.constant(op.inputs[BIASED[name][1]]) is None:
+        return False
+    bias = op.inputs[BIASED[name][2]] if len(op.inputs) > BIASED[name][2] else -1
+    return bias < 0 or graph.constant(bias) is not None
+
+
+def _fold(
+    graph: FloatGraph, op: Any, slopes: np.ndarray, producers: Mapping[int, Any], readers: Mapping[int, Sequence[Any]]
+) -> np.ndarray:
+    """Move slopes above 1 to the neighbours; returns the slopes that remain."""
+    steep = slopes > 1
+    factor = np.where(steep, -slopes, 1.0)
+    _scale_outputs(graph, producers[op.inputs[0]], factor)
+    for reader in readers[op.outputs[0]]:
+        _scale_inputs(graph, reader, np.where(steep, -1.0, 1.0))
+    return np.where(steep, 1 / slopes, slopes)
+
+
+def _scale_outputs(graph: FloatGraph, op: Any, factor: np.ndarray) -> None:
+    """Multiply the output channels of a convolution by factors [C_out]."""
+    name = graph.name(op)
+    weights = graph.constant(op.inputs[BIASED[name][1]])
+    bias = graph.constant(graph.bias(op))
+    assert weights is not None  # by _is_convolution
+    assert bias is not None
+    shaped = factor if name == "DEPTHWISE_CONV_2D" else factor.reshape(-1, *[1] * (weights.ndim - 1))
+    graph.set_constant(op.inputs[BIASED[name][1]], (weights * shaped).astype(np.float32))
+    graph.set_constant(graph.bias(op), (bias * factor).astype(np.float32))
+
+
+def _scale_inputs(graph: FloatGraph, op: Any, factor: np.ndarray) -> None:
+    """Multiply the weights of a convolution's input channels by factors [C_in]."""
+    name = graph.name(op)
+    weights = graph.constant(op.inputs[BIASED[name][1]])
+    assert weights is not None  # by _is_convolution
+    if name == "DEPTHWISE_CONV_2D":
+        shaped = np.repeat(factor, weights.shape[-1] // len(factor))
+    else:
+        per_group = factor.reshape(-1, weights.shape[-1])
+        shaped = np.repeat(per_group, len(weights) // len(per_group), axis=0)
+        shaped = shaped.reshape(len(weights), *[1] * (weights.ndim - 2), -1)
+    graph.set_constant(op.inputs[BIASED[name][1]], (weights * shaped).astype(np.float32))
+
+
+def _replace(graph: FloatGraph, op: Any, slopes: np.ndarray) -> None:
+    from ai_edge_litert import schema_py_generated as schema
+
+    x, y, name = op.inputs[0], op.outputs[0], graph.tensor_name(op.outputs[0])
+    position = next(k for k, other in enumerate(graph.ops) if other is op)
+    graph.ops.remove(op)
+    steep = slopes > 1
+    factor = graph.add_constant(f"{name}/factor", (-np.abs(slopes - 1)).astype(np.float32))
+    part = graph.add_activation(f"{name}/negative_part", x)
+    options = schema.MulOptionsT()
+    graph.set_activation(graph.add_op(position, "MUL", [x, factor], [part], options), "RELU")
+    position += 1
+    if steep.all():
+        graph.add_op(position, "SUB", [x, part], [y], schema.SubOptionsT())
+        return
+    if steep.any():
+        signs = graph.add_constant(f"{name}/signs", np.where(steep, -1, 1).astype(np.float32))
+        signed = graph.add_activation(f"{name}/signed_part", x)
+        graph.add_op(position, "MUL", [part, signs], [signed], schema.MulOptionsT())
+        part, position = signed, position + 1
+    graph.add_op(position, "ADD", [x, part], [y], schema.AddOptionsT())
