@@ -67,8 +67,9 @@ class FineTuning:
         self._optimizers = [keras.optimizers.Adam(0.0, epsilon=1e-8) for _ in range(2)]
         for optimizer, variables in zip(self._optimizers, (self._weights, self._limits), strict=True):
             optimizer.build(variables)
-        self._infer = tf.function(lambda lr: self._decode(self.net(self._encode(lr))), reduce_retracing=True)
-        self._measure = tf.function(lambda lr: self.net.measure(self._encode(lr)), reduce_retracing=True)
+        # Traced for each image size: Keras cannot trace some of its layers, such as UpSampling2D, for a dynamic one.
+        self._infer = tf.function(lambda lr: self._decode(self.net(self._encode(lr))))
+        self._measure = tf.function(lambda lr: self.net.measure(self._encode(lr)))
         self._train_step = tf.function(self._train)
         self.step, self.best = 0, (float("-inf"), -1)
         self.measure_ranges()
@@ -123,11 +124,17 @@ class FineTuning:
                 report(self.step, losses[-1], None, speed)
 
     def measure_ranges(self) -> None:
-        """Set the activation ranges to those of the calibration images with the current rounded weights, as an export does."""
+        """Set the activation ranges to those of the calibration images with the current rounded weights, as an export does.
+
+        Raises:
+            UserError: when a value is not finite.
+        """
         low, high = np.full(len(self.net.names), np.inf), np.full(len(self.net.names), -np.inf)
         for image in self.calibration:
             lows, highs = self._measure(tf.constant(image))
             low, high = np.minimum(low, lows.numpy()), np.maximum(high, highs.numpy())
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise UserError(f"the network's values are no longer finite at step {self.step}; use a lower --rate")
         self.net.set_ranges(low, high)
 
     def upscale(self, lr: np.ndarray) -> np.ndarray:

@@ -86,7 +86,9 @@ def train(
         raise UserError(f"{out}: already holds a run; use another --out")
     check_folder(out)
     backend.require_tensorflow("qat")
-    settings = dataclasses.replace(settings, ranges="learned" if settings.ranges == "measured" else settings.ranges, flat_share=0.0)
+    settings = dataclasses.replace(
+        settings, ranges="learned" if settings.ranges == "measured" else settings.ranges, flat_share=0.0
+    )
     with quiet():
         keras_model, config = weights.load_model(file)
     images = dataset.TrainingImages(folder, config["scale"], cache, smallest=settings.patch)
