@@ -145,7 +145,7 @@ def test_an_unsupported_layer_is_one_line(image_folder, tmp_path, cache, run_her
     model = foreign(tmp_path / "theirs.keras", layers.GaussianNoise(0.1, name="noisy"))
     done = run_here("qat", "--model", model, "--data", image_folder, "--out", tmp_path / "out", "--cache", cache)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == f"mobile-sr: {model}: layer noisy: QAT does not support GaussianNoise"
+    assert done.stderr.splitlines()[-1] == f"mobile-sr qat: {model}: layer noisy: QAT does not support GaussianNoise"
     assert not (tmp_path / "out").exists()
 
 
