@@ -73,7 +73,9 @@ def test_a_run_of_ours(model_file, image_folder, tmp_path, cache):
     sidecar = json.loads(file.with_suffix(".json").read_text())
     assert sidecar["qat"]["validation_psnr_rgb"] == best
     assert sidecar["qat"]["engine"] == "keras"
-    assert sidecar["equalization"]["strength"] == 1
+    recipe = {(): (None, "to nearest"), ("equalize", "round"): (1, "second moments of the inputs")}
+    strength, rounding = recipe[tuple(sidecar["qat"]["methods"])]
+    assert ((sidecar["equalization"] or {}).get("strength"), sidecar["rounding"]) == (strength, rounding)
     assert sidecar["agreement_with_fake_quantized"]["psnr_rgb"] > 30
     rows = list(csv.DictReader((tmp_path / "out" / "history.csv").open()))
     assert [int(row["step"]) for row in rows] == [0, 1, 2]
@@ -84,7 +86,8 @@ def test_a_run_of_ours(model_file, image_folder, tmp_path, cache):
 
 def test_a_foreign_network(image_folder, tmp_path, cache, small_crops, exports):
     file, _ = train(foreign(tmp_path / "theirs.keras"), image_folder, tmp_path / "out", cache=cache, calibration=image_folder)
-    ((exported, precisions, arguments),) = exports
+    (exported, precisions, arguments), other = exports
+    assert (arguments["methods"], other[2]["methods"]) == ((), ("equalize", "round"))
     assert (exported.name, precisions, arguments["calibration"]) == ("theirs.keras", ["uint8"], image_folder)
     assert file == tmp_path / "out" / "theirs_uint8.tflite"
     tuned = keras.saving.load_model(tmp_path / "out" / "best.keras")
@@ -121,6 +124,16 @@ def test_an_interrupted_run_resumes(image_folder, tmp_path, cache, small_crops, 
     whole, run = (keras.saving.load_model(tmp_path / name / "best.keras").get_weights() for name in ("whole", "run"))
     for a, b in zip(whole, run, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_the_better_file_is_kept(image_folder, tmp_path, cache, small_crops, exports, monkeypatch):
+    for scores, methods in (([30, 31], ["equalize", "round"]), ([31, 30], [])):
+        left = iter(scores)
+        monkeypatch.setattr(keras_trainer, "_score", lambda *args, left=left: next(left))
+        out = tmp_path / f"{scores[0]}"
+        file, _ = train(foreign(tmp_path / "theirs.keras"), image_folder, out, cache=cache)
+        record = json.loads(file.with_suffix(".json").read_text())["qat"]
+        assert (record["methods"], record["file_psnr_rgb"]) == (methods, 31)
 
 
 def test_a_failed_audit_leaves_no_tflite(image_folder, tmp_path, cache, small_crops, run_here, monkeypatch):
