@@ -21,6 +21,9 @@ from mobile_sr.training import dataset
 if TYPE_CHECKING:
     from mobile_sr.qat.settings import Settings
 
+TYPICAL = 0.1  # RMS of the weights of networks for 0..1; variables with smaller values get smaller steps
+SMALLEST_SHARE = 0.01  # of the step, for biases that are 0
+
 Report = Callable[[int, float | None, float | None, float | None], object]
 
 
@@ -63,6 +66,9 @@ class FineTuning:
             raise UserError(str(error)) from None
         self._teacher = [(v, tf.constant(value)) for v, value in zip(model.variables, teacher, strict=True)]
         self._weights = list(model.trainable_variables)
+        # Adam's steps have one size for all variables. The biases of networks published for 0..255 are 255 times smaller.
+        sizes = [float(np.sqrt(np.mean(np.square(v.numpy())))) for v in self._weights]
+        self._shares = [min(1.0, max(SMALLEST_SHARE, size / TYPICAL)) for size in sizes]
         self._limits = [self.net.low, self.net.high] if settings.ranges == "learned" else []
         self._optimizers = [keras.optimizers.Adam(0.0, epsilon=1e-8) for _ in range(2)]
         for optimizer, variables in zip(self._optimizers, (self._weights, self._limits), strict=True):
@@ -199,7 +205,10 @@ class FineTuning:
             loss = tf.reduce_mean(tf.sqrt(tf.square(error) + s.charbonnier_eps**2)) - s.charbonnier_eps
         gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
         count = len(self._weights)
+        before = [tf.identity(v.value) for v in self._weights]
         self._optimizers[0].apply(gradients[:count], self._weights)
+        for variable, old, share in zip(self._weights, before, self._shares, strict=True):
+            variable.assign(old + share * (variable.value - old))
         if self._limits:
             self._optimizers[1].apply(gradients[count:], self._limits)
             self.net.keep_limits()
