@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 
 from mobile_sr.commands import common
-from mobile_sr.imaging import flat_colours
 from mobile_sr.qat.settings import Settings
 
 ENGINES = ("keras", "tfmot")
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-colour-error",
         type=int,
-        default=flat_colours.QUANTIZATION_LIMIT,
+        default=16,
         metavar="LEVELS",
         help="engine keras: refuse a file if a flat colour differs more than this from the float network (default %(default)s)",
     )

@@ -21,6 +21,9 @@ from mobile_sr.training import dataset
 if TYPE_CHECKING:
     from mobile_sr.qat.settings import Settings
 
+TYPICAL = 0.1  # RMS of the weights of networks for 0..1; variables with smaller values get smaller steps
+SMALLEST_SHARE = 0.01  # of the step, for biases that are 0
+
 Report = Callable[[int, float | None, float | None, float | None], object]
 
 
@@ -63,12 +66,16 @@ class FineTuning:
             raise UserError(str(error)) from None
         self._teacher = [(v, tf.constant(value)) for v, value in zip(model.variables, teacher, strict=True)]
         self._weights = list(model.trainable_variables)
+        # Adam's steps have one size for all variables. The biases of networks published for 0..255 are 255 times smaller.
+        sizes = [float(np.sqrt(np.mean(np.square(v.numpy())))) for v in self._weights]
+        self._shares = [min(1.0, max(SMALLEST_SHARE, size / TYPICAL)) for size in sizes]
         self._limits = [self.net.low, self.net.high] if settings.ranges == "learned" else []
         self._optimizers = [keras.optimizers.Adam(0.0, epsilon=1e-8) for _ in range(2)]
         for optimizer, variables in zip(self._optimizers, (self._weights, self._limits), strict=True):
             optimizer.build(variables)
-        self._infer = tf.function(lambda lr: self._decode(self.net(self._encode(lr))), reduce_retracing=True)
-        self._measure = tf.function(lambda lr: self.net.measure(self._encode(lr)), reduce_retracing=True)
+        # Traced for each image size: Keras cannot trace some of its layers, such as UpSampling2D, for a dynamic one.
+        self._infer = tf.function(lambda lr: self._decode(self.net(self._encode(lr))))
+        self._measure = tf.function(lambda lr: self.net.measure(self._encode(lr)))
         self._train_step = tf.function(self._train)
         self.step, self.best = 0, (float("-inf"), -1)
         self.measure_ranges()
@@ -123,11 +130,17 @@ class FineTuning:
                 report(self.step, losses[-1], None, speed)
 
     def measure_ranges(self) -> None:
-        """Set the activation ranges to those of the calibration images with the current rounded weights, as an export does."""
+        """Set the activation ranges to those of the calibration images with the current rounded weights, as an export does.
+
+        Raises:
+            UserError: when a value is not finite.
+        """
         low, high = np.full(len(self.net.names), np.inf), np.full(len(self.net.names), -np.inf)
         for image in self.calibration:
             lows, highs = self._measure(tf.constant(image))
             low, high = np.minimum(low, lows.numpy()), np.maximum(high, highs.numpy())
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise UserError(f"the network's values are no longer finite at step {self.step}; use a lower --rate")
         self.net.set_ranges(low, high)
 
     def upscale(self, lr: np.ndarray) -> np.ndarray:
@@ -192,7 +205,10 @@ class FineTuning:
             loss = tf.reduce_mean(tf.sqrt(tf.square(error) + s.charbonnier_eps**2)) - s.charbonnier_eps
         gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
         count = len(self._weights)
+        before = [tf.identity(v.value) for v in self._weights]
         self._optimizers[0].apply(gradients[:count], self._weights)
+        for variable, old, share in zip(self._weights, before, self._shares, strict=True):
+            variable.assign(old + share * (variable.value - old))
         if self._limits:
             self._optimizers[1].apply(gradients[count:], self._limits)
             self.net.keep_limits()

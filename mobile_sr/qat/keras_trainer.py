@@ -26,7 +26,7 @@ from mobile_sr.files import (
     write_bytes,
     write_json,
 )
-from mobile_sr.imaging import flat_colours
+from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.inference import keras_archive, litert, model_files, model_io, upscaler, weights
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.qat.history import History
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mobile_sr.qat.settings import Settings
 
 FORMAT = 2  # of config.json
+RECIPES: tuple[Sequence[str], ...] = ((), export.METHODS)  # methods of export that are tried
 CHECKPOINT = "checkpoint.npz"
 EQUAL = 1e-3  # maximum change of an output in 0..1 by equalization, which is exact up to float rounding
 
@@ -142,7 +143,8 @@ def train(
     result = {"step": tuning.best[1], "validation_psnr_rgb": tuning.best[0]}
     start.save(out / f"best{start.suffix}", result)
     record = {"engine": "keras", "settings": settings.to_json(), **result, "ranges": tuning.ranges(), "data": trained_on}
-    target = _export(start, out, settings, source, max_colour_error, record, tuning, log)
+    validation = dataset.center_crops(images, held_out, settings.validation_crop)
+    target = _export(start, out, settings, source, max_colour_error, record, tuning, validation, log)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return target, tuning.best[0]
 
@@ -230,31 +232,61 @@ def _export(
     max_colour_error: int,
     record: dict[str, Any],
     tuning: FineTuning,
+    validation: tuple[np.ndarray, np.ndarray],
     log: Callable[[str], object],
 ) -> Path:
-    """Export the fine-tuned network with the exporter's own recipe and audit; complete the sidecar."""
+    """Export the fine-tuned network with the exporter's audit, and complete the sidecar.
+
+    The weights are rounded to nearest, as in the training, and once more with the exporter's own methods. Of the two files, the
+    one that is better on the held-out images is kept.
+    """
+    candidates: list[tuple[float, Sequence[str], bytes, dict[str, Any]]] = []
+    failure: export.AuditError | None = None
     with temporary_folder("mobile_sr_qat.") as work:
         file = work / f"{start.name}{start.suffix}"
         start.save(file, {})
-        made_in = work / "out"
-        (made,) = export.export(
-            file,
-            made_in,
-            ["uint8"],
-            calibration=calibration,
-            seed=settings.seed,
-            per_tensor=settings.per_tensor,
-            max_colour_error=max_colour_error,
-            log=lambda line: log(line.replace(str(made_in), str(out))),
-        )
-        data, sidecar = made.read_bytes(), read_json(sidecars.path_of(made))
+        for index, methods in enumerate(RECIPES):
+            folder = work / f"export{index}"
+            try:
+                (made,) = export.export(
+                    file,
+                    folder,
+                    ["uint8"],
+                    calibration=calibration,
+                    seed=settings.seed,
+                    per_tensor=settings.per_tensor,
+                    methods=methods,
+                    max_colour_error=max_colour_error,
+                    log=_without(str(folder), str(out), log),
+                )
+            except export.AuditError as error:
+                failure = error
+                continue
+            score = _score(made, validation, start.scale)
+            log(f"{' and '.join(methods) or 'rounded as trained'}: {score:.3f} dB (RGB) on held-out images")
+            candidates.append((score, methods, made.read_bytes(), read_json(sidecars.path_of(made))))
+    if failure and not candidates:
+        raise failure
+    score, methods, data, sidecar = max(candidates, key=lambda candidate: candidate[0])
     best = out / f"best{start.suffix}"
     sidecar["weights"] = {"file": best.name, "sha256": sha256_file(best)}
     agreement = verification.measure_agreement(tuning.upscale, _runner(data), start.scale)
     target = out / f"{start.name}_uint8.tflite"
     write_bytes(target, data)
-    sidecars.write(target, {**sidecar, "agreement_with_fake_quantized": agreement, "qat": record})
+    chosen = {**record, "methods": list(methods), "file_psnr_rgb": score}
+    sidecars.write(target, {**sidecar, "agreement_with_fake_quantized": agreement, "qat": chosen})
     return target
+
+
+def _without(folder: str, out: str, log: Callable[[str], object]) -> Callable[[str], object]:
+    """A log that names the output folder instead of a temporary one."""
+    return lambda line: log(line.replace(folder, out))
+
+
+def _score(file: Path, validation: tuple[np.ndarray, np.ndarray], scale: int) -> float:
+    """The mean PSNR (RGB) in dB of a .tflite on the held-out crops."""
+    run = _runner(file.read_bytes())
+    return float(np.mean([metrics.psnr(run(lr), hr, "rgb", scale) for lr, hr in zip(*validation, strict=True)]))
 
 
 def _runner(data: bytes) -> Callable[[np.ndarray], np.ndarray]:

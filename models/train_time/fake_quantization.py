@@ -1,9 +1,10 @@
 """Fake quantization: training with the rounding of 8-bit inference.
 
 `quantize_to_range` and `quantize_weights` are for quantization-aware training (quantized_network.py). The rest is the recipe
-option `activation_bits`: every tensor that is quantized in a uint8 file is rounded in the same way, over its range in the current batch. Gradients pass
-as if it were not rounded (the straight-through estimator of Jacob et al., "Quantization and Training of Neural Networks for
-Efficient Integer-Arithmetic-Only Inference", CVPR 2018, Sec. 3). No ranges are stored: the trained network is the plain one.
+option `activation_bits`. There, every tensor that is quantized in a uint8 file is rounded in the same way, over its range in
+the current batch. Gradients pass as if it were not rounded (the straight-through estimator of Jacob et al., "Quantization and
+Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018, Sec. 3). No ranges are stored: the
+trained network is the plain one.
 
 In an image of one flat colour, all pixels of a channel are rounded in the same direction. The next convolution sums this
 error over its taps, which gave 7 levels in a tanh network. With this training and with flat colours in the training data

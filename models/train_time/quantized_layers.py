@@ -35,7 +35,7 @@ _KERNEL_AXES: dict[str, tuple[int, ...]] = {
     "SubPixelConv2DTranspose": (0, 1, 3),  # of the kernel; see `_phase_steps`
     "Dense": (0,),
 }
-_ARITHMETIC = ("Add", "Subtract", "Multiply", "Average")
+_ARITHMETIC = ("Add", "Subtract", "Multiply", "Average", "Divide", "TrueDivide")
 # Operators whose inputs and output have one scale.
 _SHARED = (
     *("Concatenate", "Maximum", "Minimum", "MaxPooling2D", "AveragePooling2D", "GlobalMaxPooling2D", "MaxPool", "AveragePool"),
@@ -44,7 +44,7 @@ _SHARED = (
     *("ChannelRange", "GetItem", "Split", "Squeeze", "ExpandDims", "Identity", "Dropout", "SpatialDropout2D"),
 )
 _OWN = (
-    *("GlobalAveragePooling2D", "GlobalMean", "Mean", "BicubicUpscale", "MixOfActivations", "AddAt"),
+    *("GlobalAveragePooling2D", "GlobalMean", "Mean", "Rescaling", "BicubicUpscale", "MixOfActivations", "AddAt"),
     *("LayerNormalization", "WindowAttention", "ChannelWeights"),
 )
 _ACTIVATION_OPS = {
@@ -109,7 +109,33 @@ def _with_kernel(layer: Any, kind: str, per_tensor: bool) -> Behaviour:
     if kind == "SubPixelConv2DTranspose" and not per_tensor:
         quantizer = _phase_quantizer(layer)
     kernel = layer._kernel if isinstance(getattr(layer, "_kernel", None), keras.Variable) else layer.kernel
-    return dataclasses.replace(_activated(layer), weights=((kernel, quantizer),))
+    activated = dataclasses.replace(_activated(layer), weights=((kernel, quantizer),))
+    if kind == "Dense" and layer.use_bias and len(layer._inbound_nodes[0].input_tensors[0].shape) > 2:
+        return _with_separate_bias(activated)
+    return activated
+
+
+def _with_separate_bias(dense: Behaviour) -> Behaviour:
+    """The behaviour of a Dense layer on an image: TFLite flattens it for FULLY_CONNECTED, and an ADD has a rounded bias."""
+
+    def run(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], inside: Sequence[Quantize]) -> Any:
+        product = inside[0](ops.matmul(args[0], operation.kernel))
+        low, high = (ops.stop_gradient(f(operation.bias)) for f in (ops.min, ops.max))
+        bias = quantize_to_range(operation.bias, ops.minimum(low, 0.0), ops.maximum(high, 0.0))
+        return dense.run(_Biased(bias, operation.activation), (product,), {}, inside[1:])
+
+    return dataclasses.replace(dense, inside=("own", *dense.inside), run=run)
+
+
+@dataclasses.dataclass
+class _Biased:
+    """The second half of a Dense layer: adds the bias, then applies the activation."""
+
+    bias: Any
+    activation: Callable[[Any], Any]
+
+    def __call__(self, x: Any) -> Any:
+        return self.activation(x + self.bias)
 
 
 def _activated(layer: Any) -> Behaviour:

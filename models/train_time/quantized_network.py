@@ -75,7 +75,7 @@ class QuantizedNetwork:
         return tuple(ops.stack([found[index] for index in range(len(self.names))]) for found in (lows, highs))
 
     def set_ranges(self, low: np.ndarray, high: np.ndarray) -> None:
-        """Sets the activation ranges, [quantizers] each. Every range includes 0; fixed and limited ones stay as TFLite has them."""
+        """Sets the activation ranges, [quantizers] each. Each is widened to 0; fixed ones and maximum ranges are kept."""
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
         for index, (smallest, largest) in self._limits.items():
             low[index], high[index] = max(low[index], smallest), min(high[index], largest)
@@ -140,7 +140,7 @@ class _Plan:
         nodes = nodes_in_order(model)
         behaviours = [quantized_layers.behaviour(node.operation, per_tensor) for node in nodes]
         lr, sr = model.inputs[0], model.outputs[0]
-        self._of[id(lr)] = self._new(lr.name, input_range)
+        self._image = self._of[id(lr)] = self._new(lr.name, input_range)
         inside = [self._visit(node, behaviour) for node, behaviour in zip(nodes, behaviours, strict=True)]
         for node, behaviour in zip(reversed(nodes), reversed(behaviours), strict=True):
             if behaviour.output == "clip" and self._root(self._of[id(node.outputs[0])]) == self._root(self._of[id(sr)]):
@@ -181,10 +181,16 @@ class _Plan:
         return inside
 
     def _share(self, sources: Sequence[int], outputs: Sequence[int]) -> None:
-        """One quantizer for an operator's inputs and outputs. A fixed one of several inputs keeps its range: it is requantized."""
+        """One quantizer for an operator's inputs and outputs.
+
+        As in TensorFlow's converter, the fixed range of a tanh or sigmoid among several inputs becomes that of all. The image
+        keeps its own range beside other inputs, and so do inputs with different fixed ranges: they are requantized.
+        """
         distinct = {self._root(source) for source in sources}
         if len(distinct) > 1:
-            distinct = {root for root in distinct if root not in self._fixed}
+            distinct.discard(self._root(self._image))
+            if len({self._fixed[root] for root in distinct & self._fixed.keys()}) > 1:
+                distinct -= self._fixed.keys()
         for index in (*distinct, *outputs[1:]):
             self._join(index, outputs[0])
 
@@ -220,7 +226,7 @@ class _Plan:
         if a != b:
             self._parent[b] = a
             if b in self._fixed:
-                self._fixed.setdefault(a, self._fixed.pop(b))
+                self._fixed.setdefault(a, self._fixed.pop(b))  # equal, if both are fixed
 
 
 def nodes_in_order(model: keras.Model) -> list[Any]:

@@ -1,0 +1,190 @@
+"""`mobile-sr qat` with its own engine: the files of a run, how it resumes, foreign networks, and refused input."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from mobile_sr import load
+from mobile_sr.converters.tflite import audit, flatbuffer
+from mobile_sr.errors import UserError
+from mobile_sr.inference import weights
+from mobile_sr.models.layers import DepthToSpace
+from mobile_sr.qat import keras_fine_tune, keras_trainer
+from mobile_sr.qat.settings import Settings
+from tests.conftest import picture
+
+
+@pytest.fixture
+def small_crops(monkeypatch):
+    monkeypatch.setattr(keras_trainer, "calibration_set", lambda *args: ([picture(16, 16)[None] / np.float32(255)], {}))
+
+
+@pytest.fixture
+def exports(monkeypatch):
+    """Replaces the exporter; the list of (file, arguments) that it was called with. It returns a packaged file."""
+    calls = []
+
+    def export(model, out, precisions, **arguments):
+        from mobile_sr import zoo
+
+        calls.append((model, precisions, arguments))
+        out.mkdir()
+        source = zoo.FOLDER / "xlsr_x2_uint8.tflite"
+        for suffix in (".tflite", ".json"):
+            (out / f"{model.stem}_uint8{suffix}").write_bytes(source.with_suffix(suffix).read_bytes())
+        return [out / f"{model.stem}_uint8.tflite"]
+
+    monkeypatch.setattr(keras_trainer.export, "export", export)
+    return calls
+
+
+def foreign(path, last=None):
+    """A .keras file with a x2 network that mobile-sr does not know, which about repeats pixels."""
+    keras.utils.set_random_seed(2)
+    lr = keras.Input((None, None, 3))
+    x = layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(lr)
+    x = layers.Conv2D(12, 3, padding="same", name="tail")(x)
+    repeated = layers.Concatenate(name="repeated")([lr] * 4)
+    x = DepthToSpace(2, name="sr")(layers.Add(name="sum")([repeated, layers.Rescaling(0.01)(x)]))
+    keras.Model(lr, last(x) if last else x).save(path)
+    return path
+
+
+SETTINGS = {"steps": 2, "batch": 2, "patch": 16, "validate_every": 1, "rate": 1e-3}
+
+
+def train(model, folder, out, **options):
+    quiet = {"log": lambda line: None, **options}
+    return keras_trainer.train(model, folder, out, Settings(**SETTINGS), **quiet)
+
+
+@pytest.mark.slow
+def test_a_run_of_ours(model_file, image_folder, tmp_path, cache):
+    """The exporter's own file, its sidecar with the training, and weights that differ from those of the start."""
+    file, best = train(model_file, image_folder, tmp_path / "out", cache=cache, max_colour_error=255)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("best.npz", "config.json", "history.csv", "tiny_uint8.json", "tiny_uint8.tflite")
+    ]
+    assert all(c["passed"] for c in audit.check(flatbuffer.load(file), "uint8", clipped=True, convolutions=11))
+    sidecar = json.loads(file.with_suffix(".json").read_text())
+    assert sidecar["qat"]["validation_psnr_rgb"] == best
+    assert sidecar["qat"]["engine"] == "keras"
+    recipe = {(): (None, "to nearest"), ("equalize", "round"): (1, "second moments of the inputs")}
+    strength, rounding = recipe[tuple(sidecar["qat"]["methods"])]
+    assert ((sidecar["equalization"] or {}).get("strength"), sidecar["rounding"]) == (strength, rounding)
+    assert sidecar["agreement_with_fake_quantized"]["psnr_rgb"] > 30
+    rows = list(csv.DictReader((tmp_path / "out" / "history.csv").open()))
+    assert [int(row["step"]) for row in rows] == [0, 1, 2]
+    assert load(file)(picture(20, 24)).shape == (60, 72, 3)
+    with pytest.raises(UserError, match="the run is complete"):
+        train(model_file, image_folder, tmp_path / "out", cache=cache, resume=True, max_colour_error=255)
+
+
+def test_a_foreign_network(image_folder, tmp_path, cache, small_crops, exports):
+    file, _ = train(foreign(tmp_path / "theirs.keras"), image_folder, tmp_path / "out", cache=cache, calibration=image_folder)
+    (exported, precisions, arguments), other = exports
+    assert (arguments["methods"], other[2]["methods"]) == ((), ("equalize", "round"))
+    assert (exported.name, precisions, arguments["calibration"]) == ("theirs.keras", ["uint8"], image_folder)
+    assert file == tmp_path / "out" / "theirs_uint8.tflite"
+    tuned = keras.saving.load_model(tmp_path / "out" / "best.keras")
+    assert [layer.name for layer in tuned.layers][1] == "first"
+    assert load(tmp_path / "out" / "best.keras").scale == 2
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["network"] is None
+
+
+def test_an_interrupted_run_resumes(image_folder, tmp_path, cache, small_crops, exports, monkeypatch):
+    model = foreign(tmp_path / "theirs.keras")
+    train(model, image_folder, tmp_path / "whole", cache=cache)
+    original = keras_fine_tune.FineTuning._validate
+
+    def interrupted(tuning, *args):
+        if tuning.step == 2:
+            raise KeyboardInterrupt
+        return original(tuning, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keras_fine_tune.FineTuning, "_validate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(model, image_folder, tmp_path / "run", cache=cache)
+    assert weights.read_arrays(tmp_path / "run" / "checkpoint.npz")[1]["step"] == 1
+    assert not list((tmp_path / "run").glob("*.tflite"))
+    with pytest.raises(UserError, match="already holds a run; use --resume"):
+        train(model, image_folder, tmp_path / "run", cache=cache)
+    with pytest.raises(UserError, match="cannot resume: steps differs"):
+        keras_trainer.train(
+            model, image_folder, tmp_path / "run", Settings(**{**SETTINGS, "steps": 3}), cache=cache, resume=True
+        )
+    train(model, image_folder, tmp_path / "run", cache=cache, resume=True)
+    for name in ("history.csv",):
+        assert (tmp_path / "run" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    whole, run = (keras.saving.load_model(tmp_path / name / "best.keras").get_weights() for name in ("whole", "run"))
+    for a, b in zip(whole, run, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_better_file_is_kept(image_folder, tmp_path, cache, small_crops, exports, monkeypatch):
+    for scores, methods in (([30, 31], ["equalize", "round"]), ([31, 30], [])):
+        left = iter(scores)
+        monkeypatch.setattr(keras_trainer, "_score", lambda *args, left=left: next(left))
+        out = tmp_path / f"{scores[0]}"
+        file, _ = train(foreign(tmp_path / "theirs.keras"), image_folder, out, cache=cache)
+        record = json.loads(file.with_suffix(".json").read_text())["qat"]
+        assert (record["methods"], record["file_psnr_rgb"]) == (methods, 31)
+
+
+def test_a_failed_audit_leaves_no_tflite(image_folder, tmp_path, cache, small_crops, run_here, monkeypatch):
+    def export(*args, **arguments):
+        raise keras_trainer.export.AuditError("uint8: the converted file failed its audit: flat colours")
+
+    monkeypatch.setattr(keras_trainer.export, "export", export)
+    model = foreign(tmp_path / "theirs.keras")
+    sizes = ("--steps", 1, "--batch", 1, "--patch", 16, "--cache", cache)
+    done = run_here("qat", "--model", model, "--data", image_folder, "--out", tmp_path / "out", *sizes)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "mobile-sr qat: uint8: the converted file failed its audit: flat colours"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "best.keras",
+        "checkpoint.npz",
+        "config.json",
+        "history.csv",
+    ]
+
+
+def test_an_unsupported_layer_is_one_line(image_folder, tmp_path, cache, run_here, small_crops):
+    model = foreign(tmp_path / "theirs.keras", layers.GaussianNoise(0.1, name="noisy"))
+    done = run_here("qat", "--model", model, "--data", image_folder, "--out", tmp_path / "out", "--cache", cache)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"mobile-sr qat: {model}: layer noisy: QAT does not support GaussianNoise"
+    assert not (tmp_path / "out").exists()
+
+
+def test_refused_options(image_folder, tmp_path, model_file, run_here, depth_file):
+    given = ("--model", model_file, "--data", image_folder, "--out", tmp_path / "out")
+    for options, message in (
+        (("--resume",), "no run to resume (config.json is missing)"),
+        (("--resume", "--engine", "tfmot"), "--resume: not supported by --engine tfmot"),
+        (("--max-colour-error", -1), "--max-colour-error -1: must be at least 0"),
+    ):
+        done = run_here("qat", *given, *options)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    done = run_here("qat", *given[2:], "--model", depth_file)
+    assert "qat does not support networks with depth masks" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_equalization_that_would_change_a_network_is_not_used():
+    """A ReLU with a maximum is not homogeneous, which cross_layer_equalization does not check."""
+    lr = keras.Input((None, None, 3))
+    x = layers.ReLU(0.5)(layers.Conv2D(4, 3, padding="same", name="first")(lr))
+    model = keras.Model(lr, layers.Conv2D(3, 3, padding="same")(x))
+    model.set_weights([np.random.default_rng(0).normal(0, 0.5, w.shape) for w in model.get_weights()])
+    before = model.get_weights()
+    keras_trainer._equalize(model, [picture(16, 16)[None] / np.float32(255)], 1.0)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
