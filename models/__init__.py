@@ -71,7 +71,10 @@ def has_groups(config: Mapping[str, Any]) -> bool:
 def receptive_field(config: Mapping[str, Any]) -> int | None:
     """LR pixels to each side that an output pixel depends on, or None if the network sees the whole image."""
     module = _module(config["network"])
-    return module.receptive_field(complete(config)) if hasattr(module, "receptive_field") else module.RECEPTIVE_FIELD
+    if hasattr(module, "receptive_field"):
+        field: int | None = module.receptive_field(complete(config))
+        return field
+    return getattr(module, "RECEPTIVE_FIELD", None)
 
 
 def smallest_side(config: Mapping[str, Any]) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mobile_sr.converters.formats.float_model import FloatModel, FormatError, first_line
 from mobile_sr.converters.quiet import quiet
+from mobile_sr.converters.tflite import runtime
 
 MAX_ERROR = 1e-4  # of the largest absolute value of the output
 # (H, W) of the samples of a network of dynamic size: one of the first kind, which is a multiple of 16 or 64, and the first of
@@ -78,11 +79,9 @@ def run(data: bytes, lr: np.ndarray, name: str) -> np.ndarray:
     Raises:
         FormatError: the runtime fails.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     with quiet():
         try:
-            interpreter = Interpreter(model_content=data)
+            interpreter = runtime.create_interpreter(data)
             index = interpreter.get_input_details()[0]["index"]
             interpreter.resize_tensor_input(index, lr.shape, strict=False)
             interpreter.allocate_tensors()

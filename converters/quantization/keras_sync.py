@@ -79,7 +79,7 @@ def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> N
             if match and match[0] in biases and len(changed.inputs) > bias:
                 values = after.constant(changed.inputs[bias])
                 if values is not None:
-                    assigned[biases[match[0]]] = values
+                    assigned[biases[match[0]]] = values[forms.positions.get(match[0], slice(None))]
     for variable in model.variables:
         if variable.path in assigned:
             # The phases of a transposed convolution share one bias.
@@ -90,10 +90,18 @@ class _Forms:
     """The values of a model's variables in the axes that constants of a .tflite may have, and the way back."""
 
     def __init__(self, model: keras.Model) -> None:
+        spread = {layer.kernel.path: layer for layer in model.layers if hasattr(layer, "positions")}
+        # Output channels of the constants that belong to a kernel; all of them if it is not listed.
+        self.positions = {path: list(layer.positions) for path, layer in spread.items()}
         phased = {layer.kernel.path: layer for layer in model.layers if hasattr(layer, "phases")}
         self._entries: list[tuple[str, np.ndarray, Callable[[np.ndarray], np.ndarray]]] = []
         for variable in model.variables:
             values, path = np.asarray(variable), variable.path
+            if path in spread:
+                layer = spread[path]
+                form = np.zeros((layer.width, *values.shape[:3]), values.dtype)
+                form[layer.positions] = values.transpose(3, 0, 1, 2)
+                self._entries.append((path, form, functools.partial(_picked, layer.positions)))
             if path in phased:
                 form = np.asarray(phased[path].phases(variable)).transpose(3, 0, 1, 2)
                 self._entries.append((path, form, functools.partial(_from_phases, phased[path])))
@@ -112,6 +120,10 @@ class _Forms:
 
 def _from_phases(layer: Any, values: np.ndarray) -> np.ndarray:
     return np.asarray(layer.from_phases(values.transpose(1, 2, 3, 0)))
+
+
+def _picked(positions: Sequence[int], values: np.ndarray) -> np.ndarray:
+    return values[list(positions)].transpose(1, 2, 3, 0)
 
 
 def _transposed_back(axes: tuple[int, ...], shape: tuple[int, ...], values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
 
 
-def create_interpreter(data: bytes, threads: int = 1, delegate: bool = True) -> Interpreter:
+def create_interpreter(data: bytes, threads: int = 1, delegate: bool = True, keep: bool = False) -> Interpreter:
     """Creates an ai_edge_litert Interpreter. Its tensors are not allocated yet.
 
     Parse the bytes with `flatbuffer.parse` first: it refuses damaged files before native code reads them.
@@ -17,6 +17,7 @@ def create_interpreter(data: bytes, threads: int = 1, delegate: bool = True) -> 
         data: the bytes of a .tflite file.
         threads: CPU threads.
         delegate: whether XNNPACK is used.
+        keep: keep the values of all tensors; the runtime otherwise reuses their memory.
 
     Raises:
         ValueError, RuntimeError: the runtime refuses the file, for example because of an operator that it lacks.
@@ -24,4 +25,9 @@ def create_interpreter(data: bytes, threads: int = 1, delegate: bool = True) -> 
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     kind = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    return Interpreter(model_content=data, num_threads=threads, experimental_op_resolver_type=kind)
+    return Interpreter(
+        model_content=data,
+        num_threads=threads,
+        experimental_op_resolver_type=kind,
+        experimental_preserve_all_tensors=keep,
+    )

@@ -175,7 +175,7 @@ def _check_out(out: Path, resume: bool) -> Path:
     """The config.json of a run in `out`. Raises UserError if a run cannot start or resume there."""
     config_file = out / "config.json"
     if config_file.exists() and not resume:
-        raise UserError(f"{out}: already holds a run; use --resume to continue it, or another --out")
+        raise UserError(f"{out}: already contains a run; use --resume to continue it, or another --out")
     if resume and not config_file.exists():
         raise UserError(f"{out}: no run to resume (config.json is missing)")
     check_folder(out)

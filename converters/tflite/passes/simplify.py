@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobile_sr.converters.tflite import op_order
+from mobile_sr.converters.tflite import op_order, runtime
 from mobile_sr.converters.tflite.passes import channel_order, shuffles, transposes
 from mobile_sr.converters.tflite.passes.editor import Editor
 
@@ -59,14 +59,8 @@ def fix_size(data: bytes, shape: tuple[int, ...]) -> bytes:
     Raises:
         ValueError: the file has several subgraphs or does not run on this shape.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
     editor = Editor(data)
-    interpreter = Interpreter(
-        model_content=data,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,  # which would hide tensors
-        experimental_preserve_all_tensors=True,
-    )
+    interpreter = runtime.create_interpreter(data, delegate=False, keep=True)  # a delegate would hide tensors
     index = int(editor.graph.inputs[0])
     try:
         interpreter.resize_tensor_input(index, shape)

@@ -14,7 +14,7 @@ from mobile_sr.models.ntire2022.blocks import ResizeLike
 from mobile_sr.qat.keras_fine_tune import FineTuning
 from mobile_sr.qat.settings import Settings
 from mobile_sr.training import dataset
-from tests.conftest import picture
+from tests.conftest import make_image
 
 
 def every_layer(clip=True):
@@ -43,7 +43,7 @@ def every_layer(clip=True):
     return model
 
 
-CALIBRATION = [picture(32, 32, seed)[None] / np.float32(255) for seed in range(3)]
+CALIBRATION = [make_image(32, 32, seed)[None] / np.float32(255) for seed in range(3)]
 CALIBRATION += [np.full((1, 32, 32, 3), level, np.float32) for level in (0, 1)]
 
 
@@ -91,9 +91,7 @@ def tuned(images):
 
 
 def convert(model, **options):
-    form = keras.Model(model.input, model.layers[-2].output)
-    build = lambda output_activation=None: form if output_activation == "linear" else model  # noqa: E731
-    return to_tflite.convert(build, model.get_weights(), "uint8", clipped=True, calibration=CALIBRATION, **options)
+    return to_tflite.convert(model, "uint8", calibration=CALIBRATION, **options)
 
 
 def test_every_kind_of_layer_is_trained_and_exported(tuned):
@@ -102,7 +100,7 @@ def test_every_kind_of_layer_is_trained_and_exported(tuned):
     assert [row[0] for row in history if row[2] is not None] == [0, 2, 3]
     for before, after, v in zip(every_layer().get_weights(), fine.model.get_weights(), fine.model.variables, strict=True):
         assert np.any(before != after), v.path
-    image = picture(32, 32, 9)
+    image = make_image(32, 32, 9)
     expected = fine.upscale(image).astype(int)
     actual = litert.TFLiteModel(convert(fine.model)).run(image).astype(int)
     assert expected.std() > 10
@@ -161,7 +159,7 @@ def test_a_network_for_bgr_in_0_to_255():
     other.set_weights([first[:, :, ::-1] / 255, bias, *(255 * w for w in turned)])
     fine = FineTuning(model, model.get_weights(), settings(), CALIBRATION)
     same = FineTuning(other, other.get_weights(), settings(), CALIBRATION, ModelIO(255, 255, "bgr"))
-    image = picture(20, 24, 3)
+    image = make_image(20, 24, 3)
     assert np.abs(fine.upscale(image).astype(int) - same.upscale(image)).max() <= 1
     assert fine.upscale(image).std() > 10
 

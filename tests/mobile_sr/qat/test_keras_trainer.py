@@ -2,6 +2,7 @@
 
 import csv
 import json
+import types
 
 import keras
 import numpy as np
@@ -15,12 +16,12 @@ from mobile_sr.inference import weights
 from mobile_sr.models.layers import DepthToSpace
 from mobile_sr.qat import keras_fine_tune, keras_trainer
 from mobile_sr.qat.settings import Settings
-from tests.conftest import picture
+from tests.conftest import make_image
 
 
 @pytest.fixture
 def small_crops(monkeypatch):
-    monkeypatch.setattr(keras_trainer, "calibration_set", lambda *args: ([picture(16, 16)[None] / np.float32(255)], {}))
+    monkeypatch.setattr(keras_trainer, "calibration_set", lambda *args: ([make_image(16, 16)[None] / np.float32(255)], {}))
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_a_run_of_ours(model_file, image_folder, tmp_path, cache):
     assert sidecar["agreement_with_fake_quantized"]["psnr_rgb"] > 30
     rows = list(csv.DictReader((tmp_path / "out" / "history.csv").open()))
     assert [int(row["step"]) for row in rows] == [0, 1, 2]
-    assert load(file)(picture(20, 24)).shape == (60, 72, 3)
+    assert load(file)(make_image(20, 24)).shape == (60, 72, 3)
     with pytest.raises(UserError, match="the run is complete"):
         train(model_file, image_folder, tmp_path / "out", cache=cache, resume=True, max_colour_error=255)
 
@@ -112,7 +113,7 @@ def test_an_interrupted_run_resumes(image_folder, tmp_path, cache, small_crops, 
             train(model, image_folder, tmp_path / "run", cache=cache)
     assert weights.read_arrays(tmp_path / "run" / "checkpoint.npz")[1]["step"] == 1
     assert not list((tmp_path / "run").glob("*.tflite"))
-    with pytest.raises(UserError, match="already holds a run; use --resume"):
+    with pytest.raises(UserError, match="already contains a run; use --resume"):
         train(model, image_folder, tmp_path / "run", cache=cache)
     with pytest.raises(UserError, match="cannot resume: steps differs"):
         keras_trainer.train(
@@ -178,13 +179,13 @@ def test_refused_options(image_folder, tmp_path, model_file, run_here, depth_fil
     assert not (tmp_path / "out").exists()
 
 
-def test_equalization_that_would_change_a_network_is_not_used():
-    """A ReLU with a maximum is not homogeneous, which cross_layer_equalization does not check."""
+def test_equalization_keeps_the_network():
+    """A ReLU with a maximum is not homogeneous."""
     lr = keras.Input((None, None, 3))
     x = layers.ReLU(0.5)(layers.Conv2D(4, 3, padding="same", name="first")(lr))
     model = keras.Model(lr, layers.Conv2D(3, 3, padding="same")(x))
     model.set_weights([np.random.default_rng(0).normal(0, 0.5, w.shape) for w in model.get_weights()])
     before = model.get_weights()
-    keras_trainer._equalize(model, [picture(16, 16)[None] / np.float32(255)], 1.0)
+    keras_trainer._equalize(types.SimpleNamespace(model=model, config=None), [make_image(16, 16)[None] / np.float32(255)], 1.0)
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -126,7 +126,7 @@ def test_a_wrong_bias_is_reported(nets, images, tmp_path):
 def test_a_correct_file(found):
     rows = {row["name"]: row for row in found["layers"]}
     assert list(rows)[0] == "input"
-    assert list(rows)[-1] == "sr_1"
+    assert list(rows)[-1] == "depth_to_space"
     assert len(rows) == 14  # the image, eleven convolutions, concatenation, depth_to_space
     assert rows["input"]["sqnr_db"] > 100  # 1/255 steps hold the image exactly
     assert rows["concat_1"]["own_sqnr_db"] is None  # moving values on one grid rounds nothing
