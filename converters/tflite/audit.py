@@ -149,9 +149,7 @@ def _check_integer(
         # A requantization from int8 to int8 is an integer operation: a concatenation needs one scale for all inputs.
         and {tensors[op.inputs[0]].dtype, tensors[op.outputs[0]].dtype} != {"int8"}
     ]
-    expect(
-        "QUANTIZE of other types only at the ends, no DEQUANTIZE", not inner and "DEQUANTIZE" not in names, f"others: {inner}"
-    )
+    expect("QUANTIZE of floats only at the ends, no DEQUANTIZE", not inner and "DEQUANTIZE" not in names, f"others: {inner}")
     first, last = _image_tensors(graph)
     expect(f"{precision} in and out", first.dtype == last.dtype == precision, f"{first.dtype}, {last.dtype}")
     if not clipped:

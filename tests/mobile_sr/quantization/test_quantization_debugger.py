@@ -142,7 +142,7 @@ def test_a_correct_file(found):
     assert sum(row["share"] or 0 for row in rows.values()) == pytest.approx(1)
     assert found["worst"]
     assert all(rows[name]["suggestion"] for name in found["worst"])
-    assert [name for name in rows if rows[name]["of_output"]] == ["tail_1"]
+    assert [name for name in rows if rows[name]["of_output"]] == ["clip_1"]
 
 
 def test_the_parts_explain_the_whole(found):
