@@ -99,6 +99,34 @@ def test_budgets_in_all_units():
     assert recipe("45%").network["budget"] == pytest.approx(0.45)
 
 
+def test_instructions_of_an_arm_core_as_the_budget(image_folder, tmp_path, cache, run_here):
+    """The searched network meets the budget by its own count; the budget is in instructions, K or %."""
+    common = ["--recipe", "fgnas_mobile_x2", "--smoke", "--cost", "arm64", "--data", image_folder, "--cache", cache]
+    fields = ["--set", "validate_every=10", "--steps", 40, "--weight", 1, "--activations", "relu"]
+    done = run_here("search", *common, *fields, "--budget", "1.2K", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    about = json.loads((tmp_path / "run" / "architecture.json").read_text())
+    assert 0 < about["arm64_instructions_per_lr_pixel"] <= 1200
+    _, config = weights.load_model(tmp_path / "run" / "best.npz")
+    assert set(config["activations"]) == {"relu"}
+
+    refused = run_here("search", *common, "--budget", "1200", "--out", tmp_path / "other")
+    assert refused.returncode == 2
+    assert "--cost arm64: has no figures for prelu; give --activations relu" in refused.stderr
+    made = recipe(None)
+    made.network["activations"] = ["relu"]
+    full = search.cost_of(set_arm64(made, "50%"), "full")
+    assert set_arm64(made, f"{full / 2}").network["budget"] == pytest.approx(0.5)
+    for budget, message in (("8.5ms", "expected instructions per LR pixel"), ("100", "cost between .* and .* instructions")):
+        with pytest.raises(UserError, match=message):
+            set_arm64(made, budget)
+
+
+def set_arm64(made, budget):
+    search.set_cost(made, "arm64", budget)
+    return made
+
+
 @pytest.mark.slow
 def test_latency_table_is_measured_and_used(image_folder, tmp_path, cache):
     table = latency_table.measure(8, size=(16, 16), runs=3)
