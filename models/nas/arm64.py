@@ -10,10 +10,12 @@ channels and 1x1 convolutions of few channels are extrapolated. A grouped 3x3 co
 form: 729 counted, four times 8 -> 8 estimated 740.
 """
 
+from typing import TypeAlias
+
 import keras
 from keras import ops
 
-Number = float | keras.KerasTensor
+Number: TypeAlias = float | keras.KerasTensor
 
 # (taps, inputs, outputs): instructions per pixel; 9 taps for 3x3. A fused ReLU changes nothing.
 CONVOLUTIONS: dict[tuple[int, int, int], int] = {

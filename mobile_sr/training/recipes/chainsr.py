@@ -1,9 +1,9 @@
 """ChainSR in its sizes s, sp, m and l (models/chainsr.py), in two stages: float weights, then rounded activations.
 
-The first stage has the settings that trained plain networks best in this project: SOAP, `ecb` branches, the PSNR as the loss on
-RGB and on Y, and a tenth flat colours. The second stage starts from the first. It rounds all activations to 8 bits, shows more
-flat colours, and selects the weights by their uint8 file, including its errors on flat colours; it needs the TensorFlow backend.
-Its weights have no branches, which gain nothing on weights that were trained for long (docs/measurements/training.md).
+The first stage has the settings that trained plain networks best in this project: SOAP, `ecb` branches, the PSNR on RGB and on
+Y as the loss, and a tenth flat colours. The second stage starts from the first. It rounds all activations to 8 bits, shows more
+flat colours, and selects the weights by their uint8 file, including its errors on flat colours. It needs the TensorFlow backend
+and has no branches, which gain nothing on weights that were trained for long (docs/measurements/training.md).
 
 Cost: the first stage of size m takes about 5 hours at the 12 steps/s of one busy CPU core with --bfloat16 on TensorFlow. The
 second takes about as long for a step, and some seconds for each validation. Result: the whole schedule was not measured. With
