@@ -3,8 +3,8 @@
 It has no paper. A 3x3 convolution with 16 channels is the cheapest layer in int8 on a Cortex-A76 for what it adds to the
 network's depth: 268 instructions per LR pixel, where a grouped 3x3 convolution with 32 channels in 4 groups costs 729
 (models/nas/arm64.py). ReLU is fused into the convolutions and costs nothing, and all operators are supported by the common
-delegates. Compared in trainings of 6,000 steps with 8 layers: a network without the skip ended 1.0 dB lower, and one with a
-skip after every second layer 0.07 dB lower (validation PSNR, RGB and Y).
+delegates. After 6,000 steps with 8 layers, a network without the skip was 1.0 dB worse, and one with a skip around every
+two layers 0.07 dB worse (docs/measurements/training.md).
 
 Instructions per LR pixel of a uint8 file in the sizes of the recipes, estimated from the operators' counts:
 
