@@ -124,7 +124,7 @@ def search(
         recipe: 'fgnas_mobile', 'fgnas_s', 'fgnas_m' or 'fgnas_l' with a scale, such as 'fgnas_mobile_x2'.
         data, out, resume, steps, seed, smoke, cache, backend, fields: see `train`.
         budget: '10G' multiply-adds or activations of a 1280x720 output, '120K' parameters, '8.5ms' or '30%'.
-        cost: what the budget counts: 'multiply_adds', 'parameters', 'activations' or 'latency'.
+        cost: what the budget counts: 'multiply_adds', 'parameters', 'activations', 'latency' or 'arm64'.
     Raises: ValueError (mobile_sr.UserError) as `train`, and when the budget cannot be met or was not met.
     """
     from mobile_sr import backend as backends

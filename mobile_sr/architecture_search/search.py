@@ -57,13 +57,18 @@ def set_cost(recipe: Recipe, cost: str | dict[str, Any], budget: str | None = No
     Args:
         recipe: the search recipe to change.
         cost: one of fgnas_costs.KINDS or a latency table.
-        budget: '10G' (multiply-adds or activations of a 1280x720 output), '120K' (parameters), '8.5ms' (for the image size of
-            a latency table) or '30%' (of the full supernet's cost). None keeps the recipe's fixed lambda.
+        budget: '10G' (multiply-adds or activations of a 1280x720 output), '120K' (parameters), '4480' (instructions per LR
+            pixel, for the cost 'arm64'), '8.5ms' (for the image size of a latency table) or '30%' (of the full supernet's
+            cost). None keeps the recipe's fixed lambda.
 
     Raises:
-        UserError: for a budget of another form, or one that no network or every network of the supernet meets.
+        UserError: for a budget of another form, one that no network or every network of the supernet meets, or activations
+            whose cost is unknown.
     """
     network = recipe.network
+    unknown = sorted({*network.get("activations", fgnas_supernet.ACTIVATIONS)} & {"prelu", "tanh"})
+    if cost == "arm64" and unknown:
+        raise UserError(f"--cost arm64: has no figures for {' and '.join(unknown)}; give --activations relu")
     network["cost"], network["steps"] = cost, recipe.steps
     if budget is None:
         return
@@ -71,13 +76,17 @@ def set_cost(recipe: Recipe, cost: str | dict[str, Any], budget: str | None = No
     example = "a number with K, M, G or %, e.g. 10G or 30%"
     if isinstance(cost, dict):
         units, example = ("", "ms", "%"), "milliseconds or %, e.g. 48ms or 30%"
+    elif cost == "arm64":
+        units, example = ("", "K", "%"), "instructions per LR pixel or %, e.g. 4480 or 30%"
     value, is_share = budgets.parse(budget, units, example)
     full, minimum = (cost_of(recipe, kind) for kind in ("full", "minimum"))
     per_pixel = budgets.HD / network["scale"] ** 2 if cost in ("multiply_adds", "activations") else 1
     share = value if is_share else value / (full * per_pixel)
     if not minimum / full < share < 1:
-        unit = 1e9 if cost in ("multiply_adds", "activations") else 1e3 if cost == "parameters" else 1
-        limits = " and ".join(f"{c * per_pixel / unit:.4g}{ {1e9: 'G', 1e3: 'K', 1: ' ms'}[unit] }" for c in (minimum, full))
+        unit, name = {"parameters": (1e3, "K"), "arm64": (1, " instructions")}.get(str(cost), (1e9, "G"))
+        if isinstance(cost, dict):
+            unit, name = 1, " ms"
+        limits = " and ".join(f"{c * per_pixel / unit:.4g}{name}" for c in (minimum, full))
         raise UserError(f"--budget {budget}: networks of this supernet cost between {limits}")
     network["budget"] = share
 
@@ -91,7 +100,9 @@ def cost_of(recipe: Recipe, which: str) -> float:
     """
     cost, scale = fgnas_costs.Cost(recipe.network.get("cost", "multiply_adds")), recipe.network["scale"]
     if which == "minimum":
-        return float(cost.total([("conv3x3", 3.0, 1.0), ("conv3x3", 1.0, 3.0 * scale**2)]))
+        outputs = 3.0 * scale**2
+        operators = [("conv3x3", 3.0, 1.0), ("conv3x3", 1.0, outputs), ("depth_to_space", outputs, outputs)]
+        return float(cost.total(operators))
     return float(cost.total(fgnas_supernet.operators(models.build(recipe.network), True, cost.executed)))
 
 
@@ -155,6 +166,8 @@ class SearchRun(TrainingRun):
         about: dict[str, Any] = {key: network[key] for key in ("scale", "channels") if key in network}
         about |= {"multiply_adds_per_lr_pixel": models.multiply_adds(model, 1), "parameters": model.count_params()}
         about["carried_out_per_lr_pixel"] = fgnas.executed_multiply_adds(model, 1)
+        if self._costs[1].kind == "arm64":
+            about["arm64_instructions_per_lr_pixel"] = round(self._totals()[1])
         parts = architecture.parts(config)
         architecture.write(self.file(self.out), parts, {**about, **meta})
         title = f"{meta['recipe']}, step {meta['step']}: {about['multiply_adds_per_lr_pixel']:,} multiply-adds per LR pixel"

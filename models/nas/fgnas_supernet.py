@@ -244,7 +244,8 @@ def build(
         budget: fraction of the full supernet's cost, None for a constant lambda.
         steps: number of training steps.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
-    Raises: ValueError for an unknown output_activation, search, activation or cost.
+    Raises: ValueError for an unknown output_activation, search, activation or cost, or for activations without a figure in the
+        cost 'arm64'.
     """
     check_output_activation(output_activation)
     if search not in SEARCHES:
@@ -278,9 +279,9 @@ def build(
 def operators(model: keras.Model, full: bool = False, executed: bool = False) -> list[Operator]:
     """Lists the supernet's operators at LR size as (operator, input channels, output channels), differentiably.
 
-    Operators are 'conv3x3', 'conv1x1', 'relu', 'prelu', 'tanh' and 'add'. The input channels of a layer after a skip are the
-    union of both branches (Sec. 3.2.4). The input channels of 'prelu' are those with a slope, its output channels all that
-    pass through it.
+    Operators are 'conv3x3', 'conv1x1', 'relu', 'prelu', 'tanh', 'add' and, if `executed`, 'depth_to_space'. The input channels
+    of a layer after a skip are the union of both branches (Sec. 3.2.4). The input channels of 'prelu' are those with a slope,
+    its output channels all that pass through it.
 
     Args:
         model: the supernet.
@@ -345,7 +346,12 @@ def operators(model: keras.Model, full: bool = False, executed: bool = False) ->
     out = union(first, body)
     result += residual(count(trunk), body, out)
     result.append(("conv3x3", count(out), float(last.filters)))
-    return result
+    return [*result, ("depth_to_space", float(last.filters), float(last.filters))] if executed else result
+
+
+def receptive_field(config: Mapping[str, Any]) -> int:
+    """LR pixels to each side that an output pixel depends on: the number of 3x3 convolutions on the longest path."""
+    return 2 * config["blocks"] + 3
 
 
 def searchable_blocks(model: keras.Model) -> list[SearchableBlock]:

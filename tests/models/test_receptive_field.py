@@ -8,7 +8,8 @@ from mobile_sr import models
 
 SIDE = 41  # side of the image in pixels; the centre is changed
 EDSR = {"network": "edsr", "blocks": 2, "channels": 8}
-NETWORKS = [{"network": "xlsr"}, {"network": "fsrcnn"}, {"network": "espcn"}, EDSR, {**EDSR, "depth": "fixed"}]
+CHAIN = {"network": "chainsr", "channels": 4, "layers": 2}
+NETWORKS = [{"network": "xlsr"}, CHAIN, {"network": "fsrcnn"}, {"network": "espcn"}, EDSR, {**EDSR, "depth": "fixed"}]
 EFFICIENT = [
     {"network": "imdn", "channels": 8, "blocks": 1},
     {"network": "imdn_plus", "channels": 12, "blocks": 1},
@@ -50,6 +51,19 @@ def test_the_receptive_field_of_efficient_networks(config):
     model = models.build({**config, "scale": 2, "output_activation": "linear"})
     field = models.receptive_field(models.complete({**config, "scale": 2}))
     assert field - 1 <= reach(model, 2) <= field
+
+
+def test_the_receptive_field_of_a_supernet():
+    """That of fgnas.py with all blocks: a search validates the supernet itself."""
+    config = {"network": "fgnas_supernet", "scale": 2, "blocks": 2, "channels": 4, "output_activation": "linear"}
+    model = models.build(config)
+    rng = np.random.default_rng(0)
+    x = rng.random((1, 23, 23, 3)).astype(np.float32)
+    other = x.copy()
+    other[0, 11, 11] += 0.5
+    a, b = (keras.ops.convert_to_numpy(model(image))[0] for image in (x, other))
+    moved = np.argwhere(np.any(a != b, axis=2)) // 2
+    assert max(11 - moved.min(), moved.max() - 11) == models.receptive_field(config) == 7
 
 
 def test_rcan_sees_the_whole_image():

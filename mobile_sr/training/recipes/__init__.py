@@ -52,10 +52,13 @@ _LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     "seed": (lambda number: 0 <= number < 2**32, "from 0 to 4294967295"),  # the range of Keras seeds
 }
 _NAME = re.compile(r"(\w+?)(_linear)?_x([234])")  # name on the command line: recipe, output, scale
+_CHAINSR = ("s", "sp", "m", "l")  # chainsr.SIZES
 # Recipe name -> (module, arguments of its function besides `scale` and `smoke`).
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in ("xlsr", "xlsr_zoo", "xlsr_finetune")},
     **{network: ("xlsr_zoo", {"network": network}) for network in ("fsrcnn", "espcn", "abpn")},
+    **{f"chainsr_{size}": ("chainsr", {"size": size}) for size in _CHAINSR},
+    **{f"chainsr_{size}_uint8": ("chainsr", {"size": size, "uint8": True}) for size in _CHAINSR},
     **{f"edsr_b{blocks}": ("edsr", {"blocks": blocks}) for blocks in (2, 4, 6, 8)},
     "adaedsr_b8": ("adaedsr", {"blocks": 8}),
     "fadaedsr_b8": ("adaedsr", {"blocks": 8, "fixed_depth": 4}),
@@ -74,6 +77,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 # Recipe -> the recipe whose result it starts from (--init). A sweep trains these second (docs/guide/distributed.md).
 EXPECTED_INIT: dict[str, str] = {
     "xlsr_finetune": "xlsr_zoo",
+    **{f"chainsr_{size}_uint8": f"chainsr_{size}" for size in _CHAINSR},
     "adaedsr_b8": "edsr_b8",
     "fadaedsr_b8": "edsr_b8",
     "adaedsr_paper": "edsr_paper",

@@ -99,6 +99,34 @@ def test_budgets_in_all_units():
     assert recipe("45%").network["budget"] == pytest.approx(0.45)
 
 
+def test_instructions_of_an_arm_core_as_the_budget(image_folder, tmp_path, cache, run_here):
+    """The searched network meets the budget by its own count; the budget is in instructions, K or %."""
+    common = ["--recipe", "fgnas_mobile_x2", "--smoke", "--cost", "arm64", "--data", image_folder, "--cache", cache]
+    fields = ["--set", "validate_every=10", "--set", "network.gate_rate=25", "--steps", 60, "--activations", "relu"]
+    size = ["--channels", 24, "--blocks", 1]  # with a whole block of 16 outputs to remove
+    done = run_here("search", *common, *fields, *size, "--budget", "2.6K", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    about = json.loads((tmp_path / "run" / "architecture.json").read_text())
+    assert 0 < about["arm64_instructions_per_lr_pixel"] <= 2600
+    assert {kind for block in about["blocks"] for kind in block["mix"]} == {"relu"}
+
+    refused = run_here("search", *common, "--budget", "1200", "--out", tmp_path / "other")
+    assert refused.returncode == 2
+    assert "--cost arm64: has no figures for prelu; give --activations relu" in refused.stderr
+    made = recipe(None)
+    made.network["activations"] = ["relu"]
+    full = search.cost_of(set_arm64(made, "50%"), "full")
+    assert set_arm64(made, f"{full / 2}").network["budget"] == pytest.approx(0.5)
+    for budget, message in (("8.5ms", "expected instructions per LR pixel"), ("100", "cost between .* and .* instructions")):
+        with pytest.raises(UserError, match=message):
+            set_arm64(made, budget)
+
+
+def set_arm64(made, budget):
+    search.set_cost(made, "arm64", budget)
+    return made
+
+
 @pytest.mark.slow
 def test_latency_table_is_measured_and_used(image_folder, tmp_path, cache):
     table = latency_table.measure(8, size=(16, 16), runs=3)

@@ -38,6 +38,22 @@ def test_bad_and_duplicate_files_are_left_out(tmp_path, capsys):
     assert not list((tmp_path / "cache2").rglob("*.*"))
 
 
+def test_a_folder_of_links_is_one_training_set(tmp_path):
+    """As in docs/guide/training.md; the names say which folder an image is from, and a common image counts once."""
+    for name, seed in (("public_domain/a", 1), ("public_domain/b", 2), ("cc_by/a", 3), ("cc_by/sub/same", 2)):
+        write_image(tmp_path / f"{name}.png", make_image(40, 40, seed))
+    (tmp_path / "train").mkdir()
+    for tier in ("public_domain", "cc_by"):
+        (tmp_path / "train" / tier).symlink_to(tmp_path / tier)
+    images = dataset.TrainingImages(tmp_path / "train", 2, tmp_path / "cache")
+    assert images.names == ["cc_by/a.png", "cc_by/sub/same.png", "public_domain/a.png"]
+    (tmp_path / "train" / "cc_by").unlink()
+    assert dataset.TrainingImages(tmp_path / "train", 2, tmp_path / "cache").names == [
+        "public_domain/a.png",
+        "public_domain/b.png",
+    ]
+
+
 def test_small_images_are_padded(tmp_path):
     write_image(tmp_path / "in" / "a.png", make_image(40, 90))
     images = dataset.TrainingImages(tmp_path / "in", 3, tmp_path / "cache", smallest=32)

@@ -12,10 +12,12 @@ from mobile_sr.models.train_time.quantized_network import QuantizedNetwork
 
 X = np.random.default_rng(0).random((2, 16, 16, 3)).astype(np.float32)
 # One network of each structure and layer; the others of NTIRE 2022 differ from these in numbers.
-NETWORKS = ("xlsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "srcnn", "abpn", "imdn", "fmen", "efdn", "bsrn", "mobilesr")
+NETWORKS = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "srcnn", "abpn")
+NETWORKS += ("imdn", "fmen", "efdn", "bsrn", "mobilesr")
 SMALL = {
     **dict.fromkeys(("imdn", "fmen", "efdn", "bsrn"), {"blocks": 1}),
     "mobilesr": {"ratios": [2]},
+    "chainsr": {"layers": 1, "channels": 8},
     "edsr": {"blocks": 1, "channels": 8},
     "rcan": {"groups": 1, "blocks": 1, "channels": 8, "reduction": 2},
 }

@@ -1,0 +1,63 @@
+"""ChainSR, this project's own network: a plain chain of 3x3 convolutions with one long skip.
+
+It has no paper. A 3x3 convolution with 16 channels is the cheapest layer in int8 on a Cortex-A76 for what it adds to the
+network's depth: 268 instructions per LR pixel, where a grouped 3x3 convolution with 32 channels in 4 groups costs 729
+(models/nas/arm64.py). ReLU is fused into the convolutions and costs nothing, and all operators are supported by the common
+delegates. After 6,000 steps with 8 layers, a network without the skip was 1.0 dB worse, and one with a skip around every
+two layers 0.07 dB worse (docs/measurements/training.md).
+
+Instructions per LR pixel of a uint8 file in the sizes of the recipes, estimated from the operators' counts:
+
+| size | channels | layers | x2 | x3 | x4 |
+|---|---|---|---|---|---|
+| s | 16 | 5 | 1,890 | 2,170 | 2,460 |
+| sp | 16 | 8 | 2,690 | 2,970 | 3,260 |
+| m | 16 | 12 | 3,760 | 4,040 | 4,330 |
+| l | 32 | 8 | 7,940 | 8,400 | 8,860 |
+
+At x3, the files of s, sp and m were counted as a whole: 2,191, 2,987 and 4,050. The last convolutions of x2 and x4, with 12 and
+48 outputs, were not counted. A size has the same layers at every scale, so that `--init` can start from another scale. With 13
+layers, m would need 4,310 at x3, but at x2 more than XLSR's 3,985. Other networks within the budget of l at x3 (9,000), not
+trained yet: 16 channels and 30 layers (8,850), 24 and 10 (8,330), 28 and 9 (8,710), 48 and 3 (7,440).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from mobile_sr.models.layers import GRAY, ClippedReLU, DepthToSpace, check_output_activation
+from mobile_sr.models.ntire2022.blocks import conv
+
+
+def build(
+    scale: int = 3,
+    output_activation: str = "clipped_relu",
+    channels: int = 16,
+    layers: int = 12,
+) -> keras.Model:
+    """ChainSR as a functional Keras model.
+
+    Args:
+        scale: 2, 3 or 4 (any positive int works): 30,028 / 32,203 / 35,248 parameters with 12 layers of 16 channels.
+        output_activation: 'clipped_relu' or 'linear'.
+        channels: channels of the hidden layers.
+        layers: number of 3x3 convolutions between the first and the last one, inside of the skip.
+    Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
+    Raises: ValueError for an unknown output activation.
+    """
+    check_output_activation(output_activation)
+    lr = keras.Input((None, None, 3), name="lr")
+    x = head = conv(lr, channels, "head", activation="relu")
+    for index in range(layers):
+        x = conv(x, channels, f"conv{index + 1}", activation="relu")
+    x = keras.layers.Add(name="skip")([x, head])
+    x = conv(x, 3 * scale * scale, "tail", bias_initializer=GRAY)
+    if output_activation == "clipped_relu":
+        x = ClippedReLU(name="clip")(x)
+    return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"chainsr_x{scale}")
+
+
+def receptive_field(config: Mapping[str, Any]) -> int:
+    """LR pixels to each side that an output pixel depends on: the number of 3x3 convolutions."""
+    return config["layers"] + 2

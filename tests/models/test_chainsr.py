@@ -1,0 +1,85 @@
+"""ChainSR: shape, parameters, the long skip, one delegate partition in uint8, and the costs in its docstring."""
+
+import keras
+import numpy as np
+import pytest
+
+from mobile_sr import models
+from mobile_sr.converters.tflite import delegates, flatbuffer
+from mobile_sr.inference import litert, weights
+from mobile_sr.models import chainsr
+from mobile_sr.models.nas import fgnas_costs
+from mobile_sr.quantization.export import export
+from mobile_sr.training.recipes.chainsr import SIZES
+
+SMALL = {"network": "chainsr", "scale": 2, "channels": 4, "layers": 2}
+
+
+def instructions(channels, layers, scale):
+    """Instructions per LR pixel of the uint8 file, by the counts of single operators."""
+    outputs = 3.0 * scale**2
+    chain = [("conv3x3", float(channels), float(channels))] * layers
+    ends = [("conv3x3", 3.0, float(channels)), ("conv3x3", float(channels), outputs)]
+    others = [("add", float(channels), float(channels)), ("depth_to_space", outputs, outputs)]
+    return float(fgnas_costs.Cost("arm64").total([*ends, *chain, *others]))
+
+
+@pytest.mark.parametrize(("scale", "parameters"), [(2, 30_028), (3, 32_203), (4, 35_248)])
+def test_parameters_and_shapes(scale, parameters):
+    model = models.build({"network": "chainsr", "scale": scale})
+    assert model.count_params() == parameters
+    assert tuple(model(np.zeros((2, 5, 7, 3), np.float32)).shape) == (2, 5 * scale, 7 * scale, 3)
+    assert models.receptive_field({"network": "chainsr", "scale": scale}) == 14
+
+
+def test_the_long_skip_adds_the_first_features():
+    model = models.build(SMALL)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
+    conv2 = model.get_layer("conv2")
+    x = rng.random((1, 6, 7, 3)).astype(np.float32)
+    names = ("head", "conv2", "skip")
+    head, body, total = (keras.ops.convert_to_numpy(keras.Model(model.input, model.get_layer(n).output)(x)) for n in names)
+    np.testing.assert_array_equal(total, head + body)
+    assert np.abs(body).max() > 0.01
+    conv2.set_weights([np.zeros(w.shape) for w in conv2.get_weights()])
+    np.testing.assert_array_equal(keras.Model(model.input, model.get_layer("skip").output)(x), head)
+
+
+def test_output_activation():
+    clipped, linear = (models.build({**SMALL, "output_activation": end}) for end in ("clipped_relu", "linear"))
+    linear.set_weights([w * 4 for w in clipped.get_weights()])
+    clipped.set_weights(linear.get_weights())
+    x = np.random.default_rng(0).random((1, 8, 8, 3)).astype(np.float32)
+    expected = keras.ops.convert_to_numpy(linear(x))
+    assert expected.max() > 1
+    np.testing.assert_allclose(clipped(x), np.clip(expected, 0, 1), atol=1e-6)
+    with pytest.raises(ValueError, match="output_activation"):
+        models.build({**SMALL, "output_activation": "tanh"})
+
+
+def test_the_uint8_file_is_one_partition_of_every_delegate(tmp_path):
+    keras.utils.set_random_seed(0)
+    config = {**SMALL, "output_activation": "clipped_relu"}
+    weights.save_model(tmp_path / "net.npz", models.build(config), config)
+    (file,) = export(tmp_path / "net.npz", tmp_path, ["uint8"], methods=(), log=lambda line: None)
+    assert litert.delegate_partitions(file.read_bytes(), file) == 1
+    assert not any(delegates.refused(flatbuffer.load(file)).values())
+
+
+def test_the_docstring_gives_the_instructions_of_every_size():
+    """Rounded to tens. The counts of whole x3 files, 2,191, 2,987 and 4,050, are not part of the fit."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in chainsr.__doc__.splitlines() if line.startswith("|")]
+    table = {name: [int(cell.replace(",", "")) for cell in cells] for name, *cells in rows[2:]}
+    assert table.keys() == SIZES.keys()
+    for name, (channels, layers, *costs) in table.items():
+        assert SIZES[name] == {"channels": channels, "layers": layers}
+        assert costs == [round(instructions(channels, layers, scale), -1) for scale in (2, 3, 4)]
+    for name, counted, budget in (("s", 2191, 2200), ("sp", 2987, 3150), ("m", 4050, 4480)):
+        assert instructions(**SIZES[name], scale=3) == pytest.approx(counted, rel=0.01)
+        assert counted < budget
+    assert table["l"][3] < 9000
+    assert instructions(16, 12, 2) < 3985 < instructions(16, 13, 2)  # XLSR x2
+    for channels, layers, cost in ((16, 13, 4310), (16, 30, 8850), (24, 10, 8330), (28, 9, 8710), (48, 3, 7440)):
+        assert f"{cost:,}" in chainsr.__doc__
+        assert round(instructions(channels, layers, 3), -1) == cost
