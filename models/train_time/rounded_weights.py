@@ -13,17 +13,23 @@ from typing import Any
 import keras
 from keras import ops
 
+from mobile_sr.models.layers import Shape
 from mobile_sr.models.train_time import quantized_layers
 
 
 class RoundedWeights:
     """Mixin for a layer with a kernel: computes with the rounded kernel, of which the layer's variable is the source."""
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
+    def build(self, input_shape: Shape) -> None:
+        """Creates the variables, then plans their rounding (which a graph cannot do)."""
+        super().build(input_shape)  # type: ignore[misc]  # of the layer's class
+        self._rounded_kernel, self._round = quantized_layers.kernel(self)
+
+    def call(self, inputs: keras.KerasTensor) -> Any:
         """Returns the layer's result for the rounded kernel."""
-        kernel, quantizer = quantized_layers.kernel(self)
-        with keras.StatelessScope([(kernel, quantizer(ops.convert_to_tensor(kernel)))]):
-            return super().call(*args, **kwargs)  # type: ignore[misc]  # of the layer's class
+        rounded = self._round(ops.convert_to_tensor(self._rounded_kernel))
+        with keras.StatelessScope([(self._rounded_kernel, rounded)]):
+            return super().call(inputs)  # type: ignore[misc]  # likewise
 
 
 def with_rounded_weights(model: keras.Model) -> keras.Model:

@@ -1,0 +1,175 @@
+"""Post-training quantization by other tools: `python -m tools.zoo.other_quantizers --data DIR [NAME...]`.
+
+The tools quantize a float file without any method of this project. The command measures what TensorFlow's quantization of the
+packaged float32 files costs on DIR/Set5 and writes it into the cards of the named entries, by default all.
+"""
+
+import collections
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from mobile_sr import files, zoo
+from mobile_sr.converters import to_onnx
+from mobile_sr.converters.quantization import float_graph
+from mobile_sr.converters.quiet import quiet
+from mobile_sr.evaluation import evaluate
+from mobile_sr.imaging import flat_colours, metrics, sample_images
+from mobile_sr.imaging.resize import downscale
+from mobile_sr.inference import litert, onnx_model, upscaler
+from mobile_sr.quantization import export, source
+from tools.zoo import command_line
+
+COUNT, SIDE = 100, 48  # calibration crops, and their side in LR pixels
+
+
+def crops(scale, seed=0):
+    """COUNT random crops of scikit-image's calibration images, [1, SIDE, SIDE, 3] float32 in 0..1: natural images only."""
+    rng = np.random.default_rng(seed)
+    images = [downscale(image, scale) for _, image in sample_images.images(sample_images.CALIBRATION)]
+    result = []
+    for k in range(COUNT):
+        image = images[k % len(images)]
+        top, left = (int(rng.integers(side - SIDE + 1)) for side in image.shape[:2])
+        result.append(image[top : top + SIDE, left : left + SIDE][None].astype(np.float32) / np.float32(255))
+    return result
+
+
+def tensorflow(data, samples):
+    """A uint8 .tflite by TensorFlow's calibrator and quantizer, as tf.lite.TFLiteConverter runs them, per channel.
+
+    Args:
+        data: bytes of a float32 .tflite with one signature.
+        samples: its inputs, as for `quantizer.convert`.
+    """
+    graph = float_graph.FloatGraph(data)
+    inputs = [graph.by_tensor(sample) for sample in samples]
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import tensorflow as tf
+        from tensorflow.lite.python import lite
+
+        calibrator = lite._calibrator.Calibrator(data)
+        measured = calibrator.calibrate(lambda: ([sample[tensor] for tensor in graph.graph.inputs] for sample in inputs))
+        return bytes(lite._mlir_quantize(measured, False, input_data_type=tf.uint8, output_data_type=tf.uint8))
+
+
+def onnx_runtime(data, samples):
+    """An ONNX file by ONNX Runtime's static quantization: uint8 activations, int8 weights per channel, QDQ form.
+
+    Args:
+        data: bytes of a float32 .tflite of one input.
+        samples: [1, H, W, 3] float32 in 0..1.
+    """
+    with quiet(), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        from onnxruntime import quantization
+        from onnxruntime.quantization import shape_inference
+
+        source, prepared, target = (str(Path(folder) / f"{name}.onnx") for name in ("float", "prepared", "quantized"))
+        Path(source).write_bytes(to_onnx.convert(data))
+        shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quantization.quantize_static(
+            prepared,
+            target,
+            _Reader(samples),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        return Path(target).read_bytes()
+
+
+class _Reader:
+    """The samples as ONNX Runtime's CalibrationDataReader, by their methods only: the class itself needs onnxruntime."""
+
+    def __init__(self, samples):
+        self._left = collections.deque(samples)
+
+    def get_next(self):
+        return {"lr": self._left.popleft()} if self._left else None
+
+
+def runner(data, kind="tflite"):
+    """A function from [H, W, 3] uint8 to [H * s, W * s, 3] uint8 for the bytes of a .tflite or .onnx file."""
+    model = onnx_model.OnnxModel(data) if kind == "onnx" else litert.TFLiteModel(data)
+    return lambda image: upscaler.to_uint8(model.run(image))
+
+
+def pairs(folder, scale):
+    """The (HR, LR, whether gray) of an image set."""
+    return [(hr, lr, gray) for _, hr, lr, gray in evaluate.each_pair(Path(folder), scale, [])]
+
+
+def psnr(run, images, scale):
+    """The mean PSNR in dB of a `runner` on `pairs`: {"y", "rgb"}."""
+    spaces = {"y": [], "rgb": []}
+    for hr, lr, gray in images:
+        sr = run(lr)
+        for space, values in spaces.items():
+            values.append(metrics.psnr(sr, hr, space, scale, gray))
+    return {space: float(np.mean(values)) for space, values in spaces.items()}
+
+
+def measure(run, images, scale):
+    """{"y", "rgb", "flat", "ramps"}: PSNR in dB, and the errors on flat colours and ramps in levels of 255."""
+    errors = flat_colours.measure(run, scale)
+    return {**psnr(run, images, scale), "flat": errors["flat"], "ramps": errors["ramps"]}
+
+
+def packaged(name):
+    """The bytes of an entry's float32 .tflite; of a file with a sparse path, its dense signature alone."""
+    path = zoo.resolve(f"{name}:float32")
+    data = path.read_bytes()
+    if not path.stem.endswith("_sparse_float32"):
+        return data
+    alone = float_graph.FloatGraph(litert.as_first_subgraph(data, litert.parse_graph(data, signature="dense")))
+    alone.model.subgraphs = [alone.graph]
+    return alone.packed()
+
+
+def entry(name, set5):
+    """TensorFlow's quantization of the packaged float32 file of an entry, for its card.
+
+    Args:
+        name: of the entry.
+        set5: folder of Set5.
+
+    Returns:
+        {"tool", "calibration", "Set5": {"y", "rgb"} in dB, "colour_error": {"flat", "ramps"} in levels of 255}.
+    """
+    network = source.open_own(name, None)
+    scale = network.scale
+    run = runner(tensorflow(packaged(name), network.samples(crops(scale))))
+    found = measure(run, pairs(set5, scale), scale)
+    return {
+        "tool": f"TensorFlow {export.versions()['tensorflow']}, per channel",
+        "calibration": f"{COUNT} crops of {SIDE}x{SIDE} LR pixels of scikit-image's images",
+        "Set5": {space: round(found[space], 4) for space in ("y", "rgb")},
+        "colour_error": {key: found[key] for key in ("flat", "ramps")},
+    }
+
+
+def write(names, data):
+    """Measure entries again and write the result into their cards. Raises: UserError for an unknown entry or missing set."""
+    for name in names or zoo.names():
+        card = zoo.card(name)
+        card["plain_quantization"] = entry(name, Path(data) / "Set5")
+        files.write_json(zoo.FOLDER / f"{name}.json", card)
+        print(name, card["plain_quantization"], flush=True)
+
+
+def main():
+    """Command line of this module."""
+    parser = command_line.Parser("other_quantizers", __doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--data", required=True, help="folder that contains Set5")
+    args = parser.parse_args()
+    parser.run(write, args.names, args.data)
+
+
+if __name__ == "__main__":
+    main()
