@@ -227,6 +227,8 @@ def _with_rounded_weights(model: keras.Model, recipe: recipes.Recipe) -> keras.M
     """Return `model` with kernels rounded to 8 bits."""
     from mobile_sr.models.train_time import rounded_weights
 
+    if recipe.branches != "none":
+        raise UserError(f"weight_bits {recipe.weight_bits}: the kernels of branches cannot be rounded; use --branches none")
     try:
         return rounded_weights.with_rounded_weights(model)
     except ValueError as error:

@@ -6,9 +6,10 @@ import pytest
 
 from mobile_sr import models
 from mobile_sr.errors import UserError
-from mobile_sr.inference import weights
+from mobile_sr.imaging.metrics import psnr
+from mobile_sr.inference import upscaler, weights
 from mobile_sr.models.train_time import fake_quantization, rounded_weights
-from mobile_sr.training import recipes, train_loop
+from mobile_sr.training import recipes, run_folder, train_loop
 from tests.conftest import assert_same_arrays, smoke_recipe
 
 IMAGE = np.random.default_rng(0).random((1, 12, 12, 3)).astype(np.float32)
@@ -81,6 +82,29 @@ def test_training_resumes_and_keeps_the_plain_network(image_folder, tmp_path, ca
     assert network == smoke().network
     with pytest.raises(UserError, match="recipe.weight_bits was 8 and is 0"):
         train_loop.train(smoke(weight_bits=0), image_folder, tmp_path / "run", cache=cache, resume=True)
+
+
+def test_scores_are_those_of_rounded_weights(tmp_path):
+    rng = np.random.default_rng(2)
+    lr, hr = (rng.integers(0, 256, (2, side, side, 3), np.uint8) for side in (12, 24))
+    keras.utils.set_random_seed(0)
+    model = models.build(smoke().network)
+    run = run_folder.TrainingRun(tmp_path, smoke(), model, (lr, hr))
+    run._score()
+    model.set_weights(
+        [
+            keras.ops.convert_to_numpy(fake_quantization.quantize_weights(w, (0, 1, 2))) if w.ndim == 4 else w
+            for w in model.get_weights()
+        ]
+    )
+    sr = [upscaler.to_uint8(upscaler.keras_runner(model)(image)) for image in lr]
+    expected = np.mean([psnr(image, truth, "rgb", 2) for image, truth in zip(sr, hr, strict=True)])
+    assert run._psnr[0] == pytest.approx(expected, abs=1e-3)
+
+
+def test_branches_are_refused(image_folder, cache, tmp_path):
+    with pytest.raises(UserError, match="weight_bits 8: the kernels of branches cannot be rounded; use --branches none"):
+        train_loop.train(smoke(branches="ecb"), image_folder, tmp_path / "run", cache=cache)
 
 
 def test_other_numbers_of_bits_are_refused():
