@@ -167,8 +167,8 @@ def export(
         seed: of the calibration crops.
         per_tensor: one scale per integer kernel instead of one per output channel.
         methods: what lowers the loss of integer files: 'equalize', 'round'.
-        float_weights: weights of float and ONNX files: 'trained'; 'equalized', the same function; 'rounded', also on the grid of
-            8-bit integers, for quantization by another tool. None: 'equalized' beside an integer file, else 'trained'.
+        float_weights: weights of float and ONNX files: 'trained'; 'equalized', the same function; 'rounded', also on the grid
+            of 8-bit integers, for quantization by another tool. None: 'equalized' beside an integer file, else 'trained'.
         path: 'sparse' or 'dense' for networks with AdaDSR's depth masks.
         dense_groups: write grouped convolutions as ordinary ones.
         max_colour_error: levels that an integer file may move a flat colour away from the float network.

@@ -72,8 +72,8 @@ def export(
             grid of 8-bit integers: another quantizer then finds the integers of `methods`. These files differ slightly from the
             network. None selects 'equalized' beside an integer file if `methods` contains 'equalize', else 'trained'.
         path: for networks with depth masks. 'sparse' writes NAME_sparse_PRECISION.tflite with the signatures `sparse`
-            (adadsr/sparse_form.py) and `dense`, which share their weights. 'dense' is for delegates without GATHER. None selects
-            'sparse' if the network has a desired depth and the precision supports it, else 'dense'.
+            (adadsr/sparse_form.py) and `dense`, which share their weights. 'dense' is for delegates without GATHER. None
+            selects 'sparse' if the network has a desired depth and the precision supports it, else 'dense'.
         dense_groups: write grouped convolutions as ordinary ones with zeros between the groups, for delegates that do not
             support groups.
         max_colour_error: maximum difference of an integer file from the Keras model on flat colours (flat_colours.py), in
@@ -107,8 +107,8 @@ def export(
     written: list[Path] = []
     for precision in precisions:
         integer, one_scale = precision in to_tflite.CALIBRATED, per_tensor and precision in INTEGER_WEIGHTS
-        weights = prepared.rounded if integer else prepared.plain
-        rounded = "round" in methods and (integer or float_weights == "rounded")
+        weights = prepared.rounded if precision in INTEGER_WEIGHTS else prepared.plain
+        rounded = weights is prepared.rounded and prepared.is_rounded
         log(f"{source.name}: converting to {precision} ...")
         if precision == "onnx":
             target = folder / f"{source.name}.onnx"
@@ -153,10 +153,11 @@ def _open(model: Any, size: tuple[int, int] | None, precisions: Sequence[str], d
 
 @dataclasses.dataclass
 class _Prepared:
-    """The float .tflite after equalization, the same with rounded weights, and the sidecar's record of equalization."""
+    """The float .tflite of float files, that of integer files, whether the latter is rounded, the record of equalization."""
 
     plain: bytes
     rounded: bytes
+    is_rounded: bool = False
     equalization: dict[str, Any] | None = None
 
 
@@ -179,7 +180,7 @@ def _prepare(
         result.plain = result.rounded = graph.packed()
     if "round" in methods:
         gptq.round_weights(graph, samples, per_tensor)
-        result.rounded = graph.packed()
+        result.rounded, result.is_rounded = graph.packed(), True
     if float_weights == "rounded":
         result.plain = result.rounded
     elif float_weights == "trained":

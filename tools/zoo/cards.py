@@ -86,14 +86,16 @@ def _stage(stage):
 
 
 def _quantized_elsewhere(entry):
-    """The placeholders about the quantization of the float32 file by TensorFlow alone, beside the drop of the uint8 file."""
+    """The placeholders about the quantization of float files by TensorFlow alone."""
     found, scores = entry["plain_quantization"], entry["scores"]["Set5"]
     result = {f"plain_{key}": found[key] for key in ("tool", "calibration")}
-    result |= {f"plain_{key}": found["colour_error"][key] for key in ("flat", "ramps")}
-    for space in ("y", "rgb"):
-        result[f"plain_{space}"] = f"{scores[space]['float32'] - found['Set5'][space]:.2f}"
-        result[f"drop_{space}"] = f"{scores[space]['float32'] - scores[space]['uint8']:.2f}"
-    return result
+    for file in ("packaged", "rounded"):
+        drops = (f"{scores[space]['float32'] - found[file]['Set5'][space]:.2f}" for space in ("y", "rgb"))
+        colours = (str(found[file]["colour_error"][key]) for key in ("flat", "ramps"))
+        result[f"{file}_row"] = " | ".join((*drops, *colours))
+    ours = (f"{scores[space]['float32'] - scores[space]['uint8']:.2f}" for space in ("y", "rgb"))
+    colours = (str(entry["colour_error"]["uint8"][key]) for key in ("flat", "ramps"))
+    return {**result, "ours_row": " | ".join((*ours, *colours))}
 
 
 def _errors(entry, key):

@@ -93,9 +93,15 @@ class _Reader:
         return {"lr": self._left.popleft()} if self._left else None
 
 
-def runner(data, kind="tflite"):
-    """A function from [H, W, 3] uint8 to [H * s, W * s, 3] uint8 for the bytes of a .tflite or .onnx file."""
-    model = onnx_model.OnnxModel(data) if kind == "onnx" else litert.TFLiteModel(data)
+def runner(data, kind="tflite", options=None):
+    """A function from [H, W, 3] uint8 to [H * s, W * s, 3] uint8 for the bytes of a .tflite or .onnx file.
+
+    Args:
+        data: bytes of the file.
+        kind: "tflite" or "onnx".
+        options: values of further inputs, as `extensions.Export.options` gives them.
+    """
+    model = onnx_model.OnnxModel(data) if kind == "onnx" else litert.TFLiteModel(data, options=options)
     return lambda image: upscaler.to_uint8(model.run(image))
 
 
@@ -136,25 +142,38 @@ def packaged(name):
 
 
 def entry(name, set5):
-    """TensorFlow's quantization of the packaged float32 file of an entry, for its card.
+    """TensorFlow's quantization of float files of an entry, for its card.
 
     Args:
         name: of the entry.
         set5: folder of Set5.
 
     Returns:
-        {"tool", "calibration", "Set5": {"y", "rgb"} in dB, "colour_error": {"flat", "ramps"} in levels of 255}.
+        {"tool", "calibration", "packaged", "rounded"}: the last two are results for the packaged float32 file and for that of
+        `export --float-weights rounded`, {"Set5": {"y", "rgb"} in dB, "colour_error": {"flat", "ramps"} in levels of 255}.
     """
     network = source.open_own(name, None)
-    scale = network.scale
-    run = runner(tensorflow(packaged(name), network.samples(crops(scale))))
-    found = measure(run, pairs(set5, scale), scale)
-    return {
+    scale, options = network.scale, network.extension.options(network.extension.max_value)
+    samples, images = network.samples(crops(scale)), pairs(set5, scale)
+    result = {
         "tool": f"TensorFlow {export.versions()['tensorflow']}, per channel",
         "calibration": f"{COUNT} crops of {SIDE}x{SIDE} LR pixels of scikit-image's images",
-        "Set5": {space: round(found[space], 4) for space in ("y", "rgb")},
-        "colour_error": {key: found[key] for key in ("flat", "ramps")},
     }
+    for key, data in (("packaged", packaged(name)), ("rounded", exported(name, "rounded"))):
+        found = measure(runner(tensorflow(data, samples), options=options), images, scale)
+        result[key] = {
+            "Set5": {space: round(found[space], 4) for space in ("y", "rgb")},
+            "colour_error": {part: found[part] for part in ("flat", "ramps")},
+        }
+    return result
+
+
+def exported(name, float_weights):
+    """The bytes of the dense float32 .tflite that `export --float-weights` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"float_weights": float_weights, "path": "dense", "log": lambda line: None}
+        (path,) = export.export(name, folder, ["float32"], **options)
+        return path.read_bytes()
 
 
 def write(names, data):

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from mobile_sr import models
 from mobile_sr.converters.quantization.float_graph import FloatGraph
@@ -18,7 +19,7 @@ from mobile_sr.quantization.export import export
 @pytest.fixture(scope="module")
 def fsrcnn_file(tmp_path_factory):
     """An FSRCNN x2 with one layer in the middle and channels of different size."""
-    config = {"network": "fsrcnn", "scale": 2, "d": 8, "s": 4, "m": 1}
+    config = {"network": "fsrcnn", "scale": 2, "d": 16, "s": 4, "m": 1}
     keras.utils.set_random_seed(1)
     model = models.build(config)
     rng = np.random.default_rng(1)
@@ -39,6 +40,16 @@ def kernels(data):
     graph = FloatGraph(data)
     found = {k: (graph.name(op), op) for k, op in enumerate(graph.ops) if graph.name(op) in BIASED}
     return {k: graph.constant(op.inputs[BIASED[name][1]]) for k, (name, op) in found.items()}
+
+
+def integers(data):
+    """The int8 kernels of the convolutions."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    graph = model.subgraphs[0]
+    for tensor in graph.tensors:
+        values = model.buffers[tensor.buffer].data
+        if tensor.type == schema.TensorType.INT8 and len(tensor.shape) == 4 and values is not None:
+            yield np.asarray(values, np.uint8)
 
 
 def grid_distance(kernel):
@@ -94,9 +105,21 @@ def test_trained_weights_beside_an_integer_file(fsrcnn_file, tmp_path):
     data, sidecar = run(fsrcnn_file, tmp_path, float_weights="trained", **arguments)
     assert data == source.open_own(fsrcnn_file, None).data
     assert sidecar["equalization"] is None
+    assert "colour_error" not in sidecar
     uint8 = json.loads((tmp_path / "small_uint8.json").read_text())
     assert uint8["equalization"]["layers"]
     assert uint8["rounding"] == "second moments of the inputs"
+
+
+def test_dynamic_has_the_weights_of_the_integer_files_beside_it(fsrcnn_file, tmp_path):
+    """Rounding equalized weights to the nearest integer costs more than rounding the trained ones."""
+    arguments = {"precisions": ["dynamic", "uint8"], "max_colour_error": 255}
+    _, sidecar = run(fsrcnn_file, tmp_path, **arguments)
+    assert sidecar["rounding"] == "second moments of the inputs"
+    files = (tmp_path / f"small_{precision}.tflite" for precision in ("dynamic", "uint8"))
+    dynamic, uint8 = ({w.tobytes() for w in integers(path.read_bytes())} for path in files)
+    assert dynamic
+    assert dynamic <= uint8
 
 
 @pytest.mark.parametrize(("choice", "methods"), [("equalized", ["round"]), ("rounded", ["equalize"]), ("rounded", [])])
