@@ -262,8 +262,8 @@ def _convert_onnx(
     source: Source, prepared: bytes, dense_groups: bool, max_colour_error: int, rounded: bool
 ) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of an ONNX file, converted from the float32 .tflite and compared with it in ONNX Runtime."""
-    options = {"dense_groups": dense_groups, "max_colour_error": max_colour_error, "rounded": rounded}
-    tflite, _ = _convert(source, prepared, "float32", **options)
+    options = (dense_groups, max_colour_error, rounded)
+    tflite, _ = _convert(source, prepared, "float32", (), False, "dense", *options)
     try:
         data = to_onnx.convert(tflite)
     except ImportError as error:
