@@ -89,7 +89,7 @@ _REST = """
 - **Rounded weights** keep most of the gain of our own files in a tool with symmetric weights per output channel. The
   weights are multiples of max |w| / 127 already, so the tool finds the integers that GPTQ chose, and the bias compensates
   for their mean error. The float file itself loses up to 0.03 dB. The rest of the loss is that of the activations, which
-  are calibrated by the tool: FGNAS gains least.
+  are calibrated by the tool. It is most of the loss of FGNAS and AdaEDSR, which therefore gain little.
 - **Equalized weights** alone are not a good start for another tool. They reduce the colour errors of networks whose
   channels differ much, but the weights then differ in size within a kernel, and rounding them to the nearest integer costs
   more: ESPCN x3 and XLSR x2 lose more with equalized weights than with trained ones. `export` therefore equalizes float
