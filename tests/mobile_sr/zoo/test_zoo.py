@@ -68,8 +68,9 @@ def test_the_drop_by_another_quantizer_is_measured(data_dir, name):
     found = other_quantizers.entry(name, data_dir / "Set5")
     assert found["calibration"] == recorded["calibration"]
     for file in ("packaged", "rounded"):
-        assert found[file]["Set5"] == pytest.approx(recorded[file]["Set5"], abs=0.02)
-        assert found[file]["colour_error"]["flat"] == pytest.approx(recorded[file]["colour_error"]["flat"], abs=1)
+        # GPTQ depends on the last bits of its sums, and these on the number of threads: 0.03 dB were observed.
+        assert found[file]["Set5"] == pytest.approx(recorded[file]["Set5"], abs=0.06)
+        assert found[file]["colour_error"]["flat"] == pytest.approx(recorded[file]["colour_error"]["flat"], abs=2)
 
 
 @pytest.mark.parametrize("name", QUICK_FIRST)
