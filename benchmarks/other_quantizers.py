@@ -89,12 +89,12 @@ _REST = """
 - **Rounded weights** keep most of the gain of our own files in a tool with symmetric weights per output channel. The
   weights are multiples of max |w| / 127 already, so the tool finds the integers that GPTQ chose, and the bias compensates
   for their mean error. The float file itself loses up to 0.03 dB. The rest of the loss is that of the activations, which
-  are calibrated by the tool. It is most of the loss of FGNAS and AdaEDSR, which therefore gain little.
+  are calibrated by the tool. FGNAS, which loses mostly there, gains little, and AdaEDSR loses 0.02 dB more.
 - **Equalized weights** alone are not a good start for another tool. They reduce the colour errors of networks whose
   channels differ much, but the weights then differ in size within a kernel, and rounding them to the nearest integer costs
   more: ESPCN x3 and XLSR x2 lose more with equalized weights than with trained ones. `export` therefore equalizes float
   files only beside an integer file, to compare them layer by layer, and writes trained weights otherwise.
-- Rounding the weights is the larger part of the loss. With int16 activations, XLSR x3 still loses 0.38 of 0.49 dB
+- Rounding the weights is the larger part of XLSR's loss. With int16 activations, XLSR x3 still loses 0.38 of 0.49 dB
   ([quantization.md](quantization.md#modes)).
 
 AdaEDSR has a second input, which the conversion to ONNX does not support here.
@@ -116,7 +116,7 @@ luminance_weight=4, peak rate 3e-4, the weights after 2,000 of 3,000 steps.
 
 Training lowers the drop, but it costs PSNR in float, and rounded weights lose less without any training. The packaged
 weights therefore stay as they are. A penalty on the ranges of activations was not tried: the activations cause the smaller
-part of the loss.
+part of XLSR's loss.
 """
 
 if __name__ == "__main__":
