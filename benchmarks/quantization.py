@@ -175,7 +175,7 @@ channels of a kernel differ in size, which increases the error of rounding to th
 inputs removes this disadvantage, and centring and scaling halve the drop that it has on its own.
 
 Further training with fake quantization ([qat.md](qat.md)) was not better on XLSR x3. `--methods none` is the plain
-conversion.
+conversion. [other_quantizers.md](other_quantizers.md) has the drop of our float files under other tools.
 
 ## Modes"""
 

@@ -150,6 +150,7 @@ def export(
     seed: int = 0,
     per_tensor: bool = False,
     methods: Sequence[str] = ("equalize", "round"),
+    float_weights: str | None = None,
     path: str | None = None,
     dense_groups: bool = False,
     max_colour_error: int = 16,
@@ -166,6 +167,8 @@ def export(
         seed: of the calibration crops.
         per_tensor: one scale per integer kernel instead of one per output channel.
         methods: what lowers the loss of integer files: 'equalize', 'round'.
+        float_weights: weights of float and ONNX files: 'trained'; 'equalized', the same function; 'rounded', also on the grid
+            of 8-bit integers, for quantization by another tool. None: 'equalized' beside an integer file, else 'trained'.
         path: 'sparse' or 'dense' for networks with AdaDSR's depth masks.
         dense_groups: write grouped convolutions as ordinary ones.
         max_colour_error: levels that an integer file may move a flat colour away from the float network.
@@ -183,6 +186,7 @@ def export(
         seed=seed,
         per_tensor=per_tensor,
         methods=list(methods),
+        float_weights=float_weights,
         path=path,
         dense_groups=dense_groups,
         max_colour_error=max_colour_error,

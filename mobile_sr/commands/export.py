@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the quantization of TensorFlow alone (default %(default)s)",
     )
     parser.add_argument(
+        "--float-weights",
+        choices=("trained", "equalized", "rounded"),
+        help="weights of float and ONNX files: trained; equalized, the same function; rounded, also on the grid of 8-bit "
+        "integers, for quantization by another tool (default: equalized beside an integer file, else trained)",
+    )
+    parser.add_argument(
         "--path",
         choices=("sparse", "dense"),
         help="AdaDSR networks: sparse writes NAME_sparse_PRECISION.tflite, with the signatures sparse and dense (float32, "
@@ -79,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
             seed=args.seed,
             per_tensor=args.per_tensor,
             methods=_methods(args.methods, export.METHODS),
+            float_weights=args.float_weights,
             path=args.path,
             dense_groups=args.dense_groups,
             max_colour_error=args.max_colour_error,

@@ -28,6 +28,7 @@ PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
 METHODS = ("equalize", "round")
 INTEGER_WEIGHTS = (*to_tflite.CALIBRATED, "dynamic")
 PATHS = ("sparse", "dense")
+FLOAT_WEIGHTS = ("trained", "equalized", "rounded")
 
 
 class AuditError(Exception):
@@ -44,6 +45,7 @@ def export(
     seed: int = 0,
     per_tensor: bool = False,
     methods: Sequence[str] = METHODS,
+    float_weights: str | None = None,
     path: str | None = None,
     dense_groups: bool = False,
     max_colour_error: int = flat_colours.QUANTIZATION_LIMIT,
@@ -53,7 +55,7 @@ def export(
 
     If `methods` contains 'equalize' and one of the precisions is an integer one, all files are made from the equalized
     network: the same function with other weights. An integer file and its float counterpart can then be compared layer by
-    layer.
+    layer. Float files alone have the trained weights. `float_weights` chooses otherwise.
 
     Args:
         model: zoo name, .npz model file or run folder; or a network from elsewhere: path of a .keras, .h5, .onnx, .pt2 or
@@ -66,6 +68,9 @@ def export(
         per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
         methods: members of METHODS, which reduce the loss of integer files: 'equalize'
             (converters/quantization/cross_layer_equalization.py) and 'round' (gptq.py beside it).
+        float_weights: weights of the files other than integer ones. 'trained'; 'equalized'; or 'rounded', which are also on the
+            grid of 8-bit integers: another quantizer then finds the integers of `methods`. These files differ slightly from the
+            network. None selects 'equalized' beside an integer file if `methods` contains 'equalize', else 'trained'.
         path: for networks with depth masks. 'sparse' writes NAME_sparse_PRECISION.tflite with the signatures `sparse`
             (adadsr/sparse_form.py) and `dense`, which share their weights. 'dense' is for delegates without GATHER. None
             selects 'sparse' if the network has a desired depth and the precision supports it, else 'dense'.
@@ -84,8 +89,10 @@ def export(
         raise UserError(f"--height {size[0]} --width {size[1]}: both must be at least 1")
     if path not in (None, *PATHS):
         raise UserError(f"--path {path}: use {' or '.join(PATHS)}")
+    _check_float_weights(float_weights, methods)
     backend.require_tensorflow("export")
-    calibrated = any(p in to_tflite.CALIBRATED for p in precisions)
+    integers = any(p in to_tflite.CALIBRATED for p in precisions)
+    calibrated = integers or float_weights in ("equalized", "rounded")
     source = _open(model, size, precisions, dense_groups)
     for note in source.notes:
         log(f"{source.name}: {note}")
@@ -96,22 +103,24 @@ def export(
     samples = source.samples(crops)
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(samples)} images ...")
-    prepared = _prepare(source, samples, methods, per_tensor, calibrated)
+    prepared = _prepare(source, samples, methods, per_tensor, integers, float_weights)
     written: list[Path] = []
     for precision in precisions:
         integer, one_scale = precision in to_tflite.CALIBRATED, per_tensor and precision in INTEGER_WEIGHTS
+        weights = prepared.rounded if precision in INTEGER_WEIGHTS else prepared.plain
+        rounded = weights is prepared.rounded and prepared.is_rounded
         log(f"{source.name}: converting to {precision} ...")
         if precision == "onnx":
             target = folder / f"{source.name}.onnx"
-            data, sidecar = _convert_onnx(source, prepared.plain, dense_groups)
+            data, sidecar = _convert_onnx(source, weights, dense_groups, max_colour_error, rounded)
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
             target = folder / f"{source.name}_{kind}.tflite"
-            arguments = (samples, one_scale, paths[precision], dense_groups, max_colour_error)
-            data, sidecar = _convert(source, prepared.rounded if integer else prepared.plain, precision, *arguments)
-        sidecar["calibration"] = record if integer else None
-        sidecar["equalization"] = prepared.equalization
-        sidecar["rounding"] = "second moments of the inputs" if integer and "round" in methods else "to nearest"
+            arguments = (samples, one_scale, paths[precision], dense_groups, max_colour_error, rounded)
+            data, sidecar = _convert(source, weights, precision, *arguments)
+        sidecar["calibration"] = record if integer or rounded else None
+        sidecar["equalization"] = None if weights is source.data else prepared.equalization
+        sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"
         if not is_poor and precision != "onnx":
             options = source.extension.options(source.extension.max_value) | (
                 {"signature": paths[precision]} if paths[precision] == "sparse" else {}
@@ -144,20 +153,23 @@ def _open(model: Any, size: tuple[int, int] | None, precisions: Sequence[str], d
 
 @dataclasses.dataclass
 class _Prepared:
-    """The float .tflite after equalization, the same with rounded weights, and the sidecar's record of equalization."""
+    """The float .tflite of float files, that of integer files, whether the latter is rounded, the record of equalization."""
 
     plain: bytes
     rounded: bytes
+    is_rounded: bool = False
     equalization: dict[str, Any] | None = None
 
 
-def _prepare(source: Source, samples: Sequence[Any], methods: Sequence[str], per_tensor: bool, calibrated: bool) -> _Prepared:
-    """Equalize and round the weights for integer files."""
-    if not calibrated:
-        return _Prepared(source.data, source.data)
+def _prepare(
+    source: Source, samples: Sequence[Any], methods: Sequence[str], per_tensor: bool, integers: bool, float_weights: str | None
+) -> _Prepared:
+    """Equalize and round the weights. PReLU is rewritten for integer files only."""
     result = _Prepared(source.data, source.data)
+    if not integers and float_weights not in ("equalized", "rounded"):
+        return result
     graph = FloatGraph(source.data)
-    if prelu.rewrite(graph):
+    if integers and prelu.rewrite(graph):
         result.plain = result.rounded = graph.packed()
     if "equalize" in methods:
         # Scaling makes the output channels differ in size, and one scale per kernel suits only equal ones
@@ -168,8 +180,21 @@ def _prepare(source: Source, samples: Sequence[Any], methods: Sequence[str], per
         result.plain = result.rounded = graph.packed()
     if "round" in methods:
         gptq.round_weights(graph, samples, per_tensor)
-        result.rounded = graph.packed()
+        result.rounded, result.is_rounded = graph.packed(), True
+    if float_weights == "rounded":
+        result.plain = result.rounded
+    elif float_weights == "trained":
+        result.plain = source.data
     return result
+
+
+def _check_float_weights(float_weights: str | None, methods: Sequence[str]) -> None:
+    """Raise UserError for a choice of `float_weights` that the methods do not produce."""
+    if float_weights not in (None, *FLOAT_WEIGHTS):
+        raise UserError(f"--float-weights {float_weights}: use {', '.join(FLOAT_WEIGHTS)}")
+    needed = {"equalized": "equalize", "rounded": "round"}.get(float_weights or "")
+    if needed and needed not in methods:
+        raise UserError(f"--float-weights {float_weights}: needs {needed} in --methods")
 
 
 def _convert(
@@ -181,8 +206,12 @@ def _convert(
     path: str = "dense",
     dense_groups: bool = False,
     max_colour_error: int = 0,
+    rounded: bool = False,
 ) -> tuple[bytes, dict[str, Any]]:
-    """(bytes, sidecar) of one precision of the float .tflite `prepared`, audited and compared with the original."""
+    """(bytes, sidecar) of one precision of the float .tflite `prepared`, audited and compared with the original.
+
+    Only files of `rounded` weights may differ from the original by more than float rounding.
+    """
     try:
         data, dense = source.extension.convert(source.model, prepared, precision, samples, per_tensor, source.size, path)
     except (to_tflite.ConversionError, extensions.ConversionFailed) as error:
@@ -196,7 +225,7 @@ def _convert(
         graph = litert.parse_graph(data, signature="sparse")
         facts = {**audit.describe(graph, len(data)), "signatures": signatures, "size_bytes_dense_only": len(dense)}
         checks += source.extension.checks(data, dense, graph, integer)
-    if integer:
+    if integer or rounded:
         facts["colour_error"], check = verification.colour_check(source, dense, max_colour_error)
         checks.append(check)
     facts |= source.extension.facts(source.model, precision)
@@ -205,6 +234,7 @@ def _convert(
         agreement = verification.signature_agreement(source, data, signature)
         if precision.startswith("float"):
             limit = 2 / 255 if precision == "float16" else 1e-5  # float16 has 11 significant bits
+            limit = max_colour_error / 255 if rounded else limit
             name = source.reference + (f" ({signature})" if signature else "")
             checks.append(verification.error_check(name, agreement, limit))
     if path == "sparse" and integer:
@@ -228,9 +258,12 @@ def _narrow_attention(data: bytes) -> bool:
     return False
 
 
-def _convert_onnx(source: Source, prepared: bytes, dense_groups: bool) -> tuple[bytes, dict[str, Any]]:
+def _convert_onnx(
+    source: Source, prepared: bytes, dense_groups: bool, max_colour_error: int, rounded: bool
+) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of an ONNX file, converted from the float32 .tflite and compared with it in ONNX Runtime."""
-    tflite, _ = _convert(source, prepared, "float32", dense_groups=dense_groups)
+    options = (dense_groups, max_colour_error, rounded)
+    tflite, _ = _convert(source, prepared, "float32", (), False, "dense", *options)
     try:
         data = to_onnx.convert(tflite)
     except ImportError as error:

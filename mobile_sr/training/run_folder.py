@@ -97,6 +97,10 @@ class TrainingRun:
             from mobile_sr.models.train_time import branches
 
             self._branched = branches.branched(self._scored, recipe.branches)
+        if recipe.weight_bits:  # the variables stay those of the plain network
+            from mobile_sr.models.train_time import rounded_weights
+
+            self._scored = rounded_weights.with_rounded_weights(self._scored)
         self.selected_by = selection.criterion(recipe)
         self._flat_goal = flat_colours.LIMIT if self.selected_by == "uint8" else _FLAT_GOAL
         self.extension = extensions.training(recipe)

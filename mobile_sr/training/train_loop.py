@@ -113,6 +113,8 @@ def train(
     score_start = len(loaded) == len(model.variables)
     if recipe.branches != "none":
         model = _branched(model, recipe)
+    if recipe.weight_bits:
+        model = _with_rounded_weights(model, recipe)
     if recipe.activation_bits:
         model = _rounded(model, recipe)
 
@@ -219,6 +221,18 @@ def _rounded(model: keras.Model, recipe: recipes.Recipe) -> keras.Model:
         return fake_quantization.quantized(model, recipe.activation_bits)
     except ValueError as error:
         raise UserError(f"activation_bits {recipe.activation_bits} for {recipe.network['network']}: {error}") from None
+
+
+def _with_rounded_weights(model: keras.Model, recipe: recipes.Recipe) -> keras.Model:
+    """Return `model` with kernels rounded to 8 bits."""
+    from mobile_sr.models.train_time import rounded_weights
+
+    if recipe.branches != "none":
+        raise UserError(f"weight_bits {recipe.weight_bits}: the kernels of branches cannot be rounded; use --branches none")
+    try:
+        return rounded_weights.with_rounded_weights(model)
+    except ValueError as error:
+        raise UserError(f"weight_bits {recipe.weight_bits} for {recipe.network['network']}: {error}") from None
 
 
 def _check_same_run(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -104,12 +104,27 @@ def behaviour(operation: Any, per_tensor: bool = False) -> Behaviour:
     return _activation(operation, kind)
 
 
-def _with_kernel(layer: Any, kind: str, per_tensor: bool) -> Behaviour:
+def has_kernel(layer: Any) -> bool:
+    """Whether `kernel` accepts a layer."""
+    return type(layer).__name__ in _KERNEL_AXES
+
+
+def kernel(layer: Any, per_tensor: bool = False) -> tuple[keras.Variable, Quantize]:
+    """Returns the kernel of a convolution or Dense layer, and the function that rounds its value as an 8-bit file does.
+
+    Args:
+        layer: a layer for which `has_kernel` is true.
+        per_tensor: one scale per kernel instead of one per output channel.
+    """
+    kind = type(layer).__name__
     quantizer = _weight_quantizer(None if per_tensor else _KERNEL_AXES[kind])
     if kind == "SubPixelConv2DTranspose" and not per_tensor:
         quantizer = _phase_quantizer(layer)
-    kernel = layer._kernel if isinstance(getattr(layer, "_kernel", None), keras.Variable) else layer.kernel
-    activated = dataclasses.replace(_activated(layer), weights=((kernel, quantizer),))
+    return layer._kernel if isinstance(getattr(layer, "_kernel", None), keras.Variable) else layer.kernel, quantizer
+
+
+def _with_kernel(layer: Any, kind: str, per_tensor: bool) -> Behaviour:
+    activated = dataclasses.replace(_activated(layer), weights=(kernel(layer, per_tensor),))
     if kind == "Dense" and layer.use_bias and len(layer._inbound_nodes[0].input_tensors[0].shape) > 2:
         return _with_separate_bias(activated)
     return activated

@@ -56,6 +56,7 @@ def card(name):
         scores="\n".join(f"- {s}: {v['y']['float32']:.2f} -> {v['y']['uint8']:.2f}" for s, v in scores.items()),
         flat=_errors(entry, "flat"),
         ramps=_errors(entry, "ramps"),
+        **_quantized_elsewhere(entry),
         licence=entry["licence"].replace("README, Licence", "[README, Licence](../../../README.md#licence)"),
     )
     return templates.wrap(text) + "\n"
@@ -82,6 +83,19 @@ def _stage(stage):
     recipe = stage["recipe"]
     steps = zoo.steps_done(stage)
     return _TEXT.fill("stage", recipe=recipe["name"], steps=steps, batch=recipe["batch"], patch=recipe["patch"])
+
+
+def _quantized_elsewhere(entry):
+    """The placeholders about the quantization of float files by TensorFlow alone."""
+    found, scores = entry["plain_quantization"], entry["scores"]["Set5"]
+    result = {f"plain_{key}": found[key] for key in ("tool", "calibration")}
+    for file in ("packaged", "rounded"):
+        drops = (f"{scores[space]['float32'] - found[file]['Set5'][space]:.2f}" for space in ("y", "rgb"))
+        colours = (str(found[file]["colour_error"][key]) for key in ("flat", "ramps"))
+        result[f"{file}_row"] = " | ".join((*drops, *colours))
+    ours = (f"{scores[space]['float32'] - scores[space]['uint8']:.2f}" for space in ("y", "rgb"))
+    colours = (str(entry["colour_error"]["uint8"][key]) for key in ("flat", "ramps"))
+    return {**result, "ours_row": " | ".join((*ours, *colours))}
 
 
 def _errors(entry, key):

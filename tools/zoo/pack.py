@@ -21,7 +21,7 @@ from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.inference import model_files, upscaler, weights
 from mobile_sr.quantization import export
 from mobile_sr.training.run_folder import read_history
-from tools.zoo import command_line
+from tools.zoo import command_line, other_quantizers
 
 _MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
 
@@ -70,6 +70,7 @@ def pack(runs, name, data, training_note, half=False):
         "protocol": metrics.protocol(config["scale"], "y"),
         "scores": {s: _scores(name, Path(data) / s) for s in (*zoo.SETS, *_MORE_SETS) if (Path(data) / s).is_dir()},
         "colour_error": colours,
+        "plain_quantization": other_quantizers.entry(name, Path(data) / "Set5"),
         "training": {
             "note": training_note,
             "start": start,

@@ -42,6 +42,7 @@ _COUNTS = ("steps", "batch", "patch", "validate_every", "validation_images", "va
 _LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     **{count: (lambda number: number >= 1, "of at least 1") for count in _COUNTS},
     "activation_bits": (lambda number: number == 0 or 2 <= number <= 16, "from 2 to 16, or 0"),
+    "weight_bits": (lambda number: number in (0, 8), "0 or 8"),
     "flat_share": (lambda number: 0 <= number < 1, "of at least 0 and below 1"),
     "downscale_factors": (lambda number: 0 < number < 1, "above 0 and below 1"),
     "charbonnier_eps": (lambda number: number > 0, "above 0"),  # at 0 the gradient is undefined where the error is 0
@@ -122,6 +123,7 @@ class Recipe:
     mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see dataset.mix_batch
     optimizer: str = "adam"  # or 'soap', see soap.py
     activation_bits: int = 0  # bits of rounded activations, see models/train_time/fake_quantization.py; 0 is off
+    weight_bits: int = 0  # 8: compute with weights rounded to 8 bits, see models/train_time/rounded_weights.py
     flat_share: float = 0.0  # probability of a flat colour or a ramp instead of a crop, see flat_colours.patch
     select: str = ""  # score that selects best.npz: 'rgb', 'y' or 'uint8'; '' follows the loss, see selection.py
     downscale_factors: tuple[float, ...] = ()  # factors below 1; each adds a downscaled copy of every training image

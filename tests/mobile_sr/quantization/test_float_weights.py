@@ -1,0 +1,131 @@
+"""Weights of float files: trained, equalized or rounded to the grid of 8-bit integers, for other quantizers."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from mobile_sr import models
+from mobile_sr.converters.quantization.float_graph import FloatGraph
+from mobile_sr.converters.tflite.constants import BIASED
+from mobile_sr.errors import UserError
+from mobile_sr.inference import weights
+from mobile_sr.quantization import source
+from mobile_sr.quantization.export import export
+
+
+@pytest.fixture(scope="module")
+def fsrcnn_file(tmp_path_factory):
+    """An FSRCNN x2 with one layer in the middle and channels of different size."""
+    config = {"network": "fsrcnn", "scale": 2, "d": 16, "s": 4, "m": 1}
+    keras.utils.set_random_seed(1)
+    model = models.build(config)
+    rng = np.random.default_rng(1)
+    model.set_weights([w * 10 ** rng.uniform(-0.5, 0.5, w.shape[-1]) for w in model.get_weights()])
+    path = tmp_path_factory.mktemp("fsrcnn") / "small.npz"
+    weights.save_model(path, model, config)
+    return path
+
+
+def run(model, out, **arguments):
+    """(bytes, sidecar) of the exported float32 file."""
+    path, *_ = export(model, out, arguments.pop("precisions", ["float32"]), log=lambda line: None, **arguments)
+    return path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
+
+
+def kernels(data):
+    """{operator's number: kernel [C_out, ...]} of the convolutions."""
+    graph = FloatGraph(data)
+    found = {k: (graph.name(op), op) for k, op in enumerate(graph.ops) if graph.name(op) in BIASED}
+    return {k: graph.constant(op.inputs[BIASED[name][1]]) for k, (name, op) in found.items()}
+
+
+def integers(data):
+    """The int8 kernels of the convolutions."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    graph = model.subgraphs[0]
+    for tensor in graph.tensors:
+        values = model.buffers[tensor.buffer].data
+        if tensor.type == schema.TensorType.INT8 and len(tensor.shape) == 4 and values is not None:
+            yield np.asarray(values, np.uint8)
+
+
+def grid_distance(kernel):
+    """The largest distance of a weight from a multiple of its output channel's step, in steps."""
+    steps = np.abs(kernel).reshape(len(kernel), -1).max(axis=1).reshape(-1, *[1] * (kernel.ndim - 1)) / 127
+    return np.abs(kernel / steps - np.round(kernel / steps)).max()
+
+
+def test_float_files_alone_have_the_trained_weights(fsrcnn_file, tmp_path):
+    data, sidecar = run(fsrcnn_file, tmp_path)
+    assert data == source.open_own(fsrcnn_file, None).data
+    assert (sidecar["equalization"], sidecar["rounding"], sidecar["calibration"]) == (None, "to nearest", None)
+
+
+def test_equalized_weights_are_the_same_function(fsrcnn_file, tmp_path):
+    data, sidecar = run(fsrcnn_file, tmp_path, float_weights="equalized")
+    original = source.open_own(fsrcnn_file, None).data
+    assert data != original
+    assert sidecar["equalization"]["strength"] == 1.0
+    assert sidecar["agreement_with_keras"]["largest_error"] <= 1e-5
+    assert max(map(grid_distance, kernels(data).values())) > 0.1
+    again, _ = run(fsrcnn_file, tmp_path / "again", float_weights="equalized")
+    assert again == data
+
+
+def test_float_files_alone_keep_prelu(tmp_path):
+    """An integer file has other operators in its place; its float counterpart then has them, too."""
+    keras.utils.set_random_seed(2)
+    lr = keras.Input((None, None, 3), name="lr")
+    x = keras.layers.Conv2D(8, 3, padding="same")(lr)
+    x = keras.layers.PReLU(shared_axes=[1, 2], alpha_initializer=keras.initializers.Constant(0.2))(x)
+    x = keras.layers.Conv2DTranspose(3, 2, strides=2, kernel_initializer=keras.initializers.RandomNormal(0, 0.01))(x)
+    model = keras.Model(lr, keras.layers.Add()([keras.layers.UpSampling2D(2)(lr), x]), name="net")
+    counts = {}
+    for precisions in (["float32"], ["float32", "uint8"]):
+        data, _ = run(model, tmp_path, precisions=precisions, float_weights="equalized")
+        graph = FloatGraph(data)
+        counts[len(precisions)] = [graph.name(op) for op in graph.ops].count("PRELU")
+    assert counts == {1: 1, 2: 0}
+
+
+def test_rounded_weights_are_on_the_grid(fsrcnn_file, tmp_path):
+    data, sidecar = run(fsrcnn_file, tmp_path, float_weights="rounded", max_colour_error=255)
+    assert max(map(grid_distance, kernels(data).values())) < 1e-3
+    assert sidecar["rounding"] == "second moments of the inputs"
+    assert sidecar["calibration"]["crops"] > 0
+    assert sidecar["agreement_with_keras"]["largest_error"] > 1e-5
+    assert "colour_error" in sidecar
+
+
+def test_trained_weights_beside_an_integer_file(fsrcnn_file, tmp_path):
+    arguments = {"precisions": ["float32", "uint8"], "max_colour_error": 255}
+    data, sidecar = run(fsrcnn_file, tmp_path, float_weights="trained", **arguments)
+    assert data == source.open_own(fsrcnn_file, None).data
+    assert sidecar["equalization"] is None
+    assert "colour_error" not in sidecar
+    uint8 = json.loads((tmp_path / "small_uint8.json").read_text())
+    assert uint8["equalization"]["layers"]
+    assert uint8["rounding"] == "second moments of the inputs"
+
+
+def test_dynamic_has_the_weights_of_the_integer_files_beside_it(fsrcnn_file, tmp_path):
+    """Rounding equalized weights to the nearest integer costs more than rounding the trained ones."""
+    arguments = {"precisions": ["dynamic", "uint8"], "max_colour_error": 255}
+    _, sidecar = run(fsrcnn_file, tmp_path, **arguments)
+    assert sidecar["rounding"] == "second moments of the inputs"
+    files = (tmp_path / f"small_{precision}.tflite" for precision in ("dynamic", "uint8"))
+    dynamic, uint8 = ({w.tobytes() for w in integers(path.read_bytes())} for path in files)
+    assert dynamic
+    assert dynamic <= uint8
+
+
+@pytest.mark.parametrize(("choice", "methods"), [("equalized", ["round"]), ("rounded", ["equalize"]), ("rounded", [])])
+def test_weights_without_their_method_are_refused(fsrcnn_file, tmp_path, choice, methods):
+    with pytest.raises(UserError, match=f"--float-weights {choice}: needs .* in --methods"):
+        export(fsrcnn_file, tmp_path / "out", ["float32"], methods=methods, float_weights=choice)
+    with pytest.raises(UserError, match="use trained, equalized, rounded"):
+        export(fsrcnn_file, tmp_path / "out", ["float32"], float_weights="best")
+    assert not (tmp_path / "out").exists()
