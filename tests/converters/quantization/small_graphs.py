@@ -74,10 +74,12 @@ class Builder:
         return results if outputs > 1 else results[0]
 
     def weights(self, shape, axis=0):
-        """Random weights whose output channels differ by a factor of up to 30."""
+        """Random weights whose output channels differ by a factor of up to 30; int8 represents them exactly."""
         sides = [1] * len(shape)
         sides[axis] = shape[axis]
-        return (self.rng.normal(0, 0.5, shape) * 30 ** -self.rng.random(sides)).astype(np.float32)
+        values = self.rng.normal(0, 0.5, shape) * 30 ** -self.rng.random(sides)
+        steps = np.abs(values).max(axis=tuple(k for k in range(len(shape)) if k != axis), keepdims=True) / 127
+        return (np.round(values / steps) * steps).astype(np.float32)
 
     def conv(self, x, inputs, outputs, kernel=1, layer=None, groups=1, bias=True, stride=1, dilation=1, **options):
         """Append a CONV_2D with random weights and SAME padding."""
