@@ -51,7 +51,8 @@ def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> N
         model: the Keras model. Its variables are changed.
 
     Raises:
-        ValueError: a changed constant belongs to no variable, for example because the converter merged two layers.
+        ValueError: a changed constant belongs to no variable, for example because the converter merged two layers, or a layer
+            without bias would need one. The model is then unchanged.
     """
     forms = _Forms(model)
     biases = {
@@ -76,10 +77,14 @@ def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> N
             _, weights, bias = BIASED[name]
             kernel = before.constant(op.inputs[weights])
             match = None if kernel is None else forms.find(kernel, {})
-            if match and match[0] in biases and len(changed.inputs) > bias:
-                values = after.constant(changed.inputs[bias])
-                if values is not None:
-                    assigned[biases[match[0]]] = values
+            was = before.constant(op.inputs[bias]) if len(op.inputs) > bias else None
+            now = after.constant(changed.inputs[bias]) if len(changed.inputs) > bias else None
+            if now is None or np.array_equal(now, np.zeros_like(now) if was is None else was):
+                continue
+            path = biases.get(match[0]) if match else None
+            if path is None or was is None or not np.array_equal(np.resize(forms.values[path], was.shape), was):
+                raise ValueError(f"the bias of {before.layer_name(op.outputs[0])} belongs to no layer of the model")
+            assigned[path] = now
     for variable in model.variables:
         if variable.path in assigned:
             # The phases of a transposed convolution share one bias.
@@ -87,13 +92,19 @@ def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> N
 
 
 class _Forms:
-    """The values of a model's variables in the axes that constants of a .tflite may have, and the way back."""
+    """The values of a model's variables in the axes that constants of a .tflite may have, and the way back.
+
+    Attributes:
+        values: {path of a variable: its values}.
+    """
 
     def __init__(self, model: keras.Model) -> None:
         phased = {layer.kernel.path: layer for layer in model.layers if hasattr(layer, "phases")}
+        self.values = {variable.path: np.asarray(variable) for variable in model.variables}
         self._entries: list[tuple[str, np.ndarray, Callable[[np.ndarray], np.ndarray]]] = []
         for variable in model.variables:
-            values, path = np.asarray(variable), variable.path
+            path = variable.path
+            values = self.values[path]
             if path in phased:
                 form = np.asarray(phased[path].phases(variable)).transpose(3, 0, 1, 2)
                 self._entries.append((path, form, functools.partial(_from_phases, phased[path])))

@@ -18,7 +18,7 @@ from mobile_sr.converters.tflite.constants import BIASED
 
 
 def rewrite(graph: FloatGraph) -> int:
-    """Replace PRELU with constant slopes in place; without a trace if all are 1. The output does not change, up to float rounding.
+    """Replace PRELU with constant slopes in place. The output does not change, up to float rounding.
 
     Returns:
         The number of replaced operators.
@@ -56,7 +56,9 @@ def _can_fold(graph: FloatGraph, op: Any, producers: Mapping[int, Any], readers:
         return False
     following = readers.get(op.outputs[0], [])
     channels = graph.shape(op.outputs[0])[-1]
-    return bool(following) and all(reader is not None and _reads_channels(graph, reader, op.outputs[0], channels) for reader in following)
+    return bool(following) and all(
+        reader is not None and _reads_channels(graph, reader, op.outputs[0], channels) for reader in following
+    )
 
 
 def _reads_channels(graph: FloatGraph, op: Any, tensor: int, channels: int) -> bool:

@@ -7,11 +7,11 @@ different ranges, so that it is equalized exactly if the operator allows it.
 import numpy as np
 import pytest
 
-from mobile_sr.converters.quantization import cross_layer_equalization
-from mobile_sr.converters.quantization.equalization_groups import ChannelGroups
+from mobile_sr.converters.quantization import cross_layer_equalization, quantizer
+from mobile_sr.converters.quantization.equalization_groups import SAME_SCALE, ChannelGroups
 from mobile_sr.converters.tflite import flatbuffer
 from tests.converters.quantization import small_graphs
-from tests.converters.quantization.small_graphs import IMAGE, Builder
+from tests.converters.quantization.small_graphs import Builder
 
 COLUMN = np.array([0.7, -1.2, 0.4, 2.0], np.float32)  # one value for each channel
 SPATIAL = np.random.default_rng(5).normal(size=(1, 6, 8, 4)).astype(np.float32)
@@ -194,7 +194,9 @@ for _axis, _name, _channels_left in ((3, "channels", 2), (1, "rows", 4)):
 
     @case(f"STRIDED_SLICE of {_name}", SHIFTED, 2 if _axis == 3 else 4)
     def _strided(b, x, axis=_axis):
-        begin, end, step = ([0, 0, 0, 1], [0, 0, 0, 4], [1, 1, 1, 2]) if axis == 3 else ([0, 5, 0, 0], [0, 0, 0, 4], [1, -2, 1, 1])
+        begin, end, step = (
+            ([0, 0, 0, 1], [0, 0, 0, 4], [1, 1, 1, 2]) if axis == 3 else ([0, 5, 0, 0], [0, 0, 0, 4], [1, -2, 1, 1])
+        )
         masks = {"beginMask": 7, "endMask": 7} if axis == 3 else {"beginMask": 5, "endMask": 5}
         return b.op("STRIDED_SLICE", [x, b.ints(begin), b.ints(end), b.ints(step)], **masks)
 
@@ -367,3 +369,23 @@ def test_the_number_of_channels_may_be_known_at_run_time_only(name):
     record = cross_layer_equalization.equalize(graph, [image])
     assert ("first" in record) == (name in ("DEPTHWISE_CONV_2D", "DEPTH_TO_SPACE"))  # of 4 channels, or of one
     np.testing.assert_allclose(small_graphs.run(graph, image)[0], before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("concatenation of rows", "PAD of rows", "PADV2 with 0", "MIRROR_PAD of rows", "SPLIT_V of rows", "SLICE of rows"),
+        *("STRIDED_SLICE of rows", "GATHER", "TILE", "MAX_POOL_2D with padding 0", "AVERAGE_POOL_2D with padding 0"),
+        *("RESIZE_BILINEAR alignCorners", "RESIZE_NEAREST_NEIGHBOR alignCorners", "MINIMUM of tensors", "MAXIMUM of tensors"),
+        *("REDUCE_MAX over rows", "REDUCE_MIN over rows", "RESHAPE of space", "TRANSPOSE of space", "DEPTH_TO_SPACE"),
+        *("SPACE_TO_DEPTH", "MEAN over rows", "SUM over rows", "LEAKY_RELU", "ABS", "ADD of tensors"),
+    ],
+)
+def test_operators_that_keep_the_scale_in_8_bits(name):
+    """Those of SAME_SCALE, and no others."""
+    graph, _ = build(name)
+    parsed = flatbuffer.parse(quantizer.convert(graph.packed(), "int8", small_graphs.images()))
+    op = next(op for op in parsed.ops if not op.name.startswith("CONV_2D") and parsed.tensors[op.outputs[0]].dtype == "int8")
+    source, result = (parsed.tensors[tensor] for tensor in (op.inputs[0], op.outputs[0]))
+    same = source.scales.tolist() == result.scales.tolist() and source.zero_points.tolist() == result.zero_points.tolist()
+    assert same == (op.name in SAME_SCALE)

@@ -214,7 +214,9 @@ def test_float16_weights_are_unpacked():
 def test_visit_gives_the_values_of_an_interpreter_that_keeps_all(shapes, max_bytes, monkeypatch):
     monkeypatch.setattr(float_graph, "_MAX_RUN_BYTES", max_bytes)
     runs, original = [], FloatGraph._run
-    monkeypatch.setattr(FloatGraph, "_run", lambda graph, tensors, *args: runs.append(tensors) or original(graph, tensors, *args))
+    monkeypatch.setattr(
+        FloatGraph, "_run", lambda graph, tensors, *args: runs.append(tensors) or original(graph, tensors, *args)
+    )
     graph = network((1, 6, 8, 3) if len(shapes) == 1 else (1, -1, -1, 3))
     samples = [small_graphs.images(1, shape, seed)[0] for seed, shape in enumerate(shapes)]
     inner = [tensor for op in graph.ops for tensor in op.outputs]
