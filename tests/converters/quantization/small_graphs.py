@@ -103,28 +103,24 @@ class Builder:
         return self.op("TRANSPOSE_CONV", sources, layer=layer, version=3 if bias else 1, strideH=stride, strideW=stride)
 
     def finished(self, *outputs):
-        """The FloatGraph with these outputs. Shapes come from the runtime."""
+        """The FloatGraph with these outputs. Shapes come from the runtime; sides that follow a dynamic one are dynamic."""
         self.graph.graph.outputs = list(outputs)
-        interpreter = runtime.create_interpreter(flatbuffer.pack(self.graph.model), delegate=False)
-        interpreter.allocate_tensors()
-        dynamic = [tensor for tensor in self.graph.graph.inputs if -1 in self.graph.shape(tensor)]
-        known = {detail["index"]: detail["shape"] for detail in interpreter.get_tensor_details()}
-        for op in self.graph.ops:
-            for tensor in op.outputs:
-                entry = self.graph.graph.tensors[tensor]
-                entry.shape = [int(side) for side in known[tensor]]
-        if dynamic:  # sides that change with the size of the input
-            for tensor in dynamic:
-                shape = [side if side > 0 else 5 for side in self.graph.shape(tensor)]
-                interpreter.resize_tensor_input(tensor, shape)
-            interpreter.allocate_tensors()
-            for op in self.graph.ops:
-                for tensor in op.outputs:
-                    entry, other = self.graph.graph.tensors[tensor], interpreter.get_tensor_details()
-                    shape = next(detail["shape"] for detail in other if detail["index"] == tensor)
-                    same = [int(a) if a == b else -1 for a, b in zip(entry.shape, shape, strict=True)]
-                    entry.shapeSignature = same if -1 in same else None
+        small, large = self._shapes(1), self._shapes(5)
+        for tensor in (tensor for op in self.graph.ops for tensor in op.outputs):
+            entry = self.graph.graph.tensors[tensor]
+            entry.shape = small[tensor]
+            signature = [side if side == other else -1 for side, other in zip(small[tensor], large[tensor], strict=True)]
+            entry.shapeSignature = signature if -1 in signature else None
         return self.graph
+
+    def _shapes(self, dynamic):
+        """{tensor: shape} for a value of the dynamic sides."""
+        interpreter = runtime.create_interpreter(flatbuffer.pack(self.graph.model), delegate=False)
+        for tensor in self.inputs:
+            sides = [side if side > 0 else dynamic for side in self.graph.shape(tensor)]
+            interpreter.resize_tensor_input(tensor, sides)
+        interpreter.allocate_tensors()
+        return {detail["index"]: [int(side) for side in detail["shape"]] for detail in interpreter.get_tensor_details()}
 
 
 def images(count=3, shape=IMAGE, seed=1):
