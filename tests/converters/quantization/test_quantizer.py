@@ -112,7 +112,7 @@ def test_equal_biases_are_broken():
 
 
 def test_equal_biases_have_the_scales_of_their_channels():
-    """Without the change, all channels would get the bias in units of the first channel's scale."""
+    """Not all in units of the first channel's scale."""
     b = Builder(SHAPE)
     kernel = np.array([[1.0, 0, 0], [0, 0.01, 0]]).reshape(2, 1, 1, 3)
     graph = b.finished(b.op("CONV_2D", [b.inputs[0], kernel, np.full(2, 0.5)], strideH=1, strideW=1))
