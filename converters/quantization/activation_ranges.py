@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +21,20 @@ from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 _TANH_LIMIT = math.atanh(1 - 2 / 128)
 TANH = -_TANH_LIMIT, _TANH_LIMIT * 127 / 128  # gives a zero point of 0
 
+# A pool's 8-bit output has the scale of its input. The quantizer fuses a limit behind a pool into it, and fails if the limit
+# has another scale.
+_POOLS = ("MAX_POOL_2D", "AVERAGE_POOL_2D")
+_LIMITS = ("RELU", "RELU6", "RELU_N1_TO_1", "MINIMUM", "MAXIMUM")
+
 Ranges = dict[int, tuple[float, float]]
 
 
 def measure(graph: FloatGraph, samples: Sequence[Sample]) -> Ranges:
     """Measure the minimum and maximum of every activation.
 
-    Every range includes 0. An activation that was always 0 gets the range of its operator's inputs. An activation that only
-    tanh reads is limited to -2.42..2.40: values beyond come out at most two steps off, and all others get finer steps.
+    Every range includes 0. An activation that was always 0 gets the range of its operator's inputs, and so does the result of
+    a pool. An activation that only tanh reads is limited to -2.42..2.40: values beyond come out at most two steps off, and
+    all others get finer steps.
 
     Args:
         graph: the network.
@@ -47,11 +54,27 @@ def measure(graph: FloatGraph, samples: Sequence[Sample]) -> Ranges:
     for op in graph.ops:  # always 0, e.g. the residual of a block that no image activated: it would give no scale
         for tensor in (t for t in op.outputs if ranges.get(t) == (0, 0)):
             inputs = [ranges[t] for t in op.inputs if t in ranges]
-            ranges[tensor] = min(low for low, _ in inputs), max(high for _, high in inputs)
-    for tensor, readers in graph.readers().items():
+            ranges[tensor] = min((low for low, _ in inputs), default=0.0), max((high for _, high in inputs), default=1.0)
+    all_readers = graph.readers()
+    for op in graph.ops:
+        if graph.name(op) in _POOLS and op.inputs[0] in ranges:
+            for tensor in _with_its_limits(graph, op, all_readers):
+                ranges[tensor] = ranges[op.inputs[0]]
+    for tensor, readers in all_readers.items():
         if tensor in ranges and {reader and graph.name(reader) for reader in readers} == {"TANH"}:
             ranges[tensor] = max(ranges[tensor][0], TANH[0]), min(ranges[tensor][1], TANH[1])
     return ranges
+
+
+def _with_its_limits(graph: FloatGraph, op: Any, readers: Mapping[int, Sequence[Any]]) -> list[int]:
+    """The result of an operator, and the results of the limits behind it."""
+    tensors = [op.outputs[0]]
+    while len(following := readers.get(tensors[-1], ())) == 1 and following[0] is not None:
+        constants = sum(graph.constant(tensor) is not None for tensor in following[0].inputs)
+        if graph.name(following[0]) not in _LIMITS or len(following[0].inputs) != 1 + constants:
+            break
+        tensors.append(following[0].outputs[0])
+    return tensors
 
 
 def attach(graph: FloatGraph, ranges: Mapping[int, tuple[float, float]]) -> None:

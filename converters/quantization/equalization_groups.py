@@ -16,6 +16,7 @@ from mobile_sr.converters.tflite.constants import BIASED
 SAME_SCALE = (
     *("CONCATENATION", "PAD", "PADV2", "MIRROR_PAD", "SPLIT", "SPLIT_V", "SLICE", "STRIDED_SLICE", "GATHER", "TILE"),
     *("MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "MINIMUM", "MAXIMUM"),
+    *("REDUCE_MAX", "REDUCE_MIN"),
     *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"),
 )
 _MOVES = ("MIRROR_PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")  # keep the channels
@@ -96,6 +97,8 @@ class ChannelGroups:
 
     def _visit(self, op: Any) -> None:
         name = self._graph.name(op)
+        if name == "SHAPE":  # does not depend on the values
+            return
         inputs = [self._channels.get(tensor) for tensor in op.inputs]
         if self._graph.activation(op) not in _HOMOGENEOUS:
             groups = None
@@ -104,6 +107,8 @@ class ChannelGroups:
         else:
             handler = _HANDLERS.get(name)
             groups = handler(self, op, inputs) if handler else None
+        if groups is not None and not self._fits(op, name, groups):
+            groups = None
         if groups is not None and self._graph.activation(op) == "RELU":
             self._fixed.update(groups)
         if groups is None:  # not known to be homogeneous: its inputs and outputs keep their scale
@@ -123,6 +128,10 @@ class ChannelGroups:
                     if channels is not None:
                         self._share(channels, self._channels[tensor])
 
+    def _fits(self, op: Any, name: str, groups: list[int]) -> bool:
+        """Whether the output has as many channels as there are groups: not after a broadcast, nor if they are dynamic."""
+        return name in (*BIASED, "SPLIT", "SPLIT_V") or self._graph.shape(op.outputs[0])[-1:] == [len(groups)]
+
     def _convolution(self, op: Any, name: str, inputs: Sequence[_Channels | None]) -> list[int] | None:
         source_position, weights_position, bias_position = BIASED[name]
         source, weights = inputs[source_position], self._graph.constant(op.inputs[weights_position])
@@ -131,9 +140,12 @@ class ChannelGroups:
             return None
         if name == "FULLY_CONNECTED" and weights.shape[-1] != len(source.groups):
             return None  # it flattens its input
+        if name != "DEPTHWISE_CONV_2D" and len(source.groups) % weights.shape[-1]:
+            return None  # the number of channels is dynamic
         outputs = weights.shape[-1] if name == "DEPTHWISE_CONV_2D" else weights.shape[0]
         ungrouped = name != "DEPTHWISE_CONV_2D" and weights.shape[-1] == len(source.groups)
-        if not ungrouped or math.prod(weights.shape[1:-1]) != 1:
+        # A 1x1 transposed convolution with a stride leaves gaps that contain only its bias.
+        if not ungrouped or math.prod(weights.shape[1:-1]) != 1 or name == "TRANSPOSE_CONV":
             self._fixed.update(source.groups)
         groups = self._new_groups(outputs)
         self.convolutions[op.outputs[0]] = (source.groups, groups)
@@ -230,17 +242,18 @@ class ChannelGroups:
         constants = [self._graph.constant(tensor) for tensor in op.inputs[1:]]
         known = [values for values in constants if values is not None]
         groups = inputs[0].groups
-        rank, count = len(self._graph.shape(op.inputs[0])), self._graph.shape(op.outputs[0])[-1]
+        rank = len(self._graph.shape(op.inputs[0]))
         if len(known) != len(constants) or any(len(values) != rank for values in known):
             return None
         if self._graph.name(op) == "SLICE":
-            return groups[int(known[0][-1]) :][:count]
+            begin, size = (int(values[-1]) for values in known)
+            return groups[begin : None if size < 0 else begin + size]
         options, last = op.builtinOptions, 1 << (rank - 1)
-        if options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask:
+        if options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask or options.offset:
             return None
-        begin = None if options.beginMask & last else int(known[0][-1])
+        first = None if options.beginMask & last else int(known[0][-1])
         end = None if options.endMask & last else int(known[1][-1])
-        return groups[begin : end : int(known[2][-1])]
+        return groups[first : end : int(known[2][-1])]
 
     def _split_all(self, op: Any, inputs: Sequence[_Channels | None]) -> list[int] | None:
         source = inputs[1 if self._graph.name(op) == "SPLIT" else 0]
@@ -263,7 +276,7 @@ class ChannelGroups:
         return self._keep(op, inputs) if order is not None and order[-1] == len(order) - 1 else None
 
     def _depth_to_space(self, op: Any, inputs: Sequence[_Channels | None]) -> list[int] | None:
-        if inputs[0] is None:
+        if inputs[0] is None or len(inputs[0].groups) % op.builtinOptions.blockSize**2:
             return None
         count = len(inputs[0].groups) // op.builtinOptions.blockSize**2
         for channel, group in enumerate(inputs[0].groups):

@@ -171,7 +171,9 @@ class FloatGraph:
         """Return the index of the bias of a convolution or matrix product; adds one of zeros where there is none."""
         position = BIASED[self.name(op)][2]
         if len(op.inputs) <= position or op.inputs[position] < 0:
-            zeros = self.add_constant("bias", np.zeros(self.shape(op.outputs[0])[-1], np.float32))
+            # The shape of the weights is constant, that of the output may be dynamic.
+            channels = self.shape(op.inputs[BIASED[self.name(op)][1]])[-1 if self.name(op) == "DEPTHWISE_CONV_2D" else 0]
+            zeros = self.add_constant("bias", np.zeros(channels, np.float32))
             op.inputs = [*op.inputs, *[-1] * (position + 1 - len(op.inputs))]
             op.inputs[position] = zeros
             if self.name(op) == "TRANSPOSE_CONV":
@@ -239,8 +241,10 @@ class FloatGraph:
     ) -> None:
         original = self.graph.outputs, self.model.signatureDefs
         self.graph.outputs, self.model.signatureDefs = tensors, []
-        interpreter = runtime.create_interpreter(flatbuffer.pack(self.model))
-        self.graph.outputs, self.model.signatureDefs = original
+        try:
+            interpreter = runtime.create_interpreter(flatbuffer.pack(self.model))
+        finally:
+            self.graph.outputs, self.model.signatureDefs = original
         shapes = None
         for sample in samples:
             if shapes != (shapes := {tensor: array.shape for tensor, array in sample.items()}):

@@ -51,7 +51,8 @@ def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> N
         model: the Keras model. Its variables are changed.
 
     Raises:
-        ValueError: a changed constant belongs to no variable, for example because the converter merged two layers.
+        ValueError: a changed constant belongs to no variable, for example because the converter merged two layers, or a layer
+            without bias would need one. The model is then unchanged.
     """
     forms = _Forms(model)
     biases = {
@@ -76,10 +77,15 @@ def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> N
             _, weights, bias = BIASED[name]
             kernel = before.constant(op.inputs[weights])
             match = None if kernel is None else forms.find(kernel, {})
-            if match and match[0] in biases and len(changed.inputs) > bias:
-                values = after.constant(changed.inputs[bias])
-                if values is not None:
-                    assigned[biases[match[0]]] = values[forms.positions.get(match[0], slice(None))]
+            was = before.constant(op.inputs[bias]) if len(op.inputs) > bias else None
+            now = after.constant(changed.inputs[bias]) if len(changed.inputs) > bias else None
+            if now is None or np.array_equal(now, np.zeros_like(now) if was is None else was):
+                continue
+            path = biases.get(match[0]) if match else None
+            picked = forms.positions.get(match[0], slice(None)) if match else slice(None)
+            if path is None or was is None or not np.array_equal(np.resize(forms.values[path], was[picked].shape), was[picked]):
+                raise ValueError(f"the bias of {before.layer_name(op.outputs[0])} belongs to no layer of the model")
+            assigned[path] = now[picked]
     for variable in model.variables:
         if variable.path in assigned:
             # The phases of a transposed convolution share one bias.
@@ -87,16 +93,22 @@ def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> N
 
 
 class _Forms:
-    """The values of a model's variables in the axes that constants of a .tflite may have, and the way back."""
+    """The values of a model's variables in the axes that constants of a .tflite may have, and the way back.
+
+    Attributes:
+        values: {path of a variable: its values}.
+        positions: {path of a kernel: output channels of its constants}; all of them for a kernel that is not listed.
+    """
 
     def __init__(self, model: keras.Model) -> None:
         spread = {layer.kernel.path: layer for layer in model.layers if hasattr(layer, "positions")}
-        # Output channels of the constants that belong to a kernel; all of them if it is not listed.
         self.positions = {path: list(layer.positions) for path, layer in spread.items()}
         phased = {layer.kernel.path: layer for layer in model.layers if hasattr(layer, "phases")}
+        self.values = {variable.path: np.asarray(variable) for variable in model.variables}
         self._entries: list[tuple[str, np.ndarray, Callable[[np.ndarray], np.ndarray]]] = []
         for variable in model.variables:
-            values, path = np.asarray(variable), variable.path
+            path = variable.path
+            values = self.values[path]
             if path in spread:
                 layer = spread[path]
                 form = np.zeros((layer.width, *values.shape[:3]), values.dtype)

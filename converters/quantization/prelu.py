@@ -1,9 +1,9 @@
-"""Writes PReLU and LeakyReLU of any slope with operators that XNNPACK runs in 8 bits: MUL with a fused ReLU, and ADD.
+"""Writes PReLU of any slope with operators that XNNPACK runs in 8 bits: MUL with a fused ReLU, and ADD.
 
 PRELU itself is not among XNNPACK's 8-bit operators and would split the network into several delegate partitions. For a slope
 of at most 1, max(x, 0) + slope * min(x, 0) = x + relu((slope - 1) * x). A larger slope is folded into the convolution before
 and the operators behind where that is possible: with u = -slope * x, the PReLU of slope 1 / slope gives minus the value.
-Elsewhere the difference is subtracted instead: x - relu((1 - slope) * x).
+Elsewhere the difference is subtracted instead: x - relu((1 - slope) * x). LEAKY_RELU stays: XNNPACK runs it.
 """
 
 from __future__ import annotations
@@ -55,10 +55,17 @@ def _can_fold(graph: FloatGraph, op: Any, producers: Mapping[int, Any], readers:
     if graph.activation(before) != "NONE":
         return False
     following = readers.get(op.outputs[0], [])
+    channels = graph.shape(op.outputs[0])[-1]
     return bool(following) and all(
-        reader is not None and _is_convolution(graph, reader) and reader.inputs[BIASED[graph.name(reader)][0]] == op.outputs[0]
-        for reader in following
+        reader is not None and _reads_channels(graph, reader, op.outputs[0], channels) for reader in following
     )
+
+
+def _reads_channels(graph: FloatGraph, op: Any, tensor: int, channels: int) -> bool:
+    """Whether an operator is a convolution with the tensor as its input; a matrix product may mix positions, too."""
+    if not _is_convolution(graph, op) or op.inputs[BIASED[graph.name(op)][0]] != tensor:
+        return False
+    return graph.name(op) != "FULLY_CONNECTED" or graph.shape(op.inputs[1])[-1] == channels
 
 
 def _is_convolution(graph: FloatGraph, op: Any) -> bool:
@@ -113,6 +120,9 @@ def _replace(graph: FloatGraph, op: Any, slopes: np.ndarray) -> None:
     x, y, name = op.inputs[0], op.outputs[0], graph.tensor_name(op.outputs[0])
     position = next(k for k, other in enumerate(graph.ops) if other is op)
     graph.ops.remove(op)
+    if (slopes == 1).all():
+        graph.replace_uses(y, x)
+        return
     steep = slopes > 1
     factor = graph.add_constant(f"{name}/factor", (-np.abs(slopes - 1)).astype(np.float32))
     part = graph.add_activation(f"{name}/negative_part", x)

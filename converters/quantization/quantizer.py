@@ -103,7 +103,9 @@ def _quantize(data: bytes, precision: str, samples: Sequence[Sample], per_tensor
             return bytes(lite._deduplicate_readonly_buffers(result))
         except Exception as error:  # TensorFlow raises many types
             lines = [line for line in f"{captured()}\n{error}".splitlines() if line.strip()]
-            raise ConversionError(f"TensorFlow cannot quantize the model to {precision}: {' | '.join(lines[-3:])}") from error
+            reasons = [line.partition(" error: ")[2] for line in lines if " error: 'tfl." in line]  # they name the operator
+            reason = reasons[0] if reasons else " | ".join(lines[-3:])
+            raise ConversionError(f"TensorFlow cannot quantize the model to {precision}: {reason}") from error
 
 
 def break_equal_biases(graph: FloatGraph) -> None:

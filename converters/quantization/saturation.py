@@ -10,7 +10,9 @@ import math
 from typing import Any
 
 from mobile_sr.converters.quantization.activation_ranges import Ranges
+from mobile_sr.converters.quantization.equalization_groups import SAME_SCALE
 from mobile_sr.converters.quantization.float_graph import FloatGraph
+from mobile_sr.converters.tflite import flatbuffer
 
 _LIMITS = {  # operator or fused activation -> (low, high)
     "RELU": (0.0, math.inf),
@@ -18,13 +20,17 @@ _LIMITS = {  # operator or fused activation -> (low, high)
     "RELU_0_TO_1": (0.0, 1.0),
     "RELU_N1_TO_1": (-1.0, 1.0),
 }
+_FIXED_SCALE = ("LOGISTIC", "TANH", "SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION")  # of their 8-bit output
+# Operators that give all their inputs one scale, which would replace that of the limit.
+_MERGES = ("CONCATENATION", "MAXIMUM", "MINIMUM", "PADV2", "PACK", "SELECT", "SELECT_V2")
 _MOVES = ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "RESHAPE", "TRANSPOSE")  # one input, whose values they only move
 
 
 def saturate(graph: FloatGraph, ranges: Ranges) -> list[tuple[int, float]]:
     """Remove operators that limit a tensor to 0..c, and set its range to 0..c.
 
-    A limit stays if something reads the tensor before the limit, or if nothing that can saturate precedes it.
+    A limit stays if something reads the tensor before the limit, if nothing that can saturate precedes it, or if an operator
+    behind it needs the same scale for other tensors.
 
     Args:
         graph: the network. Modified in place.
@@ -42,9 +48,9 @@ def saturate(graph: FloatGraph, ranges: Ranges) -> list[tuple[int, float]]:
             continue
         removed, source, high = chain
         limited = _saturable(graph, source, producers, readers)
-        if limited is None:
-            continue
         target = last.outputs[0]
+        if limited is None or _is_merged(graph, target, readers):
+            continue
         graph.graph.operators = [op for op in graph.ops if not any(op is other for other in removed)]
         graph.replace_uses(target, source)
         ranges.pop(target, None)
@@ -57,7 +63,7 @@ def saturate(graph: FloatGraph, ranges: Ranges) -> list[tuple[int, float]]:
 
 def output_limit(graph: FloatGraph) -> float | None:
     """Return c if the first output of a graph is limited to 0..c in a way that `saturate` removes, else None."""
-    copy = FloatGraph(graph.packed())
+    copy = FloatGraph(flatbuffer.pack(graph.model))  # `packed` would change the numbers of its tensors
     removed = dict(saturate(copy, {}))
     producers = copy.producers()
     tensor = copy.graph.outputs[0]
@@ -120,9 +126,17 @@ def _saturable(graph: FloatGraph, source: int, producers: dict, readers: dict) -
         if len(readers.get(tensors[-1], [])) != 1 or tensors[-1] not in producers:
             return None
         op = producers[tensors[-1]]
-        if graph.name(op) not in _MOVES:
-            return tensors if graph.name(op) not in ("CONCATENATION", "SPLIT", "SPLIT_V", "PAD") else None
+        if graph.name(op) not in _MOVES:  # the result of a SAME_SCALE operator saturates only together with its inputs
+            return None if graph.name(op) in (*SAME_SCALE, *_FIXED_SCALE) else tensors
         tensors.append(op.inputs[0])
+
+
+def _is_merged(graph: FloatGraph, tensor: int, readers: dict) -> bool:
+    """Whether a tensor shares its scale with tensors that do not depend on it."""
+    following = [op for op in readers.get(tensor, []) if op is not None and graph.name(op) in (*SAME_SCALE, *_MERGES)]
+    return any(
+        graph.name(op) in _MERGES or any(_is_merged(graph, output, readers) for output in op.outputs) for op in following
+    )
 
 
 def _moved(graph: FloatGraph, source: int) -> list[int]:
