@@ -23,15 +23,16 @@ TANH = -_TANH_LIMIT, _TANH_LIMIT * 127 / 128  # gives a zero point of 0
 Ranges = dict[int, tuple[float, float]]
 
 
-def measure(graph: FloatGraph, samples: Sequence[Sample]) -> Ranges:
+def measure(graph: FloatGraph, samples: Sequence[Sample], limit_tanh: bool = True) -> Ranges:
     """Measure the minimum and maximum of every activation.
 
-    Every range includes 0. An activation that was always 0 gets the range of its operator's inputs. An activation that only
-    tanh reads is limited to -2.42..2.40: values beyond come out at most two steps off, and all others get finer steps.
+    Every range includes 0. An activation that was always 0 gets the range of its operator's inputs.
 
     Args:
         graph: the network.
         samples: its inputs, such as [1, H, W, 3] float32 images.
+        limit_tanh: limit an activation that only tanh reads to -2.42..2.40. In 8 bits, values beyond come out at most two
+            steps off, and all others get finer steps.
 
     Returns:
         {tensor: (minimum, maximum)} of the inputs of the graph and the float results of its operators.
@@ -48,7 +49,7 @@ def measure(graph: FloatGraph, samples: Sequence[Sample]) -> Ranges:
         for tensor in (t for t in op.outputs if ranges.get(t) == (0, 0)):
             inputs = [ranges[t] for t in op.inputs if t in ranges]
             ranges[tensor] = min(low for low, _ in inputs), max(high for _, high in inputs)
-    for tensor, readers in graph.readers().items():
+    for tensor, readers in graph.readers().items() if limit_tanh else ():
         if tensor in ranges and {reader and graph.name(reader) for reader in readers} == {"TANH"}:
             ranges[tensor] = max(ranges[tensor][0], TANH[0]), min(ranges[tensor][1], TANH[1])
     return ranges

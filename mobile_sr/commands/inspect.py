@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", help="float .tflite of the same network, to locate the quantization error")
     common.add_data(parser, "with --reference: folder of images (without one: images of scikit-image)")
     common.add_space(parser)
-    parser.add_argument("--crops", type=int, default=16, help="number of images that the layers are measured on (default 16)")
+    parser.add_argument(
+        "--crops", type=int, help="number of images that the layers are measured on (default 16; fewer at a large fixed size)"
+    )
     parser.add_argument("--report", metavar="OUT", help="with --reference: folder for layers.html and layers.json")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     common.add_json(parser)
@@ -86,7 +88,7 @@ def _locate(args: argparse.Namespace) -> int:
     from mobile_sr.imaging import sample_images
     from mobile_sr.quantization import layer_report, quantization_debugger
 
-    if args.crops < 1:
+    if args.crops is not None and args.crops < 1:
         raise UserError(f"--crops {args.crops}: must be at least 1")
     if args.report:
         files.check_folder(args.report)

@@ -349,10 +349,11 @@ def check_and_warn(
     scale: int,
     size: tuple[int, int],
     options: bool = True,
+    hint: str | None = None,
 ) -> dict[str, Any]:
     """Like `check`; also prints `message`, if there is one, on standard error."""
     figures = check(name, run, scale, size, io.is_luma)
-    line = message(name, io, figures, options)
+    line = message(name, io, figures, options, hint)
     if line:
         print_line(line, sys.stderr)
     return figures
@@ -363,7 +364,9 @@ def facts(io: ModelIO, figures: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"values": io.facts(), "sample": figures}
 
 
-def message(name: str | Path, io: ModelIO, figures: Mapping[str, Any], options: bool = True) -> str | None:
+def message(
+    name: str | Path, io: ModelIO, figures: Mapping[str, Any], options: bool = True, hint: str | None = None
+) -> str | None:
     """Returns the line that a user should see about a loaded model; None if there is nothing unusual.
 
     Args:
@@ -371,9 +374,10 @@ def message(name: str | Path, io: ModelIO, figures: Mapping[str, Any], options: 
         io: its ModelIO.
         figures: its figures from `check`.
         options: whether the model supports the options in ALL_OPTIONS.
+        hint: how to give them; None for a model string.
     """
     orders = "|".join(sidecars.ORDERS[1 if io.is_luma else 3])
-    hint = f"override with @range=1|255|-1 (or range_in, range_out) and @order={orders}"
+    hint = hint or f"override with @range=1|255|-1 (or range_in, range_out) and @order={orders}"
     if not is_poor(figures):
         return f"note: {name}: {io.remark}; {hint}" if io.remark else None
     quality = f"{figures['psnr']:.1f} dB on a sample image, bicubic {figures['bicubic_psnr']:.1f} dB"
