@@ -307,17 +307,19 @@ def inspect(
 ) -> results.InspectionResult:
     """Report operators, partitions and checks of a .tflite; with `reference`, locate its quantization error by layers.
 
+    Of a float .onnx or .keras file, the operators or layers, parameters, inputs and outputs are reported.
+
     Args:
-        model: .tflite file or a packaged one.
+        model: .tflite file or a packaged one; without a reference also an .onnx or .keras file.
         reference: the float .tflite of the same network.
         data: with `reference`: images as of `evaluate`; None for the packaged sample images.
         space, threads, progress: see `evaluate`.
         crops: number of images on which the layers are measured; None is 16, or fewer at a large fixed size.
     Raises: ValueError (mobile_sr.UserError) for unusable files, or files of different networks.
     """
-    from mobile_sr.evaluation import compare as comparison
+    from mobile_sr.evaluation import network_facts
 
-    record, layers = comparison.inspect(model), None
+    record, layers = network_facts.inspect(model), None
     if reference is not None:
         from mobile_sr.imaging import sample_images
         from mobile_sr.quantization import quantization_debugger

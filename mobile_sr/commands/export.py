@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="zoo name, model file (.npz) or run folder; or a network from elsewhere: .keras, .h5, .onnx, .pt2 or float .tflite "
-        "file, SavedModel folder, or module.py:function; with options as in net.tflite@range=255 (docs/guide/own_network.md)",
+        help="zoo name, model file (.npz) or run folder; or a network from elsewhere: .keras, .h5, .onnx, .pt2 or float "
+        ".tflite file, SavedModel folder, or module.py:function; files accept options: net.tflite@range=255",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="deployment folder")
     parser.add_argument(

@@ -357,8 +357,8 @@ def delegate_split(data: bytes, name: str | Path = "model", size: tuple[int, int
         size: LR (H, W) used if the input size is dynamic.
 
     Returns:
-        (number of delegate partitions, {operator: count} of those that the delegate leaves to the interpreter). Operators
-        that compute the shape of a dynamic tensor do not count.
+        (number of delegate partitions, {operator: count} of those that the delegate leaves to the interpreter). What
+        computes the shape of a dynamic tensor, or turns uint8 into int8 at an end, does not count.
     """
     graph = parse_graph(data, name)
     interpreter = open_interpreter(data, name)
@@ -366,9 +366,13 @@ def delegate_split(data: bytes, name: str | Path = "model", size: tuple[int, int
     shape = tensor_layout.with_sides(graph.tensors[images[0]].shape, size) if images else None
     allocate(interpreter, name, shape, images[0] if images else None)
     partitions, delegated, nodes = _delegated(interpreter)
-    others = [op for index, op in nodes.items() if index not in delegated]
-    drawn = [op for op in others if any(graph.tensors[int(tensor)].dtype != "int32" for tensor in op["outputs"])]
-    left = collections.Counter(op["op_name"] for op in drawn)
+    ends = {*graph.inputs, *graph.outputs}
+    left: collections.Counter[str] = collections.Counter()
+    for index, op in nodes.items():
+        inputs, outputs = (list(map(int, op[end])) for end in ("inputs", "outputs"))
+        is_end = op["op_name"] == "QUANTIZE" and bool(ends & {*inputs, *outputs})
+        if index not in delegated and not is_end and any(graph.tensors[tensor].dtype != "int32" for tensor in outputs):
+            left[op["op_name"]] += 1
     return partitions, dict(sorted(left.items()))
 
 

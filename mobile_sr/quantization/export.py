@@ -127,7 +127,7 @@ def export(
         sidecars.write(target, sidecar)
         colours = f"; {flat_colours.describe(sidecar['colour_error'])}" if "colour_error" in sidecar else ""
         log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks){colours}")
-        if line := verification.describe_split(sidecar["xnnpack"]) if "xnnpack" in sidecar else None:
+        if line := verification.describe_split(sidecar["xnnpack"], source.size is None) if "xnnpack" in sidecar else None:
             log(f"{target}: {line}")
         written.append(target)
     return written

@@ -153,13 +153,14 @@ def delegate_split(data: bytes, source: Source) -> dict[str, Any]:
     return {"partitions": partitions, "left": left}
 
 
-def describe_split(split: Mapping[str, Any]) -> str | None:
-    """Returns a line about a file that XNNPACK does not run in one partition; None for the others."""
+def describe_split(split: Mapping[str, Any], dynamic: bool) -> str | None:
+    """Returns a line about a file, of dynamic size or not, that XNNPACK does not run in one partition; None for the others."""
     if split["partitions"] == 1 and not split["left"]:
         return None
     left = ", ".join(f"{count} {name}" for name, count in split["left"].items())
     parts = f"{split['partitions']} partition{'' if split['partitions'] == 1 else 's'}"
-    return f"XNNPACK runs it in {parts}, without {left}: slower than one partition with every operator"
+    without = f", without {left}" if left else ""
+    return f"XNNPACK runs it in {parts}{without}, which costs time{'; a fixed size may help' if dynamic else ''}"
 
 
 def test_card(height: int, width: int) -> np.ndarray:

@@ -15,7 +15,8 @@ from mobile_sr.imaging.resize import downscale
 from tests.converters.formats.onnx_nets import node, save
 
 SCALE = 2
-FEATURES = 12
+FEATURES = 16
+RIDGE = 2e-5  # about the variance of 8-bit rounding: weights that do not amplify it
 SLOPE = 0.25  # of PReLU
 
 
@@ -24,26 +25,28 @@ def weights(channels=3):
     """(first kernel, its bias, last kernel, its bias): 3x3, channels -> FEATURES -> channels * 4 in DEPTH_TO_SPACE's order."""
     rng = np.random.default_rng(0)
     first = rng.normal(0, 0.25, (3, 3, channels, FEATURES)).astype(np.float32)
-    first -= first.mean((0, 1))  # edges, not brightness
+    first -= first.mean((0, 1)) * (np.arange(FEATURES) % 2)  # every second one sees edges, the others brightness, too
     first[..., :channels] = 0
     first[1, 1, :, :channels] = np.eye(channels)
     bias = np.zeros(FEATURES, np.float32)
     inputs, targets = [], []
-    for hr, lr in _pairs(channels):
+    pairs = list(_pairs(channels))
+    first /= np.max([np.abs(_convolve(lr, first, bias)).max((0, 1)) for _, lr in pairs], 0)  # all in -1..1
+    for hr, lr in pairs:
         hidden = _convolve(lr, first, bias)
         hidden = np.where(hidden < 0, SLOPE * hidden, hidden)
         inputs.append(_patches(hidden).reshape(-1, 9 * FEATURES))
         h, w = lr.shape[:2]
         targets.append(hr.reshape(h, 2, w, 2, channels).transpose(0, 2, 1, 3, 4).reshape(h * w, -1))
-    x, y = np.concatenate(inputs)[::7], np.concatenate(targets)[::7]
+    x, y = np.concatenate(inputs)[::3], np.concatenate(targets)[::3]
     x = np.concatenate([x, np.ones((len(x), 1))], 1)
-    fit = np.linalg.solve(x.T @ x + 1e-3 * len(x) * 1e-3 * np.eye(x.shape[1]), x.T @ y).astype(np.float32)
-    return first, bias, fit[:-1].reshape(3, 3, FEATURES, -1), fit[-1]
+    fit = np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]), x.T @ y).astype(np.float32)
+    return first.astype(np.float32), bias, fit[:-1].reshape(3, 3, FEATURES, -1), fit[-1]
 
 
 def _pairs(channels):
     for _, hr in sample_images.images(sample_images.CALIBRATION):
-        hr = hr[: hr.shape[0] // 2 * 2, : hr.shape[1] // 2 * 2]
+        hr = hr[100:300, 100:300]
         lr = downscale(hr, SCALE)
         if channels == 1:
             hr, lr = (luminance.of_rgb(image, luminance.STUDIO) for image in (hr, lr))
