@@ -168,6 +168,8 @@ def from_json(value: Mapping[str, Any], path: str | Path) -> Sidecar:
             continue
         if not (field in value and is_valid(value[field])):
             refuse(field, expected)
+    if "config" in value and value["config"] is None and value.get("network") is not None:
+        refuse("config", "the configuration of the network")
     if value.get("config") is not None:
         _check_config(value, refuse)
     if "channels" in value and value.get("order", ORDERS[value["channels"]][0]) not in ORDERS[value["channels"]]:
