@@ -43,7 +43,7 @@ LONGEST = (
     "test_cli.py",
     "test_fake_quantization.py",
     "test_depth.py",
-    "test_adadsr_sparse.py",
+    "test_sparse_form.py",
 )
 
 
