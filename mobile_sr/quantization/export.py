@@ -96,7 +96,8 @@ def export(
     for note in source.notes:
         log(f"{source.name}: {note}")
     paths = {precision: source.extension.path(path, precision, model) for precision in precisions}
-    is_poor = verification.warn_if_poor(source.name, source.run, source, source.io)
+    name = model if isinstance(model, (str, Path)) else source.name
+    is_poor = verification.warn_if_poor(name, source.run, source, source.io)
     folder = make_folder(out)
     crops, record = calibrations.calibration_set(calibration, source.scale, seed) if calibrated else ([], None)
     samples = source.samples(crops)
