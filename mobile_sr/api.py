@@ -12,6 +12,7 @@ from mobile_sr import results
 if TYPE_CHECKING:
     import keras
     import numpy as np
+    import torch
     from PIL import Image
 
     from mobile_sr.inference.upscaler import Upscaler
@@ -141,7 +142,7 @@ def search(
 
 
 def export(
-    model: str | Path,
+    model: str | Path | keras.Model | torch.nn.Module,
     out: str | Path,
     precisions: Sequence[str] = ("float32", "uint8"),
     *,
@@ -154,12 +155,15 @@ def export(
     path: str | None = None,
     dense_groups: bool = False,
     max_colour_error: int = 16,
+    options: Mapping[str, str | int] | None = None,
     log: Callable[[str], None] | None = None,
 ) -> results.ExportResult:
     """Convert a trained network to audited .tflite or .onnx files, each with a sidecar.
 
     Args:
-        model: name of a packaged model, .npz file or run folder.
+        model: name of a packaged model, .npz file or run folder; or a network from elsewhere (docs/guide/own_network.md): a
+            .keras, .h5, .onnx, .pt2 or float .tflite file, a SavedModel folder, 'module.py:function', or a model object of
+            Keras (subclassed, too) or PyTorch.
         out: folder to write.
         precisions: of 'float32', 'float16', 'dynamic', 'int16', 'int8', 'uint8', 'onnx'.
         size: fixed LR (height, width); None for dynamic.
@@ -172,6 +176,8 @@ def export(
         path: 'sparse' or 'dense' for networks with AdaDSR's depth masks.
         dense_groups: write grouped convolutions as ordinary ones.
         max_colour_error: levels that an integer file may move a flat colour away from the float network.
+        options: value range, channel order and layout of a network from elsewhere, as in {'range': 255, 'order': 'bgr'}; a path
+            can have them as in 'net.onnx@range=255'. Without them they are measured.
         log: called with one line per step; None is silent.
     Raises: ValueError (mobile_sr.UserError) for unusable arguments, AuditError when a file fails its audit.
     """
@@ -190,6 +196,7 @@ def export(
         path=path,
         dense_groups=dense_groups,
         max_colour_error=max_colour_error,
+        options=options,
         log=log or (lambda line: None),
     )
     files = []
@@ -298,23 +305,25 @@ def inspect(
     data: Images | None = None,
     *,
     space: str = "y",
-    crops: int = 16,
+    crops: int | None = None,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> results.InspectionResult:
     """Report operators, partitions and checks of a .tflite; with `reference`, locate its quantization error by layers.
 
+    Of a float .onnx or .keras file, the operators or layers, parameters, inputs and outputs are reported.
+
     Args:
-        model: .tflite file or a packaged one.
+        model: .tflite file or a packaged one; without a reference also an .onnx or .keras file.
         reference: the float .tflite of the same network.
         data: with `reference`: images as of `evaluate`; None for the packaged sample images.
         space, threads, progress: see `evaluate`.
-        crops: number of images on which the layers are measured.
+        crops: number of images on which the layers are measured; None is 16, or fewer at a large fixed size.
     Raises: ValueError (mobile_sr.UserError) for unusable files, or files of different networks.
     """
-    from mobile_sr.evaluation import compare as comparison
+    from mobile_sr.evaluation import network_facts
 
-    record, layers = comparison.inspect(model), None
+    record, layers = network_facts.inspect(model), None
     if reference is not None:
         from mobile_sr.imaging import sample_images
         from mobile_sr.quantization import quantization_debugger

@@ -213,12 +213,12 @@ class BenchmarkResult(Result):
 
 @dataclass(frozen=True)
 class InspectionResult(Result):
-    """Operators, partitions and checks of a .tflite file.
+    """Operators, partitions and checks of a .tflite file; operators of an .onnx file; layers of a .keras file.
 
     Attributes:
         model: name of the model.
         ops: {operator: count}.
-        partitions: XNNPACK partitions; 1 where everything runs in the delegate.
+        partitions: XNNPACK partitions; 1 where everything runs in the delegate, None for another format.
         size_bytes: size of the file.
         passed: whether all checks of the file's sidecar passed; None without a sidecar.
         layers: where the file loses against `reference`, layer by layer; None without a reference.
@@ -226,7 +226,7 @@ class InspectionResult(Result):
 
     model: str
     ops: dict[str, int]
-    partitions: int
+    partitions: int | None
     size_bytes: int
     passed: bool | None
     layers: dict[str, Any] | None = field(repr=False)
@@ -237,7 +237,7 @@ class InspectionResult(Result):
         checks = record.get("checks")
         passed = None if checks is None else all(check["passed"] for check in checks)
         whole = record if layers is None else {**record, "location": layers}
-        return cls(whole, model, record["ops"], record["partitions"], record["size_bytes"], passed, layers)
+        return cls(whole, model, record["ops"], record.get("partitions"), record["size_bytes"], passed, layers)
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """One row per operator."""

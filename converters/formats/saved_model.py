@@ -46,7 +46,7 @@ def convert(path: Path, name: str, size: tuple[int, int] | None) -> FloatModel:
     signature = signatures[key]
     inputs = signature.structured_input_signature[1]
     if len(inputs) != 1:
-        raise FormatError(f"{path}: has {len(inputs)} inputs ({', '.join(inputs)}); expected one image")
+        raise FormatError(f"{path}: has {len(inputs)} inputs ({', '.join(sorted(inputs))}); expected one image")
     ((argument, spec),) = inputs.items()
     if spec.dtype != tf.float32 or spec.shape.rank != 4:
         raise FormatError(f"{path}: its input is {spec.dtype.name} {spec.shape}; expected a float32 image")

@@ -61,6 +61,8 @@ def _convert(source: Any, size: tuple[int, int] | None, name: str | None = None)
     path = Path(source)
     named = None if path.exists() else user_code.split(str(source))
     if named is not None and name is None:
+        if user_code.mentions(named[0], "keras", "tensorflow"):
+            tf_function.start_quietly()
         return _convert(user_code.call(*named), size, f"{named[0].stem}_{named[1]}")
     if not path.exists():
         raise FormatError(f"{path}: no such file; accepted are {ACCEPTED}")

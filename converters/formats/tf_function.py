@@ -27,6 +27,16 @@ def require_tensorflow(name: str) -> None:
         raise FormatError(f"{name}: its conversion needs the TensorFlow backend; KERAS_BACKEND is {backend}")
 
 
+def start_quietly() -> None:
+    """Import TensorFlow, if it is installed, and create its devices, which prints lines that no setting turns off."""
+    if find_spec("tensorflow") is not None:
+        os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+        with quiet():
+            import tensorflow as tf
+
+            tf.zeros(1)
+
+
 def convert(
     function: Callable[[Any], Any], name: str, channels: int, size: tuple[int, int] | None, layout: str = "NHWC"
 ) -> bytes:

@@ -18,6 +18,15 @@ def split(source: str) -> tuple[Path, str] | None:
     return (Path(path), function) if colon and path.endswith(".py") and function.isidentifier() else None
 
 
+def mentions(path: Path, *words: str) -> bool:
+    """Whether a file can be read and contains one of the words, such as the name of a library."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError:
+        return False
+    return any(word in text for word in words)
+
+
 def call(path: Path, function: str) -> Any:
     """Import a Python file and call a function of it without arguments.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mobile_sr.converters.formats.float_model import FloatModel, FormatError, first_line
+from mobile_sr.converters.formats.float_model import FIX_THE_SIZE, FloatModel, FormatError, first_line
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite import runtime
 
@@ -33,6 +33,11 @@ def verify(model: FloatModel) -> FloatModel:
         for number, size in enumerate(sizes):
             try:
                 _verify(model, *size)
+                if number:
+                    failed = sizes[number - 1]
+                    model.notes.append(
+                        f"the network does not run at every size, such as {failed[1]}x{failed[0]}: {FIX_THE_SIZE}"
+                    )
                 break
             except _OriginalFails:
                 if number == len(sizes) - 1:
@@ -51,6 +56,11 @@ def _verify(model: FloatModel, height: int, width: int) -> None:
             expected = np.asarray(model.reference(lr), np.float32)
         except Exception as error:  # the frameworks raise many types
             raise _OriginalFails(f"{model.name}: the original fails on {width}x{height} ({first_line(error)})") from None
+        if model.scale and expected.shape[:3] != (1, height * model.scale, width * model.scale):
+            raise FormatError(
+                f"{model.name}: turns {lr.shape} into {expected.shape}, other sizes become {model.scale} times larger; "
+                f"{FIX_THE_SIZE}"
+            )
         model.scale = _scale(model.name, lr.shape, expected.shape)
         if data_range > 1 and not np.isfinite(expected).all():
             continue  # a network of 0..1 may overflow

@@ -29,16 +29,17 @@ _LIMITS = ("RELU", "RELU6", "RELU_N1_TO_1", "MINIMUM", "MAXIMUM")
 Ranges = dict[int, tuple[float, float]]
 
 
-def measure(graph: FloatGraph, samples: Sequence[Sample]) -> Ranges:
+def measure(graph: FloatGraph, samples: Sequence[Sample], limit_tanh: bool = True) -> Ranges:
     """Measure the minimum and maximum of every activation.
 
     Every range includes 0. An activation that was always 0 gets the range of its operator's inputs, and so does the result of
-    a pool. An activation that only tanh reads is limited to -2.42..2.40: values beyond come out at most two steps off, and
-    all others get finer steps.
+    a pool.
 
     Args:
         graph: the network.
         samples: its inputs, such as [1, H, W, 3] float32 images.
+        limit_tanh: limit an activation that only tanh reads to -2.42..2.40. In 8 bits, values beyond come out at most two
+            steps off, and all others get finer steps.
 
     Returns:
         {tensor: (minimum, maximum)} of the inputs of the graph and the float results of its operators.
@@ -60,7 +61,7 @@ def measure(graph: FloatGraph, samples: Sequence[Sample]) -> Ranges:
         if graph.name(op) in _POOLS and op.inputs[0] in ranges:
             for tensor in _with_its_limits(graph, op, all_readers):
                 ranges[tensor] = ranges[op.inputs[0]]
-    for tensor, readers in all_readers.items():
+    for tensor, readers in all_readers.items() if limit_tanh else ():
         if tensor in ranges and {reader and graph.name(reader) for reader in readers} == {"TANH"}:
             ranges[tensor] = max(ranges[tensor][0], TANH[0]), min(ranges[tensor][1], TANH[1])
     return ranges

@@ -60,7 +60,8 @@ class ChannelGroups:
         for tensor in graph.graph.inputs:
             self._channels[tensor] = self._pinned(tensor)
         for op in graph.ops:
-            self._visit(op)
+            if graph.name(op) != "SHAPE":  # it reads no values
+                self._visit(op)
         for tensor in graph.graph.outputs:
             if tensor in self._channels:
                 self._pin(self._channels[tensor])

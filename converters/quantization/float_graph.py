@@ -183,6 +183,7 @@ class FloatGraph:
     def packed(self) -> bytes:
         """Return the bytes of the file, without tensors and constants that nothing uses. Tensors get new numbers."""
         self._remove_unused_tensors()
+        self._remove_unused_opcodes()
         return flatbuffer.pack(self.model)
 
     def by_tensor(self, sample: Sample) -> dict[int, np.ndarray]:
@@ -305,6 +306,15 @@ class FloatGraph:
             else:
                 self.set_constant(op.outputs[0], values.astype(np.float32))
         self.graph.operators = kept
+
+    def _remove_unused_opcodes(self) -> None:
+        """Remove kinds of operators without an operator: the runtime refuses a file if it does not know one of them."""
+        ops = [op for graph in self.model.subgraphs for op in graph.operators or []]
+        used = sorted({op.opcodeIndex for op in ops})
+        number = {index: position for position, index in enumerate(used)}
+        self.model.operatorCodes = [self.model.operatorCodes[index] for index in used]
+        for op in ops:
+            op.opcodeIndex = number[op.opcodeIndex]
 
     def _remove_unused_tensors(self) -> None:
         ends = [*self.graph.inputs, *self.graph.outputs]

@@ -23,6 +23,7 @@ _LIMITS = {  # operator or fused activation -> (low, high)
 _FIXED_SCALE = ("LOGISTIC", "TANH", "SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION")  # of their 8-bit output
 # Operators that give all their inputs one scale, which would replace that of the limit.
 _MERGES = ("CONCATENATION", "MAXIMUM", "MINIMUM", "PADV2", "PACK", "SELECT", "SELECT_V2")
+_FUSING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL")
 _MOVES = ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "RESHAPE", "TRANSPOSE")  # one input, whose values they only move
 
 
@@ -41,6 +42,7 @@ def saturate(graph: FloatGraph, ranges: Ranges) -> list[tuple[int, float]]:
         [(tensor, c)] of the limited tensors.
     """
     result = []
+    _fuse_relus(graph)
     producers, readers = graph.producers(), graph.readers()
     for last in list(graph.ops):
         chain = _chain(graph, last, producers, readers)
@@ -59,6 +61,20 @@ def saturate(graph: FloatGraph, ranges: Ranges) -> list[tuple[int, float]]:
         result.append((source, high))
         producers, readers = graph.producers(), graph.readers()
     return result
+
+
+def _fuse_relus(graph: FloatGraph) -> None:
+    """Turn each RELU that alone reads a convolution, sum or product into its fused activation."""
+    producers, readers = graph.producers(), graph.readers()
+    for relu in [op for op in graph.ops if graph.name(op) == "RELU"]:
+        source = producers.get(relu.inputs[0])
+        if source is None or graph.name(source) not in _FUSING or len(readers[relu.inputs[0]]) != 1:
+            continue
+        if graph.activation(source) == "NONE":
+            graph.set_activation(source, "RELU")
+            source.outputs = list(relu.outputs)
+            producers[relu.outputs[0]] = source
+            graph.graph.operators = [op for op in graph.ops if op is not relu]
 
 
 def output_limit(graph: FloatGraph) -> float | None:

@@ -139,7 +139,8 @@ def _check_integer(
 ) -> None:
     tensors = graph.tensors
     floats = [tensors[i].name for i in used if tensors[i].dtype.startswith("float")]
-    expect("no float tensor", not floats, floats[:3])
+    kept = {op.name for op in graph.ops if any(tensors[i].dtype.startswith("float") for i in op.outputs)} - {"DEQUANTIZE"}
+    expect("no float tensor", not floats, f"{', '.join(sorted(kept))} without a form for 8 bits" if kept else floats[:3])
     inner = [
         k
         for k, op in enumerate(graph.ops)

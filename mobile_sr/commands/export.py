@@ -1,6 +1,7 @@
 """Convert a trained network to audited .tflite or ONNX files, each with a sidecar JSON.
 
 Example: mobile-sr export --model xlsr_x3 --out deploy --precision float32,uint8 --calibration photos
+         mobile-sr export --model net.onnx --out deploy --precision uint8
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ HELP = "convert a trained network to .tflite or ONNX"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `mobile-sr export`."""
-    parser.add_argument("--model", required=True, help="zoo name, model file (.npz) or run folder")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="zoo name, model file (.npz) or run folder; or a network from elsewhere: .keras, .h5, .onnx, .pt2 or float "
+        ".tflite file, SavedModel folder, or module.py:function; files accept options: net.tflite@range=255",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="deployment folder")
     parser.add_argument(
         "--precision",

@@ -1,4 +1,4 @@
-"""Audit a .tflite file; with --reference, locate its quantization error layer by layer.
+"""Audit a .tflite file; with --reference, locate its quantization error layer by layer. Also describes .onnx and .keras files.
 
 Example: mobile-sr inspect --model xlsr_x3:uint8
          mobile-sr inspect --model xlsr_x3:uint8 --reference xlsr_x3:float32 --data Set5 --report out/layers
@@ -11,16 +11,22 @@ import argparse
 from mobile_sr.commands import common
 from mobile_sr.converters.quiet import print_line
 
-HELP = "show operators, partitions and quantization of a .tflite; locate its error"
+HELP = "show operators, partitions and quantization of a .tflite; locate its error; describe an .onnx or .keras"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `mobile-sr inspect`."""
-    parser.add_argument("--model", required=True, help="a .tflite file[@signature=NAME] or a packaged one: xlsr_x3:uint8")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="a .tflite file[@signature=NAME], a packaged one (xlsr_x3:uint8), or an .onnx or .keras file",
+    )
     parser.add_argument("--reference", help="float .tflite of the same network, to locate the quantization error")
     common.add_data(parser, "with --reference: folder of images (without one: images of scikit-image)")
     common.add_space(parser)
-    parser.add_argument("--crops", type=int, default=16, help="number of images that the layers are measured on (default 16)")
+    parser.add_argument(
+        "--crops", type=int, help="number of images that the layers are measured on (default 16; fewer at a large fixed size)"
+    )
     parser.add_argument("--report", metavar="OUT", help="with --reference: folder for layers.html and layers.json")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     common.add_json(parser)
@@ -42,10 +48,10 @@ def _audit(args: argparse.Namespace) -> int:
 
     from mobile_sr.converters.tflite import delegates
     from mobile_sr.errors import UserError
-    from mobile_sr.evaluation import compare
+    from mobile_sr.evaluation import network_facts
     from mobile_sr.inference import model_files, model_io, upscaler
 
-    facts, values = compare.inspect(args.model), None
+    facts, values = network_facts.inspect(args.model), None
     try:
         model = upscaler.load(args.model, threads=args.threads)
         facts |= model_io.facts(model.io, model.figures)
@@ -53,15 +59,15 @@ def _audit(args: argparse.Namespace) -> int:
     except UserError as error:  # a file that is not a single-image network, or needs an option, can still be inspected
         print(f"note: not run on a sample image: {error}", file=sys.stderr)
     out = sys.stderr if args.json == "-" else sys.stdout
-    print_line(
-        f"{model_files.locate(args.model)[0]}: {facts['size_bytes']:,} bytes, {facts['partitions']} XNNPACK partition(s)",
-        file=out,
-    )
+    about = f"{facts['parameters']:,} parameters" if "parameters" in facts else f"{facts['partitions']} XNNPACK partition(s)"
+    print_line(f"{model_files.locate(args.model)[0]}: {facts['size_bytes']:,} bytes, {about}", file=out)
     if "signatures" in facts:
         print_line(f"  signature {facts['signature']} of {', '.join(facts['signatures'])}", file=out)
     for name, count in facts["ops"].items():
         print_line(f"  {count:4d}  {name}", file=out)
     for delegate, name in (("gpu", "GPU"), ("nnapi", "NNAPI")):
+        if "refused" not in facts:
+            break
         rejected = delegates.describe(facts["refused"][delegate])
         print_line(
             f"  {name} delegate, by its rules: {f'rejects {rejected}' if rejected else 'supports every operator'}", file=out
@@ -86,7 +92,7 @@ def _locate(args: argparse.Namespace) -> int:
     from mobile_sr.imaging import sample_images
     from mobile_sr.quantization import layer_report, quantization_debugger
 
-    if args.crops < 1:
+    if args.crops is not None and args.crops < 1:
         raise UserError(f"--crops {args.crops}: must be at least 1")
     if args.report:
         files.check_folder(args.report)

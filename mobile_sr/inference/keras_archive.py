@@ -72,6 +72,11 @@ class KerasArchive:
         return dataclasses.replace(io, layout=self.layout)
 
     @property
+    def model(self) -> keras.Model:
+        """The Keras model."""
+        return self._model
+
+    @property
     def sample_size(self) -> tuple[int, int]:
         """LR (H, W) of the sample image on which the file is measured."""
         return model_io.sample_size(self.fixed)

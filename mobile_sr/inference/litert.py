@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import dataclasses
 import functools
@@ -347,8 +348,8 @@ class TFLiteModel:
         self._interpreter = self._size = None
 
 
-def delegate_partitions(data: bytes, name: str | Path = "model", size: tuple[int, int] = (64, 64)) -> int:
-    """Counts the delegate partitions into which XNNPACK splits a graph.
+def delegate_split(data: bytes, name: str | Path = "model", size: tuple[int, int] = (64, 64)) -> tuple[int, dict[str, int]]:
+    """Determines how XNNPACK splits a graph.
 
     Args:
         data: the bytes of a .tflite file.
@@ -356,24 +357,45 @@ def delegate_partitions(data: bytes, name: str | Path = "model", size: tuple[int
         size: LR (H, W) used if the input size is dynamic.
 
     Returns:
-        1 if the delegate runs everything between input and output in one piece; 0 if it runs nothing.
+        (number of delegate partitions, {operator: count} of those that the delegate leaves to the interpreter). What
+        computes the shape of a dynamic tensor, or turns uint8 into int8 at an end, does not count.
     """
     graph = parse_graph(data, name)
     interpreter = open_interpreter(data, name)
     images = [i for i in graph.inputs if len(graph.tensors[i].shape) == 4 and min(graph.tensors[i].shape[1:]) < 0]
     shape = tensor_layout.with_sides(graph.tensors[images[0]].shape, size) if images else None
     allocate(interpreter, name, shape, images[0] if images else None)
-    return residency(interpreter)[0]
+    partitions, delegated, nodes = _delegated(interpreter)
+    ends = {*graph.inputs, *graph.outputs}
+    left: collections.Counter[str] = collections.Counter()
+    for index, op in nodes.items():
+        inputs, outputs = (list(map(int, op[end])) for end in ("inputs", "outputs"))
+        is_end = op["op_name"] == "QUANTIZE" and bool(ends & {*inputs, *outputs})
+        if index not in delegated and not is_end and any(graph.tensors[tensor].dtype != "int32" for tensor in outputs):
+            left[op["op_name"]] += 1
+    return partitions, dict(sorted(left.items()))
+
+
+def delegate_partitions(data: bytes, name: str | Path = "model", size: tuple[int, int] = (64, 64)) -> int:
+    """Counts the partitions of `delegate_split`: 1 if XNNPACK runs its operators in one piece, 0 if it runs none."""
+    return delegate_split(data, name, size)[0]
 
 
 def residency(interpreter: Interpreter) -> tuple[int, int, int]:
     """Determines how much of its graph the delegate runs, for an allocated interpreter.
 
-    The runtime keeps the replaced nodes in its list and adds one DELEGATE node per partition, bounded by that node's inputs
-    and outputs. The delegated nodes are those on the paths from its outputs back to its inputs.
-
     Returns:
         (partitions, delegated nodes, total nodes).
+    """
+    partitions, delegated, nodes = _delegated(interpreter)
+    return partitions, len(delegated), len(nodes)
+
+
+def _delegated(interpreter: Interpreter) -> tuple[int, set[int], dict[int, Any]]:
+    """Returns (partitions, indices of the delegated nodes, {index: node}).
+
+    The runtime keeps the replaced nodes in its list and adds one DELEGATE node per partition, bounded by that node's inputs
+    and outputs. The delegated nodes are those on the paths from its outputs back to its inputs.
     """
     ops = interpreter._get_ops_details()
     delegates = [op for op in ops if op["op_name"] == "DELEGATE"]
@@ -389,4 +411,4 @@ def residency(interpreter: Interpreter) -> tuple[int, int, int]:
             if tensor not in bounds and index is not None and index not in delegated:
                 delegated.add(index)
                 waiting += [int(tensor) for tensor in nodes[index]["inputs"]]
-    return len(delegates), len(delegated), len(nodes)
+    return len(delegates), delegated, nodes

@@ -65,13 +65,13 @@ def locate_tflite(model: str | Path) -> tuple[Path, dict[str, str]]:
     if str(model) == "bicubic":
         raise UserError("bicubic: has no file; a .tflite is needed here, such as xlsr_x3:uint8")
     path, options = locate(model)
-    kinds = {".npz": "Keras weights", ".keras": "a Keras file", ".onnx": "an ONNX file", ".json": "JSON"}
+    kinds = {".npz": "Keras weights", ".keras": "a Keras file", ".h5": "a Keras file", ".onnx": "an ONNX file", ".json": "JSON"}
     kind = "a folder" if path.is_dir() else kinds.get(path.suffix.lower())
     if path.suffix == ".npz" and path.parent == zoo.FOLDER:
         variants = " or ".join(f"{path.stem}:{variant}" for variant in reversed(zoo.VARIANTS))
         raise UserError(f"{model}: {kind}, but a .tflite is needed here; use {variants}")
     if kind:
-        convert = f"; `mobile-sr export --model {model}` makes one" if kind in ("a folder", "Keras weights") else ""
+        convert = "" if kind == "JSON" else f"; `mobile-sr export --model {model}` makes one"
         raise UserError(f"{model}: {kind}, but a .tflite is needed here{convert}")
     return path, options
 

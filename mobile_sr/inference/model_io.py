@@ -34,6 +34,7 @@ Choice = tuple[int, int, str]  # range in, range out, channel order
 SAMPLE_SIDE = 32  # LR pixels of the sample side for dynamic sizes: large enough to decide, fast for large networks
 # In dB. On the sample, packaged networks are 1 to 4 dB above bicubic; imports in the wrong range are 6 dB or more below.
 MAX_BELOW_BICUBIC = 3.0
+NEVER_POOR = 40.0  # dB: a large sample image is smooth (bicubic 48 dB at 640x360), and rounding alone may cost 3 dB there
 RANGE_OPTIONS = {str(key): key for key in tensor_values.FLOAT_RANGES}
 OPTIONS = ("range", "range_in", "range_out", "order")  # of `possible`
 ALL_OPTIONS = (*OPTIONS, tensor_layout.OPTION)
@@ -339,7 +340,7 @@ def check_finite(name: str | Path, values: np.ndarray) -> np.ndarray:
 
 def is_poor(figures: Mapping[str, Any]) -> bool:
     """Returns whether the figures of `check` indicate a wrong output."""
-    return figures["constant"] or figures["psnr"] < figures["bicubic_psnr"] - MAX_BELOW_BICUBIC
+    return figures["constant"] or figures["psnr"] < min(figures["bicubic_psnr"] - MAX_BELOW_BICUBIC, NEVER_POOR)
 
 
 def check_and_warn(
@@ -349,10 +350,11 @@ def check_and_warn(
     scale: int,
     size: tuple[int, int],
     options: bool = True,
+    hint: str | None = None,
 ) -> dict[str, Any]:
     """Like `check`; also prints `message`, if there is one, on standard error."""
     figures = check(name, run, scale, size, io.is_luma)
-    line = message(name, io, figures, options)
+    line = message(name, io, figures, options, hint)
     if line:
         print_line(line, sys.stderr)
     return figures
@@ -363,7 +365,9 @@ def facts(io: ModelIO, figures: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"values": io.facts(), "sample": figures}
 
 
-def message(name: str | Path, io: ModelIO, figures: Mapping[str, Any], options: bool = True) -> str | None:
+def message(
+    name: str | Path, io: ModelIO, figures: Mapping[str, Any], options: bool = True, hint: str | None = None
+) -> str | None:
     """Returns the line that a user should see about a loaded model; None if there is nothing unusual.
 
     Args:
@@ -371,9 +375,10 @@ def message(name: str | Path, io: ModelIO, figures: Mapping[str, Any], options: 
         io: its ModelIO.
         figures: its figures from `check`.
         options: whether the model supports the options in ALL_OPTIONS.
+        hint: how to give them; None for a model string.
     """
     orders = "|".join(sidecars.ORDERS[1 if io.is_luma else 3])
-    hint = f"override with @range=1|255|-1 (or range_in, range_out) and @order={orders}"
+    hint = hint or f"override with @range=1|255|-1 (or range_in, range_out) and @order={orders}"
     if not is_poor(figures):
         return f"note: {name}: {io.remark}; {hint}" if io.remark else None
     quality = f"{figures['psnr']:.1f} dB on a sample image, bicubic {figures['bicubic_psnr']:.1f} dB"

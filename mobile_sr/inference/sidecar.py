@@ -45,7 +45,7 @@ class Sidecar:
             network from elsewhere.
         receptive_field: LR pixels to each side that an output pixel depends on; None if unknown or the whole image.
         smallest_side: minimum side in LR pixels that the network supports.
-        value_range: [0, 1] or [0, 255] of float inputs and outputs.
+        value_range: [0, 1], [0, 255] or [-1, 1] of float inputs and outputs.
         layout: 'nhwc' or 'nchw', the axes of the image input.
         channels: 3 for RGB, 1 for luminance (Y).
         order: 'rgb' or 'bgr' of 3 channels; 'y' (16..235) or 'y_full' (0..255) of 1 channel.
@@ -212,7 +212,7 @@ def _names(value: Any) -> bool:
 
 
 def _range(value: Any) -> bool:
-    return isinstance(value, list) and all(type(end) is int for end in value) and value in ([0, 1], [0, 255])
+    return isinstance(value, list) and all(type(end) is int for end in value) and value in ([0, 1], [0, 255], [-1, 1])
 
 
 def _depths(value: Any) -> bool:
@@ -253,7 +253,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any], bool]] = {
         True,
     ),
     "smallest_side": (f"an integer from 1 to {MAX_SIDE}", lambda x: is_int_in(x, 1, MAX_SIDE), False),
-    "value_range": ("[0, 1] or [0, 255]", _range, False),
+    "value_range": ("[0, 1], [0, 255] or [-1, 1]", _range, False),
     "layout": ("nhwc or nchw", lambda x: x in ("nhwc", "nchw"), False),
     "channels": ("3 or 1", lambda x: type(x) is int and x in ORDERS, False),
     "order": ("rgb, bgr, y or y_full", lambda x: any(x in orders for orders in ORDERS.values()), False),

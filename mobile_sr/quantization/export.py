@@ -34,9 +34,12 @@ FLOAT_WEIGHTS = ("trained", "equalized", "rounded")
 class AuditError(Exception):
     """A converted file failed its audit; it was not written."""
 
+    def __str__(self) -> str:
+        return str(UserError(super().__str__()))  # with the names of arguments or of options
+
 
 def export(
-    model: str | Path,
+    model: Any,
     out: str | Path,
     precisions: Sequence[str],
     *,
@@ -49,6 +52,7 @@ def export(
     path: str | None = None,
     dense_groups: bool = False,
     max_colour_error: int = flat_colours.QUANTIZATION_LIMIT,
+    options: Mapping[str, Any] | None = None,
     log: Callable[[str], Any] = print,
 ) -> list[Path]:
     """Convert a trained network and write NAME_PRECISION.tflite (or NAME.onnx) with a sidecar JSON for each precision.
@@ -78,6 +82,8 @@ def export(
             support groups.
         max_colour_error: maximum difference of an integer file from the Keras model on flat colours (flat_colours.py), in
             levels of 0..255.
+        options: value range, channel order and layout of a network from elsewhere, as in {"range": 255, "order": "bgr"}; a
+            model string can have them behind '@' instead. Without them they are measured.
         log: called with lines about the progress.
     Returns: the paths of the files.
     Raises: UserError for unusable arguments, AuditError when a file fails its audit.
@@ -93,11 +99,12 @@ def export(
     backend.require_tensorflow("export")
     integers = any(p in to_tflite.CALIBRATED for p in precisions)
     calibrated = integers or float_weights in ("equalized", "rounded")
-    source = _open(model, size, precisions, dense_groups)
+    source = _open(model, size, precisions, dense_groups, options)
     for note in source.notes:
         log(f"{source.name}: {note}")
     paths = {precision: source.extension.path(path, precision, model) for precision in precisions}
-    is_poor = verification.warn_if_poor(model if isinstance(model, (str, Path)) else source.name, source.run, source)
+    name = model if isinstance(model, (str, Path)) else source.name
+    is_poor = verification.warn_if_poor(name, source.run, source, source.io)
     folder = make_folder(out)
     crops, record = calibrations.calibration_set(calibration, source.scale, seed) if calibrated else ([], None)
     samples = source.samples(crops)
@@ -122,22 +129,29 @@ def export(
         sidecar["equalization"] = None if weights is source.data else prepared.equalization
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"
         if not is_poor and precision != "onnx":
-            options = source.extension.options(source.extension.max_value) | (
+            selected = source.extension.options(source.extension.max_value) | (
                 {"signature": paths[precision]} if paths[precision] == "sparse" else {}
             )
-            verification.warn_if_poor(target, verification.open_bytes(data, source, options).run, source)
+            verification.warn_if_poor(target, verification.open_bytes(data, source, selected).run, source)
         write_bytes(target, data)
         sidecars.write(target, sidecar)
         colours = f"; {flat_colours.describe(sidecar['colour_error'])}" if "colour_error" in sidecar else ""
         log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks){colours}")
+        if line := verification.describe_split(sidecar["xnnpack"], source.size is None) if "xnnpack" in sidecar else None:
+            log(f"{target}: {line}")
         written.append(target)
     return written
 
 
-def _open(model: Any, size: tuple[int, int] | None, precisions: Sequence[str], dense_groups: bool) -> Source:
+def _open(
+    model: Any, size: tuple[int, int] | None, precisions: Sequence[str], dense_groups: bool, options: Mapping[str, Any] | None
+) -> Source:
     """The network, checked against the precisions and options."""
+    is_own = sources.is_own(model)
+    if is_own and options:
+        raise UserError(f"{model}: options are for networks from elsewhere")
     try:
-        source = sources.open_own(model, size) if sources.is_own(model) else sources.open_foreign(model, size)
+        source = sources.open_own(model, size) if is_own else sources.open_foreign(model, size, options)
     except to_tflite.ConversionError as error:
         raise AuditError(str(error)) from None
     source.extension.check_precisions(model, precisions)
@@ -228,6 +242,10 @@ def _convert(
     if integer or rounded:
         facts["colour_error"], check = verification.colour_check(source, dense, max_colour_error)
         checks.append(check)
+        if not check["passed"]:
+            check["help"] = f"--max-colour-error {check['found']} accepts it"
+    if precision in ("uint8", "int8") and path == "dense":
+        facts["xnnpack"] = verification.delegate_split(data, source)
     facts |= source.extension.facts(source.model, precision)
     agreement = None
     for signature in signatures:
@@ -297,7 +315,7 @@ def make_sidecar(
     """
     failed = [c for c in checks if not c["passed"]]
     if failed:
-        reasons = "; ".join(f"{c['check']} (found {c['found']})" for c in failed)
+        reasons = "; ".join(f"{c['check']} (found {c['found']}{'; ' + c['help'] if 'help' in c else ''})" for c in failed)
         raise AuditError(f"{precision}: the converted file failed its audit: {reasons}")
     return {
         "format": sidecars.FORMAT,

@@ -5,6 +5,7 @@ The kinds are weights, activations and output rounding. docs/reference/layer_rep
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from mobile_sr.imaging import metrics
 from mobile_sr.inference import litert, model_files, upscaler
 from mobile_sr.quantization import suggestions
 
+CROPS = 16  # images on which the layers are measured, unless a large fixed size makes them expensive
+CROP_PIXELS = CROPS * 192**2  # LR pixels of the crops for which fewer than CROPS are used
 CROP = 96  # side in LR pixels of the crops on which the layers are measured
 MOST = 0.999  # share of a tensor's values that counts as most of them ("range_of_most")
 PARTS = (
@@ -35,7 +38,7 @@ def locate(
     model: str | Path,
     folder: evaluate.ImageSource,
     space: str = "y",
-    crops: int = 16,
+    crops: int | None = None,
     threads: int = 1,
     progress: evaluate.Progress | None = None,
 ) -> dict[str, Any]:
@@ -45,14 +48,17 @@ def locate(
         reference, model: float and integer file: paths or zoo names, with options as in 'net.tflite@range=255'.
         folder: folder of images, or a list of (name, HR image).
         space: 'y' or 'rgb', for the PSNR of the split.
-        crops: number of images on which the layers are measured; the centre of each, at most CROP LR pixels a side.
+        crops: number of images on which the layers are measured; the centre of each, at most CROP LR pixels a side, or all of
+            a fixed input size. None is CROPS, or at large fixed sizes as many as have CROP_PIXELS.
         threads: CPU threads.
-        progress: called with (number done, name of the image or layer).
+        progress: called with (number done, what was done), several times for each image, crop and layer.
     Returns: JSON-able dict, see docs/reference/layer_report.md: {"reference", "model", "scale", "data", "protocol", "split",
         "layers", "worst", "crops", "skipped"}.
     Raises: UserError when a file is unusable, the two files are not of the same network, or no image is usable.
     """
     pair = _Pair(reference, model, threads)
+    if crops is None:
+        crops = CROPS if pair.fixed is None else min(CROPS, max(1, CROP_PIXELS // math.prod(pair.fixed)))
     problems: list[str] = []
     crops_taken: list[np.ndarray] = []
     scores: dict[str, list[dict[str, float | None]]] = {key: [] for key in ("reference", *(key for key, _ in PARTS))}
@@ -60,10 +66,10 @@ def locate(
     for count, (name, hr, lr, gray) in enumerate(evaluate.each_pair(folder, pair.scale, problems), 1):
         for key, variant in variants.items():
             scores[key].append(evaluate.score(variant(lr), hr, space, pair.scale, gray))
+            if progress:
+                progress(count, f"{name}: {dict(PARTS).get(key, key)}")
         if len(crops_taken) < crops:
             crops_taken.append(pair.crop(lr))
-        if progress:
-            progress(count, name)
     layers = _layers(pair, crops_taken, progress)
     worst = suggestions.rank(layers)
     return {
@@ -170,13 +176,15 @@ def _layers(pair: _Pair, crops: Sequence[np.ndarray], progress: evaluate.Progres
     integers = pair.model.with_graph(exposed, "integer layers")
     sums = [_Sums(layer, pair.model_graph.tensors[layer.integer]) for layer in layers]
     outputs = []
-    for crop in crops:
+    for count, crop in enumerate(crops, 1):
         outputs.append(_levels(floats.run(crop)))
         integers.set(crop)
         integers.invoke()
         for index, (layer, total) in enumerate(zip(layers, sums, strict=True)):
             real, stored = floats.tensor(layer.float), integers.tensor(layer.integer)
             total.add(real, stored, floats.tensor(copies[index]) if index in copies else real)
+        if progress:
+            progress(count, f"all layers on crop {count} of {len(crops)}")
     floats.close()
     integers.close()
     rows = []
@@ -190,7 +198,7 @@ def _layers(pair: _Pair, crops: Sequence[np.ndarray], progress: evaluate.Progres
         row = {"name": layer.name, "op": layer.op, **total.numbers(), "shares_range_with": pair.match.partners(layer)}
         rows.append({**row, "picture_noise": noise})
         if progress:
-            progress(index + 1, layer.name)
+            progress(index + 1, f"layer {layer.name}")
     power = sum(row["picture_noise"] or 0 for row in rows)
     for row in rows:
         mse = row.pop("picture_noise")

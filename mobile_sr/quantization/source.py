@@ -13,13 +13,20 @@ import numpy as np
 from mobile_sr import extensions, models
 from mobile_sr.converters import to_tflite
 from mobile_sr.converters.formats import float_model, to_float_tflite
+from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.quiet import quiet
+from mobile_sr.converters.tflite import receptive_field
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256, sha256_file
-from mobile_sr.inference import litert, model_files, upscaler, weights
+from mobile_sr.imaging import luminance
+from mobile_sr.inference import litert, model_files, model_io, tensor_values, upscaler, weights
+from mobile_sr.inference import sidecar as sidecars
 
 if TYPE_CHECKING:
     import keras
+
+FILES = (".keras", ".h5", ".hdf5", ".onnx", ".pt2", ".tflite")  # suffixes of networks from elsewhere
+_FLAT_SIDE = 24  # LR pixels of a flat calibration image
 
 Runner = Callable[[np.ndarray], Any]  # [H, W, 3] uint8 -> [H * s, W * s, 3], uint8 or float32 in 0..1
 
@@ -42,6 +49,9 @@ class Source:
         facts: entries of the sidecar: receptive_field, smallest_side, value_range, weights.
         notes: one line for each assumption.
         options: options with which files of a network from elsewhere are opened, see litert.TFLiteModel.
+        io: value ranges and channels of the network.
+        hint: how to give other value ranges and channels; None for a model string.
+        extremes: further calibration samples, in the form of the network's input.
     """
 
     name: str
@@ -57,6 +67,9 @@ class Source:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
     options: dict[str, str] = dataclasses.field(default_factory=dict)
+    io: model_io.ModelIO = dataclasses.field(default_factory=model_io.ModelIO)
+    hint: str | None = None
+    extremes: Sequence[np.ndarray] = ()
 
     @property
     def reference_key(self) -> str:
@@ -75,19 +88,20 @@ class Source:
 
     def samples(self, images: Sequence[np.ndarray]) -> Sequence[Any]:
         """Return calibration samples for images, [1, H, W, 3] float32 in 0..1, in the form of `quantizer.convert`."""
-        return to_tflite.at_size(self.extension.samples([self.encode(image) for image in images]), self.size)
+        encoded = [self.encode(image) for image in images] + list(self.extremes if images else ())
+        return to_tflite.at_size(self.extension.samples(encoded), self.size)
 
 
 def is_own(model: Any) -> bool:
     """Whether a model is a zoo name, a run folder or an .npz file: a network of mobile_sr.models."""
     if not isinstance(model, (str, Path)):
         return False
-    path = Path(model)
+    path = Path(model_files.split(model)[0])
     if path.is_dir():
         return not (path / "saved_model.pb").exists()
     if path.exists():
         return path.suffix.lower() == ".npz"
-    return path.suffix.lower() not in (".keras", ".h5", ".hdf5", ".onnx", ".pt2", ".tflite") and ".py:" not in str(model)
+    return path.suffix.lower() not in FILES and ".py:" not in str(model)
 
 
 def open_own(model: str | Path, size: tuple[int, int] | None) -> Source:
@@ -152,25 +166,33 @@ def from_keras(
     )
 
 
-def open_foreign(model: Any, size: tuple[int, int] | None) -> Source:
+def open_foreign(model: Any, size: tuple[int, int] | None, options: Mapping[str, Any] | None = None) -> Source:
     """Open a network from elsewhere, see converters/formats.
 
     Args:
         model: path of a file or a SavedModel folder, 'module.py:function', a Keras model or a torch.nn.Module; a file may have
             options as in 'net.tflite@range=255'.
         size: (height, width) of a fixed LR input, None for the network's own.
+        options: the same options for any model, as in {"range": 255}.
 
     Raises:
-        UserError: the network is unusable or cannot be converted.
+        UserError: the network is unusable or cannot be converted, or an option is given twice.
     """
-    options: Mapping[str, str] = {}
-    if isinstance(model, (str, Path)):
-        model, options = model_files.split(model)
+    is_string = isinstance(model, (str, Path))
+    given = {key: str(value) for key, value in (options or {}).items()}
+    if is_string:
+        model, own = model_files.split(model)
+        if twice := sorted(own.keys() & given.keys()):
+            raise UserError(f"{model}: the option '{twice[0]}' is given twice")
+        given |= own
     try:
         converted = to_float_tflite(model, size=size)
     except float_model.FormatError as error:
         raise UserError(str(error)) from None
-    opened = _open_float(converted, options)
+    opened = _open_float(converted, given)
+    notes = list(converted.notes)
+    field = _receptive_field(converted, opened, notes)
+    value_range = _value_range(opened, notes)
     ranges = {"range_in": str(opened.io.range_in), "range_out": str(opened.io.range_out), "order": opened.io.order}
     return Source(
         name=converted.name,
@@ -184,16 +206,19 @@ def open_foreign(model: Any, size: tuple[int, int] | None) -> Source:
         facts={
             "network": None,
             "config": None,
-            "receptive_field": None,
+            "receptive_field": field,
             "smallest_side": 1,
-            **_value_range(opened),
+            **value_range,
             "layout": str(opened.io.layout),
             "channels": opened.io.layout.channels,
             "order": opened.io.order,
-            "source": {"origin": converted.origin, "notes": converted.notes, "sha256": sha256(converted.data)},
+            "source": {"origin": converted.origin, "notes": notes, "sha256": sha256(converted.data)},
         },
-        notes=converted.notes,
+        notes=notes,
         options=ranges,
+        io=opened.io,
+        hint=None if is_string else "override with options={'range': 1, 255 or -1, 'order': " + _orders(opened) + "}",
+        extremes=_extremes(opened),
     )
 
 
@@ -207,7 +232,42 @@ def _open_float(converted: float_model.FloatModel, options: Mapping[str, str]) -
     return opened
 
 
-def _value_range(opened: litert.TFLiteModel) -> dict[str, list[int]]:
-    """The sidecar's value_range; {} if both ends differ or are in -1..1, which it does not record."""
-    white = opened.io.range_in
-    return {"value_range": [0, white]} if white == opened.io.range_out and white > 0 else {}
+def _value_range(opened: litert.TFLiteModel, notes: list[str]) -> dict[str, list[int]]:
+    """The sidecar's value_range; {} and a note if both ends differ, which it does not record."""
+    if opened.io.range_in == opened.io.range_out:
+        return {"value_range": list(tensor_values.RANGES[opened.io.range_in])}
+    notes.append(
+        f"values in {model_io.range_text(opened.io.range_in)}, out {model_io.range_text(opened.io.range_out)}: use the float "
+        f"files with @range_in={opened.io.range_in},range_out={opened.io.range_out}"
+    )
+    return {}
+
+
+def _receptive_field(converted: float_model.FloatModel, opened: litert.TFLiteModel, notes: list[str]) -> int | None:
+    """LR pixels to each side that an output pixel depends on; None and a note if tiles cannot be exact."""
+    bound = receptive_field.upper_bound(FloatGraph(converted.data))
+    if bound is not None:
+        least = receptive_field.lower_bound(litert.parse_graph(converted.data, converted.name))
+        field = max(1, bound, least)
+        if converted.size is None or 2 * (opened.io.reach(field) or field) < min(converted.size):
+            return field
+    reason = (
+        "its receptive field is not known" if bound is None else f"an output pixel depends on {bound} LR pixels to each side"
+    )
+    if converted.size is None:
+        notes.append(f"{reason}: images are upscaled in one piece; `upscale --tile` saves memory, and tiles may be visible")
+    else:
+        notes.append(f"{reason}: in images larger than {converted.size[1]}x{converted.size[0]}, tiles may be visible")
+    return None
+
+
+def _extremes(opened: litert.TFLiteModel) -> list[np.ndarray]:
+    """The lowest and highest input of a network of Y in 16..235, which no image has: its 8-bit input then is Y itself."""
+    if opened.io.order != luminance.STUDIO:
+        return []
+    shape = opened.layout.input_shape((_FLAT_SIDE, _FLAT_SIDE))
+    return [np.full(shape, value, np.float32) for value in tensor_values.RANGES[opened.io.range_in]]
+
+
+def _orders(opened: litert.TFLiteModel) -> str:
+    return " or ".join(f"'{order}'" for order in sidecars.ORDERS[opened.layout.channels])

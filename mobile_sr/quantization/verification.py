@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tempfile
 from collections.abc import Callable, Mapping
@@ -131,12 +132,35 @@ def error_check(other: str, agreement: Mapping[str, Any], limit: float) -> dict[
     return {"check": f"output within {limit:.0e} of {other}", "passed": error <= limit, "found": error}
 
 
-def warn_if_poor(name: str | Path, run: Callable[..., Any], source: Source) -> bool:
-    """Whether a network's output on a sample image is poor; prints a warning on standard error if so (`model_io.check`)."""
-    about = (name, model_io.ModelIO(), run, source.scale)
+def warn_if_poor(name: str | Path, run: Callable[..., Any], source: Source, io: model_io.ModelIO | None = None) -> bool:
+    """Whether a network's output on a sample image is poor; prints a warning on standard error if so (`model_io.check`).
+
+    Args:
+        name: name of the network or file in the warning.
+        run: the network, see source.Runner.
+        source: the network that is exported.
+        io: its value ranges and channels; a remark in it is printed, too. None is the source's without its remark.
+    """
+    about = (name, io or dataclasses.replace(source.io, remark=None), run, source.scale)
     size = model_io.sample_size(source.size, source.smallest_side)
-    figures = model_io.check_and_warn(*about, size, options=source.config is None)
+    figures = model_io.check_and_warn(*about, size, options=source.config is None, hint=source.hint)
     return model_io.is_poor(figures)
+
+
+def delegate_split(data: bytes, source: Source) -> dict[str, Any]:
+    """Returns {"partitions", "left": {operator: count}} of XNNPACK for a converted .tflite, see `litert.delegate_split`."""
+    partitions, left = litert.delegate_split(data, source.name)
+    return {"partitions": partitions, "left": left}
+
+
+def describe_split(split: Mapping[str, Any], dynamic: bool) -> str | None:
+    """Returns a line about a file, of dynamic size or not, that XNNPACK does not run in one partition; None for the others."""
+    if split["partitions"] == 1 and not split["left"]:
+        return None
+    left = ", ".join(f"{count} {name}" for name, count in split["left"].items())
+    parts = f"{split['partitions']} partition{'' if split['partitions'] == 1 else 's'}"
+    without = f", without {left}" if left else ""
+    return f"XNNPACK runs it in {parts}{without}, which costs time{'; a fixed size may help' if dynamic else ''}"
 
 
 def test_card(height: int, width: int) -> np.ndarray:

@@ -18,8 +18,8 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0123456789abcd
         ("bicubic", "bicubic: has no file; a .tflite is needed here"),
         ("{}/run", "run: a folder, but a .tflite is needed here; `mobile-sr export --model .*/run` makes one"),
         ("{}/a.npz", "a.npz: Keras weights, .*`mobile-sr export --model .*/a.npz`"),
-        ("{}/a.onnx", "a.onnx: an ONNX file, but a .tflite is needed here$"),
-        ("{}/a.keras", "a.keras: a Keras file, but a .tflite is needed here$"),
+        ("{}/a.onnx", "a.onnx: an ONNX file, but a .tflite is needed here; `mobile-sr export --model .*/a.onnx` makes one"),
+        ("{}/a.keras", "a.keras: a Keras file, but a .tflite is needed here; `mobile-sr export --model .*/a.keras` makes one"),
         ("{}/a.json", "a.json: JSON, but a .tflite is needed here$"),
     ],
 )

@@ -341,3 +341,10 @@ def test_the_export_of_zero_weights_warns(tmp_path, model_file, capsys):
     said = capsys.readouterr().err
     assert "zero.npz: its output is one flat colour" in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("psnr", "bicubic", "poor"), [(28.9, 32, True), (29.1, 32, False), (44.5, 48.1, False), (39, 48.1, True)]
+)
+def test_what_is_poor(psnr, bicubic, poor):
+    assert model_io.is_poor({"constant": False, "psnr": psnr, "bicubic_psnr": bicubic}) == poor
