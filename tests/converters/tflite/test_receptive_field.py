@@ -55,16 +55,18 @@ NETWORKS = {
     "dilated": lambda x: conv(3, 3, dilation_rate=3)(x),
     "residual": lambda x: conv(3, 1)(layers.concatenate([x, conv(3, 7)(conv(4, 3)(x))])),
     "padded": lambda x: conv(3, 3, padding="valid")(layers.ZeroPadding2D(1)(x)),
-    "enlarged": lambda x: conv(3, 5)(layers.UpSampling2D(2)(conv(3, 3)(x))),
-    "bilinear": lambda x: layers.UpSampling2D(2, interpolation="bilinear")(x) + layers.UpSampling2D(2)(conv(3, 3)(x)),
+    "bilinear": lambda x: conv(3, 5)(layers.UpSampling2D(2, interpolation="bilinear")(conv(3, 3)(x))),
     "transposed": lambda x: layers.Conv2DTranspose(3, 9, strides=3, padding="same")(conv(4, 3)(x)),
     "attention of channels": lambda x: x * ops.sigmoid(ops.mean(conv(3, 3)(x), axis=3, keepdims=True)),
 }
 
 
+FIXED = ("dilated", "bilinear")  # with a dynamic size, Keras's layers become other operators or do not convert
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_bound_is_what_an_output_pixel_depends_on(name):
-    data = of(NETWORKS[name])
+    data = of(NETWORKS[name], (SIDE, SIDE) if name in FIXED else None)
     assert receptive_field.upper_bound(FloatGraph(data)) == measured(data)
     assert receptive_field.lower_bound(flatbuffer.parse(data)) <= measured(data)
 

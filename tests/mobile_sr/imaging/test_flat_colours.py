@@ -107,6 +107,6 @@ def test_export_refuses_ranges_too_narrow_for_saturated_colours(tmp_path, monkey
         return images[: record["crops"]], record  # the images used before flat colours and ramps were added
 
     monkeypatch.setattr(calibration, "calibration_set", narrow)
-    with pytest.raises(export.AuditError, match=r"flat colours within 16 levels of Keras \(found \d+\)"):
+    with pytest.raises(export.AuditError, match=r"flat colours within 16 levels of Keras \(found \d+; --max"):
         export.export("xlsr_x3", tmp_path, ["uint8"], log=lambda line: None)
     assert list(tmp_path.iterdir()) == []
