@@ -98,7 +98,7 @@ def test_weights(model_file, tmp_path, count):
     assert problems("npz values", [model_file], count, tmp_path) == []
 
 
-@counts(200, 3500)
+@counts(100, 3500)
 @pytest.mark.parametrize("kind", ["tflite bytes", "tflite fields", "tflite tensors"])
 def test_tflite(exported, tmp_path, kind, count):
     assert problems(kind, sorted(exported.glob("*.tflite")), count, tmp_path) == []
@@ -121,7 +121,7 @@ def test_onnx(model_file, tmp_path, count):
     assert problems("onnx bytes", [file], count, tmp_path) == []
 
 
-@counts(12, 200)
+@counts(8, 200)
 @pytest.mark.parametrize("kind", ["keras bytes", "keras members"])
 def test_keras(model_file, tmp_path, kind, count):
     from mobile_sr.inference import weights
@@ -130,7 +130,7 @@ def test_keras(model_file, tmp_path, kind, count):
     assert problems(kind, [tmp_path / "valid.keras"], count, tmp_path) == []
 
 
-@counts(15, 150)
+@counts(8, 150)
 def test_run_folders(image_folder, tmp_path, count):
     (tmp_path / "images").symlink_to(image_folder)
     train_loop.train(smoke_recipe(**RUN_RECIPE), image_folder, tmp_path / "run", cache=tmp_path / "cache")

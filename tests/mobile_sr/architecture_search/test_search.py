@@ -99,6 +99,7 @@ def test_budgets_in_all_units():
     assert recipe("45%").network["budget"] == pytest.approx(0.45)
 
 
+@pytest.mark.slow  # test_arm64.py has the costs
 def test_instructions_of_an_arm_core_as_the_budget(image_folder, tmp_path, cache, run_here):
     """The searched network meets the budget by its own count; the budget is in instructions, K or %."""
     common = ["--recipe", "fgnas_mobile_x2", "--smoke", "--cost", "arm64", "--data", image_folder, "--cache", cache]

@@ -135,6 +135,7 @@ def test_which_tensors_are_rounded():
     assert kinds[-3:] == ["SubPixelConv2DTranspose", "ClippedReLU", "DepthToSpace"]
 
 
+@pytest.mark.slow  # test_rounded_weights.py resumes in seconds, test_chainsr_recipe.py trains with rounded activations
 def test_training_resumes_and_keeps_the_plain_network(image_folder, tmp_path, cache, train_interrupted):
     train_loop.train(smoke(), image_folder, tmp_path / "whole", cache=cache)
     train_interrupted(smoke(), tmp_path / "run", 3)
