@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mobile_sr.converters.quantization import weight_axes
 from mobile_sr.converters.quantization.equalization_groups import ChannelGroups
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.tflite.constants import BIASED
@@ -120,13 +121,7 @@ def _apply_to_convolution(
     bias = bias_values.astype(np.float64)
     if np.any(before[1]):  # only possible for 1x1 convolutions and matrix products without groups
         bias = bias + weights.reshape(len(weights), -1) @ before[1]
-    if name == "DEPTHWISE_CONV_2D":  # [1, k, k, C_out], output channel o reads o // multiplier
-        weights = weights / np.repeat(before[0], weights.shape[-1] // len(before[0])) * own[0]
-    else:  # [C_out, k, k, C_in / groups] or [C_out, C_in]
-        per_group = before[0].reshape(-1, weights.shape[-1])
-        divisor = np.repeat(per_group, len(weights) // len(per_group), axis=0)
-        weights = weights / divisor.reshape(len(weights), *[1] * (weights.ndim - 2), -1)
-        weights = weights * own[0].reshape(-1, *[1] * (weights.ndim - 1))
+    weights = weights / weight_axes.on_inputs(name, weights, before[0]) * weight_axes.on_outputs(name, weights, own[0])
     bias = (bias - own[1]) * own[0]
     graph.set_constant(weights_index, weights.astype(np.float32))
     graph.set_constant(bias_index, bias.astype(np.float32))

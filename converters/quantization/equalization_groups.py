@@ -134,10 +134,8 @@ class ChannelGroups:
         return name in (*BIASED, "SPLIT", "SPLIT_V") or self._graph.shape(op.outputs[0])[-1:] == [len(groups)]
 
     def _convolution(self, op: Any, name: str, inputs: Sequence[_Channels | None]) -> list[int] | None:
-        source_position, weights_position, bias_position = BIASED[name]
-        source, weights = inputs[source_position], self._graph.constant(op.inputs[weights_position])
-        bias = op.inputs[bias_position] if len(op.inputs) > bias_position else -1
-        if source is None or weights is None or (bias >= 0 and self._graph.constant(bias) is None):
+        source, weights = inputs[BIASED[name][0]], self._graph.constant(op.inputs[BIASED[name][1]])
+        if source is None or weights is None or not self._graph.has_constant_weights(op):
             return None
         if name == "FULLY_CONNECTED" and weights.shape[-1] != len(source.groups):
             return None  # it flattens its input

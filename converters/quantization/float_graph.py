@@ -167,6 +167,14 @@ class FloatGraph:
                 return
             self.graph.operators = used
 
+    def has_constant_weights(self, op: Any) -> bool:
+        """Whether an operator is a convolution or matrix product with constant weights and a constant bias, if any."""
+        name = self.name(op)
+        if name not in BIASED or self.constant(op.inputs[BIASED[name][1]]) is None:
+            return False
+        bias = op.inputs[BIASED[name][2]] if len(op.inputs) > BIASED[name][2] else -1
+        return bias < 0 or self.constant(bias) is not None
+
     def bias(self, op: Any) -> int:
         """Return the index of the bias of a convolution or matrix product; adds one of zeros where there is none."""
         position = BIASED[self.name(op)][2]

@@ -52,11 +52,9 @@ def round_weights(graph: FloatGraph, samples: Sequence[Sample], per_tensor: bool
 
 def _is_rounded(graph: FloatGraph, op: Any) -> bool:
     name = graph.name(op)
-    if name not in _ROUNDED or graph.constant(op.inputs[BIASED[name][1]]) is None:
+    if name not in _ROUNDED or not graph.has_constant_weights(op):
         return False
-    bias = op.inputs[BIASED[name][2]] if len(op.inputs) > BIASED[name][2] else -1
-    source = op.inputs[BIASED[name][0]]
-    return graph.constant(source) is None and (bias < 0 or graph.constant(bias) is not None)
+    return graph.constant(op.inputs[BIASED[name][0]]) is None
 
 
 @dataclasses.dataclass

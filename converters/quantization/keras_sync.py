@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     import keras
 
 
-def equalize(model: keras.Model, samples: Sequence[Sample], strength: float) -> dict[str, dict[str, float]]:
+def equalize(
+    model: keras.Model, samples: Sequence[Sample], strength: float, export_form: keras.Model | None = None
+) -> dict[str, dict[str, float]]:
     """Equalize a functional Keras model in place, as `cross_layer_equalization.equalize`.
 
     Args:
-        model: the model in its export form, see models.build_for_export.
+        model: the model.
+        export_form: its export form, see models.build_for_export, with any weights; None if the model has it itself.
         samples: its inputs, such as [1, H, W, 3] float32 images.
         strength: exponent of the scales.
 
@@ -32,10 +35,13 @@ def equalize(model: keras.Model, samples: Sequence[Sample], strength: float) -> 
         ValueError: a changed constant belongs to no variable of the model, which is then unchanged.
         to_tflite.ConversionError: TensorFlow failed.
     """
-    data = to_tflite.float_tflite(model)
+    exported = model if export_form is None else export_form
+    exported.set_weights(model.get_weights())
+    data = to_tflite.float_tflite(exported)
     graph = FloatGraph(data)
     record = cross_layer_equalization.equalize(graph, samples, strength)
-    copy_weights(FloatGraph(data), graph, model)
+    copy_weights(FloatGraph(data), graph, exported)
+    model.set_weights(exported.get_weights())
     return record
 
 

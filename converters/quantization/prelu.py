@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mobile_sr.converters.quantization import weight_axes
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite.constants import BIASED
 
@@ -50,7 +51,7 @@ def _slopes(graph: FloatGraph, op: Any) -> np.ndarray | None:
 def _can_fold(graph: FloatGraph, op: Any, producers: Mapping[int, Any], readers: Mapping[int, Sequence[Any]]) -> bool:
     """Whether a convolution feeds only this operator, and only convolutions read its result."""
     before = producers.get(op.inputs[0])
-    if before is None or len(readers[op.inputs[0]]) != 1 or not _is_convolution(graph, before):
+    if before is None or len(readers[op.inputs[0]]) != 1 or not graph.has_constant_weights(before):
         return False
     if graph.activation(before) != "NONE":
         return False
@@ -63,17 +64,9 @@ def _can_fold(graph: FloatGraph, op: Any, producers: Mapping[int, Any], readers:
 
 def _reads_channels(graph: FloatGraph, op: Any, tensor: int, channels: int) -> bool:
     """Whether an operator is a convolution with the tensor as its input; a matrix product may mix positions, too."""
-    if not _is_convolution(graph, op) or op.inputs[BIASED[graph.name(op)][0]] != tensor:
+    if not graph.has_constant_weights(op) or op.inputs[BIASED[graph.name(op)][0]] != tensor:
         return False
     return graph.name(op) != "FULLY_CONNECTED" or graph.shape(op.inputs[1])[-1] == channels
-
-
-def _is_convolution(graph: FloatGraph, op: Any) -> bool:
-    name = graph.name(op)
-    if name not in BIASED or graph.constant(op.inputs[BIASED[name][1]]) is None:
-        return False
-    bias = op.inputs[BIASED[name][2]] if len(op.inputs) > BIASED[name][2] else -1
-    return bias < 0 or graph.constant(bias) is not None
 
 
 def _fold(
@@ -93,10 +86,10 @@ def _scale_outputs(graph: FloatGraph, op: Any, factor: np.ndarray) -> None:
     name = graph.name(op)
     weights = graph.constant(op.inputs[BIASED[name][1]])
     bias = graph.constant(graph.bias(op))
-    assert weights is not None  # by _is_convolution
+    assert weights is not None  # by has_constant_weights
     assert bias is not None
-    shaped = factor if name == "DEPTHWISE_CONV_2D" else factor.reshape(-1, *[1] * (weights.ndim - 1))
-    graph.set_constant(op.inputs[BIASED[name][1]], (weights * shaped).astype(np.float32))
+    scaled = weights * weight_axes.on_outputs(name, weights, factor)
+    graph.set_constant(op.inputs[BIASED[name][1]], scaled.astype(np.float32))
     graph.set_constant(graph.bias(op), (bias * factor).astype(np.float32))
 
 
@@ -104,14 +97,9 @@ def _scale_inputs(graph: FloatGraph, op: Any, factor: np.ndarray) -> None:
     """Multiply the weights of a convolution's input channels by factors [C_in]."""
     name = graph.name(op)
     weights = graph.constant(op.inputs[BIASED[name][1]])
-    assert weights is not None  # by _is_convolution
-    if name == "DEPTHWISE_CONV_2D":
-        shaped = np.repeat(factor, weights.shape[-1] // len(factor))
-    else:
-        per_group = factor.reshape(-1, weights.shape[-1])
-        shaped = np.repeat(per_group, len(weights) // len(per_group), axis=0)
-        shaped = shaped.reshape(len(weights), *[1] * (weights.ndim - 2), -1)
-    graph.set_constant(op.inputs[BIASED[name][1]], (weights * shaped).astype(np.float32))
+    assert weights is not None  # by has_constant_weights
+    scaled = weights * weight_axes.on_inputs(name, weights, factor)
+    graph.set_constant(op.inputs[BIASED[name][1]], scaled.astype(np.float32))
 
 
 def _replace(graph: FloatGraph, op: Any, slopes: np.ndarray) -> None:

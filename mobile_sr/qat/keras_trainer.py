@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -18,7 +19,6 @@ from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import (
     atomic_path,
-    check_folder,
     make_folder,
     read_json,
     sha256_file,
@@ -32,7 +32,7 @@ from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.qat.history import History
 from mobile_sr.quantization import export, verification
 from mobile_sr.quantization.calibration import calibration_set
-from mobile_sr.training import dataset
+from mobile_sr.training import dataset, train_loop
 
 if TYPE_CHECKING:
     import keras
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 FORMAT = 2  # of config.json
 RECIPES: tuple[Sequence[str], ...] = ((), export.METHODS)  # methods of export that are tried
 CHECKPOINT = "checkpoint.npz"
-EQUAL = 1e-3  # maximum change of an output in 0..1 by equalization, which is exact up to float rounding
 
 
 @dataclasses.dataclass
@@ -107,7 +106,7 @@ def train(
     backend.require_tensorflow("qat")
     out = Path(out)
     start = _load(model)
-    config_file = _check_out(out, resume)
+    config_file = train_loop.check_run_folder(out, resume)
     smallest = max(settings.patch, models.smallest_side(start.config) if start.config else 1)
     images = dataset.TrainingImages(folder, start.scale, cache, smallest=smallest)
     settings = settings.fit([min(lr.shape[:2]) for lr in images.lr])
@@ -171,17 +170,6 @@ def _load(model: str | Path) -> _Start:
     return _Start(keras_model, file, base, config["scale"], config, model_io.ModelIO())
 
 
-def _check_out(out: Path, resume: bool) -> Path:
-    """The config.json of a run in `out`. Raises UserError if a run cannot start or resume there."""
-    config_file = out / "config.json"
-    if config_file.exists() and not resume:
-        raise UserError(f"{out}: already contains a run; use --resume to continue it, or another --out")
-    if resume and not config_file.exists():
-        raise UserError(f"{out}: no run to resume (config.json is missing)")
-    check_folder(out)
-    return config_file
-
-
 def _check_same(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """Raise UserError if the run in `out` is not the one to resume, or is finished."""
     new = json.loads(json.dumps(new))
@@ -213,15 +201,9 @@ def _prepare(start: _Start, settings: Settings, crops: Sequence[np.ndarray], mod
 
 def _equalize(start: _Start, crops: Sequence[np.ndarray], strength: float) -> None:
     """Equalize the network in place; one whose weights the converter merges stays as it is."""
-    exported = start.model
-    if start.config is not None:
-        exported = models.build_for_export(start.config)
-        exported.set_weights(start.model.get_weights())
-    try:
-        keras_sync.equalize(exported, crops, strength)
-    except ValueError:
-        return
-    start.model.set_weights(exported.get_weights())
+    export_form = None if start.config is None else models.build_for_export(start.config)
+    with contextlib.suppress(ValueError):
+        keras_sync.equalize(start.model, crops, strength, export_form)
 
 
 def _export(

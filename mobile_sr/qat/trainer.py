@@ -98,10 +98,7 @@ def train(
     crops, record = calibration_set(calibration or folder, config["scale"], settings.seed)
     if settings.equalize:
         with quiet():
-            exported = models.build_for_export(config)
-            exported.set_weights(keras_model.get_weights())
-            keras_sync.equalize(exported, crops, settings.equalize)
-            keras_model.set_weights(exported.get_weights())
+            keras_sync.equalize(keras_model, crops, settings.equalize, models.build_for_export(config))
     nodes, arrays = description.describe(keras_model)
     job = {"nodes": nodes, "settings": settings.to_json(), "scale": config["scale"], "data": str(Path(folder).resolve())}
     job["cache"] = str(Path(cache or dataset.default_cache()).resolve())

@@ -189,7 +189,7 @@ def open_foreign(model: Any, size: tuple[int, int] | None, options: Mapping[str,
         converted = to_float_tflite(model, size=size)
     except float_model.FormatError as error:
         raise UserError(str(error)) from None
-    opened = _open_float(converted, given)
+    opened = open_as_file(converted.data, converted.name, given)
     notes = list(converted.notes)
     field = _receptive_field(converted, opened, notes)
     value_range = _value_range(opened, notes)
@@ -222,13 +222,13 @@ def open_foreign(model: Any, size: tuple[int, int] | None, options: Mapping[str,
     )
 
 
-def _open_float(converted: float_model.FloatModel, options: Mapping[str, str]) -> litert.TFLiteModel:
-    """The float .tflite as a file of unknown value range, which is measured unless an option gives it."""
+def open_as_file(data: bytes, name: str, options: Mapping[str, str]) -> litert.TFLiteModel:
+    """Open the bytes of a .tflite like a file from elsewhere: value range and channel order are measured or from options."""
     with tempfile.TemporaryDirectory(prefix="mobile_sr.") as folder:
-        path = Path(folder) / f"{converted.name}.tflite"
-        path.write_bytes(converted.data)
+        path = Path(folder) / f"{name}.tflite"
+        path.write_bytes(data)
         opened = litert.TFLiteModel(path, options=options)
-    opened.name = converted.name
+    opened.name = name
     return opened
 
 

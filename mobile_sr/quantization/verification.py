@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit
 from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.inference import litert, model_io, upscaler
-from mobile_sr.quantization.source import Source
+from mobile_sr.quantization.source import Source, open_as_file
 
 
 def open_bytes(data: bytes, source: Source, options: Mapping[str, str] | None = None) -> litert.TFLiteModel:
@@ -29,12 +28,7 @@ def open_bytes(data: bytes, source: Source, options: Mapping[str, str] | None = 
     """
     if source.config is not None:
         return litert.TFLiteModel(data, options=options)
-    with tempfile.TemporaryDirectory(prefix="mobile_sr.") as folder:
-        path = Path(folder) / f"{source.name}.tflite"
-        path.write_bytes(data)
-        opened = litert.TFLiteModel(path, options={**source.options, **(options or {})})
-    opened.name = source.name
-    return opened
+    return open_as_file(data, source.name, {**source.options, **(options or {})})
 
 
 def audit_file(
