@@ -15,6 +15,7 @@ LEVELS = (
     "converters",
     "imaging",
     "zoo",
+    "devices",
     "inference",
     "adadsr",
     "importing",

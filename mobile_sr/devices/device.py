@@ -1,0 +1,90 @@
+"""What every virtual device has in common.
+
+A virtual device runs or compiles a .tflite on this machine with the kernels, the simulator or the compiler of another
+device. Its output values and the operators that it takes are those of the device; its time is not, and is never reported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Residency:
+    """Which operators of a graph a device runs.
+
+    Attributes:
+        nodes: operators in the graph.
+        taken: how many of them the device runs.
+        refused: operators that it does not run, as {name of the operator or node: reason}.
+        partitions: parts into which the operators that it runs are compiled; None if the compiler does not tell.
+    """
+
+    nodes: int
+    taken: int
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    partitions: int | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Returns a JSON-able dict of the attributes."""
+        return {**dataclasses.asdict(self), "refused": dict(self.refused)}
+
+
+class Session(Protocol):
+    """A .tflite opened on a device for one input size."""
+
+    residency: Residency
+
+    def run(self, inputs: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Runs the graph once.
+
+        Args:
+            inputs: raw values of all inputs by tensor index, in the dtype and shape of the tensor.
+
+        Returns:
+            Raw values of all outputs by tensor index.
+
+        Raises:
+            UserError: the device fails, or only compiles.
+        """
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Returns further JSON-able figures, such as {"instructions": int} or {"cycles": int}; never milliseconds."""
+        ...
+
+    def close(self) -> None:
+        """Frees processes, memory and temporary files."""
+        ...
+
+
+class Device(Protocol):
+    """A virtual device with its settings, whose requirements were checked when it was made.
+
+    Attributes:
+        name: as given to --device, such as 'virtual:arm64'.
+        label: name with settings and what stands behind it, such as 'virtual:arm64 (Cortex-A76, qemu-aarch64 7.2)'.
+        runs: whether its sessions run; False if it only compiles.
+    """
+
+    name: str
+    label: str
+    runs: bool
+
+    def open(self, data: bytes, name: str | Path, shape: tuple[int, ...]) -> Session:
+        """Opens a .tflite.
+
+        Args:
+            data: its bytes; the first subgraph is used.
+            name: name of the file in messages.
+            shape: shape of the image input; other inputs are scalars.
+
+        Raises:
+            UserError: the device cannot run or compile the file; the line names the operator where that is the reason.
+        """
+        ...
