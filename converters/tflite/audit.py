@@ -129,7 +129,8 @@ def _check_convolutions(
     wanted = [activations, "int8", activations]
     bad = [k for k, op in enumerate(convolutions) if [tensors[i].dtype for i in (*op.inputs[:2], op.outputs[0])] != wanted]
     what = "in int8" if activations == "int8" else f"with int8 weights and {activations} activations"
-    expect(f"every convolution {what}, the first and the last included", convolutions and not bad, f"others: {bad}")
+    found = f"others: {bad}" if convolutions else "no convolution"
+    expect(f"every convolution {what}, the first and the last included", convolutions and not bad, found)
     axes = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}  # axis of the output channels
     kernels = [(tensors[op.inputs[1]], axes[op.name]) for op in convolutions]
     bad = [k for k, (kernel, axis) in enumerate(kernels) if len(kernel.scales) != (1 if per_tensor else kernel.shape[axis])]

@@ -14,8 +14,9 @@ from mobile_sr.converters.quantization import saturation
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit
 from mobile_sr.imaging import flat_colours, metrics
+from mobile_sr.importing import foreign
 from mobile_sr.inference import litert, model_io, tensor_values, upscaler
-from mobile_sr.quantization.source import Source, open_as_file
+from mobile_sr.quantization.source import Source
 
 
 def open_bytes(data: bytes, source: Source, options: Mapping[str, str] | None = None) -> litert.TFLiteModel:
@@ -28,7 +29,7 @@ def open_bytes(data: bytes, source: Source, options: Mapping[str, str] | None = 
     """
     if source.config is not None:
         return litert.TFLiteModel(data, options=options)
-    return open_as_file(data, source.name, {**source.options, **(options or {})})
+    return foreign.open_as_file(data, source.name, {**source.options, **(options or {})})
 
 
 def audit_file(

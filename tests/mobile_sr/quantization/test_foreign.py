@@ -273,8 +273,8 @@ def test_refusals(tmp_path, run_here):
     cases = [
         (zoo.FOLDER / "xlsr_x3_uint8.tflite", "already quantized"),
         (tmp_path / "two", "has 2 inputs (a, b); expected one image"),
-        (f"{tmp_path / 'code.py'}:net", "has no function 'net'"),
-        (f"{tmp_path / 'code.py'}:broken", "raised RuntimeError: no weights"),
+        (f"{tmp_path / 'code.py'}:net", "code.py has no function net; it has broken"),
+        (f"{tmp_path / 'code.py'}:broken", "code.py:2: RuntimeError: no weights"),
         (network("five.keras", same, (8, 8, 5)), "[-1, 8, 8, 5] is not one image"),
         (network("four.keras", lambda x: same(x, 4)), "expected one image"),
         (network("gray.keras", lambda x: same(x, 1)), "3 channel"),
