@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mobile_sr.converters.quantization import activation_ranges, saturation, weight_storage
+from mobile_sr.converters.quantization import activation_ranges, integer_forms, saturation, weight_storage
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite.constants import BIASED
@@ -69,6 +69,8 @@ def convert(data: bytes, precision: str, samples: Sequence[Sample] = (), per_ten
 def _quantize(data: bytes, precision: str, samples: Sequence[Sample], per_tensor: bool) -> bytes:
     graph = FloatGraph(data)
     break_equal_biases(graph)
+    if precision != "int16":
+        integer_forms.rewrite(graph)
     ranges = activation_ranges.measure(graph, samples, limit_tanh=precision != "int16")
     if precision != "int16":
         saturation.saturate(graph, ranges)
