@@ -65,7 +65,7 @@ def _verify(model: FloatModel, height: int, width: int) -> None:
         if data_range > 1 and not np.isfinite(expected).all():
             continue  # a network of 0..1 may overflow
         result = run(model.data, lr, model.name)
-        if data_range > 1 and not np.isfinite(result).all():  # as above: exp, as in mish, overflows in .tflite only
+        if data_range > 1 and not np.isfinite(result).all():  # as above: softplus is written with exp
             note = "the conversion overflows for values in 0..255, unlike the original"
             model.notes += [note] if note not in model.notes else []
             continue

@@ -13,6 +13,7 @@ from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite.constants import BIASED
 
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
+KEEPS_CONSTANTS = b"keep_stablehlo_constant"  # entry of a file's metadata
 CALIBRATED = ("uint8", "int8", "int16")  # precisions with integer activations of fixed ranges
 
 
@@ -68,6 +69,9 @@ def convert(data: bytes, precision: str, samples: Sequence[Sample] = (), per_ten
 
 def _quantize(data: bytes, precision: str, samples: Sequence[Sample], per_tensor: bool) -> bytes:
     graph = FloatGraph(data)
+    # litert-torch writes this entry; the quantizer then leaves all convolutions in float.
+    entries = graph.model.metadata or []
+    graph.model.metadata = [entry for entry in entries if entry.name != KEEPS_CONSTANTS]
     break_equal_biases(graph)
     if precision != "int16":
         integer_forms.rewrite(graph)

@@ -104,7 +104,7 @@ def compare(
 
 
 def _facts(model: Upscaler) -> dict[str, Any]:
-    return file_facts(model.name) | model_io.facts(model.io, model.figures)
+    return ({} if model.is_object else file_facts(model.name)) | model_io.facts(model.io, model.figures)
 
 
 def folder_name(folder: evaluate.ImageSource) -> str:

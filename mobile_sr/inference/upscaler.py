@@ -51,6 +51,7 @@ class Upscaler:
         receptive_field: LR pixels to each side that an output pixel depends on; None if it is the whole image.
         fixed: (H, W) if the model supports only one input size.
         smallest: minimum side in LR pixels; smaller images are padded with their edge pixels.
+        is_object: whether it runs a model object of Python, so that no file has its name.
         has_details: whether `with_details` returns any.
         max_depth: maximum desired depth D in blocks; None for models without a desired depth, as the next three.
         depth: desired depth of calls that pass none; the maximum unless set.
@@ -60,6 +61,7 @@ class Upscaler:
         figures: figures of `model_io.check` on the sample image; None if `load` did not check the model.
     """
 
+    is_object: bool = False
     has_details: bool = False
     max_depth: float | None = None
     depth: float | None = None
@@ -309,6 +311,7 @@ def checked(upscaler: Upscaler, scale: int | None = None) -> Upscaler:
     Raises:
         UserError: its output is not finite, or it has another scale.
     """
+    upscaler.is_object = True
     _check_on_sample(_with_scale(upscaler, scale), False)
     return upscaler
 
