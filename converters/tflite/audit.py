@@ -39,7 +39,7 @@ def check(
     clipped: float | None,
     convolutions: int,
     per_tensor: bool = False,
-    input_high: float | None = 1,
+    input_high: float | None = None,
 ) -> list[dict[str, Any]]:
     """Check a file against the requirements of its precision.
 
@@ -49,7 +49,8 @@ def check(
         clipped: c if the network limits its output to 0..c, else None.
         convolutions: number of convolutions of the network.
         per_tensor: whether the kernels of an integer file were quantized with one scale each.
-        input_high: c if the input is an image in 0..c, else None. An integer input then has the scale c / 255.
+        input_high: c if the input is an image in 0..c: an integer input has the scale c / 255. 0 for another range, None for
+            `clipped`.
 
     Returns:
         A list of {"check": requirement, "passed": bool, "found": value in the file}.
@@ -166,7 +167,7 @@ def _check_integer(
         clip = _last_clip(graph, last)
         expect("no clip op", clip is None, clip)
     zero_point = 0 if precision == "uint8" else -128
-    for tensor, what, high in ((first, "input", input_high), (last, "output", clipped)):
+    for tensor, what, high in ((first, "input", clipped if input_high is None else input_high), (last, "output", clipped)):
         if not high:
             continue
         scale = "1/255" if high == 1 else f"{high / 255:g}"

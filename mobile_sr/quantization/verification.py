@@ -55,7 +55,7 @@ def audit_file(
         clipped=limit,
         convolutions=convolutions,
         per_tensor=per_tensor,
-        input_high=high if low == 0 else None,
+        input_high=high if low == 0 else 0,
     )
     return audit.describe(graph, len(data)), checks
 

@@ -91,7 +91,8 @@ def test_from_pytorch_to_uint8(make, photos, tmp_path, monkeypatch):
         result = mobile_sr.compare(reference, files["uint8"].path, photos)
         assert -0.02 < result.drop_db < 0.10
         assert len(result.to_dict()["images"]) == 2
-    assert upscaler.figures["psnr"] > upscaler.figures["bicubic_psnr"]
+    scores = mobile_sr.evaluate(upscaler, photos).to_dict()
+    assert scores["mean"]["psnr"] > scores["bicubic"]["psnr"]
     found = mobile_sr.inspect(files["uint8"].path, files["float32"].path, photos).layers
     split = {part["part"]: part["drop_db"] for part in found["split"]["parts"]}
     assert split["model"] == pytest.approx(split["simulated"], abs=0.01)
