@@ -19,7 +19,7 @@ test-all: $(STAMP)  ## with the long ones
 	$(BIN)/python -m pytest $(WORKERS)
 
 test-torch: .venv-torch/installed  ## those that need PyTorch (several processes, dead ones; conversion), in a .venv-torch of its own
-	.venv-torch/bin/python -m pytest tests/mobile_sr/training/test_distributed.py tests/converters/formats/test_pytorch.py
+	.venv-torch/bin/python -m pytest tests/mobile_sr/training/test_distributed.py tests/converters/formats/test_pytorch.py tests/mobile_sr/quantization/test_pytorch_export.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
