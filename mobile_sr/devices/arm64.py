@@ -65,13 +65,11 @@ class Arm64Device:
     def server(self) -> server_process.ServerProcess:
         """Returns the running QEMU process, started if there is none. Raises UserError if it does not start."""
         if self._server is None or not self._server.close.alive:
-            root, cpu = self._root, arm64_root.CPUS[self.cpu]
-            ours = Path(__file__).parents[2]
-            plugin = f"{root.counter},fd={self._write_end}"
-            view = root.folder / "cpu" / self.cpu
-            command = [root.qemu, "-L", str(view), "-cpu", cpu.qemu, "-plugin", plugin]
+            root = self._root
+            command = [*root.command(self.cpu), "-plugin", f"{root.counter},fd={self._write_end}"]
             command += [str(root.python), "-S", "-m", server_process.MODULE]
-            environment = server_process.python_environment([str(root.packages), str(ours)], root.folder / "bytecode")
+            ours = str(Path(__file__).parents[2])  # after LiteRT's folder: in an installed copy it has this machine's
+            environment = server_process.python_environment([str(root.packages), ours])
             self._server = server_process.ServerProcess(self.name, command, environment, [self._write_end])
         return self._server
 

@@ -80,6 +80,14 @@ class Root:
     counter: Path
     litert: str
 
+    def command(self, cpu: str) -> list[str]:
+        """Returns QEMU and its options for a key of CPUS, without a program."""
+        return _emulate(self.qemu, self.folder, cpu)
+
+
+def _emulate(qemu: str, root: Path, cpu: str) -> list[str]:
+    return [qemu, "-L", str(root / "cpu" / cpu), "-cpu", CPUS[cpu].qemu]
+
 
 def cache_folder() -> Path:
     """Returns the folder of everything that is downloaded or decoded: MOBILE_SR_CACHE if set, else ~/.cache/mobile-sr."""
@@ -153,6 +161,9 @@ def prepare(log: Callable[[str], object] = print) -> Path:
         _run(command, "cannot compile the instruction counter", 300)
         for name, cpu in CPUS.items():
             _make_view(root, name, cpu)
+        log("LiteRT for Arm: first start")  # which also compiles its Python modules: later starts take a tenth of the time
+        start = [*_emulate(_qemu(), root, next(iter(CPUS))), "-E", f"PYTHONPATH={root / 'packages'}", str(_python(root))]
+        _run([*start, "-S", "-c", "import ai_edge_litert.interpreter"], "LiteRT for Arm does not start")
         try:
             root.rename(path)
         except OSError:

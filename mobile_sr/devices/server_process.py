@@ -9,7 +9,6 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,12 +119,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def python_environment(packages: Sequence[str], bytecode: Path) -> dict[str, str]:
-    """Returns the environment for another Python.
-
-    Args:
-        packages: its search path.
-        bytecode: folder of its compiled modules; compiling them takes longer than all else at a start under QEMU.
-    """
+def python_environment(packages: Sequence[str]) -> dict[str, str]:
+    """Returns the environment for another Python whose search path is `packages`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    return {**kept, "PYTHONPATH": os.pathsep.join(packages), "PYTHONPYCACHEPREFIX": str(bytecode)}
+    return {**kept, "PYTHONPATH": os.pathsep.join(packages)}
