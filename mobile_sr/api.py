@@ -253,7 +253,8 @@ def evaluate(
     """
     from mobile_sr.evaluation import evaluate as evaluation
 
-    record = evaluation.evaluate(load(model, scale, threads, device=device, cpu=cpu, soc=soc), _images(data), space, progress, ssim=ssim)
+    upscaler = load(model, scale, threads, device=device, cpu=cpu, soc=soc)
+    record = evaluation.evaluate(upscaler, _images(data), space, progress, ssim=ssim)
     return results.EvaluationResult.of(record)
 
 
@@ -308,21 +309,29 @@ def benchmark(
     warmup: int = 3,
     layers: bool = False,
     progress: Progress | None = None,
+    device: str | None = None,
+    cpu: str | None = None,
+    soc: str | None = None,
 ) -> results.BenchmarkResult:
-    """Measure latency and memory of .tflite files on this machine, interleaved.
+    """Measure latency and memory of .tflite files on this machine, interleaved; or their figures on a virtual device.
 
     Args:
         models: .tflite files or packaged ones ('xlsr_x3:uint8'); ratios refer to the first.
-        size: LR (height, width); None is the files' own, else 360x640.
+        size: LR (height, width); None is the files' own, else 360x640, or 64x64 on a virtual device.
         threads: CPU threads.
         runs: timed rounds. warmup: rounds before them.
-        layers: estimate the CPU time of each operator, too.
+        layers: estimate the CPU time of each operator, too, or its instructions.
         progress: called with (rounds done, what runs).
-    Raises: ValueError (mobile_sr.UserError) for an unusable file or size.
+        device, cpu, soc: see `load`; also 'virtual:ethos-u', which only compiles. No times; threads, runs and warmup do not
+            apply.
+    Raises: ValueError (mobile_sr.UserError) for an unusable file, size or device.
     """
     from mobile_sr.benchmarking import benchmark as benchmarking
+    from mobile_sr.benchmarking import virtual
 
     names = [models] if isinstance(models, (str, Path)) else list(models)
+    if chosen := _device(device, cpu, soc):
+        return results.BenchmarkResult.of(virtual.measure(names, chosen, size, layers, progress))
     return results.BenchmarkResult.of(benchmarking.benchmark(names, size, threads, runs, warmup, layers, progress))
 
 

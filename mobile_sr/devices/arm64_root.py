@@ -257,7 +257,13 @@ def _run(command: Sequence[str], failure: str, limit_s: float = LIMIT_S) -> str:
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", env=environment, stdin=subprocess.DEVNULL, timeout=limit_s
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            timeout=limit_s,
         )
     except subprocess.TimeoutExpired:
         raise UserError(f"virtual:arm64: {failure}: no end after {limit_s:.0f} s") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -70,11 +71,11 @@ class ServerProcess:
             return self._receive(what, limit_s)
 
     def _receive(self, what: str, limit_s: float) -> Message:
-        late = threading.Event()
+        late, process = threading.Event(), self._process  # `kill` must not keep this object alive
 
         def kill() -> None:
             late.set()
-            self._process.kill()
+            process.kill()
 
         timer = threading.Timer(limit_s, kill)
         timer.daemon = True
@@ -108,10 +109,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """Closes the pipes and waits for the end of the process, which is killed if it does not end by itself at once."""
     for stream in (process.stdin, process.stdout):
         if stream:
-            try:
+            with contextlib.suppress(OSError):  # a broken pipe
                 stream.close()
-            except OSError:  # a broken pipe
-                pass
     try:
         process.wait(0.5 if process.poll() is None else 0)
     except subprocess.TimeoutExpired:
