@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int | None:
 
     out = sys.stderr if args.json == "-" else sys.stdout
     if names.is_virtual(args.device):
-        return _run_virtual(args, out)
+        _run_virtual(args, out)
+        return None
     if args.device is not None and (args.cpu or args.soc):
         raise UserError(f"--cpu and --soc are for virtual devices, not for --device {args.device}")
     common.device(argparse.Namespace(device=None, cpu=args.cpu, soc=args.soc))

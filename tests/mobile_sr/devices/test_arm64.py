@@ -106,8 +106,8 @@ def test_one_process_serves_all_sizes_and_a_crash_is_one_line(root, a76):
 
 
 def test_a_file_that_litert_refuses(a76):
+    data = zoo_file("xlsr_x3").read_bytes()
     with pytest.raises(UserError, match=r"^virtual:arm64: bad.tflite with input shape"):
-        data = zoo_file("xlsr_x3").read_bytes()
         a76.open(data, "bad.tflite", (1, 8, 8, 4))
 
 
