@@ -76,6 +76,13 @@ def test_refused_models(fake, run_here, tmp_path, model, device, message):
     assert message in result.stderr
 
 
+def test_no_budget_of_time(fake, run_here, tmp_path):
+    options = ["--data", tmp_path, "--device", "virtual:fake", "--budget-ms", 5]
+    result = run_here("evaluate", "--model", "adaedsr_b8_x2:uint8@signature=dense", *options)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "--budget-ms: a virtual device tells no times" in result.stderr
+
+
 def test_objects_are_refused(fake):
     with pytest.raises(UserError, match=r"^device virtual:fake: runs .tflite files only"):
         mobile_sr.load(mobile_sr.load("espcn_x3:uint8"), device="virtual:fake")
