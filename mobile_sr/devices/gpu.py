@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class GpuDevice:
             except UserError as error:
                 failure, self._server = f" ({error})", None
                 continue
-            self.label = f"{self.name} ({_adapter(session.printed)})"
+            self.label = f"{self.name} ({_adapter(session.printed)}; LiteRT {version('ai-edge-litert')})"
             session.close()
             return
         raise UserError(
