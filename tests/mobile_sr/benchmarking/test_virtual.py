@@ -3,6 +3,7 @@ import json
 import pytest
 
 import mobile_sr
+from mobile_sr.devices.device import Residency
 from tests import schema
 from tests.mobile_sr.devices import fake_device
 
@@ -32,6 +33,15 @@ def test_benchmark(fake, run_here):
     }
     assert row["against_host"] == {"differing_fraction": pytest.approx(1, abs=0.01), "max_difference": 1}
     assert (row["instructions"], row["ratio_to_first"], row["figures"]) == (None, None, {"cycles": 7})
+
+
+def test_many_refused_operators(fake, run_here, monkeypatch):
+    refused = {f"CAST {k}": "unknown" for k in range(13)}
+    monkeypatch.setattr(fake_device.FakeSession, "residency", Residency(20, 7, refused))
+    result = run_here("benchmark", "--model", "espcn_x3:uint8", "--device", "virtual:fake")
+    lines = [line for line in result.stdout.splitlines() if "not taken" in line]
+    assert len(lines) == 11
+    assert lines[9:] == ["espcn_x3:uint8: not taken: CAST 9: unknown", "espcn_x3:uint8: not taken: 3 more, see --json"]
 
 
 def test_benchmark_of_a_compiler(fake):
