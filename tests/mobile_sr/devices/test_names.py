@@ -5,6 +5,7 @@ from PIL import Image
 import mobile_sr
 from mobile_sr.devices import names
 from mobile_sr.errors import UserError
+from mobile_sr.evaluation import report
 from mobile_sr.imaging.sample_images import generated
 from tests.mobile_sr.devices import fake_device
 
@@ -81,6 +82,16 @@ def test_no_budget_of_time(fake, run_here, tmp_path):
     result = run_here("evaluate", "--model", "adaedsr_b8_x2:uint8@signature=dense", *options)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "--budget-ms: a virtual device tells no times" in result.stderr
+
+
+def test_typed_results_name_the_device(fake):
+    images = [("one", generated(48, 60))]
+    result = mobile_sr.evaluate("espcn_x3:uint8", images, device="virtual:fake")
+    assert result.device == "virtual:fake (a test)"
+    assert mobile_sr.evaluate("espcn_x3:uint8", images).device is None
+    compared = mobile_sr.compare("espcn_x3:uint8", "espcn_x3:uint8", images, device="virtual:fake")
+    assert compared.device == "virtual:fake (a test)"
+    assert "on virtual:fake (a test)" in report.title(compared.record["model"])
 
 
 def test_objects_are_refused(fake):
