@@ -31,7 +31,7 @@ class StaticOp:
     options: Any
 
     def option(self, name: str, default: Any = 0) -> Any:
-        """Returns an option by its name in the schema, or the default of an operator without options."""
+        """Return an option by its name in the schema, or the default of an operator without options."""
         return getattr(self.options, name, default)
 
     @property
@@ -50,7 +50,7 @@ class StaticGraph:
     """
 
     def __init__(self, data: bytes, shape: tuple[int, ...]) -> None:
-        """Runs the file once on zeros.
+        """Run the file once on zeros.
 
         Args:
             data: bytes of a file that flatbuffer.parse accepts.
@@ -78,7 +78,7 @@ class StaticGraph:
         ]
 
     def _by_size(self) -> set[int]:
-        """Returns the tensors that depend on nothing but shapes and constants."""
+        """Return the tensors that depend on nothing but shapes and constants."""
         found: set[int] = set()
         for op in self.graph.ops:
             inputs = [index for index in op.inputs if index >= 0]
@@ -90,8 +90,13 @@ class StaticGraph:
         """Whether the values of a tensor do not depend on the image."""
         return tensor in self.sized or self.graph.tensors[tensor].constant
 
+    def is_integer(self, tensor: int) -> bool:
+        """Whether a tensor is an 8-bit integer with scales."""
+        entry = self.graph.tensors[tensor]
+        return entry.dtype in ("int8", "uint8") and len(entry.scales) > 0
+
     def values(self, tensor: int) -> np.ndarray:
-        """Returns the stored values of a constant tensor, in its shape.
+        """Return the stored values of a constant tensor, in its shape.
 
         Raises:
             TFLiteFileError: the values cannot be read.
@@ -99,12 +104,12 @@ class StaticGraph:
         return self._values[tensor] if tensor in self.sized else self._constants.stored(tensor)
 
     def quantized_axis(self, tensor: int) -> int:
-        """Returns the axis of a tensor's scales; 0 for a single scale."""
+        """Return the axis of a tensor's scales; 0 for a single scale."""
         return self._constants.quantized_axis(tensor)
 
 
 def _run(data: bytes, image: int, shape: tuple[int, ...]) -> tuple[dict[int, np.ndarray], dict[int, tuple[int, ...]]]:
-    """Returns ({tensor: its small integer values}, {tensor: its shape}) after a run on zeros."""
+    """Return ({tensor: its small integer values}, {tensor: its shape}) after a run on zeros."""
     try:
         with quiet():
             interpreter = runtime.create_interpreter(data, delegate=False, keep=True)
