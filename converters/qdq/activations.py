@@ -25,6 +25,7 @@ def activated(writer: Writer, op: StaticOp, value: str, activation: int) -> str:
 
 
 def clip(writer: Writer, op: StaticOp, value: str, low: float, high: float | None) -> str:
+    """Limit values to low..high, or from below only."""
     if high is None:
         return writer.node("Relu", [value], f"{op.label}_relu")
     limits = [writer.number(f"{op.label}_low", low), writer.number(f"{op.label}_high", high)]
