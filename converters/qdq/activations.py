@@ -29,7 +29,7 @@ def clip(writer: Writer, op: StaticOp, value: str, low: float, high: float | Non
     if high is None:
         return writer.node("Relu", [value], f"{op.label}_relu")
     limits = [writer.number(f"{op.label}_low", low), writer.number(f"{op.label}_high", high)]
-    return writer.node("Clip", [value, *limits], f"{op.label}clip")
+    return writer.node("Clip", [value, *limits], f"{op.label}_clip")
 
 
 def finish(writer: Writer, op: StaticOp, value: str, layout: Layout) -> None:
