@@ -47,10 +47,11 @@ class StaticGraph:
         graph: as parsed.
         ops: the operators that compute with values, in order; those that only compute shapes are left out.
         shapes: {tensor index: shape}.
+        sized: tensors that depend on nothing but shapes and constants.
     """
 
     def __init__(self, data: bytes, shape: tuple[int, ...]) -> None:
-        """Run the file once on zeros.
+        """Allocate the file at this size; run it once on zeros if it computes sizes.
 
         Args:
             data: bytes of a file that flatbuffer.parse accepts.
@@ -69,8 +70,8 @@ class StaticGraph:
         images = [index for index in graph.inputs if len(graph.tensors[index].shape) == 4]
         if not images:
             raise ValueError("it has no input of four dimensions")
-        self._values, self.shapes = _run(data, images[0], shape)
         self.sized = self._by_size()
+        self._values, self.shapes = _allocate(data, images[0], shape, self.sized)
         self.ops = [
             StaticOp(op.name, index, op.inputs, op.outputs, raw.builtinOptions)
             for index, (op, raw) in enumerate(zip(graph.ops, subgraph.operators, strict=True))
@@ -108,19 +109,19 @@ class StaticGraph:
         return self._constants.quantized_axis(tensor)
 
 
-def _run(data: bytes, image: int, shape: tuple[int, ...]) -> tuple[dict[int, np.ndarray], dict[int, tuple[int, ...]]]:
-    """Return ({tensor: its small integer values}, {tensor: its shape}) after a run on zeros."""
+def _allocate(
+    data: bytes, image: int, shape: tuple[int, ...], wanted: set[int]
+) -> tuple[dict[int, np.ndarray], dict[int, tuple[int, ...]]]:
+    """Return ({tensor: its values} of the wanted tensors, {tensor: shape} of all)."""
     try:
         with quiet():
-            interpreter = runtime.create_interpreter(data, delegate=False, keep=True)
+            interpreter = runtime.create_interpreter(data, delegate=False, keep=bool(wanted))
             interpreter.resize_tensor_input(image, shape, strict=False)
             interpreter.allocate_tensors()
-            interpreter.invoke()
+            if wanted:
+                interpreter.invoke()
+            values = {tensor: interpreter.get_tensor(tensor) for tensor in wanted}
             details = interpreter.get_tensor_details()
-            values = {}
-            for detail in details:
-                if detail["dtype"] in (np.int32, np.int64) and detail["shape"].size <= 1:  # shapes, sizes, axes
-                    values[int(detail["index"])] = interpreter.get_tensor(detail["index"])
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"does not run on {list(shape)} ({str(error).splitlines()[0]})") from None
     return values, {int(detail["index"]): tuple(int(side) for side in detail["shape"]) for detail in details}

@@ -97,7 +97,7 @@ class HexagonDevice:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = severity
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "0" if fallback else "1")
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1" if fallback else "0")
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         settings = {"backend_path": str(self._backend), "htp_arch": str(self.arch)}
         options.add_provider_for_devices(self._provider[:1], settings)
         return onnxruntime.InferenceSession(model, sess_options=options)
@@ -125,15 +125,17 @@ class HexagonSession:
         self._device, self._static, self._name = device, static, name
         self._inputs, self._outputs = to_qdq_onnx.end_names(static.graph)
         self._session: Any = None
+        partitions = None
         with quiet():
             try:
                 self._session = device._session(model, False, _ERROR)
+                partitions = len(self._session.get_provider_graph_assignment_info())
             except Exception:  # ONNX Runtime raises types that are not public; what was refused is found below
                 self._session = None
         nodes = len(static.ops)
         refused = {} if self._session else self._refused(model)
         left = sum(any(node == op.label or node.startswith(f"{op.label}_") for node in refused) for op in static.ops)
-        self.residency = Residency(nodes, nodes - left, refused, None if refused else 1)
+        self.residency = Residency(nodes, nodes - left, refused, partitions)
 
     def _refused(self, model: bytes) -> dict[str, str]:
         """Returns {node: reason} for the nodes that the NPU leaves to the CPU if it may."""

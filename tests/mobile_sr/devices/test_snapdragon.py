@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mobile_sr
 from mobile_sr import zoo
 from mobile_sr.converters.tflite import flatbuffer
 from mobile_sr.converters.tflite.passes import simplify
@@ -57,6 +58,13 @@ def test_zoo_files_are_compiled_in_one_partition(compiler, name):
     for before, after in ((graph.inputs, result.inputs), (graph.outputs, result.outputs)):
         assert graph.tensors[before[0]].describe() == result.tensors[after[0]].describe()
     assert not list(Path(tempfile.gettempdir()).glob("mobile-sr-snapdragon-*"))
+
+
+def test_a_compiled_file_is_not_run_here(compiler, tmp_path):
+    path = tmp_path / "compiled.tflite"
+    path.write_bytes(snapdragon.compile_for(fixed("espcn_x3", (8, 8)), "espcn_x3", "SM8650").data)
+    with pytest.raises(UserError, match="compiled.tflite: compiled for the NPU of one chip, .*; use the file it was made from"):
+        mobile_sr.load(path)
 
 
 @pytest.mark.slow
