@@ -1,7 +1,7 @@
 """The simulated Snapdragon NPU compared with XNNPACK: `python benchmarks/hexagon.py DATA [--soc v73]`.
 
-DATA is a folder of images. Prints two tables of docs/measurements/snapdragon.md: the PSNR of every packaged uint8 network, and how often single operators
-of these networks differ when both get the same integers.
+DATA is a folder of images. Prints two tables of docs/measurements/snapdragon.md: the PSNR of every packaged uint8 network, and
+how often single operators of these networks differ when both get the same integers.
 """
 
 import argparse
