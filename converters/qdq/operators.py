@@ -16,5 +16,5 @@ def emit(writer: Writer, op: StaticOp) -> None:
         UnsupportedError: there is no ONNX form of the operator; the message names it.
     """
     if op.name not in _OPERATORS:
-        raise UnsupportedError(f"operator {op.label} has no QDQ form here; supported: {', '.join(sorted(_OPERATORS))}")
+        raise UnsupportedError(f"operator {op.label} has no QDQ form in mobile-sr")
     _OPERATORS[op.name](writer, op)

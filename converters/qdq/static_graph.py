@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite import flatbuffer, runtime
 from mobile_sr.converters.tflite.constants import Constants
+from mobile_sr.converters.tflite.flatbuffer import TFLiteFileError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +104,11 @@ class StaticGraph:
         Raises:
             TFLiteFileError: the values cannot be read.
         """
-        return self._values[tensor] if tensor in self.sized else self._constants.stored(tensor)
+        if tensor not in self.sized:
+            return self._constants.stored(tensor)
+        if tensor not in self._values:
+            raise TFLiteFileError(f"cannot read the values of tensor {self.graph.tensors[tensor].name}")
+        return self._values[tensor]
 
     def quantized_axis(self, tensor: int) -> int:
         """Return the axis of a tensor's scales; 0 for a single scale."""
@@ -120,7 +126,10 @@ def _allocate(
             interpreter.allocate_tensors()
             if wanted:
                 interpreter.invoke()
-            values = {tensor: interpreter.get_tensor(tensor) for tensor in wanted}
+            values = {}
+            for tensor in wanted:
+                with contextlib.suppress(ValueError):  # in a subgraph, or empty
+                    values[tensor] = interpreter.get_tensor(tensor)
             details = interpreter.get_tensor_details()
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"does not run on {list(shape)} ({str(error).splitlines()[0]})") from None
