@@ -69,7 +69,7 @@ def operator_differences(model, device):
             values = interpreter.get_tensor(tensor)
             feeds[name] = (values.astype(np.int16) + 128).astype(np.uint8) if values.dtype == np.int8 else values
         expected = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"]).run(None, feeds)[0]
-        result = device._session(onnx, False, 3).run(None, feeds)[0]
+        result = device.onnx_session(onnx).run(None, feeds)[0]
         kind = op.name + (" with ReLU" if op.option("fusedActivationFunction") else "")
         yield kind, np.abs(result.astype(int) - expected)
 

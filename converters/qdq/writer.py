@@ -213,7 +213,7 @@ class Writer:
         onnx = self._onnx
         for tensor, name in outputs.items():
             self._nodes.append(onnx.helper.make_node("Identity", [self._value(tensor, "NHWC")], [name], name=f"output_{name}"))
-        _fold_identities(self._nodes, set(inputs.values()))
+        _fold_identities(self._nodes, {*inputs.values(), *outputs.values()})
 
         def value(tensor: int, name: str) -> Any:
             dtype = onnx.TensorProto.UINT8 if self.is_quantized(tensor) else onnx.TensorProto.FLOAT
@@ -232,11 +232,11 @@ class Writer:
         return model.SerializeToString()
 
 
-def _fold_identities(nodes: list[Any], inputs: set[str]) -> None:
+def _fold_identities(nodes: list[Any], ends: set[str]) -> None:
     """Rename what feeds an Identity at the end instead of keeping the Identity, unless that is an input or another output."""
     for identity in [node for node in nodes if node.op_type == "Identity"]:
         source, target = identity.input[0], identity.output[0]
-        if source in inputs:
+        if source in ends:
             continue
         nodes.remove(identity)
         for node in nodes:

@@ -90,8 +90,20 @@ class HexagonDevice:
             raise UserError(f"{name}: {self.name} runs uint8 and int8 files; this one has float values")
         return HexagonSession(self, static, model, str(name))
 
-    def _session(self, model: bytes, fallback: bool, severity: int) -> Any:
-        """Returns an ONNX Runtime session; without fallback it raises RuntimeError if the NPU does not run all nodes."""
+    def onnx_session(self, model: bytes, fallback: bool = False, severity: int = _ERROR) -> Any:
+        """Opens a QDQ ONNX file on the NPU.
+
+        Args:
+            model: bytes of the file.
+            fallback: whether the CPU runs what the NPU refuses.
+            severity: lowest severity that ONNX Runtime logs, 0 (everything) to 4.
+
+        Returns:
+            An onnxruntime.InferenceSession.
+
+        Raises:
+            RuntimeError: the NPU refuses a node and there is no fallback, or the compiler fails.
+        """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -128,7 +140,7 @@ class HexagonSession:
         partitions = None
         with quiet():
             try:
-                self._session = device._session(model, False, _ERROR)
+                self._session = device.onnx_session(model)
                 partitions = len(self._session.get_provider_graph_assignment_info())
             except Exception:  # ONNX Runtime raises types that are not public; what was refused is found below
                 self._session = None
@@ -141,7 +153,7 @@ class HexagonSession:
         """Returns {node: reason} for the nodes that the NPU leaves to the CPU if it may."""
         with quiet() as printed:
             try:
-                session = self._device._session(model, True, _VERBOSE)
+                session = self._device.onnx_session(model, fallback=True, severity=_VERBOSE)
                 subgraphs = session.get_provider_graph_assignment_info()
             except Exception as error:  # as above
                 raise UserError(f"{self._name}: cannot be compiled for {self._device.name} ({_first_line(error)})") from None

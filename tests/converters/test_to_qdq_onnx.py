@@ -153,6 +153,17 @@ def test_uint8_files_keep_their_type():
     np.testing.assert_array_equal(run_onnx(to_qdq_onnx.convert(data, SHAPE), values)[0], expected)
 
 
+def test_two_outputs_may_be_the_same_values():
+    b = Builder(SHAPE)
+    x = b.conv(b.inputs[0], 8, 8)
+    graph = b.finished(x, b.op("RESHAPE", [x, np.array([1, 12, 16, 8])], newShape=list(SHAPE)))
+    data = quantizer.convert(graph.packed(), "uint8", small_graphs.images(2, SHAPE))
+    values = np.random.default_rng(5).integers(0, 256, SHAPE, np.uint8)
+    results = run_onnx(to_qdq_onnx.convert(data, SHAPE), values)
+    for result, expected in zip(results, small_graphs.run(data, values, delegate=True), strict=True):
+        np.testing.assert_array_equal(result, expected)
+
+
 def test_what_is_not_supported_is_named():
     with pytest.raises(ValueError, match="operator ARG_MAX_1 has no QDQ form in mobile-sr"):
         to_qdq_onnx.convert(quantized(lambda b, x: b.op("ARG_MAX", [x, np.int32(3)], outputType=2)), SHAPE)
