@@ -43,12 +43,15 @@ def parse_graph(data: bytes, name: str | Path = "model", signature: str | None =
             first subgraph of a file without signatures.
 
     Raises:
-        UserError: the file is damaged, does not have the signature, or a signature must be chosen.
+        UserError: the file is damaged, compiled for an NPU, does not have the signature, or a signature must be chosen.
     """
     try:
-        return flatbuffer.parse(data, signature)
+        graph = flatbuffer.parse(data, signature)
     except flatbuffer.TFLiteFileError as error:
         raise UserError(f"{name}: {error}") from None
+    if any(op.name == "DISPATCH_OP" for op in graph.ops):
+        raise UserError(f"{name}: compiled for the NPU of one chip, where only an app runs it; use the file it was made from")
+    return graph
 
 
 def as_first_subgraph(data: bytes, graph: Graph, name: str | Path = "model") -> bytes:
