@@ -115,9 +115,7 @@ class Editor:
         entry.shape = [max(1, side) for side in shape]
         entry.shapeSignature = list(shape) if -1 in shape else None
 
-    def make_op(
-        self, kind: str, inputs: list[int], outputs: list[int], options: Any = None, version: int | None = None
-    ) -> Any:
+    def make_op(self, kind: str, inputs: list[int], outputs: list[int], options: Any = None, version: int | None = None) -> Any:
         """Return a new operator, which is not in the graph yet.
 
         Args:

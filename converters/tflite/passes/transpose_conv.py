@@ -64,9 +64,8 @@ def _enlarge(editor: Editor, tensor: int, block: int) -> list[_Edit] | None:
     kind = editor.kind(op)
     if kind == "CONV_2D":
         return [functools.partial(_transpose_conv, editor, op, block), resize] if _is_plain(editor, op) else None
-    if kind == "CONCATENATION" and len({int(i) for i in op.inputs}) == 1 and len(op.inputs) == block**2:
-        if op.builtinOptions.axis in (-1, 3) and not editor.has_activation(op):
-            return [functools.partial(_nearest, editor, op, large), resize]
+    if kind == "CONCATENATION" and _is_copies(editor, op, block**2):
+        return [functools.partial(_nearest, editor, op, large), resize]
     if kind not in (*UNARY, "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM"):
         return None
     edits: list[_Edit] = [resize]
@@ -154,18 +153,13 @@ def _activations(editor: Editor) -> dict[int, str]:
 
 def _with_constant_channel(editor: Editor, conv: Any, image: int, value: np.float32) -> int:
     """Add a channel of a positive value to the input of a convolution; returns the new input."""
-    maker = editor.makers().get(image)
-    shape = editor.shape(image)
-    alone = len(editor.readers(image)) == 1 and not editor.is_end(image)
-    kinds = editor.schema.ActivationFunctionType
-    if alone and maker is not None and editor.kind(maker) == "CONV_2D" and _has_own_bias(editor, maker):
-        if maker.builtinOptions.fusedActivationFunction in (kinds.NONE, kinds.RELU):
-            weights, bias = (editor.constant(int(i)) for i in maker.inputs[1:3])
-            assert weights is not None and bias is not None  # by _has_own_bias
-            editor.replace_constant(maker, 1, np.concatenate([weights, np.zeros_like(weights[:1])]))
-            editor.replace_constant(maker, 2, np.append(bias, value).astype(np.float32))
-            editor.set_shape(image, [*shape[:3], shape[3] + 1])
-            return image
+    shape, maker = editor.shape(image), editor.makers().get(image)
+    if maker is not None and len(editor.readers(image)) == 1 and not editor.is_end(image) and _can_grow(editor, maker):
+        weights, bias = np.asarray(editor.constant(int(maker.inputs[1]))), editor.constant(int(maker.inputs[2]))
+        editor.replace_constant(maker, 1, np.concatenate([weights, np.zeros_like(weights[:1])]))
+        editor.replace_constant(maker, 2, np.append(np.asarray(bias), value).astype(np.float32))
+        editor.set_shape(image, [*shape[:3], shape[3] + 1])
+        return image
     result = editor.add_tensor([*shape[:3], shape[3] + 1], f"{editor.name(image)}/with_constant")
     paddings = editor.add_constant(np.array([[0, 0], [0, 0], [0, 0], [0, 1]], np.int32), f"{editor.name(image)}/paddings")
     inputs = [image, paddings, editor.add_constant(np.array(value, np.float32), f"{editor.name(image)}/value")]
@@ -173,12 +167,21 @@ def _with_constant_channel(editor: Editor, conv: Any, image: int, value: np.floa
     return result
 
 
-def _has_own_bias(editor: Editor, op: Any) -> bool:
-    """Whether a convolution without groups has a constant kernel and bias."""
-    if len(op.inputs) < 3 or int(op.inputs[2]) < 0 or editor.constant(int(op.inputs[2])) is None:
+def _can_grow(editor: Editor, op: Any) -> bool:
+    """Whether an operator is a convolution without groups that can compute a further channel of a constant value."""
+    kinds = editor.schema.ActivationFunctionType
+    if editor.kind(op) != "CONV_2D" or op.builtinOptions.fusedActivationFunction not in (kinds.NONE, kinds.RELU):
         return False
-    weights = editor.constant(int(op.inputs[1]))
-    return weights is not None and weights.shape[3] == editor.shape(int(op.inputs[0]))[3]
+    constants = [editor.constant(int(i)) for i in op.inputs[1:3]]
+    if len(constants) < 2 or constants[0] is None or constants[1] is None:
+        return False
+    return constants[0].shape[3] == editor.shape(int(op.inputs[0]))[3]
+
+
+def _is_copies(editor: Editor, op: Any, count: int) -> bool:
+    """Whether a CONCATENATION puts copies of one image side by side."""
+    inputs = [int(i) for i in op.inputs]
+    return inputs == inputs[:1] * count and op.builtinOptions.axis in (-1, 3) and not editor.has_activation(op)
 
 
 def _nearest(editor: Editor, op: Any, large: list[int]) -> None:
