@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         help="comma-separated list of float32, float16, uint8 and int8 (full integer, input and output included), int16 "
-        f"(int16 activations, float input and output), dynamic (int8 weights), onnx (default {PRECISIONS}, with --target its own)",
+        f"(int16 activations, float input and output), dynamic (int8 weights), onnx (default {PRECISIONS}, or of --target)",
     )
     parser.add_argument(
         "--target",
