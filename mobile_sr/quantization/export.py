@@ -20,8 +20,8 @@ from mobile_sr.inference import litert
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.inference.onnx_model import OnnxModel
 from mobile_sr.quantization import calibration as calibrations
+from mobile_sr.quantization import snapdragon_files, targets, verification
 from mobile_sr.quantization import source as sources
-from mobile_sr.quantization import targets, verification
 from mobile_sr.quantization.source import Source
 
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
@@ -107,7 +107,7 @@ def export(
     if chosen:
         targets.check(chosen, precisions, per_tensor, dense_groups, path)
         per_tensor = not chosen.per_channel
-    chips = targets.chips(soc, chosen)
+    chips = snapdragon_files.check(soc, target)
     backend.require_tensorflow("export")
     integers = any(p in to_tflite.CALIBRATED for p in precisions)
     calibrated = integers or float_weights in ("equalized", "rounded")
@@ -152,14 +152,18 @@ def export(
             verification.warn_if_poor(file, verification.open_bytes(data, source, selected).run, source)
         if chosen:
             sidecar["target"] = chosen.name
-        if chips:
-            sidecar["compiled"] = targets.compile_for_chips(data, file, chips, log)
+        further, entries = snapdragon_files.make(data, file, chips) if chips else ({}, {})
+        sidecar |= entries
+        for other, content in further.items():
+            write_bytes(other, content)
         write_bytes(file, data)
         sidecars.write(file, sidecar)
         colours = f"; {flat_colours.describe(sidecar['colour_error'])}" if "colour_error" in sidecar else ""
         log(f"{file}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks){colours}")
         if line := verification.describe_split(sidecar["xnnpack"], source.size is None) if "xnnpack" in sidecar else None:
             log(f"{file}: {line}")
+        for chip, entry in sidecar.get("compiled", {}).items():
+            log(f"{folder / entry['file']}: compiled for {chip}, {entry['taken']} of {entry['nodes']} operators on the NPU")
         written.append(file)
     return written
 

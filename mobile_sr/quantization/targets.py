@@ -8,15 +8,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from pathlib import Path
-from typing import Any
 
 from mobile_sr.converters.tflite.passes import interleave, transpose_conv
 from mobile_sr.converters.tflite.passes.editor import Editor
 from mobile_sr.errors import UserError, did_you_mean
-from mobile_sr.files import sha256, write_bytes
 
 # LR (height, width) for a target that needs a fixed one where none is given. Larger images run in tiles.
 DEFAULT_SIZE = (128, 128)
@@ -89,49 +86,6 @@ def check_size(target: Target, size: tuple[int, int] | None) -> None:
             f"--height {size[0]} --width {size[1]}: --target {target.name} supports at most {target.max_pixels:,} LR pixels; "
             "larger images run in tiles"
         )
-
-
-def chips(names: Sequence[str], target: Target | None) -> list[str]:
-    """Returns Snapdragon chips without repetitions. Raises UserError for an unknown chip, another target or a missing extra."""
-    if names and (target is None or target.name != "snapdragon"):
-        raise UserError(f"--soc {','.join(names)}: is for --target snapdragon")
-    if not names:
-        return []
-    from mobile_sr.devices import snapdragon
-
-    snapdragon.qualcomm_libraries()
-    return list(dict.fromkeys(snapdragon.check_chip(name) for name in names))
-
-
-def compile_for_chips(data: bytes, file: Path, names: Sequence[str], log: Callable[[str], Any]) -> dict[str, Any]:
-    """Compile a .tflite for Snapdragon chips with LiteRT's compiler, and write NAME_CHIP.tflite beside it.
-
-    Args:
-        data: bytes of the file.
-        file: its path.
-        names: the chips.
-        log: called with a line about each.
-
-    Returns:
-        {chip: {"file", "sha256", "size_bytes", "compiler", "nodes", "taken", "refused", "partitions"}}.
-    """
-    from mobile_sr.devices import snapdragon
-
-    result = {}
-    for name in names:
-        compiled = snapdragon.compile_for(data, file.name, name)
-        path = file.with_name(f"{file.stem}_{name}.tflite")
-        write_bytes(path, compiled.data)
-        residency = compiled.residency
-        result[name] = {
-            "file": path.name,
-            "sha256": sha256(compiled.data),
-            "size_bytes": len(compiled.data),
-            "compiler": compiled.compiler,
-            **residency.facts(),
-        }
-        log(f"{path}: {len(compiled.data):,} bytes, {residency.taken} of {residency.nodes} operators on the NPU")
-    return result
 
 
 def with_upsampler(data: bytes, form: str) -> bytes:
