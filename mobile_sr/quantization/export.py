@@ -106,6 +106,7 @@ def export(
     _check_float_weights(float_weights, methods)
     if chosen:
         targets.check(chosen, precisions, per_tensor, dense_groups, path)
+        targets.check_size(chosen, size)
         per_tensor = not chosen.per_channel
     chips = snapdragon_files.check(soc, target)
     backend.require_tensorflow("export")
