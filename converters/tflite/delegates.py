@@ -62,8 +62,8 @@ def refused(graph: flatbuffer.Graph) -> dict[str, list[dict[str, Any]]]:
     dynamic = any(-1 in graph.tensors[index].shape[1:] for index in graph.inputs)
     for delegate in TITLES:
         if dynamic and delegate in _NPUS:
-            reason = "dynamic size; export with --height and --width"
-            result[delegate] = [{"op": "operators", "count": len(graph.ops), "reason": reason}]
+            whole = {"op": "operators", "count": len(graph.ops), "reason": "dynamic size; export with --height and --width"}
+            result[delegate] = [whole]
             continue
         reasons: collections.Counter[tuple[str, str]] = collections.Counter()
         for op in graph.ops:
