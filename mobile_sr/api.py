@@ -167,8 +167,10 @@ def search(
 def export(
     model: str | Path | keras.Model | torch.nn.Module,
     out: str | Path,
-    precisions: Sequence[str] = ("float32", "uint8"),
+    precisions: Sequence[str] | None = None,
     *,
+    target: str | None = None,
+    soc: Sequence[str] = (),
     size: tuple[int, int] | None = None,
     calibration: str | Path | None = None,
     seed: int = 0,
@@ -188,8 +190,12 @@ def export(
             .keras, .h5, .onnx, .pt2 or float .tflite file, a SavedModel folder, 'module.py:function', or a model object of
             Keras (subclassed, too) or PyTorch.
         out: folder to write.
-        precisions: of 'float32', 'float16', 'dynamic', 'int16', 'int8', 'uint8', 'onnx'.
-        size: fixed LR (height, width); None for dynamic.
+        precisions: of 'float32', 'float16', 'dynamic', 'int16', 'int8', 'uint8', 'onnx'; None is 'float32' and 'uint8', or that
+            of the target.
+        target: device that the files are for: 'cpu', 'gpu', 'nnapi', 'snapdragon', 'mediatek', 'samsung', 'google' or
+            'ethos-u'. It chooses what is not given (docs/guide/targets.md); None for files of the options given.
+        soc: with the target 'snapdragon': chips such as ['SM8650'] for which the files are compiled, too.
+        size: fixed LR (height, width); None for dynamic, or the default of a target that needs one.
         calibration: folder of images for the integer files; None for the packaged ones.
         seed: of the calibration crops.
         per_tensor: one scale per integer kernel instead of one per output channel.
@@ -206,10 +212,14 @@ def export(
     """
     from mobile_sr.quantization import export as exporter
 
+    if precisions is None and target is None:
+        precisions = ("float32", "uint8")
     paths = exporter.export(
         model,
         out,
-        list(precisions),
+        None if precisions is None else list(precisions),
+        target=target,
+        soc=list(soc),
         size=size,
         calibration=calibration,
         seed=seed,
@@ -223,9 +233,9 @@ def export(
         log=log or (lambda line: None),
     )
     files = []
-    for precision, file in zip(precisions, paths, strict=True):
+    for file in paths:
         sidecar = json.loads(file.with_suffix(".json").read_text())
-        files.append(results.ExportedFile(file, precision, file.stat().st_size, sidecar))
+        files.append(results.ExportedFile(file, sidecar["precision"], file.stat().st_size, sidecar))
     return results.ExportResult.of(files)
 
 

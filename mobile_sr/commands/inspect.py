@@ -67,13 +67,10 @@ def _audit(args: argparse.Namespace) -> int:
         print_line(f"  signature {facts['signature']} of {', '.join(facts['signatures'])}", file=out)
     for name, count in facts["ops"].items():
         print_line(f"  {count:4d}  {name}", file=out)
-    for delegate, name in (("gpu", "GPU"), ("nnapi", "NNAPI")):
-        if "refused" not in facts:
-            break
-        rejected = delegates.describe(facts["refused"][delegate])
-        print_line(
-            f"  {name} delegate, by its rules: {f'rejects {rejected}' if rejected else 'supports every operator'}", file=out
-        )
+    for delegate, refusals in facts.get("refused", {}).items():
+        rejected = delegates.describe(refusals)
+        verdict = f"rejects {rejected}" if rejected else "supports every operator"
+        print_line(f"  {delegates.TITLES[delegate]}, by its rules: {verdict}", file=out)
     for end in ("inputs", "outputs"):
         for t in facts[end]:
             quantization = f"  scale {t['scale']:.9g}  zero point {t['zero_point']}" if t["scale"] is not None else ""
