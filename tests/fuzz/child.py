@@ -110,8 +110,7 @@ def use_run(path):
 
 KINDS = {
     "images": (mutations.damage_bytes, use_image),
-    "npz bytes": (mutations.damage_bytes, use_arrays),
-    "npz members": (mutations.damage_member, use_arrays),
+    "npz": (mutations.damage_bytes_or_member, use_arrays),
     "npz values": (mutations.damage_values, use_weights),
     "tflite bytes": (mutations.damage_bytes, use_model),
     "tflite fields": (mutations.damage_fields, use_model),
@@ -119,8 +118,7 @@ KINDS = {
     "sidecars": (mutations.damage_sidecar, use_sidecar),
     "run folders": (mutations.damage_run, use_run),
     "onnx bytes": (mutations.damage_bytes, use_model),
-    "keras bytes": (mutations.damage_bytes, use_model),
-    "keras members": (mutations.damage_member, use_model),
+    "keras": (mutations.damage_bytes_or_member, use_model),
     "trap": (lambda data, rng: data, use_trap),
 }
 

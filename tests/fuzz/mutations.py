@@ -58,6 +58,11 @@ def damage_member(data, rng):
     return packed.getvalue()
 
 
+def damage_bytes_or_member(data, rng):
+    """Damage the archive itself or, as often, one array in it."""
+    return rng.choice((damage_bytes, damage_member))(data, rng)
+
+
 def damage_values(data, rng):
     """Change the configuration or an array of a model file that stays well formed."""
     from mobile_sr.inference import weights
