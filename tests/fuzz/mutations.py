@@ -86,6 +86,13 @@ def _damage_array(arrays, rng):
     arrays[name] = rng.choice((array.astype(int), array.astype(str), array.ravel(), array[..., None], array * np.nan))
 
 
+def damage_network(data, rng):
+    """Damage a .keras archive or the values of an .npz."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        is_npz = all(name.endswith(".npy") for name in archive.namelist())
+    return damage_values(data, rng) if is_npz else damage_bytes_or_member(data, rng)
+
+
 def damage_fields(data, rng):
     """Change fields of a .tflite that stays a well-formed flatbuffer."""
     from ai_edge_litert import schema_py_generated as schema

@@ -92,11 +92,6 @@ def test_arrays(model_file, tmp_path, count):
     assert problems("npz", [model_file], count, tmp_path) == []
 
 
-@counts(20, 300)
-def test_weights(model_file, tmp_path, count):
-    assert problems("npz values", [model_file], count, tmp_path) == []
-
-
 @counts(100, 3500)
 @pytest.mark.parametrize("kind", ["tflite bytes", "tflite fields", "tflite tensors"])
 def test_tflite(exported, tmp_path, kind, count):
@@ -120,12 +115,12 @@ def test_onnx(model_file, tmp_path, count):
     assert problems("onnx bytes", [file], count, tmp_path) == []
 
 
-@counts(16, 400)
-def test_keras(model_file, tmp_path, count):
+@counts(36, 700)
+def test_networks(model_file, tmp_path, count):
     from mobile_sr.inference import weights
 
     weights.load_model(model_file)[0].save(tmp_path / "valid.keras")
-    assert problems("keras", [tmp_path / "valid.keras"], count, tmp_path) == []
+    assert problems("networks", [model_file, tmp_path / "valid.keras"], count, tmp_path) == []
 
 
 @counts(8, 150)
