@@ -39,8 +39,6 @@ def test_desired_depths_are_seeded_and_cover_all_blocks():
 def test_depth_networks_train(name, image_folder, tmp_path, cache, capsys):
     recipe = recipes.load(name, smoke=True, steps=2)
     recipe.validate_every = 2
-    if "edsr" in name:
-        recipe.network["blocks"] = 2  # few compile quickly
     train_loop.train(recipe, image_folder, tmp_path, cache=cache)
     _, network = weights.load_model(tmp_path / "best.npz")
     assert models.has_depth(network)
