@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -474,6 +475,12 @@ def _of_archive(name: str, runner: KerasArchive) -> Upscaler:
     upscaler = Upscaler(name, runner.scale, runner.run, None, runner.fixed)
     upscaler.io = runner.io
     return upscaler
+
+
+def once_per_image(run: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function from [H, W, 3] uint8 to the SR output as uint8, which remembers the output of every image."""
+    cached = functools.cache(lambda raw, shape: to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
+    return lambda image: cached(image.tobytes(), image.shape)
 
 
 def keras_runner(model: keras.Model) -> Callable[..., Any]:

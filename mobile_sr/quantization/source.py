@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,11 @@ class Source:
     def run(self) -> Runner:
         """The original at the largest value of its second input."""
         return self.runner(self.extension.max_value)
+
+    @functools.cached_property
+    def levels(self) -> Callable[[np.ndarray], np.ndarray]:
+        """`run` as a function from [H, W, 3] uint8 to [H * s, W * s, 3] uint8. It computes each image once."""
+        return upscaler.once_per_image(self.run)
 
     @property
     def smallest_side(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,15 +71,8 @@ def colour_check(
             larger than `limit`, that error is the limit.
     Returns: (`flat_colours.measure` of the file, {"check", "passed", "found"} for the audit).
     """
-    run, original_run = open_bytes(data, source, source.extension.options(source.extension.max_value)).run, source.run
-    cached = functools.cache(lambda raw, shape: upscaler.to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
-
-    def upscale(image: np.ndarray) -> np.ndarray:
-        return cached(image.tobytes(), image.shape)
-
-    def original(image: np.ndarray) -> np.ndarray:
-        return upscaler.to_uint8(original_run(image))
-
+    run = open_bytes(data, source, source.extension.options(source.extension.max_value)).run
+    upscale, original = upscaler.once_per_image(run), source.levels
     error = flat_colours.measure(upscale, source.scale, source.size)
     added = flat_colours.measure(upscale, source.scale, source.size, original)["flat"]
     own = flat_colours.measure(original, source.scale, source.size)["flat"] if added > limit else 0

@@ -103,7 +103,9 @@ def deploy(tmp_path_factory):
     return export
 
 
-@pytest.mark.parametrize("key", SOURCES)
+@pytest.mark.parametrize(  # converters/formats/test_source.py opens the others
+    "key", [pytest.param(key, marks=pytest.mark.slow if key in ("h5", "saved_model") else ()) for key in SOURCES]
+)
 def test_files(deploy, key, photos):
     _, files, lines = deploy(key)
     _, name, expected, left = SOURCES[key]
