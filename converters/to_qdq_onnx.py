@@ -30,7 +30,11 @@ def convert(data: bytes, shape: tuple[int, ...]) -> bytes:
         TFLiteFileError: the file is damaged.
         ValueError: an operator or type is not supported, which the message names, or the file does not run at this shape.
     """
-    static = StaticGraph(data, shape)
+    return convert_static(StaticGraph(data, shape))
+
+
+def convert_static(static: StaticGraph) -> bytes:
+    """Convert a file that was opened at its size. Returns and raises as `convert`."""
     writer = Writer(static)
     inputs, outputs = end_names(static.graph)
     for tensor, name in inputs.items():

@@ -146,16 +146,18 @@ class ComparisonResult(Result):
 
 @dataclass(frozen=True)
 class Timing:
-    """Figures of one model in one benchmark.
+    """Figures of one model in one benchmark. On a virtual device it has no times.
 
     Attributes:
         model: name of the model.
-        delegate: the delegate that was asked for, such as 'cpu'.
+        delegate: the delegate that was asked for, such as 'cpu', or the virtual device.
         latency_ms: median wall time of an inference in ms.
         cpu_ms: median CPU time of an inference in ms.
         memory_bytes: peak memory of a process that runs the model alone; None if the system does not report it.
-        ratio_to_first: time divided by that of the first model.
+        ratio_to_first: time, or instructions on a virtual device, divided by those of the first model.
         error: why the model could not be measured; None if it was.
+        instructions_per_lr_pixel: of one inference; None if they are not counted.
+        nodes: (operators that the delegate or device runs, all operators).
     """
 
     model: str
@@ -165,6 +167,14 @@ class Timing:
     memory_bytes: int | None
     ratio_to_first: float | None
     error: str | None
+    instructions_per_lr_pixel: float | None = None
+    nodes: tuple[int, int] | None = None
+
+
+def _virtual_timing(row: dict[str, Any]) -> Timing:
+    residency = row["residency"]
+    counted = row["instructions_per_lr_pixel"], (residency["taken"], residency["nodes"])
+    return Timing(row["model"], row["device"], None, None, None, row["ratio_to_first"], None, *counted)
 
 
 @dataclass(frozen=True)
@@ -181,7 +191,9 @@ class BenchmarkResult(Result):
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> BenchmarkResult:
-        """From the dict that `benchmarking.benchmark.benchmark` returns."""
+        """From the dict that `benchmarking.benchmark.benchmark` or `benchmarking.virtual.measure` returns."""
+        if record["where"] == "virtual":
+            return cls(record, record["environment"], [_virtual_timing(row) for row in record["results"]])
         timings = [
             Timing(
                 row["model"],
@@ -191,6 +203,7 @@ class BenchmarkResult(Result):
                 row["peak_memory_bytes"],
                 row["ratio_to_first"],
                 row["error"],
+                nodes=(row["delegated_nodes"], row["nodes"]),
             )
             for row in record["results"]
         ]
@@ -198,6 +211,12 @@ class BenchmarkResult(Result):
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """One row per model."""
+        if self.record["where"] == "virtual":
+            columns = ["model", "instructions per LR pixel", "operators taken", "ratio to first"]
+            counts = [(t, "-" if t.nodes is None else "{} of {}".format(*t.nodes)) for t in self.timings]
+            return columns, [
+                [t.model, _number(t.instructions_per_lr_pixel, 0), taken, _number(t.ratio_to_first, 3)] for t, taken in counts
+            ]
         table = [
             [
                 t.model,

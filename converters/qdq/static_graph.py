@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite import flatbuffer, runtime
 from mobile_sr.converters.tflite.constants import Constants
+from mobile_sr.converters.tflite.flatbuffer import TFLiteFileError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,7 @@ class StaticOp:
     options: Any
 
     def option(self, name: str, default: Any = 0) -> Any:
-        """Returns an option by its name in the schema, or the default of an operator without options."""
+        """Return an option by its name in the schema, or the default of an operator without options."""
         return getattr(self.options, name, default)
 
     @property
@@ -47,10 +49,11 @@ class StaticGraph:
         graph: as parsed.
         ops: the operators that compute with values, in order; those that only compute shapes are left out.
         shapes: {tensor index: shape}.
+        sized: tensors that depend on nothing but shapes and constants.
     """
 
     def __init__(self, data: bytes, shape: tuple[int, ...]) -> None:
-        """Runs the file once on zeros.
+        """Allocate the file at this size; run it once on zeros if it computes sizes.
 
         Args:
             data: bytes of a file that flatbuffer.parse accepts.
@@ -69,8 +72,8 @@ class StaticGraph:
         images = [index for index in graph.inputs if len(graph.tensors[index].shape) == 4]
         if not images:
             raise ValueError("it has no input of four dimensions")
-        self._values, self.shapes = _run(data, images[0], shape)
         self.sized = self._by_size()
+        self._values, self.shapes = _allocate(data, images[0], shape, self.sized)
         self.ops = [
             StaticOp(op.name, index, op.inputs, op.outputs, raw.builtinOptions)
             for index, (op, raw) in enumerate(zip(graph.ops, subgraph.operators, strict=True))
@@ -78,7 +81,7 @@ class StaticGraph:
         ]
 
     def _by_size(self) -> set[int]:
-        """Returns the tensors that depend on nothing but shapes and constants."""
+        """Return the tensors that depend on nothing but shapes and constants."""
         found: set[int] = set()
         for op in self.graph.ops:
             inputs = [index for index in op.inputs if index >= 0]
@@ -90,32 +93,44 @@ class StaticGraph:
         """Whether the values of a tensor do not depend on the image."""
         return tensor in self.sized or self.graph.tensors[tensor].constant
 
+    def is_integer(self, tensor: int) -> bool:
+        """Whether a tensor is an 8-bit integer with scales."""
+        entry = self.graph.tensors[tensor]
+        return entry.dtype in ("int8", "uint8") and len(entry.scales) > 0
+
     def values(self, tensor: int) -> np.ndarray:
-        """Returns the stored values of a constant tensor, in its shape.
+        """Return the stored values of a constant tensor, in its shape.
 
         Raises:
             TFLiteFileError: the values cannot be read.
         """
-        return self._values[tensor] if tensor in self.sized else self._constants.stored(tensor)
+        if tensor not in self.sized:
+            return self._constants.stored(tensor)
+        if tensor not in self._values:
+            raise TFLiteFileError(f"cannot read the values of tensor {self.graph.tensors[tensor].name}")
+        return self._values[tensor]
 
     def quantized_axis(self, tensor: int) -> int:
-        """Returns the axis of a tensor's scales; 0 for a single scale."""
+        """Return the axis of a tensor's scales; 0 for a single scale."""
         return self._constants.quantized_axis(tensor)
 
 
-def _run(data: bytes, image: int, shape: tuple[int, ...]) -> tuple[dict[int, np.ndarray], dict[int, tuple[int, ...]]]:
-    """Returns ({tensor: its small integer values}, {tensor: its shape}) after a run on zeros."""
+def _allocate(
+    data: bytes, image: int, shape: tuple[int, ...], wanted: set[int]
+) -> tuple[dict[int, np.ndarray], dict[int, tuple[int, ...]]]:
+    """Return ({tensor: its values} of the wanted tensors, {tensor: shape} of all)."""
     try:
         with quiet():
-            interpreter = runtime.create_interpreter(data, delegate=False, keep=True)
+            interpreter = runtime.create_interpreter(data, delegate=False, keep=bool(wanted))
             interpreter.resize_tensor_input(image, shape, strict=False)
             interpreter.allocate_tensors()
-            interpreter.invoke()
-            details = interpreter.get_tensor_details()
+            if wanted:
+                interpreter.invoke()
             values = {}
-            for detail in details:
-                if detail["dtype"] in (np.int32, np.int64) and detail["shape"].size <= 1:  # shapes, sizes, axes
-                    values[int(detail["index"])] = interpreter.get_tensor(detail["index"])
+            for tensor in wanted:
+                with contextlib.suppress(ValueError):  # in a subgraph, or empty
+                    values[tensor] = interpreter.get_tensor(tensor)
+            details = interpreter.get_tensor_details()
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"does not run on {list(shape)} ({str(error).splitlines()[0]})") from None
     return values, {int(detail["index"]): tuple(int(side) for side in detail["shape"]) for detail in details}

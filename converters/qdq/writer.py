@@ -1,4 +1,4 @@
-"""Builds a QDQ graph: every operator reads DequantizeLinear and writes QuantizeLinear with its tensors' own parameters.
+"""Build a QDQ graph: every operator reads DequantizeLinear and writes QuantizeLinear with its tensors' own parameters.
 
 TFLite's images are NHWC and ONNX's are NCHW. A tensor of four dimensions exists in the layout in which it was computed, and
 is transposed where an operator needs the other one: in most networks only at the ends.
@@ -33,7 +33,7 @@ class Writer:
     """
 
     def __init__(self, static: StaticGraph) -> None:
-        """Starts an empty graph for a .tflite."""
+        """Start an empty graph for a .tflite."""
         import onnx
 
         self.static = static
@@ -46,22 +46,22 @@ class Writer:
     # Tensors
 
     def rank(self, tensor: int) -> int:
-        """Returns the number of dimensions of a tensor."""
+        """Return the number of dimensions of a tensor."""
         return len(self.static.shapes[tensor])
 
     def layout(self, tensor: int) -> Layout:
-        """Returns the layout in which a tensor exists."""
+        """Return the layout in which a tensor exists."""
         return "NCHW" if (tensor, "NCHW") in self._values else "NHWC"
 
     def common_layout(self, op: StaticOp) -> Layout:
-        """Returns the layout for an operator that works in either: NCHW if an input exists so and all have 4 dimensions."""
+        """Return the layout for an operator that works in either: NCHW if an input exists so and all have 4 dimensions."""
         inputs = [index for index in op.inputs if index >= 0 and not self.static.is_constant(index)]
         if any(self.rank(index) != 4 for index in (*inputs, *op.outputs)):
             return "NHWC"
         return "NCHW" if any(self.layout(index) == "NCHW" for index in inputs) else "NHWC"
 
     def shape(self, tensor: int, layout: Layout) -> list[int]:
-        """Returns the shape of a tensor in a layout; tensors of other than four dimensions have no layout."""
+        """Return the shape of a tensor in a layout; tensors of other than four dimensions have no layout."""
         shape = list(self.static.shapes[tensor])
         return [shape[k] for k in _PERMUTATIONS["NHWC", "NCHW"]] if layout == "NCHW" and len(shape) == 4 else shape
 
@@ -77,26 +77,26 @@ class Writer:
         return True
 
     def limits(self, tensor: int) -> tuple[float, float]:
-        """Returns the least and the greatest real value that a quantized tensor can have."""
+        """Return the least and the greatest real value that a quantized tensor can have."""
         scale, zero_point = self._parameters(tensor)
         return float(-zero_point * scale), float((255 - zero_point) * scale)
 
     def _parameters(self, tensor: int) -> tuple[np.float32, int]:
-        """Returns (scale, zero point as uint8)."""
+        """Return (scale, zero point as uint8)."""
         entry = self.static.graph.tensors[tensor]
         return np.float32(entry.scales[0]), int(entry.zero_points[0]) + (128 if entry.dtype == "int8" else 0)
 
     # Values
 
     def real(self, tensor: int, layout: Layout = "NHWC") -> str:
-        """Returns the name of a tensor's real values, dequantized for one reader."""
+        """Return the name of a tensor's real values, dequantized for one reader."""
         if self.static.is_constant(tensor):
             return self.real_constant(tensor, self._in_layout(self.static.values(tensor), layout))
         value = self._value(tensor, layout)
         return self._dequantize(value, tensor) if self.is_quantized(tensor) else value
 
     def real_constant(self, tensor: int, stored: np.ndarray) -> str:
-        """Returns the name of the real values of an activation's constant, whose stored values may have been rearranged."""
+        """Return the name of the real values of an activation's constant, whose stored values may have been rearranged."""
         name = self.unique(f"constant_{tensor}")
         if not self.is_quantized(tensor):
             return self.initializer(name, stored.astype(np.float32))
@@ -105,7 +105,7 @@ class Writer:
         return self._dequantize(self.initializer(name, stored), tensor)
 
     def weights(self, tensor: int, stored: np.ndarray, axis: int) -> str:
-        """Returns the name of the real values of weights or a bias.
+        """Return the name of the real values of weights or a bias.
 
         Args:
             tensor: index of the tensor, which has the scales.
@@ -126,11 +126,11 @@ class Writer:
         return self.node("DequantizeLinear", inputs, f"{name}_dequantize", axis=axis if scales.ndim else 0)
 
     def write(self, tensor: int, value: str, layout: Layout = "NHWC") -> None:
-        """Stores an operator's real result as a tensor, quantized if the tensor is."""
+        """Store an operator's real result as a tensor, quantized if the tensor is."""
         self._values[tensor, layout] = self._quantize(value, tensor) if self.is_quantized(tensor) else value
 
     def alias(self, tensor: int, source: int) -> bool:
-        """Lets a tensor share the values of another one if both have the same parameters; returns whether they do."""
+        """Let a tensor share the values of another one if both have the same parameters; returns whether they do."""
         if not (self.is_quantized(tensor) and self.is_quantized(source)) or self.static.is_constant(source):
             return False
         if self._parameters(tensor) != self._parameters(source):
@@ -139,7 +139,7 @@ class Writer:
         return True
 
     def _value(self, tensor: int, layout: Layout) -> str:
-        """Returns the name of a tensor's stored values in a layout, transposing them on first use."""
+        """Return the name of a tensor's stored values in a layout, transposing them on first use."""
         if self.rank(tensor) != 4:
             layout = "NHWC"
         if (tensor, layout) not in self._values:
@@ -170,12 +170,12 @@ class Writer:
     # Nodes
 
     def unique(self, name: str) -> str:
-        """Returns the name with a number if it was used before."""
+        """Return the name with a number if it was used before."""
         self._uses[name] = self._uses.get(name, 0) + 1
         return name if self._uses[name] == 1 else f"{name}_{self._uses[name]}"
 
     def initializer(self, name: str, values: Any) -> str:
-        """Adds a constant, unless one of this name exists, and returns its name."""
+        """Add a constant, unless one of this name exists, and returns its name."""
         if name not in self._initializers:
             self._initializers[name] = self._onnx.numpy_helper.from_array(
                 np.ascontiguousarray(values).reshape(np.shape(values)), name
@@ -183,15 +183,15 @@ class Writer:
         return name
 
     def integers(self, name: str, values: Sequence[int]) -> str:
-        """Adds an int64 constant, such as axes, and returns its name."""
+        """Add an int64 constant, such as axes, and returns its name."""
         return self.initializer(self.unique(name), np.array(values, np.int64))
 
     def number(self, name: str, value: float) -> str:
-        """Adds a float32 scalar and returns its name."""
+        """Add a float32 scalar and returns its name."""
         return self.initializer(self.unique(name), np.float32(value))
 
     def node(self, kind: str, inputs: Sequence[str], name: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Adds a node and returns the name of its output, or a list of several."""
+        """Add a node and returns the name of its output, or a list of several."""
         name = self.unique(name)
         results = [f"{name}_{k}" if outputs > 1 else f"{name}_out" for k in range(outputs)]
         self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), results, name=name, **attributes))
@@ -200,12 +200,12 @@ class Writer:
     # The whole
 
     def add_input(self, tensor: int, name: str) -> None:
-        """Makes a tensor an input of the graph, in TFLite's layout."""
+        """Make a tensor an input of the graph, in TFLite's layout."""
         self._uses[name] = 1
         self._values[tensor, "NHWC"] = name
 
     def finish(self, inputs: dict[int, str], outputs: dict[int, str]) -> bytes:
-        """Returns the ONNX file. Inputs and outputs are {tensor: name}, in TFLite's layout.
+        """Return the ONNX file. Inputs and outputs are {tensor: name}, in TFLite's layout.
 
         Raises:
             onnx.checker.ValidationError: the graph is invalid; an error in this package.
@@ -213,7 +213,7 @@ class Writer:
         onnx = self._onnx
         for tensor, name in outputs.items():
             self._nodes.append(onnx.helper.make_node("Identity", [self._value(tensor, "NHWC")], [name], name=f"output_{name}"))
-        _fold_identities(self._nodes, set(inputs.values()))
+        _fold_identities(self._nodes, {*inputs.values(), *outputs.values()})
 
         def value(tensor: int, name: str) -> Any:
             dtype = onnx.TensorProto.UINT8 if self.is_quantized(tensor) else onnx.TensorProto.FLOAT
@@ -232,11 +232,11 @@ class Writer:
         return model.SerializeToString()
 
 
-def _fold_identities(nodes: list[Any], inputs: set[str]) -> None:
-    """Renames what feeds an Identity at the end instead of keeping the Identity, unless that is an input or another output."""
+def _fold_identities(nodes: list[Any], ends: set[str]) -> None:
+    """Rename what feeds an Identity at the end instead of keeping the Identity, unless that is an input or another output."""
     for identity in [node for node in nodes if node.op_type == "Identity"]:
         source, target = identity.input[0], identity.output[0]
-        if source in inputs:
+        if source in ends:
             continue
         nodes.remove(identity)
         for node in nodes:

@@ -96,7 +96,7 @@ def compile_for(data: bytes, name: str | Path, soc: str) -> CompiledFile:
             the compiler fails or the NPU runs no operator.
     """
     soc = check_chip(soc)
-    graph = _fixed_graph(data, name)
+    _check_size(data, name)
     libraries = qualcomm_libraries()
     program, plugins = _compiler()
     with temporary_folder("mobile-sr-snapdragon-") as folder:
@@ -104,7 +104,7 @@ def compile_for(data: bytes, name: str | Path, soc: str) -> CompiledFile:
         source, target = folder / "model.tflite", folder / "compiled.tflite"
         source.write_bytes(data)
         search = [*libraries, program.parents[1], folder]
-        command = [program, "--cmd=apply", f"--libs={plugins}", f"--model={source}", f"--o={target}"]
+        command = [str(program), "--cmd=apply", f"--libs={plugins}", f"--model={source}", f"--o={target}"]
         command += ["--soc_manufacturer=Qualcomm", f"--soc_model={soc}"]
         environment = {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(map(str, search))}
         try:
@@ -113,7 +113,7 @@ def compile_for(data: bytes, name: str | Path, soc: str) -> CompiledFile:
             raise UserError(f"{name}: {program} cannot be run ({error.strerror})") from None
         printed = (done.stdout + done.stderr).decode(errors="replace")
         compiled = target.read_bytes() if target.exists() else b""
-    residency = _residency(printed, graph)
+    residency = _residency(printed, compiled)
     if done.returncode or not compiled or residency is None:
         raise UserError(f"{name}: cannot be compiled for {soc} ({_reason(printed, done.returncode)})")
     if not residency.taken:
@@ -136,8 +136,8 @@ def qualcomm_libraries() -> list[Path]:
     return [folder, folder.with_name("onnxruntime_qnn.libs")]
 
 
-def _fixed_graph(data: bytes, name: str | Path) -> flatbuffer.Graph:
-    """Parses a file and checks that its size is fixed."""
+def _check_size(data: bytes, name: str | Path) -> None:
+    """Raises UserError unless the file has one graph of a fixed input size."""
     try:
         graph = flatbuffer.parse(data)
     except flatbuffer.TFLiteFileError as error:
@@ -151,7 +151,6 @@ def _fixed_graph(data: bytes, name: str | Path) -> flatbuffer.Graph:
                 f"{name}: its input has the dynamic shape {tensor.shape}; an NPU needs a fixed one: export it with --height "
                 "and --width"
             )
-    return graph
 
 
 def _compiler() -> tuple[Path, Path]:
@@ -165,20 +164,31 @@ def _compiler() -> tuple[Path, Path]:
     return program, plugins
 
 
-def _residency(printed: str, graph: flatbuffer.Graph) -> Residency | None:
+def _residency(printed: str, compiled: bytes) -> Residency | None:
+    """Returns what the compiler printed about its partitions; what it left is what the compiled file still contains."""
     match = re.search(r"selected (\d+) ops, from a total of (\d+) ops. resulted in (\d+) partitions", printed)
     if match is None:
         return None
     taken, nodes, partitions = map(int, match.groups())
-    return Residency(nodes, taken, {}, partitions)
+    if taken == nodes or not compiled:
+        return Residency(nodes, taken, {}, partitions)
+    unknown = {name.lower() for name in re.findall(r"LiteRT Op #\d+ '(\w+)' .* is not supported", printed)}
+    invalid = {name.lower() for name in re.findall(r"master op validator (\w+?)_?\d*:", printed)}
+    refused = {}
+    for index, op in enumerate(flatbuffer.parse(compiled).ops):
+        kind = op.name.replace("_", "").lower()
+        reason = "fails QNN's check of the operator" if kind in invalid else "the compiler gives no reason"
+        if not op.custom:
+            refused[f"{op.name}_{index}"] = "not supported by LiteRT's compiler for Qualcomm" if kind in unknown else reason
+    return Residency(nodes, taken, refused, partitions)
 
 
 def _reason(printed: str, status: int) -> str:
     """Returns the first error that the compiler printed, without its place in the compiler's source."""
-    errors = [re.sub(r"^\[[^\]]*\] ", "", line) for line in re.findall(r"^ERROR: (.*)", printed, re.MULTILINE)]
-    told = [line for line in errors if not line.startswith("ERROR:")]
-    if told:
-        return told[0]
+    # "ERROR: [file.cc:480] text", where the text may be on the next line; other errors only repeat where they passed.
+    for text in re.findall(r"^ERROR: \[[^\]]*\]\s+(.*)", printed, re.MULTILINE):
+        if not text.startswith(("ERROR:", "INFO:", "WARNING:")):
+            return text.strip()
     library = re.search(r"[\w.+-]+\.so[\w.]*: cannot open shared object file", printed)
     return library[0] if library else f"the compiler ended with status {status}"
 

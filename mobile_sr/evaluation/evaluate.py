@@ -109,7 +109,7 @@ def evaluate(
         ssim: whether to compute SSIM, which takes a hundred times as long as PSNR.
     Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim", "bicubic_psnr"}], "mean": {"psnr", "ssim"},
         "bicubic": {"psnr"} (mean), "skipped": [lines], "values" and "sample" (`model_io.facts`)} and the entries of
-        `Upscaler.summary`.
+        `Upscaler.where` and `Upscaler.summary`.
     Raises: UserError as `each_pair`.
     """
     rows: list[dict[str, Any]] = []
@@ -122,6 +122,7 @@ def evaluate(
             progress(len(rows), name)
     return {
         "model": upscaler.name,
+        **upscaler.where(),
         "protocol": metrics.protocol(shave, space),
         "images": rows,
         "mean": mean(rows),
