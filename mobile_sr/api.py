@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mobile_sr.inference.upscaler import Upscaler
     from mobile_sr.training.recipes import Recipe
 
-    Model: TypeAlias = str | Path | Upscaler | keras.Model
+    Model: TypeAlias = str | Path | Upscaler | keras.Model | torch.nn.Module
     Images: TypeAlias = (
         str | Path | Sequence[np.ndarray | Image.Image | tuple[str, np.ndarray | Image.Image]] | Mapping[str, np.ndarray]
     )
@@ -39,9 +39,9 @@ def load(
     """Load a model and return an Upscaler.
 
     Args:
-        model: name of a packaged model ('xlsr_x3', 'xlsr_x3:uint8'), 'bicubic', the path of a .tflite, .onnx, .keras or
-            .npz file or of a run folder, or a Keras model object. A .tflite, .onnx or .keras path accepts options, as in
-            'net.tflite@range=255'.
+        model: name of a packaged model ('xlsr_x3', 'xlsr_x3:uint8'), 'bicubic', the path of a .tflite, .onnx, .keras, .h5,
+            .pt2 or .npz file, of a run folder or of a SavedModel folder, 'module.py:function', or a model object of Keras or
+            PyTorch. Networks from elsewhere accept options, as in 'net.tflite@range=255'.
         scale: expected factor; required for 'bicubic'.
         threads: CPU threads of .tflite and .onnx models.
         device: virtual device that runs a .tflite: 'virtual:arm64', 'virtual:hexagon' or 'virtual:gpu'
@@ -60,7 +60,7 @@ def load(
     from mobile_sr.inference import upscaler
 
     chosen = _device(device, cpu, soc)
-    if chosen and (isinstance(model, upscaler.Upscaler) or _is_keras(model)):
+    if chosen and not isinstance(model, (str, Path)):
         from mobile_sr.errors import UserError
 
         raise UserError(f"device {chosen.name}: runs .tflite files only, not an object; give the path of a file")
@@ -68,6 +68,10 @@ def load(
         return model
     if _is_keras(model):
         return upscaler.of_keras_model(model, scale)
+    if not isinstance(model, (str, Path)):
+        from mobile_sr.importing import foreign
+
+        return upscaler.checked(foreign.of_object(model, type(model).__name__), scale)
     return upscaler.load(model, scale, threads, device=chosen)
 
 
@@ -357,10 +361,10 @@ def inspect(
 ) -> results.InspectionResult:
     """Report operators, partitions and checks of a .tflite; with `reference`, locate its quantization error by layers.
 
-    Of a float .onnx or .keras file, the operators or layers, parameters, inputs and outputs are reported.
+    Of a float network of another format, the operators or layers, parameters, inputs and outputs are reported.
 
     Args:
-        model: .tflite file or a packaged one; without a reference also an .onnx or .keras file.
+        model: .tflite file or a packaged one; without a reference also a network from elsewhere, as for `export`.
         reference: the float .tflite of the same network.
         data: with `reference`: images as of `evaluate`; None for the packaged sample images.
         space, threads, progress: see `evaluate`.

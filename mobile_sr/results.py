@@ -69,6 +69,7 @@ class EvaluationResult(Result):
         images: scores of the single images.
         protocol: colour space, shave, rounding and resizer of the scores.
         skipped: one line for each image that could not be used.
+        device: label of the virtual device that ran the model; None for this machine.
     """
 
     model: str
@@ -78,6 +79,7 @@ class EvaluationResult(Result):
     images: list[ImageScore] = field(repr=False)
     protocol: dict[str, Any] = field(repr=False)
     skipped: list[str]
+    device: str | None = None
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> EvaluationResult:
@@ -85,7 +87,7 @@ class EvaluationResult(Result):
         images = [ImageScore(row["name"], row["psnr"], row["ssim"], row["bicubic_psnr"]) for row in record["images"]]
         mean = record["mean"]
         shown = (record["model"], mean["psnr"], mean["ssim"], record["bicubic"]["psnr"])
-        return cls(record, *shown, images, record["protocol"], record["skipped"])
+        return cls(record, *shown, images, record["protocol"], record["skipped"], record.get("device"))
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """One row per image, then the mean."""
@@ -108,6 +110,7 @@ class ComparisonResult(Result):
         reference_colour_error: largest error of the reference on 27 flat colours, in levels of 0..255.
         model_colour_error: the same for the judged model.
         crops: the windows in which the two models differ most, for `save`.
+        device: label of the virtual device that ran the judged model; None for this machine.
     """
 
     reference: str
@@ -119,6 +122,7 @@ class ComparisonResult(Result):
     reference_colour_error: int
     model_colour_error: int
     crops: list[dict[str, Any]] = field(repr=False)
+    device: str | None = None
 
     @classmethod
     def of(cls, record: dict[str, Any], crops: list[dict[str, Any]]) -> ComparisonResult:
@@ -126,7 +130,8 @@ class ComparisonResult(Result):
         first, second = record["reference"], record["model"]
         colours = first["colour_error"]["flat"], second["colour_error"]["flat"]
         drops = record["drop_db"], record["ssim_drop"]
-        return cls(record, first["name"], second["name"], first["psnr"], second["psnr"], *drops, *colours, crops)
+        names = first["name"], second["name"]
+        return cls(record, *names, first["psnr"], second["psnr"], *drops, *colours, crops, second.get("device"))
 
     def save(self, folder: str | Path) -> Path:
         """Write report.html, report.md and report.json into `folder`; returns the path of report.html."""

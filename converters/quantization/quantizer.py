@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mobile_sr.converters.quantization import activation_ranges, saturation, weight_storage
+from mobile_sr.converters.quantization import activation_ranges, integer_forms, saturation, weight_storage
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite.constants import BIASED
 
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
+KEEPS_CONSTANTS = b"keep_stablehlo_constant"  # entry of a file's metadata
 CALIBRATED = ("uint8", "int8", "int16")  # precisions with integer activations of fixed ranges
 
 
@@ -68,7 +69,12 @@ def convert(data: bytes, precision: str, samples: Sequence[Sample] = (), per_ten
 
 def _quantize(data: bytes, precision: str, samples: Sequence[Sample], per_tensor: bool) -> bytes:
     graph = FloatGraph(data)
+    # litert-torch writes this entry; the quantizer then leaves all convolutions in float.
+    entries = graph.model.metadata or []
+    graph.model.metadata = [entry for entry in entries if entry.name != KEEPS_CONSTANTS]
     break_equal_biases(graph)
+    if precision != "int16":
+        integer_forms.rewrite(graph)
     ranges = activation_ranges.measure(graph, samples, limit_tanh=precision != "int16")
     if precision != "int16":
         saturation.saturate(graph, ranges)

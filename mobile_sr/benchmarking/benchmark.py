@@ -19,10 +19,11 @@ import numpy as np
 
 from mobile_sr import zoo
 from mobile_sr.converters.tflite import truncation
+from mobile_sr.devices import engines
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
 from mobile_sr.imaging.sample_images import generated
-from mobile_sr.inference import engines, litert, model_io
+from mobile_sr.inference import litert, model_io
 from mobile_sr.inference.model_files import locate_tflite, split
 
 FORMAT = "mobile-sr benchmark 1"  # of the JSON, also on phones: docs/reference/benchmark.schema.json

@@ -10,6 +10,7 @@ Example: mobile-sr benchmark --model xlsr_x3:float32 --model xlsr_x3:uint8 --hei
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -18,6 +19,7 @@ from mobile_sr.converters.quiet import print_line
 
 HELP = "measure .tflite files on this machine, an Android device or a virtual device"
 
+MOST_REFUSED = 10  # operators of a model that the table names
 DEFAULTS = {"threads": 1, "runs": 20, "warmup": 3}
 
 
@@ -197,10 +199,13 @@ def _print_virtual(report: dict[str, Any], out: TextIO) -> None:
         print_line(_row(cells, widths) + f"  {row['model']}", file=out)
     print_line("differing: SR values that differ from those of XNNPACK on this machine, and by how much", file=out)
     for row in report["results"]:
-        for name, reason in row["residency"]["refused"].items():
+        refused = row["residency"]["refused"].items()
+        for name, reason in itertools.islice(refused, MOST_REFUSED):
             print_line(f"{row['model']}: not taken: {name}: {reason}", file=out)
-        if row["figures"]:
-            figures = ", ".join(f"{key} {value}" for key, value in row["figures"].items())
+        if len(refused) > MOST_REFUSED:
+            print_line(f"{row['model']}: not taken: {len(refused) - MOST_REFUSED} more, see --json", file=out)
+        figures = ", ".join(f"{key} {value}" for key, value in row["figures"].items() if key != "cpu")  # the label names it
+        if figures:
             print_line(f"{row['model']}: {figures}", file=out)
         if "layers" in row:
             print_line(f"{row['model']}: instructions per LR pixel of each operator, from the graph's prefixes", file=out)

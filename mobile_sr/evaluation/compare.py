@@ -12,6 +12,7 @@ from mobile_sr.converters.tflite import audit, delegates
 from mobile_sr.evaluation import evaluate
 from mobile_sr.files import sha256
 from mobile_sr.imaging import flat_colours, metrics
+from mobile_sr.importing import foreign
 from mobile_sr.inference import litert, model_files, model_io, sidecar, trial, upscaler
 from mobile_sr.inference.upscaler import Upscaler
 
@@ -104,7 +105,7 @@ def compare(
 
 
 def _facts(model: Upscaler) -> dict[str, Any]:
-    return file_facts(model.name) | model_io.facts(model.io, model.figures)
+    return ({} if model.is_object else file_facts(model.name)) | model_io.facts(model.io, model.figures)
 
 
 def folder_name(folder: evaluate.ImageSource) -> str:
@@ -121,6 +122,8 @@ def file_facts(name: str) -> dict[str, Any]:
     """
     if name == "bicubic":
         return {}
+    if model_files.needs_conversion(model_files.split(name)[0]):
+        return foreign.facts(name)
     path, _ = model_files.locate(name)
     if path.is_dir():
         path = path / "best.npz"

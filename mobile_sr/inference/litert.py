@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr.converters.tflite import flatbuffer, runtime
+from mobile_sr.devices import engines
 from mobile_sr.errors import UserError
-from mobile_sr.inference import engines, graph_io, model_files, model_io, tensor_layout, tensor_values, trial
+from mobile_sr.inference import graph_io, model_files, model_io, tensor_layout, tensor_values, trial
 from mobile_sr.inference import sidecar as sidecars
 
 if TYPE_CHECKING:

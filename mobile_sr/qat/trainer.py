@@ -18,7 +18,7 @@ from mobile_sr import __version__, backend, models
 from mobile_sr.converters.quantization import keras_sync
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.files import check_folder, make_folder, sha256_file, temporary_folder, write_bytes, write_json
+from mobile_sr.files import cache_folder, check_folder, make_folder, sha256_file, temporary_folder, write_bytes, write_json
 from mobile_sr.inference import litert, weights
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.qat import description
@@ -101,7 +101,7 @@ def train(
             keras_sync.equalize(keras_model, crops, settings.equalize, models.build_for_export(config))
     nodes, arrays = description.describe(keras_model)
     job = {"nodes": nodes, "settings": settings.to_json(), "scale": config["scale"], "data": str(Path(folder).resolve())}
-    job["cache"] = str(Path(cache or dataset.default_cache()).resolve())
+    job["cache"] = str(Path(cache or cache_folder()).resolve())
     inputs = {f"weights/{name}": value for name, value in arrays.items()}
     inputs.update({f"calibration/{k}": crop for k, crop in enumerate(crops)})
     inputs["test_card"] = verification.test_card(48, 64)

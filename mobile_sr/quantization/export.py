@@ -10,13 +10,13 @@ from typing import Any
 
 from mobile_sr import __version__, backend, extensions
 from mobile_sr.converters import to_onnx, to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization, gptq, prelu
+from mobile_sr.converters.quantization import cross_layer_equalization, gptq, image_ends, prelu
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit, grouped_conv
 from mobile_sr.errors import UserError
 from mobile_sr.files import make_folder, sha256, write_bytes
 from mobile_sr.imaging import flat_colours
-from mobile_sr.inference import litert
+from mobile_sr.inference import litert, tensor_values
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.inference.onnx_model import OnnxModel
 from mobile_sr.quantization import calibration as calibrations
@@ -284,13 +284,15 @@ def _convert(
 
     Only files of `rounded` weights may differ from the original by more than float rounding.
     """
+    if precision in ("uint8", "int8"):
+        prepared = image_ends.limit(prepared, tensor_values.RANGES[source.io.range_out])
     try:
         data, dense = source.extension.convert(source.model, prepared, precision, samples, per_tensor, source.size, path)
     except (to_tflite.ConversionError, extensions.ConversionFailed) as error:
         raise AuditError(str(error)) from None
     if dense_groups:
         data = dense = grouped_conv.make_dense(data)
-    facts, checks = verification.audit_file(dense, source, precision, per_tensor)
+    facts, checks = verification.audit_file(dense, source, precision, per_tensor, prepared)
     signatures: list[str | None] = ["dense", "sparse"] if path == "sparse" else [None]
     integer = precision in to_tflite.CALIBRATED
     if path == "sparse":

@@ -1,62 +1,19 @@
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
 
 import mobile_sr
 from mobile_sr.devices import names
-from mobile_sr.devices.device import Residency
 from mobile_sr.errors import UserError
+from mobile_sr.evaluation import report
 from mobile_sr.imaging.sample_images import generated
-from mobile_sr.inference import litert, model_files
-from tests import schema
-
-
-class FakeSession:
-    """Runs a file on this machine, one level brighter."""
-
-    residency = Residency(3, 2, {"DEPTH_TO_SPACE 2": "not in the list"}, None)
-
-    def __init__(self, device, data, shape):
-        self.device, self.model, self.shape = device, litert.TFLiteModel(data), shape
-        device.opened.append(shape)
-
-    def run(self, inputs):
-        (index, values) = next(iter(inputs.items()))
-        assert (index, values.shape, values.dtype) == (self.model._graph_io.image, self.shape, np.uint8)
-        self.model.prepare(values.shape[1:3])
-        self.model._engine.set(index, values)
-        self.model.invoke()
-        sr = self.model._graph_io.sr
-        return {sr: np.minimum(self.model.tensor(sr), 254) + np.uint8(1)}
-
-    def facts(self):
-        return {"cycles": 7}
-
-    def close(self):
-        self.device.closed.append(self.shape)
-
-
-class FakeDevice:
-    name, label, runs = "virtual:fake", "virtual:fake (a test)", True
-
-    def __init__(self, soc=None):
-        self.opened, self.closed = [], []
-
-    def open(self, data, name, shape):
-        return FakeSession(self, data, shape)
-
-
-class Compiler(FakeDevice):
-    runs = False
+from tests.mobile_sr.devices import fake_device
 
 
 @pytest.fixture
 def fake(monkeypatch):
     """The devices virtual:fake and virtual:compiler."""
-    monkeypatch.setitem(names.DEVICES, "virtual:fake", (__name__, "FakeDevice", "soc"))
-    monkeypatch.setitem(names.DEVICES, "virtual:compiler", (__name__, "Compiler", None))
+    fake_device.register(monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -81,19 +38,6 @@ def test_a_model_runs_on_a_device(fake):
     assert np.array_equal(upscaler(image), np.minimum(here, 254) + 1)
     assert (upscaler.device, upscaler.where()) == ("virtual:fake (a test)", {"device": "virtual:fake (a test)"})
     assert mobile_sr.load("espcn_x3:uint8").where() == {}
-
-
-def test_sizes_take_turns_without_opening_again():
-    device = FakeDevice()
-    path, options = model_files.locate_tflite("espcn_x3:uint8")
-    model = litert.TFLiteModel(path, 1, options, device)
-    for side in (10, 12, 10, 14, 16, 18, 10, 12):
-        model.run(generated(side, side))
-    sides = [shape[1] for shape in device.opened]
-    assert sides == [10, 12, 14, 16, 18, 12]  # 12 was the oldest of four when 18 came
-    assert [shape[1] for shape in device.closed] == [12, 14]
-    model.close()
-    assert len(device.closed) == len(device.opened)
 
 
 def test_large_images_are_cut_into_tiles_of_the_device(fake, monkeypatch):
@@ -133,51 +77,25 @@ def test_refused_models(fake, run_here, tmp_path, model, device, message):
     assert message in result.stderr
 
 
+def test_no_budget_of_time(fake, run_here, tmp_path):
+    options = ["--data", tmp_path, "--device", "virtual:fake", "--budget-ms", 5]
+    result = run_here("evaluate", "--model", "adaedsr_b8_x2:uint8@signature=dense", *options)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "--budget-ms: a virtual device tells no times" in result.stderr
+
+
+def test_typed_results_name_the_device(fake):
+    images = [("one", generated(48, 60))]
+    result = mobile_sr.evaluate("espcn_x3:uint8", images, device="virtual:fake")
+    assert result.device == "virtual:fake (a test)"
+    assert mobile_sr.evaluate("espcn_x3:uint8", images).device is None
+    compared = mobile_sr.compare("espcn_x3:uint8", "espcn_x3:uint8", images, device="virtual:fake")
+    assert compared.device == "virtual:fake (a test)"
+    assert "on virtual:fake (a test)" in report.title(compared.record["model"])
+
+
 def test_objects_are_refused(fake):
     with pytest.raises(UserError, match=r"^device virtual:fake: runs .tflite files only"):
         mobile_sr.load(mobile_sr.load("espcn_x3:uint8"), device="virtual:fake")
     with pytest.raises(UserError, match="^cpu and soc require device$"):
         mobile_sr.load("espcn_x3:uint8", cpu="cortex-a76")
-
-
-def test_benchmark(fake, run_here):
-    both = ["--model", "espcn_x3:uint8", "--model", "xlsr_x3:uint8"]
-    result = run_here("benchmark", *both, "--device", "virtual:fake", "--json", "-")
-    assert result.returncode == 0, result.stderr
-    assert "espcn_x3:uint8: not taken: DEPTH_TO_SPACE 2: not in the list" in result.stderr
-    assert "espcn_x3:uint8: cycles 7" in result.stderr
-
-    report = json.loads(result.stdout)
-    schema.check(report)
-    assert (report["where"], report["environment"]["height"]) == ("virtual", 64)
-    row = report["results"][0]
-    assert row["residency"] == {"nodes": 3, "taken": 2, "refused": FakeSession.residency.refused, "partitions": None}
-    assert row["against_host"] == {"differing_fraction": pytest.approx(1, abs=0.01), "max_difference": 1}
-    assert (row["instructions"], row["ratio_to_first"], row["figures"]) == (None, None, {"cycles": 7})
-
-
-def test_benchmark_of_a_compiler(fake):
-    result = mobile_sr.benchmark("espcn_x3:uint8", device="virtual:compiler", size=(16, 24))
-    schema.check(result.to_dict())
-    row = result.record["results"][0]
-    assert (row["against_host"], row["figures"]) == (None, {"cycles": 7})
-    assert result.rows()[1] == [["espcn_x3:uint8", "-", "2 of 3", "-"]]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--device", "virtual:fake", "--runs", 5], "--runs does not apply to --device virtual:fake"),
-        (["--device", "virtual:fake", "--threads", 2], "--threads does not apply"),
-        (["--device", "virtual:fake", "--delegates", "gpu"], "--delegates does not apply"),
-        (["--device", "virtual:fake", "--no-host"], "--no-host does not apply"),
-        (["--device", "virtual:fake", "--layers"], "--layers: virtual:fake counts no instructions; virtual:arm64 does"),
-        (["--device", "virtual:fake", "--height", 0, "--width", 4], "--height 0: must be at least 1"),
-        (["--device", "R58M", "--cpu", "i8mm"], "--cpu and --soc are for virtual devices, not for --device R58M"),
-        (["--soc", "v73"], "--soc requires --device"),
-    ],
-)
-def test_benchmark_refuses(fake, run_here, options, message):
-    result = run_here("benchmark", "--model", "espcn_x3:uint8", *options)
-    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-    assert message in result.stderr
