@@ -1,12 +1,13 @@
 """Writes a model card for each entry of the zoo: `python -m tools.zoo.cards docs/reference/cards`.
 
-The text is card.md.template; the figures come from the entry's card in mobile_sr/zoo/ and from its files.
+The text is card.md.template; the figures come from the entry's card in mobile_sr/zoo/, from its files and from
+docs/measurements/devices.json.
 """
 
 from pathlib import Path
 
 from mobile_sr import files, models, zoo
-from tools.zoo import command_line, templates
+from tools.zoo import command_line, device_pages, templates
 
 _TEXT = templates.Page("card")
 
@@ -57,6 +58,7 @@ def card(name):
         flat=_errors(entry, "flat"),
         ramps=_errors(entry, "ramps"),
         **_quantized_elsewhere(entry),
+        virtual_devices=device_pages.card_section(name),
         licence=entry["licence"].replace("README, Licence", "[README, Licence](../../../README.md#licence)"),
     )
     return templates.wrap(text) + "\n"

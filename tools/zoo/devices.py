@@ -24,6 +24,7 @@ from mobile_sr.errors import UserError
 from mobile_sr.evaluation import evaluate
 from tools.zoo import command_line
 
+FILE = Path(__file__).parents[2] / "docs" / "measurements" / "devices.json"
 SIZE = (64, 64)  # LR (H, W) of counts and residency
 VARIANT = "uint8"
 DENSE = "@signature=dense"  # of AdaDSR: the form without a depth map
@@ -54,7 +55,11 @@ def forms(name: str) -> list[str]:
 
 def digest(model: str) -> str:
     """Returns the SHA-256 of the packaged file of a model."""
-    return files.sha256_file(zoo.resolve(model.partition("@")[0]))
+    return files.sha256_file(_file(model))
+
+
+def _file(model: str) -> Path:
+    return zoo.resolve(model.partition("@")[0])
 
 
 def current(path: Path) -> dict[str, dict[str, Any]]:
@@ -124,7 +129,7 @@ def _measure_one(model: str, setting: Setting, device: Device, data: Path) -> di
     try:
         (row,) = virtual.measure([model], device, SIZE)["results"]
     except UserError as error:
-        return {**result, "reason": str(error)}
+        return {**result, "reason": str(error).removeprefix(f"{_file(model)}: ")}
     result["residency"] = row["residency"]
     if row["against_host"]:
         result["against_host"] = row["against_host"]

@@ -2,7 +2,7 @@
 
 The text is results.md.template. With `--time` the times of this machine are measured again, twice, and stored in host.json;
 without, the stored times are used and the page comes out the same bit for bit. An entry whose files changed since then has
-no times.
+no times. The figures of virtual devices are those of docs/measurements/devices.json; tools.zoo.devices measures them.
 """
 
 import datetime
@@ -13,7 +13,7 @@ from mobile_sr.errors import UserError
 from mobile_sr.evaluation import plots
 from mobile_sr.training.recipes import with_new_names
 from mobile_sr.training.run_folder import read_history
-from tools.zoo import command_line, published, templates
+from tools.zoo import command_line, device_pages, published, templates
 
 _TEXT = templates.Page("results")
 _HOST = zoo.FOLDER / "host.json"
@@ -63,6 +63,7 @@ def page():
         trained_on=trained_on,
         times=_times(host),
         overview="\n\n".join(_scale(scale, own, host) for scale, own in _by_scale()),
+        virtual_devices=device_pages.results_section(),
         sections="\n\n".join(map(_section, zoo.names())),
     )
     return templates.wrap(text) + "\n"
@@ -107,18 +108,34 @@ def charts():
     series = [(v, [(*p, n) for p, n in zip(points[v], labels[v], strict=True)], False) for v in zoo.VARIANTS]
     title, label = f"{_PLOTTED}, all scales", f"CPU time of {_SIZE[1]}x{_SIZE[0]} LR pixels, ms"
     drawn["results_time.svg"] = plots.plot(title, label, "PSNR, dB (Y)", series, log_x=True, links=links)
+    drawn["results_instructions.svg"] = _instructions_chart()
     return drawn
 
 
+def _instructions_chart():
+    """The SVG of uint8 PSNR against instructions on Arm, one series per scale."""
+    series = []
+    for scale, own in _by_scale():
+        counts = {name: device_pages.instructions(name) for name, _ in own}
+        points = [(counts[name], card["scores"][_PLOTTED]["y"]["uint8"], name) for name, card in own if counts[name]]
+        series.append((f"x{scale}", points, False))
+    label = "instructions per LR pixel, virtual Cortex-A76"
+    return plots.plot(f"{_PLOTTED}, uint8", label, "PSNR, dB (Y)", series, log_x=True)
+
+
 def table():
-    """The lines of README's table: the scores of each entry before and after quantization."""
-    header = [f"Y, {_BOTH} (drop)", "parameters", "Mult-Adds", *zoo.SETS]
+    """The lines of README's table: the cost of each entry, and its scores before and after quantization."""
+    header = [f"Y, {_BOTH} (drop)", "parameters", "Mult-Adds", "A76 instructions", *zoo.SETS]
     rows = [
-        [name, f"{card['parameters']:,}", f"{card['multiply_adds_720p'] / 1e9:.2f}G", *_psnr(card)]
+        [name, *_counts(card), _number(device_pages.instructions(name), ",.0f"), *_psnr(card)]
         for _, own in _by_scale()
         for name, card in own
     ]
     return templates.table(header, rows).split("\n")
+
+
+def _counts(card):
+    return [f"{card['parameters']:,}", f"{card['multiply_adds_720p'] / 1e9:.2f}G"]
 
 
 def _by_scale():
