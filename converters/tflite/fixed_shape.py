@@ -1,4 +1,4 @@
-"""Gives the image input of a .tflite a fixed shape, for compilers and accelerators that do not resize."""
+"""Reduces a .tflite to what compilers and accelerators accept: one subgraph, with an image input of a fixed shape."""
 
 from __future__ import annotations
 
@@ -23,4 +23,22 @@ def with_input_shape(data: bytes, index: int, shape: Sequence[int]) -> bytes:
     tensor = model.subgraphs[0].tensors[index]
     tensor.shape, tensor.shapeSignature = list(shape), None
     model.signatureDefs = None  # of other subgraphs, too
+    return flatbuffer.pack(model)
+
+
+def first_subgraph_only(data: bytes) -> bytes:
+    """Returns a copy of a .tflite without the subgraphs behind the first one, and without signatures.
+
+    A file whose first subgraph calls others, such as AdaDSR's sparse form, is returned unchanged.
+
+    Args:
+        data: bytes that `flatbuffer.parse` accepts.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    if len(model.subgraphs) == 1 or flatbuffer.calls_subgraphs(flatbuffer.parse(data)):
+        return data
+    del model.subgraphs[1:]
+    model.signatureDefs = model.metadata = None  # both refer to the other subgraphs, too
     return flatbuffer.pack(model)

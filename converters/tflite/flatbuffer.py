@@ -261,6 +261,11 @@ def as_first_subgraph(data: bytes, graph: Graph) -> bytes:
     return bytes(patched)
 
 
+def calls_subgraphs(graph: Graph) -> bool:
+    """Whether operators of the graph, such as WHILE, call other subgraphs."""
+    return any(op.options in _CALLS for op in graph.ops)
+
+
 def _control_dependencies(model: Any) -> tuple[int | None, list[list[tuple[int, int]]]]:
     """(position in the file, pairs of operators of each subgraph) of the metadata op_order.METADATA, or (None, [])."""
     for entry in map(model.Metadata, range(model.MetadataLength())):

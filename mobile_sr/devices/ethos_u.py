@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.tflite import flatbuffer
+from mobile_sr.converters.tflite import fixed_shape, flatbuffer
 from mobile_sr.converters.tflite.passes import simplify
 from mobile_sr.devices.device import Residency
 from mobile_sr.errors import UserError, did_you_mean
@@ -89,7 +89,10 @@ class EthosUSession:
     def __init__(self, device: EthosUDevice, data: bytes, name: str | Path, shape: tuple[int, ...]) -> None:
         """As `Device.open`."""
         self._name, self._shape, self._device = name, shape, device
+        data = fixed_shape.first_subgraph_only(data)
         graph = flatbuffer.parse(data)
+        if flatbuffer.calls_subgraphs(graph):
+            raise UserError(f"{name}: {device.name} compiles no control flow; a network with depth needs its dense form")
         if any(-1 in graph.tensors[index].shape for index in graph.inputs):
             try:
                 data = simplify.fix_size(data, shape)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mobile_sr import files, zoo
+from mobile_sr import files
 from tools.zoo import devices, templates
 
 _TEXT = templates.Page("devices")
 _ARM = {"cortex-a76": "Cortex-A76", "cortex-a72": "Cortex-A72", "i8mm": "i8mm"}
 _HEXAGON, _ETHOS_U = "Hexagon v73", "Ethos-U65-256"
 _LABELS = {**_ARM, devices.HEXAGON: _HEXAGON, devices.ETHOS_U: _ETHOS_U}
+_HEADER = (f"{_HEXAGON}, operators", f"{_HEXAGON}, PSNR", f"{_ETHOS_U}, operators")
 _DENSE = ", dense signature"
 
 Figures = dict[str, dict[str, Any]]  # {key of a setting: figures}
@@ -24,10 +24,10 @@ def instructions(name: str, cpu: str = "cortex-a76") -> float | None:
     return row.get("instructions_per_lr_pixel")
 
 
-def results_section() -> str:
-    """Returns the section of results.md: one row per file, and the reasons where a device refuses it."""
+def results_section(names: Sequence[str]) -> str:
+    """Returns the section of results.md: one row per file of these networks, and the reasons where a device has no figures."""
     measured = devices.current(devices.FILE)
-    known = [model for name in zoo.names() for model in devices.forms(name)]
+    known = [model for name in names for model in devices.forms(name)]
     reasons: list[str] = []
     rows = [[f"**{_title(model)}**", *_cells(measured[model], model, reasons)] for model in known if model in measured]
     missing = [model for model in known if set(_LABELS) - set(measured.get(model, {}))]
@@ -40,7 +40,7 @@ def results_section() -> str:
         **_size(stored),
         data=stored["data"],
         date=" and ".join({dates[0]: None, dates[-1]: None}) if dates else "",
-        table=templates.table(["", *_header()], rows),
+        table=templates.table(["", *_ARM.values(), *_HEADER], rows),
         notes="\n\n".join(notes),
         devices="; ".join(dict.fromkeys(row["device"] for row in found)),
         **_equal(measured.values()),
@@ -54,10 +54,13 @@ def card_section(name: str) -> str:
     if not forms:
         return _TEXT.fill("no figures")
     columns = [_cells(measured[model], model) for model in forms]
-    rows = [list(row) for row in zip(_header(", instructions per LR pixel"), *columns, strict=True)]
+    stored = files.read_json(devices.FILE)
+    header = [f"{label}, instructions per LR pixel" for label in _ARM.values()]
+    header += [f"{_HEXAGON}, operators", f"{_HEXAGON}, PSNR (Y, {stored['data']}), XNNPACK -> NPU", f"{_ETHOS_U}, operators"]
+    rows = [list(row) for row in zip(header, *columns, strict=True)]
     return _TEXT.fill(
         "card",
-        **_size(files.read_json(devices.FILE)),
+        **_size(stored),
         table=templates.table(["", *(f"`{model}`" for model in forms)], rows),
         depth_note=_TEXT.fill("at depth") if len(devices.forms(name)) > 1 else "",
         **_equal(measured[model] for model in forms),
@@ -72,13 +75,8 @@ def _size(stored: dict[str, Any]) -> dict[str, int]:
     return {key: stored[key] for key in ("height", "width")}
 
 
-def _header(arm: str = "") -> list[str]:
-    psnr = f"{_HEXAGON}, PSNR in dB"
-    return [*(f"{label}{arm}" for label in _ARM.values()), f"{_HEXAGON}, operators", psnr, f"{_ETHOS_U}, operators"]
-
-
 def _cells(figures: Figures, model: str, notes: list[str] | None = None) -> list[str]:
-    """Returns the cells of `_header`. A reason goes into its cell, or into `notes` with a number in the cell."""
+    """Returns the cells of all devices. A reason goes into its cell, or into `notes` with a number in the cell."""
 
     def refusal(key: str) -> str | None:
         """The cell of a device that refuses the file, or was not measured; None if there are figures."""
@@ -86,9 +84,9 @@ def _cells(figures: Figures, model: str, notes: list[str] | None = None) -> list
             return "not measured"
         reason = figures[key].get("reason")
         if reason is None or notes is None:
-            return reason and f"refused: {reason}"
+            return reason and f"not supported: {reason}"
         notes.append(_TEXT.fill("refused", number=len(notes) + 1, model=model, device=_LABELS[key], reason=reason))
-        return f"refused <sup>{len(notes)}</sup>"
+        return f"not supported <sup>{len(notes)}</sup>"
 
     cells = [refusal(cpu) or f"{figures[cpu]['instructions_per_lr_pixel']:,.0f}" for cpu in _ARM]
     refused = refusal(devices.HEXAGON)
@@ -101,8 +99,8 @@ def _cells(figures: Figures, model: str, notes: list[str] | None = None) -> list
 
 
 def _operators(residency: dict[str, Any]) -> str:
-    """'14 of 15, not DEPTH_TO_SPACE'"""
-    left = dict.fromkeys(re.sub(r"[ _]\d+$", "", node) for node in residency["refused"])
+    """Such as '14 of 15, not DEPTH_TO_SPACE'."""
+    left = dict.fromkeys(refused.partition(":")[0] for refused in residency["refused"])
     return f"{residency['taken']} of {residency['nodes']}" + (f", not {', '.join(left)}" if left else "")
 
 

@@ -1,6 +1,6 @@
-"""Measures the packaged uint8 files on virtual devices: `python -m tools.zoo.devices docs/measurements/devices.json --data Set5`.
+"""Measures the zoo on virtual devices: `python -m tools.zoo.devices docs/measurements/devices.json --data Set5`.
 
-Every file is run on the Arm CPUs of virtual:arm64, run on the simulated NPU of virtual:hexagon, and compiled for
+Every uint8 file is run on the Arm CPUs of virtual:arm64, run on the simulated NPU of virtual:hexagon, and compiled for
 virtual:ethos-u; see docs/guide/devices.md for what they need. None of these figures is a phone's. Figures that are in the
 file already are kept, unless the packaged file has changed since. A device that is not installed is an error; one that
 refuses a file is recorded with its reason.
@@ -8,8 +8,10 @@ refuses a file is recorded with its reason.
 
 from __future__ import annotations
 
+import collections
 import datetime
 import importlib.metadata
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +67,8 @@ def _file(model: str) -> Path:
 def current(path: Path) -> dict[str, dict[str, Any]]:
     """Returns {model: {key of a setting: figures}} of a file, without those of packaged files that have changed since.
 
-    The figures are a dict with "device", "date" and either "reason" (what the device refuses) or "residency" and, by device,
+    The figures are a dict with "device", "date" and either "reason" (why the device has no figures) or "residency" (that of
+    `Residency`, with {"OPERATOR: reason": number} as "refused") and, by device,
     "instructions_per_lr_pixel", "cycles_per_lr_pixel" or "psnr_y" and "psnr_y_xnnpack" in dB.
     """
     stored = files.read_json(path)["models"] if path.exists() else {}
@@ -130,7 +133,7 @@ def _measure_one(model: str, setting: Setting, device: Device, data: Path) -> di
         (row,) = virtual.measure([model], device, SIZE)["results"]
     except UserError as error:
         return {**result, "reason": str(error).removeprefix(f"{_file(model)}: ")}
-    result["residency"] = row["residency"]
+    result["residency"] = {**row["residency"], "refused": _summary(row["residency"]["refused"])}
     if row["against_host"]:
         result["against_host"] = row["against_host"]
     if row["instructions_per_lr_pixel"]:
@@ -141,6 +144,11 @@ def _measure_one(model: str, setting: Setting, device: Device, data: Path) -> di
         result["psnr_y"] = _psnr(mobile_sr.load(model, device=setting.device, **setting.option), data)
         result["psnr_y_xnnpack"] = _psnr(mobile_sr.load(model), data)
     return result
+
+
+def _summary(refused: dict[str, str]) -> dict[str, int]:
+    """{'OPERATOR: reason': how many}"""
+    return dict(collections.Counter(f"{re.sub(r'[ _][0-9]+$', '', node)}: {reason}" for node, reason in refused.items()))
 
 
 def _psnr(upscaler: Any, data: Path) -> float:

@@ -63,7 +63,7 @@ def page():
         trained_on=trained_on,
         times=_times(host),
         overview="\n\n".join(_scale(scale, own, host) for scale, own in _by_scale()),
-        virtual_devices=device_pages.results_section(),
+        virtual_devices=device_pages.results_section([name for _, own in _by_scale() for name, _ in own]),
         sections="\n\n".join(map(_section, zoo.names())),
     )
     return templates.wrap(text) + "\n"

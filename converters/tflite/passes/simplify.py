@@ -47,11 +47,11 @@ def simplify(data: bytes) -> tuple[bytes, list[str]]:
 
 
 def fix_size(data: bytes, shape: tuple[int, ...]) -> bytes:
-    """Give the input of a file of dynamic size a fixed shape.
+    """Give the image input of a file of dynamic size a fixed shape.
 
     Args:
-        data: bytes of the file.
-        shape: shape of the input.
+        data: bytes of the file; its other inputs are scalars.
+        shape: shape of the image input.
 
     Returns:
         The bytes of the file. All tensors have fixed shapes, and what was computed from the size is constant.
@@ -61,7 +61,8 @@ def fix_size(data: bytes, shape: tuple[int, ...]) -> bytes:
     """
     editor = Editor(data)
     interpreter = runtime.create_interpreter(data, delegate=False, keep=True)  # a delegate would hide tensors
-    index = int(editor.graph.inputs[0])
+    inputs = [int(i) for i in editor.graph.inputs]
+    index = next((i for i in inputs if len(editor.shape(i)) == len(shape)), inputs[0])
     try:
         interpreter.resize_tensor_input(index, shape)
         interpreter.allocate_tensors()

@@ -12,6 +12,7 @@ from mobile_sr.converters.tflite.passes import interleave
 from mobile_sr.converters.tflite.passes.editor import Editor
 from mobile_sr.devices import ethos_u
 from mobile_sr.errors import UserError
+from mobile_sr.inference import litert, model_files
 from tests.converters.quantization.small_graphs import Builder, images
 
 needs_vela = pytest.mark.skipif(importlib.util.find_spec("ethosu") is None, reason=f"needs vela: {ethos_u.EXTRA}")
@@ -97,3 +98,25 @@ def test_a_file_of_dynamic_size_is_compiled_at_the_size_of_the_input():
     session = ethos_u.EthosUDevice().open(data, "net.tflite", (1, 16, 20, 3))
     assert session.residency.taken == 3
     assert session.facts()["macs"] >= 16 * 20 * 27 * 3
+
+
+def opened(model):
+    """A packaged file on the device, for 12x8 pixels."""
+    path, options = model_files.locate_tflite(model)
+    file = litert.TFLiteModel(path, 1, options, ethos_u.EthosUDevice())
+    file.prepare((8, 12))
+    return file
+
+
+@needs_vela
+def test_one_signature_of_several_is_compiled():
+    """AdaDSR's signatures are subgraphs of one file, and its scalar input comes before the image."""
+    residency, figures = opened("adaedsr_b8_x2:uint8@signature=dense").device_facts()
+    assert (residency.nodes, residency.refused) == (67, {"DEPTH_TO_SPACE 63": "Unsupported opType"})
+    assert figures["macs"] >= 8 * 12 * 790_000  # every pixel at full depth
+
+
+@needs_vela
+def test_control_flow_is_refused():
+    with pytest.raises(UserError, match="sparse_uint8.tflite: virtual:ethos-u compiles no control flow"):
+        opened("adaedsr_b8_x2:uint8").device_facts()
