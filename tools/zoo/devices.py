@@ -13,7 +13,6 @@ import datetime
 import importlib.metadata
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,14 +84,20 @@ def measure(path: str | Path, data: str | Path, only: str | None = None) -> None
         only: model to measure; None means all.
 
     Raises:
-        UserError: a device is not installed, or `data` has no images.
+        UserError: a device is not installed, the model is unknown, the JSON file cannot be read or has figures of other
+            images, or `data` has no images.
     """
     path, data = Path(path), Path(data)
-    devices = {setting.key: names.find(setting.device, **setting.option) for setting in SETTINGS}
     known = [model for name in zoo.names() for model in forms(name)]
     if only not in (None, *known):
         raise UserError(f"--model {only}: unknown; known: {', '.join(known)}")
-    for model, setting in _missing(path, known if only is None else [only]):
+    stored = files.read_json(path)["data"] if path.exists() else data.name
+    if stored != data.name:
+        raise UserError(f"--data {data}: the figures in {path} are of {stored}; write another file")
+    missing = _missing(path, known if only is None else [only])
+    needed = {setting.key: setting for _, setting in missing}
+    devices = {key: names.find(setting.device, **setting.option) for key, setting in needed.items()}
+    for model, setting in missing:
         print(f"{model} on {setting.key}", file=sys.stderr, flush=True)
         found = _measure_one(model, setting, devices[setting.key], data)
         rows = current(path)
@@ -100,12 +105,9 @@ def measure(path: str | Path, data: str | Path, only: str | None = None) -> None
         files.write_json(path, _document(rows, data.name))
 
 
-def _missing(path: Path, wanted: list[str]) -> Iterator[tuple[str, Setting]]:
+def _missing(path: Path, wanted: list[str]) -> list[tuple[str, Setting]]:
     present = current(path)
-    for setting in SETTINGS:
-        for model in wanted:
-            if setting.key not in present.get(model, {}):
-                yield model, setting
+    return [(model, setting) for setting in SETTINGS for model in wanted if setting.key not in present.get(model, {})]
 
 
 def _document(rows: dict[str, dict[str, Any]], data: str) -> dict[str, Any]:

@@ -108,7 +108,8 @@ def charts():
     series = [(v, [(*p, n) for p, n in zip(points[v], labels[v], strict=True)], False) for v in zoo.VARIANTS]
     title, label = f"{_PLOTTED}, all scales", f"CPU time of {_SIZE[1]}x{_SIZE[0]} LR pixels, ms"
     drawn["results_time.svg"] = plots.plot(title, label, "PSNR, dB (Y)", series, log_x=True, links=links)
-    drawn["results_instructions.svg"] = _instructions_chart()
+    if any(map(device_pages.instructions, zoo.names())):
+        drawn["results_instructions.svg"] = _instructions_chart()
     return drawn
 
 
@@ -118,7 +119,8 @@ def _instructions_chart():
     for scale, own in _by_scale():
         counts = {name: device_pages.instructions(name) for name, _ in own}
         points = [(counts[name], card["scores"][_PLOTTED]["y"]["uint8"], name) for name, card in own if counts[name]]
-        series.append((f"x{scale}", points, False))
+        if points:
+            series.append((f"x{scale}", points, False))
     label = "instructions per LR pixel, virtual Cortex-A76"
     return plots.plot(f"{_PLOTTED}, uint8", label, "PSNR, dB (Y)", series, log_x=True)
 

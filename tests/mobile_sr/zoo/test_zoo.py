@@ -13,7 +13,7 @@ from mobile_sr.files import sha256_file
 from mobile_sr.imaging import pairs, sample_images
 from mobile_sr.inference import weights
 from tests.conftest import ROOT
-from tools.zoo import cards, other_quantizers, pack, published, results, templates
+from tools.zoo import cards, devices, other_quantizers, pack, published, results, templates
 
 ENTRIES = zoo.names()
 DOCS = ROOT / "docs"
@@ -223,7 +223,7 @@ def test_every_network_has_a_task():
     assert "AdaDSR" in cards.task({"network": "edsr", "scale": 2, "depth": "input"})
 
 
-@pytest.mark.parametrize("module", [cards, pack, results], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [cards, devices, pack, results], ids=lambda module: module.__name__)
 @pytest.mark.parametrize("arguments", [[], ["--nosuch"]])
 def test_bad_command_lines_are_reported_in_one_line(module, arguments, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["x", *arguments])
@@ -235,10 +235,10 @@ def test_bad_command_lines_are_reported_in_one_line(module, arguments, monkeypat
     assert f"see python -m {module.__name__} --help" in error
 
 
-_OPTIONS = {pack: ["--name", "x", "--data", "y"], other_quantizers: ["--data", "y"]}
+_OPTIONS = {pack: ["--name", "x", "--data", "y"], other_quantizers: ["--data", "y"], devices: ["--data", "y"]}
 
 
-@pytest.mark.parametrize("module", [cards, other_quantizers, pack, results], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [cards, devices, other_quantizers, pack, results], ids=lambda module: module.__name__)
 def test_help_and_impossible_combinations(module, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["x", "--help"])
     with pytest.raises(SystemExit) as ended:
