@@ -29,7 +29,7 @@ def results_section(names: Sequence[str]) -> str:
     measured = devices.current(devices.FILE)
     known = [model for name in names for model in devices.forms(name)]
     reasons: list[str] = []
-    rows = [[f"**{_title(model)}**", *_cells(measured[model], model, reasons)] for model in known if model in measured]
+    rows = [[_title(model), *_cells(measured[model], model, reasons)] for model in known if model in measured]
     missing = [model for model in known if set(_LABELS) - set(measured.get(model, {}))]
     notes = [*reasons, *([_TEXT.fill("changed", models=", ".join(missing))] if missing else [])]
     stored = files.read_json(devices.FILE)

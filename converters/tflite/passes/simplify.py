@@ -61,8 +61,8 @@ def fix_size(data: bytes, shape: tuple[int, ...]) -> bytes:
     """
     editor = Editor(data)
     interpreter = runtime.create_interpreter(data, delegate=False, keep=True)  # a delegate would hide tensors
-    inputs = [int(i) for i in editor.graph.inputs]
-    index = next((i for i in inputs if len(editor.shape(i)) == len(shape)), inputs[0])
+    ends = [int(i) for i in editor.graph.inputs]
+    index = next((i for i in ends if len(editor.shape(i)) == len(shape)), ends[0])
     try:
         interpreter.resize_tensor_input(index, shape)
         interpreter.allocate_tensors()
