@@ -86,6 +86,7 @@ class GpuSession:
 
     def __init__(self, server: ServerProcess, data: bytes, name: str | Path, shape: tuple[int, ...]) -> None:
         """As `Device.open`."""
+        data = fixed_shape.first_subgraph_only(data)  # the accelerator refuses a file for any of its subgraphs
         graph = flatbuffer.parse(data)
         image = next(i for i in graph.inputs if len(graph.tensors[i].shape) == _IMAGE_INPUT)
         self._server, self._what = server, f"{name} with input shape {shape}"

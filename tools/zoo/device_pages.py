@@ -10,9 +10,8 @@ from tools.zoo import devices, templates
 
 _TEXT = templates.Page("devices")
 _ARM = {"cortex-a76": "Cortex-A76", "cortex-a72": "Cortex-A72", "i8mm": "i8mm"}
-_HEXAGON, _ETHOS_U = "Hexagon v73", "Ethos-U65-256"
-_LABELS = {**_ARM, devices.HEXAGON: _HEXAGON, devices.ETHOS_U: _ETHOS_U}
-_HEADER = (f"{_HEXAGON}, operators", f"{_HEXAGON}, PSNR", f"{_ETHOS_U}, operators")
+_OTHERS = {devices.GPU: "GPU accelerator", devices.HEXAGON: "Hexagon v73", devices.ETHOS_U: "Ethos-U65-256"}
+_LABELS = {**_ARM, **_OTHERS}
 _DENSE = ", dense signature"
 
 Figures = dict[str, dict[str, Any]]  # {key of a setting: figures}
@@ -28,19 +27,19 @@ def results_section(names: Sequence[str]) -> str:
     """Returns the section of results.md: one row per file of these networks, and the reasons where a device has no figures."""
     measured = devices.current(devices.FILE)
     known = [model for name in names for model in devices.forms(name)]
-    reasons: list[str] = []
-    rows = [[_title(model), *_cells(measured[model], model, reasons)] for model in known if model in measured]
+    notes: list[str] = []
+    rows = [[_title(model), *_cells(measured[model], model, notes)] for model in known if model in measured]
     missing = [model for model in known if set(_LABELS) - set(measured.get(model, {}))]
-    notes = [*reasons, *([_TEXT.fill("changed", models=", ".join(missing))] if missing else [])]
-    stored = files.read_json(devices.FILE)
+    if missing:
+        notes.append(_TEXT.fill("changed", models=", ".join(missing)))
     found = [row for figures in measured.values() for row in figures.values()]
     dates = sorted({row["date"] for row in found})
+    stored = files.read_json(devices.FILE)
     return _TEXT.fill(
         "results",
-        **_size(stored),
-        data=stored["data"],
-        date=" and ".join({dates[0]: None, dates[-1]: None}) if dates else "",
-        table=templates.table(["", *_ARM.values(), *_HEADER], rows),
+        **_conditions(stored),
+        date=" to ".join(dict.fromkeys([*dates[:1], *dates[-1:]])),
+        table=templates.table(["", *_header()], rows),
         notes="\n\n".join(notes),
         devices="; ".join(dict.fromkeys(row["device"] for row in found)),
         chart=_TEXT.fill("chart") if any(map(instructions, names)) else "",
@@ -54,16 +53,16 @@ def card_section(name: str) -> str:
     forms = [model for model in devices.forms(name) if model in measured]
     if not forms:
         return _TEXT.fill("no figures")
-    columns = [_cells(measured[model], model) for model in forms]
-    stored = files.read_json(devices.FILE)
-    header = [f"{label}, instructions per LR pixel" for label in _ARM.values()]
-    header += [f"{_HEXAGON}, operators", f"{_HEXAGON}, PSNR (Y, {stored['data']}), XNNPACK -> NPU", f"{_ETHOS_U}, operators"]
-    rows = [list(row) for row in zip(header, *columns, strict=True)]
+    notes: list[str] = []
+    columns = [_cells(measured[model], model, notes) for model in forms]
+    header = _header(arm=", instructions per LR pixel")
+    if len(devices.forms(name)) > 1:
+        notes.append(_TEXT.fill("depth"))
     return _TEXT.fill(
         "card",
-        **_size(stored),
-        table=templates.table(["", *(f"`{model}`" for model in forms)], rows),
-        depth_note=_TEXT.fill("at depth") if len(devices.forms(name)) > 1 else "",
+        **_conditions(files.read_json(devices.FILE)),
+        table=templates.table(["", *(f"`{model}`" for model in forms)], map(list, zip(header, *columns, strict=True))),
+        notes="\n\n".join(notes),
         **_equal(measured[model] for model in forms),
     )
 
@@ -72,31 +71,38 @@ def _title(model: str) -> str:
     return model.partition(":")[0] + (_DENSE if model.endswith(devices.DENSE) else "")
 
 
-def _size(stored: dict[str, Any]) -> dict[str, int]:
-    return {key: stored[key] for key in ("height", "width")}
+def _conditions(stored: dict[str, Any]) -> dict[str, Any]:
+    return {key: stored[key] for key in ("height", "width", "data")}
 
 
-def _cells(figures: Figures, model: str, notes: list[str] | None = None) -> list[str]:
-    """Returns the cells of all devices. A reason goes into its cell, or into `notes` with a number in the cell."""
+def _header(arm: str = "") -> list[str]:
+    gpu, hexagon, ethos_u = _OTHERS.values()
+    others = (f"{gpu}, operators", f"{hexagon}, operators", f"{hexagon}, PSNR", f"{ethos_u}, operators")
+    return [*(f"{label}{arm}" for label in _ARM.values()), *others]
 
-    def refusal(key: str) -> str | None:
-        """The cell of a device that refuses the file, or was not measured; None if there are figures."""
-        if key not in figures:
-            return "not measured"
-        reason = figures[key].get("reason")
-        if reason is None or notes is None:
-            return reason and f"not supported: {reason}"
-        notes.append(_TEXT.fill("refused", number=len(notes) + 1, model=model, device=_LABELS[key], reason=reason))
-        return f"not supported <sup>{len(notes)}</sup>"
 
-    cells = [refusal(cpu) or f"{figures[cpu]['instructions_per_lr_pixel']:,.0f}" for cpu in _ARM]
-    refused = refusal(devices.HEXAGON)
-    if refused:
-        cells += [refused, ""]
-    else:
-        npu = figures[devices.HEXAGON]
-        cells += [_operators(npu["residency"]), f"{npu['psnr_y_xnnpack']:.3f} -> {npu['psnr_y']:.3f}"]
-    return [*cells, refusal(devices.ETHOS_U) or _operators(figures[devices.ETHOS_U]["residency"])]
+def _cells(figures: Figures, model: str, notes: list[str]) -> list[str]:
+    """Returns the cells of `_header`. Reasons become `notes`, with their number in the cell."""
+    cells: dict[str, str] = {}
+    for key, label in _LABELS.items():
+        row = figures.get(key)
+        if row is None:
+            cells[key] = "not measured"
+        elif "reason" in row:
+            notes.append(
+                _TEXT.fill("reason", number=len(notes) + 1, model=model, device=label, reason=row["reason"].rstrip("."))
+            )
+            cells[key] = f"not supported <sup>{len(notes)}</sup>"
+        elif key in _ARM:
+            cells[key] = f"{row['instructions_per_lr_pixel']:,.0f}"
+        else:
+            cells[key] = _operators(row["residency"])
+            if key == devices.GPU:
+                cells[key] += f" ({row['against_host']['max_difference']:.0f})"
+    npu = figures.get(devices.HEXAGON, {})
+    psnr = f"{npu['psnr_y_xnnpack']:.3f} -> {npu['psnr_y']:.3f}" if "psnr_y" in npu else ""
+    *others, ethos_u = cells.values()
+    return [*others, psnr, ethos_u]
 
 
 def _operators(residency: dict[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """Measures the zoo on virtual devices: `python -m tools.zoo.devices docs/measurements/devices.json --data Set5`.
 
-Every uint8 file is run on the Arm CPUs of virtual:arm64, run on the simulated NPU of virtual:hexagon, and compiled for
-virtual:ethos-u; see docs/guide/devices.md for what they need. None of these figures is a phone's. Figures that are in the
-file already are kept, unless the packaged file has changed since. A device that is not installed is an error; one that
-refuses a file is recorded with its reason.
+Every uint8 file is run on the Arm CPUs of virtual:arm64, on the driver of virtual:gpu and on the simulated NPU of
+virtual:hexagon, and compiled for virtual:ethos-u. docs/guide/devices.md says what they need. None of these figures is a
+phone's. Figures that are in the file already are kept, unless the packaged file has changed since. A device that is not
+installed is an error; one that refuses a file is recorded with its reason.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class Setting(NamedTuple):
 
 
 ARM = ("cortex-a76", "cortex-a72", "i8mm")
-HEXAGON, ETHOS_U = "hexagon-v73", "ethos-u65-256"
+GPU, HEXAGON, ETHOS_U = "gpu", "hexagon-v73", "ethos-u65-256"
 SETTINGS = (
     *(Setting(cpu, "virtual:arm64", {"cpu": cpu}) for cpu in ARM),
+    Setting(GPU, "virtual:gpu", {}),
     Setting(ETHOS_U, "virtual:ethos-u", {}),
     Setting(HEXAGON, "virtual:hexagon", {"soc": "v73"}),  # last: it takes the longest
 )
@@ -134,7 +135,7 @@ def _measure_one(model: str, setting: Setting, device: Device, data: Path) -> di
     try:
         (row,) = virtual.measure([model], device, SIZE)["results"]
     except UserError as error:
-        return {**result, "reason": str(error).removeprefix(f"{_file(model)}: ")}
+        return {**result, "reason": _reason(str(error))}
     result["residency"] = {**row["residency"], "refused": _summary(row["residency"]["refused"])}
     if row["against_host"]:
         result["against_host"] = row["against_host"]
@@ -146,6 +147,12 @@ def _measure_one(model: str, setting: Setting, device: Device, data: Path) -> di
         result["psnr_y"] = _psnr(mobile_sr.load(model, device=setting.device, **setting.option), data)
         result["psnr_y_xnnpack"] = _psnr(mobile_sr.load(model), data)
     return result
+
+
+def _reason(error: str) -> str:
+    """Returns a message without the paths of the packaged file and of LiteRT's sources, which are not the same everywhere."""
+    error = re.sub(r"^.*?\.tflite(?: with input shape \(.*?\))?: ", "", error)
+    return re.sub(r"ERROR: \[\S+\] \((.*)\)$", r"\1", error)
 
 
 def _summary(refused: dict[str, str]) -> dict[str, int]:

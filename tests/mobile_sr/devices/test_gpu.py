@@ -31,6 +31,12 @@ def test_float_and_integer_files(device):
     assert report["environment"]["label"].startswith("virtual:gpu (")
 
 
+def test_one_signature_of_several(device):
+    (row,) = virtual.measure(["adaedsr_b8_x2:uint8@signature=dense"], device, (16, 20))["results"]
+    assert row["residency"]["taken"] == row["residency"]["nodes"] == 67
+    assert row["against_host"]["max_difference"] <= 4
+
+
 def test_a_file_with_a_dynamic_graph_is_refused(device):
     path, options = model_files.locate_tflite("adaedsr_b8_x2:float32")
     model = litert.TFLiteModel(path, 1, {**options, "signature": "sparse"}, device)

@@ -17,6 +17,7 @@ STORED = read_json(devices.FILE)["models"]
 DENSE = "adaedsr_b8_x2:uint8@signature=dense"
 FIGURES = {
     "virtual:arm64": ("instructions_per_lr_pixel",),
+    "virtual:gpu": (),
     "virtual:ethos-u": ("cycles_per_lr_pixel",),
     "virtual:hexagon": ("psnr_y", "psnr_y_xnnpack"),
 }
@@ -84,7 +85,7 @@ def test_figures_of_changed_files_are_left_out(figures):
     models["xlsr_x3:uint8"]["sha256"] = "0" * 64
     write()
     assert cells("xlsr_x3") == []
-    assert "Not measured: xlsr_x3:uint8; the files changed" in device_pages.results_section(zoo.names())
+    assert "Not measured: xlsr_x3:uint8. The files changed" in device_pages.results_section(zoo.names())
     assert "Not measured: the files changed" in cards.card("xlsr_x3")
     (row,) = [line for line in results.table() if line.startswith("| xlsr_x3 ")]
     assert "| 2.21G |  | 33.41" in row
@@ -106,13 +107,25 @@ def test_a_reason_is_not_a_figure(figures):
     models["xlsr_x3:uint8"]["figures"][devices.HEXAGON] = {"device": "d", "date": "2026-01-01", "reason": "no such operator"}
     del models["xlsr_x3:uint8"]["figures"]["i8mm"]
     write()
-    ((_, _, i8mm, operators, psnr, ethos),) = cells("xlsr_x3")
+    ((_, _, i8mm, _, operators, psnr, ethos),) = cells("xlsr_x3")
     assert (i8mm, psnr) == ("not measured", "")
     assert operators.startswith("not supported <sup>")
     assert ethos == "14 of 15, not DEPTH_TO_SPACE |"
     assert "xlsr_x3:uint8 on Hexagon v73: no such operator." in device_pages.results_section(zoo.names())
-    assert "| Hexagon v73, operators | not supported: no such operator |" in cards.card("xlsr_x3")
+    assert "xlsr_x3:uint8 on Hexagon v73: no such operator." in cards.card("xlsr_x3")
     assert "in 2 of 2 runs" in cards.card("xlsr_x3")
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("/a b/x_uint8.tflite: operator 3 is unknown", "operator 3 is unknown"),
+        ("virtual:gpu: /a/x.tflite with input shape (1, 8, 8, 3): ERROR: [./a/b.h:1] (No (1) way.)", "No (1) way."),
+        ("virtual:gpu fails", "virtual:gpu fails"),
+    ],
+)
+def test_reasons_have_no_paths(message, reason):
+    assert devices._reason(message) == reason
 
 
 class Refusing(fake_device.FakeDevice):
