@@ -66,7 +66,7 @@ $(STAMP): requirements.txt pyproject.toml
 	touch $(STAMP)
 
 .venv/devices-installed: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[snapdragon]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[snapdragon,ethos]'
 	touch $@
 
 .venv-torch/installed: requirements.txt pyproject.toml

@@ -1,4 +1,4 @@
-"""PSNR of files exported for a target against the ordinary uint8 file, and the operators that vela places on the Ethos-U.
+"""Files exported for a target against the ordinary uint8 file: PSNR, bytes, operators that vela places on the Ethos-U.
 
 python benchmarks/targets.py --data Set5 --out out
 """
@@ -6,8 +6,11 @@ python benchmarks/targets.py --data Set5 --out out
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 import mobile_sr
 from mobile_sr.devices import ethos_u
+from mobile_sr.imaging import image_folder, images, resize
 
 MODELS = ("xlsr_x2", "xlsr_x3", "xlsr_x4", "abpn_x3", "espcn_x3", "fsrcnn_x3", "fgnas_x2", "fgnas_x3")
 TARGETS = ("mediatek", "ethos-u")  # each other target has the ordinary upsampler, or that of mediatek
@@ -20,6 +23,18 @@ def psnr(file, data):
     return mobile_sr.evaluate(str(file), data, ssim=False).psnr
 
 
+def bytes_that_differ(file, ordinary, data):
+    """(largest difference of the outputs in levels, share of the values that differ by at most one level)."""
+    models = [mobile_sr.load(str(path)) for path in (file, ordinary)]
+    differences = []
+    for path in image_folder.list_images(data):
+        lr = resize.downscale(images.read_image(path), models[0].scale)
+        first, second = (model(lr).astype(int) for model in models)
+        differences.append(np.abs(first - second).ravel())
+    differences = np.concatenate(differences)
+    return differences.max(), (differences <= 1).mean()
+
+
 def main():
     """Print one row per file."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -27,7 +42,8 @@ def main():
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--models", nargs="+", default=MODELS)
     args = parser.parse_args()
-    print("| model | target | Y-PSNR, dB | change | operators |\n|---|---|---|---|---|", flush=True)
+    print("| model | target | Y-PSNR, dB | change | largest difference | within 1 level | operators |")
+    print("|---|---|---|---|---|---|---|", flush=True)
     for model in args.models:
         ordinary = mobile_sr.export(model, args.out, ["uint8"], size=SIZE)
         files = {None: ordinary.files[0]}
@@ -36,7 +52,9 @@ def main():
         for target, file in files.items():
             value = base if target is None else psnr(file.path, args.data)
             ops = ", ".join(f"{count} {name}" for name, count in file.sidecar["ops"].items())
-            print(f"| {model} | {target or '-'} | {value:.3f} | {value - base:+.3f} | {ops} |", flush=True)
+            largest, within = bytes_that_differ(file.path, files[None].path, args.data)
+            row = f"{value:.3f} | {value - base:+.3f} | {largest} | {within:.1%} | {ops}"
+            print(f"| {model} | {target or '-'} | {row} |", flush=True)
         for accelerator in ACCELERATORS:
             device = ethos_u.EthosUDevice(accelerator)
             for target in (None, "ethos-u"):
