@@ -11,7 +11,7 @@ from mobile_sr import models
 from mobile_sr.converters.quantization import keras_sync
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.files import atomic_path
+from mobile_sr.files import atomic_path, temporary_folder
 from mobile_sr.inference import keras_archive, model_files, model_io, weights
 from mobile_sr.quantization import source as sources
 
@@ -32,6 +32,7 @@ class Start:
         config: configuration of a network of mobile_sr.models; None for a foreign .keras file.
         io: value ranges and channel order.
         options: options of a foreign file, as in {"range": "255"}.
+        is_folded: whether batch normalization of the file was folded into the layers before it.
     """
 
     model: keras.Model
@@ -41,6 +42,7 @@ class Start:
     config: dict[str, Any] | None
     io: model_io.ModelIO
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    is_folded: bool = False
 
     @property
     def suffix(self) -> str:
@@ -79,13 +81,31 @@ def load(model: str | Path) -> Start:
             raise UserError(f"{model}: qat needs a functional or sequential network, not a subclass of keras.Model")
         if archive.fixed:
             raise UserError(f"{model}: its input size is fixed; qat needs a network for inputs of any height and width")
-        return Start(keras_model, file, file.stem, archive.scale, None, archive.io, options)
+        folded = _fold(model, keras_model)
+        return Start(folded, file, file.stem, archive.scale, None, archive.io, options, folded is not keras_model)
     file, base = model_files.trained(model)
     if models.has_depth(weights.read_arrays(file)[1].get("config", {})):
         raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
     with quiet():
         keras_model, config = weights.load_model(file)
-    return Start(keras_model, file, base, config["scale"], config, model_io.ModelIO())
+    folded = _fold(model, keras_model)
+    if folded is not keras_model:  # only own networks have it
+        fields = (config[key] for key in ("scale", "receptive_field", "smallest_side"))
+        config = {**config, "graph": custom.describe(folded, *fields)["graph"]}
+        arrays = folded.get_weights()
+        folded = models.build(config)
+        folded.set_weights(arrays)
+    return Start(folded, file, base, config["scale"], config, model_io.ModelIO(), is_folded=folded is not keras_model)
+
+
+def _fold(name: str | Path, model: keras.Model) -> keras.Model:
+    """The network without batch normalization. Raises UserError where that is impossible."""
+    from mobile_sr.models.train_time import batch_norm
+
+    try:
+        return batch_norm.fold(model)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
 
 
 def prepare(start: Start, crops: Sequence[np.ndarray], strength: float, per_tensor: bool) -> str | None:
@@ -100,7 +120,13 @@ def prepare(start: Start, crops: Sequence[np.ndarray], strength: float, per_tens
     Returns:
         None, or how the weights differ from those of the file.
     """
-    source = start.source()
+    if start.is_folded:
+        with temporary_folder("mobile_sr_qat.") as folder:
+            file = folder / f"{start.name}{start.suffix}"
+            start.save(file, {})
+            source = start.source(file)
+    else:
+        source = start.source()
     try:
         exact = keras_sync.prepare(start.model, source.data, source.samples(crops), strength, per_tensor, source.model)
     except ValueError as error:  # the converter merged weights
