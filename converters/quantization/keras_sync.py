@@ -66,16 +66,16 @@ def prepare(
         export_form: as for `equalize`.
 
     Returns:
-        Whether the weights are those of `export`. Otherwise, kernels without a variable or a bias are not changed like there.
+        Whether the weights are exactly those of `export`. Otherwise, biases of phases are their means, or kernels without a
+        variable or a bias are not changed like there.
 
     Raises:
         ValueError: a changed constant belongs to no variable of the model, which is then unchanged.
     """
     exported = model if export_form is None else export_form
     exported.set_weights(model.get_weights())
-    exact = True
     try:
-        copy_weights(*_prepared(data, samples, strength, per_tensor), exported)
+        exact = copy_weights(*_prepared(data, samples, strength, per_tensor), exported)
     except ValueError:
         exact = False
         copy_weights(*_prepared(data, samples, strength, per_tensor, exported), exported)
@@ -120,7 +120,7 @@ def _fixed_kernels(graph: FloatGraph, model: keras.Model) -> set[int]:
     return result
 
 
-def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> None:
+def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> bool:
     """Set a model's weights to those of a changed graph.
 
     A layer and an operator belong together if their kernels are equal before the change; constants of other operators belong
@@ -130,6 +130,10 @@ def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> N
         before: the graph as it was converted from the model.
         after: the same graph with other constants. Tensors have the same numbers in both.
         model: the Keras model. Its variables are changed.
+
+    Returns:
+        Whether the model has exactly the weights of the graph. The phases of a transposed convolution share one bias, the mean
+        of theirs.
 
     Raises:
         ValueError: a changed constant belongs to no variable, for example because the converter merged two layers, or a layer
@@ -167,10 +171,13 @@ def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> N
             if path is None or was is None or not np.array_equal(np.resize(forms.values[path], was[picked].shape), was[picked]):
                 raise ValueError(f"the bias of {before.layer_name(op.outputs[0])} belongs to no layer of the model")
             assigned[path] = now[picked]
+    exact = True
     for variable in model.variables:
         if variable.path in assigned:
-            # The phases of a transposed convolution share one bias.
-            variable.assign(assigned[variable.path].reshape(-1, *variable.shape).mean(axis=0))
+            copies = assigned[variable.path].reshape(-1, *variable.shape)
+            exact &= bool((copies == copies[0]).all())
+            variable.assign(copies.mean(axis=0) if len(copies) > 1 else copies[0])
+    return exact
 
 
 class _Forms:

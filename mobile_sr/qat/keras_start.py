@@ -131,4 +131,4 @@ def prepare(start: Start, crops: Sequence[np.ndarray], strength: float, per_tens
         exact = keras_sync.prepare(start.model, source.data, source.samples(crops), strength, per_tensor, source.model)
     except ValueError as error:  # the converter merged weights
         return f"as trained, because {error}"
-    return None if exact else "without the changes that need a new bias or other weights"
+    return None if exact else "without changes that the network cannot have, such as biases that differ between phases"
