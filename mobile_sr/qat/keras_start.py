@@ -89,7 +89,9 @@ def load(model: str | Path) -> Start:
     with quiet():
         keras_model, config = weights.load_model(file)
     folded = _fold(model, keras_model)
-    if folded is not keras_model:  # only own networks have it
+    if folded is not keras_model:  # only networks from outside have it
+        from mobile_sr.models import custom
+
         fields = (config[key] for key in ("scale", "receptive_field", "smallest_side"))
         config = {**config, "graph": custom.describe(folded, *fields)["graph"]}
         arrays = folded.get_weights()

@@ -44,13 +44,22 @@ CHECKPOINT = "checkpoint.npz"
 
 
 @dataclasses.dataclass
-class _Candidate:
-    """A uint8 file: the methods of its export, its mean PSNR (RGB) in dB on the held-out images, and its sidecar."""
+class Candidate:
+    """A uint8 file.
+
+    Attributes:
+        methods: methods of its export; none for a trained network.
+        score: mean PSNR (RGB) in dB on the held-out images.
+        data: its bytes.
+        sidecar: its sidecar.
+        ranges: {activation of the float .tflite: (low, high)} of learned ranges.
+    """
 
     methods: Sequence[str]
     score: float
     data: bytes
     sidecar: dict[str, Any]
+    ranges: Mapping[str, tuple[float, float]] | None = None
 
 
 def train(
@@ -129,15 +138,16 @@ def train(
     validation = dataset.center_crops(images, held_out, settings.validation_crop)
     with temporary_folder("mobile_sr_qat.") as work:
         sample = crops[0][:, :SAMPLE_SIDE, :SAMPLE_SIDE]
-        exports = _Exports(start, model, sample, settings, source, max_colour_error, validation, work, out, log)
-        chosen, scores = _choose(exports, tuning, at_ptq, log)
+        exports = Exports(start, model, sample, settings, source, max_colour_error, validation, work, out, log)
+        chosen, scores = choose(exports, tuning, at_ptq, log)
     record |= {"methods": list(chosen.methods), "file_psnr_rgb": scores, "trained": not chosen.methods}
     if chosen.methods:  # the network of export's file
         start.model.set_weights(teacher)
     else:
-        record["ranges"] = tuning.ranges()
+        record |= {"ranges": tuning.ranges(), "tensor_ranges": chosen.ranges}
     best = out / f"best{start.suffix}"
-    start.save(best, {key: record[key] for key in ("step", "validation_psnr_rgb", "trained", "ranges") if key in record})
+    stored = ("step", "validation_psnr_rgb", "trained", "tensor_ranges")
+    start.save(best, {key: record[key] for key in stored if key in record})
     chosen.sidecar["weights"] = {"file": best.name, "sha256": sha256_file(best)}
     if not chosen.methods:
         agreement = verification.measure_agreement(tuning.upscale, _runner(chosen.data), start.scale)
@@ -149,17 +159,17 @@ def train(
     return target, chosen.score
 
 
-def _choose(
-    exports: _Exports, tuning: FineTuning, at_ptq: bool, log: Callable[[str], object]
-) -> tuple[_Candidate, dict[str, float | None]]:
-    """The better of the uint8 files with and without training on the held-out images, and the scores of both.
+def choose(
+    exports: Exports, tuning: FineTuning, at_ptq: bool, log: Callable[[str], object]
+) -> tuple[Candidate, dict[str, float | None]]:
+    """Return the better of the uint8 files with and without training on the held-out images, and the scores of both.
 
     Without an improvement, it is the file of `export`.
 
     Raises:
         export.AuditError: no file passes the audit.
     """
-    found: dict[str, _Candidate] = {}
+    found: dict[str, Candidate] = {}
     failure: export.AuditError | None = None
     is_trained = tuning.best[1] > 0 or not at_ptq
     for name, make in (("ptq", exports.ptq), ("qat", lambda: exports.trained(tuning.net))):
@@ -214,7 +224,7 @@ def _prepare(
 
 
 @dataclasses.dataclass
-class _Exports:
+class Exports:
     """Exports candidates and scores them on the held-out images. The attributes are the arguments of `train`, and:
 
     Attributes:
@@ -234,12 +244,17 @@ class _Exports:
     out: Path
     log: Callable[[str], object]
 
-    def ptq(self) -> _Candidate:
+    def ptq(self) -> Candidate:
         """Post-training quantization of the network that the training started from, as `export` makes it."""
         return self._export(self.model, self.work / "ptq", methods=export.METHODS)
 
-    def trained(self, net: QuantizedNetwork) -> _Candidate:
-        """The trained network with its weights rounded to nearest, and with its ranges if they were learned."""
+    def trained(self, net: QuantizedNetwork) -> Candidate:
+        """The trained network with its weights rounded to nearest, and with its ranges if they were learned.
+
+        Raises:
+            export.AuditError: as for export.export, or a flat colour is too far from the network before the training: a range
+                does not cover it, or the training changed it.
+        """
         file = self.work / f"{self.start.name}{self.start.suffix}"
         self.start.save(file, {})
         ranges = None
@@ -247,9 +262,13 @@ class _Exports:
             source = self.start.source(file)
             ranges = keras_ranges.of_tensors(net, source.data, source.samples([self.sample])[0])
         options = {} if self.start.config is not None else {"options": self.start.options}
-        return self._export(file, self.work / "trained", methods=(), ranges=ranges, **options)
+        made = self._export(file, self.work / "trained", methods=(), ranges=ranges, **options)
+        errors, check = verification.colour_check(self.start.source(), made.data, self.max_colour_error)
+        if not check["passed"]:
+            raise export.AuditError(f"uint8: {flat_colours.describe(errors)} of the network before the training")
+        return made
 
-    def _export(self, model: str | Path, folder: Path, methods: Sequence[str], **arguments: Any) -> _Candidate:
+    def _export(self, model: str | Path, folder: Path, methods: Sequence[str], **arguments: Any) -> Candidate:
         (made,) = export.export(
             model,
             folder,
@@ -266,7 +285,7 @@ class _Exports:
         run = _runner(data)
         pairs = zip(*self.validation, strict=True)
         score = float(np.mean([metrics.psnr(run(lr), hr, "rgb", self.start.scale) for lr, hr in pairs]))
-        return _Candidate(methods, score, data, read_json(sidecars.path_of(made)))
+        return Candidate(methods, score, data, read_json(sidecars.path_of(made)), arguments.get("ranges"))
 
 
 def _runner(data: bytes) -> Callable[[np.ndarray], np.ndarray]:

@@ -58,8 +58,8 @@ def _source(model: keras.Model, norm: keras.layers.BatchNormalization) -> keras.
     )
     if not usable:
         raise ValueError(
-            f"layer {norm.name}: QAT folds BatchNormalization only into a convolution or Dense layer without activation directly "
-            "before it"
+            f"layer {norm.name}: QAT folds BatchNormalization only into a convolution or Dense layer without activation that "
+            "directly precedes it"
         )
     return layer
 
