@@ -46,8 +46,8 @@ def fold(model: keras.Model) -> keras.Model:
 
 def _source(model: keras.Model, norm: keras.layers.BatchNormalization) -> keras.layers.Layer:
     """The layer whose result a normalization reads."""
-    tensor = norm.input if len(norm._inbound_nodes) == 1 else None
-    layer = tensor._keras_history.operation if tensor is not None else None
+    tensor: Any = norm.input if len(norm._inbound_nodes) == 1 else None
+    layer: Any = None if tensor is None else tensor._keras_history.operation
     usable = (
         type(layer).__name__ in _AXES
         and getattr(layer.activation, "__name__", None) == "linear"
