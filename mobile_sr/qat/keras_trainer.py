@@ -138,7 +138,7 @@ def train(
     validation = dataset.center_crops(images, held_out, settings.validation_crop)
     with temporary_folder("mobile_sr_qat.") as work:
         sample = crops[0][:, :SAMPLE_SIDE, :SAMPLE_SIDE]
-        exports = Exports(start, model, sample, settings, source, max_colour_error, validation, work, out, log)
+        exports = Exports(start, model, sample, settings, source, max_colour_error, validation, work, log)
         chosen, scores = choose(exports, tuning, at_ptq, log)
     record |= {"methods": list(chosen.methods), "file_psnr_rgb": scores, "trained": not chosen.methods}
     if chosen.methods:  # the network of export's file
@@ -241,12 +241,11 @@ class Exports:
     max_colour_error: int
     validation: tuple[np.ndarray, np.ndarray]
     work: Path
-    out: Path
     log: Callable[[str], object]
 
     def ptq(self) -> Candidate:
         """Post-training quantization of the network that the training started from, as `export` makes it."""
-        return self._export(self.model, self.work / "ptq", methods=export.METHODS)
+        return self._export("PTQ", self.model, methods=export.METHODS)
 
     def trained(self, net: QuantizedNetwork) -> Candidate:
         """The trained network with its weights rounded to nearest, and with its ranges if they were learned.
@@ -262,13 +261,14 @@ class Exports:
             source = self.start.source(file)
             ranges = keras_ranges.of_tensors(net, source.data, source.samples([self.sample])[0])
         options = {} if self.start.config is not None else {"options": self.start.options}
-        made = self._export(file, self.work / "trained", methods=(), ranges=ranges, **options)
+        made = self._export("QAT", file, methods=(), ranges=ranges, **options)
         errors, check = verification.colour_check(self.start.source(), made.data, self.max_colour_error)
         if not check["passed"]:
             raise export.AuditError(f"uint8: {flat_colours.describe(errors)} of the network before the training")
         return made
 
-    def _export(self, model: str | Path, folder: Path, methods: Sequence[str], **arguments: Any) -> Candidate:
+    def _export(self, label: str, model: str | Path, methods: Sequence[str], **arguments: Any) -> Candidate:
+        folder = self.work / label
         (made,) = export.export(
             model,
             folder,
@@ -278,7 +278,7 @@ class Exports:
             per_tensor=self.settings.per_tensor,
             methods=methods,
             max_colour_error=self.max_colour_error,
-            log=lambda line: self.log(line.replace(str(folder), str(self.out))),
+            log=lambda line: self.log(f"{label}: {line.replace(f'{folder}/', '')}"),
             **arguments,
         )
         data = made.read_bytes()
