@@ -127,7 +127,8 @@ def test_stored_ranges_replace_measured_ones():
     data = float_file()
     graph = FloatGraph(data)
     names = {graph.layer_name(tensor): graph.tensor_name(tensor) for op in graph.ops for tensor in op.outputs}
-    activation_ranges.store(graph, {names["tail"]: (-1.0, 1.0)})
+    other = next(name for name in names.values() if name != names["head"])
+    activation_ranges.store(graph, {other: (-1.0, 1.0)})
     activation_ranges.store(graph, {names["head"]: (0.0, 5.1)})
     packed = graph.packed()
     assert sorted(activation_ranges.stored(FloatGraph(packed)).values()) == [(0.0, pytest.approx(5.1))]
