@@ -181,6 +181,7 @@ def export(
     dense_groups: bool = False,
     max_colour_error: int = 16,
     options: Mapping[str, str | int] | None = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
     log: Callable[[str], None] | None = None,
 ) -> results.ExportResult:
     """Convert a trained network to audited .tflite or .onnx files, each with a sidecar.
@@ -207,6 +208,8 @@ def export(
         max_colour_error: levels that an integer file may move a flat colour away from the float network.
         options: value range, channel order and layout of a network from elsewhere, as in {'range': 255, 'order': 'bgr'}; a path
             can have them as in 'net.onnx@range=255'. Without them they are measured.
+        ranges: {activation of the float32 .tflite: (minimum, maximum)} for integer files in place of measured ranges, such as
+            `qat` learned (docs/guide/qat.md); without the method 'equalize'.
         log: called with one line per step; None is silent.
     Raises: ValueError (mobile_sr.UserError) for unusable arguments, AuditError when a file fails its audit.
     """
@@ -230,6 +233,7 @@ def export(
         dense_groups=dense_groups,
         max_colour_error=max_colour_error,
         options=options,
+        ranges=ranges,
         log=log or (lambda line: None),
     )
     files = []

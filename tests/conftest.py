@@ -43,7 +43,7 @@ LONGEST = (
     "test_kill.py",
     "test_qat.py",
     "test_search.py",
-    "test_foreign.py",
+    "quantization/test_foreign.py",
     "test_keras_trainer.py",
     "test_sparse_form.py",
     "test_depth.py",
@@ -56,7 +56,12 @@ LONGEST = (
 
 def pytest_collection_modifyitems(items):
     """The longest modules first, the others in their order."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+    def place(item):
+        return next((k for k, end in enumerate(LONGEST) if item.path.as_posix().endswith(f"/{end}")), len(LONGEST))
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish():

@@ -44,7 +44,7 @@ def convert(data: bytes, precision: str, samples: Sequence[Sample] = (), per_ten
             support in 16 bits, runs in float;
             'dynamic': int8 weights, float inputs and outputs; activations are quantized at run time.
         samples: inputs on which the ranges are measured, such as [1, H, W, 3] float32 images. Required for the CALIBRATED
-            precisions.
+            precisions. Ranges that the file contains (activation_ranges.store) are used in place of measured ones.
         per_tensor: use one scale for a whole kernel instead of one for each of its output channels.
 
     Returns:
@@ -76,6 +76,7 @@ def _quantize(data: bytes, precision: str, samples: Sequence[Sample], per_tensor
     if precision != "int16":
         integer_forms.rewrite(graph)
     ranges = activation_ranges.measure(graph, samples, limit_tanh=precision != "int16")
+    ranges.update(activation_ranges.stored(graph))
     if precision != "int16":
         saturation.saturate(graph, ranges)
     activation_ranges.attach(graph, ranges)

@@ -87,17 +87,16 @@ def train(
         raise UserError(f"{out}: already contains a run; use another --out")
     check_folder(out)
     backend.require_tensorflow("qat")
-    settings = dataclasses.replace(
-        settings, ranges="learned" if settings.ranges == "measured" else settings.ranges, flat_share=0.0
-    )
+    settings = dataclasses.replace(settings, flat_share=0.0)
     with quiet():
         keras_model, config = weights.load_model(file)
+    description.describe(keras_model)  # names a layer that is not supported, before the slow part
     images = dataset.TrainingImages(folder, config["scale"], cache, smallest=settings.patch)
     settings = settings.fit([min(lr.shape[:2]) for lr in images.lr])
     _, held_out = dataset.split_validation(images, settings.validation_images, settings.validation_crop)
     crops, record = calibration_set(calibration or folder, config["scale"], settings.seed)
     if settings.equalize:
-        with quiet():
+        with quiet(), contextlib.suppress(ValueError):  # the converter merges weights: they stay as they are
             keras_sync.equalize(keras_model, crops, settings.equalize, models.build_for_export(config))
     nodes, arrays = description.describe(keras_model)
     job = {"nodes": nodes, "settings": settings.to_json(), "scale": config["scale"], "data": str(Path(folder).resolve())}

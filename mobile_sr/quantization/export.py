@@ -10,7 +10,7 @@ from typing import Any
 
 from mobile_sr import __version__, backend, extensions
 from mobile_sr.converters import to_onnx, to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization, gptq, image_ends, prelu
+from mobile_sr.converters.quantization import activation_ranges, cross_layer_equalization, gptq, image_ends, prelu
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit, grouped_conv
 from mobile_sr.errors import UserError
@@ -55,6 +55,7 @@ def export(
     dense_groups: bool = False,
     max_colour_error: int = flat_colours.QUANTIZATION_LIMIT,
     options: Mapping[str, Any] | None = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
     log: Callable[[str], Any] = print,
 ) -> list[Path]:
     """Convert a trained network and write NAME_PRECISION.tflite (or NAME.onnx) with a sidecar JSON for each precision.
@@ -90,6 +91,8 @@ def export(
             levels of 0..255.
         options: value range, channel order and layout of a network from elsewhere, as in {"range": 255, "order": "bgr"}; a
             model string can have them behind '@' instead. Without them they are measured.
+        ranges: {name of an activation in the float32 .tflite: (minimum, maximum)}, for integer files, in place of the ranges
+            measured on the calibration images; for example those that QAT learned. Not with 'equalize', which scales them.
         log: called with lines about the progress.
     Returns: the paths of the files.
     Raises: UserError for unusable arguments, AuditError when a file fails its audit.
@@ -109,6 +112,8 @@ def export(
         targets.check_size(chosen, size)
         per_tensor = not chosen.per_channel
     chips = snapdragon_files.check(soc, target)
+    if ranges is not None and "equalize" in methods:
+        raise UserError("ranges: not with the method equalize, which changes them")
     backend.require_tensorflow("export")
     integers = any(p in to_tflite.CALIBRATED for p in precisions)
     calibrated = integers or float_weights in ("equalized", "rounded")
@@ -127,7 +132,7 @@ def export(
     samples = source.samples(crops)
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(samples)} images ...")
-    prepared = _prepare(source, samples, methods, per_tensor, integers, float_weights, chosen)
+    prepared = _prepare(source, samples, methods, per_tensor, integers, float_weights, chosen, ranges)
     source = prepared.source
     written: list[Path] = []
     for precision in precisions:
@@ -228,6 +233,7 @@ def _prepare(
     integers: bool,
     float_weights: str | None,
     target: targets.Target | None,
+    ranges: Mapping[str, tuple[float, float]] | None,
 ) -> _Prepared:
     """Equalize the weights, give the network the upsampler of the target, round. PReLU is rewritten for integer files only.
 
@@ -249,10 +255,16 @@ def _prepare(
         result.equalization = {"strength": strength, "layers": layers}
         result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
     if "round" in methods:
-        if upsampler != "depth_to_space":
-            graph = FloatGraph(result.rounded)
+        graph = FloatGraph(result.rounded)
         gptq.round_weights(graph, samples, per_tensor)
         result.rounded, result.is_rounded = graph.packed(), True
+    graph = FloatGraph(result.rounded)
+    if integers and (ranges or activation_ranges.stored(graph)):  # those of a foreign file are of other weights
+        try:
+            activation_ranges.store(graph, ranges or {})
+        except ValueError as error:
+            raise UserError(f"ranges: {error}") from None
+        result.rounded = graph.packed()
     if float_weights == "rounded":
         result.plain = result.rounded
     elif float_weights == "trained":

@@ -61,6 +61,7 @@ def settings(**changes):
         "validation_images": 1,
         "validation_crop": 24,
         "rate": 1e-3,
+        "ranges": "measured",  # as `convert` has them
     }
     return Settings(**{**values, **changes})
 

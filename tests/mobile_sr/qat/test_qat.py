@@ -195,6 +195,11 @@ def test_refusals_are_one_line(run_here, model_file, image_folder, tmp_path):
     given = ("--data", image_folder, "--out", out)
     assert "not a file or a zoo name" in refused(run_here, "--model", "nonsense", *given)
     assert "--steps 0" in refused(run_here, "--model", model_file, "--steps", "0", *given)
+    bicubic = tmp_path / "srcnn.npz"
+    config = {"network": "srcnn", "scale": 2, "channels": 4, "middle": 4}
+    weights.save_model(bicubic, models.build(config), config)
+    message = "layer bicubic: QAT does not support BicubicUpscale"
+    assert message in refused(run_here, "--model", bicubic, "--engine", "tfmot", *given)
     out.mkdir()
     (out / "config.json").write_text("{}")
     assert "already contains a run" in refused(run_here, "--model", model_file, *given)
