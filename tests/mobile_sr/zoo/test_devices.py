@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from mobile_sr import zoo
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json, sha256_file
 from mobile_sr.imaging.images import write_image
+from tests.conftest import ROOT
 from tests.mobile_sr.devices import fake_device
 from tools.zoo import cards, device_pages, devices, results
 
@@ -59,6 +61,20 @@ def test_what_the_files_are_known_to_do():
             assert abs(npu["psnr_y"] - npu["psnr_y_xnnpack"]) <= 0.15
             card = zoo.card(model.partition(":")[0])["scores"]["Set5"]["y"]["uint8"]
             assert npu["psnr_y_xnnpack"] == pytest.approx(card, abs=0.01)
+
+
+def test_the_guide_says_what_was_measured():
+    guide = (ROOT / "docs" / "guide" / "devices.md").read_text()
+    measured = [entry["figures"] for entry in STORED.values() if "reason" not in entry["figures"][devices.HEXAGON]]
+    losses = [abs(row[devices.HEXAGON]["psnr_y"] - row[devices.HEXAGON]["psnr_y_xnnpack"]) for row in measured]
+    limit = float(re.search(r"PSNR on Set5 is within ([\d.]+) dB of XNNPACK's", guide)[1])
+    assert limit / 2 < max(losses) <= limit
+    levels = int(re.search(r"differs from XNNPACK's by at most (\d+) levels of 255", guide)[1])
+    assert max(row[devices.GPU]["against_host"]["max_difference"] for row in measured) == levels
+    assert "all operators of the packaged uint8 files but DEPTH_TO_SPACE" in guide
+    for row in measured:
+        assert row[devices.GPU]["residency"]["refused"] == row[devices.HEXAGON]["residency"]["refused"] == {}
+        assert row[devices.ETHOS_U]["residency"]["refused"] == {"DEPTH_TO_SPACE: Unsupported opType": 1}
 
 
 @pytest.fixture
