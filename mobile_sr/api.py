@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from mobile_sr.devices.device import Device
     from mobile_sr.inference.upscaler import Upscaler
     from mobile_sr.training.recipes import Recipe
 
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
 Progress = Callable[[int, str], None]
 
 
-def load(model: Model, scale: int | None = None, threads: int = 1) -> Upscaler:
+def load(
+    model: Model,
+    scale: int | None = None,
+    threads: int = 1,
+    *,
+    device: str | None = None,
+    cpu: str | None = None,
+    soc: str | None = None,
+) -> Upscaler:
     """Load a model and return an Upscaler.
 
     Args:
@@ -35,9 +44,14 @@ def load(model: Model, scale: int | None = None, threads: int = 1) -> Upscaler:
             'net.tflite@range=255'.
         scale: expected factor; required for 'bicubic'.
         threads: CPU threads of .tflite and .onnx models.
+        device: virtual device that runs a .tflite: 'virtual:arm64', 'virtual:hexagon' or 'virtual:gpu'
+            (docs/guide/devices.md); None for this machine.
+        cpu: of 'virtual:arm64': 'cortex-a76' (default), 'cortex-a72' or 'i8mm'.
+        soc: of 'virtual:hexagon': its chip.
     Returns: an Upscaler. Call it with an [H, W, 3] uint8 RGB array or a PIL image; it returns the same kind of image,
         [H * scale, W * scale, 3].
-    Raises: ValueError (mobile_sr.UserError) when the model does not exist, cannot be used, or has another scale.
+    Raises: ValueError (mobile_sr.UserError) when the model does not exist, cannot be used, or has another scale, and when
+        the device is unknown or not installed.
 
     Example:
         >>> upscaler = mobile_sr.load("xlsr_x3:uint8")
@@ -45,11 +59,16 @@ def load(model: Model, scale: int | None = None, threads: int = 1) -> Upscaler:
     """
     from mobile_sr.inference import upscaler
 
+    chosen = _device(device, cpu, soc)
+    if chosen and (isinstance(model, upscaler.Upscaler) or _is_keras(model)):
+        from mobile_sr.errors import UserError
+
+        raise UserError(f"device {chosen.name}: runs .tflite files only, not an object; give the path of a file")
     if isinstance(model, upscaler.Upscaler):
         return model
     if _is_keras(model):
         return upscaler.of_keras_model(model, scale)
-    return upscaler.load(model, scale, threads)
+    return upscaler.load(model, scale, threads, device=chosen)
 
 
 def train(
@@ -215,6 +234,9 @@ def evaluate(
     threads: int = 1,
     ssim: bool = True,
     progress: Progress | None = None,
+    device: str | None = None,
+    cpu: str | None = None,
+    soc: str | None = None,
 ) -> results.EvaluationResult:
     """Measure PSNR and SSIM of a model.
 
@@ -226,11 +248,12 @@ def evaluate(
         threads: CPU threads of .tflite and .onnx models.
         ssim: compute SSIM, too.
         progress: called with (images done, name).
+        device, cpu, soc: see `load`.
     Raises: ValueError (mobile_sr.UserError) for an unusable model, or without a usable image.
     """
     from mobile_sr.evaluation import evaluate as evaluation
 
-    record = evaluation.evaluate(load(model, scale, threads), _images(data), space, progress, ssim=ssim)
+    record = evaluation.evaluate(load(model, scale, threads, device=device, cpu=cpu, soc=soc), _images(data), space, progress, ssim=ssim)
     return results.EvaluationResult.of(record)
 
 
@@ -242,6 +265,9 @@ def compare(
     space: str = "y",
     threads: int = 1,
     progress: Progress | None = None,
+    device: str | None = None,
+    cpu: str | None = None,
+    soc: str | None = None,
 ) -> results.ComparisonResult:
     """Measure the drop of `model` against `reference`, such as a uint8 file against its float network.
 
@@ -252,6 +278,7 @@ def compare(
         space: 'y' or 'rgb'.
         threads: CPU threads of .tflite and .onnx models.
         progress: called with (images done, name).
+        device, cpu, soc: of `model`, see `load`.
     Returns: a ComparisonResult; its `save(folder)` writes the HTML report.
     Raises: ValueError (mobile_sr.UserError) as `evaluate`, and when the two scales differ.
     """
@@ -259,7 +286,7 @@ def compare(
     from mobile_sr.evaluation import compare as comparison
 
     first = load(reference, None, threads)
-    second = load(model, first.scale, threads)
+    second = load(model, first.scale, threads, device=device, cpu=cpu, soc=soc)
     if first.scale != second.scale:
         raise UserError(f"reference {first.name} has scale {first.scale}, model {second.name} has {second.scale}")
     return results.ComparisonResult.of(*comparison.compare(first, second, _images(data), space, progress))
@@ -331,6 +358,18 @@ def inspect(
         images = sample_images.images(sample_images.EVALUATION) if data is None else _images(data)
         layers = quantization_debugger.locate(reference, model, images, space, crops, threads, progress)
     return results.InspectionResult.of(str(model), record, layers)
+
+
+def _device(name: str | None, cpu: str | None, soc: str | None) -> Device | None:
+    """The virtual device of three arguments; None without a name."""
+    from mobile_sr.devices import names
+    from mobile_sr.errors import UserError
+
+    if name is not None:
+        return names.find(name, cpu, soc)
+    if cpu is not None or soc is not None:
+        raise UserError("cpu and soc require device")
+    return None
 
 
 def _is_keras(model: Any) -> bool:

@@ -22,7 +22,7 @@ from mobile_sr.converters.tflite import truncation
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
 from mobile_sr.imaging.sample_images import generated
-from mobile_sr.inference import litert, model_io
+from mobile_sr.inference import engines, litert, model_io
 from mobile_sr.inference.model_files import locate_tflite, split
 
 FORMAT = "mobile-sr benchmark 1"  # of the JSON, also on phones: docs/reference/benchmark.schema.json
@@ -223,9 +223,9 @@ def cpu_ms(files: Sequence[bytes], runs: int, progress: Callable[[int, str], obj
     Returns:
         [files], in ms.
     """
-    interpreters = [litert.open_interpreter(data) for data in files]
+    interpreters = [engines.open_interpreter(data) for data in files]
     for interpreter in interpreters:
-        litert.allocate(interpreter, "model")
+        engines.allocate(interpreter, "model")
     return np.median(interleave([interpreter.invoke for interpreter in interpreters], runs, 1, progress)[1], axis=1)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mobile_sr.converters.printable import printable
 
 if TYPE_CHECKING:
+    from mobile_sr.devices.device import Device
     from mobile_sr.inference.upscaler import Upscaler
     from mobile_sr.training.recipes import Recipe
 
@@ -135,6 +136,41 @@ def add_depth(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser, what: str = "run the model, a .tflite, on a virtual device") -> None:
+    """Add --device, --cpu and --soc.
+
+    Args:
+        parser: parser of the command.
+        what: help text of --device.
+    """
+    names = "virtual:arm64, virtual:hexagon or virtual:gpu (docs/guide/devices.md)"
+    parser.add_argument("--device", metavar="NAME", help=f"{what}: {names}")
+    add_chip(parser)
+
+
+def add_chip(parser: argparse._ActionsContainer) -> None:
+    """Add --cpu and --soc, which choose the chip of a virtual device."""
+    parser.add_argument("--cpu", metavar="NAME", help="of virtual:arm64: cortex-a76 (default), cortex-a72 or i8mm")
+    parser.add_argument("--soc", metavar="NAME", help="of virtual:hexagon: its chip")
+
+
+def device(args: argparse.Namespace) -> Device | None:
+    """Return the virtual device of --device; None without the option.
+
+    Raises:
+        UserError: as `devices.names.find`, or --cpu or --soc is given without --device.
+    """
+    from mobile_sr.devices import names
+    from mobile_sr.errors import UserError
+
+    if args.device is not None:
+        return names.find(args.device, args.cpu, args.soc)
+    for option in ("cpu", "soc"):
+        if getattr(args, option) is not None:
+            raise UserError(f"--{option} requires --device")
+    return None
+
+
 def set_depth(args: argparse.Namespace, *models: Upscaler) -> None:
     """Apply the options of `add_depth` to the models that support a desired depth.
 
@@ -156,7 +192,7 @@ def set_depth(args: argparse.Namespace, *models: Upscaler) -> None:
 
 
 def load_model(args: argparse.Namespace, name: str, check: bool = True) -> Upscaler:
-    """Load a model with --scale, --threads and the options of `add_depth`.
+    """Load a model with --scale, --threads and the options of `add_depth` and `add_device`.
 
     Args:
         args: the parsed arguments.
@@ -168,7 +204,7 @@ def load_model(args: argparse.Namespace, name: str, check: bool = True) -> Upsca
     """
     from mobile_sr.inference import upscaler
 
-    model = upscaler.load(name, args.scale, args.threads, check=False)
+    model = upscaler.load(name, args.scale, args.threads, check=False, device=device(args))
     set_depth(args, model)
     if check:  # last, because errors in the options are cheaper to find
         upscaler.check_output(model)

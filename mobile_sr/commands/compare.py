@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=int, help="scale factor; required for bicubic, otherwise checked")
     common.add_depth(parser)
     common.add_space(parser)
+    common.add_device(parser, "run --model, a .tflite, on a virtual device")
     parser.add_argument("--report", metavar="OUT", help="folder for report.html, report.md and report.json")
     parser.add_argument(
         "--layers", action="store_true", help="also locate the error layer by layer, for two .tflite files of one network"
@@ -44,8 +45,11 @@ def run(args: argparse.Namespace) -> int:
     from mobile_sr.routing import route
 
     folder = common.need_data(args)
+    device = common.device(args)
+    if device and args.layers:
+        raise UserError("--layers compares files on this machine; leave out --device")
     reference = upscaler.load(args.reference, args.scale, args.threads, check=False)
-    model = upscaler.load(args.model, args.scale or reference.scale, args.threads, check=False)
+    model = upscaler.load(args.model, args.scale or reference.scale, args.threads, check=False, device=device)
     common.set_depth(args, reference, model)
     if reference.scale != model.scale:
         raise UserError(f"{args.reference} has scale {reference.scale}, {args.model} has {model.scale}")
@@ -65,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     out = sys.stderr if args.json == "-" else sys.stdout
     for key in ("reference", "model"):
         psnr, ssim = report.number(result[key]["psnr"], 3), report.number(result[key]["ssim"], 4)
-        print_line(f"{key:<9}  {psnr:>7} dB  {ssim:>6}  {result[key]['name']}", file=out)
+        print_line(f"{key:<9}  {psnr:>7} dB  {ssim:>6}  {report.title(result[key])}", file=out)
     print_line(
         f"{'drop':<9}  {report.number(result['drop_db'], 3):>7} dB  {report.number(result['ssim_drop'], 4):>6}", file=out
     )

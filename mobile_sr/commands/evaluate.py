@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=int, help="scale factor; required for bicubic, otherwise checked")
     common.add_depth(parser)
     common.add_space(parser)
+    common.add_device(parser)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
     common.add_json(parser)
 
@@ -43,11 +44,12 @@ def run(args: argparse.Namespace) -> int:
         ssim = "-" if row["ssim"] is None else f"{row['ssim']:.4f}"
         bicubic = "-" if row["bicubic_psnr"] is None else f"{row['bicubic_psnr']:.3f}"
         print_line(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}  bicubic {bicubic:>8} dB", file=out)
-    print_line(f"{args.model}: {metrics.describe(result['protocol'])}", file=out)
+    title = f"{args.model} on {result['device']}" if "device" in result else args.model
+    print_line(f"{title}: {metrics.describe(result['protocol'])}", file=out)
     if args.model != "bicubic" and None not in (mean["psnr"], mean["bicubic_psnr"]):
         gain = mean["psnr"] - mean["bicubic_psnr"]
         print_line(
-            f"{args.model}: {abs(gain):.3f} dB {'better' if gain >= 0 else 'WORSE'} than bicubic interpolation", file=out
+            f"{title}: {abs(gain):.3f} dB {'better' if gain >= 0 else 'WORSE'} than bicubic interpolation", file=out
         )
     if "routing" in result:
         print_line(route.describe(result["routing"]), file=out)

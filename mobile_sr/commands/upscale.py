@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tile", type=int, metavar="N", help="tile side in LR pixels; 0: no tiles (default: tiles for large images only)"
     )
     common.add_depth(parser)
+    common.add_device(parser)
     parser.add_argument("--depth-map", action="store_true", help="also write NAME_depth.png, the depth as colours")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite or .onnx (default 1)")
     parser.add_argument("--workers", type=int, default=1, help="number of files to process in parallel (default 1)")
@@ -57,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     if args.depth_map and first.max_depth is None:
         raise UserError(f"{args.model}: has no depth map; --depth-map requires a network with AdaDSR's adapter")
     files.make_folder(jobs[0][1].parent if batch.is_file_name(args.out) else args.out)
+    if first.device:
+        print_line(f"mobile-sr upscale: on {first.device}", sys.stderr)
     models = [first]
 
     def load() -> Upscaler:

@@ -39,7 +39,7 @@ def compare(
 
         The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", ...}, "model": {...}, "drop_db",
         "images": [{"name", "reference_psnr", "model_psnr", "drop_db", ...}], "skipped"}. drop_db is the mean PSNR of the
-        reference minus that of the model. Both models have {"colour_error": `flat_colours.measure`}. If a model has
+        reference minus that of the model. Both models have {"colour_error": `flat_colours.measure`}, and "device" (`Upscaler.where`). If a model has
         details (the model, or else the reference), each image has the figures of `Upscaler.with_details`, and the report has
         `Upscaler.summarize_details`: "depth" for a desired depth. It also has `Upscaler.summary` of the model: "routing" for
         a routed one.
@@ -87,8 +87,8 @@ def compare(
         "protocol": metrics.protocol(scale, space),
         "scale": scale,
         "data": folder_name(folder),
-        "reference": {"name": reference.name, **means["reference"], **_facts(reference)},
-        "model": {"name": model.name, **means["model"], **_facts(model)},
+        "reference": {"name": reference.name, **reference.where(), **means["reference"], **_facts(reference)},
+        "model": {"name": model.name, **model.where(), **means["model"], **_facts(model)},
         "bicubic": means["bicubic"],
         "drop_db": _drop(means["reference"]["psnr"], means["model"]["psnr"]),
         "ssim_drop": _drop(means["reference"]["ssim"], means["model"]["ssim"]),

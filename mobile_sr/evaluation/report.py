@@ -49,8 +49,19 @@ def number(value: float | None, digits: int = 2) -> str:
     return "equal" if math.isinf(value) else f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0 turns -0.0 into 0.0
 
 
+def title(side: Mapping[str, Any], short: bool = False) -> str:
+    """Returns the name of a model of a report, and the virtual device that ran it: 'NAME on DEVICE'.
+
+    Args:
+        side: report["model"] or report["reference"].
+        short: without the folder of a file.
+    """
+    name = Path(side["name"]).name if short else side["name"]
+    return f"{name} on {side['device']}" if "device" in side else name
+
+
 def _title(report: Mapping[str, Any]) -> str:
-    return f"{Path(report['model']['name']).name} against {Path(report['reference']['name']).name}"
+    return f"{title(report['model'], short=True)} against {title(report['reference'], short=True)}"
 
 
 def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -101,7 +112,7 @@ def _sides(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, dict
     for key in ("reference", "model"):
         side = report[key]
         size = f"{side['size_bytes']:,} bytes" if "size_bytes" in side else ""
-        yield key, side["name"], size, side.get("sha256", "")[:16], side.get("audit")
+        yield key, title(side), size, side.get("sha256", "")[:16], side.get("audit")
 
 
 def _colour_lines(report: Mapping[str, Any]) -> list[str]:
@@ -235,8 +246,8 @@ def page(report: Mapping[str, Any], crops: Sequence[Mapping[str, Any]], appendix
     reference, model = report["reference"], report["model"]
     entries = (
         ("main", f"{number(report['drop_db'], 3)} dB", "PSNR lost"),
-        ("", f"{number(reference['psnr'])} dB", f"reference: {Path(reference['name']).name}"),
-        ("", f"{number(model['psnr'])} dB", f"model: {Path(model['name']).name}"),
+        ("", f"{number(reference['psnr'])} dB", f"reference: {title(reference, short=True)}"),
+        ("", f"{number(model['psnr'])} dB", f"model: {title(model, short=True)}"),
         ("", f"{number(report['bicubic']['psnr'])} dB", "bicubic"),
         ("", number(report["ssim_drop"], 4), "SSIM lost"),
         ("", f"{model['colour_error']['flat']} levels", "model: largest error on 27 flat colours"),

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite import flatbuffer, runtime
 from mobile_sr.errors import UserError
-from mobile_sr.inference import graph_io, model_files, model_io, tensor_layout, tensor_values, trial
+from mobile_sr.inference import engines, graph_io, model_files, model_io, tensor_layout, tensor_values, trial
 from mobile_sr.inference import sidecar as sidecars
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter
 
     from mobile_sr.converters.tflite.flatbuffer import Graph, Tensor
+    from mobile_sr.devices.device import Device, Residency
 
 
 def read_file(path: str | Path) -> bytes:
@@ -58,54 +58,6 @@ def as_first_subgraph(data: bytes, graph: Graph, name: str | Path = "model") -> 
         raise UserError(f"{name}: {error}") from None
 
 
-def open_interpreter(data: bytes, name: str | Path = "model", threads: int = 1, delegate: bool = True) -> Interpreter:
-    """Creates an ai_edge_litert Interpreter. Its tensors are not allocated yet.
-
-    Parse the bytes with `parse_graph` first: it refuses damaged files before native code reads them.
-
-    Args:
-        data: the bytes of a .tflite file.
-        name: name of the file in messages.
-        threads: CPU threads.
-        delegate: whether XNNPACK is used.
-
-    Raises:
-        UserError: the file uses operators that the runtime lacks.
-    """
-    with quiet() as printed:
-        try:
-            return runtime.create_interpreter(data, threads, delegate)
-        except (ValueError, RuntimeError) as error:
-            raise UserError(f"{name}: the runtime refuses it ({_first_line(error, printed())})") from None
-
-
-def allocate(interpreter: Interpreter, name: str | Path, shape: Sequence[int] | None = None, index: int | None = None) -> None:
-    """Allocates tensors and, if a shape is given, resizes an input first.
-
-    Args:
-        interpreter: the interpreter.
-        name: name of the file in messages.
-        shape: new shape of an input.
-        index: tensor index of that input; None means the first input.
-
-    Raises:
-        UserError: allocation failed; the message has the runtime's reason.
-    """
-    with quiet() as printed:
-        try:
-            if shape is not None:
-                index = interpreter.get_input_details()[0]["index"] if index is None else index
-                interpreter.resize_tensor_input(index, shape, strict=False)
-            interpreter.allocate_tensors()
-        except (ValueError, RuntimeError, MemoryError) as error:
-            raise UserError(f"{name}: cannot run with input shape {shape} ({_first_line(error, printed())})") from None
-
-
-def _first_line(error: Exception, printed: str) -> str:
-    lines = [line.strip() for line in f"{error}\n{printed}".splitlines() if line.strip() and not line.startswith("INFO:")]
-    return lines[0] if lines else type(error).__name__
-
-
 @dataclasses.dataclass(frozen=True)
 class Adjustable:
     """A scalar input whose value may change with each run, such as AdaDSR's desired depth.
@@ -133,12 +85,13 @@ def check_value(name: str | Path, scalar: str, value: float, limits: Sequence[fl
 class TFLiteModel:
     """A super-resolution .tflite: from one image, plus optional scalars, to one SR output.
 
-    The runtime opens the file on first use.
+    The runtime or the device opens the file on first use.
 
     Attributes:
         path: the file; None for bytes.
         name: name of the file in messages.
         threads: CPU threads.
+        device: the virtual device that runs it; None for LiteRT's interpreter on this machine.
         sidecar: the file's Sidecar.
         data: the bytes that run, see `flatbuffer.as_first_subgraph`.
         image: the image input tensor.
@@ -149,7 +102,13 @@ class TFLiteModel:
         value: value of the adjustable input; its maximum unless assigned.
     """
 
-    def __init__(self, model: str | Path | bytes, threads: int = 1, options: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path | bytes,
+        threads: int = 1,
+        options: Mapping[str, str] | None = None,
+        device: Device | None = None,
+    ) -> None:
         """Reads and checks a file.
 
         Args:
@@ -157,12 +116,13 @@ class TFLiteModel:
             threads: CPU threads.
             options: {"range": "1", "order": "bgr", "layout": "nchw", "signature": name, name of a scalar input: number}
                 (docs/reference/models.md).
+            device: a virtual device that runs it. Scale, value range and channel order are those of a run on this machine.
 
         Raises:
             UserError: the file is unusable or not a super-resolution network, or an option does not apply to it.
         """
         self.path = None if isinstance(model, bytes) else Path(model)
-        self.name, self.threads = str(self.path or "model"), threads
+        self.name, self.threads, self.device = str(self.path or "model"), threads, device
         data = model if isinstance(model, bytes) else read_file(model)
         remaining = dict(options or {})
         self.sidecar = sidecars.read(self.path, data) if self.path else sidecars.Sidecar()
@@ -187,7 +147,7 @@ class TFLiteModel:
         self.data = as_first_subgraph(data, graph, self.name)
         if self.path and not self.sidecar.sha256:
             trial.run(self.data, self.name, threads)
-        self._interpreter: Any = None  # Any: the Interpreter, or None before `prepare`
+        self._engine: Any = None  # Any: an engines.Engine, or None before `prepare`
         self._size: tuple[int, int] | None = None
         self._lr: Any = None  # the last image that was set
 
@@ -223,6 +183,8 @@ class TFLiteModel:
     @functools.cached_property
     def scale(self) -> int:
         """The scale factor, from the tensor shapes. Raises UserError if it is not an integer, or as `prepare` does."""
+        if self.device:
+            return self._on_this_machine.scale
         size = self._size or self.fixed or (16, 16)
         self.prepare(size)
         shape = self._sr_shape()
@@ -236,14 +198,21 @@ class TFLiteModel:
         return scale
 
     def _sr_shape(self) -> tuple[int, ...]:
-        details = self._interpreter.get_output_details()
-        return next(tuple(map(int, end["shape"])) for end in details if end["index"] == self._graph_io.sr)
+        return self._engine.shape(self._graph_io.sr)
 
     @functools.cached_property
     def io(self) -> model_io.ModelIO:
         """Value ranges and channels: from the sidecar, tensors and options, else measured on a sample image."""
+        if self.device:
+            return self._on_this_machine.io
         io = model_io.measure(self._forward, self._decoded, self.sample_size, self.scale, self._choices)
         return dataclasses.replace(io, layout=self.layout)
+
+    @functools.cached_property
+    def _on_this_machine(self) -> TFLiteModel:
+        other = copy.copy(self)
+        other.device = other._engine = other._size = None
+        return other
 
     @property
     def sample_size(self) -> tuple[int, int]:
@@ -257,16 +226,18 @@ class TFLiteModel:
 
     def _raw(self) -> np.ndarray:
         """Returns the raw output, [H * s, W * s, C]."""
-        return self.layout.from_output(self._interpreter.get_tensor(self._graph_io.sr))
+        return self.layout.from_output(self._engine.get(self._graph_io.sr))
 
     def prepare(self, size: tuple[int, int]) -> None:
-        """Allocates for an image of (H, W). Raises UserError if the runtime refuses the file or the size."""
-        if self._interpreter is None:
-            self._interpreter = open_interpreter(self.data, self.name, self.threads)
+        """Allocates for an image of (H, W). Raises UserError if the runtime or device refuses the file or the size."""
+        if self._engine is None and self.device:
+            self._engine = engines.DeviceEngine(self.device, self.data, self.name)
+        elif self._engine is None:
+            self._engine = engines.InterpreterEngine(self.data, self.name, self.threads, self._graph_io.image)
         if size != self._size:
             self._size = None
-            shape = None if size == self.fixed else self.layout.input_shape(size)
-            allocate(self._interpreter, self.name, shape, self._graph_io.image)
+            shape = None if size == self.fixed and not self.device else self.layout.input_shape(size)
+            self._engine.resize(shape)
             self._size = size
 
     def set(self, image: np.ndarray) -> None:
@@ -289,19 +260,15 @@ class TFLiteModel:
     def _set(self, image: np.ndarray, range_in: int) -> None:
         values = tensor_values.encode(image, self.image, range_in)
         self.prepare(image.shape[:2])
-        self._interpreter.set_tensor(self._graph_io.image, self.layout.to_input(values))
+        self._engine.set(self._graph_io.image, self.layout.to_input(values))
         for index, value in self._scalars:
-            self._interpreter.set_tensor(index, value)
+            self._engine.set(index, value)
         if self.adjustable and self.value is not None:
-            self._interpreter.set_tensor(self.adjustable.index, tensor_values.scalar(self.value, self.adjustable.tensor))
+            self._engine.set(self.adjustable.index, tensor_values.scalar(self.value, self.adjustable.tensor))
 
     def invoke(self) -> None:
-        """Runs the network on the inputs that were set. Raises UserError if the runtime fails."""
-        try:
-            self._interpreter.invoke()
-        except (ValueError, RuntimeError) as error:
-            size = f"{self._size[1]}x{self._size[0]}" if self._size else "no input"
-            raise UserError(f"{self.name}: failed while running on {size} ({_first_line(error, '')})") from None
+        """Runs the network on the inputs that were set. Raises UserError if the runtime or device fails."""
+        self._engine.invoke()
 
     def get(self) -> np.ndarray:
         """Returns the SR output for the last image that was set, [H * s, W * s, 3] RGB.
@@ -317,7 +284,7 @@ class TFLiteModel:
 
     def tensor(self, index: int) -> np.ndarray:
         """Returns the raw values of an input or output by its tensor index, after `invoke`."""
-        return self._interpreter.get_tensor(index)
+        return self._engine.get(index)
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """Calls `set`, `invoke` and `get`. Raises UserError as they do."""
@@ -336,16 +303,22 @@ class TFLiteModel:
         """Returns a model with the same inputs that runs other bytes, such as a prefix of its graph, for `set` and `invoke`."""
         other = copy.copy(self)
         other.data, other.name, other.io = data, name, self.io
-        other.close()
+        other._engine = other._size = None
         return other
 
     def residency(self) -> tuple[int, int, int]:
-        """Returns the share of the graph that the delegate runs (see the function `residency`). Call `prepare` first."""
-        return residency(self._interpreter)
+        """Returns the share of the graph that the delegate or device runs, see `Engine.residency`. Call `prepare` first."""
+        return self._engine.residency()
+
+    def device_facts(self) -> tuple[Residency, dict[str, Any]]:
+        """Returns residency and figures of the device for the size that was prepared, see `Session`."""
+        return self._engine.facts()
 
     def close(self) -> None:
-        """Frees the runtime's memory; the next `prepare` opens the file again."""
-        self._interpreter = self._size = None
+        """Frees the runtime's or device's memory; the next `prepare` opens the file again."""
+        if self._engine:
+            self._engine.close()
+        self._engine = self._size = None
 
 
 def delegate_split(data: bytes, name: str | Path = "model", size: tuple[int, int] = (64, 64)) -> tuple[int, dict[str, int]]:
@@ -361,11 +334,11 @@ def delegate_split(data: bytes, name: str | Path = "model", size: tuple[int, int
         computes the shape of a dynamic tensor, or turns uint8 into int8 at an end, does not count.
     """
     graph = parse_graph(data, name)
-    interpreter = open_interpreter(data, name)
+    interpreter = engines.open_interpreter(data, name)
     images = [i for i in graph.inputs if len(graph.tensors[i].shape) == 4 and min(graph.tensors[i].shape[1:]) < 0]
     shape = tensor_layout.with_sides(graph.tensors[images[0]].shape, size) if images else None
-    allocate(interpreter, name, shape, images[0] if images else None)
-    partitions, delegated, nodes = _delegated(interpreter)
+    engines.allocate(interpreter, name, shape, images[0] if images else None)
+    partitions, delegated, nodes = runtime.delegated(interpreter._get_ops_details())
     ends = {*graph.inputs, *graph.outputs}
     left: collections.Counter[str] = collections.Counter()
     for index, op in nodes.items():
@@ -387,28 +360,5 @@ def residency(interpreter: Interpreter) -> tuple[int, int, int]:
     Returns:
         (partitions, delegated nodes, total nodes).
     """
-    partitions, delegated, nodes = _delegated(interpreter)
+    partitions, delegated, nodes = runtime.delegated(interpreter._get_ops_details())
     return partitions, len(delegated), len(nodes)
-
-
-def _delegated(interpreter: Interpreter) -> tuple[int, set[int], dict[int, Any]]:
-    """Returns (partitions, indices of the delegated nodes, {index: node}).
-
-    The runtime keeps the replaced nodes in its list and adds one DELEGATE node per partition, bounded by that node's inputs
-    and outputs. The delegated nodes are those on the paths from its outputs back to its inputs.
-    """
-    ops = interpreter._get_ops_details()
-    delegates = [op for op in ops if op["op_name"] == "DELEGATE"]
-    nodes = {op["index"]: op for op in ops if op["op_name"] != "DELEGATE"}
-    producer = {int(tensor): index for index, op in nodes.items() for tensor in op["outputs"]}
-    delegated = set()
-    for delegate in delegates:
-        bounds = {int(tensor) for tensor in delegate["inputs"]}
-        waiting = [int(tensor) for tensor in delegate["outputs"]]
-        while waiting:
-            tensor = waiting.pop()
-            index = producer.get(tensor)
-            if tensor not in bounds and index is not None and index not in delegated:
-                delegated.add(index)
-                waiting += [int(tensor) for tensor in nodes[index]["inputs"]]
-    return len(delegates), delegated, nodes

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from mobile_sr import zoo
+from mobile_sr.devices import names as devices
 from mobile_sr.errors import UserError
 from mobile_sr.inference import litert, model_io
 from mobile_sr.inference.model_files import locate, split
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import keras
     from PIL import Image
 
+    from mobile_sr.devices.device import Device
     from mobile_sr.inference.keras_archive import KerasArchive
 
 AnyImage = TypeVar("AnyImage", np.ndarray, "Image.Image")
@@ -55,11 +57,15 @@ class Upscaler:
         depth: desired depth of calls that pass none; the maximum unless set.
         budget: {"gmacs": G} or {"ms": T} that chooses the depth of each image instead (`depth_budget.choose`); None for none.
         costs: `depth_counts.costs` of a network with depth masks, if known.
+        device: label of the virtual device that runs the model; None for this machine.
+        default_tile: side in LR pixels of the tiles of images that are longer than twice this side.
         io: value ranges and channel order, a `model_io.ModelIO`.
         figures: figures of `model_io.check` on the sample image; None if `load` did not check the model.
     """
 
     has_details: bool = False
+    device: str | None = None
+    default_tile: int = DEFAULT_TILE
     max_depth: float | None = None
     depth: float | None = None
     budget: Mapping[str, float] | None = None
@@ -181,6 +187,10 @@ class Upscaler:
         """Returns statistics of the images upscaled so far for JSON results: {} here; subclasses add their own keys."""
         return {}
 
+    def where(self) -> dict[str, str]:
+        """Returns {"device": label} for JSON results; {} for a model that runs on this machine."""
+        return {} if self.device is None else {"device": self.device}
+
     def pixels(self, size: tuple[int, int], tile: int | None = None) -> int:
         """Returns the number of LR pixels that the network processes for an image of (H, W), overlaps of tiles included."""
         windows = plan_tiles(size, self._window(size, tile), self._overlap())
@@ -234,7 +244,7 @@ class Upscaler:
         if tile is not None and tile < 0:
             raise ValueError(f"tile must not be negative, got {tile}")
         if tile is None:
-            tile = 0 if self.receptive_field is None or max(size) <= 2 * DEFAULT_TILE else DEFAULT_TILE
+            tile = 0 if self.receptive_field is None or max(size) <= 2 * self.default_tile else self.default_tile
         if tile == 0:
             return size
         side = tile + 2 * self._overlap()
@@ -268,7 +278,9 @@ def _to_real(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else image
 
 
-def load(model: str | Path, scale: int | None = None, threads: int = 1, check: bool = True) -> Upscaler:
+def load(
+    model: str | Path, scale: int | None = None, threads: int = 1, check: bool = True, device: Device | None = None
+) -> Upscaler:
     """Loads a zoo model, a file or a run folder as an Upscaler.
 
     Args:
@@ -279,11 +291,13 @@ def load(model: str | Path, scale: int | None = None, threads: int = 1, check: b
         threads: CPU threads of a .tflite or .onnx file.
         check: run a sample image, report on standard error a measured value range or channel order, and warn if the output
             is far below bicubic interpolation. Packaged models are not run.
+        device: a virtual device that runs the model, a .tflite; None for this machine.
 
     Raises:
-        UserError: the model does not exist, the file is unusable, its output is not finite, or the scales differ.
+        UserError: the model does not exist, the file is unusable, its output is not finite, the scales differ, or the device
+            cannot run it.
     """
-    upscaler = _with_scale(_load(str(model), scale, threads), scale)
+    upscaler = _with_scale(_load(str(model), scale, threads, device), scale)
     if check:
         check_output(upscaler)
     return upscaler
@@ -334,16 +348,20 @@ def extension(path: Path) -> ModuleType | None:
     return next((importlib.import_module(name) for end, name in EXTENSIONS.items() if path.name.endswith(end)), None)
 
 
-def _load(model: str, scale: int | None, threads: int) -> Upscaler:
+def _load(model: str, scale: int | None, threads: int, device: Device | None) -> Upscaler:
+    if device and not device.runs:
+        raise UserError(f"--device {device.name}: only compiles models; `mobile-sr benchmark` prints its report")
     name, options = split(model)
     path = None if name == "bicubic" else locate(model)[0]  # raises UserError if it is neither a file nor in the zoo
     suffix = path.suffix.lower() if path else ""
     if options and not (path and _supports_options(path)):
         raise UserError(f"{model}: options after '@' are supported for .tflite, .onnx and .keras files only")
+    if device and suffix != ".tflite":
+        raise UserError(f"{model}: not a .tflite file, the only kind that {device.name} runs; `mobile-sr export` writes one")
     if path is None:
         return _bicubic(scale)
     if suffix == ".tflite":
-        return _tflite(model, path, threads, options)
+        return _tflite(model, path, threads, options, device)
     if module := extension(path):
         return module.load(path, threads)
     if path.is_dir() or suffix == ".npz":
@@ -370,8 +388,8 @@ def _bicubic(scale: int | None) -> Upscaler:
     return Upscaler("bicubic", scale, lambda image: imresize(image, scale), receptive_field=3)
 
 
-def _tflite(name: str, path: Path, threads: int, options: Mapping[str, str]) -> Upscaler:
-    runner = litert.TFLiteModel(path, threads, options)
+def _tflite(name: str, path: Path, threads: int, options: Mapping[str, str], device: Device | None) -> Upscaler:
+    runner = litert.TFLiteModel(path, threads, options, device)
     known = runner.sidecar
     field = runner.io.reach(known.receptive_field)
     if runner.adjustable:
@@ -379,6 +397,8 @@ def _tflite(name: str, path: Path, threads: int, options: Mapping[str, str]) -> 
     else:
         upscaler = Upscaler(name, runner.scale, runner.run, field, runner.fixed, known.smallest_side)
     upscaler.io = runner.io
+    if device:
+        upscaler.device, upscaler.default_tile = device.label, devices.TILES.get(device.name, DEFAULT_TILE)
     return upscaler
 
 

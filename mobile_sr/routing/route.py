@@ -15,7 +15,7 @@ import numpy as np
 
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json, sha256_file
-from mobile_sr.inference import litert, tensor_values, upscaler
+from mobile_sr.inference import engines, litert, tensor_values, upscaler
 from mobile_sr.inference.weights import MAX_SCALE
 
 FORMAT = 1
@@ -256,14 +256,14 @@ class Classifier:
                 raise UserError(f"{path}: not a patch classifier for {classes} networks")
         (self._image,), (self._logits,) = ends
         self._input, self._output = graph.inputs[0], graph.outputs[0]
-        self._interpreter = litert.open_interpreter(data, self.name, threads)
+        self._interpreter = engines.open_interpreter(data, self.name, threads)
         self._size: tuple[int, int] | None = None
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Returns the float32 logits of an image's patches. Raises UserError if the runtime fails or returns another shape."""
         size = image.shape[:2]
         if size != self._size:
-            litert.allocate(self._interpreter, self.name, (1, *size, 3), self._input)
+            engines.allocate(self._interpreter, self.name, (1, *size, 3), self._input)
             self._size = size
         self._interpreter.set_tensor(self._input, tensor_values.encode(image, self._image)[None])
         try:

@@ -213,11 +213,11 @@ def test_wrong_use_is_refused(model_file, tmp_path):
         export.export(tmp_path / "ada.npz", tmp_path, ["dynamic"], path="sparse", log=lambda line: None)
     with pytest.raises(ValueError, match="'int8'\\), got 'dynamic'"):
         files.convert_both(model, b"", "dynamic")
-    interpreter = litert.open_interpreter(
+    interpreter = engines.open_interpreter(
         flatbuffer.as_first_subgraph(data := file("edsr", "float32", None), flatbuffer.parse(data, "sparse"))
     )
     index = next(end["index"] for end in interpreter.get_input_details() if len(end["shape"]) == 4)
-    litert.allocate(interpreter, "file", (2, 8, 8, 3), index)
+    engines.allocate(interpreter, "file", (2, 8, 8, 3), index)
     with pytest.raises(RuntimeError, match="num_input_elements != num_output_elements"):
         interpreter.invoke()
 

@@ -8,7 +8,7 @@ from mobile_sr import cli
 from mobile_sr.benchmarking import benchmark
 from mobile_sr.converters.tflite import truncation
 from mobile_sr.errors import UserError
-from mobile_sr.inference import litert, tensor_values
+from mobile_sr.inference import engines, litert, tensor_values
 from tests import schema
 from tests.mobile_sr.test_cli import one_line
 
@@ -17,8 +17,8 @@ STATISTICS = {"min", "mean", "p50", "p90", "p99", "std"}
 
 def open_at(data, size, delegate=True, image=None):
     """An interpreter of a file's bytes at (H, W), holding `image`."""
-    interpreter = litert.open_interpreter(data, delegate=delegate)
-    litert.allocate(interpreter, "model", (1, *size, 3))
+    interpreter = engines.open_interpreter(data, delegate=delegate)
+    engines.allocate(interpreter, "model", (1, *size, 3))
     if image is not None:
         graph = litert.parse_graph(data)
         interpreter.set_tensor(graph.inputs[0], tensor_values.encode(image, graph.tensors[graph.inputs[0]])[None])

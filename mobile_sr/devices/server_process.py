@@ -1,0 +1,125 @@
+"""The parent's side of a `server` process: starts it, asks it, and ends it when it crashes, is too slow or is not needed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mobile_sr.devices.server import Message, read_message, write_message
+from mobile_sr.errors import UserError
+
+START_LIMIT_S = 300
+MODULE = "mobile_sr.devices.server"
+
+
+class ServerProcess:
+    """A running server. It is killed with this object, and ends by itself if this process is killed."""
+
+    def __init__(
+        self, device: str, command: Sequence[str], environment: Mapping[str, str], keep_open: Sequence[int] = ()
+    ) -> None:
+        """Starts a server and waits until it is ready.
+
+        Args:
+            device: name of the device in messages.
+            command: its command line.
+            environment: its environment variables.
+            keep_open: file descriptors that it inherits.
+
+        Raises:
+            UserError: it does not start.
+        """
+        self._device = device
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
+        pipe = subprocess.PIPE
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=self._errors, env=dict(environment), pass_fds=keep_open
+            )
+        except OSError as error:
+            raise UserError(f"{device}: {command[0]} does not start ({error.strerror})") from None
+        self._lock = threading.Lock()  # one request at a time
+        self.close = weakref.finalize(self, _end, self._process)
+        self._receive("the start of its server", START_LIMIT_S)
+
+    def ask(self, what: str, limit_s: float, head: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> Message:
+        """Sends a request and returns the reply.
+
+        Args:
+            what: what is asked, for messages: 'xlsr_x3.tflite at 64x64'.
+            limit_s: seconds after which the process is killed.
+            head, arrays: the request.
+
+        Raises:
+            UserError: the server reports an error, crashed or was too slow.
+        """
+        with self._lock:
+            try:
+                assert self._process.stdin is not None
+                write_message(self._process.stdin, head, arrays)
+            except (OSError, ValueError):  # it has ended; reading tells why
+                pass
+            return self._receive(what, limit_s)
+
+    def _receive(self, what: str, limit_s: float) -> Message:
+        late = threading.Event()
+
+        def kill() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(limit_s, kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            assert self._process.stdout is not None
+            reply = read_message(self._process.stdout)
+        except BaseException:  # Ctrl-C in the middle of a reply: the next one would be read wrongly
+            self.close()
+            raise
+        finally:
+            timer.cancel()
+        if reply is None:
+            self.close()
+            reason = f"no result after {limit_s:.0f} s" if late.is_set() else self._why_ended()
+            raise UserError(f"{self._device}: {what}: {reason}")
+        if "error" in reply[0]:
+            raise UserError(f"{self._device}: {what}: {reply[0]['error']}")
+        return reply
+
+    def _why_ended(self) -> str:
+        status = self._process.returncode
+        self._errors.seek(0)
+        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
+        lines = [line for line in lines if not line.startswith(("INFO:", "WARNING:"))]
+        how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        return f"the process ended with {how}" + (f" ({lines[-1]})" if lines else "")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Closes the pipes and waits for the end of the process, which is killed if it does not end by itself at once."""
+    for stream in (process.stdin, process.stdout):
+        if stream:
+            try:
+                stream.close()
+            except OSError:  # a broken pipe
+                pass
+    try:
+        process.wait(0.5 if process.poll() is None else 0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def python_environment(packages: Sequence[str]) -> dict[str, str]:
+    """Returns the environment for another Python whose search path is `packages`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(packages)}
