@@ -126,6 +126,15 @@ def binary(name, channels):
     return file.packed()
 
 
+def by_constant(name, channels):
+    """Bytes of ADD, SUB or MUL of an image and one constant for each channel."""
+    file = _File(name, f"{name.capitalize()}Options", 2)
+    file.image(channels)
+    file.constant(file.random.integers(-100, 100, channels).astype(np.int8), scale=0.004, zero=0)
+    file.output(channels)
+    return file.packed()
+
+
 def unary(name, channels, options=None, version=2, scale=0.05, zero=5, **values):
     """Bytes of an operator on one image that keeps its shape."""
     file = _File(name, options, version, **values)
