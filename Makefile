@@ -6,7 +6,7 @@ STAMP = .venv/installed
 # The tests of a file stay in one process: they share what it made. The longest files come first (tests/conftest.py).
 WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all test-torch lint wheel clean apk android-assets test-android run-android-tests
+.PHONY: demo arm64 test test-all test-torch devices test-devices lint wheel clean apk android-assets test-android run-android-tests
 ANDROID = android_demo/build
 
 demo: $(STAMP)  ## export the packaged XLSR x3, measure float32 against uint8, write the report; no data needed
@@ -19,7 +19,12 @@ test-all: $(STAMP)  ## with the long ones
 	$(BIN)/python -m pytest $(WORKERS)
 
 test-torch: .venv-torch/installed  ## those that need PyTorch (several processes, dead ones; conversion), in a .venv-torch of its own
-	.venv-torch/bin/python -m pytest tests/mobile_sr/training/test_distributed.py tests/converters/formats/test_pytorch.py
+	.venv-torch/bin/python -m pytest tests/mobile_sr/training/test_distributed.py tests/converters/formats/test_pytorch.py tests/mobile_sr/quantization/test_pytorch_export.py
+
+devices: .venv/devices-installed  ## what virtual devices need and pip can install (300 MB); make test then tests them, too
+
+test-devices: devices  ## the tests of virtual devices, with the long ones
+	$(BIN)/python -m pytest tests/mobile_sr/devices
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -28,6 +33,9 @@ lint: $(STAMP)
 
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel --outdir dist .
+
+arm64: $(STAMP)  ## virtual:arm64's Arm system, into the cache folder; Debian or Ubuntu with qemu-user and gcc
+	@$(BIN)/python -m mobile_sr.devices.arm64_root
 
 android-assets: $(ANDROID)/assets/models  ## the app's models, exported here, and its sample images; Android Studio needs them, too
 
@@ -56,6 +64,10 @@ $(STAMP): requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $(STAMP)
+
+.venv/devices-installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[snapdragon,ethos]'
+	touch $@
 
 .venv-torch/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv-torch

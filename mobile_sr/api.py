@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mobile_sr.inference.upscaler import Upscaler
     from mobile_sr.training.recipes import Recipe
 
-    Model: TypeAlias = str | Path | Upscaler | keras.Model
+    Model: TypeAlias = str | Path | Upscaler | keras.Model | torch.nn.Module
     Images: TypeAlias = (
         str | Path | Sequence[np.ndarray | Image.Image | tuple[str, np.ndarray | Image.Image]] | Mapping[str, np.ndarray]
     )
@@ -39,9 +39,9 @@ def load(
     """Load a model and return an Upscaler.
 
     Args:
-        model: name of a packaged model ('xlsr_x3', 'xlsr_x3:uint8'), 'bicubic', the path of a .tflite, .onnx, .keras or
-            .npz file or of a run folder, or a Keras model object. A .tflite, .onnx or .keras path accepts options, as in
-            'net.tflite@range=255'.
+        model: name of a packaged model ('xlsr_x3', 'xlsr_x3:uint8'), 'bicubic', the path of a .tflite, .onnx, .keras, .h5,
+            .pt2 or .npz file, of a run folder or of a SavedModel folder, 'module.py:function', or a model object of Keras or
+            PyTorch. Networks from elsewhere accept options, as in 'net.tflite@range=255'.
         scale: expected factor; required for 'bicubic'.
         threads: CPU threads of .tflite and .onnx models.
         device: virtual device that runs a .tflite: 'virtual:arm64', 'virtual:hexagon' or 'virtual:gpu'
@@ -60,7 +60,7 @@ def load(
     from mobile_sr.inference import upscaler
 
     chosen = _device(device, cpu, soc)
-    if chosen and (isinstance(model, upscaler.Upscaler) or _is_keras(model)):
+    if chosen and not isinstance(model, (str, Path)):
         from mobile_sr.errors import UserError
 
         raise UserError(f"device {chosen.name}: runs .tflite files only, not an object; give the path of a file")
@@ -68,6 +68,10 @@ def load(
         return model
     if _is_keras(model):
         return upscaler.of_keras_model(model, scale)
+    if not isinstance(model, (str, Path)):
+        from mobile_sr.importing import foreign
+
+        return upscaler.checked(foreign.of_object(model, type(model).__name__), scale)
     return upscaler.load(model, scale, threads, device=chosen)
 
 
@@ -163,8 +167,10 @@ def search(
 def export(
     model: str | Path | keras.Model | torch.nn.Module,
     out: str | Path,
-    precisions: Sequence[str] = ("float32", "uint8"),
+    precisions: Sequence[str] | None = None,
     *,
+    target: str | None = None,
+    soc: Sequence[str] = (),
     size: tuple[int, int] | None = None,
     calibration: str | Path | None = None,
     seed: int = 0,
@@ -175,6 +181,7 @@ def export(
     dense_groups: bool = False,
     max_colour_error: int = 16,
     options: Mapping[str, str | int] | None = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
     log: Callable[[str], None] | None = None,
 ) -> results.ExportResult:
     """Convert a trained network to audited .tflite or .onnx files, each with a sidecar.
@@ -184,8 +191,12 @@ def export(
             .keras, .h5, .onnx, .pt2 or float .tflite file, a SavedModel folder, 'module.py:function', or a model object of
             Keras (subclassed, too) or PyTorch.
         out: folder to write.
-        precisions: of 'float32', 'float16', 'dynamic', 'int16', 'int8', 'uint8', 'onnx'.
-        size: fixed LR (height, width); None for dynamic.
+        precisions: of 'float32', 'float16', 'dynamic', 'int16', 'int8', 'uint8', 'onnx'; None is 'float32' and 'uint8', or that
+            of the target.
+        target: device that the files are for: 'cpu', 'gpu', 'nnapi', 'snapdragon', 'mediatek', 'samsung', 'google' or
+            'ethos-u'. It chooses what is not given (docs/guide/targets.md); None for files of the options given.
+        soc: with the target 'snapdragon': chips such as ['SM8650'] for which the files are compiled, too.
+        size: fixed LR (height, width); None for dynamic, or the default of a target that needs one.
         calibration: folder of images for the integer files; None for the packaged ones.
         seed: of the calibration crops.
         per_tensor: one scale per integer kernel instead of one per output channel.
@@ -197,15 +208,21 @@ def export(
         max_colour_error: levels that an integer file may move a flat colour away from the float network.
         options: value range, channel order and layout of a network from elsewhere, as in {'range': 255, 'order': 'bgr'}; a path
             can have them as in 'net.onnx@range=255'. Without them they are measured.
+        ranges: {activation of the float32 .tflite: (minimum, maximum)} for integer files in place of measured ranges, such as
+            `qat` learned (docs/guide/qat.md); without the method 'equalize'.
         log: called with one line per step; None is silent.
     Raises: ValueError (mobile_sr.UserError) for unusable arguments, AuditError when a file fails its audit.
     """
     from mobile_sr.quantization import export as exporter
 
+    if precisions is None and target is None:
+        precisions = ("float32", "uint8")
     paths = exporter.export(
         model,
         out,
-        list(precisions),
+        None if precisions is None else list(precisions),
+        target=target,
+        soc=list(soc),
         size=size,
         calibration=calibration,
         seed=seed,
@@ -216,12 +233,13 @@ def export(
         dense_groups=dense_groups,
         max_colour_error=max_colour_error,
         options=options,
+        ranges=ranges,
         log=log or (lambda line: None),
     )
     files = []
-    for precision, file in zip(precisions, paths, strict=True):
+    for file in paths:
         sidecar = json.loads(file.with_suffix(".json").read_text())
-        files.append(results.ExportedFile(file, precision, file.stat().st_size, sidecar))
+        files.append(results.ExportedFile(file, sidecar["precision"], file.stat().st_size, sidecar))
     return results.ExportResult.of(files)
 
 
@@ -253,7 +271,8 @@ def evaluate(
     """
     from mobile_sr.evaluation import evaluate as evaluation
 
-    record = evaluation.evaluate(load(model, scale, threads, device=device, cpu=cpu, soc=soc), _images(data), space, progress, ssim=ssim)
+    upscaler = load(model, scale, threads, device=device, cpu=cpu, soc=soc)
+    record = evaluation.evaluate(upscaler, _images(data), space, progress, ssim=ssim)
     return results.EvaluationResult.of(record)
 
 
@@ -308,21 +327,29 @@ def benchmark(
     warmup: int = 3,
     layers: bool = False,
     progress: Progress | None = None,
+    device: str | None = None,
+    cpu: str | None = None,
+    soc: str | None = None,
 ) -> results.BenchmarkResult:
-    """Measure latency and memory of .tflite files on this machine, interleaved.
+    """Measure latency and memory of .tflite files on this machine, interleaved; or their figures on a virtual device.
 
     Args:
         models: .tflite files or packaged ones ('xlsr_x3:uint8'); ratios refer to the first.
-        size: LR (height, width); None is the files' own, else 360x640.
+        size: LR (height, width); None is the files' own, else 360x640, or 64x64 on a virtual device.
         threads: CPU threads.
         runs: timed rounds. warmup: rounds before them.
-        layers: estimate the CPU time of each operator, too.
+        layers: estimate the CPU time of each operator, too, or its instructions.
         progress: called with (rounds done, what runs).
-    Raises: ValueError (mobile_sr.UserError) for an unusable file or size.
+        device, cpu, soc: see `load`; also 'virtual:ethos-u', which only compiles. No times; threads, runs and warmup do not
+            apply.
+    Raises: ValueError (mobile_sr.UserError) for an unusable file, size or device.
     """
     from mobile_sr.benchmarking import benchmark as benchmarking
+    from mobile_sr.benchmarking import virtual
 
     names = [models] if isinstance(models, (str, Path)) else list(models)
+    if chosen := _device(device, cpu, soc):
+        return results.BenchmarkResult.of(virtual.measure(names, chosen, size, layers, progress))
     return results.BenchmarkResult.of(benchmarking.benchmark(names, size, threads, runs, warmup, layers, progress))
 
 
@@ -338,10 +365,10 @@ def inspect(
 ) -> results.InspectionResult:
     """Report operators, partitions and checks of a .tflite; with `reference`, locate its quantization error by layers.
 
-    Of a float .onnx or .keras file, the operators or layers, parameters, inputs and outputs are reported.
+    Of a float network of another format, the operators or layers, parameters, inputs and outputs are reported.
 
     Args:
-        model: .tflite file or a packaged one; without a reference also an .onnx or .keras file.
+        model: .tflite file or a packaged one; without a reference also a network from elsewhere, as for `export`.
         reference: the float .tflite of the same network.
         data: with `reference`: images as of `evaluate`; None for the packaged sample images.
         space, threads, progress: see `evaluate`.

@@ -269,6 +269,11 @@ def read_json(path: str | Path) -> dict[str, Any]:
     return value
 
 
+def cache_folder() -> Path:
+    """Return the folder of what is downloaded or decoded once: MOBILE_SR_CACHE if set, else ~/.cache/mobile-sr."""
+    return Path(os.environ.get("MOBILE_SR_CACHE") or Path.home() / ".cache" / "mobile-sr")
+
+
 def check_not_pointer(path: str | Path) -> None:
     """Raise UserError for a git-LFS pointer, a small text file in place of a file that was not downloaded."""
     with contextlib.suppress(OSError), open(path, "rb") as file:

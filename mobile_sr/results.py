@@ -69,6 +69,7 @@ class EvaluationResult(Result):
         images: scores of the single images.
         protocol: colour space, shave, rounding and resizer of the scores.
         skipped: one line for each image that could not be used.
+        device: label of the virtual device that ran the model; None for this machine.
     """
 
     model: str
@@ -78,6 +79,7 @@ class EvaluationResult(Result):
     images: list[ImageScore] = field(repr=False)
     protocol: dict[str, Any] = field(repr=False)
     skipped: list[str]
+    device: str | None = None
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> EvaluationResult:
@@ -85,7 +87,7 @@ class EvaluationResult(Result):
         images = [ImageScore(row["name"], row["psnr"], row["ssim"], row["bicubic_psnr"]) for row in record["images"]]
         mean = record["mean"]
         shown = (record["model"], mean["psnr"], mean["ssim"], record["bicubic"]["psnr"])
-        return cls(record, *shown, images, record["protocol"], record["skipped"])
+        return cls(record, *shown, images, record["protocol"], record["skipped"], record.get("device"))
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """One row per image, then the mean."""
@@ -108,6 +110,7 @@ class ComparisonResult(Result):
         reference_colour_error: largest error of the reference on 27 flat colours, in levels of 0..255.
         model_colour_error: the same for the judged model.
         crops: the windows in which the two models differ most, for `save`.
+        device: label of the virtual device that ran the judged model; None for this machine.
     """
 
     reference: str
@@ -119,6 +122,7 @@ class ComparisonResult(Result):
     reference_colour_error: int
     model_colour_error: int
     crops: list[dict[str, Any]] = field(repr=False)
+    device: str | None = None
 
     @classmethod
     def of(cls, record: dict[str, Any], crops: list[dict[str, Any]]) -> ComparisonResult:
@@ -126,7 +130,8 @@ class ComparisonResult(Result):
         first, second = record["reference"], record["model"]
         colours = first["colour_error"]["flat"], second["colour_error"]["flat"]
         drops = record["drop_db"], record["ssim_drop"]
-        return cls(record, first["name"], second["name"], first["psnr"], second["psnr"], *drops, *colours, crops)
+        names = first["name"], second["name"]
+        return cls(record, *names, first["psnr"], second["psnr"], *drops, *colours, crops, second.get("device"))
 
     def save(self, folder: str | Path) -> Path:
         """Write report.html, report.md and report.json into `folder`; returns the path of report.html."""
@@ -146,16 +151,18 @@ class ComparisonResult(Result):
 
 @dataclass(frozen=True)
 class Timing:
-    """Figures of one model in one benchmark.
+    """Figures of one model in one benchmark. On a virtual device it has no times.
 
     Attributes:
         model: name of the model.
-        delegate: the delegate that was asked for, such as 'cpu'.
+        delegate: the delegate that was asked for, such as 'cpu', or the virtual device.
         latency_ms: median wall time of an inference in ms.
         cpu_ms: median CPU time of an inference in ms.
         memory_bytes: peak memory of a process that runs the model alone; None if the system does not report it.
-        ratio_to_first: time divided by that of the first model.
+        ratio_to_first: time, or instructions on a virtual device, divided by those of the first model.
         error: why the model could not be measured; None if it was.
+        instructions_per_lr_pixel: of one inference; None if they are not counted.
+        nodes: (operators that the delegate or device runs, all operators).
     """
 
     model: str
@@ -165,6 +172,14 @@ class Timing:
     memory_bytes: int | None
     ratio_to_first: float | None
     error: str | None
+    instructions_per_lr_pixel: float | None = None
+    nodes: tuple[int, int] | None = None
+
+
+def _virtual_timing(row: dict[str, Any]) -> Timing:
+    residency = row["residency"]
+    counted = row["instructions_per_lr_pixel"], (residency["taken"], residency["nodes"])
+    return Timing(row["model"], row["device"], None, None, None, row["ratio_to_first"], None, *counted)
 
 
 @dataclass(frozen=True)
@@ -181,7 +196,9 @@ class BenchmarkResult(Result):
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> BenchmarkResult:
-        """From the dict that `benchmarking.benchmark.benchmark` returns."""
+        """From the dict that `benchmarking.benchmark.benchmark` or `benchmarking.virtual.measure` returns."""
+        if record["where"] == "virtual":
+            return cls(record, record["environment"], [_virtual_timing(row) for row in record["results"]])
         timings = [
             Timing(
                 row["model"],
@@ -191,6 +208,7 @@ class BenchmarkResult(Result):
                 row["peak_memory_bytes"],
                 row["ratio_to_first"],
                 row["error"],
+                nodes=(row["delegated_nodes"], row["nodes"]),
             )
             for row in record["results"]
         ]
@@ -198,6 +216,12 @@ class BenchmarkResult(Result):
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """One row per model."""
+        if self.record["where"] == "virtual":
+            columns = ["model", "instructions per LR pixel", "operators taken", "ratio to first"]
+            counts = [(t, "-" if t.nodes is None else "{} of {}".format(*t.nodes)) for t in self.timings]
+            return columns, [
+                [t.model, _number(t.instructions_per_lr_pixel, 0), taken, _number(t.ratio_to_first, 3)] for t, taken in counts
+            ]
         table = [
             [
                 t.model,

@@ -2,8 +2,10 @@
 
 import contextlib
 import fcntl
+import gc
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +14,14 @@ from unittest import mock
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two processes of tests share two cores; waiting threads would take them
 
 import numpy as np
 import pytest
 
 from mobile_sr.converters.quantization import gptq
 from mobile_sr.errors import UserError
+from mobile_sr.imaging import flat_colours
 from mobile_sr.imaging.images import write_image
 from mobile_sr.quantization import calibration
 
@@ -26,8 +30,9 @@ UserError.names_options = True  # messages as the command line prints them; test
 # A shell's background jobs ignore it, and so would what is started here to be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Fewer and smaller crops than users get, and fewer positions of them: exports in this process are quick.
+# Fewer and smaller crops and fewer flat colours than users get, and fewer positions of them: exports in this process are quick.
 calibration.COUNT, calibration.CROP = 8, 48
+ALL_COLOURS, flat_colours.COLOURS = flat_colours.COLOURS, flat_colours.COLOURS[::2]  # the corners and the middle of every face
 GPTQ_POSITIONS, gptq.POSITIONS = gptq.POSITIONS, 4_000  # test_gptq.py has those of users
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,21 +40,33 @@ ROOT = Path(__file__).resolve().parents[1]
 # Modules that take longest. They run first: a process that started one of them last would go on alone.
 LONGEST = (
     "test_fuzz.py",
-    "test_train_loop.py",
     "test_kill.py",
     "test_qat.py",
     "test_search.py",
-    "test_training_branches.py",
-    "test_cli.py",
-    "test_fake_quantization.py",
-    "test_depth.py",
+    "quantization/test_foreign.py",
+    "test_keras_trainer.py",
     "test_sparse_form.py",
+    "test_depth.py",
+    "test_cross_layer_equalization.py",
+    "test_fgnas.py",
+    "test_examples.py",
+    "test_zoo.py",
 )
 
 
 def pytest_collection_modifyitems(items):
     """The longest modules first, the others in their order."""
-    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+    def place(item):
+        return next((k for k, end in enumerate(LONGEST) if item.path.as_posix().endswith(f"/{end}")), len(LONGEST))
+
+    items.sort(key=place)
+
+
+def pytest_collection_finish():
+    """Leave all that was imported out of garbage collections: each would look at 300,000 objects."""
+    gc.freeze()
 
 
 def research_data():
@@ -124,6 +141,12 @@ def assert_same_arrays(found, wanted):
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+@pytest.fixture
+def all_colours(monkeypatch):
+    """The 27 flat colours of users."""
+    monkeypatch.setattr(flat_colours, "COLOURS", ALL_COLOURS)
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     """The folder of prepared training images, one for all tests."""
@@ -142,6 +165,15 @@ def image_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     for k in range(6):
         write_image(folder / f"p{k}.png", make_image(120 + 7 * k, 150 - 5 * k, seed=k))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_images(image_folder, tmp_path_factory):
+    """A folder of two of the synthetic images, for commands that run a network on each."""
+    folder = tmp_path_factory.mktemp("few")
+    for name in ("p0.png", "p1.png"):
+        shutil.copy(image_folder / name, folder)
     return folder
 
 

@@ -31,6 +31,7 @@ def test_the_wheel_claims_one_name_and_holds_the_zoo(wheel):
     for needed in (
         "models/xlsr.py",
         "converters/tflite/audit.py",
+        "devices/arm64_counter.c",
         "evaluation/document.html",
         "evaluation/report.css",
         "zoo/xlsr_x3.npz",

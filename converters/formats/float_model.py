@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -46,8 +47,15 @@ class FloatModel:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message, or its type if there is none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """Return the first line of an exception's message, or its type if there is none.
+
+    Of Keras's "Exception encountered when calling X.call()", which is followed by the reason, it is "X: reason".
+    """
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # colours
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    layer = re.fullmatch(r"Exception encountered when calling (\w+)\.call\(\)\.", lines[0]) if len(lines) > 1 else None
+    if layer:
+        return f"{layer[1]}: {lines[1].partition('. ')[0]}"[:300]
     return lines[0][:300] if lines else type(error).__name__
 
 

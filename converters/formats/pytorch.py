@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,10 @@ def _bytes(converted: Any) -> bytes:
 
 
 def _require(name: str) -> None:
+    if "tensorflow" in sys.modules:
+        # Triton's native library ends the process if TensorFlow's is loaded (triton 3, TensorFlow 2.21). PyTorch works
+        # without it and looks for it when litert_torch is imported.
+        sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # None makes the import fail
     with quiet():
         try:
             import litert_torch  # noqa: F401

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mobile_sr.converters import user_code
 from mobile_sr.converters.formats import (
     keras_file,
     keras_model,
@@ -14,7 +15,6 @@ from mobile_sr.converters.formats import (
     saved_model,
     tf_function,
     tflite_file,
-    user_code,
     verification,
 )
 from mobile_sr.converters.formats.float_model import FloatModel, FormatError
@@ -63,10 +63,20 @@ def _convert(source: Any, size: tuple[int, int] | None, name: str | None = None)
     if named is not None and name is None:
         if user_code.mentions(named[0], "keras", "tensorflow"):
             tf_function.start_quietly()
-        return _convert(user_code.call(*named), size, f"{named[0].stem}_{named[1]}")
+        return _convert(_built(str(source)), size, f"{named[0].stem}_{named[1]}")
     if not path.exists():
         raise FormatError(f"{path}: no such file; accepted are {ACCEPTED}")
     return _convert_file(path, name or path.stem, size)
+
+
+def _built(reference: str) -> Any:
+    """What a function of the user's file returns."""
+    try:
+        build = user_code.load(reference)
+        with user_code.reported(reference):
+            return build()
+    except user_code.UserCodeError as error:
+        raise FormatError(str(error)) from error
 
 
 def _convert_file(path: Path, name: str, size: tuple[int, int] | None) -> FloatModel:

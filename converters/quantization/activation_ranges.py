@@ -86,3 +86,40 @@ def attach(graph: FloatGraph, ranges: Mapping[int, tuple[float, float]]) -> None
         quantization = schema.QuantizationParametersT()
         quantization.min, quantization.max = [low], [high]
         graph.graph.tensors[tensor].quantization = quantization
+
+
+def store(graph: FloatGraph, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Store known ranges in a graph, in place of any that it contains. The quantizer does not measure these.
+
+    Args:
+        graph: the network.
+        ranges: {name of an activation: (minimum, maximum)}.
+
+    Raises:
+        ValueError: the graph has no such activation, or a range is not finite, is empty or does not include 0.
+    """
+    activations = {*graph.graph.inputs, *(tensor for op in graph.ops for tensor in op.outputs if graph.is_float(tensor))}
+    by_name = {graph.tensor_name(tensor): tensor for tensor in activations}
+    if unknown := [name for name in ranges if name not in by_name]:
+        raise ValueError(f"the network has no activation '{unknown[0]}'")
+    for name, (low, high) in ranges.items():
+        if not (math.isfinite(low) and math.isfinite(high) and low <= 0 <= high and low < high):
+            raise ValueError(f"range of '{name}': {low}..{high} must be finite and include 0")
+    for tensor in activations:
+        graph.graph.tensors[tensor].quantization = None
+    attach(graph, {by_name[name]: limits for name, limits in ranges.items()})
+
+
+def stored(graph: FloatGraph) -> Ranges:
+    """Return {tensor: (minimum, maximum)} of the activations of a graph whose ranges it contains, see `store`."""
+    result: Ranges = {}
+    for tensor in {*graph.graph.inputs, *(tensor for op in graph.ops for tensor in op.outputs)}:
+        quantization = graph.graph.tensors[tensor].quantization
+        if (
+            quantization is not None
+            and quantization.min is not None
+            and quantization.max is not None
+            and graph.is_float(tensor)
+        ):
+            result[tensor] = float(quantization.min[0]), float(quantization.max[0])
+    return result

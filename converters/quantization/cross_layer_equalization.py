@@ -17,7 +17,7 @@ equalization_groups.py decides which channels may be scaled or shifted; operator
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -31,7 +31,11 @@ MAX_SCALE = 64.0  # limit of the scale, for channels that are nearly always zero
 
 
 def equalize(
-    graph: FloatGraph, samples: Sequence[Sample], strength: float = STRENGTH, center: bool = True
+    graph: FloatGraph,
+    samples: Sequence[Sample],
+    strength: float = STRENGTH,
+    center: bool = True,
+    fixed: Collection[int] = (),
 ) -> dict[str, dict[str, float]]:
     """Equalize a float graph in place.
 
@@ -40,11 +44,12 @@ def equalize(
         samples: inputs on which the ranges are measured, such as [1, H, W, 3] float32 images.
         strength: exponent of the scales, from 0 (all scales are 1) to 1 (equal ranges).
         center: also shift channels, where possible, to make their ranges symmetric.
+        fixed: constant tensors of kernels that must not change.
 
     Returns:
         {layer name: {"largest_scale", "largest_shift"}} of the changed operators.
     """
-    groups = ChannelGroups(graph)
+    groups = ChannelGroups(graph, fixed)
     lows, highs = groups.combine(channel_ranges(graph, groups.tensors, samples))
     shift = np.zeros(lows.shape[1])
     if center:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,8 @@ class ChannelGroups:
         added_constants: {constant tensor: channel groups} of the constants that additions must scale along.
     """
 
-    def __init__(self, graph: FloatGraph) -> None:
+    def __init__(self, graph: FloatGraph, fixed: Collection[int] = ()) -> None:
+        self._fixed_kernels = set(fixed)  # constants that must not change
         self._parent: list[int] = [0]
         self._ranges: list[int] = []
         self._fixed = {0}  # channel groups that must not be shifted
@@ -136,6 +137,8 @@ class ChannelGroups:
     def _convolution(self, op: Any, name: str, inputs: Sequence[_Channels | None]) -> list[int] | None:
         source, weights = inputs[BIASED[name][0]], self._graph.constant(op.inputs[BIASED[name][1]])
         if source is None or weights is None or not self._graph.has_constant_weights(op):
+            return None
+        if op.inputs[BIASED[name][1]] in self._fixed_kernels:
             return None
         if name == "FULLY_CONNECTED" and weights.shape[-1] != len(source.groups):
             return None  # it flattens its input

@@ -152,6 +152,10 @@ class FloatGraph:
         """Let every operator, output and signature that refers to tensor `old` refer to `new`."""
         for op in self.ops:
             op.inputs = [new if tensor == old else tensor for tensor in op.inputs]
+        self.replace_outputs(old, new)
+
+    def replace_outputs(self, old: int, new: int) -> None:
+        """Let every output and signature that refers to tensor `old` refer to `new`."""
         self.graph.outputs = [new if tensor == old else tensor for tensor in self.graph.outputs]
         for definition in self.model.signatureDefs or []:
             for entry in definition.outputs or []:

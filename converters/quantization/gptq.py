@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ DAMPING = 0.005  # added to the diagonal of the moments, as a share of its mean
 _ROUNDED = ("CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")  # depthwise kernels have only 9 weights per channel
 
 
-def round_weights(graph: FloatGraph, samples: Sequence[Sample], per_tensor: bool = False) -> None:
+def round_weights(graph: FloatGraph, samples: Sequence[Sample], per_tensor: bool = False, fixed: Collection[int] = ()) -> None:
     """Round the weights of a float graph in place, to values that TensorFlow's quantizer can represent.
 
     These are multiples of max |w| / 127. Depthwise kernels are left to the quantizer's rounding.
@@ -33,8 +33,10 @@ def round_weights(graph: FloatGraph, samples: Sequence[Sample], per_tensor: bool
         graph: the network.
         samples: inputs on which the second moments are measured, such as [1, H, W, 3] float32 images.
         per_tensor: use one scale for a whole kernel instead of one for each of its output channels.
+        fixed: constant tensors of kernels that must not change.
     """
-    layers = [_Layer(graph, op) for op in graph.ops if _is_rounded(graph, op)]
+    rounded = [op for op in graph.ops if _is_rounded(graph, op)]
+    layers = [_Layer(graph, op) for op in rounded if op.inputs[BIASED[graph.name(op)][1]] not in fixed]
     by_tensor: dict[int, list[_Layer]] = {}
     for layer in layers:
         by_tensor.setdefault(layer.source, []).append(layer)

@@ -1,4 +1,4 @@
-"""Equalizes Keras models: changes the float graph and copies its weights back to the model."""
+"""Equalizes and rounds Keras models: changes the float graph and copies its weights back to the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization
+from mobile_sr.converters.quantization import cross_layer_equalization, gptq, prelu
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.tflite.constants import BIASED
 
@@ -21,6 +21,8 @@ def equalize(
     model: keras.Model, samples: Sequence[Sample], strength: float, export_form: keras.Model | None = None
 ) -> dict[str, dict[str, float]]:
     """Equalize a functional Keras model in place, as `cross_layer_equalization.equalize`.
+
+    Kernels that no variable has, such as that of a bicubic layer, are kept.
 
     Args:
         model: the model.
@@ -39,13 +41,86 @@ def equalize(
     exported.set_weights(model.get_weights())
     data = to_tflite.float_tflite(exported)
     graph = FloatGraph(data)
-    record = cross_layer_equalization.equalize(graph, samples, strength)
+    record = cross_layer_equalization.equalize(graph, samples, strength, fixed=_fixed_kernels(graph, exported))
     copy_weights(FloatGraph(data), graph, exported)
     model.set_weights(exported.get_weights())
     return record
 
 
-def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> None:
+def prepare(
+    model: keras.Model,
+    data: bytes,
+    samples: Sequence[Sample],
+    strength: float,
+    per_tensor: bool = False,
+    export_form: keras.Model | None = None,
+) -> bool:
+    """Equalize a functional Keras model and round its weights (gptq.py) in place, as `export` does for its integer files.
+
+    Args:
+        model: the model.
+        data: the float .tflite of the model that `export` converts.
+        samples: its inputs, such as [1, H, W, 3] float32 images.
+        strength: exponent of the equalization's scales.
+        per_tensor: use one scale for a whole kernel instead of one for each of its output channels.
+        export_form: as for `equalize`.
+
+    Returns:
+        Whether the weights are exactly those of `export`. Otherwise, biases of phases are their means, or kernels without a
+        variable or a bias are not changed like there.
+
+    Raises:
+        ValueError: a changed constant belongs to no variable of the model, which is then unchanged.
+    """
+    exported = model if export_form is None else export_form
+    exported.set_weights(model.get_weights())
+    try:
+        exact = copy_weights(*_prepared(data, samples, strength, per_tensor), exported)
+    except ValueError:
+        exact = False
+        copy_weights(*_prepared(data, samples, strength, per_tensor, exported), exported)
+    model.set_weights(exported.get_weights())
+    return exact
+
+
+def _prepared(
+    data: bytes, samples: Sequence[Sample], strength: float, per_tensor: bool, model: keras.Model | None = None
+) -> tuple[FloatGraph, FloatGraph]:
+    """A graph before and after equalization and rounding; only what a model can have, if one is given."""
+    before, after = FloatGraph(data), FloatGraph(data)
+    for graph in (before, after):
+        prelu.rewrite(graph)
+    fixed = set() if model is None else _fixed_kernels(after, model)
+    cross_layer_equalization.equalize(after, samples, strength, center=model is None, fixed=fixed)
+    if model is not None:
+        fixed |= {
+            op.inputs[BIASED[name][1]] for op in after.ops if (name := after.name(op)) in BIASED and not _has_bias(before, op)
+        }
+    gptq.round_weights(after, samples, per_tensor, fixed)
+    return before, after
+
+
+def _has_bias(graph: FloatGraph, op: Any) -> bool:
+    """Whether an operator's bias is not 0: TensorFlow adds one of zeros to a layer without bias."""
+    position = BIASED[graph.name(op)][2]
+    values = graph.constant(op.inputs[position]) if len(op.inputs) > position else None
+    return values is not None and bool(values.any())
+
+
+def _fixed_kernels(graph: FloatGraph, model: keras.Model) -> set[int]:
+    """The constant kernels of a graph that belong to no variable of the model."""
+    forms = _Forms(model)
+    result = set()
+    for op in graph.ops:
+        if graph.name(op) in BIASED:
+            kernel = op.inputs[BIASED[graph.name(op)][1]]
+            values = graph.constant(kernel)
+            if values is not None and forms.find(values, ()) is None:
+                result.add(kernel)
+    return result
+
+
+def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> bool:
     """Set a model's weights to those of a changed graph.
 
     A layer and an operator belong together if their kernels are equal before the change; constants of other operators belong
@@ -55,6 +130,10 @@ def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> N
         before: the graph as it was converted from the model.
         after: the same graph with other constants. Tensors have the same numbers in both.
         model: the Keras model. Its variables are changed.
+
+    Returns:
+        Whether the model has exactly the weights of the graph. The phases of a transposed convolution share one bias, the mean
+        of theirs.
 
     Raises:
         ValueError: a changed constant belongs to no variable, for example because the converter merged two layers, or a layer
@@ -92,10 +171,13 @@ def copy_weights(before: FloatGraph, after: FloatGraph, model: keras.Model) -> N
             if path is None or was is None or not np.array_equal(np.resize(forms.values[path], was[picked].shape), was[picked]):
                 raise ValueError(f"the bias of {before.layer_name(op.outputs[0])} belongs to no layer of the model")
             assigned[path] = now[picked]
+    exact = True
     for variable in model.variables:
         if variable.path in assigned:
-            # The phases of a transposed convolution share one bias.
-            variable.assign(assigned[variable.path].reshape(-1, *variable.shape).mean(axis=0))
+            copies = assigned[variable.path].reshape(-1, *variable.shape)
+            exact &= bool((copies == copies[0]).all())
+            variable.assign(copies.mean(axis=0) if len(copies) > 1 else copies[0])
+    return exact
 
 
 class _Forms:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mobile_sr.converters.quantization import activation_ranges, saturation, weight_storage
+from mobile_sr.converters.quantization import activation_ranges, integer_forms, saturation, weight_storage
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite.constants import BIASED
 
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic")
+KEEPS_CONSTANTS = b"keep_stablehlo_constant"  # entry of a file's metadata
 CALIBRATED = ("uint8", "int8", "int16")  # precisions with integer activations of fixed ranges
 
 
@@ -43,7 +44,7 @@ def convert(data: bytes, precision: str, samples: Sequence[Sample] = (), per_ten
             support in 16 bits, runs in float;
             'dynamic': int8 weights, float inputs and outputs; activations are quantized at run time.
         samples: inputs on which the ranges are measured, such as [1, H, W, 3] float32 images. Required for the CALIBRATED
-            precisions.
+            precisions. Ranges that the file contains (activation_ranges.store) are used in place of measured ones.
         per_tensor: use one scale for a whole kernel instead of one for each of its output channels.
 
     Returns:
@@ -68,8 +69,14 @@ def convert(data: bytes, precision: str, samples: Sequence[Sample] = (), per_ten
 
 def _quantize(data: bytes, precision: str, samples: Sequence[Sample], per_tensor: bool) -> bytes:
     graph = FloatGraph(data)
+    # litert-torch writes this entry; the quantizer then leaves all convolutions in float.
+    entries = graph.model.metadata or []
+    graph.model.metadata = [entry for entry in entries if entry.name != KEEPS_CONSTANTS]
     break_equal_biases(graph)
+    if precision != "int16":
+        integer_forms.rewrite(graph)
     ranges = activation_ranges.measure(graph, samples, limit_tanh=precision != "int16")
+    ranges.update(activation_ranges.stored(graph))
     if precision != "int16":
         saturation.saturate(graph, ranges)
     activation_ranges.attach(graph, ranges)

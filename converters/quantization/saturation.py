@@ -88,6 +88,16 @@ def output_limit(graph: FloatGraph) -> float | None:
     return removed.get(tensor)
 
 
+def keeps_values(graph: FloatGraph, op: Any) -> bool:
+    """Whether an operator does nothing but limit a tensor or move its values."""
+    return graph.name(op) in _MOVES or _limit(graph, op) is not None
+
+
+def can_saturate(graph: FloatGraph, op: Any) -> bool:
+    """Whether the 8-bit result of an operator can have the scale of a limit behind it."""
+    return graph.name(op) not in (*SAME_SCALE, *_FIXED_SCALE)
+
+
 def _chain(graph: FloatGraph, last: Any, producers: dict, readers: dict) -> tuple[list[Any], int, float] | None:
     """(operators, tensor before them, c) of a chain of limits to 0..c that ends in the operator `last`, or None."""
     if not any(last is op for op in graph.ops) or _limit(graph, last) is None:
@@ -100,7 +110,7 @@ def _chain(graph: FloatGraph, last: Any, producers: dict, readers: dict) -> tupl
     while op is not None and (limit := _limit(graph, op)) is not None and (not removed or len(readers[op.outputs[0]]) == 1):
         low, high = max(low, limit[0]), min(high, limit[1])
         removed.append(op)
-        source = _limited_input(graph, op)
+        source = limited_input(graph, op)
         op = producers.get(source)
     tensor = source
     while op is not None and graph.name(op) in _MOVES and len(readers[tensor]) == 1:
@@ -131,7 +141,8 @@ def _limit(graph: FloatGraph, op: Any) -> tuple[float, float] | None:
     return (-math.inf, value) if name == "MINIMUM" else (value, math.inf)
 
 
-def _limited_input(graph: FloatGraph, op: Any) -> int:
+def limited_input(graph: FloatGraph, op: Any) -> int:
+    """Return the tensor that an operator of `keeps_values` limits or moves."""
     return next(tensor for tensor in op.inputs if graph.constant(tensor) is None)
 
 
@@ -143,7 +154,7 @@ def _saturable(graph: FloatGraph, source: int, producers: dict, readers: dict) -
             return None
         op = producers[tensors[-1]]
         if graph.name(op) not in _MOVES:  # the result of a SAME_SCALE operator saturates only together with its inputs
-            return None if graph.name(op) in (*SAME_SCALE, *_FIXED_SCALE) else tensors
+            return tensors if can_saturate(graph, op) else None
         tensors.append(op.inputs[0])
 
 

@@ -33,7 +33,13 @@ def describe(graph: flatbuffer.Graph, size_bytes: int) -> dict[str, Any]:
 
 
 def check(
-    graph: flatbuffer.Graph, precision: str, *, clipped: float | None, convolutions: int, per_tensor: bool = False
+    graph: flatbuffer.Graph,
+    precision: str,
+    *,
+    clipped: float | None,
+    convolutions: int,
+    per_tensor: bool = False,
+    input_high: float | None = None,
 ) -> list[dict[str, Any]]:
     """Check a file against the requirements of its precision.
 
@@ -43,6 +49,8 @@ def check(
         clipped: c if the network limits its output to 0..c, else None.
         convolutions: number of convolutions of the network.
         per_tensor: whether the kernels of an integer file were quantized with one scale each.
+        input_high: c if the input is an image in 0..c: an integer input has the scale c / 255. 0 for another range, None for
+            `clipped`.
 
     Returns:
         A list of {"check": requirement, "passed": bool, "found": value in the file}.
@@ -68,7 +76,7 @@ def check(
         activations = {"int16": "int16", "dynamic": "float32"}.get(precision, "int8")
         _check_convolutions(graph, activations, per_tensor, expect)
         if activations == "int8":
-            _check_integer(graph, precision, clipped, names, used, expect)
+            _check_integer(graph, precision, clipped, input_high, names, used, expect)
         else:
             first, last = _image_tensors(graph)
             expect("float32 in and out", first.dtype == last.dtype == "float32", f"{first.dtype}, {last.dtype}")
@@ -122,7 +130,8 @@ def _check_convolutions(
     wanted = [activations, "int8", activations]
     bad = [k for k, op in enumerate(convolutions) if [tensors[i].dtype for i in (*op.inputs[:2], op.outputs[0])] != wanted]
     what = "in int8" if activations == "int8" else f"with int8 weights and {activations} activations"
-    expect(f"every convolution {what}, the first and the last included", convolutions and not bad, f"others: {bad}")
+    found = f"others: {bad}" if convolutions else "no convolution"
+    expect(f"every convolution {what}, the first and the last included", convolutions and not bad, found)
     axes = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}  # axis of the output channels
     kernels = [(tensors[op.inputs[1]], axes[op.name]) for op in convolutions]
     bad = [k for k, (kernel, axis) in enumerate(kernels) if len(kernel.scales) != (1 if per_tensor else kernel.shape[axis])]
@@ -133,6 +142,7 @@ def _check_integer(
     graph: flatbuffer.Graph,
     precision: str,
     clipped: float | None,
+    input_high: float | None,
     names: Sequence[str],
     used: Iterable[int],
     expect: Callable[[str, object, object], None],
@@ -153,16 +163,17 @@ def _check_integer(
     expect("QUANTIZE of floats only at the ends, no DEQUANTIZE", not inner and "DEQUANTIZE" not in names, f"others: {inner}")
     first, last = _image_tensors(graph)
     expect(f"{precision} in and out", first.dtype == last.dtype == precision, f"{first.dtype}, {last.dtype}")
-    if not clipped:
-        return
-    clip = _last_clip(graph, last)
-    expect("no clip op", clip is None, clip)
+    if clipped:
+        clip = _last_clip(graph, last)
+        expect("no clip op", clip is None, clip)
     zero_point = 0 if precision == "uint8" else -128
-    scale = "1/255" if clipped == 1 else f"{clipped / 255:g}"
-    for tensor, what in ((first, "input"), (last, "output")):
+    for tensor, what, high in ((first, "input", clipped if input_high is None else input_high), (last, "output", clipped)):
+        if not high:
+            continue
+        scale = "1/255" if high == 1 else f"{high / 255:g}"
         matches = (
             len(tensor.scales) == 1
-            and abs(float(tensor.scales[0]) * 255 / clipped - 1) < 1e-6
+            and abs(float(tensor.scales[0]) * 255 / high - 1) < 1e-6
             and tensor.zero_points[0] == zero_point
         )
         facts = tensor.describe()

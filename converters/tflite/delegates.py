@@ -1,14 +1,18 @@
 """Predicts which operators of a .tflite file Android's delegates refuse, by the delegates' own rules; no phone is needed.
 
-The rules are those of TensorFlow Lite's tools/versions/gpu_compatibility.cc and delegates/nnapi/nnapi_delegate.cc, for Android
-11 (API level 30) and later. A refused operator runs on the CPU and splits the graph. A phone's driver may still refuse, or
-run slowly, an operator that the delegate supports.
+delegate_operators.json lists the operators of LiteRT's GPU delegate and of its NPU plugins, each with the file and commit of
+the source; `python -m tools.delegate_operators` writes it. The GPU delegate's further rules are those of the same file. NNAPI's
+are those of TensorFlow Lite's delegates/nnapi/nnapi_delegate.cc, for Android 11 (API level 30) and later; Android 15 deprecated
+it. A refused operator runs on the CPU and splits the graph; Samsung's plugin refuses the whole file. A driver or an NPU's
+compiler may still refuse, or run slowly, an operator that the delegate supports.
 """
 
 from __future__ import annotations
 
 import collections
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,31 +33,42 @@ _NNAPI: dict[str, tuple[int, int, tuple[str, ...]]] = {
     "SPLIT": (3, 3, _ANY),
     **dict.fromkeys(("ABS", "EXP", "LOG", "RSQRT", "SQRT", "POW", "SIN", "DIV", "ELU", "SUM"), (1, 1, _FLOAT)),
 }
-_GPU_NAMES = """
-ABS ADD AVERAGE_POOL_2D BATCH_MATMUL CAST CONCATENATION CONV_2D COS DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV ELU
-EQUAL EXP FLOOR FLOOR_DIV FLOOR_MOD FULLY_CONNECTED GATHER GELU GREATER GREATER_EQUAL HARD_SWISH LEAKY_RELU LESS
-LESS_EQUAL LOG LOGICAL_AND LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG NOT_EQUAL PACK PAD PADV2 POW
-PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT
-SELECT SELECT_V2 SIGN SIN SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB
-SUM TANH TILE TRANSPOSE TRANSPOSE_CONV
-"""
-_GPU = frozenset(_GPU_NAMES.split())
+_TABLE = json.loads(Path(__file__).with_name("delegate_operators.json").read_text())
+_NPUS = ("qualcomm", "mediatek", "samsung", "google", "intel")
+TITLES = {
+    "gpu": "GPU delegate",
+    "qualcomm": "Qualcomm NPU plugin",
+    "mediatek": "MediaTek NPU plugin",
+    "samsung": "Samsung NPU plugin",
+    "google": "Google NPU plugin",
+    "intel": "Intel NPU plugin",
+    "nnapi": "NNAPI delegate (legacy)",
+}
 _NEED_CONSTANT = ("RESHAPE", "RESIZE_BILINEAR", "PAD", "PADV2", "MIRROR_PAD", "STRIDED_SLICE", "SLICE", "TILE", "TRANSPOSE")
 _DATA = {"SPLIT": 1, "TRANSPOSE_CONV": 2}  # index of the data among the inputs, if it is not 0
 
 
 def refused(graph: flatbuffer.Graph) -> dict[str, list[dict[str, Any]]]:
-    """List the operators that the GPU and NNAPI delegates leave to the CPU.
+    """List the operators that each delegate of TITLES leaves to the CPU.
 
     Args:
         graph: the parsed file.
 
     Returns:
-        {"gpu": [{"op", "count", "reason"}], "nnapi": [...]}, sorted by operator name.
+        {"gpu": [{"op", "count", "reason"}], ..., "nnapi": [...]}, sorted by operator name. An NPU refuses all "operators" of a
+        file of dynamic size.
     """
     result = {}
-    for delegate, check in (("gpu", _gpu), ("nnapi", _nnapi)):
-        reasons = collections.Counter((op.name, reason) for op in graph.ops if (reason := check(op, graph.tensors)))
+    dynamic = any(-1 in graph.tensors[index].shape[1:] for index in graph.inputs)
+    for delegate in TITLES:
+        if dynamic and delegate in _NPUS:
+            whole = {"op": "operators", "count": len(graph.ops), "reason": "dynamic size; export with --height and --width"}
+            result[delegate] = [whole]
+            continue
+        reasons: collections.Counter[tuple[str, str]] = collections.Counter()
+        for op in graph.ops:
+            if reason := _reason(delegate, op, graph.tensors):
+                reasons[op.name, reason] += 1
         result[delegate] = [{"op": op, "count": count, "reason": reason} for (op, reason), count in sorted(reasons.items())]
     return result
 
@@ -63,13 +78,22 @@ def describe(refusals: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(f"{r['count']} {r['op']} ({r['reason']})" for r in refusals)
 
 
-def _gpu(op: flatbuffer.Op, tensors: Sequence[flatbuffer.Tensor]) -> str | None:
-    """Returns the reason why the GPU delegate refuses an operator, or None."""
-    if op.custom or op.name not in _GPU:
+def _reason(delegate: str, op: flatbuffer.Op, tensors: Sequence[flatbuffer.Tensor]) -> str | None:
+    """The reason why a delegate refuses an operator, or None."""
+    if delegate == "nnapi":
+        return _nnapi(op, tensors)
+    row = _TABLE[delegate]
+    listed = op.name in (row["unsupported"] if "unsupported" in row else row["operators"]).split()
+    if op.custom or listed == ("unsupported" in row):
         return "not supported"
-    if op.name == "GATHER" and len(tensors[op.inputs[1]].shape) != 1:
-        return "indices have more than one dimension"
-    return _shapes(op, tensors)
+    if delegate == "gpu":
+        if op.name == "GATHER" and len(tensors[op.inputs[1]].shape) != 1:
+            return "indices have more than one dimension"
+        return _shapes(op, tensors)
+    # NEURON_CONV_2D of create_model.cc, beside the list, has no argument for groups.
+    if delegate == "mediatek" and op.name == "CONV_2D" and tensors[op.inputs[1]].shape[-1] != tensors[op.inputs[0]].shape[-1]:
+        return "grouped; export with --dense-groups"
+    return None
 
 
 def _nnapi(op: flatbuffer.Op, tensors: Sequence[flatbuffer.Tensor]) -> str | None:

@@ -19,10 +19,11 @@ import numpy as np
 
 from mobile_sr import zoo
 from mobile_sr.converters.tflite import truncation
+from mobile_sr.devices import engines
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
 from mobile_sr.imaging.sample_images import generated
-from mobile_sr.inference import engines, litert, model_io
+from mobile_sr.inference import litert, model_io
 from mobile_sr.inference.model_files import locate_tflite, split
 
 FORMAT = "mobile-sr benchmark 1"  # of the JSON, also on phones: docs/reference/benchmark.schema.json
@@ -71,7 +72,7 @@ def benchmark(
         "results": [],
     }
     children = [measure_in_child(str(model), file, size) for model, file in zip(models, files, strict=True)]
-    figures = [_check(str(model), file) for model, file in zip(models, files, strict=True)]
+    figures = [check(str(model), file) for model, file in zip(models, files, strict=True)]
     image = generated(height, width)
     times = [_opening(files, image, share, warmup, progress) for share in _shares(runs)]
     wall, cpu = np.concatenate(times, axis=2)
@@ -106,8 +107,8 @@ def benchmark(
     return report
 
 
-def _check(model: str, file: litert.TFLiteModel) -> dict[str, Any] | None:
-    """Like `model_io.check_and_warn`; None for a packaged file, which is not run."""
+def check(model: str, file: litert.TFLiteModel) -> dict[str, Any] | None:
+    """Runs a file on the sample image like `model_io.check_and_warn`. Returns None for a packaged file, which is not run."""
     if file.path is not None and file.path.parent == zoo.FOLDER:
         return None
     return model_io.check_and_warn(model, file.io, file.run, file.scale, file.sample_size)

@@ -1,19 +1,26 @@
 """Measure time, memory and delegate coverage of .tflite files in interleaved rounds, here and with --device on a phone.
 
+On a virtual device, the output values, the operators that it takes and instructions or cycles are reported, but no time.
+
 Example: mobile-sr benchmark --model xlsr_x3:float32 --model xlsr_x3:uint8 --height 360 --width 640 --threads 1 --runs 20
          mobile-sr benchmark --model xlsr_x3:uint8 --device auto --delegates cpu,nnapi,gpu --threads 4 --json phone.json
+         mobile-sr benchmark --model xlsr_x3:uint8 --model abpn_x3:uint8 --device virtual:arm64 --cpu cortex-a76 --layers
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from typing import Any, TextIO
 
 from mobile_sr.commands import common
 from mobile_sr.converters.quiet import print_line
 
-HELP = "measure time and memory of .tflite files on this machine or an Android device"
+HELP = "measure .tflite files on this machine, an Android device or a virtual device"
+
+MOST_REFUSED = 10  # operators of a model that the table names
+DEFAULTS = {"threads": 1, "runs": 20, "warmup": 3}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,13 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--height", type=int, help="LR height (default: the height of the files, 360 if it is dynamic)")
     parser.add_argument("--width", type=int, help="LR width (default: the width of the files, 640 if it is dynamic)")
     parser.add_argument("--depth", type=float, metavar="D", help="desired depth in blocks of AdaDSR networks (default: all)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--runs", type=int, default=20, help="timed rounds (default 20)")
-    parser.add_argument("--warmup", type=int, default=3, metavar="N", help="untimed rounds before them (default 3)")
-    parser.add_argument("--layers", action="store_true", help="also estimate the CPU time of each operator")
+    parser.add_argument("--threads", type=int, help="CPU threads (default 1)")
+    parser.add_argument("--runs", type=int, help="timed rounds (default 20)")
+    parser.add_argument("--warmup", type=int, metavar="N", help="untimed rounds before them (default 3)")
+    parser.add_argument("--layers", action="store_true", help="also estimate the CPU time or instructions of each operator")
     common.add_json(parser)
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="serial of an Android device, or 'auto' for the only one connected, to measure on it, too; or virtual:arm64, "
+        "virtual:hexagon, virtual:gpu or virtual:ethos-u (docs/guide/devices.md)",
+    )
+    common.add_chip(parser.add_argument_group("on a virtual device"))
     device = parser.add_argument_group("on an Android device, through adb; see android_demo/README.md")
-    device.add_argument("--device", metavar="SERIAL", help="also measure on this device; 'auto' uses the only one connected")
     device.add_argument("--delegates", metavar="LIST", help="some of cpu, nnapi, gpu, gpu_fp32 (default cpu,nnapi,gpu)")
     device.add_argument(
         "--apk", metavar="FILE", help="installed if the app is missing or older (default: the result of `make apk`)"
@@ -46,19 +59,27 @@ def run(args: argparse.Namespace) -> int | None:
     """Print one row per model, and one per model and delegate on a device. Returns 2 if a run on the device failed."""
     import sys
 
+    from mobile_sr.devices import names
     from mobile_sr.errors import UserError
 
+    out = sys.stderr if args.json == "-" else sys.stdout
+    if names.is_virtual(args.device):
+        _run_virtual(args, out)
+        return None
+    if args.device is not None and (args.cpu or args.soc):
+        raise UserError(f"--cpu and --soc are for virtual devices, not for --device {args.device}")
+    common.device(argparse.Namespace(device=None, cpu=args.cpu, soc=args.soc))
+    for name, value in DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     for name, minimum in (("height", 1), ("width", 1), ("threads", 1), ("runs", 1), ("warmup", 0)):
         value = getattr(args, name)
         if value is not None and value < minimum:
             raise UserError(f"--{name} {value}: must be at least {minimum}")
-    if (args.height is None) != (args.width is None):
-        raise UserError("--height and --width must be given together; give both, or neither for the default")
     from mobile_sr.benchmarking import benchmark
 
-    size = None if args.height is None else (args.height, args.width)
+    size = _size(args)
     models = args.model if args.depth is None else benchmark.at_depth(args.model, args.depth)
-    out = sys.stderr if args.json == "-" else sys.stdout
     if args.device is not None:
         return _run_device(args, models, size, out)
     for option in ("delegates", "apk", "no_host", "timeout"):
@@ -69,6 +90,36 @@ def run(args: argparse.Namespace) -> int | None:
     _print(report, out)
     common.write_json_result(args, report)
     return None
+
+
+def _size(args: argparse.Namespace) -> tuple[int, int] | None:
+    """The LR (H, W) of --height and --width; None for the default."""
+    from mobile_sr.errors import UserError
+
+    if (args.height is None) != (args.width is None):
+        raise UserError("--height and --width must be given together; give both, or neither for the default")
+    for name in ("height", "width"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} {value}: must be at least 1")
+    return None if args.height is None else (args.height, args.width)
+
+
+def _run_virtual(args: argparse.Namespace, out: TextIO) -> None:
+    from mobile_sr.benchmarking import benchmark, virtual
+    from mobile_sr.errors import UserError
+
+    for option in (*DEFAULTS, "delegates", "apk", "no_host", "timeout"):
+        if getattr(args, option) not in (None, False):
+            raise UserError(f"--{option.replace('_', '-')} does not apply to --device {args.device}")
+    size = _size(args)
+    device = common.device(args)
+    assert device is not None
+    models = args.model if args.depth is None else benchmark.at_depth(args.model, args.depth)
+    report = virtual.measure(models, device, size, args.layers, common.progress)
+    common.clear_progress()
+    _print_virtual(report, out)
+    common.write_json_result(args, report)
 
 
 def _run_device(args: argparse.Namespace, models: list[str], size: tuple[int, int] | None, out: TextIO) -> int:
@@ -128,6 +179,39 @@ def _print_device(reports: Sequence[dict[str, Any]], out: TextIO) -> None:
         cells.append("-" if row["psnr_vs_cpu"] is None else f"{row['psnr_vs_cpu']:.1f}")
         print_line(_row(cells, widths) + f"  {row['model']}{_notes(report)}", file=out)
     print_line("times in ms, memory of the whole app (PSS) in MB, PSNR against the device's CPU in dB", file=out)
+
+
+def _print_virtual(report: dict[str, Any], out: TextIO) -> None:
+    """Print one row per model, what the device refuses, and its further figures."""
+    environment = report["environment"]
+    print_line(f"{environment['label']}; a virtual device: no times", file=out)
+    print_line(f"{environment['width']}x{environment['height']} (width x height)", file=out)
+    columns = ("instr/LR px", "ratio", "taken", "parts", "differing", "max diff")
+    widths = (12, 8, 9, 7, 11, 10)
+    print_line(_row(columns, widths) + "  model", file=out)
+    for row in report["results"]:
+        residency, differs = row["residency"], row["against_host"]
+        count, ratio = row["instructions_per_lr_pixel"], row["ratio_to_first"]
+        cells = ["-" if count is None else f"{count:,.0f}", "-" if ratio is None else f"{ratio:.3f}"]
+        cells.append(f"{residency['taken']}/{residency['nodes']}")
+        cells.append("-" if residency["partitions"] is None else f"{residency['partitions']}")
+        cells += ["-", "-"] if differs is None else [f"{differs['differing_fraction']:.2%}", f"{differs['max_difference']:.3g}"]
+        print_line(_row(cells, widths) + f"  {row['model']}", file=out)
+    print_line("differing: SR values that differ from those of XNNPACK on this machine, and by how much", file=out)
+    for row in report["results"]:
+        refused = row["residency"]["refused"].items()
+        for name, reason in itertools.islice(refused, MOST_REFUSED):
+            print_line(f"{row['model']}: not taken: {name}: {reason}", file=out)
+        if len(refused) > MOST_REFUSED:
+            print_line(f"{row['model']}: not taken: {len(refused) - MOST_REFUSED} more, see --json", file=out)
+        figures = ", ".join(f"{key} {value}" for key, value in row["figures"].items() if key != "cpu")  # the label names it
+        if figures:
+            print_line(f"{row['model']}: {figures}", file=out)
+        if "layers" in row:
+            print_line(f"{row['model']}: instructions per LR pixel of each operator, from the graph's prefixes", file=out)
+            for layer in row["layers"]:
+                number = f"{layer['instructions_per_lr_pixel']:10.1f}"
+                print_line(f"{layer['index']:5d}{number}  {layer['op']}  {layer['output']}", file=out)
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:

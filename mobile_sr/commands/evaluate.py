@@ -48,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
     print_line(f"{title}: {metrics.describe(result['protocol'])}", file=out)
     if args.model != "bicubic" and None not in (mean["psnr"], mean["bicubic_psnr"]):
         gain = mean["psnr"] - mean["bicubic_psnr"]
-        print_line(
-            f"{title}: {abs(gain):.3f} dB {'better' if gain >= 0 else 'WORSE'} than bicubic interpolation", file=out
-        )
+        print_line(f"{title}: {abs(gain):.3f} dB {'better' if gain >= 0 else 'WORSE'} than bicubic interpolation", file=out)
     if "routing" in result:
         print_line(route.describe(result["routing"]), file=out)
     common.write_json_result(args, result)

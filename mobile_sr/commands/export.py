@@ -2,6 +2,7 @@
 
 Example: mobile-sr export --model xlsr_x3 --out deploy --precision float32,uint8 --calibration photos
          mobile-sr export --model net.onnx --out deploy --precision uint8
+         mobile-sr export --model xlsr_x3 --out deploy --target mediatek --height 128 --width 128
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 
 HELP = "convert a trained network to .tflite or ONNX"
+PRECISIONS = "float32,float16,uint8"  # without --target
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,9 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="deployment folder")
     parser.add_argument(
         "--precision",
-        default="float32,float16,uint8",
         help="comma-separated list of float32, float16, uint8 and int8 (full integer, input and output included), int16 "
-        "(int16 activations, float input and output), dynamic (int8 weights), onnx (default %(default)s)",
+        f"(int16 activations, float input and output), dynamic (int8 weights), onnx (default {PRECISIONS}, or of --target)",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="DEVICE",
+        help="device that the files are for: cpu, gpu, nnapi, snapdragon, mediatek, samsung, google or ethos-u (NPUs); it "
+        "chooses precision, groups, fixed size and the form of the upsampler (docs/guide/targets.md)",
+    )
+    parser.add_argument(
+        "--soc",
+        metavar="CHIPS",
+        help="with --target snapdragon: comma-separated chips, such as SM8650,SM8750, for which LiteRT's compiler also "
+        "compiles the file; needs the extra [snapdragon]",
     )
     parser.add_argument("--per-tensor", action="store_true", help="one scale per integer kernel, as some NPUs require")
     parser.add_argument(
@@ -80,12 +93,14 @@ def run(args: argparse.Namespace) -> int:
     from mobile_sr.quantization import export
 
     size = None if args.height is None else (args.height, args.width)
-    precisions = list(dict.fromkeys(p.strip() for p in args.precision.split(",") if p.strip()))
+    precision = args.precision if args.precision is not None or args.target else PRECISIONS
     try:
         export.export(
             args.model,
             args.out,
-            precisions,
+            None if precision is None else _parts(precision),
+            target=args.target,
+            soc=_parts(args.soc or ""),
             size=size,
             calibration=args.calibration,
             seed=args.seed,
@@ -100,6 +115,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"mobile-sr export: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _parts(text: str) -> list[str]:
+    """The items of a comma-separated list, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 def _methods(text: str, known: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Audit a .tflite file; with --reference, locate its quantization error layer by layer. Also describes .onnx and .keras files.
+"""Audit a .tflite file; with --reference, locate its quantization error layer by layer. Describe networks of other formats.
 
 Example: mobile-sr inspect --model xlsr_x3:uint8
          mobile-sr inspect --model xlsr_x3:uint8 --reference xlsr_x3:float32 --data Set5 --report out/layers
@@ -11,7 +11,7 @@ import argparse
 from mobile_sr.commands import common
 from mobile_sr.converters.quiet import print_line
 
-HELP = "show operators, partitions and quantization of a .tflite; locate its error; describe an .onnx or .keras"
+HELP = "show operators, partitions and quantization of a .tflite; locate its error; describe another network"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="a .tflite file[@signature=NAME], a packaged one (xlsr_x3:uint8), or an .onnx or .keras file",
+        help="a .tflite file[@signature=NAME], a packaged one (xlsr_x3:uint8), or a network from elsewhere as for export",
     )
     parser.add_argument("--reference", help="float .tflite of the same network, to locate the quantization error")
     common.add_data(parser, "with --reference: folder of images (without one: images of scikit-image)")
@@ -60,18 +60,17 @@ def _audit(args: argparse.Namespace) -> int:
         print(f"note: not run on a sample image: {error}", file=sys.stderr)
     out = sys.stderr if args.json == "-" else sys.stdout
     about = f"{facts['parameters']:,} parameters" if "parameters" in facts else f"{facts['partitions']} XNNPACK partition(s)"
-    print_line(f"{model_files.locate(args.model)[0]}: {facts['size_bytes']:,} bytes, {about}", file=out)
+    name = model_files.split(args.model)[0]
+    shown = name if model_files.needs_conversion(name) else model_files.locate(args.model)[0]
+    print_line(f"{shown}: {facts['size_bytes']:,} bytes, {about}", file=out)
     if "signatures" in facts:
         print_line(f"  signature {facts['signature']} of {', '.join(facts['signatures'])}", file=out)
     for name, count in facts["ops"].items():
         print_line(f"  {count:4d}  {name}", file=out)
-    for delegate, name in (("gpu", "GPU"), ("nnapi", "NNAPI")):
-        if "refused" not in facts:
-            break
-        rejected = delegates.describe(facts["refused"][delegate])
-        print_line(
-            f"  {name} delegate, by its rules: {f'rejects {rejected}' if rejected else 'supports every operator'}", file=out
-        )
+    for delegate, refusals in facts.get("refused", {}).items():
+        rejected = delegates.describe(refusals)
+        verdict = f"rejects {rejected}" if rejected else "supports every operator"
+        print_line(f"  {delegates.TITLES[delegate]}, by its rules: {verdict}", file=out)
     for end in ("inputs", "outputs"):
         for t in facts[end]:
             quantization = f"  scale {t['scale']:.9g}  zero point {t['zero_point']}" if t["scale"] is not None else ""

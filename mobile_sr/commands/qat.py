@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fine-tune, convert and print the best validation score. Returns 1 if the training or the audit fails."""
+    """Fine-tune, convert and print the score on held-out images. Returns 1 if the training or the audit fails."""
     import sys
 
     from mobile_sr.errors import UserError
@@ -78,5 +78,6 @@ def run(args: argparse.Namespace) -> int:
     except (export.AuditError, trainer.QatError) as error:
         print(f"mobile-sr qat: {error}", file=sys.stderr)
         return 1
-    print(f"best validation PSNR {best:.3f} dB (RGB) with fake quantization: {file}")
+    of = " with fake quantization" if args.engine == "tfmot" else ""
+    print(f"{best:.3f} dB (RGB) on held-out images{of}: {file}")
     return 0

@@ -1,1 +1,1 @@
-"""Virtual devices: .tflite files on Arm kernels, NPU simulators and compilers, and a GPU accelerator on this machine."""
+"""What runs a .tflite: LiteRT on this machine's CPU, and virtual devices: Arm kernels, NPU simulators and compilers, a GPU."""

@@ -7,10 +7,9 @@ long they take on a chip depends on its caches, clock and memory, so no time is 
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -54,9 +53,7 @@ class Arm64Device:
         title = arm64_root.CPUS[self.cpu].title
         self.label = f"{self.name} ({title}; {arm64_root.QEMU} {arm64_root.qemu_version()}, LiteRT {self._root.litert})"
         self._server: server_process.ServerProcess | None = None
-        self._counts, write_end = os.pipe()
-        self._write_end = write_end
-        weakref.finalize(self, _close, self._counts, write_end)
+        self._counts: IO[bytes] | None = None  # where the plugin of that process reports
 
     def open(self, data: bytes, name: str | Path, shape: tuple[int, ...]) -> Arm64Session:
         """As `Device.open`."""
@@ -66,16 +63,24 @@ class Arm64Device:
         """Returns the running QEMU process, started if there is none. Raises UserError if it does not start."""
         if self._server is None or not self._server.close.alive:
             root = self._root
-            command = [*root.command(self.cpu), "-plugin", f"{root.counter},fd={self._write_end}"]
+            counts, plugin_end = os.pipe()
+            command = [*root.command(self.cpu), "-plugin", f"{root.counter},fd={plugin_end}"]
             command += [str(root.python), "-S", "-m", server_process.MODULE]
             ours = str(Path(__file__).parents[2])  # after LiteRT's folder: in an installed copy it has this machine's
             environment = server_process.python_environment([str(root.packages), ours])
-            self._server = server_process.ServerProcess(self.name, command, environment, [self._write_end])
+            self._counts = os.fdopen(counts, "rb")
+            try:
+                self._server = server_process.ServerProcess(self.name, command, environment, [plugin_end])
+            finally:
+                os.close(plugin_end)
         return self._server
 
     def read_count(self) -> int:
-        """Returns the instructions between the last two reports of the counter."""
-        values = np.frombuffer(os.read(self._counts, 16), np.uint64)
+        """Returns the instructions between two reports of the counter. Raises UserError if it did not report."""
+        assert self._counts is not None
+        values = np.frombuffer(self._counts.read(16), np.uint64)
+        if len(values) < 2:  # QEMU has ended
+            raise UserError(f"{self.name}: QEMU did not report its count of instructions")
         return int(values[1] - values[0])
 
 
@@ -108,24 +113,18 @@ class Arm64Session:
 
     def facts(self) -> dict[str, Any]:
         """Returns {"cpu", "instructions", "instructions_per_lr_pixel"}: instructions of the last run, None before it."""
-        channels = 3 if 3 in self._shape[1:] else 1
-        pixels = int(np.prod(self._shape)) // channels
+        pixels = np.prod(self._shape) // (self._shape[3] if self._shape[3] in (1, 3) else self._shape[1])
         count = self._instructions
         return {
             "cpu": self._device.cpu,
             "instructions": count,
-            "instructions_per_lr_pixel": None if count is None else count / pixels,
+            "instructions_per_lr_pixel": None if count is None else count / int(pixels),
         }
 
     def close(self) -> None:
         """As `Session.close`."""
         if self._server.close.alive:
             self._server.ask(self._what, OPEN_LIMIT_S, {"close": self._id})
-
-
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def _residency(nodes: list[dict[str, Any]]) -> Residency:

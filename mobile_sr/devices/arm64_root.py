@@ -89,15 +89,10 @@ def _emulate(qemu: str, root: Path, cpu: str) -> list[str]:
     return [qemu, "-L", str(root / "cpu" / cpu), "-cpu", CPUS[cpu].qemu]
 
 
-def cache_folder() -> Path:
-    """Returns the folder of everything that is downloaded or decoded: MOBILE_SR_CACHE if set, else ~/.cache/mobile-sr."""
-    return Path(os.environ.get("MOBILE_SR_CACHE") or Path.home() / ".cache" / "mobile-sr")
-
-
 def folder() -> Path:
     """Returns the root's folder; its name changes with the wheels, FORMAT and the plugin."""
     versions = "-".join(importlib.metadata.version(name) for name in WHEELS)
-    return cache_folder() / f"arm64-{versions}-{FORMAT}-{files.sha256(COUNTER.read_bytes())[:8]}"
+    return files.cache_folder() / f"arm64-{versions}-{FORMAT}-{files.sha256(COUNTER.read_bytes())[:8]}"
 
 
 def find() -> Root:
@@ -257,7 +252,13 @@ def _run(command: Sequence[str], failure: str, limit_s: float = LIMIT_S) -> str:
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", env=environment, stdin=subprocess.DEVNULL, timeout=limit_s
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            timeout=limit_s,
         )
     except subprocess.TimeoutExpired:
         raise UserError(f"virtual:arm64: {failure}: no end after {limit_s:.0f} s") from None

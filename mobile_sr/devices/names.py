@@ -48,5 +48,6 @@ def find(name: str, cpu: str | None = None, soc: str | None = None) -> Device:
         if key != option:
             owner = next(other for other, row in DEVICES.items() if row[2] == key)
             raise UserError(f"--{key} {value}: is for --device {owner}, not for {name}")
-    device: Any = getattr(importlib.import_module(module), kind)(**given)
+    options = {} if option is None else {option: given.get(option)}
+    device: Any = getattr(importlib.import_module(module), kind)(**options)
     return device

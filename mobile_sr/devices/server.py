@@ -1,8 +1,11 @@
 """A process that runs .tflite files for its parent: `python -m mobile_sr.devices.server`, also under QEMU with Arm's Python.
 
+With the argument `gpu`, LiteRT's CompiledModel runs them on its GPU accelerator, else its Interpreter on the CPU.
+
 It needs LiteRT and NumPy only. Requests and replies are `message`s on standard input and output. Requests:
 
-- {"open": shape, "image": tensor index} with the file's bytes: allocates; replies {"session": id, "nodes": [...]}.
+- {"open": shape, "image": tensor index} with the file's bytes: allocates; replies {"session": id, "nodes": [...]}, or, on a
+  GPU, for a file of this fixed shape, {"session": id, "accelerated": whether the GPU runs all of it}.
 - {"run": id, "inputs": [tensor indices]} with their values: replies {"outputs": [tensor indices]} with their values.
 - {"close": id}: replies {}.
 
@@ -52,34 +55,78 @@ def read_message(stream: IO[bytes]) -> Message | None:
     return head, arrays
 
 
-class Interpreters:
+class Interpreter:
+    """A file on the CPU."""
+
+    def __init__(self, data: bytes, shape: Sequence[int], image: int) -> None:
+        """Allocates for a shape of the image input, the tensor with the index `image`."""
+        self._interpreter = runtime.create_interpreter(data)
+        self._interpreter.resize_tensor_input(image, shape, strict=False)
+        self._interpreter.allocate_tensors()
+        self.about = {"nodes": _nodes(self._interpreter)}
+
+    def run(self, inputs: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Returns the outputs by tensor index."""
+        for index, values in inputs.items():
+            self._interpreter.set_tensor(index, values)
+        os.getppid()  # the counter of instructions reports at this system call
+        self._interpreter.invoke()
+        os.getppid()
+        outputs = [int(detail["index"]) for detail in self._interpreter.get_output_details()]
+        return {index: self._interpreter.get_tensor(index) for index in outputs}
+
+
+class CompiledModel:
+    """A file of one fixed shape on the GPU."""
+
+    def __init__(self, data: bytes, shape: Sequence[int], image: int) -> None:
+        """Compiles it."""
+        from ai_edge_litert import compiled_model
+
+        accelerator = compiled_model.HardwareAccelerator.GPU
+        self._model = compiled_model.CompiledModel.from_buffer(data, hardware_accel=accelerator)
+        ((key, names),) = self._model.get_signature_list().items()  # a name stands for the missing signature
+        inputs, outputs = self._model.get_input_tensor_details(key), self._model.get_output_tensor_details(key)
+        self._inputs = [inputs[name] for name in names["inputs"]]
+        self._outputs = [outputs[name] for name in names["outputs"]]
+        self._buffers = self._model.create_input_buffers(0), self._model.create_output_buffers(0)
+        self.about = {"accelerated": self._model.is_fully_accelerated()}
+
+    def run(self, inputs: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Returns the outputs by tensor index."""
+        for detail, buffer in zip(self._inputs, self._buffers[0], strict=True):
+            buffer.write(np.ascontiguousarray(inputs[detail["index"]]))
+        self._model.run_by_index(0, *self._buffers)
+        outputs = {}
+        for detail, buffer in zip(self._outputs, self._buffers[1], strict=True):
+            values = buffer.read(int(np.prod(detail["shape"])), np.dtype(detail["dtype"]).type)
+            outputs[int(detail["index"])] = np.asarray(values).reshape(detail["shape"])
+        return outputs
+
+
+class Sessions:
     """Opened files, by id."""
 
-    def __init__(self) -> None:
-        """Opens nothing yet."""
-        self._sessions: dict[int, Any] = {}
-        self._next = 0
+    def __init__(self, kind: type[Interpreter] | type[CompiledModel]) -> None:
+        """Opens nothing yet.
+
+        Args:
+            kind: the class of its sessions.
+        """
+        self._kind, self._sessions, self._next = kind, {}, 0  # type: ignore[var-annotated]  # {id: kind}
 
     def answer(self, head: dict[str, Any], arrays: Sequence[np.ndarray]) -> Message:
         """Returns the reply to a request."""
         if "open" in head:
-            interpreter = runtime.create_interpreter(arrays[0].tobytes())
-            interpreter.resize_tensor_input(head["image"], head["open"], strict=False)
-            interpreter.allocate_tensors()
+            session = self._kind(arrays[0].tobytes(), head["open"], head["image"])
             self._next += 1
-            self._sessions[self._next] = interpreter
-            return {"session": self._next, "nodes": _nodes(interpreter)}, []
+            self._sessions[self._next] = session
+            return {"session": self._next, **session.about}, []
         if "close" in head:
             self._sessions.pop(head["close"], None)
             return {}, []
-        interpreter = self._sessions[head["run"]]
-        for index, values in zip(head["inputs"], arrays, strict=True):
-            interpreter.set_tensor(index, values)
-        os.getppid()  # the counter of instructions reports at this system call
-        interpreter.invoke()
-        os.getppid()
-        outputs = [int(detail["index"]) for detail in interpreter.get_output_details()]
-        return {"outputs": outputs}, [interpreter.get_tensor(index) for index in outputs]
+        outputs = self._sessions[head["run"]].run(dict(zip(head["inputs"], arrays, strict=True)))
+        return {"outputs": list(outputs)}, list(outputs.values())
 
 
 def _nodes(interpreter: Any) -> list[dict[str, Any]]:
@@ -98,7 +145,7 @@ def main() -> None:
     """Answers until standard input ends."""
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # LiteRT prints, too
-    sessions = Interpreters()
+    sessions = Sessions(CompiledModel if sys.argv[1:] == ["gpu"] else Interpreter)
     write_message(replies, {"ready": True})
     while request := read_message(requests):
         try:

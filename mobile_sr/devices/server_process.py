@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -46,6 +47,7 @@ class ServerProcess:
             )
         except OSError as error:
             raise UserError(f"{device}: {command[0]} does not start ({error.strerror})") from None
+        self._printed_before = 0
         self._lock = threading.Lock()  # one request at a time
         self.close = weakref.finalize(self, _end, self._process)
         self._receive("the start of its server", START_LIMIT_S)
@@ -62,6 +64,7 @@ class ServerProcess:
             UserError: the server reports an error, crashed or was too slow.
         """
         with self._lock:
+            self._printed_before = os.fstat(self._errors.fileno()).st_size
             try:
                 assert self._process.stdin is not None
                 write_message(self._process.stdin, head, arrays)
@@ -69,12 +72,17 @@ class ServerProcess:
                 pass
             return self._receive(what, limit_s)
 
+    def printed(self) -> list[str]:
+        """Returns the lines that the process printed since the last request."""
+        text = os.pread(self._errors.fileno(), 1 << 20, self._printed_before).decode(errors="replace")
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
     def _receive(self, what: str, limit_s: float) -> Message:
-        late = threading.Event()
+        late, process = threading.Event(), self._process  # `kill` must not keep this object alive
 
         def kill() -> None:
             late.set()
-            self._process.kill()
+            process.kill()
 
         timer = threading.Timer(limit_s, kill)
         timer.daemon = True
@@ -97,9 +105,7 @@ class ServerProcess:
 
     def _why_ended(self) -> str:
         status = self._process.returncode
-        self._errors.seek(0)
-        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
-        lines = [line for line in lines if not line.startswith(("INFO:", "WARNING:"))]
+        lines = [line for line in self.printed() if not line.startswith(("INFO:", "WARNING:"))]
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         return f"the process ended with {how}" + (f" ({lines[-1]})" if lines else "")
 
@@ -108,10 +114,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """Closes the pipes and waits for the end of the process, which is killed if it does not end by itself at once."""
     for stream in (process.stdin, process.stdout):
         if stream:
-            try:
+            with contextlib.suppress(OSError):  # a broken pipe
                 stream.close()
-            except OSError:  # a broken pipe
-                pass
     try:
         process.wait(0.5 if process.poll() is None else 0)
     except subprocess.TimeoutExpired:

@@ -12,6 +12,7 @@ from mobile_sr.converters.tflite import audit, delegates
 from mobile_sr.evaluation import evaluate
 from mobile_sr.files import sha256
 from mobile_sr.imaging import flat_colours, metrics
+from mobile_sr.importing import foreign
 from mobile_sr.inference import litert, model_files, model_io, sidecar, trial, upscaler
 from mobile_sr.inference.upscaler import Upscaler
 
@@ -39,7 +40,8 @@ def compare(
 
         The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", ...}, "model": {...}, "drop_db",
         "images": [{"name", "reference_psnr", "model_psnr", "drop_db", ...}], "skipped"}. drop_db is the mean PSNR of the
-        reference minus that of the model. Both models have {"colour_error": `flat_colours.measure`}, and "device" (`Upscaler.where`). If a model has
+        reference minus that of the model. Both models have {"colour_error": `flat_colours.measure`} and
+        `Upscaler.where`. If a model has
         details (the model, or else the reference), each image has the figures of `Upscaler.with_details`, and the report has
         `Upscaler.summarize_details`: "depth" for a desired depth. It also has `Upscaler.summary` of the model: "routing" for
         a routed one.
@@ -103,7 +105,7 @@ def compare(
 
 
 def _facts(model: Upscaler) -> dict[str, Any]:
-    return file_facts(model.name) | model_io.facts(model.io, model.figures)
+    return ({} if model.is_object else file_facts(model.name)) | model_io.facts(model.io, model.figures)
 
 
 def folder_name(folder: evaluate.ImageSource) -> str:
@@ -120,6 +122,8 @@ def file_facts(name: str) -> dict[str, Any]:
     """
     if name == "bicubic":
         return {}
+    if model_files.needs_conversion(model_files.split(name)[0]):
+        return foreign.facts(name)
     path, _ = model_files.locate(name)
     if path.is_dir():
         path = path / "best.npz"

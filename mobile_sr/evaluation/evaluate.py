@@ -107,9 +107,9 @@ def evaluate(
         progress: called after each image.
         shave: pixels cut from each border; the scale by default.
         ssim: whether to compute SSIM, which takes a hundred times as long as PSNR.
-    Returns: {"model", "device" (`Upscaler.where`), "protocol", "images": [{"name", "psnr", "ssim", "bicubic_psnr"}], "mean": {"psnr", "ssim"},
+    Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim", "bicubic_psnr"}], "mean": {"psnr", "ssim"},
         "bicubic": {"psnr"} (mean), "skipped": [lines], "values" and "sample" (`model_io.facts`)} and the entries of
-        `Upscaler.summary`.
+        `Upscaler.where` and `Upscaler.summary`.
     Raises: UserError as `each_pair`.
     """
     rows: list[dict[str, Any]] = []

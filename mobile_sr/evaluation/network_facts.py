@@ -1,4 +1,4 @@
-"""Facts about a network's file for `inspect`: of a .tflite, and of float .onnx and .keras files."""
+"""Facts about a network's file for `inspect`: of a .tflite, and of float networks of other formats."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mobile_sr.converters import to_onnx
+from mobile_sr.converters.quantization.float_graph import FloatGraph
+from mobile_sr.converters.tflite import audit
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import compare
-from mobile_sr.inference import model_files
+from mobile_sr.importing import foreign
+from mobile_sr.inference import litert, model_files
 from mobile_sr.inference.keras_archive import KerasArchive
 from mobile_sr.inference.onnx_model import OnnxModel
 
@@ -22,14 +27,17 @@ def inspect(model: str | Path) -> dict[str, Any]:
         model: path or zoo name, with options as in 'net.tflite@signature=NAME'.
 
     Returns:
-        Of a .tflite: as `compare.inspect`. Of an .onnx or .keras file: {"ops": {operator or kind of layer: count},
+        Of a .tflite: as `compare.inspect`. Of another network from elsewhere: {"ops": {operator or kind of layer: count},
         "parameters", "inputs", "outputs": [{"name", "dtype", "shape", "scale": None, "zero_point": None}], "size_bytes"}.
+        Networks that are neither .onnx nor .keras files are described by their float .tflite.
 
     Raises:
         UserError: the file is missing, damaged or not a super-resolution network, or an option does not match it.
     """
     if str(model) == "bicubic":
         return compare.inspect(model)
+    if model_files.needs_conversion(model_files.split(model)[0]):
+        return _converted(str(model))
     path, options = model_files.locate(model)
     suffix = path.suffix.lower() if path.is_file() else ""
     if suffix == ".onnx":
@@ -38,6 +46,15 @@ def inspect(model: str | Path) -> dict[str, Any]:
     if suffix == ".keras":
         return _keras(KerasArchive(path, options), path)
     return compare.inspect(model)
+
+
+def _converted(model: str) -> dict[str, Any]:
+    data = foreign.float_tflite(model)
+    facts = audit.describe(litert.parse_graph(data, model), len(data))
+    graph = FloatGraph(data)
+    constants = [graph.constant(tensor) for tensor in {tensor for op in graph.ops for tensor in op.inputs}]
+    parameters = sum(values.size for values in constants if values is not None and values.dtype == np.float32)
+    return {**facts, "parameters": parameters, "size_bytes": foreign.facts(model)["size_bytes"]}
 
 
 def _onnx(path: Path) -> dict[str, Any]:

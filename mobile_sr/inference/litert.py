@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr.converters.tflite import flatbuffer, runtime
+from mobile_sr.devices import engines
 from mobile_sr.errors import UserError
-from mobile_sr.inference import engines, graph_io, model_files, model_io, tensor_layout, tensor_values, trial
+from mobile_sr.inference import graph_io, model_files, model_io, tensor_layout, tensor_values, trial
 from mobile_sr.inference import sidecar as sidecars
 
 if TYPE_CHECKING:
@@ -42,12 +43,15 @@ def parse_graph(data: bytes, name: str | Path = "model", signature: str | None =
             first subgraph of a file without signatures.
 
     Raises:
-        UserError: the file is damaged, does not have the signature, or a signature must be chosen.
+        UserError: the file is damaged, compiled for an NPU, does not have the signature, or a signature must be chosen.
     """
     try:
-        return flatbuffer.parse(data, signature)
+        graph = flatbuffer.parse(data, signature)
     except flatbuffer.TFLiteFileError as error:
         raise UserError(f"{name}: {error}") from None
+    if any(op.name == "DISPATCH_OP" for op in graph.ops):
+        raise UserError(f"{name}: compiled for the NPU of one chip, where only an app runs it; use the file it was made from")
+    return graph
 
 
 def as_first_subgraph(data: bytes, graph: Graph, name: str | Path = "model") -> bytes:
@@ -184,7 +188,7 @@ class TFLiteModel:
     def scale(self) -> int:
         """The scale factor, from the tensor shapes. Raises UserError if it is not an integer, or as `prepare` does."""
         if self.device:
-            return self._on_this_machine.scale
+            return self.on_host.scale
         size = self._size or self.fixed or (16, 16)
         self.prepare(size)
         shape = self._sr_shape()
@@ -204,12 +208,13 @@ class TFLiteModel:
     def io(self) -> model_io.ModelIO:
         """Value ranges and channels: from the sidecar, tensors and options, else measured on a sample image."""
         if self.device:
-            return self._on_this_machine.io
+            return self.on_host.io
         io = model_io.measure(self._forward, self._decoded, self.sample_size, self.scale, self._choices)
         return dataclasses.replace(io, layout=self.layout)
 
     @functools.cached_property
-    def _on_this_machine(self) -> TFLiteModel:
+    def on_host(self) -> TFLiteModel:
+        """The same file, run by LiteRT's interpreter on this machine."""
         other = copy.copy(self)
         other.device = other._engine = other._size = None
         return other
@@ -222,10 +227,10 @@ class TFLiteModel:
     def _forward(self, image: np.ndarray, range_in: int) -> np.ndarray:
         self._set(image, range_in)
         self.invoke()
-        return self._raw()
+        return self.raw()
 
-    def _raw(self) -> np.ndarray:
-        """Returns the raw output, [H * s, W * s, C]."""
+    def raw(self) -> np.ndarray:
+        """Returns the raw output of the last run, [H * s, W * s, C]."""
         return self.layout.from_output(self._engine.get(self._graph_io.sr))
 
     def prepare(self, size: tuple[int, int]) -> None:
@@ -275,7 +280,7 @@ class TFLiteModel:
 
         It is uint8 if the file's output has three channels and is quantized, else float32 in 0..1.
         """
-        return model_io.from_network(self._decoded(self._raw(), self.io.range_out), self.io.order, self._lr)
+        return model_io.from_network(self._decoded(self.raw(), self.io.range_out), self.io.order, self._lr)
 
     def _decoded(self, values: np.ndarray, range_out: int) -> np.ndarray:
         if self.layout.channels == 1:  # float: it is rounded once, after the conversion to RGB

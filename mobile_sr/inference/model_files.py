@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobile_sr import zoo
+from mobile_sr.converters import user_code
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_not_pointer
 from mobile_sr.inference import weights
 
 if TYPE_CHECKING:
     from mobile_sr.inference.sidecar import Sidecar
+
+
+CONVERTED = (".h5", ".hdf5", ".pt2")  # suffixes of files of `needs_conversion`
 
 
 def split(model: str | Path) -> tuple[str, dict[str, str]]:
@@ -40,6 +44,17 @@ def split(model: str | Path) -> tuple[str, dict[str, str]]:
     return name, options
 
 
+def needs_conversion(name: str) -> bool:
+    """Whether a name without options is a network that runs only after its conversion (`mobile_sr/importing/foreign.py`).
+
+    These are .h5 and .pt2 files, SavedModel folders and functions of Python files, 'module.py:function'.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return (path / "saved_model.pb").is_file()
+    return path.suffix.lower() in CONVERTED or (not path.exists() and user_code.split(name) is not None)
+
+
 def find(name: str | Path) -> Path:
     """Returns the path for a name without options. Raises UserError if it is neither a file nor in the zoo."""
     path = Path(name)
@@ -64,9 +79,13 @@ def locate_tflite(model: str | Path) -> tuple[Path, dict[str, str]]:
     """
     if str(model) == "bicubic":
         raise UserError("bicubic: has no file; a .tflite is needed here, such as xlsr_x3:uint8")
-    path, options = locate(model)
-    kinds = {".npz": "Keras weights", ".keras": "a Keras file", ".h5": "a Keras file", ".onnx": "an ONNX file", ".json": "JSON"}
+    name, options = split(model)
+    path = Path(name) if needs_conversion(name) and not Path(name).exists() else find(name)
+    kinds = {".npz": "Keras weights", ".json": "JSON", ".onnx": "an ONNX file", ".pt2": "a PyTorch program"}
+    kinds |= dict.fromkeys((".keras", ".h5", ".hdf5"), "a Keras file")
     kind = "a folder" if path.is_dir() else kinds.get(path.suffix.lower())
+    if user_code.split(name) and not path.exists():
+        kind = "Python code"
     if path.suffix == ".npz" and path.parent == zoo.FOLDER:
         variants = " or ".join(f"{path.stem}:{variant}" for variant in reversed(zoo.VARIANTS))
         raise UserError(f"{model}: {kind}, but a .tflite is needed here; use {variants}")

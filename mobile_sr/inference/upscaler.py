@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from mobile_sr import zoo
 from mobile_sr.devices import names as devices
 from mobile_sr.errors import UserError
 from mobile_sr.inference import litert, model_io
-from mobile_sr.inference.model_files import locate, split
+from mobile_sr.inference.model_files import locate, needs_conversion, split
 from mobile_sr.inference.tiles import plan_tiles
 
 if TYPE_CHECKING:
@@ -33,9 +34,11 @@ DEFAULT_TILE = 256  # LR pixels; images with a side above twice this length are 
 # Model kinds that other folders add: end of the file name -> module with load(path, threads) -> Upscaler and
 # files(path) -> [the files that belong to it].
 EXTENSIONS = {".route.json": "mobile_sr.routing.route"}
+CONVERSION = "mobile_sr.importing.foreign"  # module with load(model, threads) -> Upscaler, for networks of `needs_conversion`
 # Networks with an input besides the image: name of that input -> module with of_keras(name, model, config) -> Upscaler and
 # of_tflite(name, runner) -> Upscaler.
 ADJUSTABLE = {"desired_depth": "mobile_sr.adadsr.depth_upscaler"}
+_NOT_ON_DEVICE = "{}: not a .tflite file, the only kind that {} runs; `mobile-sr export` writes one"
 _NO_DEPTH_MAP = "has no depth map; only networks with AdaDSR's adapter have one"
 UNKNOWN_RECEPTIVE_FIELD = 16  # overlap in LR pixels for files without a recorded receptive field
 
@@ -52,6 +55,7 @@ class Upscaler:
         receptive_field: LR pixels to each side that an output pixel depends on; None if it is the whole image.
         fixed: (H, W) if the model supports only one input size.
         smallest: minimum side in LR pixels; smaller images are padded with their edge pixels.
+        is_object: whether it runs a model object of Python, so that no file has its name.
         has_details: whether `with_details` returns any.
         max_depth: maximum desired depth D in blocks; None for models without a desired depth, as the next three.
         depth: desired depth of calls that pass none; the maximum unless set.
@@ -63,6 +67,7 @@ class Upscaler:
         figures: figures of `model_io.check` on the sample image; None if `load` did not check the model.
     """
 
+    is_object: bool = False
     has_details: bool = False
     device: str | None = None
     default_tile: int = DEFAULT_TILE
@@ -285,8 +290,9 @@ def load(
 
     Args:
         model: 'xlsr_x3' (Keras), 'xlsr_x3:float32' or 'xlsr_x3:uint8' (packaged .tflite), 'bicubic', or the path of a
-            .tflite, .onnx, .keras or .npz model file, of a routing sidecar (.route.json) or of a run folder. .tflite, .onnx
-            and .keras files support options such as 'net.tflite@range=255' (docs/reference/models.md).
+            .tflite, .onnx, .keras, .h5, .pt2 or .npz model file, of a routing sidecar (.route.json), of a run folder or of a
+            SavedModel folder, or 'module.py:function'. Networks from elsewhere support options such as
+            'net.tflite@range=255' (docs/reference/models.md).
         scale: expected scale factor; required for 'bicubic', otherwise compared with the model's.
         threads: CPU threads of a .tflite or .onnx file.
         check: run a sample image, report on standard error a measured value range or channel order, and warn if the output
@@ -312,14 +318,26 @@ def of_keras_model(model: keras.Model, scale: int | None = None) -> Upscaler:
     from mobile_sr.inference.keras_archive import KerasArchive
 
     name = f"Keras model {model.name}"
-    upscaler = _with_scale(_of_archive(name, KerasArchive(name, model=model)), scale)
-    _check_on_sample(upscaler, False)
+    return checked(_of_archive(name, KerasArchive(name, model=model)), scale)
+
+
+def checked(upscaler: Upscaler, scale: int | None = None) -> Upscaler:
+    """Returns the Upscaler of a model object after a run on the sample image, as `load` with `check`.
+
+    Raises:
+        UserError: its output is not finite, or it has another scale.
+    """
+    upscaler.is_object = True
+    _check_on_sample(_with_scale(upscaler, scale), False)
     return upscaler
 
 
 def check_output(upscaler: Upscaler) -> None:
     """Runs a loaded Upscaler on the sample image as `load` does with `check`. Raises UserError as `load` does."""
     name, _ = split(upscaler.name)
+    if needs_conversion(name):
+        _check_on_sample(upscaler, True)
+        return
     path = None if name == "bicubic" else locate(upscaler.name)[0]
     if path is None or path.parent == zoo.FOLDER or extension(path):  # extensions check the models that they consist of
         return
@@ -352,12 +370,18 @@ def _load(model: str, scale: int | None, threads: int, device: Device | None) ->
     if device and not device.runs:
         raise UserError(f"--device {device.name}: only compiles models; `mobile-sr benchmark` prints its report")
     name, options = split(model)
+    if needs_conversion(name):
+        if device:
+            raise UserError(_NOT_ON_DEVICE.format(model, device.name))
+        return importlib.import_module(CONVERSION).load(model, threads)
     path = None if name == "bicubic" else locate(model)[0]  # raises UserError if it is neither a file nor in the zoo
     suffix = path.suffix.lower() if path else ""
     if options and not (path and _supports_options(path)):
-        raise UserError(f"{model}: options after '@' are supported for .tflite, .onnx and .keras files only")
+        raise UserError(
+            f"{model}: options after '@' are supported for .tflite, .onnx and .keras files and other networks from elsewhere"
+        )
     if device and suffix != ".tflite":
-        raise UserError(f"{model}: not a .tflite file, the only kind that {device.name} runs; `mobile-sr export` writes one")
+        raise UserError(_NOT_ON_DEVICE.format(model, device.name))
     if path is None:
         return _bicubic(scale)
     if suffix == ".tflite":
@@ -370,11 +394,10 @@ def _load(model: str, scale: int | None, threads: int, device: Device | None) ->
         return _onnx(model, path, threads, options)
     if suffix == ".keras":
         return _keras_archive(model, path, options)
-    if suffix in (".h5", ".hdf5"):
-        raise UserError(
-            f"{model}: an HDF5 file of Keras; load it where it was written and save it as .tflite or, in Keras 3, as .keras"
-        )
-    raise UserError(f"{model}: not a model (expected .tflite, .route.json, .onnx, .npz, .keras or a run folder)")
+    raise UserError(
+        f"{model}: not a model (expected .tflite, .route.json, .onnx, .npz, .keras, .h5, .pt2, module.py:function, a run "
+        "folder or a SavedModel folder)"
+    )
 
 
 def _bicubic(scale: int | None) -> Upscaler:
@@ -452,6 +475,12 @@ def _of_archive(name: str, runner: KerasArchive) -> Upscaler:
     upscaler = Upscaler(name, runner.scale, runner.run, None, runner.fixed)
     upscaler.io = runner.io
     return upscaler
+
+
+def once_per_image(run: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function from [H, W, 3] uint8 to the SR output as uint8, which remembers the output of every image."""
+    cached = functools.cache(lambda raw, shape: to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
+    return lambda image: cached(image.tobytes(), image.shape)
 
 
 def keras_runner(model: keras.Model) -> Callable[..., Any]:

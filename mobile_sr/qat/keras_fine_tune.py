@@ -79,6 +79,8 @@ class FineTuning:
         self._train_step = tf.function(self._train)
         self.step, self.best = 0, (float("-inf"), -1)
         self.measure_ranges()
+        # Ranges differ in size, also by 255 between networks for 0..1 and for 0..255: their steps are shares of their width.
+        self._widths = tf.constant(self.net.high.numpy() - self.net.low.numpy())
         self._best = self._values()
 
     def run(self, images: dataset.TrainingImages, report: Report, save: Callable[[], object]) -> None:
@@ -210,7 +212,10 @@ class FineTuning:
         for variable, old, share in zip(self._weights, before, self._shares, strict=True):
             variable.assign(old + share * (variable.value - old))
         if self._limits:
+            before = [tf.identity(v.value) for v in self._limits]
             self._optimizers[1].apply(gradients[count:], self._limits)
+            for variable, old in zip(self._limits, before, strict=True):
+                variable.assign(old + self._widths * (variable.value - old))
             self.net.keep_limits()
         return loss
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import json
@@ -14,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr import __version__, backend, models
-from mobile_sr.converters.quantization import keras_sync
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import (
-    atomic_path,
     make_folder,
     read_json,
     sha256_file,
@@ -27,46 +24,42 @@ from mobile_sr.files import (
     write_json,
 )
 from mobile_sr.imaging import flat_colours, metrics
-from mobile_sr.inference import keras_archive, litert, model_files, model_io, upscaler, weights
+from mobile_sr.inference import litert, upscaler, weights
 from mobile_sr.inference import sidecar as sidecars
+from mobile_sr.qat import keras_ranges, keras_start
 from mobile_sr.qat.history import History
 from mobile_sr.quantization import export, verification
 from mobile_sr.quantization.calibration import calibration_set
 from mobile_sr.training import dataset, train_loop
 
 if TYPE_CHECKING:
-    import keras
-
+    from mobile_sr.models.train_time.quantized_network import QuantizedNetwork
     from mobile_sr.qat.keras_fine_tune import FineTuning
+    from mobile_sr.qat.keras_start import Start
     from mobile_sr.qat.settings import Settings
 
 FORMAT = 2  # of config.json
-RECIPES: tuple[Sequence[str], ...] = ((), export.METHODS)  # methods of export that are tried
+SAMPLE_SIDE = 48  # LR pixels of the image that shows which tensors of the file have which range
 CHECKPOINT = "checkpoint.npz"
 
 
 @dataclasses.dataclass
-class _Start:
-    """The network that a training starts from; `config` is None for a foreign .keras file."""
+class Candidate:
+    """A uint8 file.
 
-    model: keras.Model
-    file: Path
-    name: str
-    scale: int
-    config: dict[str, Any] | None
-    io: model_io.ModelIO
+    Attributes:
+        methods: methods of its export; none for a trained network.
+        score: mean PSNR (RGB) in dB on the held-out images.
+        data: its bytes.
+        sidecar: its sidecar.
+        ranges: {activation of the float .tflite: (low, high)} of learned ranges.
+    """
 
-    @property
-    def suffix(self) -> str:
-        return ".npz" if self.config is not None else ".keras"
-
-    def save(self, path: Path, meta: Mapping[str, Any]) -> None:
-        """Write the network to `path`, which ends in `suffix`."""
-        if self.config is not None:
-            weights.save_model(path, self.model, self.config, {**meta, "recipe": "qat"})
-        else:
-            with atomic_path(path) as temporary:
-                self.model.save(temporary)
+    methods: Sequence[str]
+    score: float
+    data: bytes
+    sidecar: dict[str, Any]
+    ranges: Mapping[str, tuple[float, float]] | None = None
 
 
 def train(
@@ -97,7 +90,7 @@ def train(
         log: called with a line for each stage. The progress goes to standard error.
 
     Returns:
-        (path of the .tflite, best validation PSNR in dB (RGB)).
+        (path of the .tflite, its mean PSNR in dB (RGB) on the held-out images).
 
     Raises:
         UserError: for unusable input.
@@ -105,7 +98,8 @@ def train(
     """
     backend.require_tensorflow("qat")
     out = Path(out)
-    start = _load(model)
+    start = keras_start.load(model)
+    teacher = start.model.get_weights()
     config_file = train_loop.check_run_folder(out, resume)
     smallest = max(settings.patch, models.smallest_side(start.config) if start.config else 1)
     images = dataset.TrainingImages(folder, start.scale, cache, smallest=smallest)
@@ -119,7 +113,7 @@ def train(
         _check_same(out, read_json(config_file), run)
     source = calibration or folder
     crops, _ = calibration_set(source, start.scale, settings.seed)
-    tuning = _prepare(start, settings, crops, model)
+    tuning, at_ptq = _prepare(start, settings, crops, model, log)
     make_folder(out)
     write_json(config_file, run)
     rows: Sequence[Sequence[Any]] = ()
@@ -139,35 +133,62 @@ def train(
     log(f"{model}: fine-tuning with fake quantization ...")
     tuning.run(images, report, save)
     tuning.use_best()
-    result = {"step": tuning.best[1], "validation_psnr_rgb": tuning.best[0]}
-    start.save(out / f"best{start.suffix}", result)
-    record = {"engine": "keras", "settings": settings.to_json(), **result, "ranges": tuning.ranges(), "data": trained_on}
+    record = {"engine": "keras", "settings": settings.to_json(), "step": tuning.best[1], "validation_psnr_rgb": tuning.best[0]}
+    record |= {"data": trained_on}
     validation = dataset.center_crops(images, held_out, settings.validation_crop)
-    target = _export(start, out, settings, source, max_colour_error, record, tuning, validation, log)
+    with temporary_folder("mobile_sr_qat.") as work:
+        sample = crops[0][:, :SAMPLE_SIDE, :SAMPLE_SIDE]
+        exports = Exports(start, model, sample, settings, source, max_colour_error, validation, work, log)
+        chosen, scores = choose(exports, tuning, at_ptq, log)
+    record |= {"methods": list(chosen.methods), "file_psnr_rgb": scores, "trained": not chosen.methods}
+    if chosen.methods:  # the network of export's file
+        start.model.set_weights(teacher)
+    else:
+        record |= {"ranges": tuning.ranges(), "tensor_ranges": chosen.ranges}
+    best = out / f"best{start.suffix}"
+    stored = ("step", "validation_psnr_rgb", "trained", "tensor_ranges")
+    start.save(best, {key: record[key] for key in stored if key in record})
+    chosen.sidecar["weights"] = {"file": best.name, "sha256": sha256_file(best)}
+    if not chosen.methods:
+        agreement = verification.measure_agreement(tuning.upscale, _runner(chosen.data), start.scale)
+        chosen.sidecar["agreement_with_fake_quantized"] = agreement
+    target = out / f"{start.name}_uint8.tflite"
+    write_bytes(target, chosen.data)
+    sidecars.write(target, {**chosen.sidecar, "qat": record})
     (out / CHECKPOINT).unlink(missing_ok=True)
-    return target, tuning.best[0]
+    return target, chosen.score
 
 
-def _load(model: str | Path) -> _Start:
-    """Load the network. Raises UserError for one that cannot be trained."""
-    name, options = model_files.split(model)
-    if Path(name).suffix.lower() == ".keras":
-        file = model_files.find(name)
-        archive = keras_archive.KerasArchive(file, options)
-        keras_model = archive._model
-        if not hasattr(keras_model, "_nodes_by_depth"):
-            keras_model = getattr(keras_model, "_functional", None)  # of a Sequential model
-        if not hasattr(keras_model, "_nodes_by_depth"):
-            raise UserError(f"{model}: qat needs a functional or sequential network, not a subclass of keras.Model")
-        if archive.fixed:
-            raise UserError(f"{model}: its input size is fixed; qat needs a network for inputs of any height and width")
-        return _Start(keras_model, file, file.stem, archive.scale, None, archive.io)
-    file, base = model_files.trained(model)
-    if models.has_depth(weights.read_arrays(file)[1].get("config", {})):
-        raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
-    with quiet():
-        keras_model, config = weights.load_model(file)
-    return _Start(keras_model, file, base, config["scale"], config, model_io.ModelIO())
+def choose(
+    exports: Exports, tuning: FineTuning, at_ptq: bool, log: Callable[[str], object]
+) -> tuple[Candidate, dict[str, float | None]]:
+    """Return the better of the uint8 files with and without training on the held-out images, and the scores of both.
+
+    Without an improvement, it is the file of `export`.
+
+    Raises:
+        export.AuditError: no file passes the audit.
+    """
+    found: dict[str, Candidate] = {}
+    failure: export.AuditError | None = None
+    is_trained = tuning.best[1] > 0 or not at_ptq
+    for name, make in (("ptq", exports.ptq), ("qat", lambda: exports.trained(tuning.net))):
+        if name == "qat" and found and not is_trained:
+            continue  # the same file
+        try:
+            found[name] = make()
+        except export.AuditError as error:
+            failure = error
+            log(f"{name.upper()}: {error}")
+    if failure and not found:
+        raise failure
+    scores = {name: found[name].score if name in found else None for name in ("ptq", "qat")}
+    best = max(found, key=lambda name: found[name].score)  # the first of equal ones
+    for name, score in scores.items():
+        log(f"{name.upper()}: {'no file' if score is None else f'{score:.3f} dB (RGB) on held-out images'}")
+    if best == "ptq":
+        log("no trained state is better than post-training quantization: the file is that of mobile-sr export")
+    return found[best], scores
 
 
 def _check_same(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -181,94 +202,90 @@ def _check_same(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
         raise UserError(f"{out}: the run is complete; there is nothing to resume")
 
 
-def _prepare(start: _Start, settings: Settings, crops: Sequence[np.ndarray], model: str | Path) -> FineTuning:
-    """Equalize the network and set up its training."""
+def _prepare(
+    start: Start, settings: Settings, crops: Sequence[np.ndarray], model: str | Path, log: Callable[[str], object]
+) -> tuple[FineTuning, bool]:
+    """Set up the training from the weights of `export`'s file; also returns whether these are the start."""
     from mobile_sr.qat import keras_fine_tune
 
     teacher = start.model.get_weights()
     try:
         keras_fine_tune.QuantizedNetwork(start.model)  # names a layer that is not supported, before the slow part
-        if settings.equalize:
-            with quiet():
-                _equalize(start, crops, settings.equalize)
         with quiet():
-            return keras_fine_tune.FineTuning(start.model, teacher, settings, crops, start.io)
+            reason = keras_start.prepare(start, crops, settings.equalize, settings.per_tensor)
+        if reason:
+            log(f"{model}: the initial weights are not those of export's uint8 file: {reason}")
+        with quiet():
+            return keras_fine_tune.FineTuning(start.model, teacher, settings, crops, start.io), not reason
     except UserError:
         raise
     except ValueError as error:
         raise UserError(f"{model}: {error}") from None
 
 
-def _equalize(start: _Start, crops: Sequence[np.ndarray], strength: float) -> None:
-    """Equalize the network in place; one whose weights the converter merges stays as it is."""
-    export_form = None if start.config is None else models.build_for_export(start.config)
-    with contextlib.suppress(ValueError):
-        keras_sync.equalize(start.model, crops, strength, export_form)
+@dataclasses.dataclass
+class Exports:
+    """Exports candidates and scores them on the held-out images. The attributes are the arguments of `train`, and:
 
-
-def _export(
-    start: _Start,
-    out: Path,
-    settings: Settings,
-    calibration: str | Path,
-    max_colour_error: int,
-    record: dict[str, Any],
-    tuning: FineTuning,
-    validation: tuple[np.ndarray, np.ndarray],
-    log: Callable[[str], object],
-) -> Path:
-    """Export the fine-tuned network with the exporter's audit, and complete the sidecar.
-
-    The weights are rounded to nearest, as in the training, and once more with the exporter's own methods. Of the two files, the
-    one that is better on the held-out images is kept.
+    Attributes:
+        sample: one calibration image.
+        validation: LR and HR crops of the held-out images.
+        work: temporary folder.
     """
-    candidates: list[tuple[float, Sequence[str], bytes, dict[str, Any]]] = []
-    failure: export.AuditError | None = None
-    with temporary_folder("mobile_sr_qat.") as work:
-        file = work / f"{start.name}{start.suffix}"
-        start.save(file, {})
-        for index, methods in enumerate(RECIPES):
-            folder = work / f"export{index}"
-            try:
-                (made,) = export.export(
-                    file,
-                    folder,
-                    ["uint8"],
-                    calibration=calibration,
-                    seed=settings.seed,
-                    per_tensor=settings.per_tensor,
-                    methods=methods,
-                    max_colour_error=max_colour_error,
-                    log=_without(str(folder), str(out), log),
-                )
-            except export.AuditError as error:
-                failure = error
-                continue
-            score = _score(made, validation, start.scale)
-            log(f"{' and '.join(methods) or 'rounded as trained'}: {score:.3f} dB (RGB) on held-out images")
-            candidates.append((score, methods, made.read_bytes(), read_json(sidecars.path_of(made))))
-    if failure and not candidates:
-        raise failure
-    score, methods, data, sidecar = max(candidates, key=lambda candidate: candidate[0])
-    best = out / f"best{start.suffix}"
-    sidecar["weights"] = {"file": best.name, "sha256": sha256_file(best)}
-    agreement = verification.measure_agreement(tuning.upscale, _runner(data), start.scale)
-    target = out / f"{start.name}_uint8.tflite"
-    write_bytes(target, data)
-    chosen = {**record, "methods": list(methods), "file_psnr_rgb": score}
-    sidecars.write(target, {**sidecar, "agreement_with_fake_quantized": agreement, "qat": chosen})
-    return target
 
+    start: Start
+    model: str | Path
+    sample: np.ndarray
+    settings: Settings
+    calibration: str | Path
+    max_colour_error: int
+    validation: tuple[np.ndarray, np.ndarray]
+    work: Path
+    log: Callable[[str], object]
 
-def _without(folder: str, out: str, log: Callable[[str], object]) -> Callable[[str], object]:
-    """A log that names the output folder instead of a temporary one."""
-    return lambda line: log(line.replace(folder, out))
+    def ptq(self) -> Candidate:
+        """Post-training quantization of the network that the training started from, as `export` makes it."""
+        return self._export("PTQ", self.model, methods=export.METHODS)
 
+    def trained(self, net: QuantizedNetwork) -> Candidate:
+        """The trained network with its weights rounded to nearest, and with its ranges if they were learned.
 
-def _score(file: Path, validation: tuple[np.ndarray, np.ndarray], scale: int) -> float:
-    """The mean PSNR (RGB) in dB of a .tflite on the held-out crops."""
-    run = _runner(file.read_bytes())
-    return float(np.mean([metrics.psnr(run(lr), hr, "rgb", scale) for lr, hr in zip(*validation, strict=True)]))
+        Raises:
+            export.AuditError: as for export.export, or a flat colour is too far from the network before the training: a range
+                does not cover it, or the training changed it.
+        """
+        file = self.work / f"{self.start.name}{self.start.suffix}"
+        self.start.save(file, {})
+        ranges = None
+        if self.settings.ranges == "learned":
+            source = self.start.source(file)
+            ranges = keras_ranges.of_tensors(net, source.data, source.samples([self.sample])[0])
+        options = {} if self.start.config is not None else {"options": self.start.options}
+        made = self._export("QAT", file, methods=(), ranges=ranges, **options)
+        errors, check = verification.colour_check(self.start.source(), made.data, self.max_colour_error)
+        if not check["passed"]:
+            raise export.AuditError(f"uint8: {flat_colours.describe(errors)} of the network before the training")
+        return made
+
+    def _export(self, label: str, model: str | Path, methods: Sequence[str], **arguments: Any) -> Candidate:
+        folder = self.work / label
+        (made,) = export.export(
+            model,
+            folder,
+            ["uint8"],
+            calibration=self.calibration,
+            seed=self.settings.seed,
+            per_tensor=self.settings.per_tensor,
+            methods=methods,
+            max_colour_error=self.max_colour_error,
+            log=lambda line: self.log(f"{label}: {line.replace(f'{folder}/', '')}"),
+            **arguments,
+        )
+        data = made.read_bytes()
+        run = _runner(data)
+        pairs = zip(*self.validation, strict=True)
+        score = float(np.mean([metrics.psnr(run(lr), hr, "rgb", self.start.scale) for lr, hr in pairs]))
+        return Candidate(methods, score, data, read_json(sidecars.path_of(made)), arguments.get("ranges"))
 
 
 def _runner(data: bytes) -> Callable[[np.ndarray], np.ndarray]:

@@ -22,15 +22,15 @@ class Settings:
     # Peak learning rate of the weights. It rises during `warmup_fraction` of the steps, then falls linearly to a hundredth.
     rate: float = 2e-5
     warmup_fraction: float = 0.05
-    range_rate: float = 1e-2  # peak learning rate of learned ranges
+    range_rate: float = 1e-2  # peak learning rate of learned ranges; engine keras: as a share of a range's initial width
     batch: int = 16
     patch: int = 32
     seed: int = 0
     per_tensor: bool = False
     equalize: float = 1.0  # strength of the cross-layer equalization before the fine-tuning; 0 is off
-    # One of RANGES. 'measured' (engine keras): those of the calibration images, measured again before each validation. Engine
-    # tfmot: 'learned', 'moving' or 'fixed'; it trains with learned ranges where the other engine's default is set.
-    ranges: str = "measured"
+    # One of RANGES. Engine keras: 'learned', or 'measured': those of the calibration images, measured again before each
+    # validation. Engine tfmot: 'learned', 'moving' or 'fixed'.
+    ranges: str = "learned"
     flat_share: float = 0.125  # share of patches that are flat colours or ramps, engine keras only
     freeze: float = 0.5  # share of the steps after which 'moving' ranges are frozen
     distill: float = 1.0  # weight of the float network's output in the target; the HR image has the rest

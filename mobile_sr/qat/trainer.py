@@ -18,7 +18,7 @@ from mobile_sr import __version__, backend, models
 from mobile_sr.converters.quantization import keras_sync
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.files import check_folder, make_folder, sha256_file, temporary_folder, write_bytes, write_json
+from mobile_sr.files import cache_folder, check_folder, make_folder, sha256_file, temporary_folder, write_bytes, write_json
 from mobile_sr.inference import litert, weights
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.qat import description
@@ -87,21 +87,20 @@ def train(
         raise UserError(f"{out}: already contains a run; use another --out")
     check_folder(out)
     backend.require_tensorflow("qat")
-    settings = dataclasses.replace(
-        settings, ranges="learned" if settings.ranges == "measured" else settings.ranges, flat_share=0.0
-    )
+    settings = dataclasses.replace(settings, flat_share=0.0)
     with quiet():
         keras_model, config = weights.load_model(file)
+    description.describe(keras_model)  # names a layer that is not supported, before the slow part
     images = dataset.TrainingImages(folder, config["scale"], cache, smallest=settings.patch)
     settings = settings.fit([min(lr.shape[:2]) for lr in images.lr])
     _, held_out = dataset.split_validation(images, settings.validation_images, settings.validation_crop)
     crops, record = calibration_set(calibration or folder, config["scale"], settings.seed)
     if settings.equalize:
-        with quiet():
+        with quiet(), contextlib.suppress(ValueError):  # the converter merges weights: they stay as they are
             keras_sync.equalize(keras_model, crops, settings.equalize, models.build_for_export(config))
     nodes, arrays = description.describe(keras_model)
     job = {"nodes": nodes, "settings": settings.to_json(), "scale": config["scale"], "data": str(Path(folder).resolve())}
-    job["cache"] = str(Path(cache or dataset.default_cache()).resolve())
+    job["cache"] = str(Path(cache or cache_folder()).resolve())
     inputs = {f"weights/{name}": value for name, value in arrays.items()}
     inputs.update({f"calibration/{k}": crop for k, crop in enumerate(crops)})
     inputs["test_card"] = verification.test_card(48, 64)

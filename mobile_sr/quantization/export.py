@@ -10,18 +10,18 @@ from typing import Any
 
 from mobile_sr import __version__, backend, extensions
 from mobile_sr.converters import to_onnx, to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization, gptq, prelu
+from mobile_sr.converters.quantization import activation_ranges, cross_layer_equalization, gptq, image_ends, prelu
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit, grouped_conv
 from mobile_sr.errors import UserError
 from mobile_sr.files import make_folder, sha256, write_bytes
 from mobile_sr.imaging import flat_colours
-from mobile_sr.inference import litert
+from mobile_sr.inference import litert, tensor_values
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.inference.onnx_model import OnnxModel
 from mobile_sr.quantization import calibration as calibrations
+from mobile_sr.quantization import snapdragon_files, targets, verification
 from mobile_sr.quantization import source as sources
-from mobile_sr.quantization import verification
 from mobile_sr.quantization.source import Source
 
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
@@ -41,8 +41,10 @@ class AuditError(Exception):
 def export(
     model: Any,
     out: str | Path,
-    precisions: Sequence[str],
+    precisions: Sequence[str] | None,
     *,
+    target: str | None = None,
+    soc: Sequence[str] = (),
     size: tuple[int, int] | None = None,
     calibration: str | Path | None = None,
     seed: int = 0,
@@ -53,6 +55,7 @@ def export(
     dense_groups: bool = False,
     max_colour_error: int = flat_colours.QUANTIZATION_LIMIT,
     options: Mapping[str, Any] | None = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
     log: Callable[[str], Any] = print,
 ) -> list[Path]:
     """Convert a trained network and write NAME_PRECISION.tflite (or NAME.onnx) with a sidecar JSON for each precision.
@@ -65,7 +68,11 @@ def export(
         model: zoo name, .npz model file or run folder; or a network from elsewhere: path of a .keras, .h5, .onnx, .pt2 or
             float .tflite file or a SavedModel folder, 'module.py:function', a Keras model or a torch.nn.Module.
         out: folder to write to; it is created.
-        precisions: members of PRECISIONS.
+        precisions: members of PRECISIONS; None for that of the target.
+        target: device that the files are for (targets.py). It chooses what is not given: precision, groups, the form of the
+            upsampler and, where it needs one, a fixed size. The files are NAME_TARGET_PRECISION.tflite.
+        soc: Snapdragon chips, such as ['SM8650'], for which LiteRT's compiler also compiles the 8-bit files of the target
+            'snapdragon' (devices/snapdragon.py), as NAME_snapdragon_PRECISION_CHIP.tflite.
         size: (height, width) of a fixed LR input, None for a dynamic size.
         calibration: folder of calibration images for the integer files, None for sample images of scikit-image.
         seed: of the calibration crops.
@@ -84,10 +91,14 @@ def export(
             levels of 0..255.
         options: value range, channel order and layout of a network from elsewhere, as in {"range": 255, "order": "bgr"}; a
             model string can have them behind '@' instead. Without them they are measured.
+        ranges: {name of an activation in the float32 .tflite: (minimum, maximum)}, for integer files, in place of the ranges
+            measured on the calibration images; for example those that QAT learned. Not with 'equalize', which scales them.
         log: called with lines about the progress.
     Returns: the paths of the files.
     Raises: UserError for unusable arguments, AuditError when a file fails its audit.
     """
+    chosen = None if target is None else targets.find(target)
+    precisions = chosen.precisions[:1] if chosen and precisions is None else precisions or ()
     unknown = [p for p in precisions if p not in PRECISIONS]
     if unknown or not precisions:
         raise UserError(f"unknown precision '{', '.join(unknown)}'; use {', '.join(PRECISIONS)}")
@@ -96,10 +107,21 @@ def export(
     if path not in (None, *PATHS):
         raise UserError(f"--path {path}: use {' or '.join(PATHS)}")
     _check_float_weights(float_weights, methods)
+    if chosen:
+        targets.check(chosen, precisions, per_tensor, dense_groups, path)
+        targets.check_size(chosen, size)
+        per_tensor = not chosen.per_channel
+    chips = snapdragon_files.check(soc, target)
+    if ranges is not None and "equalize" in methods:
+        raise UserError("ranges: not with the method equalize, which changes them")
     backend.require_tensorflow("export")
     integers = any(p in to_tflite.CALIBRATED for p in precisions)
     calibrated = integers or float_weights in ("equalized", "rounded")
-    source = _open(model, size, precisions, dense_groups, options)
+    source = _open(model, size, precisions, dense_groups, options, chosen)
+    if chosen and chosen.fixed_size and size is None and source.size is not None:
+        height, width = source.size
+        log(f"{source.name}: {target} needs a fixed size, here {width}x{height} LR pixels; larger images run in tiles")
+    dense_groups = dense_groups or (chosen is not None and not chosen.groups and grouped_conv.has_groups(source.data))
     for note in source.notes:
         log(f"{source.name}: {note}")
     paths = {precision: source.extension.path(path, precision, model) for precision in precisions}
@@ -110,7 +132,8 @@ def export(
     samples = source.samples(crops)
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(samples)} images ...")
-    prepared = _prepare(source, samples, methods, per_tensor, integers, float_weights)
+    prepared = _prepare(source, samples, methods, per_tensor, integers, float_weights, chosen, ranges)
+    source = prepared.source
     written: list[Path] = []
     for precision in precisions:
         integer, one_scale = precision in to_tflite.CALIBRATED, per_tensor and precision in INTEGER_WEIGHTS
@@ -118,11 +141,11 @@ def export(
         rounded = weights is prepared.rounded and prepared.is_rounded
         log(f"{source.name}: converting to {precision} ...")
         if precision == "onnx":
-            target = folder / f"{source.name}.onnx"
+            file = folder / f"{source.name}.onnx"
             data, sidecar = _convert_onnx(source, weights, dense_groups, max_colour_error, rounded)
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
-            target = folder / f"{source.name}_{kind}.tflite"
+            file = folder / f"{source.name}_{f'{target}_' if target else ''}{kind}.tflite"
             arguments = (samples, one_scale, paths[precision], dense_groups, max_colour_error, rounded)
             data, sidecar = _convert(source, weights, precision, *arguments)
         sidecar["calibration"] = record if integer or rounded else None
@@ -132,28 +155,46 @@ def export(
             selected = source.extension.options(source.extension.max_value) | (
                 {"signature": paths[precision]} if paths[precision] == "sparse" else {}
             )
-            verification.warn_if_poor(target, verification.open_bytes(data, source, selected).run, source)
-        write_bytes(target, data)
-        sidecars.write(target, sidecar)
+            verification.warn_if_poor(file, verification.open_bytes(data, source, selected).run, source)
+        if chosen:
+            sidecar["target"] = chosen.name
+        further, entries = snapdragon_files.make(data, file, chips) if chips else ({}, {})
+        sidecar |= entries
+        for other, content in further.items():
+            write_bytes(other, content)
+        write_bytes(file, data)
+        sidecars.write(file, sidecar)
         colours = f"; {flat_colours.describe(sidecar['colour_error'])}" if "colour_error" in sidecar else ""
-        log(f"{target}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks){colours}")
+        log(f"{file}: {len(data):,} bytes, audit passed ({len(sidecar['audit']['checks'])} checks){colours}")
         if line := verification.describe_split(sidecar["xnnpack"], source.size is None) if "xnnpack" in sidecar else None:
-            log(f"{target}: {line}")
-        written.append(target)
+            log(f"{file}: {line}")
+        for chip, entry in sidecar.get("compiled", {}).items():
+            log(f"{folder / entry['file']}: compiled for {chip}, {entry['taken']} of {entry['nodes']} operators on the NPU")
+        written.append(file)
     return written
 
 
 def _open(
-    model: Any, size: tuple[int, int] | None, precisions: Sequence[str], dense_groups: bool, options: Mapping[str, Any] | None
+    model: Any,
+    size: tuple[int, int] | None,
+    precisions: Sequence[str],
+    dense_groups: bool,
+    options: Mapping[str, Any] | None,
+    target: targets.Target | None = None,
 ) -> Source:
-    """The network, checked against the precisions and options."""
+    """The network, checked against the precisions and options, with a size where the target needs one."""
     is_own = sources.is_own(model)
     if is_own and options:
         raise UserError(f"{model}: options are for networks from elsewhere")
+    default = targets.DEFAULT_SIZE if target is not None and target.fixed_size and size is None else None
     try:
-        source = sources.open_own(model, size) if is_own else sources.open_foreign(model, size, options)
+        source = sources.open_own(model, size or default) if is_own else sources.open_foreign(model, size, options)
+        if source.size is None and default is not None:  # one from elsewhere may have a size of its own
+            source = sources.open_foreign(model, default, options)
     except to_tflite.ConversionError as error:
         raise AuditError(str(error)) from None
+    if target is not None:
+        targets.check_size(target, source.size)
     source.extension.check_precisions(model, precisions)
     if dense_groups and not grouped_conv.has_groups(source.data):
         raise UserError(f"--dense-groups: {model} has no grouped convolutions")
@@ -167,8 +208,17 @@ def _open(
 
 @dataclasses.dataclass
 class _Prepared:
-    """The float .tflite of float files, that of integer files, whether the latter is rounded, the record of equalization."""
+    """What is converted.
 
+    Attributes:
+        source: the network, with the upsampler of the target.
+        plain: the float .tflite of float files.
+        rounded: the float .tflite of integer files.
+        is_rounded: whether the weights of the latter are rounded.
+        equalization: the record of equalization.
+    """
+
+    source: Source
     plain: bytes
     rounded: bytes
     is_rounded: bool = False
@@ -176,29 +226,49 @@ class _Prepared:
 
 
 def _prepare(
-    source: Source, samples: Sequence[Any], methods: Sequence[str], per_tensor: bool, integers: bool, float_weights: str | None
+    source: Source,
+    samples: Sequence[Any],
+    methods: Sequence[str],
+    per_tensor: bool,
+    integers: bool,
+    float_weights: str | None,
+    target: targets.Target | None,
+    ranges: Mapping[str, tuple[float, float]] | None,
 ) -> _Prepared:
-    """Equalize and round the weights. PReLU is rewritten for integer files only."""
-    result = _Prepared(source.data, source.data)
+    """Equalize the weights, give the network the upsampler of the target, round. PReLU is rewritten for integer files only.
+
+    Equalization sees the ordinary network: it would scale the constant channel of a transposed convolution.
+    """
+    upsampler = "depth_to_space" if target is None else target.upsampler
+    data = targets.with_upsampler(source.data, upsampler)
+    result = _Prepared(dataclasses.replace(source, data=data), data, data)
     if not integers and float_weights not in ("equalized", "rounded"):
         return result
     graph = FloatGraph(source.data)
     if integers and prelu.rewrite(graph):
-        result.plain = result.rounded = graph.packed()
+        result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
     if "equalize" in methods:
         # Scaling makes the output channels differ in size, and one scale per kernel suits only equal ones
         # (docs/measurements/quantization.md).
         strength = 0.0 if per_tensor else cross_layer_equalization.STRENGTH
         layers = cross_layer_equalization.equalize(graph, samples, strength)
         result.equalization = {"strength": strength, "layers": layers}
-        result.plain = result.rounded = graph.packed()
+        result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
     if "round" in methods:
+        graph = FloatGraph(result.rounded)
         gptq.round_weights(graph, samples, per_tensor)
         result.rounded, result.is_rounded = graph.packed(), True
+    graph = FloatGraph(result.rounded)
+    if integers and (ranges or activation_ranges.stored(graph)):  # those of a foreign file are of other weights
+        try:
+            activation_ranges.store(graph, ranges or {})
+        except ValueError as error:
+            raise UserError(f"ranges: {error}") from None
+        result.rounded = graph.packed()
     if float_weights == "rounded":
         result.plain = result.rounded
     elif float_weights == "trained":
-        result.plain = source.data
+        result.plain = data
     return result
 
 
@@ -226,13 +296,15 @@ def _convert(
 
     Only files of `rounded` weights may differ from the original by more than float rounding.
     """
+    if precision in ("uint8", "int8"):
+        prepared = image_ends.limit(prepared, tensor_values.RANGES[source.io.range_out])
     try:
         data, dense = source.extension.convert(source.model, prepared, precision, samples, per_tensor, source.size, path)
     except (to_tflite.ConversionError, extensions.ConversionFailed) as error:
         raise AuditError(str(error)) from None
     if dense_groups:
         data = dense = grouped_conv.make_dense(data)
-    facts, checks = verification.audit_file(dense, source, precision, per_tensor)
+    facts, checks = verification.audit_file(dense, source, precision, per_tensor, prepared)
     signatures: list[str | None] = ["dense", "sparse"] if path == "sparse" else [None]
     integer = precision in to_tflite.CALIBRATED
     if path == "sparse":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,20 +12,18 @@ import numpy as np
 
 from mobile_sr import extensions, models
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.formats import float_model, to_float_tflite
-from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.quiet import quiet
-from mobile_sr.converters.tflite import receptive_field
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256, sha256_file
 from mobile_sr.imaging import luminance
+from mobile_sr.importing import foreign
 from mobile_sr.inference import litert, model_files, model_io, tensor_values, upscaler, weights
 from mobile_sr.inference import sidecar as sidecars
 
 if TYPE_CHECKING:
     import keras
 
-FILES = (".keras", ".h5", ".hdf5", ".onnx", ".pt2", ".tflite")  # suffixes of networks from elsewhere
+FILES = (".keras", ".onnx", ".tflite")  # suffixes of networks from elsewhere that run as they are
 _FLAT_SIDE = 24  # LR pixels of a flat calibration image
 
 Runner = Callable[[np.ndarray], Any]  # [H, W, 3] uint8 -> [H * s, W * s, 3], uint8 or float32 in 0..1
@@ -81,6 +79,11 @@ class Source:
         """The original at the largest value of its second input."""
         return self.runner(self.extension.max_value)
 
+    @functools.cached_property
+    def levels(self) -> Callable[[np.ndarray], np.ndarray]:
+        """`run` as a function from [H, W, 3] uint8 to [H * s, W * s, 3] uint8. It computes each image once."""
+        return upscaler.once_per_image(self.run)
+
     @property
     def smallest_side(self) -> int:
         """Minimum side of an input image, in LR pixels."""
@@ -96,12 +99,13 @@ def is_own(model: Any) -> bool:
     """Whether a model is a zoo name, a run folder or an .npz file: a network of mobile_sr.models."""
     if not isinstance(model, (str, Path)):
         return False
-    path = Path(model_files.split(model)[0])
-    if path.is_dir():
-        return not (path / "saved_model.pb").exists()
+    name = model_files.split(model)[0]
+    path = Path(name)
+    if model_files.needs_conversion(name):
+        return False
     if path.exists():
-        return path.suffix.lower() == ".npz"
-    return path.suffix.lower() not in FILES and ".py:" not in str(model)
+        return path.is_dir() or path.suffix.lower() == ".npz"
+    return path.suffix.lower() not in FILES
 
 
 def open_own(model: str | Path, size: tuple[int, int] | None) -> Source:
@@ -185,13 +189,10 @@ def open_foreign(model: Any, size: tuple[int, int] | None, options: Mapping[str,
         if twice := sorted(own.keys() & given.keys()):
             raise UserError(f"{model}: the option '{twice[0]}' is given twice")
         given |= own
-    try:
-        converted = to_float_tflite(model, size=size)
-    except float_model.FormatError as error:
-        raise UserError(str(error)) from None
-    opened = open_as_file(converted.data, converted.name, given)
+    converted = foreign.convert(model, size)
+    opened = foreign.open_as_file(converted.data, converted.name, given)
     notes = list(converted.notes)
-    field = _receptive_field(converted, opened, notes)
+    field = foreign.reach(converted, opened, notes)
     value_range = _value_range(opened, notes)
     ranges = {"range_in": str(opened.io.range_in), "range_out": str(opened.io.range_out), "order": opened.io.order}
     return Source(
@@ -222,16 +223,6 @@ def open_foreign(model: Any, size: tuple[int, int] | None, options: Mapping[str,
     )
 
 
-def open_as_file(data: bytes, name: str, options: Mapping[str, str]) -> litert.TFLiteModel:
-    """Open the bytes of a .tflite like a file from elsewhere: value range and channel order are measured or from options."""
-    with tempfile.TemporaryDirectory(prefix="mobile_sr.") as folder:
-        path = Path(folder) / f"{name}.tflite"
-        path.write_bytes(data)
-        opened = litert.TFLiteModel(path, options=options)
-    opened.name = name
-    return opened
-
-
 def _value_range(opened: litert.TFLiteModel, notes: list[str]) -> dict[str, list[int]]:
     """The sidecar's value_range; {} and a note if both ends differ, which it does not record."""
     if opened.io.range_in == opened.io.range_out:
@@ -241,24 +232,6 @@ def _value_range(opened: litert.TFLiteModel, notes: list[str]) -> dict[str, list
         f"files with @range_in={opened.io.range_in},range_out={opened.io.range_out}"
     )
     return {}
-
-
-def _receptive_field(converted: float_model.FloatModel, opened: litert.TFLiteModel, notes: list[str]) -> int | None:
-    """LR pixels to each side that an output pixel depends on; None and a note if tiles cannot be exact."""
-    bound = receptive_field.upper_bound(FloatGraph(converted.data))
-    if bound is not None:
-        least = receptive_field.lower_bound(litert.parse_graph(converted.data, converted.name))
-        field = max(1, bound, least)
-        if converted.size is None or 2 * (opened.io.reach(field) or field) < min(converted.size):
-            return field
-    reason = (
-        "its receptive field is not known" if bound is None else f"an output pixel depends on {bound} LR pixels to each side"
-    )
-    if converted.size is None:
-        notes.append(f"{reason}: images are upscaled in one piece; `upscale --tile` saves memory, and tiles may be visible")
-    else:
-        notes.append(f"{reason}: in images larger than {converted.size[1]}x{converted.size[0]}, tiles may be visible")
-    return None
 
 
 def _extremes(opened: litert.TFLiteModel) -> list[np.ndarray]:

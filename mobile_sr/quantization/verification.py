@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from mobile_sr.converters.quantization import saturation
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit
 from mobile_sr.imaging import flat_colours, metrics
-from mobile_sr.inference import litert, model_io, upscaler
-from mobile_sr.quantization.source import Source, open_as_file
+from mobile_sr.importing import foreign
+from mobile_sr.inference import litert, model_io, tensor_values, upscaler
+from mobile_sr.quantization.source import Source
 
 
 def open_bytes(data: bytes, source: Source, options: Mapping[str, str] | None = None) -> litert.TFLiteModel:
@@ -28,11 +28,11 @@ def open_bytes(data: bytes, source: Source, options: Mapping[str, str] | None = 
     """
     if source.config is not None:
         return litert.TFLiteModel(data, options=options)
-    return open_as_file(data, source.name, {**source.options, **(options or {})})
+    return foreign.open_as_file(data, source.name, {**source.options, **(options or {})})
 
 
 def audit_file(
-    data: bytes, source: Source, precision: str, per_tensor: bool = False
+    data: bytes, source: Source, precision: str, per_tensor: bool = False, quantized_from: bytes | None = None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Audit a converted .tflite.
 
@@ -41,12 +41,21 @@ def audit_file(
         source: the network.
         precision: precision of the file.
         per_tensor: whether its kernels have one scale each.
+        quantized_from: bytes of the float form that was quantized, if its output has other limits than the source's.
     Returns: (facts as `audit.describe`, checks as `audit.check`).
     """
     graph, original = litert.parse_graph(data), FloatGraph(source.data)
     convolutions = sum(original.name(op) in audit.CONVOLUTIONS for op in original.ops)
-    limit = saturation.output_limit(original)
-    checks = audit.check(graph, precision, clipped=limit, convolutions=convolutions, per_tensor=per_tensor)
+    limit = saturation.output_limit(FloatGraph(quantized_from or source.data))
+    low, high = tensor_values.RANGES[source.io.range_in]
+    checks = audit.check(
+        graph,
+        precision,
+        clipped=limit,
+        convolutions=convolutions,
+        per_tensor=per_tensor,
+        input_high=high if low == 0 else 0,
+    )
     return audit.describe(graph, len(data)), checks
 
 
@@ -62,15 +71,8 @@ def colour_check(
             larger than `limit`, that error is the limit.
     Returns: (`flat_colours.measure` of the file, {"check", "passed", "found"} for the audit).
     """
-    run, original_run = open_bytes(data, source, source.extension.options(source.extension.max_value)).run, source.run
-    cached = functools.cache(lambda raw, shape: upscaler.to_uint8(run(np.frombuffer(raw, np.uint8).reshape(shape))))
-
-    def upscale(image: np.ndarray) -> np.ndarray:
-        return cached(image.tobytes(), image.shape)
-
-    def original(image: np.ndarray) -> np.ndarray:
-        return upscaler.to_uint8(original_run(image))
-
+    run = open_bytes(data, source, source.extension.options(source.extension.max_value)).run
+    upscale, original = upscaler.once_per_image(run), source.levels
     error = flat_colours.measure(upscale, source.scale, source.size)
     added = flat_colours.measure(upscale, source.scale, source.size, original)["flat"]
     own = flat_colours.measure(original, source.scale, source.size)["flat"] if added > limit else 0

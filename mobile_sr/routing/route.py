@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from mobile_sr.devices import engines
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json, sha256_file
-from mobile_sr.inference import engines, litert, tensor_values, upscaler
+from mobile_sr.inference import litert, tensor_values, upscaler
 from mobile_sr.inference.weights import MAX_SCALE
 
 FORMAT = 1

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -17,18 +16,13 @@ import numpy as np
 
 from mobile_sr.converters.printable import printable
 from mobile_sr.errors import UserError
-from mobile_sr.files import atomic_path, make_folder, sha256, sweep, write_json
+from mobile_sr.files import atomic_path, cache_folder, make_folder, sha256, sweep, write_json
 from mobile_sr.imaging import flat_colours
 from mobile_sr.imaging.layouts import find_pairs, refuse_scale_one
 from mobile_sr.imaging.pairs import read_pair
 from mobile_sr.imaging.resize import downscale, imresize, modcrop
 
 _CACHE_VERSION = 1
-
-
-def default_cache() -> Path:
-    """Return the folder of decoded training images: MOBILE_SR_CACHE if set, else ~/.cache/mobile-sr."""
-    return Path(os.environ.get("MOBILE_SR_CACHE") or Path.home() / ".cache" / "mobile-sr")
 
 
 class TrainingImages:
@@ -60,7 +54,7 @@ class TrainingImages:
         Args:
             folder: folder of training images in a layout that `find_pairs` knows.
             scale: upscaling factor.
-            cache: folder of the cache; None is `default_cache()`.
+            cache: folder of the cache; None is `files.cache_folder()`.
             smallest: minimum LR side in pixels. Smaller images are padded by reflection.
             downscale_factors: factors below 1. Each adds a bicubically downscaled copy of every image, with an LR image made
                 from that copy (Dong et al., ECCV 2016, Sec. 4.1). Copies that would need padding are left out.
@@ -78,7 +72,7 @@ class TrainingImages:
                 if file is not None:
                     stat = file.stat()
                     key.update(f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-        cache = Path(cache or default_cache())
+        cache = Path(cache or cache_folder())
         _sweep_cache(cache)
         entry = cache / key.hexdigest()[:24]
         if not (entry / "index.json").exists():

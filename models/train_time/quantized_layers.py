@@ -98,7 +98,7 @@ def behaviour(operation: Any, per_tensor: bool = False) -> Behaviour:
         matrices = [getattr(operation, name) for name in names if hasattr(operation, name)]
         return Behaviour(weights=tuple((w, _weight_quantizer((0,) if len(w.shape) > 1 else None)) for w in matrices))
     if kind in ("PReLU", "ScalarPReLU") and type(operation).__module__.startswith("mobile_sr"):
-        return Behaviour(inside=("own",), run=_prelu)
+        return Behaviour(inside=("own",), weights=((operation.alpha, _round_slope),), run=_prelu)
     if kind == "PReLU":
         return Behaviour(weights=((operation.alpha, _weight_quantizer(None)),))
     return _activation(operation, kind)
@@ -126,20 +126,25 @@ def kernel(layer: Any, per_tensor: bool = False) -> tuple[keras.Variable, Quanti
 def _with_kernel(layer: Any, kind: str, per_tensor: bool) -> Behaviour:
     activated = dataclasses.replace(_activated(layer), weights=(kernel(layer, per_tensor),))
     if kind == "Dense" and layer.use_bias and len(layer._inbound_nodes[0].input_tensors[0].shape) > 2:
-        return _with_separate_bias(activated)
+        return _with_separate_bias(layer, activated)
     return activated
 
 
-def _with_separate_bias(dense: Behaviour) -> Behaviour:
+def _with_separate_bias(layer: Any, dense: Behaviour) -> Behaviour:
     """The behaviour of a Dense layer on an image: TFLite flattens it for FULLY_CONNECTED, and an ADD has a rounded bias."""
 
     def run(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], inside: Sequence[Quantize]) -> Any:
         product = inside[0](ops.matmul(args[0], operation.kernel))
-        low, high = (ops.stop_gradient(f(operation.bias)) for f in (ops.min, ops.max))
-        bias = quantize_to_range(operation.bias, ops.minimum(low, 0.0), ops.maximum(high, 0.0))
+        bias = ops.convert_to_tensor(operation.bias)
         return dense.run(_Biased(bias, operation.activation), (product,), {}, inside[1:])
 
-    return dataclasses.replace(dense, inside=("own", *dense.inside), run=run)
+    weights = (*dense.weights, (layer.bias, _round_bias))
+    return dataclasses.replace(dense, inside=("own", *dense.inside), weights=weights, run=run)
+
+
+def _round_bias(bias: Any) -> Any:
+    low, high = (ops.stop_gradient(f(bias)) for f in (ops.min, ops.max))
+    return quantize_to_range(bias, ops.minimum(low, 0.0), ops.maximum(high, 0.0))
 
 
 @dataclasses.dataclass
@@ -213,10 +218,14 @@ def _silu(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], inside
 
 
 def _prelu(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], inside: Sequence[Quantize]) -> Any:
-    """models/layers.py's PReLU, with a rounded product and a rounded constant."""
-    x, slope = args[0], layer.alpha - 1.0
+    """models/layers.py's PReLU with a rounded product; its constant, alpha - 1, is rounded by `_round_slope`."""
+    return args[0] + inside[0](ops.relu(args[0] * (layer.alpha - 1.0)))
+
+
+def _round_slope(alpha: Any) -> Any:
+    slope = alpha - 1.0
     low = ops.stop_gradient(ops.minimum(ops.min(slope), 0.0))
-    return x + inside[0](ops.relu(x * quantize_to_range(slope, low, 0.0)))
+    return quantize_to_range(slope, low, 0.0) + 1.0
 
 
 def _weight_quantizer(axes: tuple[int, ...] | None) -> Quantize:

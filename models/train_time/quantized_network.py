@@ -74,6 +74,17 @@ class QuantizedNetwork:
         self._run(x, observe)
         return tuple(ops.stack([found[index] for index in range(len(self.names))]) for found in (lows, highs))
 
+    def trace(self, x: Any) -> list[tuple[int, Any]]:
+        """Runs the float network: (quantizer, tensor) pairs of all tensors that are rounded otherwise, in order."""
+        found: list[tuple[int, Any]] = []
+
+        def observe(value: Any, index: int) -> Any:
+            found.append((index, value))
+            return value
+
+        self._run(x, observe, weights=())
+        return found
+
     def set_ranges(self, low: np.ndarray, high: np.ndarray) -> None:
         """Sets the activation ranges, [quantizers] each. Each is widened to 0; fixed ones and maximum ranges are kept."""
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
@@ -83,13 +94,22 @@ class QuantizedNetwork:
             variable.assign(np.where(self._fixed, self._start[:, k], values).astype(np.float32))
 
     def keep_limits(self) -> None:
-        """After a training step on `low` and `high`: restores the fixed ranges, and 0 in all others."""
-        for variable, k, bound in ((self.low, 0, ops.minimum), (self.high, 1, ops.maximum)):
-            variable.assign(ops.where(self._fixed, self._start[:, k], bound(variable, 0.0)))
+        """After a training step on `low` and `high`: restores the fixed ranges, and 0 and the maximum ranges of all others."""
+        smallest, largest = np.full(len(self.names), -np.inf, np.float32), np.full(len(self.names), np.inf, np.float32)
+        for index, (low, high) in self._limits.items():
+            smallest[index], largest[index] = low, high
+        self.low.assign(ops.where(self._fixed, self._start[:, 0], ops.maximum(ops.minimum(self.low, 0.0), smallest)))
+        self.high.assign(ops.where(self._fixed, self._start[:, 1], ops.minimum(ops.maximum(self.high, 0.0), largest)))
 
-    def _run(self, x: Any, visit: Visit) -> Any:
+    @property
+    def fixed(self) -> np.ndarray:
+        """[quantizers] bool: whether a range is fixed."""
+        return self._fixed
+
+    def _run(self, x: Any, visit: Visit, weights: Sequence[tuple[Any, Any]] | None = None) -> Any:
         values = {id(self.model.inputs[0]): visit(x, self._input)}
-        with keras.StatelessScope([(w, quantizer(ops.convert_to_tensor(w))) for w, quantizer in self._weights]):
+        weights = self._weights if weights is None else weights
+        with keras.StatelessScope([(w, quantizer(ops.convert_to_tensor(w))) for w, quantizer in weights]):
             for step in self._steps:
                 args, kwargs = step.node.arguments.fill_in(values)
                 inside = [_Bound(visit, index) for index in step.inside]

@@ -59,6 +59,13 @@ def use_model(path):
     assert sr.shape == (20 * upscaler.scale, 30 * upscaler.scale, 3)
 
 
+def use_network(path):
+    if path.suffix == ".npz":
+        use_weights(path)
+    else:
+        use_model(path)
+
+
 def use_sidecar(path):
     import mobile_sr
     from mobile_sr import zoo
@@ -110,17 +117,14 @@ def use_run(path):
 
 KINDS = {
     "images": (mutations.damage_bytes, use_image),
-    "npz bytes": (mutations.damage_bytes, use_arrays),
-    "npz members": (mutations.damage_member, use_arrays),
-    "npz values": (mutations.damage_values, use_weights),
+    "npz": (mutations.damage_bytes_or_member, use_arrays),
+    "networks": (mutations.damage_network, use_network),
     "tflite bytes": (mutations.damage_bytes, use_model),
     "tflite fields": (mutations.damage_fields, use_model),
     "tflite tensors": (mutations.damage_tensors, use_model),
     "sidecars": (mutations.damage_sidecar, use_sidecar),
     "run folders": (mutations.damage_run, use_run),
     "onnx bytes": (mutations.damage_bytes, use_model),
-    "keras bytes": (mutations.damage_bytes, use_model),
-    "keras members": (mutations.damage_member, use_model),
     "trap": (lambda data, rng: data, use_trap),
 }
 

@@ -58,6 +58,11 @@ def damage_member(data, rng):
     return packed.getvalue()
 
 
+def damage_bytes_or_member(data, rng):
+    """Damage the archive itself or, as often, one array in it."""
+    return rng.choice((damage_bytes, damage_member))(data, rng)
+
+
 def damage_values(data, rng):
     """Change the configuration or an array of a model file that stays well formed."""
     from mobile_sr.inference import weights
@@ -79,6 +84,13 @@ def _damage_array(arrays, rng):
     name = rng.choice(sorted(arrays))
     array = arrays[name]
     arrays[name] = rng.choice((array.astype(int), array.astype(str), array.ravel(), array[..., None], array * np.nan))
+
+
+def damage_network(data, rng):
+    """Damage a .keras archive or the values of an .npz."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        is_npz = all(name.endswith(".npy") for name in archive.namelist())
+    return damage_values(data, rng) if is_npz else damage_bytes_or_member(data, rng)
 
 
 def damage_fields(data, rng):

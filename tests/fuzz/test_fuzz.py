@@ -87,15 +87,9 @@ def test_images(image_files, tmp_path, count):
     assert problems("images", image_files, count, tmp_path) == []
 
 
-@counts(150, 1500)
-@pytest.mark.parametrize("kind", ["npz bytes", "npz members"])
-def test_arrays(model_file, tmp_path, kind, count):
-    assert problems(kind, [model_file], count, tmp_path) == []
-
-
-@counts(20, 300)
-def test_weights(model_file, tmp_path, count):
-    assert problems("npz values", [model_file], count, tmp_path) == []
+@counts(200, 3000)
+def test_arrays(model_file, tmp_path, count):
+    assert problems("npz", [model_file], count, tmp_path) == []
 
 
 @counts(100, 3500)
@@ -121,13 +115,12 @@ def test_onnx(model_file, tmp_path, count):
     assert problems("onnx bytes", [file], count, tmp_path) == []
 
 
-@counts(8, 200)
-@pytest.mark.parametrize("kind", ["keras bytes", "keras members"])
-def test_keras(model_file, tmp_path, kind, count):
+@counts(36, 700)
+def test_networks(model_file, tmp_path, count):
     from mobile_sr.inference import weights
 
     weights.load_model(model_file)[0].save(tmp_path / "valid.keras")
-    assert problems(kind, [tmp_path / "valid.keras"], count, tmp_path) == []
+    assert problems("networks", [model_file, tmp_path / "valid.keras"], count, tmp_path) == []
 
 
 @counts(8, 150)

@@ -148,14 +148,14 @@ def test_evaluate_json(run_here, image_folder, exported, tmp_path):
     assert f"{found['mean']['psnr']:.3f} dB" in result.stdout
 
 
-def test_compare_limits_the_drop(run_here, image_folder, exported, tmp_path):
+def test_compare_limits_the_drop(run_here, few_images, exported, tmp_path):
     options = (
         "--reference",
         exported / "tiny_float32.tflite",
         "--model",
         exported / "tiny_uint8.tflite",
         "--data",
-        image_folder,
+        few_images,
     )
     result = run_here("compare", *options, "--report", tmp_path / "r", "--json", tmp_path / "f.json")
     assert result.returncode == 0, result.stderr
@@ -186,8 +186,11 @@ def test_inspect_json(run_here, exported):
     assert set(found["inputs"][0]) == {"name", "dtype", "shape", "scale", "zero_point"}
 
 
-def test_train_export_and_use_a_run(run_here, run_cli, image_folder, tmp_path):
-    """A small end-to-end run of the commands that a user runs. test_kill.py trains and compares in processes of their own."""
+def test_train_export_and_use_a_run(run_here, image_folder, tmp_path):
+    """A small end-to-end run of the commands that a user runs.
+
+    Processes of their own train and compare in test_kill.py, and export in test_foreign.py.
+    """
     run, cache = tmp_path / "run", tmp_path / "cache"
     options = ("--smoke", "--set", "branches=none", "--steps", "6", "--data", image_folder, "--out", run, "--cache", cache)
     result = run_here("train", "--recipe", "espcn_x2", *options, "--backend", "tensorflow")
@@ -195,7 +198,7 @@ def test_train_export_and_use_a_run(run_here, run_cli, image_folder, tmp_path):
     assert "step 6/6" in result.stderr
     assert str(run / "best.npz") in result.stdout
     options = ("--out", tmp_path / "deploy", "--precision", "uint8", "--calibration", image_folder, "--methods", "equalize")
-    result = run_cli("export", "--model", run, *options)
+    result = run_here("export", "--model", run, *options)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "deploy" / "run_uint8.json").exists()
     files = ("--reference", run, "--model", tmp_path / "deploy" / "run_uint8.tflite")

@@ -227,3 +227,11 @@ def test_the_folders_of_killed_processes_are_removed(tmp_path, monkeypatch):
         with files.temporary_folder("ours."):
             assert living.exists()
     assert names(tmp_path) == ["another"]
+
+
+def test_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("MOBILE_SR_CACHE", str(tmp_path))
+    assert files.cache_folder() == tmp_path
+    monkeypatch.delenv("MOBILE_SR_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.cache_folder() == tmp_path / ".cache" / "mobile-sr"

@@ -115,23 +115,30 @@ class Editor:
         entry.shape = [max(1, side) for side in shape]
         entry.shapeSignature = list(shape) if -1 in shape else None
 
-    def make_op(self, kind: str, inputs: list[int], outputs: list[int], options: Any = None) -> Any:
-        """Return a new operator, which is not in the graph yet. `options` is an object of the schema such as GatherOptionsT."""
+    def make_op(self, kind: str, inputs: list[int], outputs: list[int], options: Any = None, version: int | None = None) -> Any:
+        """Return a new operator, which is not in the graph yet.
+
+        Args:
+            kind: name of the operator.
+            inputs, outputs: its tensors.
+            options: an object of the schema such as GatherOptionsT.
+            version: of the operator; None is that of the file's other operators of this kind, or 1.
+        """
         op = self.schema.OperatorT()
-        op.opcodeIndex = self._code(kind)
+        op.opcodeIndex = self._code(kind, version)
         op.inputs, op.outputs = inputs, outputs
         if options is not None:
             op.builtinOptions = options
             op.builtinOptionsType = getattr(self.schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
         return op
 
-    def _code(self, kind: str) -> int:
+    def _code(self, kind: str, version: int | None = None) -> int:
         number = getattr(self.schema.BuiltinOperator, kind)
         for index, code in enumerate(self.model.operatorCodes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == number:
+            if max(code.builtinCode, code.deprecatedBuiltinCode) == number and version in (None, code.version):
                 return index
         code = self.schema.OperatorCodeT()
-        code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), 1
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), version or 1
         self.model.operatorCodes.append(code)
         return len(self.model.operatorCodes) - 1
 

@@ -65,7 +65,7 @@ def fix_size(data: bytes, shape: tuple[int, ...]) -> bytes:
     try:
         interpreter.resize_tensor_input(index, shape)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(index, np.zeros(shape, np.float32))
+        interpreter.set_tensor(index, np.zeros(shape, interpreter.get_input_details()[0]["dtype"]))
         interpreter.invoke()
     except RuntimeError as error:
         raise ValueError(f"does not run on {shape} ({str(error).splitlines()[0]})") from None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import activation_ranges, float_graph
+from mobile_sr.converters.quantization import activation_ranges, float_graph, quantizer
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import flatbuffer
 
@@ -120,3 +120,41 @@ def test_the_range_of_an_input_of_tanh_is_limited():
     )  # not -5..5
     np.testing.assert_allclose(tanh_inputs[1], (0, brightest / 2), rtol=1e-5)
     np.testing.assert_allclose(tanh_inputs[2], (0, brightest * 9), rtol=1e-5)
+
+
+def test_stored_ranges_replace_measured_ones():
+    """The tensor's scale is that of the stored range; the others keep theirs. Storing again forgets the first range."""
+    data = float_file()
+    graph = FloatGraph(data)
+    names = {graph.layer_name(tensor): graph.tensor_name(tensor) for op in graph.ops for tensor in op.outputs}
+    other = next(name for name in names.values() if name != names["head"])
+    activation_ranges.store(graph, {other: (-1.0, 1.0)})
+    activation_ranges.store(graph, {names["head"]: (0.0, 5.1)})
+    packed = graph.packed()
+    assert sorted(activation_ranges.stored(FloatGraph(packed)).values()) == [(0.0, pytest.approx(5.1))]
+
+    plain, given = (output_scales(quantizer.convert(file, "uint8", samples())) for file in (data, packed))
+    (changed,) = [index for index, (a, b) in enumerate(zip(plain, given, strict=True)) if a != b]
+    assert given[changed] == pytest.approx(0.02)
+
+
+def output_scales(data):
+    graph = flatbuffer.parse(data)
+    return [float(graph.tensors[op.outputs[0]].scales[0]) for op in graph.ops]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ({"nothing": (0.0, 1.0)}, "the network has no activation 'nothing'"),
+        ({None: (0.5, 1.0)}, "must be finite and include 0"),
+        ({None: (0.0, math.inf)}, "must be finite and include 0"),
+        ({None: (0.0, 0.0)}, "must be finite and include 0"),
+    ],
+)
+def test_unusable_ranges_are_refused(ranges, message):
+    graph = FloatGraph(float_file())
+    name = graph.tensor_name(graph.ops[0].outputs[0])
+    with pytest.raises(ValueError, match=message):
+        activation_ranges.store(graph, {key or name: limits for key, limits in ranges.items()})
+    assert activation_ranges.stored(graph) == {}

@@ -1,5 +1,7 @@
 """Cross-layer equalization: the output does not change and channel ranges become more equal; GPTQ on whole networks."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -28,9 +30,9 @@ def random_weights(model, seed=1):
     return model
 
 
-def equalize(model, samples, strength=1.0, center=True):
-    """The equalized weights of a Keras model, which does not change, and the record."""
-    data, before = to_tflite.float_tflite(model), model.get_weights()
+def equalize(model, samples, strength=1.0, center=True, data=None):
+    """The equalized weights of a Keras model, which does not change, and the record. `data` is its .tflite, if there is one."""
+    data, before = data or to_tflite.float_tflite(model), model.get_weights()
     graph = FloatGraph(data)
     record = cross_layer_equalization.equalize(graph, samples, strength, center)
     keras_sync.copy_weights(FloatGraph(data), graph, model)
@@ -39,9 +41,12 @@ def equalize(model, samples, strength=1.0, center=True):
     return weights, record
 
 
-def exported(config):
-    """A network in its export form with random weights."""
-    return random_weights(models.build_for_export(config))
+@functools.cache
+def exported(network):
+    """A x3 network with linear output in its export form with random weights, its configuration and its .tflite."""
+    config = {"network": network, "scale": 3, "output_activation": "linear"}
+    model = random_weights(models.build_for_export(config))
+    return model, config, to_tflite.float_tflite(model)
 
 
 def outputs(model, name, image):
@@ -50,9 +55,9 @@ def outputs(model, name, image):
 
 @pytest.mark.parametrize("network", ["xlsr", "fsrcnn", "espcn"])
 def test_the_output_does_not_change_and_the_ranges_become_similar(network):
-    config = {"network": network, "scale": 3, "output_activation": "linear"}
-    model, other = exported(config), models.build_for_export(config)
-    weights, record = equalize(model, images(), strength=1.0)
+    model, config, data = exported(network)
+    other = models.build_for_export(config)
+    weights, record = equalize(model, images(), strength=1.0, data=data)
     other.set_weights(weights)
     image = images(seed=7)[0]
     expected = keras.ops.convert_to_numpy(model(image))
@@ -68,11 +73,11 @@ def test_the_output_does_not_change_and_the_ranges_become_similar(network):
     assert spread[1] > 1.5 * spread[0]
 
 
-SMALL = {
-    "imdn": {"channels": 8, "blocks": 2},
-    "rfdn": {"channels": 8, "distilled": 4, "attention": 4, "blocks": 2},
-    "rlfn": {"channels": 8, "middle": 8, "attention": 4, "blocks": 2},
-    "efdn": {"channels": 8, "distilled": 4, "attention": 4, "blocks": 2},
+SMALL = {  # one block converts in half the time of two
+    "imdn": {"channels": 8, "blocks": 1},
+    "rfdn": {"channels": 8, "distilled": 4, "attention": 4, "blocks": 1},
+    "rlfn": {"channels": 8, "middle": 8, "attention": 4, "blocks": 1},
+    "efdn": {"channels": 8, "distilled": 4, "attention": 4, "blocks": 1},
     "bsrn": {"channels": 8, "distilled": 4, "attention": 4, "blocks": 1},
     "rcan": {"groups": 1, "blocks": 2, "channels": 8, "reduction": 2},
 }
@@ -92,7 +97,7 @@ CHANGED = {  # a layer before the attention, pooling or resizing that its scales
 def test_scales_pass_attention_pooling_and_resizing(network):
     sizes = {key: value for key, value in SMALL[network].items() if key in models.complete({"network": network, "scale": 2})}
     config = {"network": network, "scale": 2, "output_activation": "linear", **sizes}
-    model, other = exported(config), models.build_for_export(config)
+    model, other = random_weights(models.build_for_export(config)), models.build_for_export(config)
     model.set_weights([w * 0.3 if w.ndim == 4 else w for w in model.get_weights()])
     weights, record = equalize(model, images())
     other.set_weights(weights)
@@ -117,20 +122,20 @@ def test_scales_are_limited_to_64():
 
 
 def test_only_channels_that_1x1_convolutions_read_are_shifted():
-    model = exported({"network": "xlsr", "scale": 3})
-    _, record = equalize(model, images())
+    model, _, data = exported("xlsr")
+    _, record = equalize(model, images(), data=data)
     assert {name for name, change in record.items() if change["largest_shift"]} == {"gblock3_mix", "shortcut"}
-    _, record = equalize(model, images(), center=False)
+    _, record = equalize(model, images(), center=False, data=data)
     assert not any(change["largest_shift"] for change in record.values())
 
 
 def test_strength_0_changes_nothing_and_more_changes_more():
-    model = exported({"network": "xlsr", "scale": 2})
-    weights, record = equalize(model, images(), strength=0.0, center=False)
+    model, _, data = exported("xlsr")
+    weights, record = equalize(model, images(), strength=0.0, center=False, data=data)
     assert record == {}
     for a, b in zip(model.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(a, b)
-    largest = [equalize(model, images(), strength=s)[1]["tail_mix"]["largest_scale"] for s in (0.25, 0.5, 1.0)]
+    largest = [equalize(model, images(), strength=s, data=data)[1]["tail_mix"]["largest_scale"] for s in (0.25, 0.5, 1.0)]
     assert 1 < largest[0] < largest[1] < largest[2]
 
 
@@ -160,10 +165,9 @@ def rounding_error(kernel, per_tensor):
 @pytest.mark.parametrize("per_tensor", [False, True])
 @pytest.mark.parametrize("network", ["xlsr", "fsrcnn", "espcn"])
 def test_rounded_weights_are_representable_and_lose_less(network, per_tensor):
-    config = {"network": network, "scale": 3, "output_activation": "linear"}
-    model, other = exported(config), models.build_for_export(config)
+    model, config, data = exported(network)
+    other = models.build_for_export(config)
     calibration, image = images(4, 32), images(seed=9, side=32)[0]
-    data = to_tflite.float_tflite(model)
     graph = FloatGraph(data)
     gptq.round_weights(graph, calibration, per_tensor)
     before = model.get_weights()

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 
+from mobile_sr import models
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization, keras_sync
+from mobile_sr.converters.quantization import cross_layer_equalization, gptq, keras_sync, quantizer
 from mobile_sr.converters.quantization.float_graph import FloatGraph
-from mobile_sr.models.layers import DepthToSpace, GroupedConv2D, SubPixelConv2DTranspose
+from mobile_sr.models.layers import ClippedReLU, DepthToSpace, GroupedConv2D, PReLU, SubPixelConv2DTranspose
 
 
 class AddedConstant(keras.layers.Layer):
@@ -99,6 +100,7 @@ def test_phases_share_the_mean_of_their_biases():
     graph.set_constant(op.inputs[2], graph.constant(op.inputs[2]) + added)
     keras_sync.copy_weights(FloatGraph(data), graph, model)
     np.testing.assert_allclose(np.asarray(phased.bias), before + [1.5, 30], rtol=1e-6)
+    assert prepared(model) is False  # they differ after GPTQ
 
 
 def test_added_constants():
@@ -133,8 +135,64 @@ def unchanged(model, message):
         np.testing.assert_array_equal(a, b)
 
 
-def test_merged_layers_are_refused():
-    """The converter multiplies the kernel by the factors of the normalization."""
+def prepared(model):
+    """`keras_sync.prepare`'s result, after checking that it leaves the model's own file."""
+    return keras_sync.prepare(model, to_tflite.float_tflite(model), images(), 1.0)
+
+
+def test_prepared_weights_are_those_of_the_exporter():
+    """The uint8 file of the prepared model has every integer and every scale of the file that export makes."""
+    image = keras.Input((None, None, 3))
+    x = PReLU(name="prelu")(conv(6, 3, "first")(image))
+    x = GroupedConv2D(4, 3, groups=2, form="grouped", activation="relu", name="middle")(x)
+    x = conv(12, 3, "last")(keras.layers.Add(name="sum")([x, conv(4, 1, "side")(image)]))
+    model = random_weights(keras.Model(image, ClippedReLU(name="clip")(DepthToSpace(2, name="pixels")(x))))
+    graph = FloatGraph(to_tflite.float_tflite(model))
+    cross_layer_equalization.equalize(graph, images(), 1.0)
+    gptq.round_weights(graph, images())
+    expected, before = quantizer.convert(graph.packed(), "uint8", images()), model.get_weights()
+    assert prepared(model) is True
+    assert any(np.any(a != b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert constants(quantizer.convert(to_tflite.float_tflite(model), "uint8", images())) == constants(expected)
+
+
+def constants(data):
+    """The operators of a file with the integers of their constants and the scales of their tensors."""
+    graph = FloatGraph(data)
+    result = []
+    for op in graph.ops:
+        entries = [graph.graph.tensors[tensor].quantization for tensor in (*op.inputs, *op.outputs)]
+        scales = [None if entry.scale is None else np.float32(entry.scale).tolist() for entry in entries]
+        values = [graph.constant(tensor) for tensor in op.inputs]
+        result.append((graph.name(op), scales, [None if value is None else value.tolist() for value in values]))
+    return result
+
+
+def test_kernels_without_a_variable_are_kept():
+    """SRCNN's bicubic kernel is a constant of the file; the other layers are equalized and rounded."""
+    model = random_weights(models.build({"network": "srcnn", "scale": 2, "channels": 4, "middle": 4}))
+    before = keras.ops.convert_to_numpy(model(images()[0]))
+    assert set(keras_sync.equalize(model, images(), 1.0)) == {"feature", "map"}
+    after = keras.ops.convert_to_numpy(model(images()[0]))
+    np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * np.abs(before).max())
+    assert prepared(model) is False
+    kernel = np.asarray(model.get_layer("map").kernel)
+    steps = np.abs(kernel).max(axis=(0, 1, 2)) / 127
+    np.testing.assert_allclose(kernel / steps, np.round(kernel / steps), atol=1e-3)
+
+
+def test_layers_without_a_bias_are_prepared_without_one():
+    image = keras.Input((None, None, 3))
+    model = random_weights(keras.Model(image, conv(3, 1, "last", use_bias=False)(conv(4, 3, "first")(image))))
+    first, last = (np.asarray(model.get_layer(name).kernel) for name in ("first", "last"))
+    assert prepared(model) is False
+    assert np.any(np.asarray(model.get_layer("first").kernel) != first)
+    ratio = np.asarray(model.get_layer("last").kernel) / last
+    np.testing.assert_allclose(ratio, np.broadcast_to(ratio[..., :1], ratio.shape), rtol=1e-5)  # only equalized
+
+
+def test_merged_layers_are_kept():
+    """The converter multiplies the kernel by the factors of the normalization: it belongs to no variable."""
     image = keras.Input((None, None, 3))
     x = conv(4, 3, "plain", activation="relu")(image)
     x = keras.layers.BatchNormalization(name="normalization")(conv(4, 3, "first")(x))
@@ -142,7 +200,10 @@ def test_merged_layers_are_refused():
     arrays = model.get_weights()
     arrays = [np.abs(w) + 0.5 if w.ndim == 1 else w for w in arrays]
     model.set_weights(arrays)
-    unchanged(model, "the weights of .* belong to no layer of the model")
+    before = {name: model.get_layer(name).get_weights() for name in ("plain", "first", "last")}
+    keras_sync.equalize(model, images(), 1.0)
+    same = {name: np.array_equal(w[0], model.get_layer(name).kernel) for name, w in before.items()}
+    assert same == {"plain": True, "first": True, "last": True}  # both neighbours of a kernel that must not change
 
 
 @pytest.mark.parametrize("which", ["first", "last"])

@@ -161,3 +161,17 @@ def test_reading_a_shape_does_not_stop_equalization():
     assert shape.inputs[0] == enlarge.inputs[2]
     inputs, _ = groups.convolutions[enlarge.outputs[0]]
     assert (groups.roots(inputs) != groups.roots([0])).all()
+
+
+def test_a_file_of_litert_torch():
+    """Its metadata keep the quantizer from the weights; they are left out."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    b = Builder()
+    graph = b.finished(b.conv(b.inputs[0], 3, 4))
+    plain = quantizer.convert(graph.packed(), "int8", small_graphs.images())
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = quantizer.KEEPS_CONSTANTS, 0
+    graph.model.metadata = [entry]
+    assert quantizer.convert(graph.packed(), "int8", small_graphs.images()) == plain
+    assert "float32" not in {tensor.dtype for tensor in flatbuffer.parse(plain).tensors}

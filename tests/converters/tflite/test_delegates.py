@@ -5,6 +5,7 @@ import pytest
 
 from mobile_sr.converters.tflite import delegates, flatbuffer, grouped_conv
 from mobile_sr.inference import litert, upscaler
+from tools import delegate_operators
 
 
 def graph(*ops):
@@ -72,10 +73,48 @@ def test_versions_that_nnapi_supports(names):
 
 def test_counts_and_names(run_here):
     refusals = delegates.refused(graph(("GELU", 1, [IMAGE]), ("GELU", 1, [IMAGE]), ("RELU", 1, [IMAGE])))
-    assert refusals == {"gpu": [], "nnapi": [{"op": "GELU", "count": 2, "reason": "not supported"}]}
+    assert {name for name, refused in refusals.items() if not refused} == {
+        "gpu",
+        "qualcomm",
+        "mediatek",
+        "samsung",
+        "google",
+        "intel",
+    }
+    assert refusals["nnapi"] == [{"op": "GELU", "count": 2, "reason": "not supported"}]
     done = run_here("inspect", "--model", "xlsr_x3:uint8")
     assert "GPU delegate, by its rules: supports every operator" in done.stdout
-    assert "NNAPI delegate, by its rules: rejects 11 CONV_2D (not in its form for int8 (version 6))" in done.stdout
+    assert "NNAPI delegate (legacy), by its rules: rejects 11 CONV_2D (not in its form for int8 (version 6))" in done.stdout
+    assert "Qualcomm NPU plugin, by its rules: rejects 15 operators (dynamic size; export with --height and" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("op", "refusing"),
+    [
+        (("DEPTH_TO_SPACE", 1, [INT8]), {"mediatek", "samsung"}),
+        (("TRANSPOSE_CONV", 3, [SIZE, ([3, 9, 9, 16], "int8", True), INT8]), set()),
+        (("PRELU", 1, [IMAGE]), {"samsung"}),
+        (("SHAPE", 1, [IMAGE]), {"gpu", "qualcomm", "mediatek", "samsung", "google", "intel", "nnapi"}),
+        (("CONV_2D", 6, [INT8, ([16, 3, 3, 4], "int8", True), ([16], "int32", True)]), {"mediatek", "nnapi"}),
+    ],
+)
+def test_rules_of_npus(op, refusing):
+    """LiteRT's lists at the commits in delegate_operators.json, and MediaTek's convolution without groups."""
+    assert {name for name, refused in delegates.refused(graph(op)).items() if refused} == refusing
+
+
+def test_operators_are_read_from_litert_sources():
+    """Lists, cases and a table, as LiteRT has them."""
+    text = (
+        "constexpr LiteRtOpCode kSupportedOps[] = {\n kLiteRtOpCodeTflConv2d,\n kLiteRtOpCodeTflPadv2,\n};\nkLiteRtOpCodeTflAdd"
+    )
+    assert delegate_operators.operators("mediatek", text) == ["CONV_2D", "PADV2"]
+    text = "case kLiteRtOpCodeTflReluN1To1:\n case kLiteRtOpCodeTflSelectV2:\n case kLiteRtOpCodeShloComposite: {"
+    assert delegate_operators.operators("samsung", text) == ["RELU_N1_TO_1", "SELECT_V2"]
+    text = "case kTfLiteBuiltinAdd: {\n case kTfLiteBuiltinStablehloCbrt:\n case kTfLiteBuiltinCustom:"
+    assert delegate_operators.operators("gpu", text) == ["ADD"]
+    with pytest.raises(SystemExit, match="it has changed"):
+        delegate_operators.operators("intel", "")
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "uint8", "int8"])

@@ -94,10 +94,10 @@ def test_commands_accept_a_depth(depth_file, image, tmp_path, cli):
         assert not (tmp_path / "no").exists()
 
 
-def test_evaluate_and_compare_accept_a_depth(depth_file, image_folder, cli):
-    code, out, err = cli("evaluate", "--model", depth_file, "--depth", 0.5, "--data", image_folder)
+def test_evaluate_and_compare_accept_a_depth(depth_file, few_images, cli):
+    code, out, err = cli("evaluate", "--model", depth_file, "--depth", 0.5, "--data", few_images)
     assert code == 0, err
-    common = ("compare", "--reference", "bicubic", "--scale", 2, "--depth", 2, "--data", image_folder)
+    common = ("compare", "--reference", "bicubic", "--scale", 2, "--depth", 2, "--data", few_images)
     code, out, err = cli(*common, "--model", depth_file)
     assert code == 0, err
     code, out, err = cli(*common, "--model", "xlsr_x2")
@@ -233,11 +233,11 @@ def test_counts():
     assert depth_counts.count({**costs, "span": 2}, depth) == pytest.approx(25 * 1010 + 20 * 20 + 7)  # 0.375 of both
 
 
-def test_the_other_commands_support_files_with_two_paths(depth_file, sparse_file, image_folder, tmp_path, cli):
+def test_the_other_commands_support_files_with_two_paths(depth_file, sparse_file, few_images, tmp_path, cli):
     code, out, err = cli("inspect", "--model", sparse_file)
     assert code == 0, err
     assert "signature sparse of dense, sparse" in out
-    common = ("--model", sparse_file, "--data", image_folder)
+    common = ("--model", sparse_file, "--data", few_images)
     code, out, err = cli("compare", "--reference", f"{sparse_file}@signature=dense", *common, "--report", tmp_path / "report")
     assert code == 0, err
     narrow = {"network": "rcan", "scale": 2, "groups": 1, "blocks": 1, "channels": 8, "reduction": 4, "depth": "input"}
@@ -246,7 +246,7 @@ def test_the_other_commands_support_files_with_two_paths(depth_file, sparse_file
         (("inspect", "--reference", sparse_file, *common), "control flow"),
         (("export", "--model", depth_file, "--precision", "onnx", "--out", tmp_path / "o"), "to .tflite only"),
         (("export", "--model", tmp_path / "narrow.npz", "--precision", "uint8", "--out", tmp_path / "o"), "4 channels"),
-        (("qat", "--model", depth_file, "--data", image_folder, "--out", tmp_path / "q"), "depth masks"),
+        (("qat", "--model", depth_file, "--data", few_images, "--out", tmp_path / "q"), "depth masks"),
     ):
         code, out, err = cli(*arguments)
         assert code == 2

@@ -11,6 +11,7 @@ from mobile_sr import models, zoo
 from mobile_sr.adadsr import depth_counts, depth_export, files, sparse_form
 from mobile_sr.converters import to_tflite
 from mobile_sr.converters.tflite import audit, flatbuffer, merge
+from mobile_sr.devices import engines
 from mobile_sr.errors import UserError
 from mobile_sr.inference import graph_io, litert, tensor_values, upscaler, weights
 from mobile_sr.models import adadsr

@@ -7,8 +7,9 @@ import pytest
 from mobile_sr import cli
 from mobile_sr.benchmarking import benchmark
 from mobile_sr.converters.tflite import truncation
+from mobile_sr.devices import engines
 from mobile_sr.errors import UserError
-from mobile_sr.inference import engines, litert, tensor_values
+from mobile_sr.inference import litert, tensor_values
 from tests import schema
 from tests.mobile_sr.test_cli import one_line
 

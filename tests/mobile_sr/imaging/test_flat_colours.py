@@ -7,6 +7,8 @@ from mobile_sr.imaging.resize import imresize
 from mobile_sr.inference import upscaler
 from mobile_sr.quantization import export
 
+pytestmark = pytest.mark.usefixtures("all_colours")
+
 
 def nearest(image):
     return image.repeat(2, axis=0).repeat(2, axis=1)

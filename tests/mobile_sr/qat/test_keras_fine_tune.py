@@ -61,6 +61,7 @@ def settings(**changes):
         "validation_images": 1,
         "validation_crop": 24,
         "rate": 1e-3,
+        "ranges": "measured",  # as `convert` has them
     }
     return Settings(**{**values, **changes})
 
@@ -85,9 +86,8 @@ def small():
 
 @pytest.fixture(scope="module")
 def tuned(images):
-    """A tuning of `every_layer` after three steps, with its history and its checkpoints."""
-    saved = []
-    return *tuning(images, save=lambda fine: saved.append(fine.checkpoint())), saved
+    """A tuning of `every_layer` after three steps, with its history."""
+    return tuning(images)
 
 
 def convert(model, **options):
@@ -96,7 +96,7 @@ def convert(model, **options):
 
 def test_every_kind_of_layer_is_trained_and_exported(tuned):
     """After three steps, all weights have changed, and the uint8 file upscales as the fake-quantized network."""
-    fine, history, _ = tuned
+    fine, history = tuned
     assert [row[0] for row in history if row[2] is not None] == [0, 2, 3]
     for before, after, v in zip(every_layer().get_weights(), fine.model.get_weights(), fine.model.variables, strict=True):
         assert np.any(before != after), v.path
@@ -109,7 +109,7 @@ def test_every_kind_of_layer_is_trained_and_exported(tuned):
 
 def test_ranges_are_those_of_the_file(tuned):
     """Every range of the file is one of the fake-quantized network, within the effect of rounded weights."""
-    fine, _, _ = tuned
+    fine, _ = tuned
     graph = litert.parse_graph(convert(fine.model))
     read = {int(index) for op in graph.ops for index in op.inputs}
     tensors = [graph.tensors[index] for index in read]
@@ -130,11 +130,12 @@ def test_learned_ranges_move_and_keep_their_limits(images):
     assert low <= 0 < high != start.ranges()["first"][1]
 
 
-def test_a_checkpoint_continues_exactly(images, tuned):
-    whole, _, saved = tuned
+def test_a_checkpoint_continues_exactly(images):
+    saved = []
+    whole, _ = tuning(images, small(), save=lambda fine: saved.append(fine.checkpoint()))
     arrays, meta = saved[1]
     assert meta["step"] == 2
-    rest = FineTuning(every_layer(), every_layer().get_weights(), settings(), CALIBRATION)
+    rest = FineTuning(small(), small().get_weights(), settings(), CALIBRATION)
     rest.restore(arrays, meta)
     rest.run(images, lambda *row: None, lambda: None)
     assert rest.best == whole.best

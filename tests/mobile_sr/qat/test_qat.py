@@ -21,6 +21,7 @@ from mobile_sr.qat.settings import Settings
 from tests.conftest import ROOT, make_image
 
 VARIANTS = list(itertools.product(("xlsr", "fsrcnn", "espcn"), (2, 3, 4), ("clipped_relu", "linear")))
+FEW = VARIANTS[::5]  # every network, scale and output activation at least once
 
 
 def run_in_worker(code, *args):
@@ -59,18 +60,19 @@ print(json.dumps(errors))
 """
 
 
-def test_tf_keras_network_equals_keras_3_network(tmp_path):
+@pytest.mark.parametrize("variants", [FEW, pytest.param(VARIANTS, marks=pytest.mark.slow)], ids=["few", "all"])
+def test_tf_keras_network_equals_keras_3_network(tmp_path, variants):
     """Every network, scale and output activation, with grouped convolutions and with block-diagonal ones."""
     x = np.random.default_rng(1).random((1, 18, 13, 3)).astype(np.float32)
     files = []
-    for network, scale, output in VARIANTS:
+    for network, scale, output in variants:
         model, _ = random_network(network, scale, output)
         nodes, arrays = description.describe(model)
         y = np.asarray(model(x))
         assert y.std() > 0.1, "a test on an output that is nearly constant"
         files.append(tmp_path / f"{network}_{scale}_{output}.npz")
         weights.write_arrays(files[-1], {**arrays, "x": x, "y": y}, {"nodes": nodes})
-    for variant, (error, forms, same) in zip(VARIANTS, run_in_worker(COMPARE, *files), strict=True):
+    for variant, (error, forms, same) in zip(variants, run_in_worker(COMPARE, *files), strict=True):
         assert error < 1e-5, variant
         assert forms == (2 if variant[0] == "xlsr" else 1)
         assert same, variant
@@ -193,6 +195,11 @@ def test_refusals_are_one_line(run_here, model_file, image_folder, tmp_path):
     given = ("--data", image_folder, "--out", out)
     assert "not a file or a zoo name" in refused(run_here, "--model", "nonsense", *given)
     assert "--steps 0" in refused(run_here, "--model", model_file, "--steps", "0", *given)
+    bicubic = tmp_path / "srcnn.npz"
+    config = {"network": "srcnn", "scale": 2, "channels": 4, "middle": 4}
+    weights.save_model(bicubic, models.build(config), config)
+    message = "layer bicubic: QAT does not support BicubicUpscale"
+    assert message in refused(run_here, "--model", bicubic, "--engine", "tfmot", *given)
     out.mkdir()
     (out / "config.json").write_text("{}")
     assert "already contains a run" in refused(run_here, "--model", model_file, *given)

@@ -34,7 +34,7 @@ def test_every_crop_is_repeated_with_permuted_channels(folder):
         np.testing.assert_array_equal(crops[COUNT + k], crops[k][..., orders[k % 5]])
 
 
-def test_black_white_flat_colours_and_ramps_follow(folder):
+def test_black_white_flat_colours_and_ramps_follow(folder, all_colours):
     crops, record = calibration.calibration_set(folder, 2)
     assert len(crops) == 2 * COUNT + 2 + 27 + 13
     assert (record["crops"], record["flat_colours_and_ramps"]) == (2 * COUNT + 2, 40)

@@ -29,6 +29,12 @@ def fsrcnn_file(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def trained(fsrcnn_file):
+    """The float .tflite of `fsrcnn_file` before any change of its weights."""
+    return source.open_own(fsrcnn_file, None).data
+
+
 def run(model, out, **arguments):
     """(bytes, sidecar) of the exported float32 file."""
     path, *_ = export(model, out, arguments.pop("precisions", ["float32"]), log=lambda line: None, **arguments)
@@ -58,16 +64,15 @@ def grid_distance(kernel):
     return np.abs(kernel / steps - np.round(kernel / steps)).max()
 
 
-def test_float_files_alone_have_the_trained_weights(fsrcnn_file, tmp_path):
+def test_float_files_alone_have_the_trained_weights(fsrcnn_file, trained, tmp_path):
     data, sidecar = run(fsrcnn_file, tmp_path)
-    assert data == source.open_own(fsrcnn_file, None).data
+    assert data == trained
     assert (sidecar["equalization"], sidecar["rounding"], sidecar["calibration"]) == (None, "to nearest", None)
 
 
-def test_equalized_weights_are_the_same_function(fsrcnn_file, tmp_path):
+def test_equalized_weights_are_the_same_function(fsrcnn_file, trained, tmp_path):
     data, sidecar = run(fsrcnn_file, tmp_path, float_weights="equalized")
-    original = source.open_own(fsrcnn_file, None).data
-    assert data != original
+    assert data != trained
     assert sidecar["equalization"]["strength"] == 1.0
     assert sidecar["agreement_with_keras"]["largest_error"] <= 1e-5
     assert max(map(grid_distance, kernels(data).values())) > 0.1
@@ -100,10 +105,10 @@ def test_rounded_weights_are_on_the_grid(fsrcnn_file, tmp_path):
     assert "colour_error" in sidecar
 
 
-def test_trained_weights_beside_an_integer_file(fsrcnn_file, tmp_path):
+def test_trained_weights_beside_an_integer_file(fsrcnn_file, trained, tmp_path):
     arguments = {"precisions": ["float32", "uint8"], "max_colour_error": 255}
     data, sidecar = run(fsrcnn_file, tmp_path, float_weights="trained", **arguments)
-    assert data == source.open_own(fsrcnn_file, None).data
+    assert data == trained
     assert sidecar["equalization"] is None
     assert "colour_error" not in sidecar
     uint8 = json.loads((tmp_path / "small_uint8.json").read_text())
@@ -129,3 +134,12 @@ def test_weights_without_their_method_are_refused(fsrcnn_file, tmp_path, choice,
     with pytest.raises(UserError, match="use trained, equalized, rounded"):
         export(fsrcnn_file, tmp_path / "out", ["float32"], float_weights="best")
     assert not (tmp_path / "out").exists()
+
+
+def test_given_ranges(fsrcnn_file, tmp_path):
+    """Equalization would scale them; an unknown name would be ignored. tests/mobile_sr/qat/test_keras_ranges.py uses some."""
+    with pytest.raises(UserError, match="ranges: not with the method equalize"):
+        export(fsrcnn_file, tmp_path / "out", ["uint8"], ranges={})
+    with pytest.raises(UserError, match="ranges: the network has no activation 'none'"):
+        export(fsrcnn_file, tmp_path / "out", ["uint8"], methods=(), ranges={"none": (0.0, 1.0)})
+    assert not list((tmp_path / "out").glob("*"))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mobile_sr.converters import to_tflite
+from mobile_sr.converters.quantization import quantizer
 from mobile_sr.converters.tflite import flatbuffer, layer_matching, partial_quantization
 from mobile_sr.converters.tflite.constants import Constants
 from mobile_sr.errors import UserError
@@ -33,16 +34,17 @@ def nets(model_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("nets")
     exported = models.build_for_export(config)
 
-    def convert(name, values, precision):
-        exported.set_weights(values)
-        data = to_tflite.convert(exported, precision, calibration=calibration)
+    def written(name, data):
         (folder / name).write_bytes(data)
         return folder / name
 
+    exported.set_weights(arrays)
+    data = to_tflite.float_tflite(exported)
+    exported.set_weights(damaged)
     return {
-        "float": convert("float.tflite", arrays, "float32"),
-        "uint8": convert("uint8.tflite", arrays, "uint8"),
-        "damaged": convert("damaged.tflite", damaged, "uint8"),
+        "float": written("float.tflite", data),
+        "uint8": written("uint8.tflite", quantizer.convert(data, "uint8", calibration)),
+        "damaged": written("damaged.tflite", to_tflite.convert(exported, "uint8", calibration=calibration)),
     }
 
 

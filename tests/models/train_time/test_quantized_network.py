@@ -108,6 +108,27 @@ def test_a_relu_beside_another_reader_is_an_operator_of_its_own():
     assert calibrated(network(body)).names == ["lr", "a", "r", "sum", "tail"]
 
 
+def test_a_trace_is_that_of_the_float_network():
+    """Its last tensor is the float output, although the PReLU's slope and the weights are rounded otherwise."""
+    model = network(lambda lr: PReLU(name="p")(conv(lr, name="a")), clip=False)
+    net = calibrated(model)
+    trace = net.trace(X)
+    assert [net.names[index] for index, _ in trace] == ["lr", "a", "p (inside)", "p", "tail", "tail"]
+    np.testing.assert_allclose(trace[-1][1], ops.convert_to_numpy(model(X)), rtol=0, atol=1e-6)
+    assert np.abs(ops.convert_to_numpy(net(X)) - np.clip(trace[-1][1], 0, 1)).max() > 1e-3
+
+
+def test_learned_ranges_keep_their_limits():
+    net = calibrated(network(lambda lr: conv(conv(lr, name="a"), activation="tanh", name="t")))
+    net.low.assign(net.low * 0 + 1)
+    net.high.assign(net.high * 0 + 9)
+    net.keep_limits()
+    assert ranges(net) == {
+        **{"lr": (0, 1), "a": (0, 9), "t": (-1, 127 / 128), "tail": (0, 1)},
+        "t (inside)": (0, pytest.approx(quantized_layers.TANH_INPUT[1])),
+    }
+
+
 def test_silu_is_a_sigmoid_and_a_product():
     net = calibrated(network(lambda lr: conv(lr, activation="silu", name="s")))
     assert sorted(net.names) == ["lr", "s", "s (inside)", "s (inside)", "tail"]

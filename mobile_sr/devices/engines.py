@@ -132,7 +132,7 @@ class InterpreterEngine:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             shape = tuple(self._interpreter.get_tensor_details()[self._image]["shape"].tolist())
-            raise UserError(f"{self.name}: failed while running on an input of shape {shape} ({_first_line(error, '')})") from None
+            raise UserError(f"{self.name}: failed while running on shape {shape} ({_first_line(error, '')})") from None
 
     def get(self, index: int) -> np.ndarray:
         """As `Engine.get`."""

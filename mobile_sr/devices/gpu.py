@@ -1,0 +1,147 @@
+"""virtual:gpu: LiteRT's GPU accelerator (ML Drift on WebGPU) on this machine's GPU, or on a software Vulkan driver.
+
+It is the accelerator that LiteRT's CompiledModel uses: operators and arithmetic are those of its kernels. Drivers of phones
+round, and fail, in their own ways. A model that the GPU does not run as a whole is refused; it never runs on the CPU instead.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobile_sr import zoo
+from mobile_sr.converters.tflite import fixed_shape, flatbuffer
+from mobile_sr.devices.device import Residency
+from mobile_sr.devices.server_process import MODULE, ServerProcess
+from mobile_sr.errors import UserError
+
+# Folders in which Vulkan drivers are registered, and the files of SwiftShader, Chromium's driver that computes on the CPU.
+DRIVERS = ("/etc/vulkan/icd.d", "/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d")
+_BROWSERS = ("/usr/lib/chromium", "/usr/lib/chromium-browser", "/opt/google/chrome")
+SWIFTSHADER = tuple(Path(folder, "vk_swiftshader_icd.json") for folder in _BROWSERS)
+CHOSEN = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")  # environment variables by which a user chooses a driver
+LIMIT_S = 300
+_PROBE = zoo.FOLDER / "espcn_x3_uint8.tflite"
+_IMAGE_INPUT = 4  # sides
+
+
+class GpuDevice:
+    """LiteRT's GPU accelerator. One process serves all sessions; a crash of a driver ends it, and the next one starts it.
+
+    Attributes:
+        name, label, runs: as of `Device`.
+    """
+
+    name = "virtual:gpu"
+    runs = True
+
+    def __init__(self) -> None:
+        """Finds a Vulkan driver and compiles a small model with it.
+
+        Raises:
+            UserError: there is no driver, or LiteRT accepts none.
+        """
+        self._server: ServerProcess | None = None
+        failure = ""
+        for environment in _environments():
+            self._environment = environment
+            try:
+                session = self.open(_PROBE.read_bytes(), _PROBE.name, (1, 8, 8, 3))
+            except UserError as error:
+                failure, self._server = f" ({error})", None
+                continue
+            self.label = f"{self.name} ({_adapter(session.printed)}; LiteRT {version('ai-edge-litert')})"
+            session.close()
+            return
+        raise UserError(
+            f"{self.name}: no Vulkan driver that LiteRT accepts{failure}; without a GPU, Chromium's software driver serves: "
+            "apt-get install chromium libvulkan1"
+        )
+
+    def open(self, data: bytes, name: str | Path, shape: tuple[int, ...]) -> GpuSession:
+        """As `Device.open`."""
+        return GpuSession(self.server(), data, name, shape)
+
+    def server(self) -> ServerProcess:
+        """Returns the running process, started if there is none. Raises UserError if it does not start."""
+        if self._server is None or not self._server.close.alive:
+            self._server = ServerProcess(self.name, [sys.executable, "-m", MODULE, "gpu"], self._environment)
+        return self._server
+
+
+class GpuSession:
+    """A .tflite compiled by a GpuDevice.
+
+    Attributes:
+        residency: all operators of the graph.
+        printed: what LiteRT printed while it compiled.
+    """
+
+    def __init__(self, server: ServerProcess, data: bytes, name: str | Path, shape: tuple[int, ...]) -> None:
+        """As `Device.open`."""
+        graph = flatbuffer.parse(data)
+        image = next(i for i in graph.inputs if len(graph.tensors[i].shape) == _IMAGE_INPUT)
+        self._server, self._what = server, f"{name} with input shape {shape}"
+        fixed = np.frombuffer(fixed_shape.with_input_shape(data, image, shape), np.uint8)
+        try:
+            reply, _ = server.ask(self._what, LIMIT_S, {"open": list(shape), "image": image}, [fixed])
+        except UserError as error:
+            raise UserError(f"{error}{_reason(server.printed())}") from None
+        self.printed = server.printed()
+        self._id = reply["session"]
+        if not reply["accelerated"]:
+            self.close()
+            raise UserError(f"virtual:gpu: {self._what}: the GPU does not run all of its operators{_reason(self.printed)}")
+        self.residency = Residency(len(graph.ops), len(graph.ops), {}, 1)
+
+    def run(self, inputs: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """As `Session.run`."""
+        request = {"run": self._id, "inputs": list(inputs)}
+        reply, values = self._server.ask(self._what, LIMIT_S, request, list(inputs.values()))
+        return dict(zip(reply["outputs"], values, strict=True))
+
+    def facts(self) -> dict[str, Any]:
+        """Returns {}."""
+        return {}
+
+    def close(self) -> None:
+        """As `Session.close`."""
+        if self._server.close.alive:
+            self._server.ask(self._what, LIMIT_S, {"close": self._id})
+
+
+def _environments() -> Iterator[dict[str, str]]:
+    """Yields the environments to try: the user's choice alone, or this machine's drivers, then SwiftShader."""
+    base = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    if any(os.environ.get(key) for key in CHOSEN):
+        yield base
+        return
+    if any(True for folder in DRIVERS for _ in Path(folder).glob("*.json")):
+        yield base
+    for file in SWIFTSHADER:
+        if file.exists():
+            yield {**base, **dict.fromkeys(CHOSEN, str(file))}
+
+
+def _adapter(printed: list[str]) -> str:
+    """Returns what computes, from the line in which LiteRT names the Vulkan adapter."""
+    for line in printed:
+        if match := re.search(r"Selected adapter: ([^,]*),.*adapterType=(.*)", line):
+            name, kind = match[1].strip(), match[2].strip()
+            return f"{name}, software on this machine's CPU" if kind.startswith("CPU") else f"this machine's GPU: {name}"
+    return "an unnamed Vulkan adapter"
+
+
+def _reason(printed: list[str]) -> str:
+    """Returns the first line that LiteRT printed as an error or warning, in parentheses; '' if there is none."""
+    for line in printed:
+        if match := re.match(r"(?:E\d{4} \S+ +\d+ \S+\] |ERROR: |WARNING: )(?!\[|Logging before)(.*)", line):
+            return f" ({match[1]})"
+    return ""

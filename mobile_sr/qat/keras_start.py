@@ -1,0 +1,136 @@
+"""The network that a quantization-aware training in Keras starts from, and its preparation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mobile_sr import models
+from mobile_sr.converters.quantization import keras_sync
+from mobile_sr.converters.quiet import quiet
+from mobile_sr.errors import UserError
+from mobile_sr.files import atomic_path, temporary_folder
+from mobile_sr.inference import keras_archive, model_files, model_io, weights
+from mobile_sr.quantization import source as sources
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+
+@dataclasses.dataclass
+class Start:
+    """The network that a training starts from.
+
+    Attributes:
+        model: the network, whose variables are trained.
+        file: its file.
+        name: base name of files.
+        scale: scale factor.
+        config: configuration of a network of mobile_sr.models; None for a foreign .keras file.
+        io: value ranges and channel order.
+        options: options of a foreign file, as in {"range": "255"}.
+        is_folded: whether batch normalization of the file was folded into the layers before it.
+    """
+
+    model: keras.Model
+    file: Path
+    name: str
+    scale: int
+    config: dict[str, Any] | None
+    io: model_io.ModelIO
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    is_folded: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the network's files."""
+        return ".npz" if self.config is not None else ".keras"
+
+    def save(self, path: Path, meta: Mapping[str, Any]) -> None:
+        """Write the network to `path`, which ends in `suffix`."""
+        if self.config is not None:
+            weights.save_model(path, self.model, self.config, {**meta, "recipe": "qat"})
+        else:
+            with atomic_path(path) as temporary:
+                self.model.save(temporary)
+
+    def source(self, file: Path | None = None) -> sources.Source:
+        """Return the network as `export` opens it, from its file or another one that `save` wrote."""
+        if self.config is not None:
+            return sources.open_own(file or self.file, None)
+        return sources.open_foreign(file or self.file, None, self.options)
+
+
+def load(model: str | Path) -> Start:
+    """Load a network: zoo name, .npz model file, run folder or .keras file.
+
+    Raises:
+        UserError: it cannot be trained.
+    """
+    name, options = model_files.split(model)
+    if Path(name).suffix.lower() == ".keras":
+        file = model_files.find(name)
+        archive = keras_archive.KerasArchive(file, options)
+        keras_model = archive._model
+        if not hasattr(keras_model, "_nodes_by_depth"):
+            keras_model = getattr(keras_model, "_functional", None)  # of a Sequential model
+        if not hasattr(keras_model, "_nodes_by_depth"):
+            raise UserError(f"{model}: qat needs a functional or sequential network, not a subclass of keras.Model")
+        if archive.fixed:
+            raise UserError(f"{model}: its input size is fixed; qat needs a network for inputs of any height and width")
+        folded = _fold(model, keras_model)
+        return Start(folded, file, file.stem, archive.scale, None, archive.io, options, folded is not keras_model)
+    file, base = model_files.trained(model)
+    if models.has_depth(weights.read_arrays(file)[1].get("config", {})):
+        raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
+    with quiet():
+        keras_model, config = weights.load_model(file)
+    folded = _fold(model, keras_model)
+    if folded is not keras_model:  # only networks from outside have it
+        from mobile_sr.models import custom
+
+        fields = (config[key] for key in ("scale", "receptive_field", "smallest_side"))
+        config = {**config, "graph": custom.describe(folded, *fields)["graph"]}
+        arrays = folded.get_weights()
+        folded = models.build(config)
+        folded.set_weights(arrays)
+    return Start(folded, file, base, config["scale"], config, model_io.ModelIO(), is_folded=folded is not keras_model)
+
+
+def _fold(name: str | Path, model: keras.Model) -> keras.Model:
+    """The network without batch normalization. Raises UserError where that is impossible."""
+    from mobile_sr.models.train_time import batch_norm
+
+    try:
+        return batch_norm.fold(model)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from None
+
+
+def prepare(start: Start, crops: Sequence[np.ndarray], strength: float, per_tensor: bool) -> str | None:
+    """Give the network the weights of `export`'s uint8 file: equalized and rounded by GPTQ. Works in place.
+
+    Args:
+        start: the network.
+        crops: calibration images, [1, H, W, 3] float32 in 0..1.
+        strength: of the equalization; 0 only centres the channels.
+        per_tensor: one scale per kernel instead of one per output channel.
+
+    Returns:
+        None, or how the weights differ from those of the file.
+    """
+    if start.is_folded:
+        with temporary_folder("mobile_sr_qat.") as folder:
+            file = folder / f"{start.name}{start.suffix}"
+            start.save(file, {})
+            source = start.source(file)
+    else:
+        source = start.source()
+    try:
+        exact = keras_sync.prepare(start.model, source.data, source.samples(crops), strength, per_tensor, source.model)
+    except ValueError as error:  # the converter merged weights
+        return f"as trained, because {error}"
+    return None if exact else "without changes that the network cannot have, such as biases that differ between phases"
