@@ -49,7 +49,7 @@ def convolutions():
 
 
 def call(device):
-    """Returns the instructions of a call: what a conversion from uint8 to int8 takes for no channels, on the line through two."""
+    """Returns the instructions of a call: a conversion to int8 of no channels, on the line through two counts."""
     half, whole = (instructions(device, build.quantize("UINT8", "INT8", channels)) for channels in (32, 64))
     return 2 * half - whole
 
@@ -108,11 +108,15 @@ def measure(device, overhead):
         "SPLIT": rows(lambda c: build.split(4, c), channels),
         "SLICE": rows(lambda c: build.slice_channels(c, c // 2), CHANNELS),
         "PAD": each(build.pad),
-        "RESIZE_BILINEAR": rows(lambda f, c: build.resize("RESIZE_BILINEAR", f, c), [(f, c) for f in (2, 3, 4) for c in (1, 3, 16, 32)]),
+        "RESIZE_BILINEAR": rows(
+            lambda f, c: build.resize("RESIZE_BILINEAR", f, c), [(f, c) for f in (2, 3, 4) for c in (1, 3, 16, 32)]
+        ),
         "RESIZE_NEAREST_NEIGHBOR": rows(
             lambda f, c: build.resize("RESIZE_NEAREST_NEIGHBOR", f, c), [(f, c) for f in (2, 3, 4) for c in (1, 3, 16, 32)]
         ),
-        "MAX_POOL_2D": rows(lambda s, t, c: build.pool("MAX_POOL_2D", s, t, c), [(s, t, c) for s, t in ((2, 2), (7, 3)) for c in CHANNELS]),
+        "MAX_POOL_2D": rows(
+            lambda s, t, c: build.pool("MAX_POOL_2D", s, t, c), [(s, t, c) for s, t in ((2, 2), (7, 3)) for c in CHANNELS]
+        ),
         "AVERAGE_POOL_2D": rows(lambda s, t, c: build.pool("AVERAGE_POOL_2D", s, t, c), [(2, 2, c) for c in CHANNELS]),
         "MEAN": each(build.mean),
     }
@@ -124,7 +128,9 @@ def main():
     overhead = call(device)
     tables = measure(device, overhead)
     about = {"device": device.label, "input": [1, build.SIDE, build.SIDE, "channels"], "threads": 1, "call": overhead}
-    text = ",\n".join(f"  {json.dumps(name)}: [\n    " + ",\n    ".join(map(json.dumps, rows)) + "\n  ]" for name, rows in tables.items())
+    text = ",\n".join(
+        f"  {json.dumps(name)}: [\n    " + ",\n    ".join(map(json.dumps, rows)) + "\n  ]" for name, rows in tables.items()
+    )
     FILE.write_text(f'{{\n  "format": "mobile-sr operator costs 1",\n  "about": {json.dumps(about)},\n{text}\n}}\n')
 
 

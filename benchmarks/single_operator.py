@@ -221,9 +221,7 @@ def pad(channels, border=1):
 
 def pool(name, size, stride, channels):
     """Bytes of MAX_POOL_2D or AVERAGE_POOL_2D; the count is for each input pixel."""
-    file = _File(
-        name, "Pool2DOptions", 2, padding=_SAME, strideW=stride, strideH=stride, filterWidth=size, filterHeight=size
-    )
+    file = _File(name, "Pool2DOptions", 2, padding=_SAME, strideW=stride, strideH=stride, filterWidth=size, filterHeight=size)
     file.image(channels)
     file.output(channels, 0.02, -(-SIDE // stride), -3)
     return file.packed()

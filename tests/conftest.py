@@ -57,7 +57,6 @@ LONGEST = (
 def pytest_collection_modifyitems(items):
     """The longest modules first, the others in their order."""
 
-
     def place(item):
         return next((k for k, end in enumerate(LONGEST) if item.path.as_posix().endswith(f"/{end}")), len(LONGEST))
 

@@ -62,14 +62,16 @@ def _operator(graph: flatbuffer.Graph, op: flatbuffer.Op, shapes: Mapping[int, S
         return after * arm64.convolution((1, 1), inputs, outputs)
     if op.name == "QUANTIZE":
         types = [graph.tensors[i].dtype for i in (images[0], op.outputs[0])]
-        return before * arm64.by_channels(f"QUANTIZE {types[0]} to {types[1]}", inputs)
+        name = f"QUANTIZE {types[0]} to {types[1]}"
+        return before * arm64.by_channels(name, inputs) if name in arm64.table() else None
     if op.name == "CONCATENATION":  # was counted for two tensors
         return after * sum(arm64.by_channels(op.name, int(shapes[i][-1])) / 2 for i in images)
     if op.name == "SPLIT":  # into four
         return after * len(op.outputs) / 4 * arm64.by_channels(op.name, outputs)
     if op.name in ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH"):
         block = max(target[1] // source[1], source[1] // target[1])
-        return before * arm64.by_channels(op.name, min(inputs, outputs), block)
+        counted = any(row[0] == block for row in arm64.table()[op.name])
+        return before * arm64.by_channels(op.name, min(inputs, outputs), block) if counted else None
     if op.name in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"):
         return after / 4 * arm64.by_channels(op.name, inputs, 2)  # for each output pixel, the factors cost the same to 1 %
     if op.name in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):  # the usual window of a stride stands for all

@@ -1,8 +1,9 @@
 """Instructions of int8 operators on an Arm Cortex-A76, counted one by one: the cost model of `inspect` and of a search.
 
 arm64_costs.json has the counts, with the device and how they were made (benchmarks/arm64_operators.py), without what the call
-of the interpreter takes. They are the same on every machine. Instructions are not time: a core issues several in a cycle and waits for memory. The sum of an 8-bit file's
-operators is within 1 % of the count of the whole file for every packaged network (tests/mobile_sr/devices/test_arm64.py).
+of the interpreter takes. They are the same on every machine. Instructions are not time: a core issues several in a cycle and
+waits for memory. For every packaged 8-bit file, the sum of its operators is within 1.5 % of the count of the whole file
+(tests/mobile_sr/evaluation/test_instructions.py).
 """
 
 from __future__ import annotations

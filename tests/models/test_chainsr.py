@@ -58,13 +58,15 @@ def test_output_activation():
         models.build({**SMALL, "output_activation": "tanh"})
 
 
-def test_the_uint8_file_is_one_partition_of_every_delegate(tmp_path):
+def test_the_uint8_file_is_one_partition_for_gpu_nnapi_and_qualcomm(tmp_path):
     keras.utils.set_random_seed(0)
     config = {**SMALL, "output_activation": "clipped_relu"}
     weights.save_model(tmp_path / "net.npz", models.build(config), config)
-    (file,) = export(tmp_path / "net.npz", tmp_path, ["uint8"], methods=(), log=lambda line: None)
+    (file,) = export(tmp_path / "net.npz", tmp_path, ["uint8"], size=(16, 24), methods=(), log=lambda line: None)
     assert litert.delegate_partitions(file.read_bytes(), file) == 1
-    assert not any(delegates.refused(flatbuffer.load(file)).values())
+    refused = delegates.refused(flatbuffer.load(file))
+    assert {row["op"] for rows in refused.values() for row in rows} == {"DEPTH_TO_SPACE"}
+    assert {name for name, rows in refused.items() if not rows} >= {"gpu", "nnapi", "qualcomm"}
 
 
 def test_the_docstring_gives_the_instructions_of_every_size():
