@@ -1,7 +1,7 @@
 """ChainSR, this project's own network: a plain chain of 3x3 convolutions with one long skip.
 
 It has no paper. A 3x3 convolution with 16 channels is the cheapest layer in int8 on a Cortex-A76 for what it adds to the
-network's depth: 268 instructions per LR pixel, where a grouped 3x3 convolution with 32 channels in 4 groups costs 729
+network's depth: 265 instructions per LR pixel, where a grouped 3x3 convolution with 32 channels in 4 groups costs 726
 (models/nas/arm64.py). ReLU is fused into the convolutions and costs nothing, and all operators are supported by the common
 delegates. After 6,000 steps with 8 layers, a network without the skip was 1.0 dB worse, and one with a skip around every
 two layers 0.07 dB worse (docs/measurements/training.md).
@@ -10,15 +10,15 @@ Instructions per LR pixel of a uint8 file in the sizes of the recipes, estimated
 
 | size | channels | layers | x2 | x3 | x4 |
 |---|---|---|---|---|---|
-| s | 16 | 5 | 1,890 | 2,170 | 2,460 |
-| sp | 16 | 8 | 2,690 | 2,970 | 3,260 |
-| m | 16 | 12 | 3,760 | 4,040 | 4,330 |
-| l | 32 | 8 | 7,940 | 8,400 | 8,860 |
+| s | 16 | 5 | 1,870 | 2,180 | 2,510 |
+| sp | 16 | 8 | 2,660 | 2,980 | 3,310 |
+| m | 16 | 12 | 3,720 | 4,040 | 4,370 |
+| l | 32 | 8 | 7,870 | 8,370 | 8,870 |
 
 At x3, the files of s, sp and m were counted as a whole: 2,191, 2,987 and 4,050. The last convolutions of x2 and x4, with 12 and
 48 outputs, were not counted. A size has the same layers at every scale, so that `--init` can start from another scale. With 13
-layers, m would need 4,310 at x3, but at x2 more than XLSR's 3,985. Other networks within the budget of l at x3 (9,000), not
-trained yet: 16 channels and 30 layers (8,850), 24 and 10 (8,330), 28 and 9 (8,710), 48 and 3 (7,440).
+layers, m would need 4,300 at x3, but at x2 more than XLSR's 3,985. Other networks within the budget of l at x3 (9,000), not
+trained yet: 16 channels and 30 layers (8,810), 24 and 10 (8,330), 28 and 9 (8,730), 48 and 3 (7,410).
 """
 
 from collections.abc import Mapping

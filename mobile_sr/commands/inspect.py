@@ -48,7 +48,7 @@ def _audit(args: argparse.Namespace) -> int:
 
     from mobile_sr.converters.tflite import delegates
     from mobile_sr.errors import UserError
-    from mobile_sr.evaluation import network_facts
+    from mobile_sr.evaluation import instructions, network_facts
     from mobile_sr.inference import model_files, model_io, upscaler
 
     facts, values = network_facts.inspect(args.model), None
@@ -65,8 +65,12 @@ def _audit(args: argparse.Namespace) -> int:
     print_line(f"{shown}: {facts['size_bytes']:,} bytes, {about}", file=out)
     if "signatures" in facts:
         print_line(f"  signature {facts['signature']} of {', '.join(facts['signatures'])}", file=out)
+    arm64 = facts.get("arm64")
     for name, count in facts["ops"].items():
-        print_line(f"  {count:4d}  {name}", file=out)
+        cost = f"{arm64['by_operator'][name]:8,.0f}  " if arm64 and name in arm64["by_operator"] else ""
+        print_line(f"  {count:4d}  {cost or (' ' * 10 if arm64 else '')}{name}", file=out)
+    if arm64:
+        print_line(f"        {instructions.describe(arm64)} (the second column)", file=out)
     for delegate, refusals in facts.get("refused", {}).items():
         rejected = delegates.describe(refusals)
         verdict = f"rejects {rejected}" if rejected else "supports every operator"

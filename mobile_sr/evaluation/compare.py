@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mobile_sr.converters.tflite import audit, delegates
-from mobile_sr.evaluation import evaluate
+from mobile_sr.evaluation import evaluate, instructions
 from mobile_sr.files import sha256
 from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.importing import foreign
@@ -142,8 +142,9 @@ def inspect(model: str | Path) -> dict[str, Any]:
 
     Args:
         model: path or zoo name, with options as in 'net.tflite@signature=NAME'.
-    Returns: {"ops", "partitions", "refused": `delegates.refused`, "inputs", "outputs", "size_bytes"}, "checks" of the sidecar
-        if there is one, and "signatures" and "signature" (the one used) if the file has several.
+    Returns: {"ops", "partitions", "refused": `delegates.refused`, "arm64": `instructions.estimate`, "inputs", "outputs",
+        "size_bytes"}, "checks" of the sidecar if there is one, and "signatures" and "signature" (the one used) if the file has
+        several.
     Raises: UserError when the file is missing or damaged, or an option does not match it.
     """
     path, options = model_files.locate_tflite(model)
@@ -158,7 +159,8 @@ def inspect(model: str | Path) -> dict[str, Any]:
         litert.TFLiteModel(path, options=options)  # raises UserError for options that do not match
     facts = audit.describe(graph, len(data))
     partitions = litert.delegate_partitions(runs, path)
-    facts = {"ops": facts.pop("ops"), "partitions": partitions, "refused": delegates.refused(graph), **facts}
+    judged = {"refused": delegates.refused(graph), "arm64": instructions.estimate(runs, graph)}
+    facts = {"ops": facts.pop("ops"), "partitions": partitions, **judged, **facts}
     if len(graph.signatures) > 1:
         facts |= {"signatures": graph.signatures, "signature": graph.signature}
     if known.checks:

@@ -24,12 +24,12 @@ class Cost:
     """One kind of cost, summed over operators.
 
     Args:
-        kind: one of KINDS, or a latency table (mobile_sr/architecture_search/latency_table.py). 'arm64' are the instructions of
-            arm64.py. A latency table is {"grid": [0, c1, c2, ...] channels, "conv3x3": ms for every (inputs, outputs) of the
-            grid, "conv1x1": the same, "relu", "prelu", "tanh", "add": ms for every number of channels}. Latency is
-            interpolated linearly between the points of the grid and grows in proportion to the channels past its end. Its
-            gradient with respect to a number of channels is the time divided by the number: measured times rise in steps, and
-            within a step the true slope would make channels free.
+        kind: one of KINDS, or a latency table (mobile_sr/architecture_search/latency_table.py). 'arm64' stands for the table
+            of arm64.py, in instructions. A latency table is {"grid": [0, c1, c2, ...] channels, "conv3x3": ms for every
+            (inputs, outputs) of the grid, "conv1x1": the same, "relu", "prelu", "tanh", "add": ms for every number of
+            channels}. Latency is interpolated linearly between the points of the grid and grows in proportion to the channels
+            past its end. Its gradient with respect to a number of channels is the time divided by the number: measured times
+            rise in steps, and within a step the true slope would make channels free.
     Raises: ValueError for another kind.
     """
 
@@ -37,9 +37,10 @@ class Cost:
         if not isinstance(kind, dict) and kind not in KINDS:
             raise ValueError(f"cost must be one of {KINDS} or a latency table, got {kind!r}")
         self.kind = kind
-        self.executed = isinstance(kind, dict) or kind == "arm64"  # as for fgnas_supernet.operators
-        if isinstance(kind, dict):
-            self._table = {name: np.asarray(value, np.float32) for name, value in kind.items() if isinstance(value, list)}
+        table = arm64.search_table() if kind == "arm64" else kind
+        self.executed = isinstance(table, dict)  # as for fgnas_supernet.operators
+        if isinstance(table, dict):
+            self._table = {name: np.asarray(value, np.float32) for name, value in table.items() if isinstance(value, list)}
 
     def total(self, operators: Iterable[Operator]) -> Number:
         """Sum over (operator, input channels, output channels)."""
@@ -50,10 +51,10 @@ class Cost:
 
         Raises: ValueError for 'prelu' and 'tanh' if the cost is 'arm64', which has no figures for them.
         """
-        if isinstance(self.kind, dict):
+        if self.kind == "arm64" and operator not in self._table:
+            raise ValueError(f"cost arm64 has no figures for {operator}; search relu alone")
+        if self.executed:
             return self._latency(operator, inputs, outputs) if operator in self._table else 0.0
-        if self.kind == "arm64":
-            return _instructions(operator, inputs, outputs)
         if operator not in _TAPS:
             return inputs if (operator, self.kind) == ("prelu", "parameters") else 0.0
         if self.kind == "activations":
@@ -81,13 +82,3 @@ class Cost:
         before, after = np.concatenate([[1], gaps]).astype(np.float32), np.concatenate([gaps, [1]]).astype(np.float32)
         rise, fall = 1 + (count - grid) / before, 1 - (count - grid) / after
         return ops.clip(ops.minimum(rise, fall), 0.0, 1.0)
-
-
-def _instructions(operator: str, inputs: Number, outputs: Number) -> Number:
-    if operator in _TAPS:
-        return arm64.convolution(_TAPS[operator], inputs, outputs)
-    if operator == "depth_to_space":
-        return arm64.image_operators(inputs)
-    if operator in ("add", "relu"):  # without tanh, every ReLU is fused
-        return arm64.addition(inputs) if operator == "add" else 0.0
-    raise ValueError(f"cost arm64 has no figures for {operator}; search relu alone")

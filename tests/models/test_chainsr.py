@@ -58,17 +58,19 @@ def test_output_activation():
         models.build({**SMALL, "output_activation": "tanh"})
 
 
-def test_the_uint8_file_is_one_partition_of_every_delegate(tmp_path):
+def test_the_uint8_file_is_one_partition_for_gpu_nnapi_and_qualcomm(tmp_path):
     keras.utils.set_random_seed(0)
     config = {**SMALL, "output_activation": "clipped_relu"}
     weights.save_model(tmp_path / "net.npz", models.build(config), config)
-    (file,) = export(tmp_path / "net.npz", tmp_path, ["uint8"], methods=(), log=lambda line: None)
+    (file,) = export(tmp_path / "net.npz", tmp_path, ["uint8"], size=(16, 24), methods=(), log=lambda line: None)
     assert litert.delegate_partitions(file.read_bytes(), file) == 1
-    assert not any(delegates.refused(flatbuffer.load(file)).values())
+    refused = delegates.refused(flatbuffer.load(file))
+    assert {row["op"] for rows in refused.values() for row in rows} == {"DEPTH_TO_SPACE"}
+    assert {name for name, rows in refused.items() if not rows} >= {"gpu", "nnapi", "qualcomm"}
 
 
 def test_the_docstring_gives_the_instructions_of_every_size():
-    """Rounded to tens. The counts of whole x3 files, 2,191, 2,987 and 4,050, are not part of the fit."""
+    """Rounded to tens. 2,191, 2,987 and 4,050 are counts of whole x3 files."""
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in chainsr.__doc__.splitlines() if line.startswith("|")]
     table = {name: [int(cell.replace(",", "")) for cell in cells] for name, *cells in rows[2:]}
     assert table.keys() == SIZES.keys()
@@ -76,10 +78,10 @@ def test_the_docstring_gives_the_instructions_of_every_size():
         assert SIZES[name] == {"channels": channels, "layers": layers}
         assert costs == [round(instructions(channels, layers, scale), -1) for scale in (2, 3, 4)]
     for name, counted, budget in (("s", 2191, 2200), ("sp", 2987, 3150), ("m", 4050, 4480)):
-        assert instructions(**SIZES[name], scale=3) == pytest.approx(counted, rel=0.01)
+        assert instructions(**SIZES[name], scale=3) == pytest.approx(counted, rel=0.005)
         assert counted < budget
     assert table["l"][3] < 9000
     assert instructions(16, 12, 2) < 3985 < instructions(16, 13, 2)  # XLSR x2
-    for channels, layers, cost in ((16, 13, 4310), (16, 30, 8850), (24, 10, 8330), (28, 9, 8710), (48, 3, 7440)):
+    for channels, layers, cost in ((16, 13, 4300), (16, 30, 8810), (24, 10, 8330), (28, 9, 8730), (48, 3, 7410)):
         assert f"{cost:,}" in chainsr.__doc__
         assert round(instructions(channels, layers, 3), -1) == cost

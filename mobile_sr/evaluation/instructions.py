@@ -1,0 +1,60 @@
+"""Estimated Arm instructions of an 8-bit .tflite file for `inspect`, by kind of operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mobile_sr.converters.tflite import arm64_cost, flatbuffer, runtime
+
+SIZE = (32, 32)  # LR (H, W) of a file with a dynamic size
+_DATA_DEPENDENT = ("WHERE", "IF", "WHILE", "UNIQUE")  # what follows them depends on the image, as AdaDSR's sparse path
+
+
+def estimate(data: bytes, graph: flatbuffer.Graph) -> dict[str, Any] | None:
+    """Estimates what XNNPACK's kernels execute on a Cortex-A76 (models/nas/arm64.py).
+
+    Args:
+        data: bytes of a file that the runtime accepts, with the graph as its first subgraph.
+        graph: its graph.
+
+    Returns:
+        JSON-able {"per_lr_pixel": instructions, "by_operator": {name: instructions per LR pixel}, "operators": [{"name",
+        "output", "per_lr_pixel", None without a figure}], "without_figure": {name: count}, "size": [H, W]}. None unless the
+        file has an 8-bit image as its input, and if what it executes depends on the image.
+    """
+    images = [i for i in graph.inputs if len(graph.tensors[i].shape) == 4]
+    if len(images) != 1 or graph.tensors[images[0]].dtype not in ("int8", "uint8"):
+        return None
+    if any(op.name in _DATA_DEPENDENT for op in graph.ops):
+        return None
+    # Without XNNPACK, which does not tell the shapes inside of its partitions.
+    interpreter = runtime.create_interpreter(data, delegate=False)
+    shape = [1 if k == 0 else side for k, side in enumerate(graph.tensors[images[0]].shape)]
+    height, width = (side if side > 0 else SIZE[k] for k, side in enumerate(shape[1:3]))
+    interpreter.resize_tensor_input(images[0], [1, height, width, shape[3]])
+    interpreter.allocate_tensors()
+    if min(graph.tensors[images[0]].shape[1:3]) < 0:  # some shapes are known after a run only
+        interpreter.invoke()
+    shapes = {int(tensor["index"]): tensor["shape"].tolist() for tensor in interpreter.get_tensor_details()}
+    rows, by_operator, without = [], dict[str, float](), dict[str, int]()
+    for cost in arm64_cost.estimate(graph, shapes):
+        per_pixel = None if cost.instructions is None else cost.instructions / (height * width)
+        rows.append({"name": cost.name, "output": cost.output, "per_lr_pixel": per_pixel})
+        if per_pixel is None:
+            without[cost.name] = without.get(cost.name, 0) + 1
+        else:
+            by_operator[cost.name] = by_operator.get(cost.name, 0.0) + per_pixel
+    return {
+        "per_lr_pixel": sum(by_operator.values()),
+        "by_operator": by_operator,
+        "operators": rows,
+        "without_figure": without,
+        "size": [height, width],
+    }
+
+
+def describe(record: dict[str, Any]) -> str:
+    """Returns one line: the sum, and the operators without a figure."""
+    without = ", ".join(f"{count} {name}" for name, count in record["without_figure"].items())
+    text = f"{record['per_lr_pixel']:,.0f} instructions per LR pixel on an Arm Cortex-A76, estimated"
+    return f"{text}; without {without}" if without else text
