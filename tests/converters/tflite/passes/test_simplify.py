@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from mobile_sr import zoo
 from mobile_sr.converters.formats import tf_function, verification
-from mobile_sr.converters.tflite import flatbuffer
+from mobile_sr.converters.tflite import fixed_shape, flatbuffer
 from mobile_sr.converters.tflite.passes import simplify
 from mobile_sr.converters.tflite.passes.editor import Editor
 
@@ -190,3 +191,12 @@ def test_a_size_on_which_the_file_does_not_run():
     data = convert(lambda tf, x: tf.nn.depth_to_space(tf.nn.space_to_depth(x, 2), 2), None)
     with pytest.raises(ValueError, match=r"does not run on \(1, 5, 8, 3\)"):
         simplify.fix_size(data, (1, 5, 8, 3))
+
+
+def test_the_size_of_the_image_where_a_scalar_comes_first():
+    """AdaDSR's dense signature: inputs desired depth and image."""
+    data = zoo.resolve("adaedsr_b8_x2:uint8").read_bytes()
+    data = fixed_shape.first_subgraph_only(flatbuffer.as_first_subgraph(data, flatbuffer.parse(data, "dense")))
+    graph = flatbuffer.parse(simplify.fix_size(data, (1, 5, 6, 3)))
+    assert [len(graph.tensors[tensor].shape) for tensor in graph.inputs] == [2, 4]
+    assert [graph.tensors[tensor].shape for tensor in graph.outputs] == [[1, 10, 12, 3], [1, 5, 6, 1]]
