@@ -93,7 +93,10 @@ CHANGED = {  # a layer before the attention, pooling or resizing that its scales
 }
 
 
-@pytest.mark.parametrize("network", SMALL)
+SOME = [pytest.param(name, marks=() if name in ("rlfn", "bsrn") else pytest.mark.slow) for name in SMALL]
+
+
+@pytest.mark.parametrize("network", SOME)
 def test_scales_pass_attention_pooling_and_resizing(network):
     sizes = {key: value for key, value in SMALL[network].items() if key in models.complete({"network": network, "scale": 2})}
     config = {"network": network, "scale": 2, "output_activation": "linear", **sizes}

@@ -233,6 +233,7 @@ def test_counts():
     assert depth_counts.count({**costs, "span": 2}, depth) == pytest.approx(25 * 1010 + 20 * 20 + 7)  # 0.375 of both
 
 
+@pytest.mark.slow  # test_evaluate_and_compare_accept_a_depth uses a file with one
 def test_the_other_commands_support_files_with_two_paths(depth_file, sparse_file, few_images, tmp_path, cli):
     code, out, err = cli("inspect", "--model", sparse_file)
     assert code == 0, err

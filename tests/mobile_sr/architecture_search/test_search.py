@@ -45,6 +45,7 @@ def test_search_meets_its_budget_and_writes_architecture_and_network(finished):
     assert history[0].endswith("cost_share,multiply_adds_share,lambda,alive")
 
 
+@pytest.mark.slow
 def test_interrupted_search_resumes_to_the_same_result(finished, image_folder, tmp_path, cache):
     class Stop(search.SearchRun):
         def save(self):

@@ -90,7 +90,9 @@ def test_half_of_the_training_patches_are_flat_and_three_tenths_of_their_channel
     assert [np.mean(flat == level) for level in (0, 255)] == pytest.approx([0.3, 0.3], abs=0.02)
 
 
-@pytest.mark.parametrize("name", zoo.names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name.startswith("adaedsr") else ()) for name in zoo.names()]
+)
 def test_packaged_files_keep_27_flat_colours_within_3_levels(name):
     for variant in zoo.VARIANTS:
         model = upscaler.load(f"{name}:{variant}")

@@ -174,7 +174,8 @@ def test_an_interruption_leaves_whole_files_only(tmp_path, workers):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "model"), [(".jpg", "xlsr_x3:uint8"), pytest.param(".png", "xlsr_x3:float32", marks=pytest.mark.slow)]
+    ("suffix", "model"),
+    [pytest.param(*case, marks=pytest.mark.slow) for case in ((".jpg", "xlsr_x3:uint8"), (".png", "xlsr_x3:float32"))],
 )
 def test_an_8k_result_keeps_its_memory_bound(tmp_path, suffix, model):
     """7680x4320 from a 2560x1440 photograph, in a process of its own."""

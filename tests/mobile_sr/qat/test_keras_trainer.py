@@ -103,6 +103,7 @@ def test_a_foreign_network(image_folder, tmp_path, cache, small_crops, exports):
     assert json.loads((tmp_path / "out" / "config.json").read_text())["network"] is None
 
 
+@pytest.mark.slow  # test_keras_fine_tune.py restores its state
 def test_an_interrupted_run_resumes(image_folder, tmp_path, cache, small_crops, exports, monkeypatch):
     model = foreign(tmp_path / "theirs.keras")
     train(model, image_folder, tmp_path / "whole", cache=cache)

@@ -80,6 +80,7 @@ def test_equalized_weights_are_the_same_function(fsrcnn_file, trained, tmp_path)
     assert again == data
 
 
+@pytest.mark.slow
 def test_float_files_alone_keep_prelu(tmp_path):
     """An integer file has other operators in its place; its float counterpart then has them, too."""
     keras.utils.set_random_seed(2)

@@ -64,6 +64,7 @@ def test_history_has_both_scores(image_folder, tmp_path, cache):
         assert chosen == pytest.approx((rgb + 3 * y) / 4, abs=2e-4)
 
 
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted(image_folder, tmp_path, cache, train_interrupted):
     recipe = smoke(luminance_weight=4.0)
     train_loop.train(recipe, image_folder, tmp_path / "whole", cache=cache)

@@ -64,6 +64,7 @@ def test_only_xlsr_of_the_zoo_recipes_uses_soap():
     assert (recipes.load("xlsr_zoo_x3").optimizer, recipes.load("abpn_x3").optimizer) == ("soap", "adam")
 
 
+@pytest.mark.slow  # test_train_loop.py resumes, too
 def test_a_resumed_training_equals_an_uninterrupted_one(image_folder, tmp_path, cache, train_interrupted):
     recipe = smoke_recipe("chainsr_s_x3", steps=24, validate_every=12, branches="none", ema_decay=0.9)
     assert (recipe.optimizer, recipe.loss) == ("soap", "psnr")

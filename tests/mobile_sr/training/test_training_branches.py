@@ -63,6 +63,7 @@ def test_run_saves_the_plain_network(kind, average, image_folder, tmp_path, cach
     assert config["recipe"]["branches"] == kind
 
 
+@pytest.mark.slow
 def test_resumed_equals_uninterrupted(finished, tmp_path, train_interrupted):
     train_interrupted(smoke(), tmp_path / "run", 3)
     for file in ("checkpoint.npz", "best.npz"):

@@ -64,6 +64,7 @@ def test_channels_are_counted_by_the_union_forward_and_the_sum_backward():
     np.testing.assert_array_equal(gradient(fgnas_supernet.alive, gates), np.ones((4, 3)))
 
 
+@pytest.mark.slow
 def test_the_papers_supernet_has_1290688_multiply_adds_per_lr_pixel():
     model = models.build({"network": "fgnas_supernet", "scale": 2})
     assert MULTIPLY_ADDS.total(fgnas_supernet.operators(model, full=True)) == 1_290_688
@@ -205,7 +206,14 @@ def test_vanished_blocks_and_an_empty_body_leave_the_compact_network():
         compaction.compact(model, config)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"pointwise": False, "activations": ("relu",)}, {"search": "channels"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        pytest.param({"pointwise": False, "activations": ("relu",)}, marks=pytest.mark.slow),
+        pytest.param({"search": "channels"}, marks=pytest.mark.slow),
+    ],
+)
 def test_channels_are_restored_where_they_fit_and_the_output_stays_the_same(arguments):
     for seed in range(2):
         model, config = supernet(seed, share=0.4, gate_rate=10.0, **arguments)
@@ -283,7 +291,7 @@ def test_prelu_costs_time_for_all_that_passes_through_it_and_steers_its_own_gate
     assert (slope[:, 1] > 0).all()
 
 
-@pytest.mark.parametrize("kinds", [KINDS[0], KINDS[4]])
+@pytest.mark.parametrize("kinds", [KINDS[0], pytest.param(KINDS[4], marks=pytest.mark.slow)])
 def test_equalization_keeps_the_compact_network(kinds):
     model, config = supernet(5, share=0.7, activations=kinds)
     compact, arrays = compaction.compact(model, config)

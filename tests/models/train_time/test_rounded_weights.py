@@ -73,6 +73,7 @@ def smoke(**changes):
     return smoke_recipe("espcn_x2", **{**few, **changes})
 
 
+@pytest.mark.slow
 def test_training_resumes_and_keeps_the_plain_network(image_folder, tmp_path, cache, train_interrupted):
     train_loop.train(smoke(), image_folder, tmp_path / "whole", cache=cache)
     train_interrupted(smoke(), tmp_path / "run", 3)
