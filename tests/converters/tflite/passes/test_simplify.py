@@ -199,4 +199,4 @@ def test_the_size_of_the_image_where_a_scalar_comes_first():
     data = fixed_shape.first_subgraph_only(flatbuffer.as_first_subgraph(data, flatbuffer.parse(data, "dense")))
     graph = flatbuffer.parse(simplify.fix_size(data, (1, 5, 6, 3)))
     assert [len(graph.tensors[tensor].shape) for tensor in graph.inputs] == [2, 4]
-    assert [graph.tensors[tensor].shape for tensor in graph.outputs] == [[1, 10, 12, 3], [1, 5, 6, 1]]
+    assert [graph.tensors[tensor].shape for tensor in graph.outputs] == [[1, 5, 6, 1], [1, 10, 12, 3]]
