@@ -82,29 +82,29 @@ def test_the_harness_detects_failures(tmp_path):
         assert part in line
 
 
-@counts(1000, 10_000)
+@counts(600, 10_000)
 def test_images(image_files, tmp_path, count):
     assert problems("images", image_files, count, tmp_path) == []
 
 
-@counts(200, 3000)
+@counts(120, 3000)
 def test_arrays(model_file, tmp_path, count):
     assert problems("npz", [model_file], count, tmp_path) == []
 
 
-@counts(100, 3500)
+@counts(60, 3500)
 @pytest.mark.parametrize("kind", ["tflite bytes", "tflite fields", "tflite tensors"])
 def test_tflite(exported, tmp_path, kind, count):
     assert problems(kind, sorted(exported.glob("*.tflite")), count, tmp_path) == []
 
 
-@counts(100, 1000)
+@counts(60, 1000)
 def test_sidecars(tmp_path, count):
     file = zoo.resolve("xlsr_x3:uint8").with_suffix(".json")
     assert problems("sidecars", [file], count, tmp_path) == []
 
 
-@counts(50, 500)
+@counts(30, 500)
 def test_onnx(model_file, tmp_path, count):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
@@ -115,7 +115,7 @@ def test_onnx(model_file, tmp_path, count):
     assert problems("onnx bytes", [file], count, tmp_path) == []
 
 
-@counts(36, 700)
+@counts(22, 700)
 def test_networks(model_file, tmp_path, count):
     from mobile_sr.inference import weights
 
@@ -123,7 +123,7 @@ def test_networks(model_file, tmp_path, count):
     assert problems("networks", [model_file, tmp_path / "valid.keras"], count, tmp_path) == []
 
 
-@counts(8, 150)
+@counts(5, 150)
 def test_run_folders(image_folder, tmp_path, count):
     (tmp_path / "images").symlink_to(image_folder)
     train_loop.train(smoke_recipe(**RUN_RECIPE), image_folder, tmp_path / "run", cache=tmp_path / "cache")

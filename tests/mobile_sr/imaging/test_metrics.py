@@ -23,7 +23,7 @@ PUBLISHED = {
 
 @pytest.mark.parametrize(
     ("name", "scale"),
-    [row if row[0] == "Set5" or row == ("Set14", 3) else pytest.param(*row, marks=pytest.mark.slow) for row in PUBLISHED],
+    [row if row[0] == "Set5" else pytest.param(*row, marks=pytest.mark.slow) for row in PUBLISHED],
 )
 def test_bicubic_gives_the_published_rows(data_dir, name, scale):
     bicubic = upscaler.load("bicubic", scale)

@@ -46,7 +46,7 @@ def test_cards_match_their_files(name):
     assert float(best["validation_psnr_rgb"]) == card["training"]["validation_psnr_rgb"]
 
 
-LARGE = [name for name in ENTRIES if zoo.card(name)["parameters"] > 100_000]
+LARGE = [name for name in ENTRIES if zoo.card(name)["parameters"] > 50_000]
 
 
 QUICK_FIRST = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in ENTRIES]
