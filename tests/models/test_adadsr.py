@@ -23,9 +23,9 @@ def randomized(config, seed=0, **overrides):
     ("config", "parameters"),
     [
         ({"network": "edsr", "blocks": 16, "channels": 64}, 1_369_859),
-        ({"network": "edsr"}, 40_729_603),
         ({"network": "edsr", "depth": "input"}, 40_729_603 + 738_949),
-        ({"network": "edsr", "depth": "fixed"}, 40_729_603 + 738_949),
+        pytest.param({"network": "edsr"}, 40_729_603, marks=pytest.mark.slow),
+        pytest.param({"network": "edsr", "depth": "fixed"}, 40_729_603 + 738_949, marks=pytest.mark.slow),
         pytest.param({"network": "rcan", "depth": "input"}, 15_444_643 + 153_486, marks=pytest.mark.slow),
     ],
 )

@@ -93,7 +93,7 @@ CHANGED = {  # a layer before the attention, pooling or resizing that its scales
 }
 
 
-SOME = [pytest.param(name, marks=() if name in ("rlfn", "bsrn") else pytest.mark.slow) for name in SMALL]
+SOME = [pytest.param(name, marks=() if name == "rlfn" else pytest.mark.slow) for name in SMALL]
 
 
 @pytest.mark.parametrize("network", SOME)

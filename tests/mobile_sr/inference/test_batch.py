@@ -20,6 +20,7 @@ def bicubic():
     return load("bicubic", 2)
 
 
+@pytest.mark.slow
 def test_a_thousand_files_by_several_workers(tmp_path):
     images = [make_image(10 + k, 14, seed=k) for k in range(8)]
     for k in range(1000):

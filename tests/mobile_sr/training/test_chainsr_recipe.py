@@ -24,7 +24,8 @@ def test_settings_of_both_stages(size):
     recipes.check(second, "second")
 
 
-@pytest.mark.parametrize("select", ["rgb", pytest.param("uint8", marks=pytest.mark.slow)])  # uint8 converts at each validation
+@pytest.mark.slow
+@pytest.mark.parametrize("select", ["rgb", "uint8"])
 def test_two_stages_from_images_to_uint8(image_folder, tmp_path, cache, run_here, select):
     fields = ("validate_every=2", "network.layers=1", "network.channels=4", "flat_share=0")  # small, to compile quickly
     common = [word for field in fields for word in ("--set", field)]

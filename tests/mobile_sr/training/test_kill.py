@@ -84,7 +84,9 @@ class Victim:
 
 
 def plan(kills, seed):
-    """Seeded (moment, signal) pairs: shuffled moments spread over 0..1, and mostly SIGKILL."""
+    """Seeded (moment, signal) pairs: shuffled moments spread over 0..1, and mostly SIGKILL. A single one hits the work."""
+    if kills == 1:
+        return [((1 + STARTUP_SHARE) / 2, signal.SIGKILL)]
     rng = random.Random(seed)
     moments = [(k + rng.random()) / kills for k in range(kills)]
     signals = [(signal.SIGTERM, signal.SIGINT)[k % 2] if k % 3 == 2 else signal.SIGKILL for k in range(kills)]
@@ -93,11 +95,11 @@ def plan(kills, seed):
 
 
 def check_hits(hits):
-    """Assert that half of the signals, rounded down, hit the work. Otherwise the test would show nothing.
+    """Assert that half of the signals, rounded down, hit the work, or the only one. Otherwise the test would show nothing.
 
     The moments follow from the time of an earlier run. If the machine was busier then, some signals come too late.
     """
-    assert sum(hits) >= len(hits) // 2, hits
+    assert sum(hits) >= max(1, len(hits) // 2), hits
 
 
 def names(folder):
@@ -196,6 +198,7 @@ def test_export(model_file, image_folder, tmp_path, kills):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.slow
 @KILLS
 def test_compare(exported, image_folder, tmp_path, kills):
     """The work begins when the result is printed, so the kills hit the writing of the report."""
