@@ -361,6 +361,9 @@ def inspect(
     space: str = "y",
     crops: int | None = None,
     threads: int = 1,
+    device: str | None = None,
+    cpu: str | None = None,
+    soc: str | None = None,
     progress: Progress | None = None,
 ) -> results.InspectionResult:
     """Report operators, partitions and checks of a .tflite; with `reference`, locate its quantization error by layers.
@@ -373,11 +376,18 @@ def inspect(
         data: with `reference`: images as of `evaluate`; None for the packaged sample images.
         space, threads, progress: see `evaluate`.
         crops: number of images on which the layers are measured; None is 16, or fewer at a large fixed size.
-    Raises: ValueError (mobile_sr.UserError) for unusable files, or files of different networks.
+        device, cpu, soc: a virtual device that also opens the model, a .tflite, as for `load`; 'virtual:ethos-u' only compiles.
+            The operators that it takes are the key "compiled" of the result's `to_dict()`.
+    Raises: ValueError (mobile_sr.UserError) for unusable files, files of different networks, or a device that is not installed.
     """
     from mobile_sr.evaluation import network_facts
 
+    chosen = _device(device, cpu, soc)
     record, layers = network_facts.inspect(model), None
+    if chosen:
+        from mobile_sr.benchmarking import virtual
+
+        record["compiled"] = virtual.compile_for(model, chosen)
     if reference is not None:
         from mobile_sr.imaging import sample_images
         from mobile_sr.quantization import quantization_debugger

@@ -67,6 +67,30 @@ def measure(
     return report
 
 
+def compile_for(model: str | Path, device: Device) -> dict[str, Any]:
+    """Opens a .tflite on a virtual device without running it, for `inspect`.
+
+    Args:
+        model: a .tflite file or a packaged one, with options after '@'.
+        device: the device.
+
+    Returns:
+        JSON-able {"device", "label", "height", "width", "residency": `Residency.facts`, "figures": those of the compiler}. The
+        size is DEFAULT_SIZE for a file with a dynamic size.
+
+    Raises:
+        UserError: the file is unusable, or the device refuses it.
+    """
+    file = _open(model, device)
+    height, width = file.fixed or DEFAULT_SIZE
+    file.prepare((height, width))
+    residency, figures = file.device_facts()
+    file.close()
+    found = {key: value for key, value in figures.items() if value is not None}
+    about = {"device": device.name, "label": device.label, "height": height, "width": width}
+    return {**about, "residency": residency.facts(), "figures": found}
+
+
 def _open(model: str | Path, device: Device) -> litert.TFLiteModel:
     path, options = locate_tflite(model)
     return litert.TFLiteModel(path, 1, options, device)

@@ -136,22 +136,26 @@ def add_depth(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser, what: str = "run the model, a .tflite, on a virtual device") -> None:
+def add_device(
+    parser: argparse.ArgumentParser,
+    what: str = "run the model, a .tflite, on a virtual device",
+    names: str = "virtual:arm64, virtual:hexagon or virtual:gpu",
+) -> None:
     """Add --device, --cpu and --soc.
 
     Args:
         parser: parser of the command.
         what: help text of --device.
+        names: the devices that the command accepts.
     """
-    names = "virtual:arm64, virtual:hexagon or virtual:gpu (docs/guide/devices.md)"
-    parser.add_argument("--device", metavar="NAME", help=f"{what}: {names}")
+    parser.add_argument("--device", metavar="NAME", help=f"{what}: {names} (docs/guide/devices.md)")
     add_chip(parser)
 
 
 def add_chip(parser: argparse._ActionsContainer) -> None:
     """Add --cpu and --soc, which choose the chip of a virtual device."""
     parser.add_argument("--cpu", metavar="NAME", help="of virtual:arm64: cortex-a76 (default), cortex-a72 or i8mm")
-    parser.add_argument("--soc", metavar="NAME", help="of virtual:hexagon: its chip")
+    parser.add_argument("--soc", metavar="NAME", help="of virtual:hexagon: its chip; of virtual:ethos-u: its NPU")
 
 
 def device(args: argparse.Namespace) -> Device | None:

@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--crops", type=int, help="number of images that the layers are measured on (default 16; fewer at a large fixed size)"
     )
     parser.add_argument("--report", metavar="OUT", help="with --reference: folder for layers.html and layers.json")
+    devices = "virtual:arm64, virtual:hexagon, virtual:gpu or virtual:ethos-u"
+    common.add_device(parser, "also open the file on a virtual device and list the operators that it takes", devices)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     common.add_json(parser)
 
@@ -37,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
     from mobile_sr.errors import UserError
 
     if args.reference:
+        if args.device:
+            raise UserError("--device: not with --reference; the layers are measured on this machine")
         return _locate(args)
     if args.report:
         raise UserError("--report needs --reference, the float .tflite of the same network")
@@ -51,7 +55,12 @@ def _audit(args: argparse.Namespace) -> int:
     from mobile_sr.evaluation import instructions, network_facts
     from mobile_sr.inference import model_files, model_io, upscaler
 
+    device = common.device(args)
     facts, values = network_facts.inspect(args.model), None
+    if device:
+        from mobile_sr.benchmarking import virtual
+
+        facts["compiled"] = virtual.compile_for(args.model, device)
     try:
         model = upscaler.load(args.model, threads=args.threads)
         facts |= model_io.facts(model.io, model.figures)
@@ -75,6 +84,12 @@ def _audit(args: argparse.Namespace) -> int:
         rejected = delegates.describe(refusals)
         verdict = f"rejects {rejected}" if rejected else "supports every operator"
         print_line(f"  {delegates.TITLES[delegate]}, by its rules: {verdict}", file=out)
+    if compiled := facts.get("compiled"):
+        residency = compiled["residency"]
+        taken = f"takes {residency['taken']} of {residency['nodes']} operators at {compiled['width']}x{compiled['height']}"
+        print_line(f"  {compiled['label']}: {taken}", file=out)
+        for name, reason in residency["refused"].items():
+            print_line(f"    not taken: {name}: {reason}", file=out)
     for end in ("inputs", "outputs"):
         for t in facts[end]:
             quantization = f"  scale {t['scale']:.9g}  zero point {t['zero_point']}" if t["scale"] is not None else ""

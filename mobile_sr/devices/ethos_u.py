@@ -56,19 +56,19 @@ class EthosUDevice:
     name = "virtual:ethos-u"
     runs = False
 
-    def __init__(self, accelerator: str | None = None) -> None:
+    def __init__(self, soc: str | None = None) -> None:
         """Checks the requirements.
 
         Args:
-            accelerator: NPU and multiply-adds per cycle, such as 'ethos-u85-256'; None is DEFAULT_ACCELERATOR.
+            soc: NPU and multiply-adds per cycle, such as 'ethos-u85-256'; None is DEFAULT_ACCELERATOR.
 
         Raises:
             UserError: an unknown accelerator, or vela is not installed.
         """
-        self.accelerator = DEFAULT_ACCELERATOR if accelerator is None else accelerator
+        self.accelerator = DEFAULT_ACCELERATOR if soc is None else soc
         if self.accelerator not in ACCELERATORS:
             hint = did_you_mean(self.accelerator, ACCELERATORS)
-            raise UserError(f"--accelerator {accelerator}: unknown; {self.name} has {', '.join(ACCELERATORS)}{hint}")
+            raise UserError(f"--soc {soc}: unknown; {self.name} has {', '.join(ACCELERATORS)}{hint}")
         if importlib.util.find_spec("ethosu") is None:
             raise UserError(f"{self.name} needs Arm's compiler vela: {EXTRA}")
         self.version = importlib.metadata.version(_PACKAGE)

@@ -15,7 +15,7 @@ DEVICES = {
     "virtual:arm64": ("mobile_sr.devices.arm64", "Arm64Device", "cpu"),
     "virtual:hexagon": ("mobile_sr.devices.hexagon", "HexagonDevice", "soc"),
     "virtual:gpu": ("mobile_sr.devices.gpu", "GpuDevice", None),
-    "virtual:ethos-u": ("mobile_sr.devices.ethos_u", "EthosUDevice", None),
+    "virtual:ethos-u": ("mobile_sr.devices.ethos_u", "EthosUDevice", "soc"),
 }
 # LR pixels of the tiles of large images, where the time to compile and simulate grows with the size.
 TILES = {"virtual:hexagon": 96, "virtual:gpu": 96, "virtual:ethos-u": 96}
@@ -32,7 +32,7 @@ def find(name: str, cpu: str | None = None, soc: str | None = None) -> Device:
     Args:
         name: key of DEVICES.
         cpu: CPU of 'virtual:arm64'; None is its default.
-        soc: chip of 'virtual:hexagon'; None is its default.
+        soc: chip of 'virtual:hexagon', or NPU of 'virtual:ethos-u'; None is its default.
 
     Raises:
         UserError: an unknown name, CPU or chip, an option of another device, or something to install is missing.
@@ -46,8 +46,8 @@ def find(name: str, cpu: str | None = None, soc: str | None = None) -> Device:
     given = {key: value for key, value in (("cpu", cpu), ("soc", soc)) if value is not None}
     for key, value in given.items():
         if key != option:
-            owner = next(other for other, row in DEVICES.items() if row[2] == key)
-            raise UserError(f"--{key} {value}: is for --device {owner}, not for {name}")
+            owners = " or ".join(other for other, row in DEVICES.items() if row[2] == key)
+            raise UserError(f"--{key} {value}: is for --device {owners}, not for {name}")
     options = {} if option is None else {option: given.get(option)}
     device: Any = getattr(importlib.import_module(module), kind)(**options)
     return device

@@ -136,6 +136,7 @@ def test_dense_groups_change_no_value(exported, precision, photo):
         np.testing.assert_allclose(*outputs, atol=1e-5 if precision == "float32" else 2e-3)
 
 
+@pytest.mark.slow
 def test_dense_groups_on_the_command_line(run_here, tmp_path, depth_file):
     done = run_here("export", "--model", "xlsr_x2", "--precision", "float32", "--dense-groups", "--out", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -34,6 +34,7 @@ def test_score_of_a_packaged_file(run_here, image_folder, tmp_path):
     assert found["runtime_of"] == "given"
 
 
+@pytest.mark.slow
 def test_mlperf_uses_whole_images_and_measures(image_folder):
     found = challenge_scores.score("xlsr_x2:uint8", "mlperf", image_folder, runs=2)
     model, scores = upscaler.load("xlsr_x2:uint8"), []

@@ -1,6 +1,7 @@
 """virtual:ethos-u: vela's report, read into ours."""
 
 import importlib.util
+import json
 import types
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_report():
 
 
 def test_unknown_accelerator():
-    with pytest.raises(UserError, match="--accelerator ethos-u85-265: unknown.*did you mean ethos-u85-256"):
+    with pytest.raises(UserError, match="--soc ethos-u85-265: unknown.*did you mean ethos-u85-256"):
         ethos_u.EthosUDevice("ethos-u85-265")
 
 
@@ -120,3 +121,22 @@ def test_one_signature_of_several_is_compiled():
 def test_control_flow_is_refused():
     with pytest.raises(UserError, match="sparse_uint8.tflite: virtual:ethos-u compiles no control flow"):
         opened("adaedsr_b8_x2:uint8").device_facts()
+
+
+@needs_vela
+def test_inspect_compiles(run_here, tmp_path):
+    (tmp_path / "net.tflite").write_bytes(uint8(2, False))
+    done = run_here(
+        "inspect", "--model", tmp_path / "net.tflite", "--device", "virtual:ethos-u", "--soc", "ethos-u85-256", "--json", "-"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "virtual:ethos-u (ethos-u85-256; vela" in done.stderr
+    compiled = json.loads(done.stdout)["compiled"]
+    (refused,) = compiled["residency"]["refused"]
+    assert "DEPTH_TO_SPACE" in refused
+    assert f"    not taken: {refused}: " in done.stderr
+    assert compiled["residency"]["taken"] == compiled["residency"]["nodes"] - 1
+    assert compiled["figures"]["cycles"] > 0
+    refusal = run_here("inspect", "--model", tmp_path / "net.tflite", "--device", "virtual:arm64", "--soc", "v73")
+    assert refusal.returncode == 2
+    assert "--soc v73: is for --device virtual:hexagon or virtual:ethos-u, not for virtual:arm64" in refusal.stderr

@@ -21,7 +21,7 @@ def fake(monkeypatch):
     [
         (("virtual:arm",), "unknown virtual device; known: virtual:arm64, .*; did you mean virtual:arm64"),
         (("emulator-5554",), "--device emulator-5554: unknown virtual device"),
-        (("virtual:arm64", None, "v73"), "--soc v73: is for --device virtual:hexagon, not for virtual:arm64"),
+        (("virtual:arm64", None, "v73"), "--soc v73: is for --device virtual:hexagon or virtual:ethos-u, not for virtual:arm64"),
         (("virtual:gpu", "cortex-a76"), "--cpu cortex-a76: is for --device virtual:arm64, not for virtual:gpu"),
     ],
 )

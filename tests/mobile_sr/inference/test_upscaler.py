@@ -53,6 +53,7 @@ def test_fixed_size_files_upscale_images_of_any_size(model_file, tmp_path, expor
     assert fixed(small).shape == (27, 150, 3)
 
 
+@pytest.mark.slow
 def test_a_linear_output_is_converted_by_its_scale(model_file, tmp_path, photo):
     """Its scale is not 1/255. The output is converted by the scale and zero point of the file."""
     from mobile_sr.inference import weights

@@ -60,7 +60,8 @@ print(json.dumps(errors))
 """
 
 
-@pytest.mark.parametrize("variants", [FEW, pytest.param(VARIANTS, marks=pytest.mark.slow)], ids=["few", "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("variants", [FEW, VARIANTS], ids=["few", "all"])
 def test_tf_keras_network_equals_keras_3_network(tmp_path, variants):
     """Every network, scale and output activation, with grouped convolutions and with block-diagonal ones."""
     x = np.random.default_rng(1).random((1, 18, 13, 3)).astype(np.float32)

@@ -64,6 +64,7 @@ def test_bytes_are_pixels_and_the_drop_is_small(build, ends, photos, tmp_path):
         assert -0.05 < drop < 0.10, build.__name__
 
 
+@pytest.mark.slow
 def test_the_debugger_finds_the_overshoot(photos, tmp_path):
     """The float file overshoots, the uint8 file saturates; PSNR clips both."""
     files = {file.precision: file.path for file in mobile_sr.export(unclipped_255(), tmp_path).files}
