@@ -78,7 +78,7 @@ class _File:
 
 
 def convolution(kernel, inputs, outputs, groups=1, stride=1):
-    """Bytes of a CONV_2D with bias and SAME padding, int8 -> int8."""
+    """Returns a file with a CONV_2D with bias and SAME padding, int8 -> int8."""
     file = _File("CONV_2D", "Conv2DOptions", 3, padding=_SAME, strideW=stride, strideH=stride)
     file.image(inputs)
     file.bias(file.weights((outputs, kernel, kernel, inputs // groups)))
@@ -87,7 +87,7 @@ def convolution(kernel, inputs, outputs, groups=1, stride=1):
 
 
 def depthwise(kernel, channels):
-    """Bytes of a DEPTHWISE_CONV_2D."""
+    """Returns a file with a DEPTHWISE_CONV_2D."""
     file = _File("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", 3, padding=_SAME, depthMultiplier=1, **_STRIDE_1)
     file.image(channels)
     file.bias(file.weights((1, kernel, kernel, channels), 3))
@@ -96,7 +96,7 @@ def depthwise(kernel, channels):
 
 
 def transposed(kernel, inputs, outputs, stride):
-    """Bytes of a TRANSPOSE_CONV with bias; its count is for each input pixel."""
+    """Returns a file with a TRANSPOSE_CONV with bias; its count is for each input pixel."""
     file = _File("TRANSPOSE_CONV", "TransposeConvOptions", 3, padding=_SAME, strideW=stride, strideH=stride)
     file.constant(np.int32([1, SIDE * stride, SIDE * stride, outputs]))
     scales = file.weights((outputs, kernel, kernel, inputs))
@@ -107,7 +107,7 @@ def transposed(kernel, inputs, outputs, stride):
 
 
 def fully_connected(inputs, outputs):
-    """Bytes of a FULLY_CONNECTED on every pixel."""
+    """Returns a file with a FULLY_CONNECTED on every pixel."""
     file = _File("FULLY_CONNECTED", "FullyConnectedOptions", 5, keepNumDims=True)
     file.image(inputs)
     file.bias(file.weights((outputs, inputs)))
@@ -116,7 +116,7 @@ def fully_connected(inputs, outputs):
 
 
 def binary(name, channels):
-    """Bytes of ADD, SUB, MUL, MAXIMUM or MINIMUM of two images."""
+    """Returns a file with ADD, SUB, MUL, MAXIMUM or MINIMUM of two images."""
     options = {"MAXIMUM": "MaximumMinimumOptions", "MINIMUM": "MaximumMinimumOptions"}
     file = _File(name, options.get(name, f"{name.capitalize()}Options"), 2)
     same = options.get(name) is not None  # these two compare raw values
@@ -127,7 +127,7 @@ def binary(name, channels):
 
 
 def by_constant(name, channels):
-    """Bytes of ADD, SUB or MUL of an image and one constant for each channel."""
+    """Returns a file with ADD, SUB or MUL of an image and one constant for each channel."""
     file = _File(name, f"{name.capitalize()}Options", 2)
     file.image(channels)
     file.constant(file.random.integers(-100, 100, channels).astype(np.int8), scale=0.004, zero=0)
@@ -136,7 +136,7 @@ def by_constant(name, channels):
 
 
 def unary(name, channels, options=None, version=2, scale=0.05, zero=5, **values):
-    """Bytes of an operator on one image that keeps its shape."""
+    """Returns a file with an operator on one image that keeps its shape."""
     file = _File(name, options, version, **values)
     file.image(channels)
     if name == "PRELU":
@@ -146,7 +146,7 @@ def unary(name, channels, options=None, version=2, scale=0.05, zero=5, **values)
 
 
 def concatenation(first, second):
-    """Bytes of a CONCATENATION of channels."""
+    """Returns a file with a CONCATENATION of channels."""
     file = _File("CONCATENATION", "ConcatenationOptions", 2, axis=3)
     file.image(first)
     file.image(second)
@@ -155,7 +155,7 @@ def concatenation(first, second):
 
 
 def split(parts, channels):
-    """Bytes of a SPLIT into parts of `channels` each."""
+    """Returns a file with a SPLIT into parts of `channels` each."""
     file = _File("SPLIT", "SplitOptions", 2, numSplits=parts)
     file.constant(np.int32(3))
     file.image(parts * channels)
@@ -165,7 +165,7 @@ def split(parts, channels):
 
 
 def slice_channels(channels, kept):
-    """Bytes of a SLICE of the first channels."""
+    """Returns a file with a SLICE of the first channels."""
     file = _File("SLICE", "SliceOptions", 2)
     file.image(channels)
     file.constant(np.int32([0, 0, 0, 0]))
@@ -175,7 +175,7 @@ def slice_channels(channels, kept):
 
 
 def depth_to_space(block, channels=3):
-    """Bytes of a DEPTH_TO_SPACE."""
+    """Returns a file with a DEPTH_TO_SPACE."""
     file = _File("DEPTH_TO_SPACE", "DepthToSpaceOptions", 2, blockSize=block)
     file.image(channels * block * block)
     file.output(channels, 0.02, SIDE * block, -3)
@@ -183,7 +183,7 @@ def depth_to_space(block, channels=3):
 
 
 def space_to_depth(block, channels=3):
-    """Bytes of a SPACE_TO_DEPTH; its count is for each input pixel."""
+    """Returns a file with a SPACE_TO_DEPTH; its count is for each input pixel."""
     file = _File("SPACE_TO_DEPTH", "SpaceToDepthOptions", 2, blockSize=block)
     file.image(channels)
     file.output(channels * block * block, 0.02, SIDE // block, -3)
@@ -191,7 +191,7 @@ def space_to_depth(block, channels=3):
 
 
 def quantize(source, target, channels=3):
-    """Bytes of a QUANTIZE between two types; a change from int8 to int8 changes scale and zero point."""
+    """Returns a file with a QUANTIZE between two types; a change from int8 to int8 changes scale and zero point."""
     same_grid = source != target
     file = _File("QUANTIZE", "QuantizeOptions", 2)
     file.image(channels, 0.02, SIDE, 0 if source == "UINT8" else -3, source)
@@ -201,7 +201,7 @@ def quantize(source, target, channels=3):
 
 
 def resize(name, factor, channels):
-    """Bytes of RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR; the count is for each input pixel."""
+    """Returns a file with RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR; the count is for each input pixel."""
     options = {"RESIZE_BILINEAR": "ResizeBilinearOptions", "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions"}
     file = _File(name, options[name], 3, halfPixelCenters=True)
     file.image(channels)
@@ -211,7 +211,7 @@ def resize(name, factor, channels):
 
 
 def pad(channels, border=1):
-    """Bytes of a PAD by zeros."""
+    """Returns a file with a PAD by zeros."""
     file = _File("PAD", "PadOptions", 2)
     file.image(channels)
     file.constant(np.int32([[0, 0], [border, border], [border, border], [0, 0]]))
@@ -220,7 +220,7 @@ def pad(channels, border=1):
 
 
 def pool(name, size, stride, channels):
-    """Bytes of MAX_POOL_2D or AVERAGE_POOL_2D; the count is for each input pixel."""
+    """Returns a file with MAX_POOL_2D or AVERAGE_POOL_2D; the count is for each input pixel."""
     file = _File(name, "Pool2DOptions", 2, padding=_SAME, strideW=stride, strideH=stride, filterWidth=size, filterHeight=size)
     file.image(channels)
     file.output(channels, 0.02, -(-SIDE // stride), -3)
@@ -228,7 +228,7 @@ def pool(name, size, stride, channels):
 
 
 def mean(channels):
-    """Bytes of a MEAN over height and width."""
+    """Returns a file with a MEAN over height and width."""
     file = _File("MEAN", "ReducerOptions", 2, keepDims=True)
     file.image(channels)
     file.constant(np.int32([1, 2]))

@@ -1,4 +1,4 @@
-"""Functions from the user's own Python files: named as FILE.py:FUNCTION, run only because they were named so.
+"""Functions from the user's own Python files: given as FILE.py:FUNCTION. No other code is run.
 
 What goes wrong in such a file is reported in one line with the file, the line in it and the exception.
 """
@@ -77,7 +77,7 @@ def load(reference: str, example: str = "net", passing: tuple[type[Exception], .
 
 
 def _module(file: Path, passing: tuple[type[Exception], ...]) -> ModuleType:
-    """Run a file as a module, once for each content."""
+    """Run a file as a module, once for each version of its content."""
     path = file.resolve()
     try:
         source = path.read_bytes()

@@ -63,7 +63,7 @@ def load(
     if chosen and not isinstance(model, (str, Path)):
         from mobile_sr.errors import UserError
 
-        raise UserError(f"device {chosen.name}: runs .tflite files only, not an object; give the path of a file")
+        raise UserError(f"device {chosen.name}: runs .tflite files only; give the path of a file instead of an object")
     if isinstance(model, upscaler.Upscaler):
         return model
     if _is_keras(model):
@@ -377,7 +377,7 @@ def inspect(
         space, threads, progress: see `evaluate`.
         crops: number of images on which the layers are measured; None is 16, or fewer at a large fixed size.
         device, cpu, soc: a virtual device that also opens the model, a .tflite, as for `load`; 'virtual:ethos-u' only compiles.
-            The operators that it takes are the key "compiled" of the result's `to_dict()`.
+            The operators that it supports are the key "compiled" of the result's `to_dict()`.
     Raises: ValueError (mobile_sr.UserError) for unusable files, files of different networks, or a device that is not installed.
     """
     from mobile_sr.evaluation import network_facts

@@ -12,14 +12,14 @@ CLIPS: dict[int, tuple[float, float | None]] = {_RELU: (0.0, None), _RELU_N1_TO_
 
 
 def activated(writer: Writer, op: StaticOp, value: str, activation: int) -> str:
-    """Apply a fused activation, unless the range of the output's integers does so by itself."""
+    """Apply a fused activation, unless the range of the output's integers implies it."""
     if not activation:
         return value
     if activation not in CLIPS:
         raise UnsupportedError(f"operator {op.label} has the fused activation {activation}")
     low, high = CLIPS[activation]
-    least, greatest = writer.limits(op.outputs[0]) if writer.is_quantized(op.outputs[0]) else (-np.inf, np.inf)
-    if least >= low and (high is None or greatest <= high):
+    smallest, largest = writer.limits(op.outputs[0]) if writer.is_quantized(op.outputs[0]) else (-np.inf, np.inf)
+    if smallest >= low and (high is None or largest <= high):
         return value
     return clip(writer, op, value, low, high)
 

@@ -1,4 +1,4 @@
-"""Operators that compute element by element, in whatever layout their inputs are."""
+"""Operators that compute element by element, in the layout of their inputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mobile_sr.converters.qdq.writer import Layout, UnsupportedError, Writer
 
 
 def _elementwise(kind: str) -> Callable[[Writer, StaticOp], None]:
-    """An operator of several operands that are broadcast."""
+    """Return the writer of an operator whose operands are broadcast."""
 
     def emit_one(writer: Writer, op: StaticOp) -> None:
         layout = writer.common_layout(op)
@@ -30,7 +30,7 @@ def _operand(writer: Writer, tensor: int, layout: Layout, rank: int) -> str:
 
 
 def _unary(kind: str) -> Callable[[Writer, StaticOp], None]:
-    """An operator of one operand and no option."""
+    """Return the writer of an operator with one operand and no options."""
 
     def emit_one(writer: Writer, op: StaticOp) -> None:
         layout = writer.common_layout(op)
@@ -72,7 +72,7 @@ def _prelu(writer: Writer, op: StaticOp) -> None:
 
 
 def _quantize(writer: Writer, op: StaticOp) -> None:
-    """QUANTIZE and DEQUANTIZE. A change of sign only is none here, where all integers are unsigned."""
+    """QUANTIZE and DEQUANTIZE. All integers are unsigned here, so a mere change of sign needs no node."""
     source, target = op.inputs[0], op.outputs[0]
     if writer.alias(target, source):
         return

@@ -55,7 +55,7 @@ def _bias(writer: Writer, bias: Sequence[int]) -> list[str]:
 
 
 def _transpose_conv(writer: Writer, op: StaticOp) -> None:
-    """TRANSPOSE_CONV: inputs are the output's shape, the kernel [O, H, W, I], the image and perhaps a bias."""
+    """TRANSPOSE_CONV: inputs are the output's shape, the kernel [O, H, W, I], the image and an optional bias."""
     _, kernel, source, *bias = op.inputs
     stored = writer.static.values(kernel).transpose(3, 0, 1, 2)
     strides = [op.option("strideH", 1), op.option("strideW", 1)]
@@ -84,7 +84,7 @@ def _transpose_conv(writer: Writer, op: StaticOp) -> None:
 def _fully_connected(writer: Writer, op: StaticOp) -> None:
     source, kernel, *bias = op.inputs
     if not writer.static.is_constant(kernel):
-        raise UnsupportedError(f"operator {op.label} has weights that are computed")
+        raise UnsupportedError(f"operator {op.label} has computed weights; they must be constant")
     stored = writer.static.values(kernel)
     value, shape = writer.real(source), writer.shape(source, "NHWC")
     if len(shape) != 2 or shape[1] != stored.shape[1]:

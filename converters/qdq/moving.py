@@ -53,7 +53,7 @@ def _pad(writer: Writer, op: StaticOp) -> None:
     mode = "constant"
     if op.name == "MIRROR_PAD":
         if op.option("mode"):
-            raise UnsupportedError(f"operator {op.label} mirrors symmetrically")
+            raise UnsupportedError(f"operator {op.label} uses the unsupported mode SYMMETRIC")
         mode = "reflect"
     elif op.name == "PADV2":
         tensor = op.inputs[2]
@@ -75,13 +75,13 @@ def _slice(writer: Writer, op: StaticOp) -> None:
 def _strided_slice(writer: Writer, op: StaticOp) -> None:
     """STRIDED_SLICE without new axes and ellipsis."""
     if op.option("ellipsisMask") or op.option("newAxisMask"):
-        raise UnsupportedError(f"operator {op.label} has new axes or an ellipsis")
+        raise UnsupportedError(f"operator {op.label} has new axes or an ellipsis, which are not supported")
     shape = writer.static.shapes[op.inputs[0]]
     values = [np.ravel(writer.static.values(index)).tolist() for index in op.inputs[1:]]
     begins, ends = [], []
     for axis, (begin, end, stride) in enumerate(zip(*values, strict=True)):
         if stride < 1:
-            raise UnsupportedError(f"operator {op.label} has the stride {stride}")
+            raise UnsupportedError(f"operator {op.label} has the stride {stride}; it must be positive")
         bit = 1 << axis
         first = 0 if op.option("beginMask") & bit else int(begin) + shape[axis] * (begin < 0)
         last = shape[axis] if op.option("endMask") & bit else int(end) + shape[axis] * (end < 0)

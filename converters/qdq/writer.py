@@ -22,11 +22,11 @@ _PERMUTATIONS: dict[tuple[Layout, Layout], list[int]] = {("NHWC", "NCHW"): [0, 3
 
 
 class UnsupportedError(ValueError):
-    """An operator or a type that a QDQ file cannot contain; the message names it."""
+    """Raised for an operator or type that a QDQ file cannot contain; the message names it."""
 
 
 class Writer:
-    """An ONNX graph in the making.
+    """Builds an ONNX graph.
 
     Attributes:
         static: the .tflite at its size.
@@ -54,7 +54,7 @@ class Writer:
         return "NCHW" if (tensor, "NCHW") in self._values else "NHWC"
 
     def common_layout(self, op: StaticOp) -> Layout:
-        """Return the layout for an operator that works in either: NCHW if an input exists so and all have 4 dimensions."""
+        """Return the layout for an operator that works in both: NCHW if an input has it and all tensors have 4 dimensions."""
         inputs = [index for index in op.inputs if index >= 0 and not self.static.is_constant(index)]
         if any(self.rank(index) != 4 for index in (*inputs, *op.outputs)):
             return "NHWC"
@@ -77,7 +77,7 @@ class Writer:
         return True
 
     def limits(self, tensor: int) -> tuple[float, float]:
-        """Return the least and the greatest real value that a quantized tensor can have."""
+        """Return the smallest and the largest real value that a quantized tensor can have."""
         scale, zero_point = self._parameters(tensor)
         return float(-zero_point * scale), float((255 - zero_point) * scale)
 
@@ -175,7 +175,7 @@ class Writer:
         return name if self._uses[name] == 1 else f"{name}_{self._uses[name]}"
 
     def initializer(self, name: str, values: Any) -> str:
-        """Add a constant, unless one of this name exists, and returns its name."""
+        """Add a constant, unless one of this name exists, and return its name."""
         if name not in self._initializers:
             self._initializers[name] = self._onnx.numpy_helper.from_array(
                 np.ascontiguousarray(values).reshape(np.shape(values)), name
@@ -183,15 +183,15 @@ class Writer:
         return name
 
     def integers(self, name: str, values: Sequence[int]) -> str:
-        """Add an int64 constant, such as axes, and returns its name."""
+        """Add an int64 constant, such as axes, and return its name."""
         return self.initializer(self.unique(name), np.array(values, np.int64))
 
     def number(self, name: str, value: float) -> str:
-        """Add a float32 scalar and returns its name."""
+        """Add a float32 scalar and return its name."""
         return self.initializer(self.unique(name), np.float32(value))
 
     def node(self, kind: str, inputs: Sequence[str], name: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node and returns the name of its output, or a list of several."""
+        """Add a node and return the name of its output, or the names of several."""
         name = self.unique(name)
         results = [f"{name}_{k}" if outputs > 1 else f"{name}_out" for k in range(outputs)]
         self._nodes.append(self._onnx.helper.make_node(kind, list(inputs), results, name=name, **attributes))
@@ -233,7 +233,7 @@ class Writer:
 
 
 def _fold_identities(nodes: list[Any], ends: set[str]) -> None:
-    """Rename what feeds an Identity at the end instead of keeping the Identity, unless that is an input or another output."""
+    """Remove each Identity at the end and rename its source, unless the source is an input or another output."""
     for identity in [node for node in nodes if node.op_type == "Identity"]:
         source, target = identity.input[0], identity.output[0]
         if source in ends:

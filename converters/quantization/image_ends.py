@@ -1,4 +1,4 @@
-"""Gives the 8-bit input and output the exact range of an image, such as 0..255: their bytes are then the pixels.
+"""Gives the 8-bit input and output the exact range of an image, such as 0..255, so their bytes are pixels.
 
 Two things would give them other scales. An SR output without a clip overshoots, and its scale would follow from the overshoot.
 An input that is concatenated with features would get their scale, because a concatenation has one scale.
@@ -39,7 +39,7 @@ def limit(data: bytes, value_range: tuple[int, int]) -> bytes:
 
 
 def _separate_input(graph: FloatGraph) -> bool:
-    """Give what is merged with other tensors a scale of its own. Returns whether anything changed."""
+    """Give an input that is merged with other tensors a scale of its own. Returns whether anything changed."""
     waiting, count = [graph.graph.inputs[0]], 0
     while waiting:
         tensor = waiting.pop()
@@ -58,7 +58,7 @@ def _separate_input(graph: FloatGraph) -> bool:
 
 
 def _limit_output(graph: FloatGraph, high: float) -> None:
-    """Append a limit to 0..high, and where the output cannot saturate a product with 1 that can."""
+    """Append a limit to 0..high, after a product with 1 if the last operator cannot saturate."""
     from ai_edge_litert import schema_py_generated as schema
 
     producers, readers = graph.producers(), graph.readers()

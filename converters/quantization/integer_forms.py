@@ -1,4 +1,4 @@
-"""Writes operators that the quantizer leaves in float with others that it has in 8 bits. Normalizations contain them."""
+"""Replaces operators that the quantizer leaves in float by others that it supports in 8 bits. Normalizations contain them."""
 
 from __future__ import annotations
 

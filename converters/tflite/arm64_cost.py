@@ -74,7 +74,7 @@ def _operator(graph: flatbuffer.Graph, op: flatbuffer.Op, shapes: Mapping[int, S
         return before * arm64.by_channels(op.name, min(inputs, outputs), block) if counted else None
     if op.name in ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"):
         return after / 4 * arm64.by_channels(op.name, inputs, 2)  # for each output pixel, the factors cost the same to 1 %
-    if op.name in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):  # the usual window of a stride stands for all
+    if op.name in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):  # the usual window of a stride is used for all
         stride = round(source[1] / target[1])
         window = next((row[:2] for row in arm64.table()[op.name] if row[1] == stride), None)
         return before * arm64.by_channels(op.name, inputs, *window) if window else None

@@ -1,4 +1,4 @@
-"""Reduces a .tflite to what compilers and accelerators accept: one subgraph, with an image input of a fixed shape."""
+"""Reduces a .tflite to the form that compilers and accelerators accept: one subgraph with an image input of fixed shape."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def with_input_shape(data: bytes, index: int, shape: Sequence[int]) -> bytes:
 
 
 def first_subgraph_only(data: bytes) -> bytes:
-    """Returns a copy of a .tflite without the subgraphs behind the first one, and without signatures.
+    """Returns a copy of a .tflite with its first subgraph only, and without signatures.
 
     A file whose first subgraph calls others, such as AdaDSR's sparse form, is returned unchanged.
 

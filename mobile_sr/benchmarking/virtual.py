@@ -1,4 +1,4 @@
-"""Figures of .tflite files on a virtual device: operators that it takes, its output values, counts. Never a time."""
+"""Figures of .tflite files on a virtual device: supported operators, output values, counts. Never a time."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _result(
     }
     if layers:
         if result["instructions"] is None:
-            raise UserError(f"--layers: {device.name} counts no instructions; virtual:arm64 does")
+            raise UserError(f"--layers: {device.name} does not count instructions; use virtual:arm64")
         result["layers"] = layer_counts(file, image, progress)
     return result
 

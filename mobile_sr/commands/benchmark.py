@@ -182,7 +182,7 @@ def _print_device(reports: Sequence[dict[str, Any]], out: TextIO) -> None:
 
 
 def _print_virtual(report: dict[str, Any], out: TextIO) -> None:
-    """Print one row per model, what the device refuses, and its further figures."""
+    """Print one row per model, the operators that the device refuses, and its other figures."""
     environment = report["environment"]
     print_line(f"{environment['label']}; a virtual device: no times", file=out)
     print_line(f"{environment['width']}x{environment['height']} (width x height)", file=out)
@@ -201,9 +201,9 @@ def _print_virtual(report: dict[str, Any], out: TextIO) -> None:
     for row in report["results"]:
         refused = row["residency"]["refused"].items()
         for name, reason in itertools.islice(refused, MOST_REFUSED):
-            print_line(f"{row['model']}: not taken: {name}: {reason}", file=out)
+            print_line(f"{row['model']}: not supported: {name}: {reason}", file=out)
         if len(refused) > MOST_REFUSED:
-            print_line(f"{row['model']}: not taken: {len(refused) - MOST_REFUSED} more, see --json", file=out)
+            print_line(f"{row['model']}: not supported: {len(refused) - MOST_REFUSED} more, see --json", file=out)
         figures = ", ".join(f"{key} {value}" for key, value in row["figures"].items() if key != "cpu")  # the label names it
         if figures:
             print_line(f"{row['model']}: {figures}", file=out)

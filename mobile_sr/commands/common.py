@@ -187,7 +187,7 @@ def set_depth(args: argparse.Namespace, *models: Upscaler) -> None:
     budgets = {"ms": args.budget_ms, "gmacs": args.budget_gmacs}
     given = {unit: budget for unit, budget in budgets.items() if budget is not None}
     if "ms" in given and any(model.device for model in models):
-        raise UserError("--budget-ms: a virtual device tells no times; --budget-gmacs or --depth does without")
+        raise UserError("--budget-ms: a virtual device reports no times; use --budget-gmacs or --depth")
     for unit, budget in given.items():
         if not adjustable:
             raise UserError(f"--budget-{unit}: {models[-1].name} does not support a desired depth")

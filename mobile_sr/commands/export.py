@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _parts(text: str) -> list[str]:
-    """The items of a comma-separated list, each once."""
+    """Return the items of a comma-separated list without duplicates."""
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 

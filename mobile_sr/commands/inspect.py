@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", metavar="OUT", help="with --reference: folder for layers.html and layers.json")
     devices = "virtual:arm64, virtual:hexagon, virtual:gpu or virtual:ethos-u"
-    common.add_device(parser, "also open the file on a virtual device and list the operators that it takes", devices)
+    common.add_device(parser, "also open the file on a virtual device and list the operators that it supports", devices)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     common.add_json(parser)
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.reference:
         if args.device:
-            raise UserError("--device: not with --reference; the layers are measured on this machine")
+            raise UserError("--device: cannot be combined with --reference; the layers are measured on this machine")
         return _locate(args)
     if args.report:
         raise UserError("--report needs --reference, the float .tflite of the same network")
@@ -86,10 +86,10 @@ def _audit(args: argparse.Namespace) -> int:
         print_line(f"  {delegates.TITLES[delegate]}, by its rules: {verdict}", file=out)
     if compiled := facts.get("compiled"):
         residency = compiled["residency"]
-        taken = f"takes {residency['taken']} of {residency['nodes']} operators at {compiled['width']}x{compiled['height']}"
+        taken = f"supports {residency['taken']} of {residency['nodes']} operators at {compiled['width']}x{compiled['height']}"
         print_line(f"  {compiled['label']}: {taken}", file=out)
         for name, reason in residency["refused"].items():
-            print_line(f"    not taken: {name}: {reason}", file=out)
+            print_line(f"    not supported: {name}: {reason}", file=out)
     for end in ("inputs", "outputs"):
         for t in facts[end]:
             quantization = f"  scale {t['scale']:.9g}  zero point {t['zero_point']}" if t["scale"] is not None else ""

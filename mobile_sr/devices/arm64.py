@@ -56,7 +56,7 @@ class Arm64Device:
         self._counts: IO[bytes] | None = None  # where the plugin of that process reports
 
     def open(self, data: bytes, name: str | Path, shape: tuple[int, ...]) -> Arm64Session:
-        """As `Device.open`."""
+        """See `Device.open`."""
         return Arm64Session(self, data, name, shape)
 
     def server(self) -> server_process.ServerProcess:
@@ -92,7 +92,7 @@ class Arm64Session:
     """
 
     def __init__(self, device: Arm64Device, data: bytes, name: str | Path, shape: tuple[int, ...]) -> None:
-        """As `Device.open`."""
+        """See `Device.open`."""
         graph = flatbuffer.parse(data)
         image = next(i for i in graph.inputs if len(graph.tensors[i].shape) == 4)
         self._device, self._server, self._shape = device, device.server(), shape
@@ -104,7 +104,7 @@ class Arm64Session:
         self.residency = _residency(reply["nodes"])
 
     def run(self, inputs: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """As `Session.run`."""
+        """See `Session.run`."""
         limit = RUN_LIMIT_S + RUN_LIMIT_S_PER_PIXEL * float(np.prod(self._shape))
         request = {"run": self._id, "inputs": list(inputs)}
         reply, values = self._server.ask(self._what, limit, request, list(inputs.values()))
@@ -122,7 +122,7 @@ class Arm64Session:
         }
 
     def close(self) -> None:
-        """As `Session.close`."""
+        """See `Session.close`."""
         if self._server.close.alive:
             self._server.ask(self._what, OPEN_LIMIT_S, {"close": self._id})
 

@@ -1,4 +1,4 @@
-"""The Arm system in a folder that `virtual:arm64` runs in: Debian's or Ubuntu's arm64 Python, LiteRT and NumPy for Arm.
+"""The folder with the Arm system that `virtual:arm64` runs: Debian's or Ubuntu's arm64 Python, LiteRT and NumPy for Arm.
 
 `make arm64` (or `python -m mobile_sr.devices.arm64_root`) prepares it in the cache folder. That needs the network, but no
 administrator rights: apt-get downloads the packages into a folder of its own, and dpkg unpacks them there.
@@ -90,7 +90,7 @@ def _emulate(qemu: str, root: Path, cpu: str) -> list[str]:
 
 
 def folder() -> Path:
-    """Returns the root's folder; its name changes with the wheels, FORMAT and the plugin."""
+    """Returns the root's folder. Its name depends on the versions of WHEELS, FORMAT and the plugin."""
     versions = "-".join(importlib.metadata.version(name) for name in WHEELS)
     return files.cache_folder() / f"arm64-{versions}-{FORMAT}-{files.sha256(COUNTER.read_bytes())[:8]}"
 
@@ -109,7 +109,7 @@ def find() -> Root:
 
 
 def qemu_version() -> str:
-    """Returns the version of qemu-aarch64, such as '7.2.22'. Raises UserError if it is not installed or does not tell."""
+    """Returns the version of qemu-aarch64, such as '7.2.22'. Raises UserError if it is not installed or prints none."""
     text = _run([_qemu(), "--version"], "qemu-aarch64 does not start", 60)
     match = re.search(r"version (\d+(?:\.\d+)+)", text)
     if not match:
@@ -183,7 +183,7 @@ def _check_system() -> dict[str, str]:
 
 
 def _download_packages(state: Path, identity: dict[str, str]) -> list[Path]:
-    """Downloads PACKAGES and what they depend on into an apt of its own, which knows arm64 only. Returns the .deb files."""
+    """Downloads PACKAGES and their dependencies with an apt configuration for arm64 only. Returns the .deb files."""
     for part in ("lists/partial", "cache/archives/partial"):
         (state / part).mkdir(parents=True)
     (state / "status").touch()
@@ -248,7 +248,7 @@ def _python(root: Path) -> Path:
 
 
 def _run(command: Sequence[str], failure: str, limit_s: float = LIMIT_S) -> str:
-    """Returns what a command prints. Raises UserError with its last line if it fails or takes too long."""
+    """Returns the output of a command. Raises UserError with its last line if it fails or takes too long."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
         done = subprocess.run(
@@ -261,7 +261,7 @@ def _run(command: Sequence[str], failure: str, limit_s: float = LIMIT_S) -> str:
             timeout=limit_s,
         )
     except subprocess.TimeoutExpired:
-        raise UserError(f"virtual:arm64: {failure}: no end after {limit_s:.0f} s") from None
+        raise UserError(f"virtual:arm64: {failure}: not finished after {limit_s:.0f} s") from None
     except OSError as error:
         raise UserError(f"virtual:arm64: {failure}: {error.strerror}") from None
     if done.returncode:

@@ -1,7 +1,7 @@
-"""What every virtual device has in common.
+"""The interface of all virtual devices.
 
 A virtual device runs or compiles a .tflite on this machine with the kernels, the simulator or the compiler of another
-device. Its output values and the operators that it takes are those of the device; its time is not, and is never reported.
+device. Its output values and the operators that it supports are those of the device; its time is not, and is never reported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Residency:
         nodes: operators in the graph.
         taken: how many of them the device runs.
         refused: operators that it does not run, as {name of the operator or node: reason}.
-        partitions: parts into which the operators that it runs are compiled; None if the compiler does not tell.
+        partitions: parts into which the operators that it runs are compiled; None if it is unknown.
     """
 
     nodes: int
@@ -68,7 +68,7 @@ class Device(Protocol):
 
     Attributes:
         name: as given to --device, such as 'virtual:arm64'.
-        label: name with settings and what stands behind it, such as 'virtual:arm64 (Cortex-A76, qemu-aarch64 7.2)'.
+        label: name with settings and the software used, such as 'virtual:arm64 (Cortex-A76, qemu-aarch64 7.2)'.
         runs: whether its sessions run; False if it only compiles.
     """
 
@@ -85,6 +85,6 @@ class Device(Protocol):
             shape: shape of the image input; other inputs are scalars.
 
         Raises:
-            UserError: the device cannot run or compile the file; the line names the operator where that is the reason.
+            UserError: the device cannot run or compile the file; the message names the operator if there is one.
         """
         ...

@@ -1,4 +1,4 @@
-"""What runs a .tflite: LiteRT's interpreter in this process, or a session of a virtual device, behind one interface."""
+"""One interface to LiteRT's interpreter in this process and to the sessions of virtual devices."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Engine(Protocol):
     """Runs one graph. Values are raw, in the dtype of their tensors, and tensors are named by their index."""
 
     def resize(self, shape: tuple[int, ...] | None) -> None:
-        """Prepares for a shape of the image input; None is the file's own. Raises UserError if it is refused."""
+        """Prepares for a shape of the image input; None means the file's own. Raises UserError if it is refused."""
         ...
 
     def set(self, index: int, values: np.ndarray) -> None:
@@ -113,21 +113,21 @@ class InterpreterEngine:
             image: tensor index of the image input.
 
         Raises:
-            UserError: as `open_interpreter`.
+            UserError: see `open_interpreter`.
         """
         self.name, self._image = name, image
         self._interpreter: Any = open_interpreter(data, name, threads)
 
     def resize(self, shape: tuple[int, ...] | None) -> None:
-        """As `Engine.resize`."""
+        """See `Engine.resize`."""
         allocate(self._interpreter, self.name, shape, self._image)
 
     def set(self, index: int, values: np.ndarray) -> None:
-        """As `Engine.set`."""
+        """See `Engine.set`."""
         self._interpreter.set_tensor(index, values)
 
     def invoke(self) -> None:
-        """As `Engine.invoke`."""
+        """See `Engine.invoke`."""
         try:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
@@ -135,21 +135,21 @@ class InterpreterEngine:
             raise UserError(f"{self.name}: failed while running on shape {shape} ({_first_line(error, '')})") from None
 
     def get(self, index: int) -> np.ndarray:
-        """As `Engine.get`."""
+        """See `Engine.get`."""
         return self._interpreter.get_tensor(index)
 
     def shape(self, index: int) -> tuple[int, ...]:
-        """As `Engine.shape`."""
+        """See `Engine.shape`."""
         details = self._interpreter.get_output_details()
         return next(tuple(map(int, end["shape"])) for end in details if end["index"] == index)
 
     def residency(self) -> tuple[int, int, int]:
-        """As `Engine.residency`."""
+        """See `Engine.residency`."""
         partitions, delegated, nodes = runtime.delegated(self._interpreter._get_ops_details())
         return partitions, len(delegated), len(nodes)
 
     def close(self) -> None:
-        """As `Engine.close`."""
+        """See `Engine.close`."""
         self._interpreter = None
 
 
@@ -157,7 +157,7 @@ class DeviceEngine:
     """Sessions of a virtual device, one for each shape of the image input; the last SESSIONS of them stay open."""
 
     def __init__(self, device: Device, data: bytes, name: str) -> None:
-        """Opens nothing yet.
+        """Stores the arguments; `resize` opens a session.
 
         Args:
             device: the device.
@@ -171,7 +171,7 @@ class DeviceEngine:
         self._outputs: dict[int, np.ndarray] = {}
 
     def resize(self, shape: tuple[int, ...] | None) -> None:
-        """As `Engine.resize`; the shape must be given."""
+        """See `Engine.resize`; the shape must be given."""
         assert shape is not None
         session = self._sessions.pop(shape, None)
         while session is None and len(self._sessions) >= SESSIONS:
@@ -185,27 +185,27 @@ class DeviceEngine:
         return next(reversed(self._sessions.values()))
 
     def set(self, index: int, values: np.ndarray) -> None:
-        """As `Engine.set`."""
+        """See `Engine.set`."""
         self._inputs[index] = np.asarray(values)
 
     def invoke(self) -> None:
-        """As `Engine.invoke`."""
+        """See `Engine.invoke`."""
         self._outputs = self.session.run(self._inputs)
 
     def get(self, index: int) -> np.ndarray:
-        """As `Engine.get`."""
+        """See `Engine.get`."""
         return self._outputs[index]
 
     def shape(self, index: int) -> tuple[int, ...]:
-        """As `Engine.shape`."""
+        """See `Engine.shape`."""
         return self._outputs[index].shape if index in self._outputs else ()
 
     def facts(self) -> tuple[Residency, dict[str, Any]]:
-        """Returns the residency and the further figures of the current session."""
+        """Returns the residency and figures of the current session."""
         return self.session.residency, self.session.facts()
 
     def residency(self) -> tuple[int, int, int]:
-        """As `Engine.residency`."""
+        """See `Engine.residency`."""
         residency = self.session.residency
         return residency.partitions or 0, residency.taken, residency.nodes
 

@@ -1,4 +1,4 @@
-"""virtual:ethos-u: Arm's compiler vela for Ethos-U NPUs. It tells which operators the NPU runs; nothing is run.
+"""virtual:ethos-u: Arm's compiler vela for Ethos-U NPUs. It reports which operators the NPU would run; nothing is run.
 
 The cycles are vela's estimate for its description of a system, at the clock and memory speeds of that description. They
 compare two files, or two forms of a file; they are not the time on a board. Operators left on the CPU are not part of them.
@@ -75,7 +75,7 @@ class EthosUDevice:
         self.label = f"{self.name} ({self.accelerator}; vela {self.version}, compiles only)"
 
     def open(self, data: bytes, name: str | Path, shape: tuple[int, ...]) -> EthosUSession:
-        """As `Device.open`. A file of dynamic size is compiled at the size of `shape`."""
+        """See `Device.open`. A file of dynamic size is compiled at the size of `shape`."""
         return EthosUSession(self, data, name, shape)
 
 
@@ -87,7 +87,7 @@ class EthosUSession:
     """
 
     def __init__(self, device: EthosUDevice, data: bytes, name: str | Path, shape: tuple[int, ...]) -> None:
-        """As `Device.open`."""
+        """See `Device.open`."""
         self._name, self._shape, self._device = name, shape, device
         data = fixed_shape.first_subgraph_only(data)
         graph = flatbuffer.parse(data)
@@ -125,11 +125,11 @@ class EthosUSession:
         return result
 
     def close(self) -> None:
-        """As `Session.close`; there is nothing to free."""
+        """See `Session.close`; there is nothing to free."""
 
 
 def _compile(data: bytes, name: str | Path, accelerator: str) -> tuple[str, dict[str, str]]:
-    """(what vela printed, {column: value} of its summary)."""
+    """Compile a file. Returns (what vela printed, {column: value} of its summary)."""
     with temporary_folder("mobile-sr-vela-") as folder:
         file = folder / "model.tflite"
         file.write_bytes(data)

@@ -46,7 +46,7 @@ class GpuDevice:
         """Finds a Vulkan driver and compiles a small model with it.
 
         Raises:
-            UserError: there is no driver, or LiteRT accepts none.
+            UserError: there is no driver, or LiteRT accepts none of them.
         """
         self._server: ServerProcess | None = None
         failure = ""
@@ -61,12 +61,12 @@ class GpuDevice:
             session.close()
             return
         raise UserError(
-            f"{self.name}: no Vulkan driver that LiteRT accepts{failure}; without a GPU, Chromium's software driver serves: "
+            f"{self.name}: no Vulkan driver that LiteRT accepts{failure}; without a GPU, install Chromium's software driver: "
             "apt-get install chromium libvulkan1"
         )
 
     def open(self, data: bytes, name: str | Path, shape: tuple[int, ...]) -> GpuSession:
-        """As `Device.open`."""
+        """See `Device.open`."""
         return GpuSession(self.server(), data, name, shape)
 
     def server(self) -> ServerProcess:
@@ -85,7 +85,7 @@ class GpuSession:
     """
 
     def __init__(self, server: ServerProcess, data: bytes, name: str | Path, shape: tuple[int, ...]) -> None:
-        """As `Device.open`."""
+        """See `Device.open`."""
         data = fixed_shape.first_subgraph_only(data)  # the accelerator refuses a file for any of its subgraphs
         graph = flatbuffer.parse(data)
         image = next(i for i in graph.inputs if len(graph.tensors[i].shape) == _IMAGE_INPUT)
@@ -103,7 +103,7 @@ class GpuSession:
         self.residency = Residency(len(graph.ops), len(graph.ops), {}, 1)
 
     def run(self, inputs: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """As `Session.run`."""
+        """See `Session.run`."""
         request = {"run": self._id, "inputs": list(inputs)}
         reply, values = self._server.ask(self._what, LIMIT_S, request, list(inputs.values()))
         return dict(zip(reply["outputs"], values, strict=True))
@@ -113,7 +113,7 @@ class GpuSession:
         return {}
 
     def close(self) -> None:
-        """As `Session.close`."""
+        """See `Session.close`."""
         if self._server.close.alive:
             self._server.ask(self._what, LIMIT_S, {"close": self._id})
 
@@ -132,7 +132,7 @@ def _environments() -> Iterator[dict[str, str]]:
 
 
 def _adapter(printed: list[str]) -> str:
-    """Returns what computes, from the line in which LiteRT names the Vulkan adapter."""
+    """Returns the name of the Vulkan adapter, from what LiteRT printed."""
     for line in printed:
         if match := re.search(r"Selected adapter: ([^,]*),.*adapterType=(.*)", line):
             name, kind = match[1].strip(), match[2].strip()

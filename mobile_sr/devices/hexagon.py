@@ -210,7 +210,7 @@ class HexagonSession:
 
 
 def _architecture(soc: str | None) -> tuple[int, str]:
-    """Returns (version of the architecture, chip with its name in shops or '')."""
+    """Returns (version of the architecture, chip with its marketing name or '')."""
     if soc is None:
         return DEFAULT, ""
     known = ", ".join(f"v{arch}" for arch in ARCHITECTURES)
@@ -244,7 +244,7 @@ def _qnn_devices() -> tuple[Any, ...]:
 
 
 def _reasons(log: str) -> dict[str, str]:
-    """Returns {node: why the provider leaves it}."""
+    """Returns {node: reason why the provider refuses it}."""
     reasons = {}
     for nodes, reason in _FAILURE.findall(log):
         reasons.update(dict.fromkeys(re.findall(r"Node name: (\S+)", nodes), reason.partition(".")[0].strip()))

@@ -47,7 +47,7 @@ def find(name: str, cpu: str | None = None, soc: str | None = None) -> Device:
     for key, value in given.items():
         if key != option:
             owners = " or ".join(other for other, row in DEVICES.items() if row[2] == key)
-            raise UserError(f"--{key} {value}: is for --device {owners}, not for {name}")
+            raise UserError(f"--{key} {value}: requires --device {owners}, not {name}")
     options = {} if option is None else {option: given.get(option)}
     device: Any = getattr(importlib.import_module(module), kind)(**options)
     return device

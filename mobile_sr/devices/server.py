@@ -80,7 +80,7 @@ class CompiledModel:
     """A file of one fixed shape on the GPU."""
 
     def __init__(self, data: bytes, shape: Sequence[int], image: int) -> None:
-        """Compiles it."""
+        """Compiles the file."""
         from ai_edge_litert import compiled_model
 
         accelerator = compiled_model.HardwareAccelerator.GPU
@@ -108,7 +108,7 @@ class Sessions:
     """Opened files, by id."""
 
     def __init__(self, kind: type[Interpreter] | type[CompiledModel]) -> None:
-        """Opens nothing yet.
+        """Starts without files.
 
         Args:
             kind: the class of its sessions.

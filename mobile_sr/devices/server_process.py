@@ -1,4 +1,4 @@
-"""The parent's side of a `server` process: starts it, asks it, and ends it when it crashes, is too slow or is not needed."""
+"""Starts a `server` process, sends it requests, and ends it when it crashes, is too slow or is not needed."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class ServerProcess:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Closes the pipes and waits for the end of the process, which is killed if it does not end by itself at once."""
+    """Closes the pipes and waits until the process ends; kills it if it does not."""
     for stream in (process.stdin, process.stdout):
         if stream:
             with contextlib.suppress(OSError):  # a broken pipe

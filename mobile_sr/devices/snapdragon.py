@@ -76,7 +76,7 @@ class CompiledFile:
 
 
 def check_chip(soc: str) -> str:
-    """Returns the name of a chip as in CHIPS, whatever its case. Raises UserError for a chip that is not there."""
+    """Returns the name of a chip as in CHIPS; upper and lower case are the same. Raises UserError for an unknown chip."""
     known = soc.strip().upper()
     if known not in CHIPS:
         raise UserError(f"--soc {soc}: unknown chip; use {', '.join(CHIPS)}{did_you_mean(soc, CHIPS)}")
@@ -165,7 +165,7 @@ def _compiler() -> tuple[Path, Path]:
 
 
 def _residency(printed: str, compiled: bytes) -> Residency | None:
-    """Returns what the compiler printed about its partitions; what it left is what the compiled file still contains."""
+    """Reads the partitions from the output of the compiler, and the refused operators from the compiled file."""
     match = re.search(r"selected (\d+) ops, from a total of (\d+) ops. resulted in (\d+) partitions", printed)
     if match is None:
         return None
@@ -184,7 +184,7 @@ def _residency(printed: str, compiled: bytes) -> Residency | None:
 
 
 def _reason(printed: str, status: int) -> str:
-    """Returns the first error that the compiler printed, without its place in the compiler's source."""
+    """Returns the first error that the compiler printed, without its position in the compiler's source."""
     # "ERROR: [file.cc:480] text", where the text may be on the next line; other errors only repeat where they passed.
     for text in re.findall(r"^ERROR: \[[^\]]*\]\s+(.*)", printed, re.MULTILINE):
         if not text.startswith(("ERROR:", "INFO:", "WARNING:")):

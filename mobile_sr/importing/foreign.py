@@ -92,7 +92,7 @@ def convert(model: Any, size: tuple[int, int] | None = None) -> float_model.Floa
 
 
 def _converted(name: str) -> float_model.FloatModel:
-    """`convert`, once for the same files."""
+    """Convert a network, unless it was the last one and its files have not changed."""
     with _lock:
         key = name, *_state(name)
         if key not in _last:
@@ -105,7 +105,7 @@ def _converted(name: str) -> float_model.FloatModel:
 
 @contextlib.contextmanager
 def _patience(line: str) -> Iterator[None]:
-    """Context manager: prints a line on standard error if what it contains takes more than PATIENCE_S seconds."""
+    """Context manager: prints a line on standard error if the block takes more than PATIENCE_S seconds."""
     try:
         stderr = os.dup(2)  # not sys.stderr, which `quiet` captures during a conversion
     except OSError:  # closed
@@ -122,7 +122,7 @@ def _patience(line: str) -> Iterator[None]:
 
 
 def _state(name: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of the files of a network."""
+    """Return names, sizes and modification times of the files of a network."""
     named = user_code.split(name)
     path = Path(name) if named is None or Path(name).exists() else named[0]
     files = sorted(path.rglob("*")) if path.is_dir() else [path]

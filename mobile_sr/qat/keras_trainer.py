@@ -205,7 +205,7 @@ def _check_same(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
 def _prepare(
     start: Start, settings: Settings, crops: Sequence[np.ndarray], model: str | Path, log: Callable[[str], object]
 ) -> tuple[FineTuning, bool]:
-    """Set up the training from the weights of `export`'s file; also returns whether these are the start."""
+    """Set up the training from the weights of `export`'s file. Also returns whether it starts from exactly these."""
     from mobile_sr.qat import keras_fine_tune
 
     teacher = start.model.get_weights()

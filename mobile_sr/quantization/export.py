@@ -113,7 +113,7 @@ def export(
         per_tensor = not chosen.per_channel
     chips = snapdragon_files.check(soc, target)
     if ranges is not None and "equalize" in methods:
-        raise UserError("ranges: not with the method equalize, which changes them")
+        raise UserError("ranges: cannot be combined with the method equalize, which changes them")
     backend.require_tensorflow("export")
     integers = any(p in to_tflite.CALIBRATED for p in precisions)
     calibrated = integers or float_weights in ("equalized", "rounded")
@@ -182,7 +182,7 @@ def _open(
     options: Mapping[str, Any] | None,
     target: targets.Target | None = None,
 ) -> Source:
-    """The network, checked against the precisions and options, with a size where the target needs one."""
+    """Open the network, at a fixed size if the target needs one, and check it against the precisions and options."""
     is_own = sources.is_own(model)
     if is_own and options:
         raise UserError(f"{model}: options are for networks from elsewhere")

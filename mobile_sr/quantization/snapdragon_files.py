@@ -1,4 +1,4 @@
-"""Further files for Snapdragon NPUs: a QDQ ONNX and a .tflite compiled for each chip, made from an 8-bit .tflite."""
+"""Additional files for Snapdragon NPUs: a QDQ ONNX and a .tflite compiled for each chip, made from an 8-bit .tflite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mobile_sr.files import sha256
 
 
 def check(chips: Sequence[str], target: str | None) -> list[str]:
-    """Returns Snapdragon chips by their names in `snapdragon.CHIPS`, each once.
+    """Returns Snapdragon chips by their names in `snapdragon.CHIPS`, without duplicates.
 
     Args:
         chips: their names.
@@ -24,7 +24,7 @@ def check(chips: Sequence[str], target: str | None) -> list[str]:
         UserError: a chip is unknown, the target is another one, or the extra is missing.
     """
     if chips and target != "snapdragon":
-        raise UserError(f"--soc {','.join(chips)}: is for --target snapdragon")
+        raise UserError(f"--soc {','.join(chips)}: requires --target snapdragon")
     names = list(dict.fromkeys(snapdragon.check_chip(chip) for chip in chips))
     if names:
         snapdragon.qualcomm_libraries()

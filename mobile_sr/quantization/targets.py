@@ -1,4 +1,4 @@
-"""Export targets: what the file for a CPU, a GPU or an NPU looks like.
+"""Export targets: the form of a file for a CPU, a GPU or an NPU.
 
 targets.json is the table; docs/guide/targets.md has the reasons and the sources.
 """
@@ -21,7 +21,7 @@ DEFAULT_SIZE = (128, 128)
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What the files for a device are made of.
+    """The properties of files for a device.
 
     Attributes:
         name: its name, such as 'mediatek'.

@@ -1,8 +1,8 @@
-"""Instructions of int8 operators on an Arm Cortex-A76, counted one by one: the cost model of `inspect` and of a search.
+"""Instruction counts of int8 operators on an Arm Cortex-A76, one by one: the cost model of `inspect` and `search`.
 
-arm64_costs.json has the counts, with the device and how they were made (benchmarks/arm64_operators.py), without what the call
-of the interpreter takes. They are the same on every machine. Instructions are not time: a core issues several in a cycle and
-waits for memory. For every packaged 8-bit file, the sum of its operators is within 1.5 % of the count of the whole file
+arm64_costs.json has the counts, with the device and how they were made (benchmarks/arm64_operators.py), without the overhead
+of a call of the interpreter. They are the same on every machine. Instructions are not time: a core issues several in a cycle
+and waits for memory. For every packaged 8-bit file, the sum of its operators is within 1.5 % of the count of the whole file
 (tests/mobile_sr/evaluation/test_instructions.py).
 """
 
@@ -64,7 +64,7 @@ def _grid(side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _dense(side: int, inputs: int, outputs: int) -> float:
-    """Cost at the next larger counted numbers of channels; past the last, on the line through 32 and 64."""
+    """Cost at the next larger counted numbers of channels; beyond 64, extrapolated from 32 and 64."""
     counted_in, counted_out, costs = _grid(side)
 
     def at(values: np.ndarray, counted: np.ndarray, channels: int) -> Any:
@@ -99,7 +99,7 @@ def depthwise(taps: int, channels: int) -> float:
 
 
 def by_channels(name: str, channels: int, *key: int) -> float:
-    """Instructions per pixel, linear between the counted numbers of channels and in proportion outside of them.
+    """Instructions per pixel, linear between the counted numbers of channels and proportional outside of them.
 
     Args:
         name: key of `table`.

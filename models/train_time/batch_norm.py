@@ -45,7 +45,7 @@ def fold(model: keras.Model) -> keras.Model:
 
 
 def _source(model: keras.Model, norm: keras.layers.BatchNormalization) -> keras.layers.Layer:
-    """The layer whose result a normalization reads."""
+    """Return the layer that precedes a normalization."""
     tensor: Any = norm.input if len(norm._inbound_nodes) == 1 else None
     layer: Any = None if tensor is None else tensor._keras_history.operation
     usable = (

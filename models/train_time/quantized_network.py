@@ -75,7 +75,7 @@ class QuantizedNetwork:
         return tuple(ops.stack([found[index] for index in range(len(self.names))]) for found in (lows, highs))
 
     def trace(self, x: Any) -> list[tuple[int, Any]]:
-        """Runs the float network: (quantizer, tensor) pairs of all tensors that are rounded otherwise, in order."""
+        """Runs the network without rounding; returns (quantizer, tensor) for each tensor that it otherwise rounds, in order."""
         found: list[tuple[int, Any]] = []
 
         def observe(value: Any, index: int) -> Any:

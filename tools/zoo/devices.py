@@ -150,7 +150,7 @@ def _measure_one(model: str, setting: Setting, device: Device, data: Path) -> di
 
 
 def _reason(error: str) -> str:
-    """Returns a message without the paths of the packaged file and of LiteRT's sources, which are not the same everywhere."""
+    """Returns a message without the paths of the packaged file and of LiteRT's sources, which differ between machines."""
     error = re.sub(r"^.*?\.tflite(?: with input shape \(.*?\))?: ", "", error)
     return re.sub(r"ERROR: \[\S+\] \((.*)\)$", r"\1", error)
 

@@ -54,7 +54,7 @@ def _replace(editor: Editor, op: Any, block: int) -> None:
 
 
 def reshape(editor: Editor, source: int, target: int, shape: list[int]) -> Any:
-    """Return a new RESHAPE from one tensor to another of a given shape, which is not in the graph yet."""
+    """Return a new RESHAPE to a given shape. It is not inserted into the graph."""
     options = editor.schema.ReshapeOptionsT()
     options.newShape = list(shape)
     sides = editor.add_constant(np.array(shape, np.int32), f"{editor.name(target)}/shape")

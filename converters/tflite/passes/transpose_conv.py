@@ -54,7 +54,7 @@ def replace_depth_to_space(editor: Editor) -> int:
 
 
 def _enlarge(editor: Editor, tensor: int, block: int) -> list[_Edit] | None:
-    """Edits that make a tensor [1, H, W, s * s * C] what DEPTH_TO_SPACE makes of it; None if that is impossible."""
+    """Return edits that compute a tensor [1, H, W, s * s * C] in its form after DEPTH_TO_SPACE; None if that is impossible."""
     op = editor.makers().get(tensor)
     if op is None or len(editor.readers(tensor)) != 1 or editor.is_end(tensor):
         return None
@@ -112,7 +112,7 @@ def transposed_kernel(kernel: np.ndarray, block: int) -> np.ndarray:
 
 
 def _transpose_conv(editor: Editor, op: Any, block: int) -> None:
-    """Replace a convolution by a transposed one, whose result the tensor of the convolution gets."""
+    """Replace a convolution by a transposed one, which writes to the same tensor."""
     kernel = editor.constant(int(op.inputs[1]))
     assert kernel is not None  # by _is_plain
     image, target = int(op.inputs[0]), int(op.outputs[0])
@@ -168,7 +168,7 @@ def _with_constant_channel(editor: Editor, conv: Any, image: int, value: np.floa
 
 
 def _can_grow(editor: Editor, op: Any) -> bool:
-    """Whether an operator is a convolution without groups that can compute a further channel of a constant value."""
+    """Whether an operator is a convolution without groups that can compute an additional channel with a constant value."""
     kinds = editor.schema.ActivationFunctionType
     if editor.kind(op) != "CONV_2D" or op.builtinOptions.fusedActivationFunction not in (kinds.NONE, kinds.RELU):
         return False
@@ -185,7 +185,7 @@ def _is_copies(editor: Editor, op: Any, count: int) -> bool:
 
 
 def _nearest(editor: Editor, op: Any, large: list[int]) -> None:
-    """Replace copies of an image side by side, which DEPTH_TO_SPACE would spread, by RESIZE_NEAREST_NEIGHBOR."""
+    """Replace concatenated copies of an image, followed by DEPTH_TO_SPACE, by RESIZE_NEAREST_NEIGHBOR."""
     size = editor.add_constant(np.array(large[1:3], np.int32), f"{editor.name(int(op.outputs[0]))}/size")
     options = editor.schema.ResizeNearestNeighborOptionsT()
     resize = editor.make_op("RESIZE_NEAREST_NEIGHBOR", [int(op.inputs[0]), size], [int(op.outputs[0])], options)

@@ -18,7 +18,7 @@ def test_benchmark(fake, run_here):
     both = ["--model", "espcn_x3:uint8", "--model", "xlsr_x3:uint8"]
     result = run_here("benchmark", *both, "--device", "virtual:fake", "--json", "-")
     assert result.returncode == 0, result.stderr
-    assert "espcn_x3:uint8: not taken: DEPTH_TO_SPACE 2: not in the list" in result.stderr
+    assert "espcn_x3:uint8: not supported: DEPTH_TO_SPACE 2: not in the list" in result.stderr
     assert "espcn_x3:uint8: cycles 7" in result.stderr
 
     report = json.loads(result.stdout)
@@ -39,9 +39,9 @@ def test_many_refused_operators(fake, run_here, monkeypatch):
     refused = {f"CAST {k}": "unknown" for k in range(13)}
     monkeypatch.setattr(fake_device.FakeSession, "residency", Residency(20, 7, refused))
     result = run_here("benchmark", "--model", "espcn_x3:uint8", "--device", "virtual:fake")
-    lines = [line for line in result.stdout.splitlines() if "not taken" in line]
+    lines = [line for line in result.stdout.splitlines() if "not supported" in line]
     assert len(lines) == 11
-    assert lines[9:] == ["espcn_x3:uint8: not taken: CAST 9: unknown", "espcn_x3:uint8: not taken: 3 more, see --json"]
+    assert lines[9:] == ["espcn_x3:uint8: not supported: CAST 9: unknown", "espcn_x3:uint8: not supported: 3 more, see --json"]
 
 
 def test_benchmark_of_a_compiler(fake):
@@ -59,7 +59,10 @@ def test_benchmark_of_a_compiler(fake):
         (["--device", "virtual:fake", "--threads", 2], "--threads does not apply"),
         (["--device", "virtual:fake", "--delegates", "gpu"], "--delegates does not apply"),
         (["--device", "virtual:fake", "--no-host"], "--no-host does not apply"),
-        (["--device", "virtual:fake", "--layers"], "--layers: virtual:fake counts no instructions; virtual:arm64 does"),
+        (
+            ["--device", "virtual:fake", "--layers"],
+            "--layers: virtual:fake does not count instructions; use virtual:arm64",
+        ),
         (["--device", "virtual:fake", "--height", 0, "--width", 4], "--height 0: must be at least 1"),
         (["--device", "R58M", "--cpu", "i8mm"], "--cpu and --soc are for virtual devices, not for --device R58M"),
         (["--soc", "v73"], "--soc requires --device"),

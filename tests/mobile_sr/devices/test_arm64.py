@@ -1,4 +1,4 @@
-"""virtual:arm64 under QEMU. The tests that need it are skipped, visibly, where `make arm64` was not run."""
+"""virtual:arm64 under QEMU. Tests that need it are skipped unless `make arm64` was run."""
 
 import os
 import signal

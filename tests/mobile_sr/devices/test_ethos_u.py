@@ -1,4 +1,4 @@
-"""virtual:ethos-u: vela's report, read into ours."""
+"""virtual:ethos-u: how vela's report is read."""
 
 import importlib.util
 import json
@@ -134,9 +134,9 @@ def test_inspect_compiles(run_here, tmp_path):
     compiled = json.loads(done.stdout)["compiled"]
     (refused,) = compiled["residency"]["refused"]
     assert "DEPTH_TO_SPACE" in refused
-    assert f"    not taken: {refused}: " in done.stderr
+    assert f"    not supported: {refused}: " in done.stderr
     assert compiled["residency"]["taken"] == compiled["residency"]["nodes"] - 1
     assert compiled["figures"]["cycles"] > 0
     refusal = run_here("inspect", "--model", tmp_path / "net.tflite", "--device", "virtual:arm64", "--soc", "v73")
     assert refusal.returncode == 2
-    assert "--soc v73: is for --device virtual:hexagon or virtual:ethos-u, not for virtual:arm64" in refusal.stderr
+    assert "--soc v73: requires --device virtual:hexagon or virtual:ethos-u, not virtual:arm64" in refusal.stderr

@@ -1,4 +1,4 @@
-"""virtual:gpu. The tests that need a Vulkan driver are skipped, visibly, where there is none."""
+"""virtual:gpu. Tests that need a Vulkan driver are skipped without one."""
 
 import pytest
 

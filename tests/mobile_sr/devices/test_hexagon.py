@@ -22,7 +22,7 @@ FAST = ("xlsr_x3", "fsrcnn_x3")
 
 @pytest.fixture(scope="module")
 def device():
-    """A Hexagon v73, or a visible skip."""
+    """A Hexagon v73; skips the test without the simulator."""
     try:
         return hexagon.HexagonDevice()
     except UserError as error:

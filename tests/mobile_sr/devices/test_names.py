@@ -21,8 +21,11 @@ def fake(monkeypatch):
     [
         (("virtual:arm",), "unknown virtual device; known: virtual:arm64, .*; did you mean virtual:arm64"),
         (("emulator-5554",), "--device emulator-5554: unknown virtual device"),
-        (("virtual:arm64", None, "v73"), "--soc v73: is for --device virtual:hexagon or virtual:ethos-u, not for virtual:arm64"),
-        (("virtual:gpu", "cortex-a76"), "--cpu cortex-a76: is for --device virtual:arm64, not for virtual:gpu"),
+        (
+            ("virtual:arm64", None, "v73"),
+            "--soc v73: requires --device virtual:hexagon or virtual:ethos-u, not virtual:arm64",
+        ),
+        (("virtual:gpu", "cortex-a76"), "--cpu cortex-a76: requires --device virtual:arm64, not virtual:gpu"),
     ],
 )
 def test_refused(monkeypatch, arguments, message):
@@ -81,7 +84,7 @@ def test_no_budget_of_time(fake, run_here, tmp_path):
     options = ["--data", tmp_path, "--device", "virtual:fake", "--budget-ms", 5]
     result = run_here("evaluate", "--model", "adaedsr_b8_x2:uint8@signature=dense", *options)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-    assert "--budget-ms: a virtual device tells no times" in result.stderr
+    assert "--budget-ms: a virtual device reports no times" in result.stderr
 
 
 def test_typed_results_name_the_device(fake):

@@ -23,7 +23,7 @@ NAMES = [name for name in zoo.names() if not name.startswith("ada")]  # AdaDSR's
 
 @pytest.fixture(scope="module")
 def compiler():
-    """The libraries of the extra, or a visible skip."""
+    """The folders of the extra's libraries; skips the test without them."""
     try:
         return snapdragon.qualcomm_libraries()
     except UserError as error:

@@ -139,7 +139,7 @@ def test_weights_without_their_method_are_refused(fsrcnn_file, tmp_path, choice,
 
 def test_given_ranges(fsrcnn_file, tmp_path):
     """Equalization would scale them; an unknown name would be ignored. tests/mobile_sr/qat/test_keras_ranges.py uses some."""
-    with pytest.raises(UserError, match="ranges: not with the method equalize"):
+    with pytest.raises(UserError, match="ranges: cannot be combined with the method equalize"):
         export(fsrcnn_file, tmp_path / "out", ["uint8"], ranges={})
     with pytest.raises(UserError, match="ranges: the network has no activation 'none'"):
         export(fsrcnn_file, tmp_path / "out", ["uint8"], methods=(), ranges={"none": (0.0, 1.0)})
