@@ -1,10 +1,14 @@
 """QDQ ONNX of integer .tflite files: ONNX Runtime's CPU gives the bytes of XNNPACK."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from mobile_sr import zoo
 from mobile_sr.converters import to_qdq_onnx
+from mobile_sr.converters.qdq.static_graph import StaticGraph
+from mobile_sr.converters.qdq.writer import Writer
 from mobile_sr.converters.quantization import quantizer
 from mobile_sr.converters.tflite import flatbuffer
 from tests.conftest import make_image
@@ -39,10 +43,12 @@ OPERATORS = {
     "mean of channels": lambda b, x: b.op("MEAN", [x, np.array([3])], keepDims=True),
     "sum": lambda b, x: b.op("SUM", [x, np.array([1, 2])], keepDims=False),
     "max pool": lambda b, x: b.op("MAX_POOL_2D", [x], **SIDES),
+    "max pool, unequal strides": lambda b, x: b.op("MAX_POOL_2D", [x], **{**SIDES, "strideW": 1, "filterWidth": 2}),
     "nearest": lambda b, x: b.op("RESIZE_NEAREST_NEIGHBOR", [x, np.array([24, 32])]),
     "nearest, half pixel": lambda b, x: b.op("RESIZE_NEAREST_NEIGHBOR", [x, np.array([24, 32])], halfPixelCenters=True),
     "concatenation": lambda b, x: b.op("CONCATENATION", [x, b.conv(x, 8, 4)], axis=3),
     "pad": lambda b, x: b.op("PAD", [x, np.array([[0, 0], [1, 2], [3, 0], [0, 1]])]),
+    "pad by a constant": lambda b, x: b.op("PADV2", [x, np.array([[0, 0], [1, 2], [3, 0], [0, 0]]), np.float32(0.5)]),
     "mirror pad": lambda b, x: b.op("MIRROR_PAD", [x, np.array([[0, 0], [1, 2], [3, 0], [0, 0]])], mode=0),
     "slice": lambda b, x: b.op("SLICE", [x, np.array([0, 1, 2, 3]), np.array([1, 5, 6, 4])], shape=(1, 5, 6, 4)),
     "strided slice": lambda b, x: b.op(
@@ -165,6 +171,21 @@ def test_two_outputs_may_be_the_same_values():
     results = run_onnx(to_qdq_onnx.convert(data, SHAPE), values)
     for result, expected in zip(results, small_graphs.run(data, values, delegate=True), strict=True):
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize(("scale", "zero_point", "shared"), [(0.5, 3, True), (0.5, 4, False), (0.25, 3, False)])
+def test_values_are_shared_between_equal_parameters_only(scale, zero_point, shared):
+    b = Builder(SHAPE)
+    data = b.finished(b.op("RELU", [b.inputs[0]])).packed()
+    static = StaticGraph(data, SHAPE)
+    source, target = static.ops[0].inputs[0], static.ops[0].outputs[0]
+    for tensor, parameters in ((source, (0.5, 3)), (target, (scale, zero_point))):
+        entry = static.graph.tensors[tensor]
+        values = {"dtype": "uint8", "scales": parameters[:1], "zero_points": parameters[1:]}
+        static.graph.tensors[tensor] = dataclasses.replace(entry, **values)
+    writer = Writer(static)
+    writer.add_input(source, "lr")
+    assert writer.alias(target, source) == shared
 
 
 def test_what_is_not_supported_is_named():

@@ -35,6 +35,15 @@ def test_benchmark(fake, run_here):
     assert (row["instructions"], row["ratio_to_first"], row["figures"]) == (None, None, {"cycles": 7})
 
 
+def test_instructions_are_compared_with_the_first_model(fake, monkeypatch):
+    monkeypatch.setattr(fake_device.FakeSession, "facts", lambda session: {"instructions": len(session.model.data)})
+    report = mobile_sr.benchmark(["xlsr_x3:uint8", "espcn_x3:uint8"], device="virtual:fake", size=(16, 24)).to_dict()
+    first, second = (row["size_bytes"] for row in report["results"])
+    assert [row["instructions"] for row in report["results"]] == [first, second]
+    assert [row["ratio_to_first"] for row in report["results"]] == [1, pytest.approx(second / first)]
+    assert abs(second / first - 1) > 0.01
+
+
 def test_many_refused_operators(fake, run_here, monkeypatch):
     refused = {f"CAST {k}": "unknown" for k in range(13)}
     monkeypatch.setattr(fake_device.FakeSession, "residency", Residency(20, 7, refused))

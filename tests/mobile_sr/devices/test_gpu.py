@@ -1,5 +1,7 @@
 """virtual:gpu. Tests that need a Vulkan driver are skipped without one."""
 
+import types
+
 import pytest
 
 from mobile_sr.benchmarking import virtual
@@ -43,6 +45,22 @@ def test_a_file_with_a_dynamic_graph_is_refused(device):
     with pytest.raises(UserError, match=r"^virtual:gpu: .*adaedsr_b8_x2.*only supports static-sized tensors") as error:
         model.run(generated(32, 32))
     assert "\n" not in str(error.value)
+
+
+def test_a_file_that_runs_in_part_is_refused():
+    """A server that answers so; without a driver."""
+    requests = []
+
+    def ask(what, limit_s, request, arrays=()):
+        requests.append(next(iter(request)))
+        return {"session": 1, "accelerated": False}, []
+
+    close = types.SimpleNamespace(alive=True)
+    server = types.SimpleNamespace(ask=ask, printed=lambda: ["ERROR: GATHER is not supported"], close=close)
+    message = r"net with input shape .*: the GPU does not run all of its operators \(GATHER is not supported\)"
+    with pytest.raises(UserError, match=message):
+        gpu.GpuSession(server, gpu._PROBE.read_bytes(), "net", (1, 8, 8, 3))
+    assert requests == ["open", "close"]
 
 
 def test_no_driver(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import types
 
 import numpy as np
 import pytest
@@ -92,6 +93,24 @@ def test_chips_and_architectures(device):
         hexagon.HexagonDevice("v74")
     with pytest.raises(UserError, match="--soc kirin: unknown chip; use SM8350"):
         hexagon.HexagonDevice("kirin")
+
+
+def test_refused_nodes_are_counted_by_the_operator_of_their_name():
+    """A node of operator 12 does not belong to operator 1. Without the simulator."""
+
+    def onnx_session(model, fallback=False, severity=3):
+        if not fallback:
+            raise RuntimeError("a node is not supported")
+        node = types.SimpleNamespace(name="CONV_2D_12_relu", op_type="Relu")
+        subgraph = types.SimpleNamespace(ep_name="CPUExecutionProvider", get_nodes=lambda: [node])
+        return types.SimpleNamespace(get_provider_graph_assignment_info=lambda: [subgraph])
+
+    graph = types.SimpleNamespace(inputs=[0], outputs=[1], input_names={}, output_names={})
+    ops = [types.SimpleNamespace(label=label) for label in ("CONV_2D_1", "ADD_2", "CONV_2D_12")]
+    device = types.SimpleNamespace(onnx_session=onnx_session, name="virtual:hexagon")
+    session = hexagon.HexagonSession(device, types.SimpleNamespace(graph=graph, ops=ops), b"", "net")
+    assert (session.residency.nodes, session.residency.taken) == (3, 2)
+    assert session.residency.refused == {"CONV_2D_12_relu": "the compiler gives no reason"}
 
 
 def test_the_log_of_the_provider():

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mobile_sr.imaging import sample_images
 from mobile_sr.imaging.images import read_image, write_image
 from mobile_sr.importing import foreign
 from mobile_sr.inference import model_files
+from tests.converters.quantization.small_graphs import Builder
 from tests.mobile_sr.quantization import foreign_nets
 
 CODE = """
@@ -86,6 +88,19 @@ def test_a_conversion_happens_once(networks, monkeypatch, capfd):
     state = foreign._state(model)
     (networks["saved_model"] / "assets" / "new").touch()
     assert foreign._state(model) != state
+
+
+@pytest.mark.parametrize(("kernel", "expected"), [(5, 2), (7, None)])
+def test_tiles_of_a_fixed_size_keep_a_part_without_overlap(kernel, expected):
+    """6x8 LR pixels: with 3 to each side, no row of a tile is exact."""
+    builder = Builder((1, 6, 8, 3))
+    data = builder.finished(builder.conv(builder.inputs[0], 3, 3, kernel)).packed()
+    converted = types.SimpleNamespace(data=data, name="net", size=(6, 8))
+    opened = types.SimpleNamespace(io=types.SimpleNamespace(reach=lambda field: field))
+    notes = []
+    assert foreign.reach(converted, opened, notes) == expected
+    wide = "an output pixel depends on 3 LR pixels to each side: in images larger than 8x6, tiles may be visible"
+    assert notes == ([] if expected else [wide])
 
 
 def test_options(networks):

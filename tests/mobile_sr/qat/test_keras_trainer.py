@@ -173,6 +173,27 @@ def test_a_failed_audit_leaves_the_other_file():
         choose(None, None)
 
 
+def test_a_trained_file_must_keep_the_flat_colours_from_before_the_training(monkeypatch, tmp_path):
+    start = types.SimpleNamespace(
+        name="net", suffix=".npz", config={}, save=lambda file, meta: None, source=lambda file=None: file
+    )
+    settings = Settings(**{**SETTINGS, "ranges": "measured"})
+    made = keras_trainer.Candidate((), 30.0, b"trained", {})
+    exports = keras_trainer.Exports(start, "net", None, settings, "photos", 5, (), tmp_path, print)
+    monkeypatch.setattr(keras_trainer.Exports, "_export", lambda *args, **options: made)
+
+    def colour_check(source, data, limit):
+        assert (source, data) == (None, b"trained")  # the file of the start, not the trained one
+        errors = {"flat": 6, "colour": "255, 0, 0", "becomes": "249, 0, 0", "ramps": 2}
+        return errors, {"passed": errors["flat"] <= limit}
+
+    monkeypatch.setattr(keras_trainer.verification, "colour_check", colour_check)
+    with pytest.raises(export.AuditError, match="flat colours within 6 levels .* of the network before the training"):
+        exports.trained(None)
+    exports.max_colour_error = 6
+    assert exports.trained(None) is made
+
+
 def test_without_an_improvement_the_file_is_that_of_export(image_folder, tmp_path, cache):
     """A rate that spoils the network: every byte of the file, and the weights of the start."""
     model = foreign(tmp_path / "theirs.keras")

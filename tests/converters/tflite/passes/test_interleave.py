@@ -29,6 +29,8 @@ def test_the_values_are_the_same(block):
     np.testing.assert_array_equal(run(result, image), run(data, image))
 
 
-def test_dynamic_size():
+def test_dynamic_size_and_batches_are_refused():
     with pytest.raises(ValueError, match="fixed size"):
         interleave.replace_depth_to_space(Editor(net(2, (1, -1, 8, 3))))
+    with pytest.raises(ValueError, match="a batch of 1"):
+        interleave.replace_depth_to_space(Editor(net(2, (2, 6, 8, 3))))
