@@ -1,6 +1,6 @@
 """Measure time, memory and delegate coverage of .tflite files in interleaved rounds, here and with --device on a phone.
 
-On a virtual device, the output values, the operators that it takes and instructions or cycles are reported, but no time.
+On a virtual device, output values, supported operators and instructions or cycles are reported, but no time.
 
 Example: mobile-sr benchmark --model xlsr_x3:float32 --model xlsr_x3:uint8 --height 360 --width 640 --threads 1 --runs 20
          mobile-sr benchmark --model xlsr_x3:uint8 --device auto --delegates cpu,nnapi,gpu --threads 4 --json phone.json

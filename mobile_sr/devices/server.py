@@ -85,7 +85,7 @@ class CompiledModel:
 
         accelerator = compiled_model.HardwareAccelerator.GPU
         self._model = compiled_model.CompiledModel.from_buffer(data, hardware_accel=accelerator)
-        ((key, names),) = self._model.get_signature_list().items()  # a name stands for the missing signature
+        ((key, names),) = self._model.get_signature_list().items()  # LiteRT names the missing signature
         inputs, outputs = self._model.get_input_tensor_details(key), self._model.get_output_tensor_details(key)
         self._inputs = [inputs[name] for name in names["inputs"]]
         self._outputs = [outputs[name] for name in names["outputs"]]

@@ -36,7 +36,7 @@ def _counted(name: str) -> dict[tuple[int, ...], float]:
 def convolution(kernel: tuple[int, int], inputs: int, outputs: int, groups: int = 1) -> float:
     """Instructions of a convolution for each output pixel.
 
-    1x1 and 3x3 were counted for all numbers of channels up to 64 in steps of 4. Other kernels, more channels and most
+    1x1 and 3x3 were counted for numbers of channels up to 64 in steps of 4. Other kernels, more channels and most
     groups follow from them.
 
     Args:

@@ -24,7 +24,7 @@ class Cost:
     """One kind of cost, summed over operators.
 
     Args:
-        kind: one of KINDS, or a latency table (mobile_sr/architecture_search/latency_table.py). 'arm64' stands for the table
+        kind: one of KINDS, or a latency table (mobile_sr/architecture_search/latency_table.py). 'arm64' means the table
             of arm64.py, in instructions. A latency table is {"grid": [0, c1, c2, ...] channels, "conv3x3": ms for every
             (inputs, outputs) of the grid, "conv1x1": the same, "relu", "prelu", "tanh", "add": ms for every number of
             channels}. Latency is interpolated linearly between the points of the grid and grows in proportion to the channels
