@@ -73,7 +73,9 @@ class Arm64Device:
             try:
                 self._server = server_process.ServerProcess(self.name, command, environment, [plugin_end])
             except UserError as error:
-                raise UserError(f"{error}; if the Arm system is damaged, remove {root.folder} and run {arm64_root.COMMAND}") from None
+                raise UserError(
+                    f"{error}; if the Arm system is damaged, remove {root.folder} and run {arm64_root.COMMAND}"
+                ) from None
             finally:
                 os.close(plugin_end)
         return self._server
