@@ -12,11 +12,10 @@ from mobile_sr import load
 from mobile_sr.benchmarking import benchmark
 from mobile_sr.converters.tflite import flatbuffer
 from mobile_sr.errors import UserError
-from mobile_sr.evaluation import compare
+from mobile_sr.evaluation import compare, network_facts
 from mobile_sr.files import sha256_file
 from mobile_sr.imaging import metrics
 from mobile_sr.imaging.images import read_image, write_image
-from mobile_sr.evaluation import network_facts
 from mobile_sr.inference import litert, model_files, tensor_values
 from tests.conftest import make_image
 from tests.mobile_sr.test_cli import one_line
