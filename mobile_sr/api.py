@@ -222,7 +222,7 @@ def export(
         out,
         None if precisions is None else list(precisions),
         target=target,
-        soc=list(soc),
+        soc=[soc] if isinstance(soc, str) else list(soc),
         size=size,
         calibration=calibration,
         seed=seed,

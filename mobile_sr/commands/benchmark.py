@@ -110,7 +110,7 @@ def _run_virtual(args: argparse.Namespace, out: TextIO) -> None:
     from mobile_sr.errors import UserError
 
     for option in (*DEFAULTS, "delegates", "apk", "no_host", "timeout"):
-        if getattr(args, option) not in (None, False):
+        if getattr(args, option) is not None and getattr(args, option) is not False:
             raise UserError(f"--{option.replace('_', '-')} does not apply to --device {args.device}")
     size = _size(args)
     device = common.device(args)

@@ -90,6 +90,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--height and --width must be given together; give both, or neither for a dynamic size")
     if args.max_colour_error < 0:
         raise UserError(f"--max-colour-error {args.max_colour_error}: must be at least 0")
+    chips = _parts(args.soc or "")
+    if args.soc is not None and not chips:
+        raise UserError("--soc: names no chip; give one, such as SM8650, or leave it out")
     from mobile_sr.quantization import export
 
     size = None if args.height is None else (args.height, args.width)
@@ -100,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             None if precision is None else _parts(precision),
             target=args.target,
-            soc=_parts(args.soc or ""),
+            soc=chips,
             size=size,
             calibration=args.calibration,
             seed=args.seed,

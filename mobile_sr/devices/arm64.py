@@ -64,13 +64,18 @@ class Arm64Device:
         if self._server is None or not self._server.close.alive:
             root = self._root
             counts, plugin_end = os.pipe()
-            command = [*root.command(self.cpu), "-plugin", f"{root.counter},fd={plugin_end}"]
+            plugin = str(root.counter).replace(",", ",,")  # QEMU separates options by commas
+            command = [*root.command(self.cpu), "-plugin", f"file={plugin},fd={plugin_end}"]
             command += [str(root.python), "-S", "-m", server_process.MODULE]
             ours = str(Path(__file__).parents[2])  # after LiteRT's folder: in an installed copy it has this machine's
             environment = server_process.python_environment([str(root.packages), ours])
             self._counts = os.fdopen(counts, "rb")
             try:
                 self._server = server_process.ServerProcess(self.name, command, environment, [plugin_end])
+            except UserError as error:
+                raise UserError(
+                    f"{error}; if the Arm system is damaged, remove {root.folder} and run {arm64_root.COMMAND}"
+                ) from None
             finally:
                 os.close(plugin_end)
         return self._server

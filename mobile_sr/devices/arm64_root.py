@@ -90,9 +90,16 @@ def _emulate(qemu: str, root: Path, cpu: str) -> list[str]:
 
 
 def folder() -> Path:
-    """Returns the root's folder. Its name depends on the versions of WHEELS, FORMAT and the plugin."""
+    """Returns the root's folder. Its name depends on the versions of WHEELS, FORMAT and the plugin.
+
+    Raises:
+        UserError: the cache folder's path cannot be among Python's search paths.
+    """
+    cache = files.cache_folder()
+    if os.pathsep in str(cache):
+        raise UserError(f"virtual:arm64: {cache}: Python cannot import from a path with '{os.pathsep}'; set MOBILE_SR_CACHE")
     versions = "-".join(importlib.metadata.version(name) for name in WHEELS)
-    return files.cache_folder() / f"arm64-{versions}-{FORMAT}-{files.sha256(COUNTER.read_bytes())[:8]}"
+    return cache / f"arm64-{versions}-{FORMAT}-{files.sha256(COUNTER.read_bytes())[:8]}"
 
 
 def find() -> Root:

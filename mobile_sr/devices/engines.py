@@ -189,8 +189,12 @@ class DeviceEngine:
         self._inputs[index] = np.asarray(values)
 
     def invoke(self) -> None:
-        """See `Engine.invoke`."""
-        self._outputs = self.session.run(self._inputs)
+        """See `Engine.invoke`. A failure, or Ctrl-C, closes the sessions: the process that they share may have ended."""
+        try:
+            self._outputs = self.session.run(self._inputs)
+        except BaseException:
+            self.close()
+            raise
 
     def get(self, index: int) -> np.ndarray:
         """See `Engine.get`."""

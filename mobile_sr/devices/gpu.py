@@ -142,7 +142,7 @@ def _adapter(printed: list[str]) -> str:
 
 def _reason(printed: list[str]) -> str:
     """Returns the first line that LiteRT printed as an error or warning, in parentheses; '' if there is none."""
-    for line in printed:
+    for line, after in zip(printed, [*printed[1:], ""], strict=True):
         if match := re.match(r"(?:E\d{4} \S+ +\d+ \S+\] |ERROR: |WARNING: )(?!\[|Logging before)(.*)", line):
-            return f" ({match[1]})"
+            return f" ({match[1]} {after})" if match[1].endswith(":") else f" ({match[1]})"
     return ""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import IO, Any
@@ -146,12 +147,15 @@ def main() -> None:
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # LiteRT prints, too
     sessions = Sessions(CompiledModel if sys.argv[1:] == ["gpu"] else Interpreter)
+    import ai_edge_litert.interpreter  # noqa: F401  # a damaged LiteRT fails here, before the process says that it is ready
+
     write_message(replies, {"ready": True})
     while request := read_message(requests):
         try:
             head, arrays = sessions.answer(*request)
         except (ValueError, RuntimeError, MemoryError, KeyError, TypeError) as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            text = re.sub(r"^ERROR: \[[^\]]*\] *", "", str(error))  # without a place in LiteRT's source
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
             head, arrays = {"error": lines[0] if lines else type(error).__name__}, []
         write_message(replies, head, arrays)
 

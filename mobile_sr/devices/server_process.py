@@ -18,6 +18,7 @@ from mobile_sr.devices.server import Message, read_message, write_message
 from mobile_sr.errors import UserError
 
 START_LIMIT_S = 300
+END_LIMIT_S = 20  # after the end of its output
 MODULE = "mobile_sr.devices.server"
 
 
@@ -64,12 +65,17 @@ class ServerProcess:
             UserError: the server reports an error, crashed or was too slow.
         """
         with self._lock:
+            if not self.close.alive:  # it ended with an earlier request
+                raise UserError(f"{self._device}: {what}: its process has ended; open the file again")
             self._printed_before = os.fstat(self._errors.fileno()).st_size
             try:
                 assert self._process.stdin is not None
                 write_message(self._process.stdin, head, arrays)
-            except (OSError, ValueError):  # it has ended; reading tells why
+            except OSError:  # it has ended; reading tells why
                 pass
+            except BaseException:  # Ctrl-C in the middle of a request
+                self.close()
+                raise
             return self._receive(what, limit_s)
 
     def printed(self) -> list[str]:
@@ -96,6 +102,8 @@ class ServerProcess:
         finally:
             timer.cancel()
         if reply is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # under QEMU, an end takes its time
+                self._process.wait(END_LIMIT_S)
             self.close()
             reason = f"no result after {limit_s:.0f} s" if late.is_set() else self._why_ended()
             raise UserError(f"{self._device}: {what}: {reason}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mobile_sr.converters.tflite import arm64_cost, flatbuffer, runtime
+from mobile_sr.inference import graph_io, tensor_layout
 
 SIZE = (32, 32)  # LR (H, W) of a file with a dynamic size
 _DATA_DEPENDENT = ("WHERE", "IF", "WHILE", "UNIQUE")  # what follows them depends on the image, as AdaDSR's sparse path
@@ -20,20 +21,24 @@ def estimate(data: bytes, graph: flatbuffer.Graph) -> dict[str, Any] | None:
     Returns:
         JSON-able {"per_lr_pixel": instructions, "by_operator": {name: instructions per LR pixel}, "operators": [{"name",
         "output", "per_lr_pixel", None without a figure}], "without_figure": {name: count}, "size": [H, W]}. None unless the
-        file has an 8-bit image as its input, and if what it executes depends on the image.
+        file maps one 8-bit image to another, and if what it executes depends on the image.
     """
-    images = [i for i in graph.inputs if len(graph.tensors[i].shape) == 4]
-    if len(images) != 1 or graph.tensors[images[0]].dtype not in ("int8", "uint8"):
+    try:
+        ends = graph_io.find(graph)
+    except graph_io.GraphIOError:
+        return None
+    if graph.tensors[ends.image].dtype not in ("int8", "uint8"):
         return None
     if any(op.name in _DATA_DEPENDENT for op in graph.ops):
         return None
     # Without XNNPACK, which does not tell the shapes inside of its partitions.
     interpreter = runtime.create_interpreter(data, delegate=False)
-    shape = [1 if k == 0 else side for k, side in enumerate(graph.tensors[images[0]].shape)]
-    height, width = (side if side > 0 else SIZE[k] for k, side in enumerate(shape[1:3]))
-    interpreter.resize_tensor_input(images[0], [1, height, width, shape[3]])
+    shape = graph.tensors[ends.image].shape
+    sides = shape[1:3] if ends.layout.input == tensor_layout.NHWC else shape[2:4]
+    height, width = (side if side > 0 else own for side, own in zip(sides, SIZE, strict=True))
+    interpreter.resize_tensor_input(ends.image, ends.layout.input_shape((height, width)))
     interpreter.allocate_tensors()
-    if min(graph.tensors[images[0]].shape[1:3]) < 0:  # some shapes are known after a run only
+    if min(shape) < 0:  # some shapes are known after a run only
         interpreter.invoke()
     shapes = {int(tensor["index"]): tensor["shape"].tolist() for tensor in interpreter.get_tensor_details()}
     rows, by_operator, without = [], dict[str, float](), dict[str, int]()

@@ -273,7 +273,11 @@ class TFLiteModel:
 
     def invoke(self) -> None:
         """Runs the network on the inputs that were set. Raises UserError if the runtime or device fails."""
-        self._engine.invoke()
+        try:
+            self._engine.invoke()
+        except BaseException:
+            self._size = None  # the next run prepares again
+            raise
 
     def get(self) -> np.ndarray:
         """Returns the SR output for the last image that was set, [H * s, W * s, 3] RGB.

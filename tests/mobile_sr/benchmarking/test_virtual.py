@@ -66,6 +66,7 @@ def test_benchmark_of_a_compiler(fake):
     [
         (["--device", "virtual:fake", "--runs", 5], "--runs does not apply to --device virtual:fake"),
         (["--device", "virtual:fake", "--threads", 2], "--threads does not apply"),
+        (["--device", "virtual:fake", "--warmup", 0], "--warmup does not apply"),
         (["--device", "virtual:fake", "--delegates", "gpu"], "--delegates does not apply"),
         (["--device", "virtual:fake", "--no-host"], "--no-host does not apply"),
         (

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mobile_sr.devices import arm64_root
+from mobile_sr.devices import arm64, arm64_root
 from mobile_sr.errors import UserError
 
 DEBIAN = {"ID": "debian", "PRETTY_NAME": "Debian GNU/Linux 12 (bookworm)"}
@@ -127,3 +127,21 @@ def test_the_module_ends_with_status_2(machine, capsys):
     write_tool(machine, "apt-get", "exit 1")
     assert arm64_root.main() == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_folder_that_python_cannot_search(machine, monkeypatch, tmp_path):
+    monkeypatch.setenv("MOBILE_SR_CACHE", f"{tmp_path}/a{os.pathsep}b")
+    with pytest.raises(UserError, match="cannot import from a path with '.'; set MOBILE_SR_CACHE$"):
+        prepare()
+
+
+def test_a_damaged_root_names_the_way_out(machine, monkeypatch, tmp_path):
+    monkeypatch.setenv("MOBILE_SR_CACHE", str(tmp_path / "a,b"))  # QEMU's options need the comma doubled
+    path, _ = prepare()
+    write_tool(
+        machine, "qemu-aarch64", 'case $1 in --version) echo "qemu-aarch64 version 7.2.22";; *) echo "$6" >&2; exit 1; esac'
+    )
+    device = arm64.Arm64Device()
+    hint = f"if the Arm system is damaged, remove {path} and run make arm64"
+    with pytest.raises(UserError, match=rf"file={tmp_path}/a,,b/{path.name}/counter.so,fd=\d+\); {hint}"):
+        device.server()

@@ -106,3 +106,5 @@ def test_reason():
     ]
     assert gpu._reason(lines) == " (Failed to get or create an environment)"
     assert gpu._reason(lines[:2]) == ""
+    more = ["ERROR: Following operations are not supported by GPU delegate:", "WHILE: Operation is not supported."]
+    assert gpu._reason(more) == f" ({more[0].removeprefix('ERROR: ')} {more[1]})"

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,6 +43,19 @@ def test_a_model_runs_on_a_device(fake):
     assert np.array_equal(upscaler(image), np.minimum(here, 254) + 1)
     assert (upscaler.device, upscaler.where()) == ("virtual:fake (a test)", {"device": "virtual:fake (a test)"})
     assert mobile_sr.load("espcn_x3:uint8").where() == {}
+
+
+def test_a_model_runs_again_after_a_failure(fake, monkeypatch):
+    upscaler, image = mobile_sr.load("espcn_x3:uint8", device="virtual:fake"), generated(20, 24)
+    expected = upscaler(image)
+    with monkeypatch.context() as crash:
+        crash.setattr(fake_device.FakeSession, "run", mock.Mock(side_effect=UserError("the process ended")))
+        with pytest.raises(UserError, match="the process ended"):
+            upscaler(image)
+    with mock.patch.object(fake_device.FakeDevice, "open", autospec=True, side_effect=fake_device.FakeDevice.open) as opens:
+        again = upscaler(image)
+    assert opens.call_count == 1  # the old session may belong to a process that has ended
+    assert np.array_equal(again, expected)
 
 
 def test_large_images_are_cut_into_tiles_of_the_device(fake, monkeypatch):

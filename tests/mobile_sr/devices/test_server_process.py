@@ -43,6 +43,8 @@ def test_a_crash_is_one_line():
         server.ask("a file", 60, {"close": 1})
     assert server._process.returncode == -signal.SIGSEGV  # reaped
     assert not server.close.alive
+    with pytest.raises(UserError, match=r"^virtual:test: a file: its process has ended; open the file again$"):
+        server.ask("a file", 60, {"close": 1})
 
 
 def test_a_hanging_process_is_killed():

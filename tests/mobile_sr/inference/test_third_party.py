@@ -12,7 +12,7 @@ from mobile_sr import load
 from mobile_sr.benchmarking import benchmark
 from mobile_sr.converters.tflite import flatbuffer
 from mobile_sr.errors import UserError
-from mobile_sr.evaluation import compare
+from mobile_sr.evaluation import compare, network_facts
 from mobile_sr.files import sha256_file
 from mobile_sr.imaging import metrics
 from mobile_sr.imaging.images import read_image, write_image
@@ -442,6 +442,8 @@ def test_commands_run_luma_and_channels_first_networks(run_here, third_party, tm
     assert json.loads(run_here("compare", "--reference", last, "--model", first, *data).stdout)["drop_db"] == 0
     for model, said in ((luma, "0..1 in, 0..1 out, Y in 16..235, NHWC, measured"), (first, "RGB, NCHW, measured")):
         assert said in run_here("inspect", "--model", model).stdout
+    estimates = [network_facts.inspect(third_party / f"{name}_uint8.tflite")["arm64"] for name in ("nhwc", "nchw")]
+    assert len({record["by_operator"]["CONV_2D"] for record in estimates}) == 1
     size = ("--height", 9, "--width", 10, "--runs", 1, "--warmup", 0, "--json", "-")
     rows = json.loads(run_here("benchmark", "--model", luma, "--model", first, *size).stdout)["results"]
     assert [(row["values"]["order"], row["values"]["layout"]) for row in rows] == [("y", "nhwc"), ("rgb", "nchw")]

@@ -111,6 +111,7 @@ def test_a_sum_of_two_networks_is_still_exact(form):
         (["--target", "gpu", "--path", "sparse"], "--path sparse: --target gpu supports the dense path only"),
         (["--target", "ethos-u", "--height", "300", "--width", "300"], "supports at most 65,536 LR pixels"),
         (["--soc", "SM8650"], "--soc SM8650: requires --target snapdragon"),
+        (["--target", "snapdragon", "--soc", ", "], "--soc: names no chip"),
         (["--target", "snapdragon", "--soc", "SM8560"], "--soc SM8560: unknown chip"),
     ],
 )
