@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import contextlib
 import errno
@@ -10,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import IO, Any, NoReturn
@@ -120,6 +122,7 @@ def _parse_or_exit(argv: Sequence[str]) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     """Run the parsed command and return its exit status."""
     signal.signal(signal.SIGTERM, _stop)
+    sys.unraisablehook = _interrupt_again
     try:
         status = args.run(args) or 0
         sys.stdout.flush()  # a full disk raises here and not during interpreter shutdown, where nothing catches it
@@ -181,6 +184,14 @@ def _discard_stdout() -> None:
 
 def _stop(signum: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Interrupts once more after an interrupt that was lost in a callback, such as the one of JAX at garbage collections."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        threading.Timer(0.05, _thread.interrupt_main, [signal.SIGTERM]).start()  # not from here: it would be lost again
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _prepare_streams() -> None:

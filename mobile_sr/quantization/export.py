@@ -111,6 +111,7 @@ def export(
         targets.check(chosen, precisions, per_tensor, dense_groups, path)
         targets.check_size(chosen, size)
         per_tensor = not chosen.per_channel
+        path = path or (None if chosen.name == "cpu" else "dense")  # a sparse path has operators that only CPUs support
     chips = snapdragon_files.check(soc, target)
     if ranges is not None and "equalize" in methods:
         raise UserError("ranges: cannot be combined with the method equalize, which changes them")

@@ -1,10 +1,12 @@
 import errno
+import gc
 import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -360,3 +362,21 @@ def test_similar_commands_options_and_choices_are_suggested(words, suggestion, c
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert suggestion in line
+
+
+def test_an_interrupt_that_a_callback_swallowed_arrives_again(monkeypatch):
+    """As in JAX, whose callback at garbage collections is Python code."""
+
+    def interrupted(phase, info):
+        gc.callbacks.remove(interrupted)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "unraisablehook", cli._interrupt_again)
+    before = signal.signal(signal.SIGTERM, cli._stop)
+    gc.callbacks.append(interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            gc.collect()
+            time.sleep(10)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -132,7 +132,7 @@ def test_two_in_a_row_with_folding():
 
 
 def test_slopes_that_stay():
-    """Slopes that differ between positions, or are no constant."""
+    """Slopes that differ between positions or are not constant."""
     b = Builder()
     x = b.conv(b.inputs[0], 3, 4)
     graph = b.finished(b.op("PRELU", [x, b.rng.random((6, 8, 4))]), b.op("PRELU", [x, b.op("LOGISTIC", [x])]))

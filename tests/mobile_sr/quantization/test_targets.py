@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 
+from mobile_sr import models
 from mobile_sr.converters.tflite import flatbuffer, grouped_conv
 from mobile_sr.errors import UserError
 from mobile_sr.imaging import metrics
-from mobile_sr.inference import litert, upscaler
+from mobile_sr.inference import litert, upscaler, weights
 from mobile_sr.quantization import snapdragon_files, targets
 from mobile_sr.quantization.export import export
 from tests.conftest import make_image
@@ -73,6 +74,15 @@ def test_gpu_gets_float16_of_a_fixed_size(model, tmp_path, monkeypatch):
     path, sidecar = run(model, tmp_path, "gpu", size=None)
     assert sidecar["precision"] == "float16"
     assert sidecar["inputs"][0]["shape"] == [1, *targets.DEFAULT_SIZE, 3]
+
+
+def test_adadsr_gets_its_dense_path(tmp_path):
+    """The sparse one has operators such as GATHER, which only CPUs support."""
+    config = {"network": "edsr", "scale": 2, "blocks": 1, "channels": 4, "depth": "input"}
+    weights.save_model(tmp_path / "net.npz", models.build(config), config)
+    path, _ = run(tmp_path / "net.npz", tmp_path / "out", "gpu", options=None)
+    assert "sparse" not in path.name
+    assert "GATHER" not in {op.name for op in flatbuffer.load(path).ops}
 
 
 def test_a_network_from_elsewhere_keeps_its_size(tmp_path, monkeypatch):
