@@ -371,12 +371,15 @@ def test_an_interrupt_that_a_callback_swallowed_arrives_again(monkeypatch):
         gc.callbacks.remove(interrupted)
         raise KeyboardInterrupt
 
+    def work():
+        gc.collect()
+        time.sleep(10)
+
     monkeypatch.setattr(sys, "unraisablehook", cli._interrupt_again)
     before = signal.signal(signal.SIGTERM, cli._stop)
     gc.callbacks.append(interrupted)
     try:
         with pytest.raises(KeyboardInterrupt):
-            gc.collect()
-            time.sleep(10)
+            work()
     finally:
         signal.signal(signal.SIGTERM, before)
