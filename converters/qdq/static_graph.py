@@ -69,7 +69,7 @@ class StaticGraph:
         self.graph = graph
         self._constants = Constants(data, graph)
         subgraph = schema.ModelT.InitFromPackedBuf(data, 0).subgraphs[0]
-        images = [index for index in graph.inputs if len(graph.tensors[index].shape) == 4]
+        images = graph.image_inputs()
         if not images:
             raise ValueError("it has no input of four dimensions")
         self.sized = self._by_size()

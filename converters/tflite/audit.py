@@ -85,7 +85,7 @@ def check(
 
 def _image_tensors(graph: flatbuffer.Graph) -> tuple[flatbuffer.Tensor, flatbuffer.Tensor]:
     """The input image and the output image; other inputs are scalars, other outputs are depth maps."""
-    inputs = [i for i in graph.inputs if len(graph.tensors[i].shape) == 4]
+    inputs = graph.image_inputs()
     outputs = [i for i in graph.outputs if graph.output_names.get(i) in ("sr", "output_0")]
     return graph.tensors[(inputs or graph.inputs)[0]], graph.tensors[(outputs or graph.outputs)[0]]
 

@@ -117,6 +117,10 @@ class Graph:
     input_names: dict[int, str] = dataclasses.field(default_factory=dict)
     output_names: dict[int, str] = dataclasses.field(default_factory=dict)
 
+    def image_inputs(self) -> list[int]:
+        """Tensor indices of the inputs of four dimensions; other inputs are scalars."""
+        return [index for index in self.inputs if len(self.tensors[index].shape) == 4]
+
 
 def enum_names(enum: type) -> dict[int, str]:
     """Return {value: name} of an enumeration of the schema."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from mobile_sr.converters.tflite import flatbuffer, runtime
 from mobile_sr.devices import arm64_root, server_process
-from mobile_sr.devices.device import Residency
+from mobile_sr.devices.device import Residency, lr_pixels
 from mobile_sr.errors import UserError, did_you_mean
 
 DEFAULT_CPU = "cortex-a76"
@@ -99,37 +99,32 @@ class Arm64Session:
     def __init__(self, device: Arm64Device, data: bytes, name: str | Path, shape: tuple[int, ...]) -> None:
         """See `Device.open`."""
         graph = flatbuffer.parse(data)
-        image = next(i for i in graph.inputs if len(graph.tensors[i].shape) == 4)
-        self._device, self._server, self._shape = device, device.server(), shape
-        self._what = f"{name} with input shape {shape}"
+        image = graph.image_inputs()[0]
+        self._device, self._shape = device, shape
         self._instructions: int | None = None
-        request = {"open": list(shape), "image": image}
-        reply, _ = self._server.ask(self._what, OPEN_LIMIT_S, request, [np.frombuffer(data, np.uint8)])
-        self._id = reply["session"]
-        self.residency = _residency(reply["nodes"])
+        what = f"{name} with input shape {shape}"
+        self._session = server_process.ServerSession(device.server(), what, OPEN_LIMIT_S, shape, image, data)
+        self.residency = _residency(self._session.opened["nodes"])
 
     def run(self, inputs: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         """See `Session.run`."""
         limit = RUN_LIMIT_S + RUN_LIMIT_S_PER_PIXEL * float(np.prod(self._shape))
-        request = {"run": self._id, "inputs": list(inputs)}
-        reply, values = self._server.ask(self._what, limit, request, list(inputs.values()))
+        outputs = self._session.run(inputs, limit)
         self._instructions = self._device.read_count()
-        return dict(zip(reply["outputs"], values, strict=True))
+        return outputs
 
     def facts(self) -> dict[str, Any]:
         """Returns {"cpu", "instructions", "instructions_per_lr_pixel"}: instructions of the last run, None before it."""
-        pixels = np.prod(self._shape) // (self._shape[3] if self._shape[3] in (1, 3) else self._shape[1])
         count = self._instructions
         return {
             "cpu": self._device.cpu,
             "instructions": count,
-            "instructions_per_lr_pixel": None if count is None else count / int(pixels),
+            "instructions_per_lr_pixel": None if count is None else count / lr_pixels(self._shape),
         }
 
     def close(self) -> None:
         """See `Session.close`."""
-        if self._server.close.alive:
-            self._server.ask(self._what, OPEN_LIMIT_S, {"close": self._id})
+        self._session.close()
 
 
 def _residency(nodes: list[dict[str, Any]]) -> Residency:

@@ -7,6 +7,7 @@ device. Its output values and the operators that it supports are those of the de
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +34,11 @@ class Residency:
     def facts(self) -> dict[str, Any]:
         """Returns a JSON-able dict of the attributes."""
         return {**dataclasses.asdict(self), "refused": dict(self.refused)}
+
+
+def lr_pixels(shape: tuple[int, ...]) -> int:
+    """Returns the LR pixels of an image input, [N, H, W, C], or [N, C, H, W] where the last side is not 1 or 3."""
+    return math.prod(shape) // (shape[3] if shape[3] in (1, 3) else shape[1])
 
 
 class Session(Protocol):

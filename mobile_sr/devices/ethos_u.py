@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import importlib.util
-import math
 import re
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import numpy as np
 
 from mobile_sr.converters.tflite import fixed_shape, flatbuffer
 from mobile_sr.converters.tflite.passes import simplify
-from mobile_sr.devices.device import Residency
+from mobile_sr.devices.device import Residency, lr_pixels
 from mobile_sr.errors import UserError, did_you_mean
 from mobile_sr.files import temporary_folder
 
@@ -112,7 +111,6 @@ class EthosUSession:
         "cycles_per_lr_pixel" is computed from them.
         """
         figures = self._figures
-        channels = 3 if 3 in self._shape[1:] else 1
         result: dict[str, Any] = {
             "vela": self._device.version,
             "accelerator": self._device.accelerator,
@@ -121,7 +119,7 @@ class EthosUSession:
         }
         result |= {key: round(float(figures[column]), 3) for key, column in _FIGURES.items()}
         result |= {key: int(result[key]) for key in ("cycles", "cycles_npu", "macs")}
-        result["cycles_per_lr_pixel"] = round(result["cycles"] * channels / math.prod(self._shape), 2)
+        result["cycles_per_lr_pixel"] = round(result["cycles"] / lr_pixels(self._shape), 2)
         return result
 
     def close(self) -> None:

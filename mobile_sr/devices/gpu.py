@@ -19,7 +19,7 @@ import numpy as np
 from mobile_sr import zoo
 from mobile_sr.converters.tflite import fixed_shape, flatbuffer
 from mobile_sr.devices.device import Residency
-from mobile_sr.devices.server_process import MODULE, ServerProcess
+from mobile_sr.devices.server_process import MODULE, ServerProcess, ServerSession
 from mobile_sr.errors import UserError
 
 # Folders in which Vulkan drivers are registered, and the files of SwiftShader, Chromium's driver that computes on the CPU.
@@ -29,7 +29,6 @@ SWIFTSHADER = tuple(Path(folder, "vk_swiftshader_icd.json") for folder in _BROWS
 CHOSEN = ("VK_DRIVER_FILES", "VK_ICD_FILENAMES")  # environment variables by which a user chooses a driver
 LIMIT_S = 300
 _PROBE = zoo.FOLDER / "espcn_x3_uint8.tflite"
-_IMAGE_INPUT = 4  # sides
 
 
 class GpuDevice:
@@ -88,25 +87,21 @@ class GpuSession:
         """See `Device.open`."""
         data = fixed_shape.first_subgraph_only(data)  # the accelerator refuses a file for any of its subgraphs
         graph = flatbuffer.parse(data)
-        image = next(i for i in graph.inputs if len(graph.tensors[i].shape) == _IMAGE_INPUT)
-        self._server, self._what = server, f"{name} with input shape {shape}"
-        fixed = np.frombuffer(fixed_shape.with_input_shape(data, image, shape), np.uint8)
+        image = graph.image_inputs()[0]
+        what, fixed = f"{name} with input shape {shape}", fixed_shape.with_input_shape(data, image, shape)
         try:
-            reply, _ = server.ask(self._what, LIMIT_S, {"open": list(shape), "image": image}, [fixed])
+            self._session = ServerSession(server, what, LIMIT_S, shape, image, fixed)
         except UserError as error:
             raise UserError(f"{error}{_reason(server.printed())}") from None
         self.printed = server.printed()
-        self._id = reply["session"]
-        if not reply["accelerated"]:
+        if not self._session.opened["accelerated"]:
             self.close()
-            raise UserError(f"virtual:gpu: {self._what}: the GPU does not run all of its operators{_reason(self.printed)}")
+            raise UserError(f"virtual:gpu: {what}: the GPU does not run all of its operators{_reason(self.printed)}")
         self.residency = Residency(len(graph.ops), len(graph.ops), {}, 1)
 
     def run(self, inputs: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         """See `Session.run`."""
-        request = {"run": self._id, "inputs": list(inputs)}
-        reply, values = self._server.ask(self._what, LIMIT_S, request, list(inputs.values()))
-        return dict(zip(reply["outputs"], values, strict=True))
+        return self._session.run(inputs, LIMIT_S)
 
     def facts(self) -> dict[str, Any]:
         """Returns {}."""
@@ -114,8 +109,7 @@ class GpuSession:
 
     def close(self) -> None:
         """See `Session.close`."""
-        if self._server.close.alive:
-            self._server.ask(self._what, LIMIT_S, {"close": self._id})
+        self._session.close()
 
 
 def _environments() -> Iterator[dict[str, str]]:

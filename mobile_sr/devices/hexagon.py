@@ -170,17 +170,7 @@ class HexagonSession:
         return {name: reasons.get(name, "the compiler gives no reason") for name in names}
 
     def run(self, inputs: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """Runs the graph once on the simulator.
-
-        Args:
-            inputs: raw values of all inputs by tensor index, in the dtype and shape of the tensor.
-
-        Returns:
-            Raw values of all outputs by tensor index.
-
-        Raises:
-            UserError: the NPU refuses operators, or the simulator fails.
-        """
+        """See `Session.run`. Raises UserError if the NPU refuses operators or the simulator fails."""
         if self._session is None:
             refused = "; ".join(f"{node} ({reason})" for node, reason in self.residency.refused.items())
             raise UserError(f"{self._name}: {self._device.label} does not run {refused or 'a closed session'}")

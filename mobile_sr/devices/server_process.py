@@ -118,6 +118,45 @@ class ServerProcess:
         return f"the process ended with {how}" + (f" ({lines[-1]})" if lines else "")
 
 
+class ServerSession:
+    """A .tflite opened in a ServerProcess.
+
+    Attributes:
+        opened: the server's reply.
+    """
+
+    def __init__(
+        self, server: ServerProcess, what: str, limit_s: float, shape: tuple[int, ...], image: int, data: bytes
+    ) -> None:
+        """Opens a file.
+
+        Args:
+            server: the process.
+            what: name of the file and its size, for messages.
+            limit_s: seconds to open it.
+            shape: shape of the image input.
+            image: tensor index of that input.
+            data: bytes of the file.
+
+        Raises:
+            UserError: see `ServerProcess.ask`.
+        """
+        self._server, self._what, self._limit_s = server, what, limit_s
+        request = {"open": list(shape), "image": image}
+        self.opened, _ = server.ask(what, limit_s, request, [np.frombuffer(data, np.uint8)])
+
+    def run(self, inputs: Mapping[int, np.ndarray], limit_s: float) -> dict[int, np.ndarray]:
+        """Runs the file once, within `limit_s` seconds; see `Session.run`."""
+        request = {"run": self.opened["session"], "inputs": list(inputs)}
+        reply, values = self._server.ask(self._what, limit_s, request, list(inputs.values()))
+        return dict(zip(reply["outputs"], values, strict=True))
+
+    def close(self) -> None:
+        """Closes the file, unless the process has ended."""
+        if self._server.close.alive:
+            self._server.ask(self._what, self._limit_s, {"close": self.opened["session"]})
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Closes the pipes and waits until the process ends; kills it if it does not."""
     for stream in (process.stdin, process.stdout):

@@ -344,7 +344,7 @@ def delegate_split(data: bytes, name: str | Path = "model", size: tuple[int, int
     """
     graph = parse_graph(data, name)
     interpreter = engines.open_interpreter(data, name)
-    images = [i for i in graph.inputs if len(graph.tensors[i].shape) == 4 and min(graph.tensors[i].shape[1:]) < 0]
+    images = [i for i in graph.image_inputs() if min(graph.tensors[i].shape[1:]) < 0]
     shape = tensor_layout.with_sides(graph.tensors[images[0]].shape, size) if images else None
     engines.allocate(interpreter, name, shape, images[0] if images else None)
     partitions, delegated, nodes = runtime.delegated(interpreter._get_ops_details())

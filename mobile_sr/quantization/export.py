@@ -108,10 +108,10 @@ def export(
         raise UserError(f"--path {path}: use {' or '.join(PATHS)}")
     _check_float_weights(float_weights, methods)
     if chosen:
-        targets.check(chosen, precisions, per_tensor, dense_groups, path)
+        targets.check(chosen, precisions, per_tensor, dense_groups)
+        path = targets.network_path(chosen, path)
         targets.check_size(chosen, size)
         per_tensor = not chosen.per_channel
-        path = path or (None if chosen.name == "cpu" else "dense")  # a sparse path has operators that only CPUs support
     chips = snapdragon_files.check(soc, target)
     if ranges is not None and "equalize" in methods:
         raise UserError("ranges: cannot be combined with the method equalize, which changes them")

@@ -47,7 +47,7 @@ def make(data: bytes, file: Path, chips: Sequence[str]) -> tuple[dict[Path, byte
         UserError: an operator is not supported, a package is missing, or the compiler fails.
     """
     graph = flatbuffer.parse(data)
-    shape = next(tuple(graph.tensors[i].shape) for i in graph.inputs if len(graph.tensors[i].shape) == 4)
+    shape = tuple(graph.tensors[graph.image_inputs()[0]].shape)
     try:
         onnx = to_qdq_onnx.convert(data, shape)
     except ImportError as error:

@@ -64,7 +64,6 @@ def check(
     precisions: Sequence[str],
     per_tensor: bool,
     dense_groups: bool,
-    path: str | None,
 ) -> None:
     """Raises UserError if an option that was given contradicts a target."""
     why = f"--target {target.name}"
@@ -75,8 +74,19 @@ def check(
         raise UserError(f"--per-tensor: {why} supports one scale per channel, which loses less; leave one of them out")
     if dense_groups and target.groups:
         raise UserError(f"--dense-groups: {why} supports grouped convolutions; leave one of them out")
-    if path == "sparse" and target.name != "cpu":
-        raise UserError(f"--path sparse: {why} supports the dense path only; leave one of them out")
+
+
+def network_path(target: Target, requested: str | None) -> str | None:
+    """Returns the path of an AdaDSR network for `Export.path`: the sparse one has operators that only CPUs support.
+
+    Raises:
+        UserError: the sparse path is requested for another target.
+    """
+    if target.name == "cpu":
+        return requested
+    if requested == "sparse":
+        raise UserError(f"--path sparse: --target {target.name} supports the dense path only; leave one of them out")
+    return "dense"
 
 
 def check_size(target: Target, size: tuple[int, int] | None) -> None:
