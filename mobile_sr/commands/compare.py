@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sort", choices=_SORT_KEYS, help="column to sort the printed table of several models by (default psnr)"
     )
     parser.add_argument(
-        "--report", metavar="OUT", help="folder for report.html, .md and .json; of several models also .csv, .svg and .png files"
+        "--report",
+        metavar="OUT",
+        help="folder for report.html, .md and .json; of several models also .csv, .svg and .png files",
     )
     parser.add_argument(
         "--layers", action="store_true", help="also locate the error layer by layer, for two .tflite files of one network"

@@ -55,7 +55,6 @@ def run(args: argparse.Namespace) -> int:
     from mobile_sr import files
     from mobile_sr.converters.quiet import print_line
     from mobile_sr.errors import UserError
-    from mobile_sr.evaluation import side_by_side
     from mobile_sr.inference import batch
 
     for name, minimum in (("tile", 0), ("threads", 1), ("workers", 1)):
@@ -101,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         print_line(f"[{count}/{len(jobs)}, {left:.0f} s left] {result.source} {sizes} {result.target}")
         upscaled.append((result.source, result.target))
     if args.compare and upscaled:
+        from mobile_sr.evaluation import side_by_side
+
         page = _page_path(args.out)
         side_by_side.write(page, upscaled, args.model, first.scale)
         print_line(f"compare: {page}")

@@ -80,8 +80,9 @@ def compare_models(
         if progress:
             progress(len(rows), found.name)
     means = {key: _mean(values, own_metrics) for key, values in scored.items()}
+    summaries = [model.summary() for model in every]  # before further runs: they count natural images only
     times = time(every, progress)
-    record = {
+    record: dict[str, Any] = {
         "protocol": metrics.protocol(scale, space),
         "scale": scale,
         "data": compare.folder_name(folder),
@@ -92,8 +93,8 @@ def compare_models(
         "time": {"of": "CPU time" if threads == 1 else "wall time", "size": list(time_size(every)), "rounds": ROUNDS},
         "skipped": problems,
     }
-    for key, model, measured in zip(keys, every, times, strict=True):
-        about = {**compare.facts(model), **model.summary()}
+    for key, model, measured, summary in zip(keys, every, times, summaries, strict=True):
+        about = {**compare.facts(model), **summary, "colour_error": compare.colour_error(model)}
         psnr = means[key]["psnr"]
         record["models"].append(
             {
@@ -108,8 +109,6 @@ def compare_models(
                 **about,
             }
         )
-    for entry, model in zip(record["models"], every, strict=True):  # last: summaries count natural images only
-        entry["colour_error"] = compare.colour_error(model)
     return record, [_crop(rows[index], found, keys) for _, index, found in worst]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -68,8 +69,11 @@ COLUMNS = (
 def columns(record: Mapping[str, Any]) -> list[Column]:
     """Returns the columns of a record: without the drop if there is no reference, with the own metrics."""
     kept = [column for column in COLUMNS if record["has_reference"] or column.key != "drop"]
-    own = [Column(name, name, lambda entry, name=name: entry["metrics"][name], ".4g") for name in record["bicubic"]["metrics"]]
-    return kept + own
+    return kept + [Column(name, name, functools.partial(_own_metric, name), ".4g") for name in record["bicubic"]["metrics"]]
+
+
+def _own_metric(name: str, entry: Mapping[str, Any]) -> float | None:
+    return entry["metrics"][name]
 
 
 def _rows(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -179,7 +183,10 @@ def markdown(record: Mapping[str, Any]) -> str:
     """Returns the report as Markdown text."""
     table = columns(record)
     lines = [f"# {markdown_text(_title(record))}", "", f"**{markdown_text(headline(record))}**", ""]
-    lines += [f"| model | {' | '.join(markdown_text(column.heading) for column in table)} |", "|---" + "|---:" * len(table) + "|"]
+    lines += [
+        f"| model | {' | '.join(markdown_text(column.heading) for column in table)} |",
+        "|---" + "|---:" * len(table) + "|",
+    ]
     for name, entry in _rows(record):
         lines.append(f"| {markdown_text(name)} | {' | '.join(column.text(entry) for column in table)} |")
     lines += ["", *(f"- {markdown_text(note)}" for note in notes(record)), ""]
@@ -207,7 +214,7 @@ def _cards(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for key, caption in (("drop", "smallest drop"), ("size", "smallest file, bytes"), ("time", "shortest time, ms")):
         column = next(column for column in COLUMNS if column.key == key)
         judged = rows[1:] if key == "drop" and record["has_reference"] else rows
-        known = [(column.value(entry), name, entry) for name, entry in judged if column.value(entry) is not None]
+        known = [(value, name, entry) for name, entry in judged if (value := column.value(entry)) is not None]
         if known:
             _, name, entry = min(known, key=lambda row: row[0])
             yield "", column.text(entry) + (" dB" if key == "drop" else ""), f"{caption}: {name}"

@@ -136,7 +136,9 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"# {markdown_text(_title(report))}",
         "",
-        f"Gain over bicubic: **{gain(report['model'])}**, drop: **{number(report['drop_db'], 3)} dB** PSNR on {markdown_text(report['data'])} (x{report['scale']}): "
+        f"Gain over bicubic: **{gain(report['model'])}**. Drop: **{number(report['drop_db'], 3)} dB**.",
+        "",
+        f"PSNR on {markdown_text(report['data'])} (x{report['scale']}): "
         f"{number(report['reference']['psnr'])} -> {number(report['model']['psnr'])} dB; "
         f"bicubic {number(report['bicubic']['psnr'])} dB.",
         "",
