@@ -42,9 +42,9 @@ def draw(rows: Sequence[tuple[str, Sequence[tuple[str, np.ndarray]]]]) -> np.nda
 def _fitting(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
     """The text, shortened in the middle until it is at most `width` pixels wide."""
     text = printable(text)
-    kept = len(text)
-    shown = text
-    while kept > 2 and font.getlength(shown) > width:
+    kept = min(len(text), width)  # a letter has a pixel or more
+    while True:
+        shown = text if kept == len(text) else f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
+        if kept <= 2 or font.getlength(shown) <= width:
+            return shown
         kept -= 1
-        shown = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
-    return shown

@@ -16,6 +16,7 @@ from mobile_sr.imaging import flat_colours
 from mobile_sr.imaging.images import encode_image
 
 PAGE_PIXELS = 24_000_000  # of the images of a viewer together, about 15 MB of JPEG in a page; larger images are cut
+_LOSSLESS_PIXELS = 6_000_000  # up to this number together they are PNG, about 10 MB
 _PER_ROW = 6  # crops side by side at most
 
 
@@ -58,22 +59,25 @@ def section(views: Sequence[View], left: str, right: str) -> str:
     The slider needs `report.js`, which `report.document` includes. Without JavaScript the images are side by side.
 
     Args:
-        views: the images. They are stored once each, as JPEG of quality 95.
+        views: the images. They are stored once each: as PNG if they are small, else as JPEG of quality 95.
         left, right: labels of the versions to show first.
     """
     labels = [label for label, *_ in views[0].panels]
     limit = PAGE_PIXELS / (len(views) * len(labels))
+    parts = [visible((view.panels[0][1].shape[0], view.panels[0][1].shape[1]), view.window, limit) for view in views]
+    pixels = sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in parts) * len(labels)
+    kind = "png" if pixels <= _LOSSLESS_PIXELS else "jpeg"
     images = []
-    for k, view in enumerate(views):
+    for k, (view, (rows, columns)) in enumerate(zip(views, parts, strict=True)):
         height, width = view.panels[0][1].shape[:2]
-        rows, columns = visible((height, width), view.window, limit)
         shown = (rows.stop - rows.start, columns.stop - columns.start)
         note = f"{width}x{height} pixels"
         if shown != (height, width):
             note = f"the {shown[1]}x{shown[0]} pixels at ({columns.start}, {rows.start}) of {note}"
+        note += ", as JPEG" if kind == "jpeg" else ""
         figures = "".join(
-            f'<figure data-view="{k}" data-panel="{j}"><img alt="{html_text(f"{view.name}: {label}")}" loading="eager" '
-            f'src="{data_url(image[rows, columns], "jpeg")}"><figcaption>{html_text(caption)}</figcaption></figure>'
+            f'<figure data-view="{k}" data-panel="{j}"><img alt="{html_text(f"{view.name}: {label}")}" '
+            f'src="{data_url(image[rows, columns], kind)}"><figcaption>{html_text(caption)}</figcaption></figure>'
             for j, (label, image, caption) in enumerate(view.panels)
         )
         images.append(f"<p><b>{html_text(view.name)}</b>, {note}</p>{_strip(figures, len(labels), 'whole')}")
