@@ -185,7 +185,9 @@ def test_own_metrics(run_here, few_images, tmp_path):
     found = json.loads((tmp_path / "f.json").read_text())["models"][0]["metrics"]
     assert found == {"error": pytest.approx(np.mean(means))}
     assert f"{np.mean(means):.4g}" in done.stdout
-    one_line(run_here("compare", *options, "--metric", f"{tmp_path}/quality.py:broken"), "--metric broken: p0.png", "quality.py:5")
+    one_line(
+        run_here("compare", *options, "--metric", f"{tmp_path}/quality.py:broken"), "--metric broken: p0.png", "quality.py:5"
+    )
     one_line(run_here("compare", *options, "--metric", f"{tmp_path}/quality.py:eror"), "did you mean error?")
 
 
