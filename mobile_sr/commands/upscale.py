@@ -1,7 +1,8 @@
-"""Upscale images of any size. Large images are upscaled tile by tile.
+"""Upscale images of any size, or a video. Large images are upscaled tile by tile.
 
 Example: mobile-sr upscale photo.jpg holiday/ --model xlsr_x3:uint8 --out big
          mobile-sr upscale photo.jpg --out big --compare
+         mobile-sr upscale clip.mp4 --out big.mp4 --reference clip_hr.mp4
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from mobile_sr.commands import common
 if TYPE_CHECKING:
     from mobile_sr.inference.upscaler import Upscaler
 
-HELP = "upscale images"
+HELP = "upscale images or a video"
 _DEFAULTS = {scale: f"xlsr_x{scale}:uint8" for scale in (2, 3, 4)}  # highest PSNR of the packaged uint8 files at each scale
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `mobile-sr upscale`."""
-    parser.add_argument("files", nargs="+", metavar="FILES", help="image files or folders")
+    parser.add_argument("files", nargs="+", metavar="FILES", help="image files or folders, or one video file")
     parser.add_argument(
         "--model",
         help="zoo name, .tflite[@KEY=VALUE,...], .onnx, model file, run folder, bicubic (default xlsr_x3:uint8; with --scale 2 "
         "or 4 xlsr_x2:uint8 or xlsr_x4:uint8)",
     )
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="folder for the results (NAME.png), or a file name for one image"
+        "--out", required=True, metavar="DIR", help="folder for the results (NAME.png), or a file name for one image or video"
     )
     parser.add_argument("--scale", type=int, help="scale factor; required for bicubic, otherwise checked")
     parser.add_argument(
@@ -43,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_depth(parser)
     common.add_device(parser)
     parser.add_argument("--depth-map", action="store_true", help="also write NAME_depth.png, the depth as colours")
+    parser.add_argument(
+        "--reference",
+        metavar="HR",
+        help="HR video or folder of frames for one LR video or folder: writes the PSNR over time and the flicker",
+    )
+    parser.add_argument("--fps", metavar="RATE", help="frames per second of a video made from a folder of frames (default 25)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite or .onnx (default 1)")
     parser.add_argument("--workers", type=int, default=1, help="number of files to process in parallel (default 1)")
 
@@ -56,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from mobile_sr.converters.quiet import print_line
     from mobile_sr.errors import UserError
     from mobile_sr.inference import batch
+    from mobile_sr.video import frames
 
     for name, minimum in (("tile", 0), ("threads", 1), ("workers", 1)):
         value = getattr(args, name)
@@ -64,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     if args.model is None:
         args.model = _default_model(args.scale)
         print_line(f"mobile-sr upscale: with {args.model}, the default; --model chooses another", sys.stderr)
+    if args.reference or args.fps or any(map(frames.is_video, [*args.files, args.out])):
+        return _upscale_clip(args)
     jobs = batch.plan(args.files, args.out, args.format and f".{args.format}", args.depth_map)
     first = common.load_model(args, args.model)  # reports an invalid model before any file is processed
     if args.depth_map and first.max_depth is None:
@@ -106,6 +116,60 @@ def run(args: argparse.Namespace) -> int:
         side_by_side.write(page, upscaled, args.model, first.scale)
         print_line(f"compare: {page}")
     return 2 if failed else 0
+
+
+def _upscale_clip(args: argparse.Namespace) -> int:
+    """Upscale a video file or a folder of frames."""
+    import os
+    import sys
+
+    from mobile_sr.converters.quiet import print_line
+    from mobile_sr.errors import UserError
+    from mobile_sr.files import write_json, write_text
+    from mobile_sr.video import frames, scores, upscale, writers
+
+    for option, given in (("depth-map", args.depth_map), ("compare", args.compare), ("workers", args.workers != 1)):
+        if given:
+            raise UserError(f"--{option} is for images, not for a video or frames with --reference or --fps; leave it out")
+    if len(args.files) > 1:
+        raise UserError(f"{args.files[0]}: a video or a folder of its frames is upscaled alone; give one at a time")
+    path, to_video = args.files[0], frames.is_video(args.out)
+    if args.fps and (not os.path.isdir(path) or not to_video):
+        raise UserError("--fps is for a video made from a folder of frames; a video file keeps its times")
+    if to_video and args.format:
+        raise UserError(f"{args.out}: a video; --format is for images")
+    if os.path.exists(args.out) and any(
+        os.path.samefile(args.out, x) for x in (path, args.reference) if x and os.path.exists(x)
+    ):
+        raise UserError(f"{args.out}: the output would overwrite the input; choose another --out")
+    source = frames.open_clip(path, writers.rate_of(args.fps or "25") if to_video else None)
+    reference = frames.open_clip(args.reference) if args.reference else None
+    if reference and None not in (source.count, reference.count) and source.count != reference.count:
+        raise UserError(f"--reference {args.reference}: has {reference.count} frames, {path} has {source.count}")
+    model = common.load_model(args, args.model)
+    notes = list(source.notes)
+    suffix = f".{args.format or 'png'}"
+    total = f"of {source.count} frames" if source.count else "frames"
+    out = Path(args.out)
+    with writers.video_writer(out, source, notes) if to_video else writers.folder_writer(out, suffix) as write:
+        result = upscale.upscale_clip(
+            model, source, write, reference, args.tile, lambda done, rate: common.progress(done, f"{total}, {rate:.1f} fps")
+        )
+    common.clear_progress()
+    if source.count not in (None, result["frames"]):
+        notes.append(f"{result['frames']} frames could be decoded, the file says {source.count}")
+    if notes:
+        print_line(f"mobile-sr upscale: {path}: {'; '.join(notes)}", sys.stderr)
+    sizes = "{}x{} -> {}x{}".format(*result["size_in"], *result["size_out"])
+    speed = f"{result['frames']} frames, {result['fps']:.1f} fps (the model alone {result['model_fps']:.1f})"
+    print_line(f"{path} {sizes} {out}: {speed}")
+    if "scores" in result:
+        names = [out.with_name(f"{out.stem}_{end}") if to_video else out / end for end in ("scores.json", "psnr.svg")]
+        write_json(names[0], result)
+        if chart := scores.plot(result["scores"]["frames"], Path(args.model).name):
+            write_text(names[1], chart)
+        print_line(f"{scores.describe(result['scores'])}; {names[0]}")
+    return 0
 
 
 def _default_model(scale: int | None) -> str:
