@@ -114,6 +114,10 @@ class VideoFile:
             self.count: int | None = stream.frames or None
             self.rate: Fraction | None = stream.average_rate or stream.guessed_rate
             self.time_base: Fraction = stream.time_base
+            # AVI has a constant rate and stores no presentation times.
+            self._counted = container.format.name == "avi" and self.rate is not None
+            if self._counted and self.rate:
+                self.count, self.time_base = None, 1 / self.rate
             hdr = _HDR.get(getattr(stream.codec_context, "color_trc", 0))
             self.notes = [f"HDR ({hdr}) is read as if it were SDR: colours change"] if hdr else []
             if container.streams.subtitles:
@@ -153,7 +157,8 @@ class VideoFile:
                     size = size if number > 1 else (frame.width, frame.height)
                     if (frame.width, frame.height) != size:
                         raise UserError(f"{self.path}: the size changes from {size} to {(frame.width, frame.height)} (W, H)")
-                    yield Frame(_rgb(frame), f"frame_{number:06d}", frame.pts if frame.pts is not None else number - 1)
+                    pts = number - 1 if frame.pts is None or self._counted else frame.pts
+                    yield Frame(_rgb(frame), f"frame_{number:06d}", pts)
             if not number:
                 raise UserError(f"{self.path}: no frame could be decoded")
 

@@ -11,6 +11,8 @@ import numpy as np
 from mobile_sr.evaluation import evaluate, plots
 from mobile_sr.imaging import metrics
 
+_MAX_POINTS = 500  # of a line in the plot; longer clips are averaged over blocks of frames
+
 
 class ClipScores:
     """Scores the frames of a clip one after the other.
@@ -61,10 +63,14 @@ def describe(summary: Mapping[str, Any]) -> str:
 
 def plot(rows: Sequence[Mapping[str, Any]], model: str) -> str:
     """Returns an SVG plot of the PSNR over the frames; '' if no frame has a finite PSNR."""
+    length = math.ceil(len(rows) / _MAX_POINTS)  # frames of a point
     series = []
     for name, key in ((model, "psnr"), ("bicubic", "bicubic_psnr")):
-        points = [(float(k), row[key], "") for k, row in enumerate(rows, 1) if math.isfinite(row[key])]
-        series.append((name, points, True))
+        means = [
+            (start + (length + 1) / 2, evaluate.mean_of(rows[start : start + length], key))
+            for start in range(0, len(rows), length)
+        ]
+        series.append((name, [(frame, mean, "") for frame, mean in means if mean is not None], True))
     if not any(points for _, points, _ in series):
         return ""
     return plots.plot("PSNR over time", "frame", "PSNR of Y, dB", series)

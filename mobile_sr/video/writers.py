@@ -43,6 +43,8 @@ def video_writer(path: str | Path, source: FrameFolder | VideoFile, notes: list[
     Raises: UserError when PyAV is not installed or the file cannot be written.
     """
     av = require_av(path)
+    if Path(path).suffix.lower() == ".avi":
+        raise UserError(f"{path}: AVI cannot keep the times of H.264 frames; write an .mp4 or .mkv file")
     codec = "libvpx-vp9" if Path(path).suffix.lower() == ".webm" else "libx264"
     with atomic_path(path) as temporary, contextlib.ExitStack() as stack:
         try:

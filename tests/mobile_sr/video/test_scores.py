@@ -37,4 +37,5 @@ def test_the_plot_has_both_lines():
     svg = scores.plot(rows, "net<x>")
     assert svg.count("<polyline") == 2
     assert "net&lt;x&gt;" in svg
+    assert scores.plot(rows * 400, "net").count('class="mark"') == 2 * 400 + 2  # blocks of three frames, and the legend
     assert scores.plot([{"psnr": np.inf, "bicubic_psnr": np.inf}], "net") == ""

@@ -55,6 +55,21 @@ def test_odd_sides_are_cut_and_named(source, tmp_path):
     assert notes == ["cut from 41x33 to 40x32: sides of a video are even"]
 
 
+def test_avi_is_read_at_a_constant_rate_and_not_written(source, tmp_path):
+    with av.open(str(tmp_path / "old.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10, options={"bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for k in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(IMAGE + np.uint8(20 * k), format="rgb24")))
+        container.mux(stream.encode())
+    clip = frames.VideoFile(tmp_path / "old.avi")
+    assert [(frame.pts * clip.time_base, round(frame.pixels.mean(), -1)) for frame in clip] == [
+        (Fraction(k, 10), 90 + 20 * k) for k in range(5)
+    ]
+    with pytest.raises(UserError, match="write an .mp4 or .mkv file"), writers.video_writer(tmp_path / "o.avi", source, []):
+        pass
+
+
 def test_a_failure_leaves_no_file(source, tmp_path):
     def fail():
         with writers.video_writer(tmp_path / "out.mp4", source, []) as write:
