@@ -94,10 +94,10 @@ def run(args: argparse.Namespace) -> int:
             models, reference, args.data, args.space, common.progress, own_metrics, args.threads
         )
         common.clear_progress()
-        print_table = models_report.text(result, args.sort or "psnr")
-        print(print_table, file=out)
-        if args.report:
-            print_line(f"report: {models_report.write(args.report, result, crops)}", file=out)
+        page = models_report.write(args.report, result, crops) if args.report else None  # first: a reader may close the pipe
+        print(models_report.text(result, args.sort or "psnr"), file=out)
+        if page:
+            print_line(f"report: {page}", file=out)
         drops = [(model["name"], model["drop_db"]) for model in result["models"][1:]]
     common.write_json_result(args, result)
     failed = [] if args.max_drop is None else [(name, drop) for name, drop in drops if drop is None or drop > args.max_drop]
@@ -126,6 +126,7 @@ def _compare_pair(args: argparse.Namespace, reference: Upscaler, model: Upscaler
         result["location"] = layers
         appendix = (layer_report.section(layers), layer_report.markdown(layers))
     common.clear_progress()
+    page = report.write(args.report, result, crops, appendix) if args.report else None  # first: a reader may close the pipe
     print_line(f"{report.gain(result['model'])} over bicubic: {report.title(result['model'])}", file=out)
     for key in ("reference", "model"):
         psnr, ssim = report.number(result[key]["psnr"], 3), report.number(result[key]["ssim"], 4)
@@ -140,6 +141,6 @@ def _compare_pair(args: argparse.Namespace, reference: Upscaler, model: Upscaler
         print_line(route.describe(result["routing"]), file=out)
     if args.layers:
         print(f"\n{layer_report.text(layers)}\n", file=out)
-    if args.report:
-        print_line(f"report: {report.write(args.report, result, crops, appendix)}", file=out)
+    if page:
+        print_line(f"report: {page}", file=out)
     return result

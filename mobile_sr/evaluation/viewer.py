@@ -16,7 +16,7 @@ from mobile_sr.imaging import flat_colours
 from mobile_sr.imaging.images import encode_image
 
 PAGE_PIXELS = 24_000_000  # of the images of a viewer together, about 15 MB of JPEG in a page; larger images are cut
-_LOSSLESS_PIXELS = 6_000_000  # up to this number together they are PNG, about 10 MB
+_LOSSLESS_PIXELS = 3_000_000  # up to this number together they are PNG, about 6 MB
 _PER_ROW = 6  # crops side by side at most
 
 
