@@ -21,6 +21,7 @@ LEVELS = (
     "importing",
     "benchmarking",
     "evaluation",
+    "video",
     "quantization",
     "challenge",
     "training",
