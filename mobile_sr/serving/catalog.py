@@ -57,7 +57,7 @@ def facts(model: str | Path) -> tuple[dict[str, Any], Path]:
 
 def packaged() -> list[str]:
     """Lists the packaged .tflite files that the page can run, xlsr_x3 first: those without a desired depth."""
-    names = sorted((name for name in zoo.names() if not zoo.resolve(f"{name}:uint8").stem.endswith("_sparse_uint8")))
+    names = sorted(name for name in zoo.names() if not zoo.resolve(f"{name}:uint8").stem.endswith("_sparse_uint8"))
     names.sort(key=lambda name: name != "xlsr_x3")
     return [f"{name}:{variant}" for name in names for variant in ("uint8", "float32")]
 
@@ -75,7 +75,8 @@ def catalog(models: Sequence[str | Path], served: bool) -> tuple[dict[str, Any],
     Raises:
         UserError: as `facts`.
     """
-    entries, files = [], {}
+    entries: list[dict[str, Any]] = []
+    files: dict[str, Path] = {}
     for number, model in enumerate(models):
         entry, path = facts(model)
         taken = sum(other["name"] == entry["name"] for other in entries)

@@ -52,9 +52,7 @@ def server_context(addresses: Iterable[str]) -> tuple[ssl.SSLContext, str]:
         .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with temporary_folder("mobile-sr-certificate-") as folder:  # private; Python's ssl reads files only
         file = folder / "server.pem"

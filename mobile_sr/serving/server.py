@@ -24,6 +24,7 @@ from mobile_sr.serving.store import PAGE, FullError, Store
 
 TIMEOUT_S = 30.0  # a connection that sends or receives nothing for this long is closed
 MAX_CONNECTIONS = 256
+MAX_DISCARDED = 8 * posted.MAX_BYTES  # bytes of a refused post that are read
 RESULTS = "results"  # address of posts
 
 HEADERS = {
@@ -165,11 +166,18 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isascii() or not length.isdigit() or "Transfer-Encoding" in self.headers:
             self._refuse(411, "the length of the result is missing")
         elif len(length) > 9 or int(length) > posted.MAX_BYTES:
+            self._discard(min(int(length[:9]), MAX_DISCARDED))
             self._refuse(413, f"more than {posted.MAX_BYTES:,} bytes")
         elif self.headers.get_content_type() != "application/json":
             self._refuse(415, "a result is application/json")
         else:
             self._store(self.rfile.read(int(length)), int(length))
+
+    def _discard(self, count: int) -> None:
+        """Reads what a refused post sends: a sender that cannot finish does not see the reason."""
+        while count > 0:
+            read = len(self.rfile.read(min(count, 2**16)))
+            count = count - read if read else 0
 
     def _store(self, body: bytes, length: int) -> None:
         if len(body) < length:

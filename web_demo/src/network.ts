@@ -1,6 +1,6 @@
 // Upscales images with one .tflite file, window by window: mobile_sr/inference/upscaler.py in the browser.
 
-import { type Ends, type Facts, findEnds, orders, shapeOf, type Values } from "./facts";
+import { type Ends, type Facts, findEnds, orders, shapeOf, sides, type Values } from "./facts";
 import { TFLiteFile } from "./flatbuffer";
 import { crop, type Image, imresize, luma, padded } from "./image";
 import { measure, type Sample } from "./measure";
@@ -11,7 +11,6 @@ const TILE = 256; // LR pixels; images with a side above twice this length are c
 const UNKNOWN_RECEPTIVE_FIELD = 16;
 const CHROMA_REACH = 2; // LR pixels to each side that bicubic interpolation of Cb and Cr depends on
 const SAMPLE_SIDE = 32; // LR pixels
-const SCALES = [1, 2, 3, 4, 5, 6, 8]; // tried in this order where the file does not tell: a smaller one fails
 
 /** A file that was compiled for one input size. */
 export interface Compiled {
@@ -71,16 +70,17 @@ export class Network {
   ) {}
 
   /**
-   * Opens a file. Scale, value ranges and channel order that its facts lack are measured on the CPU.
+   * Opens a file whose scale is known. Value ranges and channel order that its facts lack are measured on the CPU.
    *
    * Throws an Error with a reason for the user if it is not a network that the page can run.
    */
   static async open(bytes: Uint8Array, facts: Facts, compile: Compile, photo: Image): Promise<Network> {
     const file = new TFLiteFile(bytes);
     const ends = findEnds(file.signature, facts.layout);
-    const scale = facts.scale ?? (await findScale(file, ends, compile));
+    const { scale } = facts;
+    if (scale === null) throw new Error("its scale is not known");
     const guess: Values = facts.values ?? { range_in: "1", range_out: "1", order: orders(ends.channels)[0]! };
-    const network = new Network(file, { ...facts, scale }, ends, scale, guess);
+    const network = new Network(file, { ...facts }, ends, scale, guess);
     if (!facts.values) network.values = await network.measureValues(compile, photo);
     network.facts.values = network.values;
     return network;
@@ -205,30 +205,23 @@ function withChroma(y: Float32Array, lr: Image, scale: number, black: number, wh
   return { ...bicubic, data };
 }
 
-async function findScale(file: TFLiteFile, ends: Ends, compile: Compile): Promise<number> {
-  const shape = file.signature.outputs[0]!.shape;
-  const size = ends.fixed ?? [16, 16];
-  const larger = ends.output === "nhwc" ? shape[1]! : shape[2]!;
-  if (ends.fixed && larger > 0) {
-    if (larger % size[0] === 0) return larger / size[0];
-    throw new Error(`it maps ${size[0]} rows to ${larger}, which is not an integer scale`);
-  }
-  for (const scale of SCALES) {
-    const output = shapeOf([size[0] * scale, size[1] * scale], ends.channels, ends.output);
-    const input = shapeOf(size, ends.channels, ends.input);
-    const zeros = new (file.signature.inputs[0]!.dtype === "uint8" ? Uint8Array : Float32Array)(size[0] * size[1] * ends.channels);
-    let compiled: Compiled | null = null;
-    try {
-      compiled = await compile(file.bytes, input, output);
-      await compiled.run(zeros);
-      return scale;
-    } catch {
-      continue; // the output does not have this size
-    } finally {
-      compiled?.close();
-    }
-  }
-  throw new Error(`its scale is not one of ${SCALES.join(", ")}, or LiteRT.js cannot run it`);
+/** Returns the scale of a file with fixed sizes; null if they are dynamic. Throws an Error if it is not an integer. */
+export function fixedScale(file: TFLiteFile, ends: Ends): number | null {
+  const larger = sides(file.signature.outputs[0]!.shape, ends.output);
+  if (!ends.fixed || Math.min(...larger) < 1) return null;
+  const scale = Math.floor(larger[0] / ends.fixed[0]);
+  if (scale && larger.every((side, k) => side === scale * ends.fixed![k]!)) return scale;
+  throw new Error(`it maps ${ends.fixed.join("x")} to ${larger.join("x")}, which is not an integer scale`);
+}
+
+/** Runs a file once on zeros. Throws an Error if its output does not have this scale. */
+export async function tryScale(file: TFLiteFile, scale: number, compile: Compile): Promise<void> {
+  const { channels, input, output, fixed } = findEnds(file.signature, null);
+  const size = fixed ?? [16, 16];
+  const larger: [number, number] = [size[0] * scale, size[1] * scale];
+  const compiled = await compile(file.bytes, shapeOf(size, channels, input), shapeOf(larger, channels, output));
+  const count = size[0] * size[1] * channels;
+  await compiled.run(file.signature.inputs[0]!.dtype === "uint8" ? new Uint8Array(count) : new Float32Array(count));
 }
 
 /** A pair of images of the right size from the middle of a photo, gray for a network that upscales Y alone. */

@@ -3,7 +3,7 @@
 import { type CompiledModel, type CompileOptions, type LiteRt, loadLiteRt, Tensor } from "@litertjs/core";
 import { TFLiteFile } from "./flatbuffer";
 import { crop, difference, imresize, psnrY } from "./image";
-import { type Compiled, Network, type Session } from "./network";
+import { type Compiled, Network, type Session, tryScale } from "./network";
 import type { Accelerator, Build, Job, Outcome, Reply, Request } from "./protocol";
 import type { Values } from "./values";
 
@@ -69,19 +69,10 @@ async function run(job: Job, progress: (done: number, of: number, what: string) 
     await session.run(part, network.values);
     return { session, load_ms, first_ms: session.inferences.pop()! };
   };
-  let ready;
-  let { accelerator } = job;
-  try {
-    ready = await prepare(accelerator);
-  } catch (error) {
-    if (accelerator === "cpu") throw error;
-    notes.push(`${accelerator === "npu" ? "NPU" : "GPU"}: ${reason(error)}`);
-    ready = await prepare((accelerator = "cpu"));
-  }
-  const { session, load_ms, first_ms } = ready;
+  const { session, load_ms, first_ms } = await prepare(job.accelerator);
   const ran = model!.model.options.accelerator;
   const effective = ran === "wasm" ? "cpu" : ran === "webnn" ? "npu" : "gpu";
-  if (effective === "cpu" && accelerator !== "cpu") notes.push("LiteRT.js ran all operators on the CPU");
+  if (effective === "cpu" && job.accelerator !== "cpu") notes.push("LiteRT.js ran all operators on the CPU");
   const fully = effective === "cpu" || model!.model.isFullyAccelerated;
   if (!fully) notes.push("some operators ran on the CPU");
   const sr = await network.upscale(session, job.image, (done, of) => progress(done, of, "windows"));
@@ -124,6 +115,7 @@ self.onmessage = async (event: MessageEvent<Request>) => {
   const reply = (message: Reply): void => postMessage(message);
   try {
     if ("open" in event.data) reply({ id, result: await open(event.data.open) });
+    else if ("probe" in event.data) reply({ id, result: await tryScale(new TFLiteFile(event.data.probe), event.data.scale, compile) });
     else reply({ id, result: await run(event.data.job, (done, of, what) => reply({ id, done, of, what })) });
   } catch (error) {
     reply({ id, error: reason(error) });

@@ -1,4 +1,4 @@
-// Drives the page in a headless Chromium, for tests/test_web_demo.py.
+// Drives the page in a headless Chromium, for tests/test_web_demo.py and tools/screens.py.
 // Usage: browser.mjs CHROMIUM URL OUT STEPS; STEPS is a JSON list of steps, see `actions`. Writes to OUT, prints JSON.
 import { writeFile } from "node:fs/promises";
 import puppeteer from "puppeteer-core";
@@ -14,7 +14,8 @@ page.setDefaultTimeout(60_000);
 const problems = [];
 page.on("pageerror", (error) => problems.push(String(error)));
 page.on("console", (message) => {
-  if (message.type() === "error" && !/^(INFO|WARNING): \[|^INFO: /.test(message.text())) problems.push(message.text());
+  const ofRuntime = /^((INFO|WARNING|ERROR): |└|[IWE]\d{4} )/; // LiteRT.js logs there, also the failures that scales are found by
+  if (message.type() === "error" && !ofRuntime.test(message.text())) problems.push(message.text());
 });
 
 async function canvas(id, file) {
@@ -37,10 +38,14 @@ const actions = {
     await page.goto(url + query);
     await page.waitForSelector("body[data-ready]");
   },
-  // {do: "upload", input, files}: chooses files.
-  async upload({ input, files }) {
+  // {do: "choose", input, files}: chooses files.
+  async choose({ input, files }) {
     const element = await page.$(`#${input}`);
     await element.uploadFile(...files);
+  },
+  // {do: "upload", input, files}: chooses files and waits until the page names the first one.
+  async upload({ input, files }) {
+    await actions.choose({ input, files });
     await page.waitForFunction((text) => document.body.innerText.includes(text) || document.querySelector("#model").value === text,
       {}, files[0].split("/").pop());
   },

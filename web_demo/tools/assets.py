@@ -24,7 +24,7 @@ def write_samples(folder):
     (folder / "samples").mkdir()
     entries = []
     for name, image in sample_images.images(sample_images.EVALUATION):
-        entries.append({"name": name, "file": f"samples/{name}.png"})
+        entries.append({"name": name.replace("_", " "), "file": f"samples/{name}.png"})
         write_image(folder / entries[-1]["file"], image)
     write_json(folder / "samples" / "samples.json", entries)
 

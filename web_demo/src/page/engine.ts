@@ -1,10 +1,14 @@
 // The page's side of the worker: it chooses the build of LiteRT.js for an accelerator and says why one is not available.
 
+import { findEnds } from "../facts";
+import { TFLiteFile } from "../flatbuffer";
+import { fixedScale } from "../network";
 import type { Accelerator, Build, Job, Outcome, Reply, Request } from "../protocol";
 
 type Unsent = Request extends infer R ? (R extends { id: number } ? Omit<R, "id"> : never) : never;
 export type Progress = (done: number, of: number, what: string) => void;
 
+const SCALES = [1, 2, 3, 4, 5, 6, 8]; // that are tried
 const hasJspi = "Suspending" in WebAssembly; // JavaScript Promise Integration
 
 /** Returns why an accelerator cannot be used here; null if the browser offers it. */
@@ -28,13 +32,42 @@ export class Engine {
   private worker: Worker | null = null;
   private build: Build | null = null;
   private next = 0;
+  private stopped = false;
   private reject: ((reason: Error) => void) | null = null;
 
+  /** Runs a job. If its accelerator fails, it is run again on the CPU, and the outcome's notes say why. */
   async run(job: Job, progress: Progress): Promise<Outcome> {
-    const build = buildFor(job.accelerator);
-    const notes = await this.open(build, progress);
-    const outcome = (await this.send({ job }, progress)) as Outcome;
-    return { ...outcome, notes: [...notes, ...outcome.notes] };
+    try {
+      const notes = await this.open(buildFor(job.accelerator), progress);
+      const outcome = (await this.send({ job }, progress)) as Outcome;
+      return { ...outcome, notes: [...notes, ...outcome.notes] };
+    } catch (error) {
+      this.close(); // a failed run can leave LiteRT.js with damaged memory
+      if (job.accelerator === "cpu" || this.stopped) throw error;
+      const outcome = await this.run({ ...job, accelerator: "cpu" }, progress);
+      const note = `${job.accelerator === "npu" ? "NPU" : "GPU"}: ${(error as Error).message}; ran on the CPU instead`;
+      return { ...outcome, notes: [note, ...outcome.notes] };
+    }
+  }
+
+  /** Finds the scale of a file. With dynamic sizes, only a run tells it: a run with a smaller output than the file's fails. */
+  async findScale(bytes: Uint8Array, progress: Progress): Promise<number> {
+    const file = new TFLiteFile(bytes);
+    const known = fixedScale(file, findEnds(file.signature, null));
+    if (known) return known;
+    for (const scale of SCALES) {
+      this.close();
+      await this.open("plain", progress);
+      try {
+        await this.send({ probe: bytes, scale }, progress);
+        return scale;
+      } catch (error) {
+        if (this.stopped) throw error;
+      } finally {
+        this.close();
+      }
+    }
+    throw new Error(`LiteRT.js cannot run it, or its scale is not one of ${SCALES.join(", ")}`);
   }
 
   private async open(build: Build, progress: Progress): Promise<string[]> {
@@ -56,6 +89,7 @@ export class Engine {
   private send(message: Unsent, progress: Progress): Promise<unknown> {
     const { worker } = this;
     const id = this.next++;
+    this.stopped = false;
     return new Promise((resolve, reject) => {
       this.reject = reject;
       worker!.onmessage = ({ data }: MessageEvent<Reply>) => {
@@ -74,6 +108,7 @@ export class Engine {
 
   /** Ends the job that runs, if there is one. */
   stop(): void {
+    this.stopped = true;
     this.close();
     this.reject?.(new Error("stopped"));
   }

@@ -1,9 +1,6 @@
 // The page: choices, runs and their display.
 
-import { TFLiteFile } from "../flatbuffer";
-import { findEnds } from "../facts";
-import type { Image } from "../image";
-import { toRgba } from "../image";
+import { type Image, toRgba } from "../image";
 import { type Accelerator, ACCELERATOR_NAMES, ACCELERATORS, type Outcome } from "../protocol";
 import { byId, make, message, onFiles } from "./dom";
 import { Engine, unavailable } from "./engine";
@@ -102,18 +99,18 @@ async function runOne(model: Model, accelerator: Accelerator): Promise<Outcome |
   const { name } = model.facts;
   try {
     const bytes = await model.bytes();
-    let { facts } = model;
-    const reduce = source.original || byId<HTMLInputElement>("reduce").checked;
-    if (reduce && facts.scale === null) facts = { ...facts, scale: knownScale(bytes) };
-    const input = prepare(source, reduce && facts.scale !== null, Number(byId<HTMLSelectElement>("part").value), facts.scale ?? 1);
-    const runs = Math.min(Math.max(Math.round(Number(byId<HTMLInputElement>("runs").value)) || 10, 1), 200);
-    const job = { bytes, facts, image: input.lr, reference: input.hr, photo, accelerator, runs };
-    const progress = byId<HTMLProgressElement>("progress");
-    const outcome = await engine.run(job, (done, of, what) => {
-      progress.value = done / of;
+    const progress = (done: number, of: number, what: string): void => {
+      byId<HTMLProgressElement>("progress").value = done / of;
       const text = `${name}, ${ACCELERATOR_NAMES[accelerator]}: ${what}`;
       if (byId("status").textContent !== text) byId("status").textContent = text;
-    });
+    };
+    const scale = model.facts.scale ?? (await engine.findScale(bytes, progress));
+    const facts = { ...model.facts, scale };
+    const reduce = source.original || byId<HTMLInputElement>("reduce").checked;
+    const input = prepare(source, reduce, Number(byId<HTMLSelectElement>("part").value), scale);
+    const runs = Math.min(Math.max(Math.round(Number(byId<HTMLInputElement>("runs").value)) || 10, 1), 200);
+    const job = { bytes, facts, image: input.lr, reference: input.hr, photo, accelerator, runs };
+    const outcome = await engine.run(job, progress);
     model.facts = outcome.facts;
     const row = rowOf(model.facts, accelerator, outcome);
     results.add(row);
@@ -131,14 +128,6 @@ async function runOne(model: Model, accelerator: Accelerator): Promise<Outcome |
     }
     return null;
   }
-}
-
-/** The scale of a file with fixed sizes; null if only a run tells it. */
-function knownScale(bytes: Uint8Array): number | null {
-  const { signature } = new TFLiteFile(bytes);
-  const { fixed, output } = findEnds(signature, null);
-  const height = signature.outputs[0]!.shape[output === "nhwc" ? 1 : 2]!;
-  return fixed && height > 0 && height % fixed[0] === 0 ? height / fixed[0] : null;
 }
 
 function checked(id: string): string[] {

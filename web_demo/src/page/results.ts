@@ -66,14 +66,15 @@ export class Results {
     const threads = ran === "CPU" ? `${outcome.threads} thread${outcome.threads === 1 ? "" : "s"}` : (outcome.gpu ?? "");
     cards.unshift([ran + (outcome.fully_accelerated ? "" : " and CPU"), `ran on${threads ? `: ${threads}` : ""}`]);
     const { against_reference: reference, against_cpu: cpu } = outcome;
+    const levels = (value: number): string => `${value} level${value === 1 ? "" : "s"}`;
     if (reference) {
       cards.push([decibels(reference.psnr_y), "PSNR (Y) against the original"]);
       cards.push([decibels(reference.bicubic_psnr_y), "bicubic's PSNR (Y)"]);
-      cards.push([`${reference.max} levels`, "largest error against the original"]);
+      cards.push([levels(reference.max), "largest error against the original"]);
     }
     if (cpu) {
-      cards.push([decibels(cpu.psnr), `PSNR (RGB) against the CPU; ${(100 * cpu.fraction).toFixed(2)} % of values differ`]);
-      cards.push([`${cpu.max} levels`, "largest difference to the CPU"]);
+      cards.push([decibels(cpu.psnr), `PSNR (RGB) against the CPU; ${(100 * cpu.fraction).toPrecision(2)} % of values differ`]);
+      cards.push([levels(cpu.max), "largest difference to the CPU"]);
     }
     byId("cards").replaceChildren(...cards.map(([figure, caption]) => card(figure, caption)));
     byId("notes").replaceChildren(...outcome.notes.map((note) => make("li", {}, note)));
