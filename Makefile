@@ -6,7 +6,7 @@ STAMP = .venv/installed
 # The tests of a file stay in one process: they share what it made. The longest files come first (tests/conftest.py).
 WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo arm64 test test-all test-torch devices test-devices lint wheel web clean apk android-assets test-android run-android-tests
+.PHONY: demo arm64 test test-all test-torch devices test-devices lint wheel web web-packages test-web clean apk android-assets test-android run-android-tests
 ANDROID = android_demo/build
 
 demo: $(STAMP)  ## export the packaged XLSR x3, measure float32 against uint8, write the report; no data needed
@@ -45,6 +45,11 @@ $(ANDROID)/assets/models: $(STAMP) android_demo/tools/assets.py mobile_sr/quanti
 web: $(STAMP) web_demo/node_modules/installed  ## the browser page, in web_demo/dist; needs Node.js
 	cd web_demo && npm run --silent check && npm run --silent build
 	$(BIN)/python web_demo/tools/assets.py web_demo/dist
+
+test-web: web  ## the tests of that page in a headless Chromium
+	$(BIN)/python -m pytest tests/test_web_demo.py
+
+web-packages: web_demo/node_modules/installed  ## what the page is built from, by npm
 
 web_demo/node_modules/installed: web_demo/package.json web_demo/package-lock.json
 	cd web_demo && npm ci --no-audit --no-fund

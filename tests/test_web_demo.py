@@ -1,6 +1,7 @@
-"""The built page of web_demo in a headless Chromium: the bytes of Python, the GPU, the slider, and results sent to the server."""
+"""The built page of web_demo in a headless Chromium: the bytes of Python, the GPU, the slider, and sent results."""
 
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -54,6 +55,12 @@ def visit(photo, tmp_path_factory):
         "broken": {"do": "choose", "input": "model-file", "files": [str(out / "broken.tflite")]},
         "error": {"do": "error"},
     }
+    said, results = drive(out, steps)
+    return said, out, results
+
+
+def drive(out, steps, **environment):
+    """Serve the page and take the steps, {name: step}: ({name: what the step returned}, the server's store)."""
     results = store.Store(out / "results")
     content = site.build(WEB / "dist", ["xlsr_x3:uint8", "xlsr_x3:float32"])
     with server.PageServer(("127.0.0.1", 0), "token", content, results) as page:
@@ -61,9 +68,9 @@ def visit(photo, tmp_path_factory):
         thread.start()
         try:
             command = ["node", "test/browser.mjs", BROWSER, f"http://localhost:{page.port}/token/", out]
-            done = subprocess.run(
-                [*command, json.dumps(list(steps.values()))], cwd=WEB, capture_output=True, text=True, timeout=240
-            )
+            command.append(json.dumps(list(steps.values())))
+            env = {**os.environ, **environment}
+            done = subprocess.run(command, cwd=WEB, env=env, capture_output=True, text=True, timeout=240)
         finally:
             page.shutdown()
             thread.join()
@@ -71,7 +78,7 @@ def visit(photo, tmp_path_factory):
     said = json.loads(done.stdout)
     assert "failed" not in said, said
     assert said["problems"] == []
-    return dict(zip(steps, said["results"], strict=True)), out, results
+    return dict(zip(steps, said["results"], strict=True)), results
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +125,17 @@ def test_a_file_without_a_record_is_measured(visit, photo):
     sr = load("xlsr_x3:uint8")(part)
     assert visit[0]["unknown"]["row"][0] == "unknown.tflite"
     np.testing.assert_array_equal(pixels(visit, "unknown", sr.shape), sr)
+
+
+def test_without_a_gpu_the_cpu_runs_the_file_and_the_reason_is_told(tmp_path):
+    run = {"do": "run", "name": "none", "model": "xlsr_x3:uint8", "accelerator": "gpu"}
+    said, results = drive(tmp_path, {"open": {"do": "open"}, "run": run, "send": {"do": "send"}}, WITHOUT_GPU="1")
+    assert said["run"]["row"][1:3] == ["GPU (16-bit floats)", "CPU"]
+    [row] = results.reports[0]["results"]
+    assert (row["requested_accelerator"], row["effective_accelerator"]) == ("gpu", "cpu")
+    [note] = row["notes"]
+    assert note.startswith("GPU: ")
+    assert note.endswith("; ran on the CPU instead")
 
 
 def test_the_divider_moves_by_the_keyboard(visit):

@@ -1,10 +1,11 @@
 // Drives the page in a headless Chromium, for tests/test_web_demo.py and tools/screens.py.
 // Usage: browser.mjs CHROMIUM URL OUT STEPS; STEPS is a JSON list of steps, see `actions`. Writes to OUT, prints JSON.
+// WITHOUT_GPU in the environment leaves out the software GPU.
 import { writeFile } from "node:fs/promises";
 import puppeteer from "puppeteer-core";
 
 const [executablePath, url, out, steps] = process.argv.slice(2);
-const GPU = ["--enable-unsafe-webgpu", "--enable-unsafe-swiftshader", "--use-webgpu-adapter=swiftshader"];
+const GPU = process.env.WITHOUT_GPU ? ["--disable-gpu"] : ["--enable-unsafe-webgpu", "--enable-unsafe-swiftshader", "--use-webgpu-adapter=swiftshader"];
 const browser = await puppeteer.launch({
   executablePath,
   args: ["--no-sandbox", "--ignore-certificate-errors", "--enable-features=Vulkan,WebGPU", `--user-data-dir=${out}/profile`, ...GPU],
@@ -93,9 +94,15 @@ const actions = {
       secure: isSecureContext,
     }));
   },
-  // {do: "screen", file, full}: takes a screenshot.
-  async screen({ file, full = true }) {
-    await page.screenshot({ path: `${out}/${file}`, fullPage: full, type: file.endsWith("png") ? "png" : "webp" });
+  // {do: "uncheck", names}: leaves accelerators out of the matrix.
+  async uncheck({ names }) {
+    for (const name of names) await page.$eval(`#matrix-accelerators [value=${name}]`, (box) => (box.checked = false));
+  },
+  // {do: "screen", file, selector, full}: takes a screenshot of the window, of the whole page, or of an element.
+  async screen({ file, selector = "", full = false }) {
+    await page.mouse.move(0, 0);
+    await page.evaluate((wanted) => (wanted ? document.querySelector(wanted).scrollIntoView() : scrollTo(0, 0)), selector);
+    await page.screenshot({ path: `${out}/${file}`, fullPage: full });
   },
   // {do: "error"}: the error that is shown.
   async error() {

@@ -142,9 +142,9 @@ def test_a_hundred_requests_at_once(page):
     assert len(store.Store(page.store.folder).reports) == 34
 
 
-def test_connections_above_the_limit_are_closed(page, monkeypatch):
-    monkeypatch.setattr(page, "_free", threading.BoundedSemaphore(1))
-    with socket.create_connection(("127.0.0.1", page.port)) as first:
+def test_connections_above_the_limit_are_closed(content, tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    with running(content, tmp_path) as page, socket.create_connection(("127.0.0.1", page.port)) as first:
         first.sendall(b"GET ")
         with socket.create_connection(("127.0.0.1", page.port), timeout=20) as second:
             assert second.recv(1) == b""

@@ -27,10 +27,12 @@ export function buildFor(accelerator: Accelerator): Build {
   return hasJspi ? "jspi" : "plain";
 }
 
-/** Runs jobs one after the other in a worker. */
+/**
+ * Runs jobs one after the other, each in a new worker: load times and memory are then those of one file, and a failed run,
+ * which can damage LiteRT.js's memory, has no effect on the next one.
+ */
 export class Engine {
   private worker: Worker | null = null;
-  private build: Build | null = null;
   private next = 0;
   private stopped = false;
   private reject: ((reason: Error) => void) | null = null;
@@ -40,12 +42,13 @@ export class Engine {
     try {
       const notes = await this.open(buildFor(job.accelerator), progress);
       const outcome = (await this.send({ job }, progress)) as Outcome;
+      this.close();
       return { ...outcome, notes: [...notes, ...outcome.notes] };
     } catch (error) {
-      this.close(); // a failed run can leave LiteRT.js with damaged memory
+      this.close();
       if (job.accelerator === "cpu" || this.stopped) throw error;
       const outcome = await this.run({ ...job, accelerator: "cpu" }, progress);
-      const note = `${job.accelerator === "npu" ? "NPU" : "GPU"}: ${(error as Error).message}; ran on the CPU instead`;
+      const note = `${job.accelerator === "npu" ? "NPU" : "GPU"}: ${(error as Error).message.replace(/\.$/, "")}; ran on the CPU instead`;
       return { ...outcome, notes: [note, ...outcome.notes] };
     }
   }
@@ -56,7 +59,6 @@ export class Engine {
     const known = fixedScale(file, findEnds(file.signature, null));
     if (known) return known;
     for (const scale of SCALES) {
-      this.close();
       await this.open("plain", progress);
       try {
         await this.send({ probe: bytes, scale }, progress);
@@ -71,16 +73,14 @@ export class Engine {
   }
 
   private async open(build: Build, progress: Progress): Promise<string[]> {
-    if (this.worker && this.build === build) return [];
     this.close();
     this.worker = new Worker("worker.js");
     progress(0, 1, "loading LiteRT.js");
     try {
       await this.send({ open: build }, progress);
-      this.build = build;
       return [];
     } catch (error) {
-      if (build === "plain") throw error;
+      if (build === "plain" || this.stopped) throw error;
       const notes = [`LiteRT.js with ${build === "threads" ? "threads" : "JSPI"}: ${(error as Error).message}`];
       return [...notes, ...(await this.open("plain", progress))];
     }
@@ -116,6 +116,6 @@ export class Engine {
   /** Ends the worker and frees its memory. */
   close(): void {
     this.worker?.terminate();
-    this.worker = this.build = null;
+    this.worker = null;
   }
 }

@@ -88,10 +88,17 @@ function unselectSamples(): void {
   byId("samples").querySelectorAll("input").forEach((radio) => (radio.checked = false));
 }
 
-function busy(is: boolean): void {
+function busy(is: boolean, pressed: Element | null): void {
   for (const id of ["run", "matrix"]) byId<HTMLButtonElement>(id).disabled = is;
   byId("stop").hidden = byId("progress").hidden = !is;
-  if (!is) byId("status").textContent = "";
+  if (!is && document.activeElement === document.body) (pressed as HTMLElement | null)?.focus({ preventScroll: true });
+}
+
+/** Says that the runs have ended, and shows the result where it is below the controls. */
+function finish(outcome: Outcome | null): void {
+  byId("status").textContent = stopped ? "Stopped." : outcome ? "Done. The result follows the controls." : "";
+  const narrow = byId("output").getBoundingClientRect().left < byId("controls").getBoundingClientRect().right;
+  if (outcome && narrow) byId("viewer-section").scrollIntoView();
 }
 
 /** Runs one model on one accelerator; returns null if it failed, which is recorded. */
@@ -137,14 +144,15 @@ function checked(id: string): string[] {
 async function runSeveral(chosen: Model[], accelerators: Accelerator[]): Promise<void> {
   if (!chosen.length || !accelerators.length) throw new Error("choose at least one model and one accelerator");
   stopped = false;
-  busy(true);
-  try {
-    for (const accelerator of accelerators) {
-      for (const model of chosen) if (!stopped) await runOne(model, accelerator);
-    }
-  } finally {
-    busy(false);
+  const pressed = document.activeElement;
+  let outcome: Outcome | null = null;
+  busy(true, pressed);
+  for (const accelerator of accelerators) {
+    for (const model of chosen) if (!stopped) outcome = (await runOne(model, accelerator)) ?? outcome;
   }
+  busy(false, pressed);
+  if (accelerators.length * chosen.length === 1 || stopped) finish(outcome);
+  else byId("status").textContent = "Done. The chart and the table have all runs.";
 }
 
 function listen(): void {

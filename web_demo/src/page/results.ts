@@ -6,6 +6,7 @@ import { byId, download, make, message } from "./dom";
 import { csv, deviceName, report, type Row } from "./record";
 
 const dash = "–";
+const MAX_CHART = 760; // CSS pixels
 
 function shown(value: number | null | undefined, format: (x: number) => string = number): string {
   return value === null || value === undefined ? dash : format(value);
@@ -47,7 +48,7 @@ export class Results {
     ];
     const line = make("tr", { className: row.error ? "failed" : "" }, ...cells.map((text) => make("td", {}, text)));
     byId("table").querySelector("tbody")!.append(line);
-    byId("chart").replaceChildren(...[chart(this.rows)].filter((svg) => svg !== null));
+    byId("chart").replaceChildren(...[chart(this.rows, Math.min(byId("chart").clientWidth, MAX_CHART))].filter((svg) => svg !== null));
     for (const id of ["json", "csv", "share", "send"]) byId<HTMLButtonElement>(id).disabled = false;
   }
 

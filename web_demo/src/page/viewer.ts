@@ -1,10 +1,9 @@
 // The viewer: two images under a divider that a pointer, a finger or the keyboard moves, with zoom.
 
 import { type Image, toRgba } from "../image";
+import { byId } from "./dom";
 
-function byId<T extends HTMLElement>(id: string): T {
-  return document.getElementById(id) as T;
-}
+const MAX_HEIGHT = 0.6; // of the window, for an image that is not enlarged
 
 function draw(canvas: HTMLCanvasElement, image: Image): void {
   canvas.width = image.width;
@@ -24,14 +23,14 @@ export class Viewer {
   private images: Record<string, Image> = {};
 
   constructor() {
-    for (const [target, event] of [[this.split, "input"], [this.scroll, "scroll"], [window, "resize"]] as const) {
-      target.addEventListener(event, () => this.place());
-    }
+    this.split.addEventListener("input", () => this.place());
+    this.scroll.addEventListener("scroll", () => this.place());
+    window.addEventListener("resize", () => this.resize());
     this.zoom.addEventListener("change", () => this.resize());
     this.side.addEventListener("change", () => this.show());
     const drag = (event: PointerEvent): void => {
-      const box = this.scroll.getBoundingClientRect();
-      this.split.value = String(Math.round((100 * (event.clientX - box.left)) / box.width));
+      const start = Math.max(this.scroll.getBoundingClientRect().left, this.layers.getBoundingClientRect().left);
+      this.split.value = String(Math.round((100 * (event.clientX - start)) / this.visible));
       this.place();
     };
     this.handle.addEventListener("pointerdown", (event) => {
@@ -56,6 +55,11 @@ export class Viewer {
     this.resize();
   }
 
+  /** Width of the visible part in CSS pixels. */
+  private get visible(): number {
+    return Math.min(this.scroll.clientWidth, this.layers.clientWidth);
+  }
+
   private show(): void {
     draw(this.left, this.images[this.side.value]!);
     byId("left-label").textContent = this.side.value;
@@ -64,14 +68,15 @@ export class Viewer {
 
   private resize(): void {
     const zoom = this.zoom.value;
-    this.layers.style.width = zoom === "fit" ? "100%" : `${this.right.width * Number(zoom)}px`;
+    const { width, height } = this.right;
+    const fitting = Math.min(this.scroll.clientWidth, (MAX_HEIGHT * window.innerHeight * width) / height);
+    this.layers.style.width = `${zoom === "fit" ? fitting : width * Number(zoom)}px`;
     this.place();
   }
 
   private place(): void {
     const at = Number(this.split.value) / 100;
-    const visible = Math.min(this.scroll.clientWidth, this.layers.clientWidth);
-    const x = this.scroll.scrollLeft + at * visible;
+    const x = this.scroll.scrollLeft + at * this.visible;
     this.left.style.clipPath = `inset(0 ${Math.max(this.layers.clientWidth - x, 0)}px 0 0)`;
     this.handle.style.left = `${x}px`;
     this.split.setAttribute("aria-valuetext", `${this.split.value} % ${this.side.value}, the rest model`);
