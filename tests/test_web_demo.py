@@ -1,5 +1,7 @@
 """The built page of web_demo in a headless Chromium: the bytes of Python, the GPU, the slider, and sent results."""
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ from mobile_sr.imaging.resize import downscale, imresize
 from mobile_sr.serving import server, site, store
 from tests import schema
 from tests.conftest import ROOT, make_image
+from tests.mobile_sr.inference.test_third_party import ANY, channels_first, convert, images_up_to, network
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WEB = ROOT / "web_demo"
@@ -50,6 +53,13 @@ def visit(photo, tmp_path_factory):
         "wide": {"do": "run", "name": "wide", "model": "xlsr_x3:uint8", "part": "0"},
         "model": {"do": "upload", "input": "model-file", "files": [str(out / "unknown.tflite")]},
         "unknown": {"do": "run", "name": "unknown", "part": "128"},
+        "camera": {"do": "camera"},
+        "photo": {"do": "run", "name": "photo", "model": "xlsr_x3:uint8", "part": "128", "runs": 3},
+        "uncheck": {"do": "uncheck", "names": ["gpu"]},
+        "matrix": {"do": "matrix"},
+        "name": {"do": "name", "text": "Pixel 8"},
+        "json": {"do": "download", "button": "json"},
+        "csv": {"do": "download", "button": "csv"},
         "send": {"do": "send"},
         "wide enough": {"do": "layout"},
         "broken": {"do": "choose", "input": "model-file", "files": [str(out / "broken.tflite")]},
@@ -59,10 +69,45 @@ def visit(photo, tmp_path_factory):
     return said, out, results
 
 
-def drive(out, steps, **environment):
+@pytest.fixture(scope="module")
+def foreign(photo, tmp_path_factory):
+    """Files of unknown origin, opened on the page without a record: (steps by name, folder, names)."""
+    import tensorflow as tf
+
+    out = tmp_path_factory.mktemp("foreign")
+    write_image(out / "part.png", photo[:60, :100])
+
+    def add(name, shape, function=network, *whites, **options):
+        scale = 3 if "x3" in name else 2
+        spec = tf.TensorSpec(shape, tf.float32, "image")
+        data = convert(lambda x: function(tf, x, scale, *whites) if whites else function(tf, x), spec, **options)
+        (out / f"{name}.tflite").write_bytes(data)
+
+    integer = {"ends": (tf.uint8, tf.uint8)}
+    add("float_255", ANY, network, 255, 255)
+    add("float_255_in", ANY, network, 255, 1)
+    add("uint8_255_x3", ANY, network, 255, 255, **integer, data=images_up_to(300))
+    add("nchw", (1, 3, None, None), channels_first)
+    add("nchw_uint8", (1, 3, 12, 16), channels_first, **integer, data=images_up_to(1, shape=(1, 3, 12, 16)))
+    add("fixed", (1, 24, 24, 3))
+    add("luma_255", (1, None, None, 1), network, 255, 255)
+    steps = {"open": {"do": "open"}, "image": {"do": "upload", "input": "image-file", "files": [str(out / "part.png")]}}
+    names = sorted(path.stem for path in out.glob("*.tflite"))
+    for name in names:
+        steps[f"model {name}"] = {"do": "upload", "input": "model-file", "files": [str(out / f"{name}.tflite")]}
+        steps[name] = {"do": "run", "name": name, "part": "0", "runs": 1}
+    add("int8", (1, 12, 16, 3), ends=(tf.int8, tf.int8), data=images_up_to(1, shape=(1, 12, 16, 3)))
+    steps["model int8"] = {"do": "upload", "input": "model-file", "files": [str(out / "int8.tflite")]}
+    steps["int8"] = {"do": "fail"}
+    steps["swapped"] = {"do": "run", "name": "swapped", "model": "xlsr_x3_uint8.tflite", "part": "0", "runs": 1}
+    bgr = f"{shutil.copy(zoo.resolve('xlsr_x3:uint8'), out)}@order=bgr"
+    return drive(out, steps, [bgr])[0], out, names
+
+
+def drive(out, steps, models=("xlsr_x3:uint8", "xlsr_x3:float32"), **environment):
     """Serve the page and take the steps, {name: step}: ({name: what the step returned}, the server's store)."""
     results = store.Store(out / "results")
-    content = site.build(WEB / "dist", ["xlsr_x3:uint8", "xlsr_x3:float32"])
+    content = site.build(WEB / "dist", models)
     with server.PageServer(("127.0.0.1", 0), "token", content, results) as page:
         thread = threading.Thread(target=page.serve_forever)
         thread.start()
@@ -138,6 +183,26 @@ def test_without_a_gpu_the_cpu_runs_the_file_and_the_reason_is_told(tmp_path):
     assert note.endswith("; ran on the CPU instead")
 
 
+def test_ranges_layouts_and_sizes_of_unknown_files_are_those_of_python(foreign, photo):
+    said, out, names = foreign
+    assert len(names) == 7
+    part = photo[:60, :100]
+    for name in names:
+        sr = load(out / f"{name}.tflite")(part)
+        assert said[name]["right"] == list(sr.shape), name
+        found = np.fromfile(out / f"{name}_sr.bin", np.uint8).reshape(sr.shape).astype(int)
+        np.testing.assert_allclose(found, sr, atol=1 if "luma" in name else 0, err_msg=name)
+
+
+def test_a_given_channel_order(foreign, photo):
+    sr = load("xlsr_x3:uint8")(photo[:60, :100, ::-1])[..., ::-1]
+    np.testing.assert_array_equal(np.fromfile(foreign[1] / "swapped_sr.bin", np.uint8).reshape(sr.shape), sr)
+
+
+def test_an_integer_type_that_the_runtime_lacks_is_refused(foreign):
+    assert "is int8; LiteRT.js supports float32 and uint8" in foreign[0]["int8"]
+
+
 def test_the_divider_moves_by_the_keyboard(visit):
     before, after, text = visit[0]["slide"]
     assert before != after
@@ -158,12 +223,33 @@ def test_the_results_are_in_the_report(visit):
     assert said["send"] == "Sent. Open the report"
     [report] = results.reports
     schema.check(report)
+    assert report["results"] == json.loads(said["json"])["results"]
+    assert report["environment"]["device"] == "Pixel 8"
     shown = [(row["model"], row["effective_accelerator"], row["width"], row["height"]) for row in report["results"]]
     assert shown == [
         ("xlsr_x3:uint8", "cpu", 128, 128),
         ("xlsr_x3:float32", "gpu", 128, 128),
         ("xlsr_x3:uint8", "cpu", 266, 70),
         ("unknown.tflite", "cpu", 128, 70),
+        ("xlsr_x3:uint8", "cpu", 128, 128),
+        ("xlsr_x3:uint8", "cpu", 128, 128),
+        ("xlsr_x3:float32", "cpu", 128, 128),
     ]
-    page = results.page().decode()
-    assert page.count(f"<td>browser, {report['environment']['device']}</td>") == 4
+    assert said["matrix"] == len(shown)  # bars of the chart
+    assert results.page().decode().count("<td>browser, Pixel 8</td>") == len(shown)
+
+
+def test_the_csv_has_the_same_figures(visit):
+    rows = list(csv.DictReader(io.StringIO(visit[0]["csv"])))
+    results = json.loads(visit[0]["json"])["results"]
+    assert [row["device"] for row in rows] == ["Pixel 8"] * len(results)
+    for row, result in zip(rows, results, strict=True):
+        assert (row["model"], row["ran_on"]) == (result["model"], result["effective_accelerator"])
+        assert float(row["p50_ms"]) == pytest.approx(np.percentile(result["samples_ms"], 50))
+        assert float(row["p90_ms"]) == pytest.approx(np.percentile(result["samples_ms"], 90))
+        assert result["latency_ms"]["std"] == pytest.approx(np.std(result["samples_ms"]))
+
+
+def test_a_camera_image_is_upscaled(visit):
+    assert visit[0]["camera"].startswith("camera: ")
+    assert visit[0]["photo"]["row"][2:4] == ["CPU", "128x128"]

@@ -1,6 +1,6 @@
 // The worker: LiteRT.js and all that takes long. One worker has one build of LiteRT.js; the page ends it to change the build.
 
-import { type CompiledModel, type CompileOptions, type LiteRt, loadLiteRt, Tensor } from "@litertjs/core";
+import { type CompiledModel, type CompileOptions, type LiteRt, loadLiteRt, supportsFeature, Tensor } from "@litertjs/core";
 import { TFLiteFile } from "./flatbuffer";
 import { crop, difference, imresize, psnrY } from "./image";
 import { type Compiled, Network, type Session, tryScale } from "./network";
@@ -11,11 +11,23 @@ declare const self: { Module?: unknown; location: Location } & typeof globalThis
 
 let runtime: LiteRt;
 
-async function open(build: Build): Promise<void> {
+const FILES: Record<Build, string> = { plain: "", threads: "threaded_", jspi: "jspi_" };
+
+/** Loads LiteRT.js. `known` is its compiled WebAssembly from an earlier worker; returns it for later ones. */
+async function open(build: Build, known: WebAssembly.Module | null): Promise<WebAssembly.Module> {
   const wasm = new URL("wasm/", self.location.href).href;
-  // Workers resolve the files of LiteRT.js against their own address, and threads are workers that load its script again.
-  self.Module = { locateFile: (file: string) => wasm + file, mainScriptUrlOrBlob: `${wasm}litert_wasm_threaded_internal.js` };
+  const kind = (await supportsFeature("relaxedSimd")) ? FILES[build] : "compat_"; // as LiteRT.js chooses
+  const module = known ?? (await WebAssembly.compile(await (await fetch(`${wasm}litert_wasm_${kind}internal.wasm`)).arrayBuffer()));
+  self.Module = {
+    // Threads are workers that load the script again.
+    mainScriptUrlOrBlob: `${wasm}litert_wasm_threaded_internal.js`,
+    instantiateWasm: (imports: WebAssembly.Imports, done: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void) => {
+      void WebAssembly.instantiate(module, imports).then((instance) => done(instance, module));
+      return {};
+    },
+  };
   runtime = await loadLiteRt(wasm, { threads: build === "threads", jspi: build === "jspi" });
+  return module;
 }
 
 class Model implements Compiled {
@@ -114,7 +126,7 @@ self.onmessage = async (event: MessageEvent<Request>) => {
   const { id } = event.data;
   const reply = (message: Reply): void => postMessage(message);
   try {
-    if ("open" in event.data) reply({ id, result: await open(event.data.open) });
+    if ("open" in event.data) reply({ id, result: await open(event.data.open, event.data.module) });
     else if ("probe" in event.data) reply({ id, result: await tryScale(new TFLiteFile(event.data.probe), event.data.scale, compile) });
     else reply({ id, result: await run(event.data.job, (done, of, what) => reply({ id, done, of, what })) });
   } catch (error) {

@@ -5,10 +5,11 @@ import { writeFile } from "node:fs/promises";
 import puppeteer from "puppeteer-core";
 
 const [executablePath, url, out, steps] = process.argv.slice(2);
+const CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
 const GPU = process.env.WITHOUT_GPU ? ["--disable-gpu"] : ["--enable-unsafe-webgpu", "--enable-unsafe-swiftshader", "--use-webgpu-adapter=swiftshader"];
 const browser = await puppeteer.launch({
   executablePath,
-  args: ["--no-sandbox", "--ignore-certificate-errors", "--enable-features=Vulkan,WebGPU", `--user-data-dir=${out}/profile`, ...GPU],
+  args: ["--no-sandbox", "--ignore-certificate-errors", "--enable-features=Vulkan,WebGPU", `--user-data-dir=${out}/profile`, ...GPU, ...CAMERA],
 });
 const page = await browser.newPage();
 page.setDefaultTimeout(60_000);
@@ -70,6 +71,29 @@ const actions = {
     await page.waitForFunction(() => !document.querySelector("#matrix").disabled);
     return page.$$eval("#chart .bar", (bars) => bars.length);
   },
+  // {do: "camera"}: takes a photo with the browser's test camera; returns what the page says of it.
+  async camera() {
+    await page.click("#camera-open");
+    await page.waitForFunction(() => document.querySelector("#video").videoWidth);
+    await page.click("#camera-take");
+    return page.$eval("#image-facts", (element) => element.textContent);
+  },
+  // {do: "name", text}: names the device.
+  async name({ text }) {
+    await page.$eval("#device", (element, value) => (element.value = value), text);
+  },
+  // {do: "download", button}: returns the text of a download.
+  async download({ button }) {
+    await page.evaluate(() => {
+      URL.createObjectURL = (blob) => {
+        window.downloaded = blob.text();
+        return "#";
+      };
+      HTMLAnchorElement.prototype.click = () => undefined;
+    });
+    await page.click(`#${button}`);
+    return page.evaluate(() => window.downloaded);
+  },
   // {do: "slide", keys}: moves the divider with the keyboard; returns the clip before and after.
   async slide({ keys }) {
     const clip = () => page.$eval("#left", (element) => element.style.clipPath);
@@ -103,6 +127,11 @@ const actions = {
     await page.mouse.move(0, 0);
     await page.evaluate((wanted) => (wanted ? document.querySelector(wanted).scrollIntoView() : scrollTo(0, 0)), selector);
     await page.screenshot({ path: `${out}/${file}`, fullPage: full });
+  },
+  // {do: "fail"}: runs the chosen model, which fails; returns the error that is shown.
+  async fail() {
+    await page.click("#run");
+    return actions.error();
   },
   // {do: "error"}: the error that is shown.
   async error() {

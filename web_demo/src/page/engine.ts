@@ -33,6 +33,7 @@ export function buildFor(accelerator: Accelerator): Build {
  */
 export class Engine {
   private worker: Worker | null = null;
+  private readonly modules = new Map<Build, WebAssembly.Module>(); // of LiteRT.js: loaded and compiled once
   private next = 0;
   private stopped = false;
   private reject: ((reason: Error) => void) | null = null;
@@ -77,7 +78,8 @@ export class Engine {
     this.worker = new Worker("worker.js");
     progress(0, 1, "loading LiteRT.js");
     try {
-      await this.send({ open: build }, progress);
+      const module = await this.send({ open: build, module: this.modules.get(build) ?? null }, progress);
+      this.modules.set(build, module as WebAssembly.Module);
       return [];
     } catch (error) {
       if (build === "plain" || this.stopped) throw error;
