@@ -5,13 +5,17 @@ with the benchmarks of --include beside them. The page must have been built (`ma
 
 Example: mobile-sr serve --model deploy/x3_uint8.tflite --out browser_results
          mobile-sr serve --bind 0.0.0.0 --include phone.json   # on the local network, by HTTPS
-         mobile-sr serve --adb auto                            # on a phone connected by USB
+         mobile-sr serve --device auto                         # on a phone connected by USB
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mobile_sr.benchmarking import adb
 
 HELP = "serve a page that measures .tflite files in any browser"
 
@@ -34,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="IP address to serve on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8765, help="port (default 8765; 0: any free one)")
     parser.add_argument("--http", action="store_true", help="plain HTTP with --bind: CPU only, one thread")
-    parser.add_argument("--adb", metavar="SERIAL", help="also serve to this phone over USB; auto: the only one connected")
+    parser.add_argument("--device", metavar="SERIAL", help="also serve to this phone over USB; auto: the only one connected")
     parser.add_argument("--page", metavar="DIR", help="folder of the built page (default: web_demo/dist of the checkout)")
 
 
@@ -44,15 +48,18 @@ def run(args: argparse.Namespace) -> None:
 
     from mobile_sr.benchmarking import adb
     from mobile_sr.converters.quiet import print_line
+    from mobile_sr.devices import names
     from mobile_sr.errors import UserError
     from mobile_sr.serving import catalog, certificate, link, server, site, store
 
     address = link.check_address(args.bind)
     if args.http and link.is_local(address):
         raise UserError("--http needs --bind: on this machine alone, plain HTTP is used anyway")
-    if args.adb and not link.is_local(address):
-        raise UserError("--adb needs no --bind: the phone opens the page through the USB cable")
-    phone = adb.Adb(args.adb) if args.adb else None
+    if args.device and not link.is_local(address):
+        raise UserError("--device needs no --bind: the phone opens the page through the USB cable")
+    if names.is_virtual(args.device):
+        raise UserError(f"--device {args.device}: has no browser; `mobile-sr benchmark` runs files on virtual devices")
+    phone = adb.Adb(args.device) if args.device else None
     others = [report for file in args.include for report in store.reports_of(file)]
     content = site.build(args.page, args.model or catalog.packaged())
     results = store.Store(args.out, others)
@@ -67,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     token = link.new_token()
     with server.PageServer((address, args.port), token, content, results, context, tell) as page:
         if phone:
-            _forward(phone, page.port)
+            _adb_reverse(phone, f"tcp:{page.port}", f"tcp:{page.port}")
             shown = "localhost"
         url = link.link("https" if context else "http", shown, page.port, token)
         print_line(url)
@@ -82,13 +89,17 @@ def run(args: argparse.Namespace) -> None:
             page.serve_forever()
         except KeyboardInterrupt:
             print_line(f"stopped; {len(results.reports)} result(s) in {results.folder / store.FILE}")
+        finally:
+            if phone:
+                with contextlib.suppress(UserError):  # the phone may have been disconnected
+                    _adb_reverse(phone, "--remove", f"tcp:{page.port}")
 
 
-def _forward(phone: Any, port: int) -> None:
-    """Makes the phone's localhost lead to this machine. Raises UserError if adb refuses."""
+def _adb_reverse(phone: adb.Adb, *words: str) -> None:
+    """Makes a port of the phone lead to this machine, or ends that. Raises UserError if adb refuses."""
     from mobile_sr.benchmarking import adb
     from mobile_sr.errors import UserError
 
-    done = phone.run("reverse", f"tcp:{port}", f"tcp:{port}")
+    done = phone.run("reverse", *words)
     if done.returncode:
         raise UserError(f"{phone.serial}: adb reverse failed: {adb.describe_failure(done)}")

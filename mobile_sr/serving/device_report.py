@@ -48,7 +48,8 @@ def place(report: Mapping[str, Any]) -> str:
         return str(environment["label"])
     if "cpu" in environment:
         return f"host: {environment['cpu']}"
-    return f"{where}: {environment['manufacturer']} {environment['device']}"
+    names = [name for name in (environment["manufacturer"], environment["device"]) if name]
+    return f"{where}: {' '.join(names) or 'unknown'}"
 
 
 def _rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

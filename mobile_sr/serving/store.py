@@ -9,15 +9,17 @@ from typing import Any
 
 from mobile_sr.benchmarking.benchmark import FORMAT
 from mobile_sr.errors import UserError
-from mobile_sr.files import make_folder, read_json, write_json, write_text
+from mobile_sr.files import json_text, make_folder, read_json, write_text
 from mobile_sr.serving import device_report
 
 FILE, PAGE = "browser.json", "report.html"
-MAX_REPORTS = 1000  # kept in one folder, so that the network cannot fill the disk
+# Kept in one folder, so that the network cannot fill the disk.
+MAX_REPORTS = 1000
+MAX_BYTES = 32 * 1024**2
 
 
 class FullError(Exception):
-    """Raised when the folder has MAX_REPORTS reports."""
+    """Raised when the folder has MAX_REPORTS reports, or MAX_BYTES of them."""
 
 
 def reports_of(path: str | Path) -> list[dict[str, Any]]:
@@ -65,14 +67,15 @@ class Store:
         """Stores a report that `posted.parse` accepted. Returns how many there are.
 
         Raises:
-            FullError: there are MAX_REPORTS already.
+            FullError: there are MAX_REPORTS already, or more than MAX_BYTES with it.
             UserError: a file cannot be written.
         """
         with self._lock:
-            if len(self.reports) >= MAX_REPORTS:
-                raise FullError(f"{self.folder} has {MAX_REPORTS} reports, as many as are kept")
             reports = [*self.reports, report]
-            write_json(self.folder / FILE, {"format": FORMAT, "reports": reports})
+            text = json_text({"format": FORMAT, "reports": reports})
+            if len(reports) > MAX_REPORTS or len(text) > MAX_BYTES:
+                raise FullError(f"{self.folder} is full: {len(self.reports)} results are stored")
+            write_text(self.folder / FILE, text)
             self.reports = reports
             self._write_page()
             return len(reports)

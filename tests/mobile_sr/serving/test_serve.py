@@ -2,9 +2,11 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 
+from mobile_sr.benchmarking import adb
 from mobile_sr.serving import link, server
 from tests.mobile_sr.serving import examples
 from tests.mobile_sr.serving.test_server import built  # noqa: F401 a fixture
@@ -49,12 +51,38 @@ def test_it_serves_the_network_by_https(serve, monkeypatch):
     assert serve("--bind", "0.0.0.0", "--http").stdout.startswith("http://127.0.0.1:")
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_phone_on_a_cable(serve, monkeypatch, status):
+    """Its localhost leads here while the command runs."""
+    commands = []
+
+    class Phone:
+        def __init__(self, serial):
+            self.serial = f"{serial}, the only one"
+
+        def run(self, *words):
+            commands.append(words)
+            return subprocess.CompletedProcess(words, status, "", "more than one emulator\n")
+
+    monkeypatch.setattr(adb, "Adb", Phone)
+    done = serve("--device", "auto")
+    port = commands[0][-1]
+    assert commands[0] == ("reverse", port, port)
+    if status:
+        message = "mobile-sr serve: auto, the only one: adb reverse failed: more than one emulator\n"
+        assert (done.returncode, done.stderr) == (2, message)
+    else:
+        assert done.stdout.startswith(f"http://localhost:{port.removeprefix('tcp:')}/")
+        assert commands[1:] == [("reverse", "--remove", port)]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--bind", "lan"), "--bind lan: not an IP address"),
         (("--http",), "--http needs --bind"),
-        (("--bind", "0.0.0.0", "--adb", "auto"), "--adb needs no --bind"),
+        (("--bind", "0.0.0.0", "--device", "auto"), "--device needs no --bind"),
+        (("--device", "virtual:arm64"), "--device virtual:arm64: has no browser"),
         (("--include", "nowhere.json"), "nowhere.json: cannot be read"),
         (("--model", "adaedsr_b8_x2:uint8"), "the browser page runs networks with one input"),
     ],

@@ -49,11 +49,12 @@ def cells(page):
     return [row.replace("</td><td>", "|") for row in rows]
 
 
-def test_the_number_of_reports_is_limited(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "MAX_REPORTS", 1)
+@pytest.mark.parametrize(("limit", "value"), [("MAX_REPORTS", 1), ("MAX_BYTES", 3000)])
+def test_what_is_stored_is_limited(tmp_path, monkeypatch, limit, value):
+    monkeypatch.setattr(store, limit, value)
     results = store.Store(tmp_path)
     results.add(examples.report())
-    with pytest.raises(store.FullError, match="1 reports"):
+    with pytest.raises(store.FullError, match="1 results are stored"):
         results.add(examples.report())
     assert len(results.reports) == 1
 
