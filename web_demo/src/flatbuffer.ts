@@ -7,6 +7,17 @@ const DTYPES: Record<number, DType> = {
   0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 6: "bool", 7: "int16", 9: "int8",
 };
 
+// Operators that change the sides of an image by a factor that is in the file: {code: field of the factor in its options}.
+const TRANSPOSE_CONV = 67;
+const ENLARGING: Record<number, number> = { 5: 0, [TRANSPOSE_CONV]: 2 }; // DEPTH_TO_SPACE's block, TRANSPOSE_CONV's stride
+const REDUCING: Record<number, number> = { 3: 2, 4: 2, 26: 0 }; // CONV_2D, DEPTHWISE_CONV_2D, SPACE_TO_DEPTH
+// Operators that keep them: ADD, CONCATENATION, DEQUANTIZE, LOGISTIC, MUL, RELU, RELU_N1_TO_1, RELU6, TANH, PAD (before a
+// convolution), TRANSPOSE, SUB, DIV, EXP, CAST, PRELU, MAXIMUM, MINIMUM, NEG, PADV2, RSQRT, LEAKY_RELU, MIRROR_PAD, ABS,
+// QUANTIZE, HARD_SWISH, GELU, RELU_0_TO_1
+const KEEPING = new Set([
+  0, 2, 6, 14, 18, 19, 20, 21, 28, 34, 39, 41, 42, 47, 53, 54, 55, 57, 59, 60, 76, 98, 100, 101, 114, 117, 150, 152,
+]);
+
 export interface TensorInfo {
   name: string;
   dtype: DType;
@@ -71,6 +82,7 @@ class Table {
 /** The first graph of a .tflite file. Throws an Error with a reason for the user if the bytes are something else. */
 export class TFLiteFile {
   private readonly graph: Table;
+  private readonly codes: number[];
   private readonly tensors: Table[];
 
   constructor(readonly bytes: Uint8Array) {
@@ -81,6 +93,7 @@ export class TFLiteFile {
       this.graph = model.tables(2)[0]!;
       if (model.tables(2).length > 1) throw new Error("it has several graphs; export one of its signatures");
       this.tensors = this.graph.tables(0);
+      this.codes = model.tables(1).map((code) => Math.max(code.int(0, "getInt8"), code.int(3, "getInt32")));
       this.check();
     } catch (error) {
       throw error instanceof RangeError || error instanceof TypeError ? new Error("a damaged .tflite file") : error;
@@ -110,6 +123,29 @@ export class TFLiteFile {
       scale: count ? tensor.view.getFloat32(scales, true) : null,
       zeroPoint: count && zeros ? Number(tensor.view.getBigInt64(zeros, true)) : 0,
     };
+  }
+
+  /** The scale from the operators between output and input; null if one of them changes the size in another way. */
+  get scale(): number | null {
+    const producers = new Map<number, Table>();
+    for (const operator of this.graph.tables(3)) for (const tensor of operator.ints(2)) producers.set(tensor, operator);
+    const input = this.graph.ints(1)[0];
+    let tensor = this.graph.ints(2)[0]!;
+    let scale = 1;
+    for (let steps = 0; tensor !== input; steps++) {
+      const operator = producers.get(tensor);
+      if (!operator || steps > producers.size) return null;
+      const code = this.codes[operator.int(0)]!;
+      const factor = (field: number): number => operator.table(4)?.int(field, "getInt32") || 1;
+      if (code in ENLARGING) scale *= factor(ENLARGING[code]!);
+      else if (code in REDUCING) scale /= factor(REDUCING[code]!);
+      else if (!KEEPING.has(code)) return null;
+      const inputs = operator.ints(1).slice(code === TRANSPOSE_CONV ? 2 : 0); // its first input is the size
+      const next = inputs.find((index) => index === input || producers.has(index));
+      if (next === undefined) return null;
+      tensor = next;
+    }
+    return Number.isInteger(scale) && scale > 0 ? scale : null;
   }
 
   /** Returns a copy of the bytes in which the first input and output have fixed shapes. */

@@ -205,10 +205,10 @@ function withChroma(y: Float32Array, lr: Image, scale: number, black: number, wh
   return { ...bicubic, data };
 }
 
-/** Returns the scale of a file with fixed sizes; null if they are dynamic. Throws an Error if it is not an integer. */
-export function fixedScale(file: TFLiteFile, ends: Ends): number | null {
+/** Returns the scale that sizes or operators of a file tell; null if they do not. Throws an Error if it is not an integer. */
+export function knownScale(file: TFLiteFile, ends: Ends): number | null {
   const larger = sides(file.signature.outputs[0]!.shape, ends.output);
-  if (!ends.fixed || Math.min(...larger) < 1) return null;
+  if (!ends.fixed || Math.min(...larger) < 1) return file.scale;
   const scale = Math.floor(larger[0] / ends.fixed[0]);
   if (scale && larger.every((side, k) => side === scale * ends.fixed![k]!)) return scale;
   throw new Error(`it maps ${ends.fixed.join("x")} to ${larger.join("x")}, which is not an integer scale`);

@@ -18,15 +18,17 @@ async function open(build: Build, known: WebAssembly.Module | null): Promise<Web
   const wasm = new URL("wasm/", self.location.href).href;
   const kind = (await supportsFeature("relaxedSimd")) ? FILES[build] : "compat_"; // as LiteRT.js chooses
   const module = known ?? (await WebAssembly.compile(await (await fetch(`${wasm}litert_wasm_${kind}internal.wasm`)).arrayBuffer()));
+  let fail: (reason: unknown) => void;
+  const failure = new Promise<never>((_, reject) => (fail = reject));
   self.Module = {
     // Threads are workers that load the script again.
     mainScriptUrlOrBlob: `${wasm}litert_wasm_threaded_internal.js`,
     instantiateWasm: (imports: WebAssembly.Imports, done: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void) => {
-      void WebAssembly.instantiate(module, imports).then((instance) => done(instance, module));
+      void WebAssembly.instantiate(module, imports).then((instance) => done(instance, module), fail);
       return {};
     },
   };
-  runtime = await loadLiteRt(wasm, { threads: build === "threads", jspi: build === "jspi" });
+  runtime = await Promise.race([loadLiteRt(wasm, { threads: build === "threads", jspi: build === "jspi" }), failure]);
   return module;
 }
 

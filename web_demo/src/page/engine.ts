@@ -2,12 +2,13 @@
 
 import { findEnds } from "../facts";
 import { TFLiteFile } from "../flatbuffer";
-import { fixedScale } from "../network";
+import { knownScale } from "../network";
 import type { Accelerator, Build, Job, Outcome, Reply, Request } from "../protocol";
 
 type Unsent = Request extends infer R ? (R extends { id: number } ? Omit<R, "id"> : never) : never;
 export type Progress = (done: number, of: number, what: string) => void;
 
+const PROBE_S = 20;
 const SCALES = [1, 2, 3, 4, 5, 6, 8]; // that are tried
 const hasJspi = "Suspending" in WebAssembly; // JavaScript Promise Integration
 
@@ -25,6 +26,11 @@ export function unavailable(accelerator: Accelerator): string | null {
 export function buildFor(accelerator: Accelerator): Build {
   if (accelerator === "cpu") return window.crossOriginIsolated ? "threads" : "plain";
   return hasJspi ? "jspi" : "plain";
+}
+
+async function timeout(seconds: number): Promise<never> {
+  await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+  throw new Error(`no answer within ${seconds} s`);
 }
 
 /**
@@ -54,15 +60,15 @@ export class Engine {
     }
   }
 
-  /** Finds the scale of a file. With dynamic sizes, only a run tells it: a run with a smaller output than the file's fails. */
+  /** Finds the scale of a file, by runs if nothing else tells it: one with a smaller output than the file's fails, or hangs. */
   async findScale(bytes: Uint8Array, progress: Progress): Promise<number> {
     const file = new TFLiteFile(bytes);
-    const known = fixedScale(file, findEnds(file.signature, null));
+    const known = knownScale(file, findEnds(file.signature, null));
     if (known) return known;
     for (const scale of SCALES) {
       await this.open("plain", progress);
       try {
-        await this.send({ probe: bytes, scale }, progress);
+        await Promise.race([this.send({ probe: bytes, scale }, progress), timeout(PROBE_S)]);
         return scale;
       } catch (error) {
         if (this.stopped) throw error;

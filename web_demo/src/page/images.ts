@@ -1,12 +1,15 @@
 // Where images come from: samples, files and the camera.
 
-import { crop, downscale, fromRgba, type Image } from "../image";
+import { downscale, fromRgba, type Image } from "../image";
 import { byId, make } from "./dom";
 
+/** An image of any size. Only the part that is used becomes pixels: phones limit the size of a canvas. */
 export interface Source {
   name: string;
-  image: Image;
+  width: number;
+  height: number;
   original: boolean; // a sample: it is reduced first and compared with the output
+  read(top: number, left: number, height: number, width: number): Image;
 }
 
 export interface Input {
@@ -14,29 +17,28 @@ export interface Input {
   hr: Image | null;
 }
 
-const MAX_PIXELS = 50_000_000;
+const MAX_OUTPUT = 100_000_000; // pixels
 
-async function decoded(blob: Blob): Promise<Image> {
-  const bitmap = await createImageBitmap(blob).catch(() => {
+async function decoded(name: string, data: Blob | HTMLVideoElement, original: boolean): Promise<Source> {
+  const bitmap = await createImageBitmap(data).catch(() => {
     throw new Error("not an image that this browser can read");
   });
-  const { width, height } = bitmap;
-  if (width * height > MAX_PIXELS) throw new Error(`${width}x${height} pixels, more than 50 megapixels`);
-  return pixels(bitmap, width, height);
-}
-
-function pixels(source: CanvasImageSource, width: number, height: number): Image {
-  const canvas = make("canvas", { width, height });
-  const context = canvas.getContext("2d", { willReadFrequently: true })!;
-  context.fillStyle = "#fff"; // below transparent pixels
-  context.fillRect(0, 0, width, height);
-  context.drawImage(source, 0, 0);
-  return fromRgba(width, height, context.getImageData(0, 0, width, height).data);
+  const read = (top: number, left: number, height: number, width: number): Image => {
+    const canvas = make("canvas", { width, height });
+    const context = canvas.getContext("2d", { willReadFrequently: true })!;
+    context.fillStyle = "#fff"; // below transparent pixels
+    context.fillRect(0, 0, width, height);
+    context.drawImage(bitmap, -left, -top);
+    const { data: rgba } = context.getImageData(0, 0, width, height);
+    if (rgba.at(-1) !== 255) throw new Error(`${name}: ${width}x${height} pixels are too many for this browser; choose a part`);
+    return fromRgba(width, height, rgba);
+  };
+  return { name, width: bitmap.width, height: bitmap.height, original, read };
 }
 
 export async function fromFile(file: File): Promise<Source> {
   try {
-    return { name: file.name, image: await decoded(file), original: false };
+    return await decoded(file.name, file, false);
   } catch (error) {
     throw new Error(`${file.name}: ${(error as Error).message}`);
   }
@@ -55,18 +57,19 @@ export async function sampleList(): Promise<Sample[]> {
 export async function fromSample({ name, file }: Sample): Promise<Source> {
   const response = await fetch(file);
   if (!response.ok) throw new Error(`${file} cannot be read (${response.status})`);
-  return { name, image: await decoded(await response.blob()), original: true };
+  return decoded(name, await response.blob(), true);
 }
 
 /** Returns the network's input, and the original if the input was reduced from it. `side` is its largest side; 0: no limit. */
 export function prepare(source: Source, reduce: boolean, side: number, scale: number): Input {
   const factor = reduce ? scale : 1;
   const limit = (length: number): number => Math.min(length - (length % factor), side ? side * factor : length);
-  const { image } = source;
-  const [height, width] = [limit(image.height), limit(image.width)];
-  if (!height || !width) throw new Error(`${source.name}: ${image.width}x${image.height} pixels are too few`);
+  const [height, width] = [limit(source.height), limit(source.width)];
+  const size = `${source.name}: ${source.width}x${source.height} pixels`;
+  if (!height || !width) throw new Error(`${size} are too few`);
+  if ((height * width * scale ** 2) / factor ** 2 > MAX_OUTPUT) throw new Error(`${size} are too many to upscale at once; choose a part`);
   const middle = (length: number, kept: number): number => Math.floor((length - kept) / 2);
-  const part = crop(image, middle(image.height, height), middle(image.width, width), height, width);
+  const part = source.read(middle(source.height, height), middle(source.width, width), height, width);
   return reduce ? { lr: downscale(part, scale), hr: part } : { lr: part, hr: null };
 }
 
@@ -87,11 +90,10 @@ export class Camera {
     byId("camera").hidden = false;
   }
 
-  take(): Source {
-    const { videoWidth, videoHeight } = this.video;
-    const image = pixels(this.video, videoWidth, videoHeight);
+  async take(): Promise<Source> {
+    const source = await decoded("camera", this.video, false);
     this.close();
-    return { name: "camera", image, original: false };
+    return source;
   }
 
   close(): void {

@@ -46,7 +46,7 @@ function showFacts(): void {
 
 function useSource(next: Source): void {
   source = next;
-  byId("image-facts").textContent = `${next.name}: ${next.image.width}x${next.image.height}`;
+  byId("image-facts").textContent = `${next.name}: ${next.width}x${next.height}`;
 }
 
 function showError(error: unknown): void {
@@ -184,8 +184,8 @@ function listen(): void {
   }));
   byId("camera-open").addEventListener("click", () => void attempt(() => camera.open()));
   byId("camera-close").addEventListener("click", () => camera.close());
-  byId("camera-take").addEventListener("click", () => void attempt(() => {
-    useSource(camera.take());
+  byId("camera-take").addEventListener("click", () => void attempt(async () => {
+    useSource(await camera.take());
     unselectSamples();
   }));
   byId("save").addEventListener("click", () => void attempt(save));
@@ -220,7 +220,7 @@ async function start(): Promise<void> {
   known.forEach(addModel);
   addSamples(samples);
   const first = await fromSample(samples[0]!);
-  photo = first.image;
+  photo = first.read(0, 0, first.height, first.width);
   useSource(first);
   applyAddress();
   if (models.length) showFacts();

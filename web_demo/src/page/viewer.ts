@@ -8,7 +8,10 @@ const MAX_HEIGHT = 0.6; // of the window, for an image that is not enlarged
 function draw(canvas: HTMLCanvasElement, image: Image): void {
   canvas.width = image.width;
   canvas.height = image.height;
-  canvas.getContext("2d")!.putImageData(new ImageData(toRgba(image), image.width, image.height), 0, 0);
+  const context = canvas.getContext("2d")!;
+  context.putImageData(new ImageData(toRgba(image), image.width, image.height), 0, 0);
+  const [, , , opaque] = context.getImageData(image.width - 1, image.height - 1, 1, 1).data;
+  if (!opaque) throw new Error(`this browser cannot show ${image.width}x${image.height} pixels; choose a part of the image`);
 }
 
 export class Viewer {
