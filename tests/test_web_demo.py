@@ -100,6 +100,10 @@ def foreign(photo, tmp_path_factory):
     steps["model int8"] = {"do": "upload", "input": "model-file", "files": [str(out / "int8.tflite")]}
     steps["int8"] = {"do": "fail"}
     steps["swapped"] = {"do": "run", "name": "swapped", "model": "xlsr_x3_uint8.tflite", "part": "0", "runs": 1}
+    resized = lambda x: tf.image.resize(x, 2 * tf.shape(x)[1:3], "nearest")  # noqa: E731
+    (out / "resize.tflite").write_bytes(convert(resized, tf.TensorSpec(ANY, tf.float32, "image")))
+    steps["model resize"] = {"do": "upload", "input": "model-file", "files": [str(out / "resize.tflite")]}
+    steps["resize"] = {"do": "fail"}
     bgr = f"{shutil.copy(zoo.resolve('xlsr_x3:uint8'), out)}@order=bgr"
     return drive(out, steps, [bgr])[0], out, names
 
@@ -201,6 +205,12 @@ def test_a_given_channel_order(foreign, photo):
 
 def test_an_integer_type_that_the_runtime_lacks_is_refused(foreign):
     assert "is int8; LiteRT.js supports float32 and uint8" in foreign[0]["int8"]
+
+
+def test_a_file_whose_scale_is_unknown_is_refused(foreign):
+    assert foreign[0]["resize"].startswith(
+        "resize.tflite: its operators do not tell its scale; open it together with its .json"
+    )
 
 
 def test_the_divider_moves_by_the_keyboard(visit):

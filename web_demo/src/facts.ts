@@ -17,7 +17,7 @@ export interface Facts {
   name: string;
   sha256: string | null;
   size_bytes: number;
-  scale: number | null;
+  scale: number | null; // of its sizes and operators if null
   receptive_field: number | null; // LR pixels; null for a network that sees the whole image, or if it is unknown
   smallest_side: number;
   values: Values | null;

@@ -205,23 +205,18 @@ function withChroma(y: Float32Array, lr: Image, scale: number, black: number, wh
   return { ...bicubic, data };
 }
 
-/** Returns the scale that sizes or operators of a file tell; null if they do not. Throws an Error if it is not an integer. */
-export function knownScale(file: TFLiteFile, ends: Ends): number | null {
+/** Returns the scale of a file, from its sizes or operators. Throws an Error with a reason for the user if it has none. */
+export function findScale(bytes: Uint8Array): number {
+  const file = new TFLiteFile(bytes);
+  const ends = findEnds(file.signature, null);
   const larger = sides(file.signature.outputs[0]!.shape, ends.output);
-  if (!ends.fixed || Math.min(...larger) < 1) return file.scale;
+  if (!ends.fixed || Math.min(...larger) < 1) {
+    if (file.scale) return file.scale;
+    throw new Error("its operators do not tell its scale; open it together with its .json, or export it with a fixed size");
+  }
   const scale = Math.floor(larger[0] / ends.fixed[0]);
   if (scale && larger.every((side, k) => side === scale * ends.fixed![k]!)) return scale;
   throw new Error(`it maps ${ends.fixed.join("x")} to ${larger.join("x")}, which is not an integer scale`);
-}
-
-/** Runs a file once on zeros. Throws an Error if its output does not have this scale. */
-export async function tryScale(file: TFLiteFile, scale: number, compile: Compile): Promise<void> {
-  const { channels, input, output, fixed } = findEnds(file.signature, null);
-  const size = fixed ?? [16, 16];
-  const larger: [number, number] = [size[0] * scale, size[1] * scale];
-  const compiled = await compile(file.bytes, shapeOf(size, channels, input), shapeOf(larger, channels, output));
-  const count = size[0] * size[1] * channels;
-  await compiled.run(file.signature.inputs[0]!.dtype === "uint8" ? new Uint8Array(count) : new Float32Array(count));
 }
 
 /** A pair of images of the right size from the middle of a photo, gray for a network that upscales Y alone. */

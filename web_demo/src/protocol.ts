@@ -48,7 +48,7 @@ export interface Outcome {
   against_reference: { psnr_y: number | null; bicubic_psnr_y: number | null; equal: boolean; max: number } | null;
 }
 
-export type Request = { id: number; open: Build; module: WebAssembly.Module | null } | { id: number; job: Job } | { id: number; probe: Uint8Array; scale: number };
+export type Request = { id: number; open: Build; module: WebAssembly.Module | null } | { id: number; job: Job };
 export type Reply =
   | { id: number; done: number; of: number; what: string }
   | { id: number; error: string }

@@ -3,7 +3,7 @@
 import { type CompiledModel, type CompileOptions, type LiteRt, loadLiteRt, supportsFeature, Tensor } from "@litertjs/core";
 import { TFLiteFile } from "./flatbuffer";
 import { crop, difference, imresize, psnrY } from "./image";
-import { type Compiled, Network, type Session, tryScale } from "./network";
+import { type Compiled, Network, type Session } from "./network";
 import type { Accelerator, Build, Job, Outcome, Reply, Request } from "./protocol";
 import type { Values } from "./values";
 
@@ -121,7 +121,8 @@ async function run(job: Job, progress: (done: number, of: number, what: string) 
 /** An error as one line for the user. */
 function reason(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
-  return text.replace(/\s+/g, " ").trim().slice(0, 300) || "unknown error";
+  const line = text.replace(/\s+/g, " ").trim().slice(0, 300) || "unknown error";
+  return line.startsWith("ERROR:") ? `LiteRT.js failed (${line.replace(/^ERROR: /, "")})` : line;
 }
 
 self.onmessage = async (event: MessageEvent<Request>) => {
@@ -129,7 +130,6 @@ self.onmessage = async (event: MessageEvent<Request>) => {
   const reply = (message: Reply): void => postMessage(message);
   try {
     if ("open" in event.data) reply({ id, result: await open(event.data.open, event.data.module) });
-    else if ("probe" in event.data) reply({ id, result: await tryScale(new TFLiteFile(event.data.probe), event.data.scale, compile) });
     else reply({ id, result: await run(event.data.job, (done, of, what) => reply({ id, done, of, what })) });
   } catch (error) {
     reply({ id, error: reason(error) });

@@ -16,7 +16,7 @@ page.setDefaultTimeout(60_000);
 const problems = [];
 page.on("pageerror", (error) => problems.push(String(error)));
 page.on("console", (message) => {
-  const ofRuntime = /^((INFO|WARNING|ERROR): |└|[IWE]\d{4} )/; // LiteRT.js logs there, also the failures that scales are found by
+  const ofRuntime = /^((INFO|WARNING|ERROR): |└|[IWE]\d{4} )/; // LiteRT.js logs there
   if (message.type() === "error" && !ofRuntime.test(message.text())) problems.push(message.text());
 });
 

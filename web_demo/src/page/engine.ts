@@ -1,15 +1,10 @@
 // The page's side of the worker: it chooses the build of LiteRT.js for an accelerator and says why one is not available.
 
-import { findEnds } from "../facts";
-import { TFLiteFile } from "../flatbuffer";
-import { knownScale } from "../network";
 import type { Accelerator, Build, Job, Outcome, Reply, Request } from "../protocol";
 
 type Unsent = Request extends infer R ? (R extends { id: number } ? Omit<R, "id"> : never) : never;
 export type Progress = (done: number, of: number, what: string) => void;
 
-const PROBE_S = 20;
-const SCALES = [1, 2, 3, 4, 5, 6, 8]; // that are tried
 const hasJspi = "Suspending" in WebAssembly; // JavaScript Promise Integration
 
 /** Returns why an accelerator cannot be used here; null if the browser offers it. */
@@ -26,11 +21,6 @@ export function unavailable(accelerator: Accelerator): string | null {
 export function buildFor(accelerator: Accelerator): Build {
   if (accelerator === "cpu") return window.crossOriginIsolated ? "threads" : "plain";
   return hasJspi ? "jspi" : "plain";
-}
-
-async function timeout(seconds: number): Promise<never> {
-  await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
-  throw new Error(`no answer within ${seconds} s`);
 }
 
 /**
@@ -58,25 +48,6 @@ export class Engine {
       const note = `${job.accelerator === "npu" ? "NPU" : "GPU"}: ${(error as Error).message.replace(/\.$/, "")}; ran on the CPU instead`;
       return { ...outcome, notes: [note, ...outcome.notes] };
     }
-  }
-
-  /** Finds the scale of a file, by runs if nothing else tells it: one with a smaller output than the file's fails, or hangs. */
-  async findScale(bytes: Uint8Array, progress: Progress): Promise<number> {
-    const file = new TFLiteFile(bytes);
-    const known = knownScale(file, findEnds(file.signature, null));
-    if (known) return known;
-    for (const scale of SCALES) {
-      await this.open("plain", progress);
-      try {
-        await Promise.race([this.send({ probe: bytes, scale }, progress), timeout(PROBE_S)]);
-        return scale;
-      } catch (error) {
-        if (this.stopped) throw error;
-      } finally {
-        this.close();
-      }
-    }
-    throw new Error(`LiteRT.js cannot run it, or its scale is not one of ${SCALES.join(", ")}`);
   }
 
   private async open(build: Build, progress: Progress): Promise<string[]> {

@@ -1,6 +1,7 @@
 // The page: choices, runs and their display.
 
 import { type Image, toRgba } from "../image";
+import { findScale } from "../network";
 import { type Accelerator, ACCELERATOR_NAMES, ACCELERATORS, type Outcome } from "../protocol";
 import { byId, make, message, onFiles } from "./dom";
 import { Engine, unavailable } from "./engine";
@@ -111,7 +112,7 @@ async function runOne(model: Model, accelerator: Accelerator): Promise<Outcome |
       const text = `${name}, ${ACCELERATOR_NAMES[accelerator]}: ${what}`;
       if (byId("status").textContent !== text) byId("status").textContent = text;
     };
-    const scale = model.facts.scale ?? (await engine.findScale(bytes, progress));
+    const scale = model.facts.scale ?? findScale(bytes);
     const facts = { ...model.facts, scale };
     const reduce = source.original || byId<HTMLInputElement>("reduce").checked;
     const input = prepare(source, reduce, Number(byId<HTMLSelectElement>("part").value), scale);
