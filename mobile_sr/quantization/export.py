@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,14 +9,7 @@ from typing import Any
 
 from mobile_sr import __version__, backend, extensions
 from mobile_sr.converters import to_onnx, to_tflite
-from mobile_sr.converters.quantization import (
-    activation_ranges,
-    cross_layer_equalization,
-    gptq,
-    image_ends,
-    prelu,
-    range_clipping,
-)
+from mobile_sr.converters.quantization import image_ends, range_clipping
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit, grouped_conv
 from mobile_sr.errors import UserError
@@ -27,7 +19,7 @@ from mobile_sr.inference import litert, tensor_values
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.inference.onnx_model import OnnxModel
 from mobile_sr.quantization import calibration as calibrations
-from mobile_sr.quantization import snapdragon_files, targets, verification
+from mobile_sr.quantization import preparation, snapdragon_files, targets, verification
 from mobile_sr.quantization import source as sources
 from mobile_sr.quantization.source import Source
 
@@ -35,7 +27,6 @@ PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
 METHODS = ("equalize", "round", "clip")
 INTEGER_WEIGHTS = (*to_tflite.CALIBRATED, "dynamic")
 PATHS = ("sparse", "dense")
-FLOAT_WEIGHTS = ("trained", "equalized", "rounded")
 
 
 class AuditError(Exception):
@@ -114,7 +105,7 @@ def export(
         raise UserError(f"--height {size[0]} --width {size[1]}: both must be at least 1")
     if path not in (None, *PATHS):
         raise UserError(f"--path {path}: use {' or '.join(PATHS)}")
-    _check_float_weights(float_weights, methods)
+    preparation.check_float_weights(float_weights, methods)
     if chosen:
         targets.check(chosen, precisions, per_tensor, dense_groups)
         path = targets.network_path(chosen, path)
@@ -141,7 +132,7 @@ def export(
     samples = source.samples(crops)
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(samples)} images ...")
-    prepared = _prepare(source, samples, methods, per_tensor, integers, float_weights, chosen, ranges)
+    prepared = preparation.prepare(source, samples, methods, per_tensor, integers, float_weights, chosen, ranges)
     source = prepared.source
     written: list[Path] = []
     for precision in precisions:
@@ -216,81 +207,6 @@ def _open(
             f"{model}: its attention has fewer than 4 channels, which crashes the runtime in 8 bits; use a float precision"
         )
     return source
-
-
-@dataclasses.dataclass
-class _Prepared:
-    """What is converted.
-
-    Attributes:
-        source: the network, with the upsampler of the target.
-        plain: the float .tflite of float files.
-        rounded: the float .tflite of integer files.
-        is_rounded: whether the weights of the latter are rounded.
-        equalization: the record of equalization.
-    """
-
-    source: Source
-    plain: bytes
-    rounded: bytes
-    is_rounded: bool = False
-    equalization: dict[str, Any] | None = None
-
-
-def _prepare(
-    source: Source,
-    samples: Sequence[Any],
-    methods: Sequence[str],
-    per_tensor: bool,
-    integers: bool,
-    float_weights: str | None,
-    target: targets.Target | None,
-    ranges: Mapping[str, tuple[float, float]] | None,
-) -> _Prepared:
-    """Equalize the weights, give the network the upsampler of the target, round. PReLU is rewritten for integer files only.
-
-    Equalization sees the ordinary network: it would scale the constant channel of a transposed convolution.
-    """
-    upsampler = "depth_to_space" if target is None else target.upsampler
-    data = targets.with_upsampler(source.data, upsampler)
-    result = _Prepared(dataclasses.replace(source, data=data), data, data)
-    if not integers and float_weights not in ("equalized", "rounded"):
-        return result
-    graph = FloatGraph(source.data)
-    if integers and prelu.rewrite(graph):
-        result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
-    if "equalize" in methods:
-        # Scaling makes the output channels differ in size, and one scale per kernel suits only equal ones
-        # (docs/measurements/quantization.md).
-        strength = 0.0 if per_tensor else cross_layer_equalization.STRENGTH
-        layers = cross_layer_equalization.equalize(graph, samples, strength)
-        result.equalization = {"strength": strength, "layers": layers}
-        result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
-    if "round" in methods:
-        graph = FloatGraph(result.rounded)
-        gptq.round_weights(graph, samples, per_tensor)
-        result.rounded, result.is_rounded = graph.packed(), True
-    graph = FloatGraph(result.rounded)
-    if integers and (ranges or activation_ranges.stored(graph)):  # those of a foreign file are of other weights
-        try:
-            activation_ranges.store(graph, ranges or {})
-        except ValueError as error:
-            raise UserError(f"ranges: {error}") from None
-        result.rounded = graph.packed()
-    if float_weights == "rounded":
-        result.plain = result.rounded
-    elif float_weights == "trained":
-        result.plain = data
-    return result
-
-
-def _check_float_weights(float_weights: str | None, methods: Sequence[str]) -> None:
-    """Raise UserError for a choice of `float_weights` that the methods do not produce."""
-    if float_weights not in (None, *FLOAT_WEIGHTS):
-        raise UserError(f"--float-weights {float_weights}: use {', '.join(FLOAT_WEIGHTS)}")
-    needed = {"equalized": "equalize", "rounded": "round"}.get(float_weights or "")
-    if needed and needed not in methods:
-        raise UserError(f"--float-weights {float_weights}: needs {needed} in --methods")
 
 
 def _convert(
