@@ -17,8 +17,23 @@ if TYPE_CHECKING:
     import keras
 
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
+MOBILE = ("abpn", "etds", "ecbsr")
 PEERS = ("srcnn", "vdsr", "abpn")
-NETWORKS = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", *PEERS, *NTIRE_2022)
+NETWORKS = (
+    "xlsr",
+    "chainsr",
+    "fsrcnn",
+    "espcn",
+    "edsr",
+    "rcan",
+    "fgnas",
+    "fgnas_supernet",
+    "srcnn",
+    "vdsr",
+    *MOBILE,
+    *NTIRE_2022,
+)
+_FOLDERS = {**dict.fromkeys(MOBILE, "mobile."), **dict.fromkeys(NTIRE_2022, "ntire2022.")}
 CUSTOM = "custom"  # a network from outside, see models/custom.py; its configuration contains its graph
 
 
@@ -27,7 +42,7 @@ def _module(name: str) -> ModuleType:
         close = difflib.get_close_matches(str(name), NETWORKS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}{hint}")
-    folder = "ntire2022." if name in NTIRE_2022 else "nas." if name.startswith("fgnas") else ""
+    folder = "nas." if name.startswith("fgnas") else _FOLDERS.get(name, "")
     return importlib.import_module(f"mobile_sr.models.{folder}{name}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr.converters.pytorch.key_maps import NAMES, RANGES
+from mobile_sr.converters.pytorch.key_maps import NAMES, RANGES, STATES
 
 if TYPE_CHECKING:
     import keras
@@ -27,6 +27,7 @@ _PARTS: dict[str, dict[str, tuple[str, Function]]] = {
     "Conv2D": {"weight": ("kernel", _convolution), "bias": ("bias", np.asarray)},
     "DepthwiseConv2D": {"weight": ("kernel", lambda w: w.transpose(2, 3, 0, 1)), "bias": ("bias", np.asarray)},
     "LayerNormalization": {"weight": ("gamma", np.asarray), "bias": ("beta", np.asarray)},
+    "PReLU": {"weight": ("alpha", np.asarray)},
     "ChannelWeights": {"cw": ("weight", lambda w: w[0])},
     "WindowAttention": {
         "qkv.weight": ("inward", np.transpose),
@@ -53,6 +54,7 @@ def convert(model: keras.Model, config: Mapping[str, Any], state: Mapping[str, A
         ValueError: keys are missing or unknown, an array has the wrong shape or type, or values are not finite.
     """
     value_range = value_range or RANGES[config["network"]]
+    state = STATES.get(config["network"], dict)(state)
     layers = {layer.name: layer for layer in model.layers}
     wanted: dict[str, tuple[Any, str, Function]] = {}  # {key: (layer, name of the variable, conversion)}
     for prefix, name in NAMES[config["network"]](config).items():
@@ -107,14 +109,16 @@ def _checked(key: str, array: Any, shape: tuple[int, ...], function: Function) -
 
 
 def _before_depth_to_space(model: keras.Model) -> dict[str, int]:
-    """{name: block size} of the convolutions before a DepthToSpace, with or without a clip in between."""
-    result, makers = {}, {id(layer.output): layer for layer in model.layers}
+    """{name: block size} of the convolutions before a DepthToSpace, with or without an addition and a clip in between."""
+    result: dict[str, int] = {}
+    makers = {id(layer.output): layer for layer in model.layers}
     for layer in model.layers:
         if type(layer).__name__ == "DepthToSpace":
             source = makers[id(layer.input)]
             while type(source).__name__ == "ClippedReLU":
                 source = makers[id(source.input)]
-            result[source.name] = layer.block_size
+            sources = [makers[id(t)] for t in source.input] if type(source).__name__ == "Add" else [source]
+            result |= {source.name: layer.block_size for source in sources if hasattr(source, "kernel")}
     return result
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mobile_sr.converters.pytorch import mobile
+
 _STAGES = (1, 2, 3)
 _ESA = {"conv1": "reduce", "conv_f": "skip", "conv2": "stride", "conv4": "expand"}
 _COARSE_THREE = {"conv_max": "conv1", "conv3": "conv2", "conv3_": "conv3"}
@@ -145,5 +147,8 @@ def mobilesr(config: Mapping[str, Any]) -> dict[str, str]:
 NAMES: dict[str, Callable[[Mapping[str, Any]], dict[str, str]]] = {
     **{"imdn": imdn, "rfdn": rfdn, "rlfn": rlfn, "fmen": fmen, "efdn": efdn, "bsrn": bsrn, "arfdn": arfdn},
     **{"imdn_plus": imdn_plus, "pruned_rfdn": rfdn, "mobilesr": mobilesr},
+    **{"etds": mobile.etds, "abpn": mobile.abpn, "ecbsr": mobile.ecbsr},
 }
 RANGES = dict.fromkeys(NAMES, 1) | dict.fromkeys(("rfdn", "rlfn", "fmen", "efdn", "pruned_rfdn"), 255)
+# Networks that are published in several forms: the function that converts the arrays of any of them.
+STATES: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"etds": mobile.etds_state, "ecbsr": mobile.ecbsr_state}

@@ -1,0 +1,165 @@
+"""Checkpoints of models/mobile: random weights in the published forms, against a forward pass in NumPy as published."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from mobile_sr import models
+from mobile_sr.converters.pytorch import keras_weights, mobile
+
+RNG = np.random.default_rng(0)
+IMAGE = RNG.random((3, 7, 9))  # [C, H, W]
+CHANNELS, BLOCKS = 8, 2
+
+
+def state_of(**shapes):
+    """Random weights: {"name": (outputs, inputs, side of the kernel)} gives name.weight and name.bias."""
+    state = {}
+    for name, (outputs, inputs, side) in shapes.items():
+        scale = 1.5 / (inputs * side**2) ** 0.5
+        state[f"{name}.weight"] = RNG.normal(0, scale, (outputs, inputs, side, side)).astype(np.float32)
+        state[f"{name}.bias"] = RNG.normal(0, 0.2, outputs).astype(np.float32)
+    return state
+
+
+def conv(state, name, x):
+    """A convolution of [C, H, W] with zero padding."""
+    kernel = state[f"{name}.weight"].astype(np.float64)
+    side = kernel.shape[-1]
+    padded = np.pad(x, ((0, 0), (side // 2, side // 2), (side // 2, side // 2)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(1, 2))
+    return np.einsum("oiyx,ihwyx->ohw", kernel, windows) + state[f"{name}.bias"][:, None, None]
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def pixel_shuffle(x, scale):
+    """PyTorch's PixelShuffle, written as loops: [C * s * s, H, W] -> [C, H * s, W * s]."""
+    channels, height, width = x.shape[0] // scale**2, *x.shape[1:]
+    result = np.zeros((channels, height * scale, width * scale))
+    for c, i, j in itertools.product(range(channels), range(scale), range(scale)):
+        result[c, i::scale, j::scale] = x[c * scale**2 + i * scale + j]
+    return result
+
+
+def two_streams(scale, residual=3):
+    """(state, output) of ETDS as it is trained."""
+    inner, outputs = CHANNELS - residual, 3 * scale**2
+    state = state_of(
+        conv_first=(inner, 3, 3),
+        conv_residual_first=(residual, 3, 3),
+        **{f"backbone_convs.{k}": (inner, inner, 3) for k in range(BLOCKS)},
+        **{f"residual_convs.{k}": (residual, residual, 3) for k in range(BLOCKS)},
+        **{f"add_residual_convs.{k}": (inner, residual, 3) for k in range(BLOCKS)},
+        conv_last=(outputs, inner, 3),
+        conv_residual_last=(outputs, residual, 3),
+    )
+    x, r = relu(conv(state, "conv_first", IMAGE)), relu(conv(state, "conv_residual_first", IMAGE))
+    for k in range(BLOCKS):
+        added = conv(state, f"add_residual_convs.{k}", r)
+        x, r = relu(conv(state, f"backbone_convs.{k}", x) + added), relu(conv(state, f"residual_convs.{k}", r))
+    return state, pixel_shuffle(conv(state, "conv_last", x) + conv(state, "conv_residual_last", r), scale)
+
+
+def with_clip(scale):
+    """(state, output) of ETDS as it is published: the output is clipped by two ReLUs, at x3 with an unused channel."""
+    outputs = 28 if scale == 3 else 3 * scale**2
+    layers = {f"backbone_convs.{k}": (CHANNELS, CHANNELS, 3) for k in range(BLOCKS)}
+    state = state_of(conv_first=(CHANNELS, 3, 3), **layers, conv_last=(outputs, CHANNELS, 3))
+    state["conv_clip.weight"] = -np.eye(outputs, dtype=np.float32)[:, :, None, None]
+    state["conv_clip.bias"] = np.ones(outputs, np.float32)
+    x = relu(conv(state, "conv_first", IMAGE))
+    for k in range(BLOCKS):
+        x = relu(conv(state, f"backbone_convs.{k}", x))
+    y = relu(conv(state, "conv_clip", relu(conv(state, "conv_last", x))))
+    return state, pixel_shuffle(y[: 3 * scale**2], scale)
+
+
+def anchored(state, names, activation, scale):
+    """The output of ABPN and ECBSR: a chain, and the input repeated for every HR pixel."""
+    x = IMAGE
+    for name in names[:-1]:
+        x = activation(conv(state, name, x), name)
+    return pixel_shuffle(conv(state, names[-1], x) + np.repeat(IMAGE, scale**2, axis=0), scale)
+
+
+def abpn(scale):
+    outputs, names = 3 * scale**2, ("backbone.0", "backbone.2.0", "backbone.3.0", "backbone.4", "backbone.6")
+    shapes = ((CHANNELS, 3, 3), (CHANNELS, CHANNELS, 3), (CHANNELS, CHANNELS, 3), (outputs, CHANNELS, 3), (outputs, outputs, 3))
+    state = state_of(**dict(zip(names, shapes, strict=True)))
+    return state, anchored(state, names, lambda x, name: relu(x), scale)
+
+
+def ecbsr(scale):
+    """With slopes from -0.5 to 2.5, which models.layers.PReLU allows up to 1 only."""
+    outputs, names = 3 * scale**2, tuple(f"backbone.{k}.0" for k in range(BLOCKS + 2))
+    shapes = ((CHANNELS, 3, 3), *[(CHANNELS, CHANNELS, 3)] * BLOCKS, (outputs, CHANNELS, 3))
+    state = state_of(**dict(zip(names, shapes, strict=True)))
+    slopes = {f"backbone.{k}.0": np.linspace(-0.5, 2.5, CHANNELS, dtype=np.float32) for k in range(BLOCKS + 1)}
+    state |= {f"{name.removesuffix('.0')}.1.weight": slope for name, slope in slopes.items()}
+    return state, anchored(state, names, lambda x, name: np.where(x > 0, x, x * slopes[name][:, None, None]), scale)
+
+
+def imported(network, scale, state, **sizes):
+    """[H * s, W * s, 3]: the output of the Keras network with the weights of a state."""
+    config = models.complete({"network": network, "scale": scale, "output_activation": "linear", **sizes})
+    model = models.build(config)
+    keras_weights.convert(model, config, state)
+    return keras.ops.convert_to_numpy(model(IMAGE.transpose(1, 2, 0)[None].astype(np.float32)))[0]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(
+    ("network", "publish", "sizes"),
+    [
+        ("etds", two_streams, {"channels": CHANNELS, "blocks": BLOCKS}),
+        ("etds", with_clip, {"channels": CHANNELS, "blocks": BLOCKS}),
+        ("abpn", abpn, {"channels": CHANNELS, "blocks": 3}),
+        ("ecbsr", ecbsr, {"channels": CHANNELS, "blocks": BLOCKS}),
+    ],
+    ids=["etds_two_streams", "etds_with_clip", "abpn", "ecbsr"],
+)
+def test_the_function_of_a_checkpoint_is_kept(network, publish, sizes, scale):
+    state, expected = publish(scale)
+    found = imported(network, scale, state, **sizes)
+    if publish is with_clip:
+        assert 0.1 < np.mean((found > 0) & (found < 1)) < 0.9  # both sides of the clip are tested
+        found = np.clip(found, 0, 1)
+    assert np.ptp(expected) > 0.5
+    np.testing.assert_allclose(found, expected.transpose(1, 2, 0), atol=1e-5)
+
+
+def test_more_channels_may_carry_the_image():
+    """The authors' `num_residual_feat`, three in all published networks."""
+    state, expected = two_streams(2, residual=4)
+    found = imported("etds", 2, state, channels=CHANNELS, blocks=BLOCKS)
+    np.testing.assert_allclose(found, expected.transpose(1, 2, 0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("publish", "change", "said"),
+    [
+        (two_streams, {"conv_residual_last.bias": None}, "conv_residual_last.bias is missing"),
+        (two_streams, {"add_residual_convs.1.weight": np.zeros((4, 3, 3, 3))}, "two streams have shapes that do not fit"),
+        (two_streams, {"conv_first.bias": np.zeros(5, int)}, "conv_first.bias is not an array of floating-point"),
+        (two_streams, {"extra.weight": np.zeros(3)}, r"1 unknown \(extra.weight\)"),
+        (with_clip, {"conv_clip.bias": np.full(12, 0.5)}, "conv_clip is not a clip to 0..1"),
+        (with_clip, {"backbone_convs.0.bias": None}, r"1 missing \(backbone_convs.0.bias\)"),
+    ],
+)
+def test_other_checkpoints_are_refused(publish, change, said):
+    state, _ = publish(2)
+    state = {key: value for key, value in (state | change).items() if value is not None}
+    with pytest.raises(ValueError, match=said):
+        imported("etds", 2, state, channels=CHANNELS, blocks=BLOCKS)
+
+
+def test_slopes_of_at_most_one_are_kept():
+    state, _ = ecbsr(2)
+    state = {key: np.minimum(value, 1) if key.endswith(".1.weight") else value for key, value in state.items()}
+    for key, value in mobile.ecbsr_state(state).items():
+        np.testing.assert_array_equal(value, state[key])
