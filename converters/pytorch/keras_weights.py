@@ -151,14 +151,17 @@ def _checked(key: str, array: Any, shape: tuple[int, ...], function: Function, p
 
 
 def _before_depth_to_space(model: keras.Model) -> dict[str, int]:
-    """{name: block size} of the convolutions before a DepthToSpace, with or without an activation in between."""
-    result, makers = {}, {id(layer.output): layer for layer in model.layers}
+    """{name: block size} of the layers whose channels a DepthToSpace moves, through activations and sums."""
+    result: dict[str, int] = {}
+    makers = {id(layer.output): layer for layer in model.layers}
     for layer in model.layers:
-        if type(layer).__name__ == "DepthToSpace":
-            source = makers[id(layer.input)]
-            while not source.weights and not isinstance(source.input, list) and type(source).__name__ != "InputLayer":
-                source = makers[id(source.input)]
-            result[source.name] = layer.block_size
+        pending = [layer.input] if type(layer).__name__ == "DepthToSpace" else []
+        while pending:
+            source = makers[id(pending.pop())]
+            if source.weights:
+                result[source.name] = layer.block_size
+            if not hasattr(source, "kernel") and type(source).__name__ not in ("InputLayer", "Concatenate"):
+                pending += source.input if isinstance(source.input, list) else [source.input]
     return result
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mobile_sr.converters.pytorch.architecture import Architecture
-from mobile_sr.converters.pytorch.maps import ntire2022
+from mobile_sr.converters.pytorch.maps import distillation, ntire2022
 
 ARCHITECTURES: dict[str, Architecture] = {
     **ntire2022.ARCHITECTURES,
+    **distillation.ARCHITECTURES,
 }

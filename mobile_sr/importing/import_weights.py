@@ -42,6 +42,7 @@ class _Reading:
         model: the network.
         values: its weights for this range.
         unused: keys of the checkpoint that the network does not use.
+        is_published: whether the network's sizes are those of the published checkpoint.
     """
 
     config: dict[str, Any]
@@ -51,6 +52,7 @@ class _Reading:
     model: keras.Model
     values: list[np.ndarray]
     unused: list[str]
+    is_published: bool
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -127,8 +129,10 @@ def import_weights(
         raise UserError(f'--map {key_map}: has no "network"; give --net')
     state = torch_checkpoint.read(checkpoint)
     backend.require_keras(net or checkpoint)
-    readings, dropped = _readings(checkpoint, state, net, scale, value_range, sizes or {}, names, pairs)
-    best = _best(checkpoint, readings, value_range, bool(pairs))
+    readings, dropped = _readings(checkpoint, state, net, scale, sizes or {}, names, pairs)
+    if value_range is not None and not pairs:
+        readings = _with_range(checkpoint, readings, value_range)
+    best = _best(checkpoint, readings, bool(pairs))
     unused = [*dropped, *best.unused]
     if unused:
         more = f" and {len(unused) - _LISTED} more" if len(unused) > _LISTED else ""
@@ -154,7 +158,6 @@ def _readings(
     state: Mapping[str, Any],
     net: str | None,
     scale: int | None,
-    value_range: int | None,
     sizes: Mapping[str, Any],
     names: map_file.KeyMap | None,
     pairs: Sequence[truth.Truth],
@@ -186,7 +189,7 @@ def _readings(
         config = _config(candidate, scale, sizes)
         published = ARCHITECTURES[candidate.network].data_range if candidate.network in ARCHITECTURES else 1
         model = _build(config)
-        for range_now in (value_range,) if value_range else sorted(_RANGES, key=lambda r: r != published):
+        for range_now in sorted(_RANGES, key=lambda r: r != published):
             try:
                 unused = keras_weights.convert(
                     model, models.complete(config), state, range_now, names.layers if names is not None else None
@@ -194,7 +197,9 @@ def _readings(
             except ValueError as error:
                 errors.append(f"not a checkpoint of {candidate.network} at x{config.get('scale', 4)}: {error}")
                 break
-            readings.append(_run(checkpoint, config, range_now, model, pairs, unused))
+            error, figures = _run(checkpoint, config, model, pairs)
+            weights_now = model.get_weights()
+            readings.append(_Reading(config, range_now, figures, error, model, weights_now, unused, candidate.is_published))
     if not readings:
         raise UserError(f"{checkpoint}: {errors[0]}")
     return readings, dropped
@@ -226,14 +231,9 @@ def _build(config: Mapping[str, Any]) -> keras.Model:
 
 
 def _run(
-    checkpoint: str | Path,
-    config: dict[str, Any],
-    value_range: int,
-    model: keras.Model,
-    pairs: Sequence[truth.Truth],
-    unused: list[str],
-) -> _Reading:
-    """Runs the network on the sample image, and on the inputs of the true outputs."""
+    checkpoint: str | Path, config: Mapping[str, Any], model: keras.Model, pairs: Sequence[truth.Truth]
+) -> tuple[float | None, dict[str, Any]]:
+    """Returns the largest error on true outputs, None without them, and the figures on the sample image."""
     import keras
 
     def run(lr: np.ndarray) -> np.ndarray:
@@ -241,51 +241,64 @@ def _run(
 
     size = model_io.sample_size(smallest=models.smallest_side(config))
     figures = model_io.check(checkpoint, upscaler.keras_runner(model), config["scale"], size)
-    error = truth.max_error(run, pairs) if pairs else None
-    return _Reading(config, value_range, figures, error, model, model.get_weights(), unused)
+    return truth.max_error(run, pairs) if pairs else None, figures
 
 
 # Choice -----------------------------------------------------------------------------------------------------------------------
 
 
-def _best(checkpoint: str | Path, readings: Sequence[_Reading], value_range: int | None, verified: bool) -> _Reading:
+def _with_range(checkpoint: str | Path, readings: Sequence[_Reading], value_range: int) -> list[_Reading]:
+    """Returns the readings in a given range. Raises UserError if only the other range gives a good output."""
+    chosen = [reading for reading in readings if reading.value_range == value_range]
+    best, other = (min(several, key=lambda reading: reading.rank) for several in (chosen, readings))
+    if model_io.is_poor(best.figures) and not model_io.is_poor(other.figures):
+        raise UserError(
+            f"{checkpoint}: trained on images in 0..{other.value_range}, not 0..{value_range}: its PSNR is {other.result()} on "
+            f"a sample image in that range, else {best.result()} (bicubic {best.figures['bicubic_psnr']:.1f} dB); "
+            f"give --range {other.value_range}"
+        )
+    return chosen
+
+
+def _best(checkpoint: str | Path, readings: Sequence[_Reading], verified: bool) -> _Reading:
     """Returns the reading to use, and says on standard error what the names and shapes left open.
 
-    If all outputs are poor, the published network in its published range is used, with a warning: the network may be
-    untrained.
+    Of several networks, the sizes of the published one count, too. If all outputs are poor, the published network in its
+    published range is used, with a warning: the checkpoint may be untrained.
 
     Raises:
         UserError: no reading gives the true output.
     """
+
+    def say(line: str) -> None:
+        print_line(line, sys.stderr)
+
     ranked = sorted(readings, key=lambda reading: reading.rank)
     best = ranked[0]
-    poor = model_io.is_poor(best.figures)
+    poor, certain = model_io.is_poor(best.figures), True
     if verified:
         assert best.error is not None
         if best.error > truth.MAX_ERROR:
             raise UserError(
-                f"{checkpoint}: its output is not the true one: the largest error is {best.error:.1e} of the data range as {best}; "
-                f"at most {truth.MAX_ERROR:.0e} is expected"
+                f"{checkpoint}: its output is not the true one: the largest error is {best.error:.1e} of the data range, "
+                f"{truth.MAX_ERROR:.0e} at most is expected; read as {best}"
             )
     elif poor:
         best = readings[0]
+    else:  # of those that are about as good, the one whose sizes were published
+        close = [reading for reading in ranked if best.figures["psnr"] - reading.figures["psnr"] < SURE]
+        best = next((reading for reading in close if reading.is_published), best)
+        certain = best.is_published and sum(reading.is_published for reading in close) == 1 or len(close) == 1
     if len(readings) > 1:
         others = "; ".join(f"{_difference(best, other)}: {other.result()}" for other in ranked if other is not best)
         how = "true outputs" if verified else "a sample image"
-        print_line(
-            f"note: {checkpoint}: names and shapes leave the network or its range open; chosen by {how}: {best}: {best.result()} "
-            f"({others})",
-            sys.stderr,
-        )
-        if not verified and not poor and best.figures["psnr"] - ranked[1].figures["psnr"] < SURE:
-            print_line(
-                f"warning: {checkpoint}: the choice is not certain; give --range, --net or --verify to be sure", sys.stderr
-            )
+        say(f"note: {checkpoint}: names and shapes do not tell all; chosen by {how}: {best}: {best.result()} ({others})")
+        if not certain:
+            say(f"warning: {checkpoint}: the choice is not certain; give --range, --net or --verify to be sure")
     if poor and not verified:
-        print_line(
+        say(
             f"warning: {checkpoint}: its PSNR is {best.result()} on a sample image, bicubic "
-            f"{best.figures['bicubic_psnr']:.1f} dB: sizes or dilations other than the published network's, or untrained?",
-            sys.stderr,
+            f"{best.figures['bicubic_psnr']:.1f} dB: sizes or dilations other than the published network's, or untrained?"
         )
     return best
 
