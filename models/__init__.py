@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     import keras
 
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
-MOBILE = ("abpn", "etds", "ecbsr")
 PEERS = ("srcnn", "vdsr", "abpn")
+# Further teams of the challenge, for import-weights, export and training with --net.
+DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn")
+TEAMS = (*DISTILLATION,)
+MOBILE = ("etds", "ecbsr")  # networks of others for phones, for import-weights and export
 NETWORKS = (
     "xlsr",
     "chainsr",
@@ -28,12 +31,17 @@ NETWORKS = (
     "rcan",
     "fgnas",
     "fgnas_supernet",
-    "srcnn",
-    "vdsr",
+    *PEERS,
     *MOBILE,
     *NTIRE_2022,
+    *TEAMS,
 )
-_FOLDERS = {**dict.fromkeys(MOBILE, "mobile."), **dict.fromkeys(NTIRE_2022, "ntire2022.")}
+_FOLDERS = {
+    "mobile": ("abpn", *MOBILE),
+    "ntire2022.distillation": ("rfdn", "efdn", "bsrn", "arfdn", "pruned_rfdn", *DISTILLATION),
+    "ntire2022": (*NTIRE_2022, *TEAMS),
+    "nas": ("fgnas", "fgnas_supernet"),
+}
 CUSTOM = "custom"  # a network from outside, see models/custom.py; its configuration contains its graph
 
 
@@ -42,7 +50,7 @@ def _module(name: str) -> ModuleType:
         close = difflib.get_close_matches(str(name), NETWORKS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}{hint}")
-    folder = "nas." if name.startswith("fgnas") else _FOLDERS.get(name, "")
+    folder = next((f"{folder}." for folder, names in _FOLDERS.items() if name in names), "")
     return importlib.import_module(f"mobile_sr.models.{folder}{name}")
 
 

@@ -14,7 +14,7 @@ convolution: the same function with one operator less.
 | ETDS-L | M7C48 | 48 | 7 | 152,028 | 158,523 | 167,616 |
 
 The paper counts the clip's weights, too: at x3 16,920, 46,792, 65,288 and 159,768. `import-weights` reads the authors'
-checkpoints, as trained and as deployed (converters/pytorch/mobile.py).
+checkpoints, as trained and as deployed (converters/pytorch/maps/mobile.py).
 """
 
 from collections.abc import Mapping

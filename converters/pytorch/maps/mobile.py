@@ -7,10 +7,13 @@ and the plain chain without a clip. `etds_state` and `ecbsr_state` convert the a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from mobile_sr.converters.pytorch.architecture import Architecture, Shapes, read_size
 
 State = dict[str, Any]  # {key: array}, kernels [O, I, H, W]
 _STREAMS = "conv_residual_first.weight"  # a key of the form with two streams only
@@ -154,3 +157,42 @@ def _sum(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray
 def _check_fit(fits: bool) -> None:
     if not fits:
         raise ValueError("the arrays of its two streams have shapes that do not fit together")
+
+
+def _abpn_blocks(shapes: Shapes) -> int:
+    """Its blocks: those with a wrapper, and the first convolution."""
+    count: int = read_size("backbone.*.0.weight", shapes)
+    return count + 1
+
+
+def _abpn_scale(shapes: Shapes) -> int:
+    """Its scale, from the last of its two convolutions without a wrapper."""
+    return math.isqrt(shapes[f"backbone.{_abpn_blocks(shapes) + 3}.weight"][0] // 3)
+
+
+def _ecbsr_blocks(shapes: Shapes) -> int:
+    """Its blocks: those with a PReLU, without the first convolution."""
+    count: int = read_size("backbone.*.1.weight", shapes)
+    return count - 1
+
+
+def _ecbsr_scale(shapes: Shapes) -> int:
+    """Its scale, from the convolution behind its blocks."""
+    return math.isqrt(shapes[f"backbone.{_ecbsr_blocks(shapes) + 1}.0.weight"][0] // 3)
+
+
+ARCHITECTURES = {
+    "etds": Architecture(
+        etds,
+        {"channels": "conv_first.weight[0]", "blocks": "backbone_convs.*.weight"},
+        scale="conv_last.weight[0]",
+        prepare=etds_state,
+    ),
+    "abpn": Architecture(abpn, {"channels": "backbone.0.weight[0]", "blocks": _abpn_blocks}, scale=_abpn_scale),
+    "ecbsr": Architecture(
+        ecbsr,
+        {"channels": "backbone.0.0.weight[0]", "blocks": _ecbsr_blocks},
+        scale=_ecbsr_scale,
+        prepare=ecbsr_state,
+    ),
+}

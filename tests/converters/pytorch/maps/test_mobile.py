@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mobile_sr import models
-from mobile_sr.converters.pytorch import keras_weights, mobile
+from mobile_sr.converters.pytorch import keras_weights, recognition
+from mobile_sr.converters.pytorch.maps import mobile
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.random((3, 7, 9))  # [C, H, W]
@@ -125,6 +126,8 @@ def imported(network, scale, state, **sizes):
 )
 def test_the_function_of_a_checkpoint_is_kept(network, publish, sizes, scale):
     state, expected = publish(scale)
+    (candidate,) = recognition.candidates(state)
+    assert candidate.config == {"network": network, "scale": scale, **sizes}
     found = imported(network, scale, state, **sizes)
     if publish is with_clip:
         assert 0.1 < np.mean((found > 0) & (found < 1)) < 0.9  # both sides of the clip are tested
