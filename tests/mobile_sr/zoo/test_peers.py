@@ -3,7 +3,7 @@
 import pytest
 
 from mobile_sr import models, zoo
-from mobile_sr.files import read_json
+from mobile_sr.files import read_json, write_json
 from tools.zoo import peer_pages, peers
 
 ROWS = read_json(peers.FILE)["rows"]
@@ -82,3 +82,16 @@ def test_the_counts_of_others_are_near_the_packaged_file():
     assert found["instructions"] == pytest.approx(own.instructions, rel=1e-3)
     assert found["parameters"] == own.parameters
     assert found["multiply_adds_720p"] == own.multiply_adds
+
+
+def test_only_networks_that_can_be_built_are_counted(tmp_path, monkeypatch):
+    file = tmp_path / "peers.json"
+    rows = [{"name": "ETDS-T", "scale": 3, "config": {"network": "etds"}, "instructions": None}, {"name": "x", "config": None}]
+    write_json(file, {"sources": {}, "rows": rows})
+    monkeypatch.setattr(peers.names, "find", lambda name, cpu: (name, cpu))
+    monkeypatch.setattr(peers, "_counted", lambda config, device: {"instructions": 7.5, "seen": [config, *device]})
+    peers.count(file)
+    counted, other = read_json(file)["rows"]
+    assert counted["instructions"] == 7.5
+    assert counted["seen"] == [{"network": "etds", "scale": 3}, "virtual:arm64", "cortex-a76"]
+    assert other == rows[1]
