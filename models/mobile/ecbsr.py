@@ -1,7 +1,7 @@
 """ECBSR in the form that is deployed: 3x3 convolutions with PReLU, and the input added before the pixel shuffle.
 
-Paper: Zhang et al., "Edge-oriented Convolution Block for Real-time Super Resolution on Mobile Devices", ACM MM 2021,
-Sec. 3. Its network is for Y. This is the RGB version of Chao et al., CVPR 2023, whose checkpoints `import-weights` reads.
+Paper: Zhang et al., "Edge-oriented Convolution Block for Real-time Super Resolution on Mobile Devices", ACM MM 2021. Its
+network is for Y. This is the RGB version of Chao et al., CVPR 2023, whose checkpoints `import-weights` reads.
 The paper's parallel branches of a convolution exist during training only; the recipes' `ecb` gives them to any network
 (train_time/branches.py).
 """

@@ -1,10 +1,10 @@
 """ETDS in the form that is deployed: a plain chain of 3x3 convolutions with ReLU.
 
 Paper: Chao et al., "Equivalent Transformation and Dual Stream Network Construction for Mobile Image Super-Resolution",
-CVPR 2023, Sec. 3 and Fig. 2. It is trained as two streams: one carries the image with a few channels (three in the
-published networks), the other refines it. The streams are then one chain of wider convolutions with the same outputs. In
-the authors' code a 1x1 convolution between two ReLUs clips the output. Here the clip is an activation of the last
-convolution: the same function with one operator less.
+CVPR 2023; the layers are those of the authors' code, https://github.com/ECNUSR/ETDS. It is trained as two streams: one
+carries the image with a few channels (three in the published networks), the other refines it. The streams then become one
+chain of wider convolutions with the same output. In the authors' code a 1x1 convolution between two ReLUs clips the output.
+Here the clip is an activation of the last convolution: the same function with one operator less.
 
 | name | size | channels | blocks | parameters, x2 | x3 | x4 |
 |---|---|---|---|---|---|---|

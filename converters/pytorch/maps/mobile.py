@@ -46,9 +46,9 @@ def etds_state(state: Mapping[str, Any]) -> State:
     """Converts the arrays of any form of ETDS to the plain chain without a clip.
 
     Two streams: x' = relu(B(x) + A(r)) and r' = relu(R(r)) are one convolution of the concatenation of x and r, with
-    zeros where r would depend on x (Sec. 3.2 of the paper). The output B(x) + R(r) is one convolution, too.
+    zeros where r would depend on x. The output B(x) + R(r) is one convolution, too.
 
-    A clip: y in 0..1 is relu(1 - relu(1 - y)). The last 3x3 convolution computes 1 - y, at x3 with one channel more, and the
+    A clip of y to 0..1 is relu(1 - relu(1 - y)). The last 3x3 convolution computes 1 - y, at x3 with one channel more, and the
     1x1 convolution after it is minus the identity with a bias of 1.
 
     Args:

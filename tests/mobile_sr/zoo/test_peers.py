@@ -7,7 +7,7 @@ from mobile_sr.files import read_json, write_json
 from tools.zoo import peer_pages, peers
 
 ROWS = read_json(peers.FILE)["rows"]
-BUILT = [row for row in ROWS if row["config"]]
+BUILT = [pytest.param(row, marks=pytest.mark.slow if row["scale"] != 3 else ()) for row in ROWS if row["config"]]
 
 
 def network(name, instructions, uint8=None, float32=None, own=False):
