@@ -187,6 +187,8 @@ def _readings(
     errors: list[str] = []
     for candidate in possible:
         config = _config(candidate, scale, sizes)
+        if any(reading.config == config for reading in readings):  # candidates that differ only in what the user has given
+            continue
         published = ARCHITECTURES[candidate.network].data_range if candidate.network in ARCHITECTURES else 1
         model = _build(config)
         for range_now in sorted(_RANGES, key=lambda r: r != published):
@@ -197,9 +199,9 @@ def _readings(
             except ValueError as error:
                 errors.append(f"not a checkpoint of {candidate.network} at x{config.get('scale', 4)}: {error}")
                 break
-            error, figures = _run(checkpoint, config, model, pairs)
+            max_error, figures = _run(checkpoint, config, model, pairs)
             weights_now = model.get_weights()
-            readings.append(_Reading(config, range_now, figures, error, model, weights_now, unused, candidate.is_published))
+            readings.append(_Reading(config, range_now, figures, max_error, model, weights_now, unused, candidate.is_published))
     if not readings:
         raise UserError(f"{checkpoint}: {errors[0]}")
     return readings, dropped

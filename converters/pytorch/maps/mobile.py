@@ -1,14 +1,14 @@
-"""Keys of the published checkpoints of models/mobile, and their arrays in the form of the Keras networks.
+"""Keys of the checkpoints of https://github.com/ECNUSR/ETDS (Chao et al., CVPR 2023): ETDS, ABPN, ECBSR, ESPCN and FSRCNN.
 
-The checkpoints are those of https://github.com/ECNUSR/ETDS (Chao et al., CVPR 2023), for images in 0..1. ETDS has three
-forms there: two streams, as it is trained; a plain chain that ends in a clip of two ReLUs, as it is published and deployed;
-and the plain chain without a clip. `etds_state` and `ecbsr_state` convert the arrays without a change of the function.
+Their images are in 0..1. ETDS has three forms there: two streams, as it is trained; a plain chain that ends in a clip of two
+ReLUs, as it is published and deployed; and the plain chain without a clip. The functions `..._state` convert the arrays to
+the form of the Keras networks without a change of the function.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from mobile_sr.converters.pytorch.architecture import Architecture, Shapes, read
 
 State = dict[str, Any]  # {key: array}, kernels [O, I, H, W]
 _STREAMS = "conv_residual_first.weight"  # a key of the form with two streams only
+_FSRCNN_PADDING = 4  # of the transposed 9x9 convolution
 _CLIP = "conv_clip.weight"  # a key of the form that ends in a clip only
 
 
@@ -40,6 +41,20 @@ def ecbsr(config: Mapping[str, Any]) -> dict[str, str]:
     for k in range(config["blocks"] + 1):
         names |= {f"backbone.{k}.0": f"conv{k + 1}", f"backbone.{k}.1": f"conv{k + 1}_prelu"}
     return names | {f"backbone.{config['blocks'] + 1}.0": "tail"}
+
+
+def espcn(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of ESPCN."""
+    return {"conv1": "feature", "conv2": "map", "conv3": "tail"}
+
+
+def fsrcnn(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of FSRCNN."""
+    layers = ["shrink", *(f"map{k + 1}" for k in range(config["m"])), "expand"]
+    names = {"first_part.0": "feature", "first_part.1": "feature_prelu", "last_part": "tail"}
+    for k, layer in enumerate(layers):
+        names |= {f"mid_part.{2 * k}": layer, f"mid_part.{2 * k + 1}": f"{layer}_prelu"}
+    return names
 
 
 def etds_state(state: Mapping[str, Any]) -> State:
@@ -95,32 +110,47 @@ def _without_clip(state: Mapping[str, Any]) -> State:
 
 
 def ecbsr_state(state: Mapping[str, Any]) -> State:
-    """Converts the arrays of ECBSR to slopes of at most 1, which `models.layers.PReLU` requires.
+    """Converts the slopes of ECBSR to at most 1, see `_without_steep_slopes`; other keys are kept."""
+    count = sum(f"backbone.{k}.1.weight" in state for k in range(len(state)))
+    names = [f"backbone.{k}.0" for k in range(count + 1)]
+    return _without_steep_slopes(state, names, [f"backbone.{k}.1.weight" for k in range(count)])
+
+
+def fsrcnn_state(state: Mapping[str, Any]) -> State:
+    """Converts the slopes of FSRCNN to at most 1, see `_without_steep_slopes`; other keys are kept."""
+    count = sum(f"mid_part.{k}.bias" in state for k in range(len(state)))
+    names = ["first_part.0", *(f"mid_part.{2 * k}" for k in range(count)), "last_part"]
+    slopes = ["first_part.1.weight", *(f"mid_part.{2 * k + 1}.weight" for k in range(count))]
+    return _without_steep_slopes(state, names, slopes)
+
+
+def _without_steep_slopes(state: Mapping[str, Any], convolutions: Sequence[str], slopes: Sequence[str]) -> State:
+    """Changes the slopes of a chain's PReLUs to at most 1, which `models.layers.PReLU` requires.
 
     For a slope a > 1, prelu(x; a) is -a * prelu(-x; 1 / a). The convolution before it changes its sign, and the one after it
     is multiplied by -a. The function is the same.
 
     Args:
-        state: {key: array} with the keys of `ecbsr`; other keys are kept.
+        state: {key: array}.
+        convolutions: names of the chain's convolutions; 'last_part' is a transposed one.
+        slopes: keys of the slopes between them, one for each channel.
 
-    Returns:
-        {key: array} with the same keys.
+    Raises:
+        ValueError: a key is missing, or the slopes are not as many as the channels.
     """
-    result, layer = dict(state), 0
-    while f"backbone.{layer}.1.weight" in state and f"backbone.{layer + 1}.0.weight" in state:
-        before, slope, after = (f"backbone.{layer}.0", f"backbone.{layer}.1.weight", f"backbone.{layer + 1}.0.weight")
+    result = dict(state)
+    for before, slope, after in zip(convolutions, slopes, convolutions[1:], strict=False):
         alpha = _array(result, slope)
-        steep = alpha > 1
-        if np.any(steep):
-            sign, factor = np.where(steep, -1, 1), np.where(steep, -alpha, 1)
-            weight, bias = _conv(result, before)
-            if not weight.shape[0] == bias.size == alpha.size == _array(result, after).shape[1]:
-                raise ValueError(f"{slope} does not have one slope for each channel")
+        weight, bias = _conv(result, before)
+        following, axis = _array(result, f"{after}.weight"), 0 if after == "last_part" else 1
+        if not weight.shape[0] == bias.size == alpha.size == following.shape[axis]:
+            raise ValueError(f"{slope} does not have one slope for each channel")
+        if np.any(alpha > 1):
+            sign, factor = np.where(alpha > 1, -1, 1), np.where(alpha > 1, -alpha, 1)
             result[f"{before}.weight"] = weight * sign[:, None, None, None]
             result[f"{before}.bias"] = bias * sign
-            result[slope] = np.where(steep, 1 / alpha, alpha)
-            result[after] = _array(result, after) * factor[None, :, None, None]
-        layer += 1
+            result[slope] = np.where(alpha > 1, 1 / np.maximum(alpha, 1), alpha)
+            result[f"{after}.weight"] = following * np.moveaxis(factor[:, None, None, None], 0, axis)
     return result
 
 
@@ -181,6 +211,18 @@ def _ecbsr_scale(shapes: Shapes) -> int:
     return math.isqrt(shapes[f"backbone.{_ecbsr_blocks(shapes) + 1}.0.weight"][0] // 3)
 
 
+def _sigmoid(shapes: Shapes) -> bool:
+    """Whether ESPCN ends in a sigmoid: as published here. Raises LookupError for another network of three convolutions."""
+    if shapes["conv1.weight"] != (64, 3, 5, 5):
+        raise LookupError("not ESPCN in RGB")
+    return True
+
+
+def _fsrcnn_layers(shapes: Shapes) -> int:
+    """FSRCNN's number of mapping layers: its 3x3 convolutions."""
+    return sum(shape[2:] == (3, 3) for key, shape in shapes.items() if key.startswith("mid_part."))
+
+
 ARCHITECTURES = {
     "etds": Architecture(
         etds,
@@ -194,5 +236,18 @@ ARCHITECTURES = {
         {"channels": "backbone.0.0.weight[0]", "blocks": _ecbsr_blocks},
         scale=_ecbsr_scale,
         prepare=ecbsr_state,
+    ),
+    "espcn": Architecture(espcn, {"sigmoid": _sigmoid}, scale="conv3.weight[0]", variants=({"sigmoid": False},)),
+    "fsrcnn": Architecture(
+        fsrcnn,
+        {
+            "d": "first_part.0.weight[0]",
+            "s": "mid_part.0.weight[0]",
+            "m": _fsrcnn_layers,
+            "padding": lambda shapes: _FSRCNN_PADDING,
+        },
+        scale=lambda shapes: 3,  # no shape tells it: the sample image does
+        variants=({"scale": 2}, {"scale": 4}),
+        prepare=fsrcnn_state,
     ),
 }

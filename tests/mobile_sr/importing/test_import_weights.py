@@ -252,7 +252,9 @@ def test_damaged_bytes_are_reported_in_one_line(tmp_path, seed):
 @pytest.mark.parametrize("net", ARCHITECTURES)
 def test_every_weight_has_a_key(net):
     """Every layer with weights occurs in the map once."""
-    config = models.complete({"network": net, "scale": 4, **({"ratios": (2,)} if net == "mobilesr" else {"blocks": 1})})
+    sizes = {"blocks": 1, "ratios": (2,), "m": 1}
+    known = models.defaults({"network": net})
+    config = models.complete({"network": net, "scale": 4, **{key: sizes[key] for key in sizes if key in known}})
     layers = list(ARCHITECTURES[net].names(config).values())
     assert sorted(layers) == sorted(layer.name for layer in models.build(config).layers if layer.weights)
 

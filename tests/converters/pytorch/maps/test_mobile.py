@@ -104,6 +104,41 @@ def ecbsr(scale):
     return state, anchored(state, names, lambda x, name: np.where(x > 0, x, x * slopes[name][:, None, None]), scale)
 
 
+def espcn(scale):
+    """With a sigmoid at its end."""
+    shapes = {"conv1": (64, 3, 5), "conv2": (32, 64, 3), "conv3": (3 * scale**2, 32, 3)}
+    state = state_of(**shapes)
+    x = np.tanh(conv(state, "conv2", np.tanh(conv(state, "conv1", IMAGE))))
+    return state, pixel_shuffle(1 / (1 + np.exp(-conv(state, "conv3", x))), scale)
+
+
+def conv_transpose(state, name, x, stride, padding):
+    """PyTorch's ConvTranspose2d whose output has `stride` times as many rows and columns, as a sum over LR pixels."""
+    kernel = state[f"{name}.weight"].astype(np.float64)  # [I, O, K, K]
+    side, (_, height, width) = kernel.shape[-1], x.shape
+    full = np.zeros((kernel.shape[1], height * stride + side + padding, width * stride + side + padding))
+    for i, j in itertools.product(range(height), range(width)):
+        full[:, i * stride : i * stride + side, j * stride : j * stride + side] += np.einsum("c,coyx->oyx", x[:, i, j], kernel)
+    cut = full[:, padding : padding + height * stride, padding : padding + width * stride]
+    return cut + state[f"{name}.bias"][:, None, None]
+
+
+def fsrcnn(scale):
+    """FSRCNN(8, 4, 2) with slopes above 1."""
+    names = ("first_part.0", "mid_part.0", "mid_part.2", "mid_part.4", "mid_part.6")
+    state = state_of(
+        **dict(zip(names, ((8, 3, 5), (4, 8, 1), (4, 4, 3), (4, 4, 3), (8, 4, 1)), strict=True)), last_part=(8, 3, 9)
+    )
+    state["last_part.bias"] = state["last_part.bias"][:3]
+    x = IMAGE
+    for name in names:
+        part, index = name.split(".")
+        alpha = state[f"{part}.{int(index) + 1}.weight"] = np.linspace(0, 2, state[f"{name}.bias"].size, dtype=np.float32)
+        x = conv(state, name, x)
+        x = np.where(x > 0, x, x * alpha[:, None, None])
+    return state, conv_transpose(state, "last_part", x, scale, 4)
+
+
 def imported(network, scale, state, **sizes):
     """[H * s, W * s, 3]: the output of the Keras network with the weights of a state."""
     config = models.complete({"network": network, "scale": scale, "output_activation": "linear", **sizes})
@@ -120,13 +155,18 @@ def imported(network, scale, state, **sizes):
         ("etds", with_clip, 3, {"channels": CHANNELS, "blocks": BLOCKS}),
         ("abpn", abpn, 3, {"channels": CHANNELS, "blocks": 3}),
         ("ecbsr", ecbsr, 4, {"channels": CHANNELS, "blocks": BLOCKS}),
+        ("espcn", espcn, 2, {"sigmoid": True}),
+        ("fsrcnn", fsrcnn, 2, {"d": 8, "s": 4, "m": 2, "padding": 4}),
+        ("fsrcnn", fsrcnn, 3, {"d": 8, "s": 4, "m": 2, "padding": 4}),
+        ("fsrcnn", fsrcnn, 4, {"d": 8, "s": 4, "m": 2, "padding": 4}),
     ],
-    ids=["etds_two_streams", "etds_with_clip_x2", "etds_with_clip_x3", "abpn", "ecbsr"],
+    ids=lambda value: value if isinstance(value, str | int) else getattr(value, "__name__", ""),
 )
 def test_the_function_of_a_checkpoint_is_kept(network, publish, scale, sizes):
     state, expected = publish(scale)
-    (candidate,) = recognition.candidates(state)
-    assert candidate.config == {"network": network, "scale": scale, **sizes}
+    found = [candidate.config for candidate in recognition.candidates(state)]
+    assert {"network": network, "scale": scale, **sizes} in found
+    assert len(found) == {"espcn": 2, "fsrcnn": 3}.get(network, 1)  # what no shape tells: the sigmoid, and the scale
     found = imported(network, scale, state, **sizes)
     if publish is with_clip:
         assert 0.1 < np.mean((found > 0) & (found < 1)) < 0.9  # both sides of the clip are tested
