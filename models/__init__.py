@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
 # Further teams of the challenge, for import-weights, export and training with --net.
-DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn")
-TEAMS = (*DISTILLATION,)
+DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "m_rfdn", "msdn")
+TEAMS = (*DISTILLATION, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "scet")
 NETWORKS = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", *PEERS, *NTIRE_2022, *TEAMS)
 _FOLDERS = {
     "ntire2022.distillation": ("rfdn", "efdn", "bsrn", "arfdn", "pruned_rfdn", *DISTILLATION),

@@ -41,6 +41,7 @@ _PARTS: dict[str, dict[str, tuple[str, Function]]] = {
     "LayerNormalization": {"weight": ("gamma", np.asarray), "bias": ("beta", np.asarray)},
     "ChannelWeights": {"cw": ("weight", lambda w: w[0])},
     "ChannelAttention": {"temperature": ("temperature", np.ravel)},
+    "WeightedSum": {"x_scale.scale": ("x_scale", np.asarray), "res_scale.scale": ("res_scale", np.asarray)},
     "Shift": {"bias": ("bias", np.asarray)},
     "WindowAttention": {
         "qkv.weight": ("inward", np.transpose),
