@@ -62,9 +62,13 @@ class _Reading:
     def __str__(self) -> str:
         """Such as 'rfdn x4 with channels 40, distilled 20, images in 0..1'."""
         defaults = models.defaults({"network": self.config["network"]})
-        sizes = [f"{name} {value}" for name, value in self.config.items() if name in defaults and name not in NOT_SET]
+        sizes = [
+            f"{name} {value}"
+            for name, value in self.config.items()
+            if name in defaults and name not in NOT_SET and value != defaults[name]
+        ]
         what = f" with {', '.join(sizes)}" if sizes else ""
-        return f"{self.config['network']} x{self.config['scale']}{what}; images in 0..{self.value_range}"
+        return f"{self.config['network']} x{self.config['scale']}{what}, images in 0..{self.value_range}"
 
     def result(self) -> str:
         """The figures, such as '34.1 dB'."""
@@ -292,7 +296,12 @@ def _best(checkpoint: str | Path, readings: Sequence[_Reading], verified: bool) 
     if len(readings) > 1:
         others = "; ".join(f"{_difference(best, other)}: {other.result()}" for other in ranked if other is not best)
         how = "true outputs" if verified else "a sample image"
-        say(f"note: {checkpoint}: names and shapes do not tell all; chosen by {how}: {best}: {best.result()} ({others})")
+        what = (
+            "several networks have these names and shapes"
+            if len({str(r.config) for r in readings}) > 1
+            else "a checkpoint has no range"
+        )
+        say(f"note: {checkpoint}: {what}; chosen by {how}: {best}: {best.result()} ({others})")
         if not certain:
             say(f"warning: {checkpoint}: the choice is not certain; give --range, --net or --verify to be sure")
     if poor and not verified:
