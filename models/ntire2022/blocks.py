@@ -123,6 +123,11 @@ def leaky(x: keras.KerasTensor, name: str, slope: float = 0.05) -> keras.KerasTe
     return keras.layers.LeakyReLU(negative_slope=slope, name=name)(x)
 
 
+def silu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Applies SiLU, x * sigmoid(x)."""
+    return keras.layers.Activation("silu", name=name)(x)
+
+
 def gelu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Applies the exact GELU, x * P(X < x) for the normal distribution, not its approximation by tanh."""
     return keras.layers.Activation(_gelu, name=name)(x)
@@ -211,6 +216,7 @@ def distillation_block(
     act: Block = leaky,
     dilations: Sequence[int] = (1, 1, 1),
     fuse: Convolution | None = None,
+    last: Convolution | None = None,
 ) -> keras.KerasTensor:
     """RFDN's block (Liu et al., ECCVW 2020, Fig. 2): stages that each set `distilled` channels aside, then attention.
 
@@ -225,6 +231,7 @@ def distillation_block(
         act: function(x, name) for the activations.
         dilations: dilation of the 3x3 convolution of each stage; their number is that of the stages.
         fuse: as `one`, for the 1x1 convolution of all that was set aside; None for `one`.
+        last: as `three`, for the last 3x3 convolution; None for `three`.
     Returns: [N, H, W, C].
     """
     channels, kept = x.shape[-1], []
@@ -234,8 +241,8 @@ def distillation_block(
         dilated = {"dilation_rate": dilation} if dilation > 1 else {}
         y = three(x, channels, f"{prefix}_refine", **dilated)
         x = act(keras.layers.Add(name=f"{prefix}_sum")([y, x]) if residual else y, f"{prefix}_refined")
-    last = f"{name}_stage{len(dilations) + 1}"
-    kept.append(act(three(x, distilled, last), f"{last}_refined"))
+    prefix = f"{name}_stage{len(dilations) + 1}"
+    kept.append(act((last or three)(x, distilled, prefix), f"{prefix}_refined"))
     x = (fuse or one)(keras.layers.Concatenate(name=f"{name}_concat")(kept), channels, f"{name}_fuse")
     return attention(x, f"{name}_esa")
 

@@ -94,6 +94,48 @@ def msdn(config: Mapping[str, Any]) -> dict[str, str]:
     return names
 
 
+def sfdn(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of SFDN as submitted."""
+    return {key: layer for key, layer in rfdn(config).items() if not key.endswith(".esa.conv_f")}
+
+
+def cl_rfdn(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of CL-RFDN as submitted, with plain convolutions."""
+    names = distillation(config, ESA_THREE, ".conv3x3")
+    del names["fea_conv"], names["LR_conv"]
+    return names | {"fea_conv.conv3x3": "head", "c.1": "blocks_fused"}
+
+
+def bmdn(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of BMDN as submitted."""
+    names = distillation(config, ESA_THREE)
+    for source, target in blocks(config):
+        names |= {f"{source}.c{stage}_b": f"{target}_stage{stage}_bridge" for stage in STAGES}
+    return names
+
+
+def esa_rfdn(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of Alpan's network as submitted."""
+    names = {"fea_conv.conv": "head", "c.conv": "blocks_fuse", "LR_conv.conv": "body", "upsampler.0.conv": "tail"}
+    for k in range(config["blocks"]):
+        source, target = f"mods.{k}", f"block{k + 1}"
+        for stage in range(config["stages"]):
+            names |= {f"{source}.convs.{stage}.conv": f"{target}_stage{stage + 1}_refine"}
+            names |= {f"{source}.esa.{stage}.{a}": f"{target}_stage{stage + 1}_esa_{b}" for a, b in ESA_THREE.items()}
+        names |= {f"{source}.esa_last.{a}": f"{target}_esa_{b}" for a, b in ESA_THREE.items()}
+        names |= {f"{source}.conv_last.conv": f"{target}_fuse"}
+    return names
+
+
+def rfdnext(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of RFDNeXt as submitted."""
+    return distillation(config, {}) | {
+        f"{source}.esa.conv.{index}": f"{target}_next_{layer}"
+        for source, target in blocks(config)
+        for index, layer in ((0, "depthwise"), (1, "expand"), (3, "project"))
+    }
+
+
 _FASTER_SIZES = {name: size for name, size in RFDN_SIZES.items() if name != "distilled"}
 _AFDN_SIZES = {name: size for name, size in RFDN_SIZES.items() if name != "attention"}
 ARCHITECTURES = {
@@ -122,6 +164,20 @@ ARCHITECTURES = {
         scale=lambda shapes: 4 if "upconv2.weight" in shapes else 2,
         prepare=_fold_multiception,
     ),
+    "sfdn": Architecture(sfdn, RFDN_SIZES),
+    "cl_rfdn": Architecture(cl_rfdn, {**RFDN_SIZES, "channels": "fea_conv.conv3x3.weight[0]"}, 255),
+    "bmdn": Architecture(bmdn, RFDN_SIZES),
+    "esa_rfdn": Architecture(
+        esa_rfdn,
+        {
+            "channels": "fea_conv.conv.weight[0]",
+            "attention": "mods.0.esa_last.conv1.weight[0]",
+            "stages": "mods.0.convs.*.conv.weight",
+            "blocks": "mods.*.conv_last.conv.weight",
+        },
+        scale="upsampler.0.conv.weight[0]",
+    ),
+    "rfdnext": Architecture(rfdnext, _AFDN_SIZES),
     "msdn": Architecture(
         msdn,
         {

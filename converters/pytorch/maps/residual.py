@@ -133,6 +133,18 @@ def _cells(shapes: Shapes) -> tuple[str, ...]:
     return tuple(result)
 
 
+def mdgn(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of MDGN as submitted."""
+    names = {"fea_conv": "head", "LR_conv": "body", "upsampler.0": "tail"}
+    for k in range(config["blocks"]):
+        source, target = f"B.{k}", f"block{k + 1}"
+        for stage in (1, 2, 3):
+            names |= {f"{source}.f{stage}.0": f"{target}_conv{stage}", f"{source}.f{stage}.1": f"{target}_act{stage}"}
+        names |= {f"{source}.conv_fuse.0": f"{target}_fuse", f"{source}.conv_fuse.1": f"{target}_fused"}
+        names |= {f"{source}.sa.0": f"{target}_gate"}
+    return names
+
+
 def scet(config: Mapping[str, Any]) -> dict[str, str]:
     """Keys of SCET as submitted, prepared by `_reorder`."""
     names = {"conv3": "head", "path1.2": "body", "path1.4": "body_tail", "path2.1": "head_tail"}
@@ -183,6 +195,7 @@ def _shuffle_scale(key: str) -> Any:
 
 
 ARCHITECTURES = {
+    "mdgn": Architecture(mdgn, {"channels": "fea_conv.weight[0]", "blocks": "B.*.conv_fuse.0.weight"}, 255),
     "esan": Architecture(
         esan,
         {

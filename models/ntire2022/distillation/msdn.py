@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from mobile_sr.models.layers import GroupedConv2D
-from mobile_sr.models.ntire2022.blocks import ResizeLike, all_fused, assemble, conv, conv1x1, gelu
+from mobile_sr.models.ntire2022.blocks import ResizeLike, all_fused, assemble, conv, conv1x1, gelu, silu
 
 RECEPTIVE_FIELD = None  # the grid of the attention's low resolution is aligned with the whole image
 
@@ -41,7 +41,7 @@ def build(
     """
 
     def stage(x: keras.KerasTensor, filters: int, name: str, kernel_size: int, **options: Any) -> keras.KerasTensor:
-        return _silu(conv(x, filters, name, kernel_size, **options), f"{name}_act")
+        return silu(conv(x, filters, name, kernel_size, **options), f"{name}_act")
 
     def block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         kept = [stage(x, distilled, f"{name}_stage1_distill", 1)]
@@ -49,14 +49,14 @@ def build(
         x = GroupedConv2D(channels, 3, 2, kernel_initializer="glorot_uniform", form=grouped_form, name=f"{name}_stage1_refine")(
             x
         )
-        x = _silu(x, f"{name}_stage1_refined")
+        x = silu(x, f"{name}_stage1_refined")
         kept.append(stage(x, distilled, f"{name}_stage2_distill", 1))
         x = stage(x, channels, f"{name}_stage2_refine", 3)
         kept.append(stage(x, distilled, f"{name}_stage3", 3, dilation_rate=2))
         x = conv1x1(keras.layers.Concatenate(name=f"{name}_concat")(kept), channels, f"{name}_fuse")
         return _large_kernel_attention(x, attention, f"{name}_attention", blocks + 2 - int(name.removeprefix("block")))
 
-    return assemble("msdn", scale, output_activation, channels, all_fused([block] * blocks, act=_silu))
+    return assemble("msdn", scale, output_activation, channels, all_fused([block] * blocks, act=silu))
 
 
 def _large_kernel_attention(x: keras.KerasTensor, width: int, name: str, factor: int) -> keras.KerasTensor:
@@ -70,10 +70,6 @@ def _large_kernel_attention(x: keras.KerasTensor, width: int, name: str, factor:
     total = keras.layers.Add(name=f"{name}_sum")([low, reduced])
     mask = keras.layers.Activation("sigmoid", name=f"{name}_mask")(conv1x1(total, x.shape[-1], f"{name}_expand"))
     return keras.layers.Multiply(name=name)([x, mask])
-
-
-def _silu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    return keras.layers.Activation("silu", name=name)(x)
 
 
 def smallest_side(config: Mapping[str, Any]) -> int:
