@@ -34,6 +34,7 @@ class Architecture:
         variants: further values of build()'s arguments to try, which no shape tells, such as the dilation.
         agrees: function of the shapes that excludes other networks with the same names.
         unused: regular expressions of keys that are in published files, but that the network does not use.
+        not_stored: what neither names nor shapes tell, such as dilations; the published values are then assumed.
         prepare: function that merges or folds arrays of a state dict, such as batch normalization; see folding.py.
     """
 
@@ -44,6 +45,7 @@ class Architecture:
     variants: tuple[Config, ...] = ()
     agrees: Callable[[Shapes], bool] = bool
     unused: tuple[str, ...] = ()
+    not_stored: str = ""
     prepare: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
     def options(self, shapes: Shapes) -> dict[str, Any] | None:

@@ -141,6 +141,10 @@ def import_weights(
     if unused:
         more = f" and {len(unused) - _LISTED} more" if len(unused) > _LISTED else ""
         print_line(f"note: {checkpoint}: unused keys: {', '.join(unused[:_LISTED])}{more}", sys.stderr)
+    if not best.is_published and best.config["network"] in ARCHITECTURES:
+        missing = ARCHITECTURES[best.config["network"]].not_stored
+        if missing:
+            print_line(f"note: {checkpoint}: a checkpoint does not tell {missing}; those of the published network", sys.stderr)
     best.model.set_weights(best.values)
     origin = {"file": Path(checkpoint).name, "sha256": sha256_file(checkpoint), "value_range": best.value_range}
     if best.error is not None:

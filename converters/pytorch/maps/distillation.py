@@ -140,7 +140,7 @@ _FASTER_SIZES = {name: size for name, size in RFDN_SIZES.items() if name != "dis
 _AFDN_SIZES = {name: size for name, size in RFDN_SIZES.items() if name != "attention"}
 ARCHITECTURES = {
     "repafdn": Architecture(repafdn, RFDN_SIZES),
-    "dilated_rfdn": Architecture(rfdn, RFDN_SIZES, agrees=fuses_four),
+    "dilated_rfdn": Architecture(rfdn, RFDN_SIZES, agrees=fuses_four, not_stored="dilations"),
     "faster_rfdn": Architecture(faster_rfdn, _FASTER_SIZES, agrees=lambda shapes: not fuses_four(shapes)),
     "afdn": Architecture(afdn, _AFDN_SIZES, 255),
     "fden": Architecture(
@@ -187,5 +187,6 @@ ARCHITECTURES = {
             "blocks": "B.*.c4.weight",
         },
         255,
+        not_stored="dilations",
     ),
 }

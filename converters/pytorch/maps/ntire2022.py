@@ -124,11 +124,11 @@ def mobilesr(config: Mapping[str, Any]) -> dict[str, str]:
     return names
 
 
-def _ratios(shapes: Shapes) -> list[int]:
+def _ratios(shapes: Shapes) -> tuple[int, ...]:
     """MobileSR's expansion ratio of each block."""
     count = read_size("body.layers.*.0.mlp.fc.0.weight", shapes)
     every = [shapes[f"body.layers.{k}.0.mlp.fc.0.weight"] for k in range(count)]
-    return [outputs // inputs for outputs, inputs, *_ in every]
+    return tuple(outputs // inputs for outputs, inputs, *_ in every)
 
 
 def _mobilesr_scale(shapes: Shapes) -> int:

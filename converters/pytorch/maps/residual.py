@@ -230,6 +230,7 @@ ARCHITECTURES = {
             "blocks": "B*.reduction1.weight",
         },
         255,
+        not_stored="dilations",
         unused=(r"c\.0\..*", r".*\.conv_f\..*", r".*\.conv3_\..*"),
         prepare=_unshuffle,
     ),
@@ -239,6 +240,7 @@ ARCHITECTURES = {
         scale=lambda shapes: (
             4 if "upconv2.weight" in shapes else int((shapes["upconv1.weight"][0] // shapes["upconv1.weight"][1]) ** 0.5)
         ),
+        not_stored="which residual blocks have LeakyReLU",
         prepare=_fold_nasnet,
     ),
     "scet": Architecture(
