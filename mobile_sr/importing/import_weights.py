@@ -205,9 +205,9 @@ def _readings(
             except ValueError as error:
                 errors.append(f"not a checkpoint of {candidate.network} at x{config.get('scale', 4)}: {error}")
                 break
-            error, figures = _run(checkpoint, config, model, pairs)
+            max_error, figures = _run(checkpoint, config, model, pairs)
             weights_now = model.get_weights()
-            readings.append(_Reading(config, range_now, figures, error, model, weights_now, unused, candidate.is_published))
+            readings.append(_Reading(config, range_now, figures, max_error, model, weights_now, unused, candidate.is_published))
     if not readings:
         raise UserError(f"{checkpoint}: {errors[0]}")
     return readings, dropped

@@ -41,7 +41,8 @@ def build(
         raise ValueError(f"channels must be even, got {channels}")
 
     def block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        start, handed_on = x, {stage: [] for stage in (1, 2, 3, 4)}  # {stage: features that earlier stages hand on to it}
+        start = x
+        handed_on: dict[int, list[keras.KerasTensor]] = {1: [], 2: [], 3: [], 4: []}  # {stage: features of earlier stages}
         for stage in (1, 2, 3):
             prefix = f"{name}_stage{stage}"
             y = _joined([x, *handed_on[stage]], f"{prefix}_concat")

@@ -59,3 +59,9 @@ def test_the_ranked_teams_are_those_of_table_1():
 def test_every_network_of_the_challenge_has_a_team():
     assert {team.network for team in OURS} == {*models.NTIRE_2022, *models.TEAMS}
     assert all(bool(team.network) != bool(team.needs) for team in TEAMS)
+
+
+def test_the_page_is_that_of_the_table():
+    from tools import ntire2022
+
+    assert (ROOT / "docs" / "reference" / "ntire2022.md").read_text() == ntire2022.page()
