@@ -19,26 +19,16 @@ if TYPE_CHECKING:
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
 # Further teams of the challenge, for import-weights, export and training with --net.
-DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn")
-TEAMS = (*DISTILLATION,)
+DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "msdn", "sfdn", "cl_rfdn", "bmdn", "esa_rfdn")
+SEPARABLE = ("m_rfdn", "rfdnext")
+TEAMS = (*DISTILLATION, *SEPARABLE, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "scet", "mdgn")
 MOBILE = ("etds", "ecbsr")  # networks of others for phones, for import-weights and export
-NETWORKS = (
-    "xlsr",
-    "chainsr",
-    "fsrcnn",
-    "espcn",
-    "edsr",
-    "rcan",
-    "fgnas",
-    "fgnas_supernet",
-    *PEERS,
-    *MOBILE,
-    *NTIRE_2022,
-    *TEAMS,
-)
+_OWN = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet")
+NETWORKS = (*_OWN, *PEERS, *MOBILE, *NTIRE_2022, *TEAMS)
 _FOLDERS = {
     "mobile": ("abpn", *MOBILE),
-    "ntire2022.distillation": ("rfdn", "efdn", "bsrn", "arfdn", "pruned_rfdn", *DISTILLATION),
+    "ntire2022.distillation": ("rfdn", "efdn", "arfdn", "pruned_rfdn", *DISTILLATION),
+    "ntire2022.separable": ("bsrn", *SEPARABLE),
     "ntire2022": (*NTIRE_2022, *TEAMS),
     "nas": ("fgnas", "fgnas_supernet"),
 }

@@ -21,7 +21,7 @@ import numpy as np
 from mobile_sr.models import layers
 from mobile_sr.models.ntire2022 import blocks, mobilesr
 from mobile_sr.models.ntire2022 import layers as challenge_layers
-from mobile_sr.models.ntire2022.distillation import bsrn
+from mobile_sr.models.ntire2022.separable import bsrn
 
 REGISTERED = (layers, challenge_layers, blocks, bsrn, mobilesr)  # modules whose import registers this package's layers
 # Base classes of what a graph may contain. A Keras layer is an Operation.

@@ -32,7 +32,9 @@ class Architecture:
         data_range: maximum of the images that the published network was trained on, 1 or 255.
         scale: how the shapes tell the channels of the last convolution, 3 * scale**2, or a function that returns the scale.
         variants: further values of build()'s arguments to try, which no shape tells, such as the dilation.
+        agrees: function of the shapes that excludes other networks with the same names.
         unused: regular expressions of keys that are in published files, but that the network does not use.
+        not_stored: what neither names nor shapes tell, such as dilations; the published values are then assumed.
         prepare: function that merges or folds arrays of a state dict, such as batch normalization; see folding.py.
     """
 
@@ -41,7 +43,9 @@ class Architecture:
     data_range: int = 1
     scale: Size = "upsampler.0.weight[0]"
     variants: tuple[Config, ...] = ()
+    agrees: Callable[[Shapes], bool] = bool
     unused: tuple[str, ...] = ()
+    not_stored: str = ""
     prepare: Callable[[dict[str, Any]], dict[str, Any]] = dict
 
     def options(self, shapes: Shapes) -> dict[str, Any] | None:
@@ -51,10 +55,10 @@ class Architecture:
             if isinstance(self.scale, str):
                 scale = math.isqrt(scale // 3)
             options = {"scale": scale, **{name: read_size(size, shapes) for name, size in self.sizes.items()}}
-        except (LookupError, ValueError):
+            numbers = [value for value in options.values() if isinstance(value, int)]
+            return options if min(numbers) > 0 and self.agrees(shapes) else None
+        except (LookupError, ValueError, ZeroDivisionError):
             return None
-        numbers = [value for value in options.values() if isinstance(value, int)]
-        return options if min(numbers) > 0 else None
 
     def is_unused(self, key: str) -> bool:
         """Whether the network ignores a key that published files contain."""

@@ -41,6 +41,7 @@ _PARTS: dict[str, dict[str, tuple[str, Function]]] = {
     "LayerNormalization": {"weight": ("gamma", np.asarray), "bias": ("beta", np.asarray)},
     "ChannelWeights": {"cw": ("weight", lambda w: w[0])},
     "ChannelAttention": {"temperature": ("temperature", np.ravel)},
+    "WeightedSum": {"x_scale.scale": ("x_scale", np.asarray), "res_scale.scale": ("res_scale", np.asarray)},
     "Shift": {"bias": ("bias", np.asarray)},
     "WindowAttention": {
         "qkv.weight": ("inward", np.transpose),
@@ -111,6 +112,8 @@ def _wanted(model: keras.Model, names: Mapping[str, str]) -> Wanted:
     layers = {layer.name: layer for layer in model.layers}
     wanted: Wanted = {}
     for prefix, name in names.items():
+        if name not in layers:
+            raise ValueError(f"it has no layer {name}")
         for suffix, (variable, function) in _PARTS[type(layers[name]).__name__].items():
             target = getattr(layers[name], variable, None)
             if target is not None:  # None is the bias of a layer without one

@@ -62,9 +62,13 @@ class _Reading:
     def __str__(self) -> str:
         """Such as 'rfdn x4 with channels 40, distilled 20, images in 0..1'."""
         defaults = models.defaults({"network": self.config["network"]})
-        sizes = [f"{name} {value}" for name, value in self.config.items() if name in defaults and name not in NOT_SET]
+        sizes = [
+            f"{name} {value}"
+            for name, value in self.config.items()
+            if name in defaults and name not in NOT_SET and value != defaults[name]
+        ]
         what = f" with {', '.join(sizes)}" if sizes else ""
-        return f"{self.config['network']} x{self.config['scale']}{what}; images in 0..{self.value_range}"
+        return f"{self.config['network']} x{self.config['scale']}{what}, images in 0..{self.value_range}"
 
     def result(self) -> str:
         """The figures, such as '34.1 dB'."""
@@ -137,6 +141,10 @@ def import_weights(
     if unused:
         more = f" and {len(unused) - _LISTED} more" if len(unused) > _LISTED else ""
         print_line(f"note: {checkpoint}: unused keys: {', '.join(unused[:_LISTED])}{more}", sys.stderr)
+    if not best.is_published and best.config["network"] in ARCHITECTURES:
+        missing = ARCHITECTURES[best.config["network"]].not_stored
+        if missing:
+            print_line(f"note: {checkpoint}: a checkpoint does not tell {missing}; those of the published network", sys.stderr)
     best.model.set_weights(best.values)
     origin = {"file": Path(checkpoint).name, "sha256": sha256_file(checkpoint), "value_range": best.value_range}
     if best.error is not None:
@@ -294,7 +302,12 @@ def _best(checkpoint: str | Path, readings: Sequence[_Reading], verified: bool) 
     if len(readings) > 1:
         others = "; ".join(f"{_difference(best, other)}: {other.result()}" for other in ranked if other is not best)
         how = "true outputs" if verified else "a sample image"
-        say(f"note: {checkpoint}: names and shapes do not tell all; chosen by {how}: {best}: {best.result()} ({others})")
+        what = (
+            "several networks have these names and shapes"
+            if len({str(r.config) for r in readings}) > 1
+            else "a checkpoint has no range"
+        )
+        say(f"note: {checkpoint}: {what}; chosen by {how}: {best}: {best.result()} ({others})")
         if not certain:
             say(f"warning: {checkpoint}: the choice is not certain; give --range, --net or --verify to be sure")
     if poor and not verified:

@@ -48,7 +48,7 @@ def read(path: str | Path) -> KeyMap:
         if name not in _TYPES:
             raise UserError(f"--map {path}: unknown entry {name}; known: {', '.join(_TYPES)}")
         if type(entry) is not _TYPES[name]:
-            raise UserError(f"--map {path}: {name} is a {type(entry).__name__}; expected a {_TYPES[name].__name__}")
+            raise UserError(f"--map {path}: {name} is a {type(entry).__name__}; expected {_TYPES[name].__name__}")
     if not all(isinstance(item, str) for item in (*value["layers"].values(), *value.get("unused", ()))):
         raise UserError(f"--map {path}: layers and unused keys must be strings")
     if value.get("range") not in (None, 1, 255):

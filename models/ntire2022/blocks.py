@@ -123,6 +123,11 @@ def leaky(x: keras.KerasTensor, name: str, slope: float = 0.05) -> keras.KerasTe
     return keras.layers.LeakyReLU(negative_slope=slope, name=name)(x)
 
 
+def silu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Applies SiLU, x * sigmoid(x)."""
+    return keras.layers.Activation("silu", name=name)(x)
+
+
 def gelu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Applies the exact GELU, x * P(X < x) for the normal distribution, not its approximation by tanh."""
     return keras.layers.Activation(_gelu, name=name)(x)
@@ -210,6 +215,8 @@ def distillation_block(
     three: Convolution = conv,
     act: Block = leaky,
     dilations: Sequence[int] = (1, 1, 1),
+    fuse: Convolution | None = None,
+    last: Convolution | None = None,
 ) -> keras.KerasTensor:
     """RFDN's block (Liu et al., ECCVW 2020, Fig. 2): stages that each set `distilled` channels aside, then attention.
 
@@ -223,6 +230,8 @@ def distillation_block(
         three: function(x, filters, name) for the 3x3 convolutions.
         act: function(x, name) for the activations.
         dilations: dilation of the 3x3 convolution of each stage; their number is that of the stages.
+        fuse: as `one`, for the 1x1 convolution of all that was set aside; None for `one`.
+        last: as `three`, for the last 3x3 convolution; None for `three`.
     Returns: [N, H, W, C].
     """
     channels, kept = x.shape[-1], []
@@ -232,9 +241,9 @@ def distillation_block(
         dilated = {"dilation_rate": dilation} if dilation > 1 else {}
         y = three(x, channels, f"{prefix}_refine", **dilated)
         x = act(keras.layers.Add(name=f"{prefix}_sum")([y, x]) if residual else y, f"{prefix}_refined")
-    last = f"{name}_stage{len(dilations) + 1}"
-    kept.append(act(three(x, distilled, last), f"{last}_refined"))
-    x = one(keras.layers.Concatenate(name=f"{name}_concat")(kept), channels, f"{name}_fuse")
+    prefix = f"{name}_stage{len(dilations) + 1}"
+    kept.append(act((last or three)(x, distilled, prefix), f"{prefix}_refined"))
+    x = (fuse or one)(keras.layers.Concatenate(name=f"{name}_concat")(kept), channels, f"{name}_fuse")
     return attention(x, f"{name}_esa")
 
 
@@ -284,6 +293,7 @@ def assemble(
     body: Callable[[keras.KerasTensor], keras.KerasTensor],
     head: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None,
     tail: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None,
+    three: Convolution = conv,
 ) -> keras.Model:
     """Builds the common structure of these networks: 3x3 head, body, global skip, 3x3 convolution, depth_to_space.
 
@@ -295,19 +305,20 @@ def assemble(
         body: function(features) -> features, both [N, H, W, channels].
         head: function(lr) -> features that replaces the 3x3 head.
         tail: function(features) -> SR output, not clipped, that replaces the 3x3 convolution and depth_to_space.
+        three: function(x, filters, name) for the 3x3 convolutions of head and tail.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
     Raises: ValueError for an unknown output activation.
     """
     check_output_activation(output_activation)
     lr = keras.Input((None, None, 3), name="lr")
-    features = conv(lr, channels, "head") if head is None else head(lr)
+    features = three(lr, channels, "head") if head is None else head(lr)
     x = keras.layers.Add(name="body_skip")([body(features), features])
     if tail is not None:
         sr = tail(x)
         return keras.Model(
             lr, ClippedReLU(name="sr")(sr) if output_activation == "clipped_relu" else sr, name=f"{name}_x{scale}"
         )
-    x = conv(x, 3 * scale * scale, "tail")
+    x = three(x, 3 * scale * scale, "tail")
     if output_activation == "clipped_relu":
         x = ClippedReLU(name="clip")(x)
     return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"{name}_x{scale}")

@@ -15,16 +15,28 @@ class AnySlopePReLU(keras.layers.Layer):
     """PReLU with one slope of any value per channel: x if x > 0, alpha * x otherwise (He et al., ICCV 2015, Eq. 1).
 
     Computed as x + (1 - alpha) * relu(-x): one product more than layers.PReLU, whose slopes are at most 1.
+
+    Args:
+        shared: whether all channels have the same slope.
     """
 
+    def __init__(self, shared: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shared = shared
+
     def build(self, input_shape: Shape) -> None:
-        self.alpha = self.add_weight(shape=(input_shape[-1],), initializer=keras.initializers.Constant(0.25), name="alpha")
+        self.alpha = self.add_weight(
+            shape=(1 if self.shared else input_shape[-1],), initializer=keras.initializers.Constant(0.25), name="alpha"
+        )
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         return x + (1.0 - self.alpha) * ops.relu(-x)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "shared": self.shared}
 
 
 @keras.saving.register_keras_serializable("mobile_sr")

@@ -19,6 +19,10 @@ EFFICIENT = [
     {"network": "ecbsr", "channels": 8, "blocks": 2},
     {"network": "vdsr", "channels": 8, "blocks": 3},
     {"network": "srcnn", "channels": 8},
+    {"network": "afdn", "channels": 8, "distilled": 4, "blocks": 1},
+    {"network": "rfdnext", "channels": 8, "distilled": 4, "blocks": 1},
+    {"network": "mdgn", "channels": 8, "blocks": 1},
+    {"network": "nasnet_bn", "channels": 8, "cells": ("inverted3", "relu", "leaky")},
 ]
 
 

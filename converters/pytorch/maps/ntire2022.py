@@ -124,17 +124,22 @@ def mobilesr(config: Mapping[str, Any]) -> dict[str, str]:
     return names
 
 
-def _ratios(shapes: Shapes) -> list[int]:
+def _ratios(shapes: Shapes) -> tuple[int, ...]:
     """MobileSR's expansion ratio of each block."""
     count = read_size("body.layers.*.0.mlp.fc.0.weight", shapes)
     every = [shapes[f"body.layers.{k}.0.mlp.fc.0.weight"] for k in range(count)]
-    return [outputs // inputs for outputs, inputs, *_ in every]
+    return tuple(outputs // inputs for outputs, inputs, *_ in every)
 
 
 def _mobilesr_scale(shapes: Shapes) -> int:
     """Its scale: two steps of 2, or one."""
     outputs, inputs = shapes["upsapling.0.weight"][:2]
     return 4 if "upsapling.2.weight" in shapes else math.isqrt(outputs // inputs)
+
+
+def fuses_four(shapes: Shapes) -> bool:
+    """Whether the blocks join four equal parts, as in RFDN."""
+    return shapes["B1.c5.weight"][1] == 4 * shapes["B1.c1_d.weight"][0]
 
 
 RFDN_SIZES = {
@@ -149,7 +154,7 @@ ARCHITECTURES = {
         {"channels": "model.0.weight[0]", "blocks": "model.1.sub.*.conv1x1.weight"},
         scale="model.2.weight[0]",
     ),
-    "rfdn": Architecture(rfdn, RFDN_SIZES, 255),
+    "rfdn": Architecture(rfdn, RFDN_SIZES, 255, agrees=fuses_four),
     "rlfn": Architecture(
         rlfn,
         {
@@ -190,7 +195,7 @@ ARCHITECTURES = {
         {"channels": "FEM.0.weight[0]", "blocks": "FEM.1.sub.*.c7.weight"},
         scale="RM.0.weight[0]",
     ),
-    "pruned_rfdn": Architecture(rfdn, RFDN_SIZES, 255),
+    "pruned_rfdn": Architecture(rfdn, RFDN_SIZES, 255, agrees=fuses_four),
     "mobilesr": Architecture(
         mobilesr,
         {"channels": "head.weight[0]", "ratios": _ratios},
