@@ -1,8 +1,9 @@
 """Networks of others beside the zoo: `python -m tools.zoo.peers` counts their instructions again.
 
 peers.json has their figures, each with its source. The weights are not part of this project. The instructions of a network
-that `models` can build are those of its uint8 file with random weights: they do not depend on the weights. The command
-exports such files, counts them on virtual:arm64 and writes the counts, the parameters and the multiply-adds into peers.json.
+that `models` can build are those of its uint8 file with random weights, which change them by 0.1 % at most (5,840 for ABPN x3,
+and 5,833 with trained weights). The command exports such files, counts them on virtual:arm64 and writes the counts, the
+parameters and the multiply-adds into peers.json.
 """
 
 from __future__ import annotations
