@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mobile_sr import zoo
 from mobile_sr.evaluation import plots
@@ -15,26 +15,38 @@ _SCORES = (f"{peers.SET}, float32", f"{peers.SET}, uint8", "drop")
 
 
 def section(scale: int) -> str:
-    """Returns the section of results.md for a scale: table, chart, and which packaged networks lie below the line."""
+    """Returns the section of results.md for a scale: table, chart, and which packaged networks are below the line."""
     rows = sorted(peers.networks(scale), key=lambda network: network.instructions or float("inf"))
     cited = list(dict.fromkeys(source for network in rows for source in network.sources))
-    below = [network for network in rows if network.own and peers.better(network, rows)]
     texts = peers.sources()
     notes = [_TEXT.fill("source", number=number, text=texts[source]) for number, source in enumerate(cited, 1)]
     other_sets = [f"{name}, uint8" for name in zoo.SETS if name != peers.SET]
-    entries = "\n".join(_TEXT.fill("entry", **_comparison(network, rows)) for network in below)
     return _TEXT.fill(
         "section",
         scale=scale,
         table=templates.table([*_HEADER, *_SCORES, *other_sets], [_row(network, cited) for network in rows]),
         chart=_TEXT.fill("chart", scale=scale) if chart(scale) else "",
-        line=_TEXT.fill("below the line", entries=entries) if below else _TEXT.fill("all on the line"),
+        line="\n\n".join(_line(rows)),
         notes="\n\n".join(notes),
     )
 
 
+def _line(rows: list[Network]) -> Iterator[str]:
+    """The paragraphs about the packaged networks of a scale: which are below the line, and which were not counted."""
+    own = [network for network in rows if network.own]
+    uncounted = [network.name for network in own if network.instructions is None]
+    below = [network for network in own if peers.better(network, rows)]
+    if below:
+        entries = (_TEXT.fill("entry", **_comparison(network, rows)) for network in below)
+        yield _TEXT.fill("below the line", entries="\n".join(entries))
+    elif len(uncounted) < len(own):
+        yield _TEXT.fill("all on the line")
+    if uncounted:
+        yield _TEXT.fill("not counted", names=", ".join(uncounted))
+
+
 def card_section(name: str) -> str:
-    """Returns the paragraph of a network's card: whether its uint8 file lies below the line of the other networks."""
+    """Returns the paragraph of a network's card: whether its uint8 file is below the line of the other networks."""
     scale = zoo.card(name)["config"]["scale"]
     rows = peers.networks(scale)
     (network,) = (row for row in rows if row.own and row.name == name)
