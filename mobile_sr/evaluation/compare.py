@@ -59,7 +59,7 @@ def compare(
     problems: list[str] = []
     worst: list[tuple[float, int, dict[str, np.ndarray], dict[str, np.ndarray]]] = []  # (drop, index of row, images, more)
     scored: dict[str, list[dict[str, float | None]]] = {key: [] for key in sides}
-    for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems):
+    for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems, scale):
         outputs = {key: side(lr) for key, side in sides.items() if key != detailed}
         outputs[detailed], figures, more_images = sides[detailed].with_details(lr)
         scores = {key: evaluate.score(sr, hr, space, scale, gray) for key, sr in outputs.items()}

@@ -189,6 +189,8 @@ def open_foreign(model: Any, size: tuple[int, int] | None, options: Mapping[str,
         if twice := sorted(own.keys() & given.keys()):
             raise UserError(f"{model}: the option '{twice[0]}' is given twice")
         given |= own
+        if hint := model_files.routed_hint(model):
+            raise UserError(f"{model}: exported already{hint}")
     converted = foreign.convert(model, size)
     opened = foreign.open_as_file(converted.data, converted.name, given)
     notes = list(converted.notes)
