@@ -263,7 +263,10 @@ def test_at_the_command_line(routed, run_here, image_folder, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "patches: b1_uint8" in result.stdout
     assert "routing" in json.loads((tmp_path / "f.json").read_text())
-    one_line(run_here("inspect", "--model", model), "r_uint8.route.json")
+    hint = f"give one of its networks, the .tflite files in {routed}"
+    one_line(run_here("inspect", "--model", model, "--device", "virtual:gpu"), hint)
+    one_line(run_here("export", "--model", model, "--out", tmp_path / "out", "--target", "nnapi"), "exported already", hint)
+    one_line(run_here("evaluate", "--model", routed, "--data", image_folder), f"give a file, such as {model}")
     one_line(run_here("route", "--model", "x", "--data", image_folder, "--out", tmp_path, "--patch", "0"), "--patch 0")
     code = f"from mobile_sr import load\nimport numpy as np\nload({str(model)!r})(np.zeros((40, 40, 3), np.uint8))"
     assert not {"keras", "tensorflow"} & modules_after(code)
