@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
 NETWORKS = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", *PEERS, *NTIRE_2022)
+CLASSSR = "classsr"  # networks and a classifier in joint training, see models/train_time/classsr.py
 CUSTOM = "custom"  # a network from outside, see models/custom.py; its configuration contains its graph
 
 
 def _module(name: str) -> ModuleType:
-    if name not in (*NETWORKS, CUSTOM):
+    if name not in (*NETWORKS, CLASSSR, CUSTOM):
         close = difflib.get_close_matches(str(name), NETWORKS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}{hint}")
     folder = "ntire2022." if name in NTIRE_2022 else "nas." if name.startswith("fgnas") else ""
+    folder = "train_time." if name == CLASSSR else folder
     return importlib.import_module(f"mobile_sr.models.{folder}{name}")
 
 

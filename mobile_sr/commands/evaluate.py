@@ -6,9 +6,15 @@ Example: mobile-sr evaluate --model xlsr_x3:uint8 --data Set5 --space y
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mobile_sr.commands import common
 from mobile_sr.converters.quiet import print_line
+
+if TYPE_CHECKING:
+    from mobile_sr.routing.route import RoutedUpscaler
 
 HELP = "measure the PSNR and SSIM of a model on a folder of images"
 
@@ -21,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_depth(parser)
     common.add_space(parser)
     common.add_device(parser)
+    parser.add_argument("--nets", action="store_true", help="also measure every network of a routed model alone")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
     common.add_json(parser)
 
@@ -29,12 +36,18 @@ def run(args: argparse.Namespace) -> int:
     """Print the table. Returns 2 if a file was skipped."""
     import sys
 
+    from mobile_sr.errors import UserError
     from mobile_sr.evaluation import evaluate
     from mobile_sr.imaging import metrics
     from mobile_sr.routing import route
 
     folder = common.need_data(args)
-    result = evaluate.evaluate(common.load_model(args, args.model), folder, args.space, common.progress)
+    model = common.load_model(args, args.model)
+    if args.nets and not isinstance(model, route.RoutedUpscaler):
+        raise UserError(f"--nets: {args.model} is not a routed model (.route.json)")
+    result = evaluate.evaluate(model, folder, args.space, common.progress)
+    if args.nets:
+        result["nets"] = [_alone(model, index, folder, args.space) for index in range(len(model.nets))]
     common.clear_progress()
     out = sys.stderr if args.json == "-" else sys.stdout
     width = max(len(row["name"]) for row in result["images"])
@@ -51,5 +64,27 @@ def run(args: argparse.Namespace) -> int:
         print_line(f"{title}: {abs(gain):.3f} dB {'better' if gain >= 0 else 'WORSE'} than bicubic interpolation", file=out)
     if "routing" in result:
         print_line(route.describe(result["routing"]), file=out)
+    if "nets" in result:
+        nets = [{"name": "routed, all work", "psnr": mean["psnr"], **_all_work(result["routing"])}, *result["nets"]]
+        for row in nets:
+            costs = ", ".join(f"{row[kind]:,.0f} {words}" for kind, words in route.KINDS.items() if row[kind] is not None)
+            psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
+            print_line(f"{row['name']}: {psnr} dB, {costs} per LR pixel", file=out)
     common.write_json_result(args, result)
     return 2 if result["skipped"] else 0
+
+
+def _alone(model: RoutedUpscaler, index: int, folder: str, space: str) -> dict[str, Any]:
+    """Measures one network of a routed model: its mean PSNR in dB, and its costs per LR pixel."""
+    from mobile_sr.evaluation import evaluate
+
+    net = model.nets[index]
+    result = evaluate.evaluate(net, folder, space, common.progress, ssim=False)
+    instructions = model.net_instructions
+    costs = {"multiply_adds": model.net_costs[index], "instructions": instructions[index] if instructions else None}
+    return {"name": Path(net.name).stem, "psnr": result["mean"]["psnr"], **costs}
+
+
+def _all_work(routing: Mapping[str, Any]) -> dict[str, float | None]:
+    """Returns the mean costs of a routed model, with the overlaps and the classifier."""
+    return {kind: routing[kind]["done"] if kind in routing else None for kind in ("multiply_adds", "instructions")}

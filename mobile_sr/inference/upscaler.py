@@ -446,11 +446,13 @@ def _onnx(name: str, path: Path, threads: int, options: Mapping[str, str]) -> Up
 
 
 def _keras_file(name: str, path: Path) -> Upscaler:
-    from mobile_sr import backend
+    from mobile_sr import backend, extensions
     from mobile_sr.inference import weights
 
     backend.require_keras(name)
-    return of_network(name, *weights.load_model(weights.model_file(path)))
+    model, config = weights.load_model(weights.model_file(path))
+    extensions.export(config).check_upscaler(name)
+    return of_network(name, model, config)
 
 
 def of_network(name: str, model: keras.Model, config: Mapping[str, Any]) -> Upscaler:

@@ -86,7 +86,7 @@ def _train(
     from mobile_sr.training import losses  # imports keras, which needs the backend to be chosen
 
     first = distributed.rank() == 0
-    recipe.network = networks.resolve(recipe.network)
+    recipe.network = extensions.resolve(networks.resolve(recipe.network))
     smallest = models.smallest_side(recipe.network)
     for key in ("patch", "validation_crop"):
         if getattr(recipe, key) < smallest:

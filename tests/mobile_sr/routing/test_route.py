@@ -12,7 +12,7 @@ from mobile_sr import load, models
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import compare, evaluate
 from mobile_sr.inference import weights
-from mobile_sr.routing import route, route_training
+from mobile_sr.routing import budget, route, route_training
 from tests.conftest import make_image
 from tests.mobile_sr.test_cli import modules_after, one_line
 
@@ -159,13 +159,13 @@ def test_a_seed_gives_one_classifier():
 def test_the_price_meets_the_budget():
     values, costs = -np.random.default_rng(0).exponential(size=(500, 3)), np.array([1.0, 2.0, 4.0])
     for limit in (1.1, 2.0, 3.5):
-        chosen = (values - route_training.price(values, costs, limit) * costs).argmax(1)
+        chosen = (values - budget.price(values, costs, limit) * costs).argmax(1)
         assert limit - 0.02 < costs[chosen].mean() <= limit
-    assert route_training.parse_budget("50%", costs, 2) == 2
-    assert route_training.parse_budget("0.0006912G", costs, 2) == pytest.approx(3)
+    assert budget.parse("50%", costs, 2) == 2
+    assert budget.parse("0.0006912G", costs, 2) == pytest.approx(3)
     for bad in ("much", "5", "10%", "100%", "1G", "-5%"):
         with pytest.raises(UserError, match="--budget"):
-            route_training.parse_budget(bad, costs, 2)
+            budget.parse(bad, costs, 2)
 
 
 def test_evaluate_and_compare_report_the_routing(routed, image_folder):
