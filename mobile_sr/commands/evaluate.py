@@ -43,11 +43,12 @@ def run(args: argparse.Namespace) -> int:
 
     folder = common.need_data(args)
     model = common.load_model(args, args.model)
-    if args.nets and not isinstance(model, route.RoutedUpscaler):
+    routed = model if isinstance(model, route.RoutedUpscaler) else None
+    if args.nets and not routed:
         raise UserError(f"--nets: {args.model} is not a routed model (.route.json)")
     result = evaluate.evaluate(model, folder, args.space, common.progress)
-    if args.nets:
-        result["nets"] = [_alone(model, index, folder, args.space) for index in range(len(model.nets))]
+    if args.nets and routed:
+        result["nets"] = [_alone(routed, index, folder, args.space) for index in range(len(routed.nets))]
     common.clear_progress()
     out = sys.stderr if args.json == "-" else sys.stdout
     width = max(len(row["name"]) for row in result["images"])
