@@ -6,7 +6,6 @@ Example: mobile-sr evaluate --model xlsr_x3:uint8 --data Set5 --space y
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +65,10 @@ def run(args: argparse.Namespace) -> int:
     if "routing" in result:
         print_line(route.describe(result["routing"]), file=out)
     if "nets" in result:
-        nets = [{"name": "routed, all work", "psnr": mean["psnr"], **_all_work(result["routing"])}, *result["nets"]]
-        for row in nets:
-            costs = ", ".join(f"{row[kind]:,.0f} {words}" for kind, words in route.KINDS.items() if row[kind] is not None)
+        for row in [{"name": "routed", "psnr": mean["psnr"], "routing": result["routing"]}, *result["nets"]]:
+            costs = (
+                f"{row['routing'][key]['done']:,.0f} {words}" for key, words in route.KINDS.items() if key in row["routing"]
+            )
             psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
             print_line(f"{row['name']}: {psnr} dB, {costs} per LR pixel", file=out)
     common.write_json_result(args, result)
@@ -76,16 +76,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _alone(model: RoutedUpscaler, index: int, folder: str, space: str) -> dict[str, Any]:
-    """Measures one network of a routed model: its mean PSNR in dB, and its costs per LR pixel."""
+    """Measures one network of a routed model: its mean PSNR in dB, and its costs, counted as those of the routed model."""
     from mobile_sr.evaluation import evaluate
 
-    net = model.nets[index]
-    result = evaluate.evaluate(net, folder, space, common.progress, ssim=False)
-    instructions = model.net_instructions
-    costs = {"multiply_adds": model.net_costs[index], "instructions": instructions[index] if instructions else None}
-    return {"name": Path(net.name).stem, "psnr": result["mean"]["psnr"], **costs}
-
-
-def _all_work(routing: Mapping[str, Any]) -> dict[str, float | None]:
-    """Returns the mean costs of a routed model, with the overlaps and the classifier."""
-    return {kind: routing[kind]["done"] if kind in routing else None for kind in ("multiply_adds", "instructions")}
+    result = evaluate.evaluate(model.alone(index), folder, space, common.progress, ssim=False)
+    return {"name": Path(model.nets[index].name).stem, "psnr": result["mean"]["psnr"], "routing": result["routing"]}

@@ -5,6 +5,7 @@ NAME.route.json describes a routed model; its .tflite files are in the same fold
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,6 @@ class RoutedUpscaler(upscaler.Upscaler):
     Attributes:
         nets: Upscalers, the cheapest first.
         net_costs: their multiply-adds per LR pixel.
-        net_instructions: their estimated Arm instructions per LR pixel; None if unknown, as for float files.
         patch: side of a patch in LR pixels.
         overlap: LR pixels that are run around the kept part. None means each network's receptive field; each patch then
             equals its network's output for the whole image.
@@ -59,7 +59,8 @@ class RoutedUpscaler(upscaler.Upscaler):
         """
         super().__init__(name, nets[0].scale, None, None)
         self.nets, self.patch, self.overlap = nets, patch, overlap
-        self.net_costs, self._classifier, self._instructions = costs, classifier, instructions
+        self.net_costs, self._instructions = costs, instructions
+        self._classifier: Classifier | _Always = classifier
         self.tally = self.new_tally()
 
     def _upscale(
@@ -78,6 +79,14 @@ class RoutedUpscaler(upscaler.Upscaler):
         """Returns the SR output for [H, W, 3] uint8: a routed model has no single network to run."""
         return self._upscale(image, None, None, None)
 
+    def alone(self, index: int) -> RoutedUpscaler:
+        """Returns a model that runs one of the networks on everything, without a classifier, and counts its cost."""
+        other = copy.copy(self)
+        other._classifier = _Always(index, len(self.nets), self.patch)
+        other._instructions = self._instructions and [0.0, *self._instructions[1:]]
+        other.tally = other.new_tally()
+        return other
+
     def summary(self) -> dict[str, Any]:
         """Returns {"routing": `Tally.summary`} of the images upscaled so far."""
         return {"routing": self.tally.summary()}
@@ -88,11 +97,6 @@ class RoutedUpscaler(upscaler.Upscaler):
         if self._instructions:
             costs["instructions"] = (self._instructions[1:], self._instructions[0])
         return Tally([Path(net.name).stem for net in self.nets], costs)
-
-    @property
-    def net_instructions(self) -> Sequence[float] | None:
-        """See the attributes."""
-        return self._instructions and self._instructions[1:]
 
     def choose(self, image: np.ndarray) -> np.ndarray:
         """Returns the network that the classifier chooses for each patch: [ceil(H / patch), ceil(W / patch)] ints."""
@@ -293,6 +297,20 @@ class Classifier:
         if logits.shape != expected:
             raise UserError(f"{self.name}: returns {logits.shape} for {size[1]}x{size[0]}, expected {expected}")
         return logits
+
+
+class _Always:
+    """A classifier that always chooses the same network, for nothing."""
+
+    multiply_adds = 0.0
+
+    def __init__(self, index: int, classes: int, patch: int) -> None:
+        self._logits, self._patch = np.eye(classes, dtype=np.float32)[index], patch
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Returns logits, as `Classifier`."""
+        rows, columns = (side // self._patch for side in image.shape[:2])
+        return np.broadcast_to(self._logits, (rows, columns, len(self._logits)))
 
 
 def load(path: Path, threads: int = 1) -> RoutedUpscaler:
