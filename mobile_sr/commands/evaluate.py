@@ -66,9 +66,8 @@ def run(args: argparse.Namespace) -> int:
         print_line(route.describe(result["routing"]), file=out)
     if "nets" in result:
         for row in [{"name": "routed", "psnr": mean["psnr"], "routing": result["routing"]}, *result["nets"]]:
-            costs = (
-                f"{row['routing'][key]['done']:,.0f} {words}" for key, words in route.KINDS.items() if key in row["routing"]
-            )
+            done = {words: row["routing"][key]["done"] for key, words in route.KINDS.items() if key in row["routing"]}
+            costs = ", ".join(f"{cost:,.0f} {words}" for words, cost in done.items())
             psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
             print_line(f"{row['name']}: {psnr} dB, {costs} per LR pixel", file=out)
     common.write_json_result(args, result)

@@ -1,6 +1,7 @@
 """Joint training of networks and their classifier: its losses, what is frozen, and the way to a routed model."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -98,7 +99,8 @@ def test_a_run_becomes_a_routed_model(run, image_folder, cache, tmp_path, run_he
             )
         ]
     )
-    assert "b2_uint8" in result.stdout
+    lines = [f"{name}: [0-9.]+ dB, [0-9,]+ multiply-adds, [0-9,]+ Cortex.* per LR pixel" for name in ("b1_uint8", "b2_uint8")]
+    assert re.search("\n".join(lines) + "$", result.stdout.strip())
 
 
 def test_what_joint_training_refuses(run, nets, run_here, image_folder, tmp_path):
