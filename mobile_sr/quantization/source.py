@@ -122,6 +122,7 @@ def open_own(model: str | Path, size: tuple[int, int] | None) -> Source:
     file, name = model_files.trained(model)
     with quiet():
         keras_model, config = weights.load_model(file)
+    extensions.export(config).check_upscaler(str(model))
     source = from_keras(keras_model, config, name, size)
     source.facts["weights"] = {"file": file.name, "sha256": sha256_file(file)}
     return source

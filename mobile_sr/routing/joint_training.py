@@ -112,10 +112,6 @@ class JointTraining(extensions.Training):
 class JointExport(extensions.Export):
     """The export of joint models: `route` does it."""
 
-    def check_precisions(self, model: str | Path, precisions: Sequence[str]) -> None:
-        """Refuses all of them."""
-        self.check_upscaler(str(model))
-
     def check_upscaler(self, model: str) -> None:
         """Refuses them."""
         raise UserError(f"{model}: has several networks; `mobile-sr route --model {model}` makes a routed model of them")

@@ -87,6 +87,7 @@ def _train(
 
     first = distributed.rank() == 0
     recipe.network = extensions.resolve(networks.resolve(recipe.network))
+    extension = extensions.training(recipe)
     smallest = models.smallest_side(recipe.network)
     for key in ("patch", "validation_crop"):
         if getattr(recipe, key) < smallest:
@@ -119,7 +120,6 @@ def _train(
         "dtype": dtype,
         "versions": {"mobile_sr": __version__, "keras": keras.__version__, "backend": keras.backend.backend()},
     }
-    extension = extensions.training(recipe)
     loaded: set[str] = set()  # paths of the arrays from --init
     if first and previous:
         _check_same_run(out, previous, config)

@@ -55,6 +55,7 @@ def test_the_losses_of_sure_and_balanced_decisions():
     assert float(both) == pytest.approx(3)
 
 
+@pytest.mark.slow
 def test_the_networks_stay_while_the_classifier_is_trained(run, nets):
     for index, file in enumerate(nets[::-1]):  # the cheapest first
         for name, value in arrays_of(file, "").items():
@@ -103,7 +104,10 @@ def test_a_run_becomes_a_routed_model(run, image_folder, cache, tmp_path, run_he
     assert re.search("\n".join(lines) + "$", result.stdout.strip())
 
 
-def test_what_joint_training_refuses(run, nets, run_here, image_folder, tmp_path):
+def test_what_joint_training_refuses(nets, run_here, image_folder, tmp_path):
+    run = tmp_path / "joint.npz"
+    config = joint_training.resolve(joint(nets, 2, 2).network)
+    weights.save_model(run, models.build(config), config)
     for changes, message in (
         ({"branches": "ecb"}, "branches=ecb: not supported"),
         ({"select": "uint8"}, "select=uint8: .* use rgb or y"),
