@@ -55,7 +55,7 @@ def build(
     logits = keras.Model(classifier.input, classifier.output, name=CLASSIFIER)(lr)
     probabilities = keras.layers.Softmax(dtype="float32", name="classes")(logits)
     outputs = Frozen(classifier_steps, name="frozen")(outputs)
-    weights = keras.layers.UpSampling2D(patch * scale, name="weights")(probabilities)
+    weights = keras.layers.UpSampling2D(patch * scale, dtype="float32", name="weights")(probabilities)
     return keras.Model(lr, [WeightedSum(dtype="float32", name="sr")([weights, *outputs]), probabilities], name="classsr")
 
 
