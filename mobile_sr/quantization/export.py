@@ -10,7 +10,14 @@ from typing import Any
 
 from mobile_sr import __version__, backend, extensions
 from mobile_sr.converters import to_onnx, to_tflite
-from mobile_sr.converters.quantization import activation_ranges, cross_layer_equalization, gptq, image_ends, prelu
+from mobile_sr.converters.quantization import (
+    activation_ranges,
+    cross_layer_equalization,
+    gptq,
+    image_ends,
+    prelu,
+    range_clipping,
+)
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit, grouped_conv
 from mobile_sr.errors import UserError
@@ -25,7 +32,7 @@ from mobile_sr.quantization import source as sources
 from mobile_sr.quantization.source import Source
 
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
-METHODS = ("equalize", "round")
+METHODS = ("equalize", "round", "clip")
 INTEGER_WEIGHTS = (*to_tflite.CALIBRATED, "dynamic")
 PATHS = ("sparse", "dense")
 FLOAT_WEIGHTS = ("trained", "equalized", "rounded")
@@ -78,7 +85,8 @@ def export(
         seed: of the calibration crops.
         per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
         methods: members of METHODS, which reduce the loss of integer files: 'equalize'
-            (converters/quantization/cross_layer_equalization.py) and 'round' (gptq.py beside it).
+            (converters/quantization/cross_layer_equalization.py), 'round' (gptq.py beside it) and 'clip' (range_clipping.py),
+            which is for 8-bit files.
         float_weights: weights of the files other than integer ones. 'trained'; 'equalized'; or 'rounded', which are also on the
             grid of 8-bit integers: another quantizer then finds the integers of `methods`. These files differ slightly from the
             network. None selects 'equalized' beside an integer file if `methods` contains 'equalize', else 'trained'.
@@ -147,11 +155,14 @@ def export(
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
             file = folder / f"{source.name}_{f'{target}_' if target else ''}{kind}.tflite"
-            arguments = (samples, one_scale, paths[precision], dense_groups, max_colour_error, rounded)
+            photographs = calibrations.PHOTOGRAPHS if "clip" in methods else 0
+            arguments = (samples, photographs, one_scale, paths[precision], dense_groups, max_colour_error, rounded)
             data, sidecar = _convert(source, weights, precision, *arguments)
         sidecar["calibration"] = record if integer or rounded else None
         sidecar["equalization"] = None if weights is source.data else prepared.equalization
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"
+        if precision in ("uint8", "int8"):
+            sidecar["ranges"] = "least squared error" if "clip" in methods else "minimum and maximum"
         if not is_poor and precision != "onnx":
             selected = source.extension.options(source.extension.max_value) | (
                 {"signature": paths[precision]} if paths[precision] == "sparse" else {}
@@ -287,6 +298,7 @@ def _convert(
     prepared: bytes,
     precision: str,
     samples: Sequence[Any] = (),
+    photographs: int = 0,
     per_tensor: bool = False,
     path: str = "dense",
     dense_groups: bool = False,
@@ -295,10 +307,13 @@ def _convert(
 ) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of one precision of the float .tflite `prepared`, audited and compared with the original.
 
-    Only files of `rounded` weights may differ from the original by more than float rounding.
+    Only files of `rounded` weights may differ from the original by more than float rounding. The extreme values of the first
+    `photographs` samples may be clipped.
     """
     if precision in ("uint8", "int8"):
         prepared = image_ends.limit(prepared, tensor_values.RANGES[source.io.range_out])
+        if photographs:
+            prepared = range_clipping.store(prepared, samples[:photographs], samples[photographs:])
     try:
         data, dense = source.extension.convert(source.model, prepared, precision, samples, per_tensor, source.size, path)
     except (to_tflite.ConversionError, extensions.ConversionFailed) as error:
@@ -354,7 +369,7 @@ def _convert_onnx(
 ) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of an ONNX file, converted from the float32 .tflite and compared with it in ONNX Runtime."""
     options = (dense_groups, max_colour_error, rounded)
-    tflite, _ = _convert(source, prepared, "float32", (), False, "dense", *options)
+    tflite, _ = _convert(source, prepared, "float32", (), 0, False, "dense", *options)
     try:
         data = to_onnx.convert(tflite)
     except ImportError as error:
