@@ -46,7 +46,7 @@ class ImageScore:
 
     Attributes:
         name: file name, or the name that was given.
-        psnr: PSNR in dB, infinite for identical images; None if the image is too small.
+        psnr: PSNR in dB, infinite for identical images. Images that are too small for it are skipped.
         ssim: SSIM; None if the image is too small or SSIM was not asked for.
         bicubic_psnr: PSNR of bicubic interpolation in dB.
     """

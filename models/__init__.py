@@ -31,12 +31,14 @@ _FOLDERS = {
     "ntire2022.separable": ("bsrn", *SEPARABLE),
     "ntire2022": (*NTIRE_2022, *TEAMS),
     "nas": ("fgnas", "fgnas_supernet"),
+    "train_time": ("classsr",),
 }
+CLASSSR = "classsr"  # networks and a classifier in joint training, see models/train_time/classsr.py
 CUSTOM = "custom"  # a network from outside, see models/custom.py; its configuration contains its graph
 
 
 def _module(name: str) -> ModuleType:
-    if name not in (*NETWORKS, CUSTOM):
+    if name not in (*NETWORKS, CLASSSR, CUSTOM):
         close = difflib.get_close_matches(str(name), NETWORKS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}{hint}")

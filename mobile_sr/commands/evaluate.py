@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mobile_sr.commands import common
 from mobile_sr.converters.quiet import print_line
+
+if TYPE_CHECKING:
+    from mobile_sr.routing.route import RoutedUpscaler
 
 HELP = "measure the PSNR and SSIM of models on a folder of images"
 
@@ -29,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_depth(parser)
     common.add_space(parser)
     common.add_device(parser)
+    parser.add_argument("--nets", action="store_true", help="also measure every network of a routed model alone")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
     common.add_json(parser)
 
@@ -37,20 +42,27 @@ def run(args: argparse.Namespace) -> int:
     """Print the table of each model. Returns 2 if a file was skipped."""
     import sys
 
+    from mobile_sr.errors import UserError
     from mobile_sr.evaluation import evaluate
     from mobile_sr.inference import upscaler
+    from mobile_sr.routing import route
 
     folder = common.need_data(args)
     out = sys.stderr if args.json == "-" else sys.stdout
     device = common.device(args)
     # All models first: a wrong name is reported at once.
     models = [upscaler.load(name, args.scale, args.threads, check=False, device=device) for name in args.model]
+    for name, model in zip(args.model, models, strict=True):
+        if args.nets and not isinstance(model, route.RoutedUpscaler):
+            raise UserError(f"--nets: {name} is not a routed model (.route.json)")
     common.set_depth(args, *models)
     for model in models:
         upscaler.check_output(model)
     results = []
     for name, model in zip(args.model, models, strict=True):
         results.append(evaluate.evaluate(model, folder, args.space, common.progress))
+        if args.nets and isinstance(model, route.RoutedUpscaler):
+            results[-1]["nets"] = [_alone(model, index, folder, args.space) for index in range(len(model.nets))]
         common.clear_progress()
         _print(name, results[-1], out)
     if len(results) > 1:
@@ -78,6 +90,20 @@ def _print(name: str, result: Mapping[str, Any], out: TextIO) -> None:
     print_line(f"{title}: {metrics.describe(result['protocol'])}", file=out)
     if "routing" in result:
         print_line(route.describe(result["routing"]), file=out)
+    if "nets" in result:
+        for row in [{"name": "routed", "psnr": mean["psnr"], "routing": result["routing"]}, *result["nets"]]:
+            done = {words: row["routing"][key]["done"] for key, words in route.KINDS.items() if key in row["routing"]}
+            costs = ", ".join(f"{cost:,.0f} {words}" for words, cost in done.items())
+            psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
+            print_line(f"{row['name']}: {psnr} dB, {costs} per LR pixel", file=out)
+
+
+def _alone(model: RoutedUpscaler, index: int, folder: str, space: str) -> dict[str, Any]:
+    """Measures one network of a routed model: its mean PSNR in dB, and its costs, counted as those of the routed model."""
+    from mobile_sr.evaluation import evaluate
+
+    result = evaluate.evaluate(model.alone(index), folder, space, common.progress, ssim=False)
+    return {"name": Path(model.nets[index].name).stem, "psnr": result["mean"]["psnr"], "routing": result["routing"]}
 
 
 def _title(name: str, result: Mapping[str, Any]) -> str:

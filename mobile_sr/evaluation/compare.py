@@ -59,7 +59,7 @@ def each_output(
     Raises: UserError when no image is usable.
     """
     scale = next(iter(sides.values())).scale
-    for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems):
+    for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems, scale):
         figures: dict[str, Any] = {}
         more: dict[str, np.ndarray] = {}
         outputs = {key: side(lr) for key, side in sides.items() if key != detailed}
