@@ -25,15 +25,15 @@ TEAMS = (*DISTILLATION, *SEPARABLE, "esan", "resdn", "efdn_nku", "rfesr", "nasne
 MOBILE = ("etds", "ecbsr")  # networks of others for phones, for import-weights and export
 _OWN = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet")
 NETWORKS = (*_OWN, *PEERS, *MOBILE, *NTIRE_2022, *TEAMS)
+CLASSSR = "classsr"  # networks and a classifier in joint training, see models/train_time/classsr.py
 _FOLDERS = {
     "mobile": ("abpn", *MOBILE),
     "ntire2022.distillation": ("rfdn", "efdn", "arfdn", "pruned_rfdn", *DISTILLATION),
     "ntire2022.separable": ("bsrn", *SEPARABLE),
     "ntire2022": (*NTIRE_2022, *TEAMS),
     "nas": ("fgnas", "fgnas_supernet"),
-    "train_time": ("classsr",),
+    "train_time": (CLASSSR,),
 }
-CLASSSR = "classsr"  # networks and a classifier in joint training, see models/train_time/classsr.py
 CUSTOM = "custom"  # a network from outside, see models/custom.py; its configuration contains its graph
 
 
