@@ -46,8 +46,11 @@ def clip(
     graph = FloatGraph(data)
     ranges = range_clipping.least_error(graph, photographs, exact)
     low, high = net.low.numpy(), net.high.numpy()
+    by_quantizer: dict[int, list[tuple[float, float]]] = {}
     for tensor, index in _quantizers(net, graph, sample).items():
-        low[index], high[index] = max(low[index], ranges[tensor][0]), min(high[index], ranges[tensor][1])
+        by_quantizer.setdefault(index, []).append(ranges[tensor])
+    for index, limits in by_quantizer.items():  # of all tensors that share it, such as the inputs of a concatenation
+        low[index], high[index] = max(low[index], min(limits)[0]), min(high[index], max(end for _, end in limits))
     net.set_ranges(low, high)
 
 

@@ -88,20 +88,20 @@ def test_an_activation_without_effect_has_a_range_of_its_own():
     assert found == {"first_1": 1.0 + net.names.index("first"), "prelu_1": 1.0 + net.names.index("prelu")}
 
 
-def test_clipping_narrows_ranges_to_those_of_the_file():
-    model = NETWORKS["fsrcnn"]()
+def test_clipping_gives_the_ranges_of_the_file():
+    """A range that several tensors share, here those of a concatenation, covers the clipped range of each."""
+    model = NETWORKS["dense"]()
     randomize(model)
     net = QuantizedNetwork(model)
     low, high = zip(*(net.measure(sample) for sample in SAMPLES), strict=True)
     net.set_ranges(np.min(low, axis=0), np.max(high, axis=0))
-    before = net.high.numpy() - net.low.numpy()
-    data = to_tflite.float_tflite(model)
+    data, before = to_tflite.float_tflite(model), net.high.numpy() - net.low.numpy()
     keras_ranges.clip(net, data, SAMPLES[0], SAMPLES, [])
     width = net.high.numpy() - net.low.numpy()
     assert (width <= before).all()
     assert (width < 0.98 * before).any()
     graph = FloatGraph(data)
-    tensors = {graph.tensor_name(tensor): limits for tensor, limits in range_clipping.least_error(graph, SAMPLES).items()}
-    for name, (low, high) in keras_ranges.of_tensors(net, data, SAMPLES[0]).items():
-        assert tensors[name][0] - 1e-5 <= low
-        assert high <= tensors[name][1] + 1e-5
+    expected = {graph.tensor_name(tensor): limits for tensor, limits in range_clipping.least_error(graph, SAMPLES).items()}
+    for name, limits in keras_ranges.of_tensors(net, data, SAMPLES[0]).items():  # with weights rounded to 8 bits
+        assert limits[0] <= expected[name][0] * 0.98 + 1e-5
+        assert limits[1] >= expected[name][1] * 0.98 - 1e-5
