@@ -106,8 +106,8 @@ def train(
         cache: folder for decoded images (default: MOBILE_SR_CACHE, else ~/.cache/mobile-sr).
         bfloat16: compute layers in bfloat16.
         backend: Keras backend: 'tensorflow', 'torch' or 'jax' (default: the first one installed).
-        fields: further fields of the recipe, such as patch=48 or peak_learning_rate=1e-3. Arguments of the network are given
-            as **{"network.channels": 24}.
+        fields: further fields of the recipe, such as patch=48, peak_learning_rate=1e-3 or degrade='jpeg=60..95,noise=0..4'
+            (docs/guide/degraded_images.md). Arguments of the network are given as **{"network.channels": 24}.
     Returns: a TrainingResult; its `folder` is a model for `load`, `export` and the others.
     Raises: ValueError (mobile_sr.UserError) for an unknown recipe, impossible fields or unusable data.
     """
@@ -251,6 +251,8 @@ def evaluate(
     scale: int | None = None,
     threads: int = 1,
     ssim: bool = True,
+    degrade: str = "",
+    seed: int = 0,
     progress: Progress | None = None,
     device: str | None = None,
     cpu: str | None = None,
@@ -265,14 +267,18 @@ def evaluate(
         scale: of 'bicubic'.
         threads: CPU threads of .tflite and .onnx models.
         ssim: compute SSIM, too.
+        degrade: degradation of the LR images, such as 'jpeg=75,noise=2' (docs/guide/degraded_images.md).
+        seed: of the degradation.
         progress: called with (images done, name).
         device, cpu, soc: see `load`.
     Raises: ValueError (mobile_sr.UserError) for an unusable model, or without a usable image.
     """
     from mobile_sr.evaluation import evaluate as evaluation
+    from mobile_sr.imaging import degradation
 
+    degraded = degradation.seeded(degrade, seed)
     upscaler = load(model, scale, threads, device=device, cpu=cpu, soc=soc)
-    record = evaluation.evaluate(upscaler, _images(data), space, progress, ssim=ssim)
+    record = evaluation.evaluate(upscaler, _images(data), space, progress, ssim=ssim, degraded=degraded)
     return results.EvaluationResult.of(record)
 
 
@@ -283,6 +289,8 @@ def compare(
     *,
     space: str = "y",
     threads: int = 1,
+    degrade: str = "",
+    seed: int = 0,
     progress: Progress | None = None,
     device: str | None = None,
     cpu: str | None = None,
@@ -296,6 +304,7 @@ def compare(
         data: see `evaluate`.
         space: 'y' or 'rgb'.
         threads: CPU threads of .tflite and .onnx models.
+        degrade, seed: see `evaluate`.
         progress: called with (images done, name).
         device, cpu, soc: of `model`, see `load`.
     Returns: a ComparisonResult; its `save(folder)` writes the HTML report.
@@ -303,12 +312,14 @@ def compare(
     """
     from mobile_sr.errors import UserError
     from mobile_sr.evaluation import compare as comparison
+    from mobile_sr.imaging import degradation
 
+    degraded = degradation.seeded(degrade, seed)
     first = load(reference, None, threads)
     second = load(model, first.scale, threads, device=device, cpu=cpu, soc=soc)
     if first.scale != second.scale:
         raise UserError(f"reference {first.name} has scale {first.scale}, model {second.name} has {second.scale}")
-    return results.ComparisonResult.of(*comparison.compare(first, second, _images(data), space, progress))
+    return results.ComparisonResult.of(*comparison.compare(first, second, _images(data), space, progress, degraded))
 
 
 def write_report(comparison: results.ComparisonResult, folder: str | Path) -> Path:

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=int, help="scale factor; required for bicubic, otherwise checked")
     common.add_depth(parser)
     common.add_space(parser)
+    common.add_degraded_evaluation(parser)
     common.add_device(parser, "run --model, a .tflite, on a virtual device")
     parser.add_argument("--report", metavar="OUT", help="folder for report.html, report.md and report.json")
     parser.add_argument(
@@ -48,6 +49,9 @@ def run(args: argparse.Namespace) -> int:
     device = common.device(args)
     if device and args.layers:
         raise UserError("--layers compares files on this machine; leave out --device")
+    degraded = common.degradation(args)
+    if degraded and args.layers:
+        raise UserError("--layers measures on clean images; leave out --degrade")
     reference = upscaler.load(args.reference, args.scale, args.threads, check=False)
     model = upscaler.load(args.model, args.scale or reference.scale, args.threads, check=False, device=device)
     common.set_depth(args, reference, model)
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         quantization_debugger.check(args.reference, args.model)
     for side in (reference, model):
         upscaler.check_output(side)
-    result, crops = compare.compare(reference, model, folder, args.space, common.progress)
+    result, crops = compare.compare(reference, model, folder, args.space, common.progress, degraded)
     appendix = ("", "")
     if args.layers:
         layers = quantization_debugger.locate(

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=int, help="scale factor; required for bicubic, otherwise checked")
     common.add_depth(parser)
     common.add_space(parser)
+    common.add_degraded_evaluation(parser)
     common.add_device(parser)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
     common.add_json(parser)
@@ -31,10 +32,12 @@ def run(args: argparse.Namespace) -> int:
 
     from mobile_sr.evaluation import evaluate
     from mobile_sr.imaging import metrics
+    from mobile_sr.imaging.degradation import Amounts
     from mobile_sr.routing import route
 
     folder = common.need_data(args)
-    result = evaluate.evaluate(common.load_model(args, args.model), folder, args.space, common.progress)
+    degraded = common.degradation(args)
+    result = evaluate.evaluate(common.load_model(args, args.model), folder, args.space, common.progress, degraded=degraded)
     common.clear_progress()
     out = sys.stderr if args.json == "-" else sys.stdout
     width = max(len(row["name"]) for row in result["images"])
@@ -43,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
         psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
         ssim = "-" if row["ssim"] is None else f"{row['ssim']:.4f}"
         bicubic = "-" if row["bicubic_psnr"] is None else f"{row['bicubic_psnr']:.3f}"
-        print_line(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}  bicubic {bicubic:>8} dB", file=out)
+        amounts = f"  {Amounts(**row['degradation'])}" if "degradation" in row else ""
+        print_line(f"{row['name']:<{width}}  {psnr:>8} dB  {ssim:>7}  bicubic {bicubic:>8} dB{amounts}", file=out)
     title = f"{args.model} on {result['device']}" if "device" in result else args.model
     print_line(f"{title}: {metrics.describe(result['protocol'])}", file=out)
     if args.model != "bicubic" and None not in (mean["psnr"], mean["bicubic_psnr"]):

@@ -12,6 +12,7 @@ from mobile_sr.converters.tflite import audit, delegates
 from mobile_sr.evaluation import evaluate, instructions
 from mobile_sr.files import sha256
 from mobile_sr.imaging import flat_colours, metrics
+from mobile_sr.imaging.degradation import SeededDegradation
 from mobile_sr.importing import foreign
 from mobile_sr.inference import litert, model_files, model_io, sidecar, trial, upscaler
 from mobile_sr.inference.upscaler import Upscaler
@@ -27,6 +28,7 @@ def compare(
     folder: evaluate.ImageSource,
     space: str = "y",
     progress: evaluate.Progress | None = None,
+    degraded: SeededDegradation | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Measure two models of the same scale on a folder.
 
@@ -36,6 +38,7 @@ def compare(
         folder: as for `evaluate.each_pair`.
         space: 'y' or 'rgb'.
         progress: called after each image.
+        degraded: what degrades the LR images.
     Returns: (report, crops).
 
         The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", ...}, "model": {...}, "drop_db",
@@ -43,7 +46,8 @@ def compare(
         reference minus that of the model. Both models have {"colour_error": `flat_colours.measure`} and
         `Upscaler.where`. If a model has
         details (the model, or else the reference), each image has the figures of `Upscaler.with_details`, and the report has
-        `Upscaler.summarize_details`: "depth" for a desired depth. It also has `Upscaler.summary` of the model: "routing" for
+        `Upscaler.summarize_details`: "depth" for a desired depth. With `degraded` each image also has the "degradation" of
+        `evaluate.degrade`. It also has `Upscaler.summary` of the model: "routing" for
         a routed one.
 
         The crops are those of the WORST images by drop, the worst first: {"row": entry of "images", "images": {"hr",
@@ -60,6 +64,7 @@ def compare(
     worst: list[tuple[float, int, dict[str, np.ndarray], dict[str, np.ndarray]]] = []  # (drop, index of row, images, more)
     scored: dict[str, list[dict[str, float | None]]] = {key: [] for key in sides}
     for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems):
+        lr, amounts = evaluate.degrade(lr, hr, degraded)
         outputs = {key: side(lr) for key, side in sides.items() if key != detailed}
         outputs[detailed], figures, more_images = sides[detailed].with_details(lr)
         scores = {key: evaluate.score(sr, hr, space, scale, gray) for key, sr in outputs.items()}
@@ -78,6 +83,7 @@ def compare(
                 "differing_pixels": float(np.mean(np.any(outputs["reference"] != outputs["model"], axis=2))),
                 "largest_difference": int(_difference(outputs["reference"], outputs["model"]).max()),
                 **figures,
+                **amounts,
             }
         )
         worst.append((drop if drop is not None else -1.0, len(rows) - 1, {"hr": hr, **outputs}, more_images))
@@ -86,7 +92,7 @@ def compare(
             progress(len(rows), name)
     means = {key: evaluate.mean(values) for key, values in scored.items()}
     report: dict[str, Any] = {
-        "protocol": metrics.protocol(scale, space),
+        "protocol": metrics.protocol(scale, space, degraded),
         "scale": scale,
         "data": folder_name(folder),
         "reference": {"name": reference.name, **reference.where(), **means["reference"], **_facts(reference)},
