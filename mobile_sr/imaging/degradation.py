@@ -64,11 +64,6 @@ class Degradation:
         given = {key: getattr(self, key) for key in _LIMITS if getattr(self, key) not in ((0.0, 0.0), None)}
         return ",".join(f"{key}={low:g}" + (f"..{high:g}" if high > low else "") for key, (low, high) in given.items())
 
-    @property
-    def fixed(self) -> bool:
-        """Whether every image gets the same amounts."""
-        return all(low == high for low, high in (self.blur, self.noise, self.jpeg or (0, 0)))
-
     def draw(self, rng: np.random.Generator) -> Amounts:
         """Draw the amounts of an image. Blur and noise are multiples of 0.001, so that a record of them is exact."""
         blur, noise = (round(float(rng.uniform(*ends)), 3) for ends in (self.blur, self.noise))
@@ -80,7 +75,7 @@ class Degradation:
         """Degrade an LR image, or a part of it.
 
         Blur comes before the downscaling, so a blurred LR image is made from the HR image. The blocks of the JPEG are those of
-        the whole image, and so is the noise if the part is the whole image.
+        the whole image.
 
         Args:
             lr: [H, W, 3] uint8.
