@@ -22,6 +22,7 @@ def recipe(scale: int = 3, smoke: bool = False, size: str = "") -> Recipe:
     r.downscale_factors = ()
     r.optimizer = "soap"
     r.luminance_weight = 1.0
+    r.flat_share = 0.1  # without it, an XLSR x3 moved flat colours by up to 8 levels (docs/measurements/training.md)
     r.start_learning_rate, r.peak_learning_rate, r.end_learning_rate = 1e-5, 1e-3, 1e-5
     if not smoke:
         r.steps = 60_000
