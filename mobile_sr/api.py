@@ -32,6 +32,8 @@ class _Options(TypedDict, total=False):
 
     space: str
     threads: int
+    degrade: str
+    seed: int
     progress: Progress | None
     device: str | None
     cpu: str | None
@@ -126,8 +128,8 @@ def train(
         cache: folder for decoded images (default: MOBILE_SR_CACHE, else ~/.cache/mobile-sr).
         bfloat16: compute layers in bfloat16.
         backend: Keras backend: 'tensorflow', 'torch' or 'jax' (default: the first one installed).
-        fields: further fields of the recipe, such as patch=48 or peak_learning_rate=1e-3. Arguments of the network are given
-            as **{"network.channels": 24}.
+        fields: further fields of the recipe, such as patch=48, peak_learning_rate=1e-3 or degrade='jpeg=60..95,noise=0..4'
+            (docs/guide/degraded_images.md). Arguments of the network are given as **{"network.channels": 24}.
     Returns: a TrainingResult; its `folder` is a model for `load`, `export` and the others.
     Raises: ValueError (mobile_sr.UserError) for an unknown recipe, impossible fields or unusable data.
     """
@@ -279,6 +281,8 @@ def evaluate(
     scale: int | None = None,
     threads: int = 1,
     ssim: bool = True,
+    degrade: str = "",
+    seed: int = 0,
     progress: Progress | None = None,
     device: str | None = None,
     cpu: str | None = None,
@@ -293,16 +297,19 @@ def evaluate(
         scale: of 'bicubic'.
         threads: CPU threads of .tflite and .onnx models.
         ssim: compute SSIM, too.
+        degrade: degradation of the LR images, such as 'jpeg=75,noise=2' (docs/guide/degraded_images.md).
+        seed: of the degradation.
         progress: called with (images done, name).
         device, cpu, soc: see `load`.
     Returns: an EvaluationResult; of a list of models, a list of them.
     Raises: ValueError (mobile_sr.UserError) for an unusable model, or without a usable image.
     """
     from mobile_sr.evaluation import evaluate as evaluation
+    from mobile_sr.imaging import degradation
 
-    images = _images(data)
+    images, degraded = _images(data), degradation.seeded(degrade, seed)
     upscalers = [load(entry, scale, threads, device=device, cpu=cpu, soc=soc) for entry in _several(model)]
-    records = [evaluation.evaluate(upscaler, images, space, progress, ssim=ssim) for upscaler in upscalers]
+    records = [evaluation.evaluate(upscaler, images, space, progress, ssim=ssim, degraded=degraded) for upscaler in upscalers]
     measured = [results.EvaluationResult.of(record) for record in records]
     return measured if isinstance(model, (list, tuple)) else measured[0]
 
@@ -325,6 +332,8 @@ def compare(
     space: str = "y",
     threads: int = 1,
     metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] | None = None,
+    degrade: str = "",
+    seed: int = 0,
     progress: Progress | None = None,
     device: str | None = None,
     cpu: str | None = None,
@@ -339,6 +348,7 @@ def compare(
         space: 'y' or 'rgb'.
         threads: CPU threads of .tflite and .onnx models.
         metrics: with a list of models: further metrics by name, functions of (SR, HR), [H, W, 3] uint8, such as LPIPS.
+        degrade, seed: see `evaluate`.
         progress: called with (images done, name).
         device, cpu, soc: of `model`, see `load`.
     Returns: a ComparisonResult, or a ModelsComparison of a list; its `save(folder)` writes the HTML report.
@@ -347,8 +357,9 @@ def compare(
     from mobile_sr.errors import UserError
     from mobile_sr.evaluation import compare as comparison
     from mobile_sr.evaluation import compare_models
+    from mobile_sr.imaging import degradation
 
-    several = isinstance(model, (list, tuple))
+    several, degraded = isinstance(model, (list, tuple)), degradation.seeded(degrade, seed)
     if not several and (reference is None or metrics):
         raise UserError("one model without a reference, or with metrics: give a list of models")
     first = None if reference is None else load(reference, None, threads)
@@ -360,8 +371,8 @@ def compare(
     if first and not several:
         if first.scale != judged[0].scale:
             raise UserError(f"reference {first.name} has scale {first.scale}, model {judged[0].name} has {judged[0].scale}")
-        return results.ComparisonResult.of(*comparison.compare(first, judged[0], _images(data), space, progress))
-    record, crops = compare_models.compare_models(judged, first, _images(data), space, progress, metrics, threads)
+        return results.ComparisonResult.of(*comparison.compare(first, judged[0], _images(data), space, progress, degraded))
+    record, crops = compare_models.compare_models(judged, first, _images(data), space, progress, metrics, threads, degraded)
     return results.ModelsComparison.of(record, crops)
 
 

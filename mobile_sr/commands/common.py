@@ -11,6 +11,7 @@ from mobile_sr.converters.printable import printable
 
 if TYPE_CHECKING:
     from mobile_sr.devices.device import Device
+    from mobile_sr.imaging.degradation import SeededDegradation
     from mobile_sr.inference.upscaler import Upscaler
     from mobile_sr.training.recipes import Recipe
 
@@ -220,6 +221,43 @@ def load_model(args: argparse.Namespace, name: str, check: bool = True) -> Upsca
 def add_space(parser: argparse.ArgumentParser) -> None:
     """Add --space y|rgb."""
     parser.add_argument("--space", choices=("y", "rgb"), default="y", help="colour space of the metric (default y)")
+
+
+def add_degrade(parser: argparse.ArgumentParser, what: str, default: str | None = None) -> None:
+    """Add --degrade.
+
+    Args:
+        parser: parser of the command.
+        what: help text.
+        default: value without the option.
+    """
+    parser.add_argument(
+        "--degrade",
+        metavar="KEY=VALUE,...",
+        default=default,
+        help=f"{what} with blur (sigma in LR pixels), noise (sigma in levels of 0..255) and jpeg (quality), each a value or a "
+        "range, as in jpeg=60..95,noise=0..5,blur=0..0.8",
+    )
+
+
+def add_degraded_evaluation(parser: argparse.ArgumentParser) -> None:
+    """Add --degrade and --seed to a command that measures PSNR."""
+    add_degrade(parser, "degrade the LR images", "")
+    parser.add_argument("--seed", type=int, help="seed of --degrade (default 0)")
+
+
+def degradation(args: argparse.Namespace) -> SeededDegradation | None:
+    """Return the degradation of `add_degraded_evaluation`; None without --degrade.
+
+    Raises:
+        UserError: as `degradation.seeded`, or --seed is given without --degrade.
+    """
+    from mobile_sr.errors import UserError
+    from mobile_sr.imaging import degradation
+
+    if args.seed is not None and not args.degrade:
+        raise UserError("--seed requires --degrade")
+    return degradation.seeded(args.degrade, args.seed or 0)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from mobile_sr.commands import common
 from mobile_sr.converters.quiet import print_line
 
 if TYPE_CHECKING:
+    from mobile_sr.imaging.degradation import SeededDegradation
     from mobile_sr.inference.upscaler import Upscaler
 
 HELP = "compare models on the same images; report the drop from a reference"
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=int, help="scale factor; required for bicubic, otherwise checked")
     common.add_depth(parser)
     common.add_space(parser)
+    common.add_degraded_evaluation(parser)
     common.add_device(parser, "run each --model, a .tflite, on a virtual device")
     parser.add_argument(
         "--metric",
@@ -72,6 +74,9 @@ def run(args: argparse.Namespace) -> int:
     for option, given in (("--max-drop", args.max_drop is not None), ("--sort drop", args.sort == "drop")):
         if given and args.reference is None:
             raise UserError(f"{option}: the drop is counted from a reference; give --reference")
+    degraded = common.degradation(args)
+    if degraded and args.layers:
+        raise UserError("--layers measures on clean images; leave out --degrade")
     own_metrics = compare_models.load_metrics(args.metric)
     out = sys.stderr if args.json == "-" else sys.stdout
     reference = None if args.reference is None else upscaler.load(args.reference, args.scale, args.threads, check=False)
@@ -87,11 +92,11 @@ def run(args: argparse.Namespace) -> int:
     for model in every:
         upscaler.check_output(model)
     if reference and as_pair:
-        result = _compare_pair(args, reference, models[0], out)
+        result = _compare_pair(args, reference, models[0], degraded, out)
         drops = [(args.model[0], result["drop_db"])]
     else:
         result, crops = compare_models.compare_models(
-            models, reference, args.data, args.space, common.progress, own_metrics, args.threads
+            models, reference, args.data, args.space, common.progress, own_metrics, args.threads, degraded
         )
         common.clear_progress()
         page = models_report.write(args.report, result, crops) if args.report else None  # first: a reader may close the pipe
@@ -110,14 +115,16 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 2 if result["skipped"] else 0
 
 
-def _compare_pair(args: argparse.Namespace, reference: Upscaler, model: Upscaler, out: TextIO) -> dict[str, Any]:
+def _compare_pair(
+    args: argparse.Namespace, reference: Upscaler, model: Upscaler, degraded: SeededDegradation | None, out: TextIO
+) -> dict[str, Any]:
     """Compare a model with a reference, print the figures and write the report."""
     from mobile_sr.evaluation import compare, report
     from mobile_sr.imaging import flat_colours, metrics
     from mobile_sr.quantization import layer_report, quantization_debugger
     from mobile_sr.routing import route
 
-    result, crops = compare.compare(reference, model, args.data, args.space, common.progress)
+    result, crops = compare.compare(reference, model, args.data, args.space, common.progress, degraded)
     appendix = ("", "")
     if args.layers:
         layers = quantization_debugger.locate(

@@ -15,6 +15,7 @@ from mobile_sr.commands import common
 from mobile_sr.converters.quiet import print_line
 
 if TYPE_CHECKING:
+    from mobile_sr.imaging.degradation import SeededDegradation
     from mobile_sr.routing.route import RoutedUpscaler
 
 HELP = "measure the PSNR and SSIM of models on a folder of images"
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=int, help="scale factor; required for bicubic, otherwise checked")
     common.add_depth(parser)
     common.add_space(parser)
+    common.add_degraded_evaluation(parser)
     common.add_device(parser)
     parser.add_argument("--nets", action="store_true", help="also measure every network of a routed model alone")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
@@ -48,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from mobile_sr.routing import route
 
     folder = common.need_data(args)
+    degraded = common.degradation(args)
     out = sys.stderr if args.json == "-" else sys.stdout
     device = common.device(args)
     # All models first: a wrong name is reported at once.
@@ -60,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
         upscaler.check_output(model)
     results = []
     for name, model in zip(args.model, models, strict=True):
-        results.append(evaluate.evaluate(model, folder, args.space, common.progress))
+        results.append(evaluate.evaluate(model, folder, args.space, common.progress, degraded=degraded))
         if args.nets and isinstance(model, route.RoutedUpscaler):
-            results[-1]["nets"] = [_alone(model, index, folder, args.space) for index in range(len(model.nets))]
+            results[-1]["nets"] = [_alone(model, index, folder, args.space, degraded) for index in range(len(model.nets))]
         common.clear_progress()
         _print(name, results[-1], out)
     if len(results) > 1:
@@ -77,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
 def _print(name: str, result: Mapping[str, Any], out: TextIO) -> None:
     """Print the gain over bicubic, then the scores of every image."""
     from mobile_sr.imaging import metrics
+    from mobile_sr.imaging.degradation import Amounts
     from mobile_sr.routing import route
 
     title = _title(name, result)
@@ -86,7 +90,8 @@ def _print(name: str, result: Mapping[str, Any], out: TextIO) -> None:
     mean = {"name": f"mean of {len(result['images'])}", **result["mean"], "bicubic_psnr": result["bicubic"]["psnr"]}
     for row in [*result["images"], mean]:
         bicubic = "-" if row["bicubic_psnr"] is None else f"{row['bicubic_psnr']:.3f}"
-        print_line(f"{row['name']:<{width}}  {_scores(row)}  bicubic {bicubic:>8} dB", file=out)
+        amounts = f"  {Amounts(**row['degradation'])}" if "degradation" in row else ""
+        print_line(f"{row['name']:<{width}}  {_scores(row)}  bicubic {bicubic:>8} dB{amounts}", file=out)
     print_line(f"{title}: {metrics.describe(result['protocol'])}", file=out)
     if "routing" in result:
         print_line(route.describe(result["routing"]), file=out)
@@ -98,11 +103,11 @@ def _print(name: str, result: Mapping[str, Any], out: TextIO) -> None:
             print_line(f"{row['name']}: {psnr} dB, {costs} per LR pixel", file=out)
 
 
-def _alone(model: RoutedUpscaler, index: int, folder: str, space: str) -> dict[str, Any]:
+def _alone(model: RoutedUpscaler, index: int, folder: str, space: str, degraded: SeededDegradation | None) -> dict[str, Any]:
     """Measures one network of a routed model: its mean PSNR in dB, and its costs, counted as those of the routed model."""
     from mobile_sr.evaluation import evaluate
 
-    result = evaluate.evaluate(model.alone(index), folder, space, common.progress, ssim=False)
+    result = evaluate.evaluate(model.alone(index), folder, space, common.progress, ssim=False, degraded=degraded)
     return {"name": Path(model.nets[index].name).stem, "psnr": result["mean"]["psnr"], "routing": result["routing"]}
 
 

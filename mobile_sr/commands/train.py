@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("ecb", "rep"),
         help="train every 3x3 convolution as a sum of branches; in best.npz they are merged into one convolution",
     )
+    common.add_degrade(parser, "degrade the LR images of training and validation")
     parser.add_argument(
         "--architecture", metavar="FILE", help="for an FGNAS recipe: architecture.json of a search (default: that of --init)"
     )
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int | None:
     from mobile_sr import backend
     from mobile_sr.architecture_search import architecture
     from mobile_sr.errors import UserError
+    from mobile_sr.imaging import degradation
     from mobile_sr.inference import model_files
     from mobile_sr.training import distributed, recipes, train_loop
 
@@ -55,6 +57,8 @@ def run(args: argparse.Namespace) -> int | None:
     recipes.override(recipe, args.set)
     if args.branches:
         recipe.branches = args.branches
+    if args.degrade is not None:
+        recipe.degrade = degradation.normalized(args.degrade)
     folder = args.data if recipe.hooks.data else common.need_data(args)
     if recipe.hooks.data and folder and distributed.rank() == 0:
         print(f"{folder} is not read: the recipe has a data function", file=sys.stderr)

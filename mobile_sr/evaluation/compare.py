@@ -13,6 +13,7 @@ from mobile_sr.converters.tflite import audit, delegates
 from mobile_sr.evaluation import evaluate, instructions
 from mobile_sr.files import sha256
 from mobile_sr.imaging import flat_colours, metrics
+from mobile_sr.imaging.degradation import SeededDegradation
 from mobile_sr.importing import foreign
 from mobile_sr.inference import litert, model_files, model_io, sidecar, trial, upscaler
 from mobile_sr.inference.upscaler import Upscaler
@@ -48,6 +49,7 @@ def each_output(
     space: str,
     problems: list[str],
     detailed: str | None = None,
+    degraded: SeededDegradation | None = None,
 ) -> Iterator[Outputs]:
     """Yield the outputs of several models of one scale for every usable image.
 
@@ -56,17 +58,19 @@ def each_output(
         folder, problems: as for `evaluate.each_pair`.
         space: 'y' or 'rgb'.
         detailed: key of the model for `Upscaler.with_details`; None for none.
+        degraded: what degrades the LR images; `Outputs.figures` then has the "degradation" of `evaluate.degrade`.
     Raises: UserError when no image is usable.
     """
     scale = next(iter(sides.values())).scale
     for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems, scale):
+        lr, amounts = evaluate.degrade(lr, hr, degraded)
         figures: dict[str, Any] = {}
         more: dict[str, np.ndarray] = {}
         outputs = {key: side(lr) for key, side in sides.items() if key != detailed}
         if detailed is not None:
             outputs[detailed], figures, more = sides[detailed].with_details(lr)
         scores = {key: evaluate.score(sr, hr, space, scale, gray) for key, sr in outputs.items()}
-        yield Outputs(name, {"hr": hr, **outputs}, scores, gray, figures, more)
+        yield Outputs(name, {"hr": hr, **outputs}, scores, gray, {**figures, **amounts}, more)
 
 
 def compare(
@@ -75,6 +79,7 @@ def compare(
     folder: evaluate.ImageSource,
     space: str = "y",
     progress: evaluate.Progress | None = None,
+    degraded: SeededDegradation | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Measure two models of the same scale on a folder.
 
@@ -84,6 +89,7 @@ def compare(
         folder: as for `evaluate.each_pair`.
         space: 'y' or 'rgb'.
         progress: called after each image.
+        degraded: what degrades the LR images.
     Returns: (report, crops).
 
         The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", "gain_db", ...}, "model": {...}, "drop_db",
@@ -91,7 +97,8 @@ def compare(
         reference minus that of the model; gain_db is the mean PSNR of a model minus that of bicubic. Both models have
         {"colour_error": `colour_error`} and `Upscaler.where`. If a model has details (the model, or else the reference), each
         image has the figures of `Upscaler.with_details`, and the report has `Upscaler.summarize_details`: "depth" for a
-        desired depth. It also has `Upscaler.summary` of the model: "routing" for a routed one.
+        desired depth. With `degraded` each image also has the "degradation" of `evaluate.degrade`. The report also has
+        `Upscaler.summary` of the model: "routing" for a routed one.
 
         The crops are those of the WORST images by drop, the worst first: {"row": entry of "images", "images": {"hr",
         "bicubic", "reference", "model", "difference"}: [h, w, 3] uint8 each, "whole": {the same without "difference"}:
@@ -106,7 +113,7 @@ def compare(
     problems: list[str] = []
     worst: list[tuple[float, int, Outputs]] = []  # (drop, index of row, images)
     scored: dict[str, list[dict[str, float | None]]] = {key: [] for key in sides}
-    for found in each_output(sides, folder, space, problems, detailed):
+    for found in each_output(sides, folder, space, problems, detailed, degraded):
         scores, images = found.scores, found.images
         for key, value in scores.items():
             scored[key].append(value)
@@ -132,7 +139,7 @@ def compare(
     means = {key: evaluate.mean(values) for key, values in scored.items()}
     gains = {key: subtract(means[key]["psnr"], means["bicubic"]["psnr"]) for key in ("reference", "model")}
     report: dict[str, Any] = {
-        "protocol": metrics.protocol(scale, space),
+        "protocol": metrics.protocol(scale, space, degraded),
         "scale": scale,
         "data": folder_name(folder),
         "reference": {"name": reference.name, **reference.where(), **means["reference"], "gain_db": gains["reference"]},

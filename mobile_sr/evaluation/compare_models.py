@@ -13,6 +13,7 @@ from mobile_sr.converters import user_code
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import compare, evaluate
 from mobile_sr.imaging import metrics, sample_images
+from mobile_sr.imaging.degradation import SeededDegradation
 from mobile_sr.inference import upscaler
 from mobile_sr.inference.upscaler import Upscaler
 
@@ -30,6 +31,7 @@ def compare_models(
     progress: evaluate.Progress | None = None,
     own_metrics: Mapping[str, Metric] | None = None,
     threads: int = 1,
+    degraded: SeededDegradation | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Measure several models of one scale on a folder.
 
@@ -41,6 +43,7 @@ def compare_models(
         progress: called after each image and each timed round.
         own_metrics: further metrics by name. They get the images without the shaved border.
         threads: CPU threads that the models were loaded with. With one, the time is CPU time, else wall time.
+        degraded: what degrades the LR images, for all models and bicubic; each of "images" then has a "degradation".
     Returns: (record, crops).
 
         The record is JSON-able: {"protocol", "scale", "data", "has_reference", "models": [{"name", "psnr", "ssim", "gain_db"
@@ -67,13 +70,15 @@ def compare_models(
     problems: list[str] = []
     worst: list[tuple[float, int, compare.Outputs]] = []  # (spread of PSNR, index of row, images)
     scored: dict[str, list[dict[str, Any]]] = {key: [] for key in (*keys, "bicubic")}
-    for found in compare.each_output(sides | {"bicubic": upscaler.load("bicubic", scale)}, folder, space, problems):
+    for found in compare.each_output(
+        sides | {"bicubic": upscaler.load("bicubic", scale)}, folder, space, problems, degraded=degraded
+    ):
         for key in scored:
             values = {name: _own(name, own_metrics[name], found, key, scale) for name in own_metrics}
             scored[key].append({**found.scores[key], "metrics": values})
         first = found.scores[keys[0]]["psnr"] if reference else None
         row = [{**scored[key][-1], "drop_db": compare.subtract(first, found.scores[key]["psnr"])} for key in keys]
-        rows.append({"name": found.name, "bicubic_psnr": found.scores["bicubic"]["psnr"], "models": row})
+        rows.append({"name": found.name, "bicubic_psnr": found.scores["bicubic"]["psnr"], "models": row, **found.figures})
         finite = [score["psnr"] for score in found.scores.values() if score["psnr"] is not None and np.isfinite(score["psnr"])]
         worst.append((max(finite) - min(finite) if finite else -1.0, len(rows) - 1, found))
         worst = sorted(worst, key=lambda entry: -entry[0])[: compare.WORST]
@@ -83,7 +88,7 @@ def compare_models(
     summaries = [model.summary() for model in every]  # before further runs: they count natural images only
     times = time(every, progress)
     record: dict[str, Any] = {
-        "protocol": metrics.protocol(scale, space),
+        "protocol": metrics.protocol(scale, space, degraded),
         "scale": scale,
         "data": compare.folder_name(folder),
         "has_reference": reference is not None,

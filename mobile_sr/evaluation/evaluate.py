@@ -12,6 +12,7 @@ import numpy as np
 
 from mobile_sr.errors import UserError
 from mobile_sr.imaging import images, layouts, metrics, pairs
+from mobile_sr.imaging.degradation import SeededDegradation
 from mobile_sr.imaging.resize import imresize
 from mobile_sr.inference import model_io
 
@@ -70,6 +71,23 @@ def _check_size(name: object, hr: np.ndarray, shave: int) -> None:
         raise UserError(f"{name}: {width}x{height} pixels (after modcrop) are too few to measure, {cut}")
 
 
+def degrade(
+    lr: np.ndarray, hr: np.ndarray, degraded: SeededDegradation | None
+) -> tuple[np.ndarray, dict[str, dict[str, float | None]]]:
+    """Degrade an LR image.
+
+    Args:
+        lr: [H, W, 3] uint8.
+        hr: [H * s, W * s, 3] uint8.
+        degraded: the degradation; None leaves the image as it is.
+    Returns: (LR image [H, W, 3] uint8, entries for the image's row: {"degradation": `Amounts` as a dict}, {} without one).
+    """
+    if not degraded:
+        return lr, {}
+    lr, amounts = degraded.apply(lr, hr)
+    return lr, {"degradation": amounts._asdict()}
+
+
 def score(sr: np.ndarray, hr: np.ndarray, space: str, shave: int, gray: bool, ssim: bool = True) -> dict[str, float | None]:
     """Compare an SR output with the HR image under the protocol (docs/reference/protocol.md).
 
@@ -111,6 +129,7 @@ def evaluate(
     progress: Progress | None = None,
     shave: int | None = None,
     ssim: bool = True,
+    degraded: SeededDegradation | None = None,
 ) -> dict[str, Any]:
     """Measure a model on a folder.
 
@@ -121,7 +140,9 @@ def evaluate(
         progress: called after each image.
         shave: pixels cut from each border; the scale by default.
         ssim: whether to compute SSIM, which takes a hundred times as long as PSNR.
-    Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim", "bicubic_psnr"}], "mean": {"psnr", "ssim"},
+        degraded: what degrades the LR images, for the model and for bicubic alike.
+    Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim", "bicubic_psnr"} and with
+        `degraded` {"degradation": Amounts as a dict}], "mean": {"psnr", "ssim"},
         "bicubic": {"psnr"} (mean), "skipped": [lines], "values" and "sample" (`model_io.facts`)} and the entries of
         `Upscaler.where` and `Upscaler.summary`.
     Raises: UserError as `each_pair`.
@@ -130,14 +151,15 @@ def evaluate(
     problems: list[str] = []
     shave = upscaler.scale if shave is None else shave
     for name, hr, lr, gray in each_pair(folder, upscaler.scale, problems, shave):
+        lr, amounts = degrade(lr, hr, degraded)
         bicubic = score(imresize(lr, upscaler.scale), hr, space, shave, gray, ssim=False)["psnr"]
-        rows.append({"name": name, **score(upscaler(lr), hr, space, shave, gray, ssim), "bicubic_psnr": bicubic})
+        rows.append({"name": name, **score(upscaler(lr), hr, space, shave, gray, ssim), "bicubic_psnr": bicubic, **amounts})
         if progress:
             progress(len(rows), name)
     return {
         "model": upscaler.name,
         **upscaler.where(),
-        "protocol": metrics.protocol(shave, space),
+        "protocol": metrics.protocol(shave, space, degraded),
         "images": rows,
         "mean": mean(rows),
         "bicubic": {"psnr": mean_of(rows, "bicubic_psnr")},

@@ -8,19 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from mobile_sr.imaging.degradation import SeededDegradation
+from mobile_sr.imaging.degradation import describe as describe_degradation
+
 SPACES = ("y", "rgb")
 BT601_Y = np.array([65.481, 128.553, 24.966]) / 255.0  # weights of R, G and B in the Y of BT.601, which has an offset of 16
 
 
-def protocol(shave: int, space: str) -> dict[str, Any]:
+def protocol(shave: int, space: str, degraded: SeededDegradation | None = None) -> dict[str, Any]:
     """Describe the measurement protocol; reports store and print it with every figure.
 
     Args:
         shave: pixels cut from each border; the literature uses the scale.
         space: 'y' or 'rgb'.
+        degraded: what degrades the LR images.
 
     Returns:
-        The keys space, shave, rounding, resizer and ssim.
+        The keys space, shave, rounding, resizer and ssim, and degradation if there is one.
     """
     return {
         "space": {"y": "Y of BT.601 (16..235), float; gray files as they are", "rgb": "RGB"}[space],
@@ -28,13 +32,17 @@ def protocol(shave: int, space: str) -> dict[str, Any]:
         "rounding": "uint8",
         "resizer": "MATLAB bicubic, antialiased, uint8",
         "ssim": "11x11 Gaussian, sigma 1.5, valid region",
+        **({"degradation": degraded.to_json()} if degraded else {}),
     }
 
 
 def describe(protocol: Mapping[str, Any]) -> str:
     """Format a result of `protocol` as one line of text."""
     p = protocol
-    return f"{p['space']}; shave {p['shave']}; {p['rounding']} outputs; LR by {p['resizer']} where not given; SSIM {p['ssim']}"
+    degradation = p.get("degradation")
+    source = "after the blur" if degradation and degradation["blur"][1] else "where not given"
+    more = f"; {describe_degradation(degradation)}" if degradation else ""
+    return f"{p['space']}; shave {p['shave']}; {p['rounding']} outputs; LR by {p['resizer']} {source}{more}; SSIM {p['ssim']}"
 
 
 def rgb_to_y(image: np.ndarray) -> np.ndarray:

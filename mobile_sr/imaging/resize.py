@@ -3,6 +3,7 @@
 import numpy as np
 
 _BAND_ROWS = 256  # output rows computed at once; limits the memory for float64 intermediates
+_TILE = 64  # side of the tiles of blurred_downscale: large enough for a fast matrix product, small enough for a narrow band
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
@@ -106,3 +107,64 @@ def downscale(image: np.ndarray, scale: int) -> np.ndarray:
         [H // scale, W // scale, 3] uint8.
     """
     return imresize(modcrop(image, scale), 1.0 / scale)
+
+
+def blurred_downscale(image: np.ndarray, scale: int, sigma: float, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+    """Blur an HR image with a Gaussian and downscale it with bicubic, as one filter per axis.
+
+    As in `downscale`, the vertical pass comes first, each pass rounds to uint8, and pixels beyond the edge repeat it. A part of
+    the result equals the same part of the whole result.
+
+    Args:
+        image: [H * scale, W * scale, 3] uint8.
+        scale: positive whole factor.
+        sigma: standard deviation of the Gaussian in HR pixels, above 0.
+        box: (top, left, height, width) of the part to make, in LR pixels; None for all of it.
+
+    Returns:
+        [height, width, 3] uint8.
+    """
+    top, left, height, width = box or (0, 0, image.shape[0] // scale, image.shape[1] // scale)
+    taps, first = _blurred_taps(scale, sigma)
+    result = np.empty((height, width, 3), np.uint8)
+    for y in range(0, height, _TILE):
+        for x in range(0, width, _TILE):
+            tile = result[y : y + _TILE, x : x + _TILE]
+            source = _window(image, [(top + y) * scale + first, (left + x) * scale + first], scale, tile.shape, len(taps))
+            tall = _strided(taps, scale, tile.shape[0]) @ source.reshape(len(source), -1)
+            wide = _strided(taps, scale, tile.shape[1]) @ _to_uint8(tall).reshape(len(tile), -1, 3)
+            tile[:] = _to_uint8(wide)
+    return result
+
+
+def _blurred_taps(scale: int, sigma: float) -> tuple[np.ndarray, int]:
+    """The weights of bicubic by 1/scale after a Gaussian, and the position of the first one relative to HR pixel 0."""
+    radius = int(np.ceil(4 * sigma))
+    gaussian = np.exp(-((np.arange(-radius, radius + 1) / sigma) ** 2) / 2)
+    center = (scale - 1) / 2
+    positions = np.arange(int(np.floor(center - 2 * scale)), int(np.ceil(center + 2 * scale)) + 1)
+    taps = np.convolve(_cubic((positions - center) / scale), gaussian)
+    return taps / taps.sum(), int(positions[0]) - radius
+
+
+def _window(image: np.ndarray, start: list[int], scale: int, size: tuple[int, ...], taps: int) -> np.ndarray:
+    """The HR pixels, float64, that `size` LR pixels depend on. Pixels beyond the edges of the image repeat them."""
+    ends = [begin + (count - 1) * scale + taps for begin, count in zip(start, size, strict=False)]
+    inside = tuple(slice(max(begin, 0), end) for begin, end in zip(start, ends, strict=True))
+    beyond = [(max(-begin, 0), max(end - side, 0)) for begin, end, side in zip(start, ends, image.shape, strict=False)]
+    part = image[inside].astype(np.float64)
+    return np.pad(part, (*beyond, (0, 0)), mode="edge") if any(map(any, beyond)) else part
+
+
+def _strided(taps: np.ndarray, stride: int, count: int) -> np.ndarray:
+    """The matrix [count, (count - 1) * stride + len(taps)] of a filter that is applied at every `stride`-th pixel."""
+    matrix = np.zeros((count, (count - 1) * stride + len(taps)))
+    for row in range(count):
+        matrix[row, row * stride : row * stride + len(taps)] = taps
+    return matrix
+
+
+def _to_uint8(values: np.ndarray) -> np.ndarray:
+    """Round half up and clip, in place. Exact halves go up whatever the order of the sums, which a matrix product changes."""
+    values += 0.5 + 1e-9
+    return np.clip(np.floor(values, out=values), 0, 255, out=values)

@@ -18,6 +18,7 @@ from mobile_sr.converters.printable import printable
 from mobile_sr.errors import UserError
 from mobile_sr.files import atomic_path, cache_folder, make_folder, sha256, sweep, write_json
 from mobile_sr.imaging import flat_colours
+from mobile_sr.imaging.degradation import Degradation, add_noise_and_jpeg
 from mobile_sr.imaging.layouts import find_pairs, refuse_scale_one
 from mobile_sr.imaging.pairs import read_pair
 from mobile_sr.imaging.resize import downscale, imresize, modcrop
@@ -36,6 +37,7 @@ class TrainingImages:
         originals: for each image, the index of the image that it is a downscaled copy of, or its own index.
         hr: the HR images, [H * scale, W * scale, 3] uint8.
         lr: the LR images, [H, W, 3] uint8.
+        given_lr: whether the folder has LR images; they are made from the HR images otherwise.
         sha256: hash of all HR and LR pixels and shapes. It identifies the training data.
     """
 
@@ -64,6 +66,7 @@ class TrainingImages:
         """
         self.scale = scale
         pairs = find_pairs(folder, scale, part="train")
+        self.given_lr = any(lr is not None for _, _, lr in pairs)
         refuse_scale_one(folder, scale, pairs)
         settings = [_CACHE_VERSION, scale, smallest, str(Path(folder).resolve()), *downscale_factors]
         key = hashlib.sha256(json.dumps(settings).encode())
@@ -229,6 +232,7 @@ def patch_batch(
     share: slice = slice(None),
     mixing: str = "none",
     flat_share: float = 0.0,
+    degradation: Degradation | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Make the training batch of one step. The result depends on the arguments alone, so resumed runs see the same data.
 
@@ -246,13 +250,16 @@ def patch_batch(
         share: slice of the batch to make; the default is all of it.
         mixing: 'none' or a kind of `mixed`.
         flat_share: probability that a sample is a flat colour or a ramp (flat_colours.patch) instead of a crop.
+        degradation: what degrades each LR crop, before rotation, brightness and mixing. Flat colours and ramps get its noise
+            and JPEG. The crops are those without it.
 
     Returns:
         ([batch, patch, patch, 3], [batch, patch * s, patch * s, 3]) float32 in 0..1, restricted to `share`.
     """
     if mixing != "none":
         options: dict[str, Any] = {"batch": batch, "patch": patch, "seed": seed, "flat_share": flat_share}
-        lr, hr = patch_batch(images, indices, step, brightness_factors=brightness_factors, **options)
+        options |= {"brightness_factors": brightness_factors, "degradation": degradation}
+        lr, hr = patch_batch(images, indices, step, **options)
         lr, hr = mix_batch(lr, hr, mixing, np.random.default_rng([seed, step, 2]))
         return lr[share], hr[share]
     rng = np.random.default_rng([seed, step])
@@ -267,13 +274,20 @@ def patch_batch(
     hr = np.empty((len(samples), patch * s, patch * s, 3), np.float32)
     for row, n in enumerate(samples):
         if is_flat[n]:
-            pair = flat_colours.patch(np.random.default_rng([seed, step, 3, n]), patch, patch, s)
-            lr[row], hr[row] = (part / np.float32(255) for part in pair)
+            a, b = flat_colours.patch(np.random.default_rng([seed, step, 3, n]), patch, patch, s)
+            if degradation:
+                rng = np.random.default_rng([seed, step, 5, n])
+                a = add_noise_and_jpeg(a.astype(np.uint8), degradation.draw(rng), rng)
+            lr[row], hr[row] = a / np.float32(255), b / np.float32(255)
             continue
         small, large = images.lr[indices[picks[n]]], images.hr[indices[picks[n]]]
         top = int(positions[n, 0] * (small.shape[0] - patch + 1))
         left = int(positions[n, 1] * (small.shape[1] - patch + 1))
-        a = small[top : top + patch, left : left + patch]
+        if degradation:
+            rng = np.random.default_rng([seed, step, 5, n])
+            a, _ = degradation.apply(small, large, rng, (top, left, patch, patch))
+        else:
+            a = small[top : top + patch, left : left + patch]
         b = large[top * s : (top + patch) * s, left * s : (left + patch) * s]
         if orientations[n] >= 4:
             a, b = a[:, ::-1], b[:, ::-1]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from mobile_sr.converters.quiet import print_line
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256
+from mobile_sr.imaging import degradation
 from mobile_sr.training import dataset, distributed, user_code
 from mobile_sr.training.recipes import Recipe
+
+_VALIDATION_SEED = 0  # of the degradation of validation images
 
 
 class Source(Protocol):
@@ -23,8 +28,11 @@ class Source(Protocol):
     def validation(self) -> tuple[np.ndarray, np.ndarray]:
         """Return ([V, H, W, 3] LR, [V, H * s, W * s, 3] HR) uint8 validation images."""
 
-    def batch(self, step: int, share: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Return the training batch of a step: ([N, P, P, 3], [N, P * s, P * s, 3]) float32 in 0..1, restricted to `share`."""
+    def batch(self, step: int, share: slice, clean: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Return the training batch of a step: ([N, P, P, 3], [N, P * s, P * s, 3]) float32 in 0..1, restricted to `share`.
+
+        `clean` leaves out the recipe's degradation of the LR patches.
+        """
 
 
 def open_source(recipe: Recipe, folder: str | Path | None, cache: str | Path | None) -> Source:
@@ -46,6 +54,7 @@ class FolderSource:
     def __init__(self, recipe: Recipe, folder: str | Path, cache: str | Path | None) -> None:
         """Read the folder; see dataset.TrainingImages and dataset.split_validation, also for errors."""
         self._recipe = recipe
+        self._degradation = degradation.parse(recipe.degrade)
         self._images = dataset.TrainingImages(folder, recipe.network["scale"], cache, recipe.patch, recipe.downscale_factors)
         self.sha256 = self._images.sha256
         self._indices: Sequence[int]
@@ -55,12 +64,25 @@ class FolderSource:
             "images": len(set(self._images.originals)),
             "held_out": [self._images.names[i] for i in self._held_out],
         }
+        self._validation = dataset.center_crops(self._images, self._held_out, recipe.validation_crop)
+        if self._degradation:
+            self._degrade_validation(self._degradation)
+
+    def _degrade_validation(self, ranges: degradation.Degradation) -> None:
+        """Degrade the LR validation images. Their seed is not the run's, so that runs with different seeds compare."""
+        if self._images.given_lr and ranges.blur[1] and distributed.rank() == 0:
+            text = "the LR images of the folder are not used: --degrade blurs the HR images before the downscaling"
+            print_line(text, sys.stderr)
+        seeded = degradation.SeededDegradation(ranges, _VALIDATION_SEED)
+        pairs = [seeded.apply(lr, hr) for lr, hr in zip(*self._validation, strict=True)]
+        self._validation = np.stack([lr for lr, _ in pairs]), self._validation[1]
+        self.record["held_out_degradation"] = [amounts._asdict() for _, amounts in pairs]
 
     def validation(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the centre crops of the held-out images."""
-        return dataset.center_crops(self._images, self._held_out, self._recipe.validation_crop)
+        return self._validation
 
-    def batch(self, step: int, share: slice) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, step: int, share: slice, clean: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Return random crops; see dataset.patch_batch."""
         r = self._recipe
         return dataset.patch_batch(
@@ -74,6 +96,7 @@ class FolderSource:
             share=share,
             mixing=r.mixing,
             flat_share=r.flat_share,
+            degradation=None if clean else self._degradation,
         )
 
 
@@ -88,7 +111,7 @@ class FunctionSource:
         """
         self._recipe, self._function = recipe, function
         self._name = user_code.name_of(function)
-        for field, off in (("mixing", "none"), ("flat_share", 0), ("downscale_factors", ())):
+        for field, off in (("mixing", "none"), ("flat_share", 0), ("downscale_factors", ()), ("degrade", "")):
             if getattr(recipe, field) != off:
                 raise UserError(f"--set {field}: not used with a data function; do it in {self._name}")
         lr, hr = self._call(-1, recipe.validation_images, recipe.validation_crop)
@@ -100,7 +123,7 @@ class FunctionSource:
         """Return what the function gives for step -1."""
         return self._validation[0], self._validation[1]
 
-    def batch(self, step: int, share: slice) -> tuple[np.ndarray, np.ndarray]:
+    def batch(self, step: int, share: slice, clean: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Return what the function gives for a step."""
         with user_code.recorded():
             lr, hr = self._call(step, self._recipe.batch, self._recipe.patch)

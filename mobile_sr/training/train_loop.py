@@ -336,7 +336,8 @@ class _Batches:
         step = self.epoch * r.validate_every + index
         lr, hr = self.source.batch(step, self.share)
         if self.teacher:
-            hr = np.concatenate([hr, self.teacher.predict_on_batch(lr)], axis=-1)
+            seen = self.source.batch(step, self.share, clean=True)[0] if r.degrade else lr
+            hr = np.concatenate([hr, self.teacher.predict_on_batch(seen)], axis=-1)
         batch = self.extension.batch(lr, hr, step, self.share)
         self.seconds += time.perf_counter() - start
         return batch

@@ -81,6 +81,17 @@ def test_evaluate_accepts_images_of_many_kinds(kind, image_folder):
     assert "mean of" in result._repr_html_()
 
 
+def test_degraded_evaluation():
+    images = [make_image(48, 48)]
+    clean, degraded = (mobile_sr.evaluate("bicubic", images, scale=2, degrade=text, seed=3) for text in ("", "noise=4"))
+    assert degraded.psnr < clean.psnr - 0.3
+    assert degraded.record["images"][0]["degradation"] == {"blur": 0, "noise": 4, "jpeg": None}
+    compared = mobile_sr.compare("xlsr_x2:uint8", "xlsr_x2:uint8", images, degrade="noise=4", seed=3)
+    assert compared.record["bicubic"]["psnr"] == degraded.psnr
+    with pytest.raises(ValueError, match="^degrade jpeg=: jpeg=: expected a value"):
+        mobile_sr.evaluate("bicubic", images, scale=2, degrade="jpeg=")
+
+
 def test_compare_and_its_report(tmp_path):
     result = mobile_sr.compare("xlsr_x3:float32", "xlsr_x3:uint8", [make_image(60, 48)])
     assert result.drop_db == pytest.approx(result.reference_psnr - result.model_psnr)

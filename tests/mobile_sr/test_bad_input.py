@@ -131,6 +131,8 @@ def test_foreign_run_folders_and_json(run_here, tmp_path, image_folder):
         (("search", "--recipe", "fgnas_mobile", "--search", "activations", "--weight", "1"), "has no cost; leave it out"),
         (("search", "--recipe", "fgnas_mobile", "--channels", "0"), "--channels 0: must be at least 1"),
         (("train", "--recipe", "xlsr_x3", "--set", "patch=big"), "patch must be a whole number"),
+        (("train", "--recipe", "xlsr_x3", "--set", "degrade=jpg=75"), "--degrade jpg=75: 'jpg' is unknown"),
+        (("train", "--recipe", "xlsr_x3", "--degrade", "noise=5..1"), "--degrade noise=5..1: noise=5..1: expected a value"),
         (("train", "--recipe", "rlfn_x2", "--set", "patch=8"), "patch=8: must be at least 15, the minimum LR side of rlfn_x2"),
         (("train", "--recipe", "xlsr_x3", "--seed", "-1"), "--seed -1: must be from 0 to 4294967295"),
         (("train", "--recipe", "xlsr_x3", "--smoke", "--init", "bicubic"), "bicubic: has no file; use a zoo name"),

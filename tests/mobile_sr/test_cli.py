@@ -175,6 +175,34 @@ def test_data_comes_from_the_environment(run_here, image_folder):
     assert len(json.loads(result.stdout)["images"]) == 6
 
 
+def test_degraded_evaluation(run_here, few_images, tmp_path):
+    """The table, the JSON and the line have the amounts; a seed gives the same figures in `evaluate` and in `compare`."""
+    common = ("--scale", 2, "--data", few_images, "--degrade", "noise=2..4,jpeg=50..60", "--seed", 5)
+    result = run_here("evaluate", "--model", "bicubic", *common, "--json", tmp_path / "e.json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "e.json").read_text())
+    assert found["protocol"]["degradation"]["seed"] == 5
+    assert "LR degraded by noise=2..4,jpeg=50..60 4:2:0, seed 5" in result.stdout
+    for row in found["images"]:
+        amounts = row["degradation"]
+        assert f"noise {amounts['noise']:g}, JPEG {amounts['jpeg']}\n" in result.stdout
+        assert row["psnr"] == row["bicubic_psnr"]
+    compared = run_here("compare", "--reference", "bicubic", "--model", "bicubic", *common, "--json", tmp_path / "c.json")
+    assert compared.returncode == 0, compared.stderr
+    again = json.loads((tmp_path / "c.json").read_text())
+    for row, same in zip(found["images"], again["images"], strict=True):
+        assert (row["degradation"], row["psnr"]) == (same["degradation"], same["model_psnr"])
+    assert again["protocol"] == found["protocol"]
+    other = run_here("evaluate", "--model", "bicubic", *common[:-1], 6, "--json", "-")
+    assert json.loads(other.stdout)["mean"] != found["mean"]
+    for command in (("evaluate",), ("compare", "--reference", "bicubic")):
+        words = (*command, "--model", "bicubic", "--scale", 2, "--data", few_images)
+        one_line(run_here(*words, "--seed", 1), "--seed requires --degrade")
+        one_line(run_here(*words, "--degrade", "jpeg=0"), "--degrade jpeg=0: jpeg=0: expected a value or MIN..MAX")
+    layers = run_here("compare", "--reference", "bicubic", "--model", "bicubic", *common, "--layers")
+    one_line(layers, "--layers measures on clean images; leave out --degrade")
+
+
 def test_evaluate_json(run_here, image_folder, exported, tmp_path):
     model = exported / "tiny_uint8.tflite"
     result = run_here("evaluate", "--model", model, "--data", image_folder, "--space", "rgb", "--json", tmp_path / "f.json")

@@ -15,6 +15,7 @@ import numpy as np
 
 from mobile_sr import models
 from mobile_sr.errors import UserError, did_you_mean
+from mobile_sr.imaging import degradation
 from mobile_sr.inference import weights
 from mobile_sr.training import networks, user_code
 from mobile_sr.training.hooks import Hooks
@@ -60,6 +61,8 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{network: ("xlsr_zoo", {"network": network}) for network in ("fsrcnn", "espcn", "abpn")},
     **{f"chainsr_{size}": ("chainsr", {"size": size}) for size in _CHAINSR},
     **{f"chainsr_{size}_uint8": ("chainsr", {"size": size, "uint8": True}) for size in _CHAINSR},
+    "xlsr_robust": ("robust", {}),
+    **{f"chainsr_{size}_robust": ("robust", {"size": size}) for size in _CHAINSR},
     **{f"edsr_b{blocks}": ("edsr", {"blocks": blocks}) for blocks in (2, 4, 6, 8)},
     "adaedsr_b8": ("adaedsr", {"blocks": 8}),
     "fadaedsr_b8": ("adaedsr", {"blocks": 8, "fixed_depth": 4}),
@@ -81,6 +84,8 @@ COMBINING: dict[str, tuple[str, dict[str, Any]]] = {"classsr": ("classsr", {})}
 EXPECTED_INIT: dict[str, str] = {
     "xlsr_finetune": "xlsr_zoo",
     **{f"chainsr_{size}_uint8": f"chainsr_{size}" for size in _CHAINSR},
+    "xlsr_robust": "xlsr_zoo",
+    **{f"chainsr_{size}_robust": f"chainsr_{size}" for size in _CHAINSR},
     "adaedsr_b8": "edsr_b8",
     "fadaedsr_b8": "edsr_b8",
     "adaedsr_paper": "edsr_paper",
@@ -129,6 +134,7 @@ class Recipe:
     flat_share: float = 0.0  # probability of a flat colour or a ramp instead of a crop, see flat_colours.patch
     select: str = ""  # score that selects best.npz: 'rgb', 'y' or 'uint8'; '' follows the loss, see selection.py
     downscale_factors: tuple[float, ...] = ()  # factors below 1; each adds a downscaled copy of every training image
+    degrade: str = ""  # degradation of the LR images, such as 'jpeg=60..95,noise=0..5', see imaging/degradation.py
     hooks: Hooks = dataclasses.field(default_factory=Hooks)  # functions of your own, see docs/guide/own_recipe.md
 
     def to_json(self) -> dict[str, Any]:
@@ -180,6 +186,9 @@ def override(recipe: Recipe, settings: Sequence[str]) -> None:
             hint = did_you_mean(key, fields) if key not in fields else ""
             known = f"{', '.join(fields)} or {networks.PREFIX}ARGUMENT"
             raise UserError(f"--set {setting}: expected KEY=VALUE with KEY one of {known}{hint}")
+        if key == "degrade":
+            recipe.degrade = degradation.normalized(text)
+            continue
         value: Any
         try:
             value = _parsed(text, type(getattr(recipe, key)), key)
@@ -202,6 +211,11 @@ def _problem(key: str, value: Any) -> str | None:
     """What is wrong with the value of a field, or None."""
     kind = type(_DEFAULTS[key])
     if kind is str:
+        if key == "degrade" and isinstance(value, str):
+            try:
+                degradation.parse(value)
+            except UserError as error:
+                return str(error)
         choices = _CHOICES.get(key, (value,))
         if isinstance(value, str) and value in choices:
             return None
@@ -237,6 +251,7 @@ def check(recipe: Recipe, name: str) -> None:
             raise UserError(f"{name}: {key} is {value!r}; {problem.removeprefix(key + ' ')}")
         if key in _TUPLES:
             setattr(recipe, key, tuple(value))
+    recipe.degrade = degradation.normalized(recipe.degrade)
     scale = recipe.network.get("scale") if isinstance(recipe.network, dict) else None
     if type(scale) is not int or not 1 <= scale <= weights.MAX_SCALE or "network" not in recipe.network:
         example = '{"network": "espcn", "scale": 3}'

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from mobile_sr.imaging.resize import axis_matrix, downscale, imresize, modcrop
+from mobile_sr.imaging.resize import axis_matrix, blurred_downscale, downscale, imresize, modcrop
 
 
 def plain_imresize(image, scale):
@@ -82,3 +82,34 @@ def test_wrong_arguments():
         imresize(np.zeros((4, 4)), 2)
     with pytest.raises(ValueError, match="scale"):
         imresize(np.zeros((4, 4), np.uint8), 0)
+
+
+def plain_blur(image, sigma):
+    """A Gaussian blur of an image whose edge pixels repeat, in floating point."""
+    radius = 30
+    taps = np.exp(-(np.arange(-radius, radius + 1.0) ** 2) / (2 * sigma**2))
+    result = np.pad(image.astype(float), ((radius, radius), (radius, radius), (0, 0)), mode="edge")
+    for axis in (0, 1):
+        result = np.apply_along_axis(np.convolve, axis, result, taps / taps.sum(), mode="valid")
+    return result
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_blurred_downscale_is_a_blur_and_then_bicubic(photo, scale):
+    hr = photo[:60, :48]
+    wanted = plain_blur(hr, 1.3)
+    for axis in (0, 1):
+        wanted = np.moveaxis(np.tensordot(axis_matrix(hr.shape[axis], 1 / scale), wanted, (1, axis)), 0, axis)
+    difference = np.abs(blurred_downscale(hr, scale, 1.3) - wanted)[3:-3, 3:-3]
+    assert difference.max() < 1.1  # two roundings of half a level each
+    assert difference.mean() < 0.4
+    np.testing.assert_array_equal(blurred_downscale(hr, scale, 1e-3), downscale(hr, scale))
+
+
+def test_a_part_of_blurred_downscale_is_that_part_of_the_whole():
+    hr = np.random.default_rng(0).integers(0, 256, (300, 420, 3), dtype=np.uint8)
+    whole = blurred_downscale(hr, 2, 2.5)
+    assert whole.shape == (150, 210, 3)
+    np.testing.assert_array_equal(blurred_downscale(hr, 2, 2.5, (60, 90, 70, 120)), whole[60:130, 90:210])
+    flat = blurred_downscale(np.full((40, 60, 3), 93, np.uint8), 2, 0.7)
+    assert (flat == 93).all()

@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
+from mobile_sr import extensions
 from mobile_sr.errors import UserError
-from mobile_sr.training import sources
+from mobile_sr.imaging import degradation
+from mobile_sr.imaging.images import write_image
+from mobile_sr.imaging.resize import downscale
+from mobile_sr.training import sources, train_loop
 from mobile_sr.training.recipes import Recipe
+from tests.conftest import make_image
 
 
 def noise(step, batch, patch, rng):
@@ -57,8 +62,73 @@ def test_refused_batches(data, said):
 
 
 def test_options_of_a_folder_are_refused():
-    for field, value in (("mixing", "mixup"), ("flat_share", 0.1), ("downscale_factors", (0.5,))):
+    for field, value in (("mixing", "mixup"), ("flat_share", 0.1), ("downscale_factors", (0.5,)), ("degrade", "noise=1")):
         with pytest.raises(UserError, match=f"--set {field}: not used with a data function; do it in test_sources.py:noise"):
             sources.open_source(recipe(**{field: value}), None, None)
     with pytest.raises(UserError, match="no images: give --data DIR, or a recipe with a data function"):
         sources.open_source(recipe(None), None, None)
+
+
+DEGRADE = "blur=0..0.8,noise=1..5,jpeg=60..95"
+
+
+def folder_source(folder, cache, **fields):
+    changes = {"batch": 4, "patch": 8, "validation_images": 2, "validation_crop": 20, "degrade": DEGRADE, **fields}
+    return sources.open_source(Recipe("r", {"network": "espcn", "scale": 2}, 4, **changes), folder, cache)
+
+
+@pytest.mark.parametrize("fields", [{}, {"mixing": "cutmix"}, {"flat_share": 0.5}], ids=str)
+def test_degraded_batches(image_folder, cache, fields):
+    """They depend on the seed and the step, split into shares, and have the HR patches of clean ones."""
+    source, plain = (folder_source(image_folder, cache, degrade=text, **fields) for text in (DEGRADE, ""))
+    lr, hr = source.batch(5, slice(None))
+    clean, same = plain.batch(5, slice(None))
+    np.testing.assert_array_equal(hr, same)
+    assert (np.abs(lr - clean).mean(axis=(1, 2, 3)) > 0.2 / 255).all()
+    np.testing.assert_array_equal(source.batch(5, slice(None), clean=True)[0], clean)
+    for share in (slice(0, 2), slice(2, 4)):
+        np.testing.assert_array_equal(folder_source(image_folder, cache, **fields).batch(5, share)[0], lr[share])
+    assert np.any(folder_source(image_folder, cache, seed=1, **fields).batch(5, slice(None))[0] != lr)
+    assert len(np.unique(lr.reshape(4, -1), axis=0)) == 4
+
+
+def test_degraded_validation_does_not_depend_on_the_seed(image_folder, cache):
+    source, other, plain = (folder_source(image_folder, cache, **fields) for fields in ({}, {"seed": 1}, {"degrade": ""}))
+    (lr, hr), (clean, same) = source.validation(), plain.validation()
+    np.testing.assert_array_equal(hr, same)
+    np.testing.assert_array_equal(other.validation()[0], lr)
+    for k, amounts in enumerate(source.record["held_out_degradation"]):
+        wanted, drawn = degradation.seeded(DEGRADE, 0).apply(clean[k], hr[k])
+        np.testing.assert_array_equal(lr[k], wanted)
+        assert amounts == drawn._asdict()
+    assert "held_out_degradation" not in plain.record
+
+
+def test_given_lr_images_are_not_used_with_a_blur(tmp_path, capsys):
+    for k in range(3):
+        hr = make_image(48, 60, seed=k)
+        write_image(tmp_path / "in" / "HR" / f"{k}.png", hr)
+        write_image(tmp_path / "in" / "LR" / "X2" / f"{k}.png", 255 - downscale(hr, 2))
+    for degrade in ("noise=1", "blur=0.5"):
+        source = folder_source(tmp_path / "in", tmp_path / "cache", degrade=degrade, validation_crop=20, validation_images=1)
+        said = "the LR images of the folder are not used: --degrade blurs" in capsys.readouterr().err
+        assert said == (degrade == "blur=0.5")
+        lr, hr = source.batch(0, slice(None))
+        box = hr.reshape(4, 8, 2, 8, 2, 3).mean(axis=(2, 4))
+        assert (np.abs(box - lr).mean() < 0.1) == (degrade == "blur=0.5")
+
+
+def test_a_teacher_sees_clean_images(image_folder, cache):
+    """Its output, here its input, is the second half of the target."""
+
+    class Repeat:
+        def predict_on_batch(self, lr):
+            return lr.repeat(2, axis=1).repeat(2, axis=2)
+
+    recipe = Recipe("r", {"network": "espcn", "scale": 2}, 4, batch=4, patch=8, validation_crop=20, degrade=DEGRADE)
+    source = sources.open_source(recipe, image_folder, cache)
+    lr, target = train_loop._Batches(recipe, source, Repeat(), extensions.training(recipe))(2)
+    clean, hr = source.batch(2, slice(None), clean=True)
+    np.testing.assert_array_equal(target, np.concatenate([hr, Repeat().predict_on_batch(clean)], axis=-1))
+    np.testing.assert_array_equal(lr, source.batch(2, slice(None))[0])
+    assert np.any(lr != clean)

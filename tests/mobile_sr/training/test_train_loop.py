@@ -15,8 +15,9 @@ from tests.conftest import assert_same_arrays, smoke_recipe
 
 
 def smoke(**changes):
-    """The recipe of ESPCN shrunk to a few steps on synthetic images: three layers without branches compile in a second."""
-    return smoke_recipe("espcn_x3", **{"steps": 12, "validate_every": 4, "warmup_fraction": 0.5, "branches": "none", **changes})
+    """The recipe of ESPCN shrunk to a few steps on degraded synthetic images: three layers compile in a second."""
+    few = {"steps": 12, "validate_every": 4, "warmup_fraction": 0.5, "branches": "none", "degrade": "noise=0..3,jpeg=70..95"}
+    return smoke_recipe("espcn_x3", **{**few, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,8 @@ def test_files_of_a_run(finished):
     config = json.loads((finished / "config.json").read_text())
     assert config["recipe"]["steps"] == 12
     assert config["parameters"] == 31_131
-    assert len(config["data"]["held_out"]) == 2
+    assert len(config["data"]["held_out"]) == len(config["data"]["held_out_degradation"]) == 2
+    assert config["recipe"]["degrade"] == "noise=0..3,jpeg=70..95"
     rows = list(csv.DictReader((finished / "history.csv").open()))
     assert [int(row["step"]) for row in rows] == [4, 8, 12]
     assert all(float(row["steps_per_s"]) > 0 and 0 <= float(row["input_share"]) < 1 for row in rows)
@@ -67,6 +69,8 @@ def test_run_folder_is_not_overwritten(finished, image_folder, tmp_path, cache):
         train_loop.train(smoke(), image_folder, finished, cache=cache)
     with pytest.raises(UserError, match=r"recipe\.steps was 12 and is 16"):
         train_loop.train(smoke(steps=16), image_folder, finished, resume=True, cache=cache)
+    with pytest.raises(UserError, match=r"recipe\.degrade was noise=0\.\.3,jpeg=70\.\.95 and is noise=2;"):
+        train_loop.train(smoke(degrade="noise=2"), image_folder, finished, resume=True, cache=cache)
     with pytest.raises(UserError, match="no run to resume"):
         train_loop.train(smoke(), image_folder, tmp_path / "none", resume=True, cache=cache)
 
