@@ -175,8 +175,8 @@ def _range_factors(model: keras.Model, value_range: int) -> dict[tuple[str, str]
     """{(layer, variable): factor} that makes a network for images in 0..value_range one for images in 0..1; see `convert`."""
     if value_range == 1:
         return {}
-    if all(_is_homogeneous(layer) for layer in model.layers):
-        before_gate = _before_gates(model)
+    before_gate = _before_gates(model)
+    if before_gate is not None and all(_is_homogeneous(layer) for layer in model.layers):
         gates = {(name, "kernel"): float(value_range) for name in before_gate}
         biased = [layer.name for layer in model.layers if hasattr(layer, "bias") and layer.name not in before_gate]
         return gates | {(name, "bias"): 1 / value_range for name in biased}
@@ -191,11 +191,12 @@ def _is_homogeneous(layer: keras.layers.Layer) -> bool:
     return name in _HOMOGENEOUS or name in _GATES if type(layer).__name__ not in _NOT_HOMOGENEOUS else False
 
 
-def _before_gates(model: keras.Model) -> set[str]:
-    """Names of the convolutions before a sigmoid."""
+def _before_gates(model: keras.Model) -> set[str] | None:
+    """Names of the convolutions before a sigmoid; None if a sigmoid follows something else."""
     makers = {id(layer.output): layer for layer in model.layers}
     gates = [s for s in model.layers if getattr(getattr(s, "activation", None), "__name__", None) in _GATES]
-    return {makers[id(layer.input)].name for layer in gates}
+    sources = [makers[id(layer.input)] for layer in gates]
+    return {layer.name for layer in sources} if all(hasattr(layer, "kernel") for layer in sources) else None
 
 
 def _ends(model: keras.Model) -> tuple[set[str], set[str]]:

@@ -82,6 +82,65 @@ class WeightedSum(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
+class GlobalPool(keras.layers.Layer):
+    """A statistic of each channel over the whole image: [N, H, W, C] -> [N, 1, 1, C].
+
+    Args:
+        kind: 'mean', 'maximum', 'sum' or 'deviation', the square root of the mean squared difference from the mean.
+    """
+
+    def __init__(self, kind: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if kind not in ("mean", "maximum", "sum", "deviation"):
+            raise ValueError(f"kind must be 'mean', 'maximum', 'sum' or 'deviation', got {kind!r}")
+        self.kind = kind
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        if self.kind == "maximum":
+            return ops.max(x, axis=(1, 2), keepdims=True)
+        if self.kind == "sum":
+            return ops.sum(x, axis=(1, 2), keepdims=True)
+        mean = ops.mean(x, axis=(1, 2), keepdims=True)
+        if self.kind == "mean":
+            return mean
+        return ops.sqrt(ops.mean((x - mean) * (x - mean), axis=(1, 2), keepdims=True))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], 1, 1, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "kind": self.kind}
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class SpaceToDepth(keras.layers.Layer):
+    """Moves pixels to channels, the inverse of depth_to_space: [N, H, W, C] -> [N, H // s, W // s, C * s * s].
+
+    Rows and columns that are left over at the end are dropped.
+
+    Args:
+        size: s.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        height, width = (side // self.size * self.size for side in ops.shape(x)[1:3])
+        x = x[:, :height, :width]
+        parts = [x[:, i :: self.size, j :: self.size] for i in range(self.size) for j in range(self.size)]
+        return ops.concatenate(parts, axis=-1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        n, h, w, c = input_shape
+        return (n, h and h // self.size, w and w // self.size, c * self.size**2)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
 class NearestUpscale(keras.layers.Layer):
     """Repeats each pixel: [N, H, W, C] -> [N, H * scale, W * scale, C]."""
 

@@ -43,6 +43,10 @@ TEAMS = {
     "nasnet_bn": {"channels": 8, "cells": ("leaky", "inverted6", "relu")},
     "scet": {"channels": 16, "hidden": 6, "heads": 2, "blocks": 1},
     "mdgn": {"channels": 8, "blocks": 1},
+    "prrn": {"channels": 8, "blocks": 1},
+    "aaln": _ESA,
+    "lwfanet": {**_ESA, "upscaled": 6},
+    "depthwise_rfdn": _DISTILLED,
 }
 MINI = {
     **{name: {"channels": 8, "distilled": 4, "attention": 2, "blocks": 1} for name in ("rfdn", "efdn", "bsrn", "arfdn")},

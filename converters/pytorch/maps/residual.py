@@ -42,10 +42,7 @@ def resdn(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _fold_mean(state: dict[str, Any]) -> dict[str, Any]:
     """Moves ResDN's second mean shift into the last bias. Raises ValueError if a shift also scales."""
-    result = dict(state)
-    for name in ("sub_mean", "add_mean"):
-        if not np.array_equal(np.squeeze(result.pop(f"{name}.weight")), np.eye(3)):
-            raise ValueError(f"{name}.weight is not the identity")
+    result = folding.without_identity(state, "sub_mean", "add_mean")
     bias, mean = result["tail.1.bias"], result.pop("add_mean.bias")
     result["tail.1.bias"] = bias + np.repeat(mean, bias.size // mean.size)  # PixelShuffle's channels are c * s * s + ...
     return result

@@ -68,13 +68,23 @@ def one_reduction(state):
     return {key: value for key, value in result.items() if "reduction2" not in key and "reduction3" not in key} | unused
 
 
-UNFOLD = {"m_rfdn": unfold_multiception, "nasnet_bn": unfold_nasnet, "resdn": unfold_mean, "rfesr": one_reduction}
+def opposite_means(state):
+    return {**unfold_mean(state), "add_mean.bias": -state["sub_mean.bias"]}
+
+
+UNFOLD = {
+    "aaln": opposite_means,
+    "m_rfdn": unfold_multiception,
+    "nasnet_bn": unfold_nasnet,
+    "resdn": unfold_mean,
+    "rfesr": one_reduction,
+}
 
 
 @pytest.mark.parametrize("net", ARCHITECTURES)
 def test_every_network_is_recognized_as_itself(net):
     """With its sizes; every layer with weights has its keys, and the arrays fit the network."""
-    config = {"network": net, "scale": 4 if net in ("mobilesr", "m_rfdn") else 2, **SIZES[net]}
+    config = {"network": net, "scale": 4 if net in ("mobilesr", "m_rfdn", "lwfanet") else 2, **SIZES[net]}
     model, complete = models.build(config), models.complete(config)
     layers = list(ARCHITECTURES[net].names(complete).values())
     assert sorted(layers) == sorted(layer.name for layer in model.layers if layer.weights)
