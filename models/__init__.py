@@ -18,16 +18,30 @@ if TYPE_CHECKING:
 
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
+ORIGINAL = ("imdn_cca",)  # published before the challenge
 # Further teams of the challenge, for import-weights, export and training with --net.
 DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "msdn", "sfdn", "cl_rfdn", "bmdn", "esa_rfdn")
 SEPARABLE = ("m_rfdn", "rfdnext", "depthwise_rfdn")
-ATTENTION = ("scet", "prrn", "aaln", "lwfanet")
+ATTENTION = ("scet", "prrn", "aaln", "lwfanet", "rlcsr")
 TEAMS = (*DISTILLATION, *SEPARABLE, *ATTENTION, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "mdgn")
-NETWORKS = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", *PEERS, *NTIRE_2022, *TEAMS)
+NETWORKS = (
+    "xlsr",
+    "chainsr",
+    "fsrcnn",
+    "espcn",
+    "edsr",
+    "rcan",
+    "fgnas",
+    "fgnas_supernet",
+    *PEERS,
+    *NTIRE_2022,
+    *TEAMS,
+    *ORIGINAL,
+)
 _FOLDERS = {
     "ntire2022.distillation": ("rfdn", "efdn", "arfdn", "pruned_rfdn", *DISTILLATION),
     "ntire2022.separable": ("bsrn", *SEPARABLE),
-    "ntire2022.attention": ATTENTION,
+    "ntire2022.attention": (*ATTENTION, *ORIGINAL),
     "ntire2022": (*NTIRE_2022, *TEAMS),
     "nas": ("fgnas", "fgnas_supernet"),
 }

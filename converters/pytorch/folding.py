@@ -70,6 +70,16 @@ def without_identity(state: dict[str, Any], *prefixes: str) -> dict[str, Any]:
     return result
 
 
+def unshuffled(kernel: np.ndarray, groups: int) -> np.ndarray:
+    """Returns the [O, I, H, W] kernel that reads the channels from in front of a channel shuffle instead of behind it.
+
+    The shuffle moves channel g * (I / groups) + c to c * groups + g (Zhang et al., "ShuffleNet", CVPR 2018).
+    """
+    outputs, inputs, *taps = kernel.shape
+    split = kernel.reshape(outputs, inputs // groups, groups, *taps)
+    return np.swapaxes(split, 1, 2).reshape(kernel.shape)
+
+
 def matches(state: dict[str, Any], pattern: str) -> list[re.Match[str]]:
     """Returns the matches of the keys with a regular expression, in the order of the state dict."""
     return [match for match in (re.fullmatch(pattern, str(key)) for key in state) if match]

@@ -113,6 +113,17 @@ class GlobalPool(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
+class ChannelMeanAndMaximum(keras.layers.Layer):
+    """Mean and maximum of the channels of each pixel: [N, H, W, C] -> [N, H, W, 2]."""
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.concatenate([ops.mean(x, axis=-1, keepdims=True), ops.max(x, axis=-1, keepdims=True)], axis=-1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], 2)
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
 class SpaceToDepth(keras.layers.Layer):
     """Moves pixels to channels, the inverse of depth_to_space: [N, H, W, C] -> [N, H // s, W // s, C * s * s].
 

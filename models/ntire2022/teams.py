@@ -87,7 +87,7 @@ TEAMS = (
     ),
     Team("cipher", "ResDN", 0.407, 25.25, 155.35, 67, 29.00, "resdn", "team43_resdn.pth", checked=True),
     Team("NJU_MCG", "FDEN", 0.275, 17.65, 212.35, 84, 28.99, "fden", "team17_fden.pth", checked=True),
-    Team("IMGWLH", "RLCSR", 0.362, 20.10, 136.35, 113, 29.01, None, "team42_rlcsr.pt", needs="SELU, CBAM, channel maxima"),
+    Team("IMGWLH", "RLCSR", 0.362, 20.10, 136.35, 113, 29.01, "rlcsr", "team42_rlcsr.pt"),
     Team("imglhl", "RFESR", 0.381, 23.26, 144.05, 127, 29.03, "rfesr", "team36_rfesr.pt", checked=True),
     Team("whu_sigma", "dilated RFDN", 0.705, 43.88, 142.91, 64, 29.02, "dilated_rfdn", "team13_rfdn_dilated.pth", checked=True),
     Team(

@@ -47,6 +47,8 @@ TEAMS = {
     "aaln": _ESA,
     "lwfanet": {**_ESA, "upscaled": 6},
     "depthwise_rfdn": _DISTILLED,
+    "rlcsr": {**_DISTILLED, "squeezed": 3, "blocks": 2},
+    "imdn_cca": _ESA,
 }
 MINI = {
     **{name: {"channels": 8, "distilled": 4, "attention": 2, "blocks": 1} for name in ("rfdn", "efdn", "bsrn", "arfdn")},
@@ -129,6 +131,12 @@ def test_window_attention_is_attention_in_windows():
         heads.append(weights / weights.sum(axis=1, keepdims=True) @ v)
     expected = (np.concatenate(heads, axis=1) @ outward + bias).reshape(4, 4, 4)[:2]
     np.testing.assert_allclose(actual[0, 4:, 4:8], expected, atol=1e-4)
+
+
+def test_the_original_imdn():
+    """Hui et al., Table 5: 694K, 703K and 715K parameters."""
+    counts = [models.build({"network": "imdn_cca", "scale": scale}).count_params() for scale in (2, 3, 4)]
+    assert [count // 1000 for count in counts] == [694, 703, 715]
 
 
 def test_abpn():

@@ -9,7 +9,7 @@ import numpy as np
 
 from mobile_sr.converters.pytorch import folding
 from mobile_sr.converters.pytorch.architecture import Architecture
-from mobile_sr.converters.pytorch.maps.common import STAGES, blocks, distillation
+from mobile_sr.converters.pytorch.maps.common import ESA_THREE, STAGES, blocks, distillation, head_and_tail
 from mobile_sr.converters.pytorch.maps.ntire2022 import RFDN_SIZES
 
 
@@ -91,6 +91,43 @@ def _merge_skips(state: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def imdn_cca(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of the original IMDN as its authors published it."""
+    names = head_and_tail(fused=True)
+    for k in range(1, config["blocks"] + 1):
+        names |= {f"IMDB{k}.c{stage}": f"block{k}_conv{stage}" for stage in (1, 2, 3, 4)}
+        names |= {f"IMDB{k}.c5": f"block{k}_fuse"}
+        names |= {f"IMDB{k}.cca.conv_du.0": f"block{k}_cca_squeeze", f"IMDB{k}.cca.conv_du.2": f"block{k}_cca_excite"}
+    return names
+
+
+def rlcsr(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of RLCSR as submitted, prepared by `_fold_rlcsr`."""
+    names = {key: layer for key, layer in distillation(config, ESA_THREE).items() if key.startswith("B")} | {
+        "c.0": "blocks_fuse"
+    }
+    for source, target in (("conv1_", "head"), ("convl", "reduce"), ("upsampler.0.conv1_", "tail")):
+        names |= {f"{source}{k}": f"{target}_{part}" for k, part in ((1, "row"), (2, "column"), (3, "square"))}
+    names |= {"convl11": "body_row", "convl22": "body_column", "convl33": "body_square"}
+    names |= {f"reduction{k}": f"join{k}" for k in range(1, config["blocks"])}
+    names |= {"BAM.ca.fc1": "attention_channels_squeeze", "BAM.ca.fc2": "attention_channels_excite"}
+    return names | {"BAM.sa.conv1": "attention_pixels"}
+
+
+def _fold_rlcsr(state: dict[str, Any]) -> dict[str, Any]:
+    """Folds RLCSR's weight normalization, channel shuffles and the factor of its layer attention.
+
+    That attention has one layer, whose softmax is 1: it computes x + gamma * x in front of three linear convolutions.
+    """
+    result = folding.weight_norm(state)
+    gain = 1 + float(np.asarray(result.pop("la.gamma")).reshape(()))
+    for key in ("convl11.weight", "convl22.weight", "convl33.weight"):
+        result[key] = gain * result[key]
+    for match in folding.matches(result, r"(reduction\d)\.weight"):
+        result[match[0]] = folding.unshuffled(result[match[0]], 2)
+    return result
+
+
 _RFDN = {name: size for name, size in RFDN_SIZES.items() if name != "attention"}
 ARCHITECTURES = {
     "prrn": Architecture(prrn, {"channels": "conv_first.weight[0]", "blocks": "conv1_mid_*.weight"}),
@@ -114,6 +151,22 @@ ARCHITECTURES = {
             "upscaled": "conv_L.weight[0]",
         },
         scale=lambda shapes: 4 if "conv_up2.weight" in shapes else 2,
+    ),
+    "imdn_cca": Architecture(
+        imdn_cca,
+        {
+            "channels": "fea_conv.weight[0]",
+            "attention": "IMDB1.cca.conv_du.0.weight[0]",
+            "blocks": "IMDB*.c5.weight",
+        },
+    ),
+    "rlcsr": Architecture(
+        rlcsr,
+        {**RFDN_SIZES, "channels": "conv1_1.weight[0]", "squeezed": "BAM.ca.fc1.weight[0]"},
+        255,
+        "upsampler.0.conv1_1.weight[0]",
+        unused=(r"(LR_conv|last_conv|last|outconv)\..*", r"(res|in)_scale\.scale"),
+        prepare=_fold_rlcsr,
     ),
     "depthwise_rfdn": Architecture(
         depthwise_rfdn,

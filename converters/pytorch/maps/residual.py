@@ -85,8 +85,7 @@ def _unshuffle(state: dict[str, Any]) -> dict[str, Any]:
     result = folding.weight_norm(state)
     for match in folding.matches(result, r"(B\d+\.reduction)\.weight"):
         weight, bias = (result.pop(f"{match[1]}.{name}") for name in ("weight", "bias"))
-        half = weight.shape[1] // 2
-        shuffled = weight.reshape(weight.shape[0], half, 2, 1, 1).swapaxes(1, 2).reshape(weight.shape)
+        shuffled = folding.unshuffled(weight, 2)
         for k in (1, 2, 3):
             result[f"{match[1]}{k}.weight"], result[f"{match[1]}{k}.bias"] = shuffled, bias
     return result

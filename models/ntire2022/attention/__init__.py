@@ -1,1 +1,1 @@
-"""Networks of the NTIRE 2022 efficient super-resolution challenge whose attention uses statistics of the whole image."""
+"""Networks whose attention uses statistics of the whole image: some of the NTIRE 2022 challenge, and the original IMDN."""

@@ -46,7 +46,7 @@ def build(
                 y = activated(y, channels // 4, f"{name}_branch{depth}_conv{index + 2}")
             branches.append(y)
         y = keras.layers.Concatenate(name=f"{name}_concat")(branches)
-        parts = [_channel_attention(y, attention, f"{name}_channels")]
+        parts = [channel_attention(y, attention, f"{name}_channels")]
         parts += [_masked(y, f"{name}_pixels1"), _masked(x, f"{name}_pixels2")]
         return keras.layers.Add(name=name)(parts)
 
@@ -64,7 +64,7 @@ def build(
     return assemble("lwfanet", scale, output_activation, channels, body, tail=tail)
 
 
-def _channel_attention(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
+def channel_attention(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
     """Multiplies each channel by a number that two layers compute from the means and the maxima of all channels, both added.
 
     Means and maxima are two pixels of one tensor, so that the layers run once; the last one is linear.
