@@ -39,6 +39,7 @@ OTHERS = (
     ("AdaDSR", "RCAN, AdaRCAN", "rcan", "untrained"),
     ("AdaDSR", "SRCNN", "srcnn", "untrained"),
     ("AdaDSR", "VDSR", "vdsr", "untrained"),
+    ("FGNAS, NTIRE 2022", "IMDN as first published", "imdn_cca", "published weights"),
     ("AdaDSR", "RDN", "", "missing"),
     ("AdaDSR", "SAN", "", "missing"),
     ("FGNAS (Kim et al., JVCIR 2022)", "FGNAS", "fgnas", "trained here"),

@@ -72,7 +72,12 @@ def opposite_means(state):
     return {**unfold_mean(state), "add_mean.bias": -state["sub_mean.bias"]}
 
 
+def with_layer_attention(state):
+    return {**state, "la.gamma": np.zeros(1), "LR_conv.bias": np.zeros(8)}
+
+
 UNFOLD = {
+    "rlcsr": with_layer_attention,
     "aaln": opposite_means,
     "m_rfdn": unfold_multiception,
     "nasnet_bn": unfold_nasnet,
@@ -95,7 +100,7 @@ def test_every_network_is_recognized_as_itself(net):
     assert {**models.complete(own.config), "output_activation": "clipped_relu"} == complete
     assert not own.is_published
     unused = keras_weights.convert(model, complete, state, 1)
-    assert unused == (["c.0.weight", "B1.b0.body.3.conv_f.bias"] if net == "rfesr" else [])
+    assert unused == {"rfesr": ["c.0.weight", "B1.b0.body.3.conv_f.bias"], "rlcsr": ["LR_conv.bias"]}.get(net, [])
 
 
 def test_prefixes_and_other_networks_in_a_file():
