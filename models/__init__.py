@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
+COMPACT = ("compact", "span")  # small networks of others, for import-weights and export
 ORIGINAL = ("imdn_cca",)  # published before the challenge
 # Further teams of the challenge, for import-weights, export and training with --net.
 DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "msdn", "sfdn", "cl_rfdn", "bmdn", "esa_rfdn")
@@ -37,8 +38,10 @@ NETWORKS = (
     *NTIRE_2022,
     *TEAMS,
     *ORIGINAL,
+    *COMPACT,
 )
 _FOLDERS = {
+    "mobile": COMPACT,
     "ntire2022.distillation": ("rfdn", "efdn", "arfdn", "pruned_rfdn", *DISTILLATION),
     "ntire2022.separable": ("bsrn", *SEPARABLE),
     "ntire2022.attention": (*ATTENTION, *ORIGINAL),

@@ -26,12 +26,14 @@ convolutions, except where a mean shift, a batch normalization or unused weights
 | team | system | parameters, M | FLOPs, G | activations, M | conv | PSNR, dB | `--net` | file | state |
 |---|---|---|---|---|---|---|---|---|---|
 """
-_OTHERS = """## Other systems of the papers
+_OTHERS = """## Other systems
 
 | paper | system | `--net` | state |
 |---|---|---|---|
 """
 OTHERS = (
+    ("NTIRE 2024 (Wan et al., CVPRW 2024)", "SPAN", "span", "published weights"),
+    ("Real-ESRGAN (Wang et al., ICCVW 2021)", "SRVGGNetCompact", "compact", "published weights"),
     ("XLSR (Ayazoglu, CVPRW 2021)", "XLSR", "xlsr", "trained here"),
     ("XLSR", "FSRCNN", "fsrcnn", "trained here"),
     ("XLSR", "ESPCN", "espcn", "trained here"),

@@ -206,14 +206,14 @@ def _ends(model: keras.Model) -> tuple[set[str], set[str]]:
     for layer in model.layers:
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
         if any(id(tensor) in reached for tensor in inputs) and type(layer).__name__ != "InputLayer":
-            if layer.weights:
+            if hasattr(layer, "kernel"):
                 first.add(layer.name)
             else:
                 reached.add(id(layer.output))
     makers, pending = {id(layer.output): layer for layer in model.layers}, [model.outputs[0]]
     while pending:
         layer = makers[id(pending.pop())]
-        if layer.weights:
+        if hasattr(layer, "kernel"):
             last.add(layer.name)
         elif type(layer).__name__ != "InputLayer":
             pending += layer.input if isinstance(layer.input, list) else [layer.input]

@@ -44,7 +44,7 @@ class Shift(keras.layers.Layer):
     """Adds a constant to each channel, such as the negative mean of the training images. Not trained.
 
     Args:
-        values: the constants of all channels.
+        values: the constants of all channels, or one for all.
     """
 
     def __init__(self, values: Sequence[float], **kwargs: Any) -> None:

@@ -49,6 +49,8 @@ TEAMS = {
     "depthwise_rfdn": _DISTILLED,
     "rlcsr": {**_DISTILLED, "squeezed": 3, "blocks": 2},
     "imdn_cca": _ESA,
+    "compact": {"channels": 8, "blocks": 1},
+    "span": {"channels": 8, "blocks": 2},
 }
 MINI = {
     **{name: {"channels": 8, "distilled": 4, "attention": 2, "blocks": 1} for name in ("rfdn", "efdn", "bsrn", "arfdn")},
@@ -131,6 +133,16 @@ def test_window_attention_is_attention_in_windows():
         heads.append(weights / weights.sum(axis=1, keepdims=True) @ v)
     expected = (np.concatenate(heads, axis=1) @ outward + bias).reshape(4, 4, 4)[:2]
     np.testing.assert_allclose(actual[0, 4:, 4:8], expected, atol=1e-4)
+
+
+def test_compact():
+    """The parameters of Real-ESRGAN's files for x4 with 16 and 32 blocks; without weights, the nearest neighbour."""
+    assert models.build({"network": "compact", "blocks": 32}).count_params() == 1_213_296
+    model = models.build({"network": "compact"})
+    assert model.count_params() == 621_424
+    model.set_weights([np.zeros(w.shape) for w in model.get_weights()])
+    x = np.random.default_rng(0).random((1, 4, 5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(x)), x.repeat(4, axis=1).repeat(4, axis=2))
 
 
 def test_the_original_imdn():

@@ -76,7 +76,25 @@ def with_layer_attention(state):
     return {**state, "la.gamma": np.zeros(1), "LR_conv.bias": np.zeros(8)}
 
 
+def branches(state):
+    """SPAN's convolutions as a 1x1 plus a chain of 1x1, 3x3 and 1x1, without the constants of its code."""
+    result = {key: value for key, value in state.items() if not key.startswith("mean.") and ".half." not in key}
+    for key, value in state.items():
+        prefix, _, end = key.rpartition(".")
+        if end == "weight" and not key.startswith(("conv_cat", "upsampler")):
+            inside, (outputs, inputs) = result.pop(key), value.shape[:2]
+            bias = result.pop(f"{prefix}.bias")
+            result |= {f"{prefix}.sk.weight": np.zeros((outputs, inputs, 1, 1)), f"{prefix}.sk.bias": bias}
+            result |= {f"{prefix}.conv.0.weight": np.eye(inputs).reshape(inputs, inputs, 1, 1)}
+            result |= {f"{prefix}.conv.0.bias": np.zeros(inputs), f"{prefix}.conv.1.bias": np.zeros(outputs)}
+            result |= {f"{prefix}.conv.1.weight": inside, f"{prefix}.conv.2.bias": np.zeros(outputs)}
+            result |= {f"{prefix}.conv.2.weight": np.eye(outputs).reshape(outputs, outputs, 1, 1)}
+            result |= {f"{prefix}.eval_conv.weight": np.zeros(inside.shape), f"{prefix}.eval_conv.bias": np.zeros(outputs)}
+    return result
+
+
 UNFOLD = {
+    "span": branches,
     "rlcsr": with_layer_attention,
     "aaln": opposite_means,
     "m_rfdn": unfold_multiception,
