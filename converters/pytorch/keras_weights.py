@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mobile_sr.converters.pytorch.architecture import MISFITS
 from mobile_sr.converters.pytorch.key_maps import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def convert(
 def _prepared(prepare: Callable[[dict[str, Any]], dict[str, Any]], state: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return prepare(dict(state))
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    except MISFITS as error:
         raise ValueError(f"its arrays cannot be merged ({type(error).__name__}: {error})") from None
 
 
