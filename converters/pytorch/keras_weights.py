@@ -196,7 +196,7 @@ def _before_gates(model: keras.Model) -> set[str] | None:
     """Names of the convolutions before a sigmoid; None if a sigmoid follows something else."""
     makers = {id(layer.output): layer for layer in model.layers}
     gates = [s for s in model.layers if getattr(getattr(s, "activation", None), "__name__", None) in _GATES]
-    sources = [makers[id(layer.input)] for layer in gates]
+    sources = [layer if hasattr(layer, "kernel") else makers[id(layer.input)] for layer in gates]
     return {layer.name for layer in sources} if all(hasattr(layer, "kernel") for layer in sources) else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mobile_sr.converters.pytorch.architecture import Architecture
-from mobile_sr.converters.pytorch.maps import attention, compact, distillation, ntire2022, residual
+from mobile_sr.converters.pytorch.maps import attention, classic, compact, distillation, ntire2022, residual
 
 ARCHITECTURES: dict[str, Architecture] = {
     **ntire2022.ARCHITECTURES,
@@ -11,4 +11,5 @@ ARCHITECTURES: dict[str, Architecture] = {
     **residual.ARCHITECTURES,
     **attention.ARCHITECTURES,
     **compact.ARCHITECTURES,
+    **classic.ARCHITECTURES,
 }

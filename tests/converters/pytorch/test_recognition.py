@@ -8,7 +8,13 @@ from mobile_sr.converters.pytorch import keras_weights, recognition
 from mobile_sr.converters.pytorch.key_maps import ARCHITECTURES
 from tests.models.test_efficient import MINI, TEAMS
 
-SIZES = {**MINI, **TEAMS, "mobilesr": {"channels": 8, "ratios": (2, 3)}}
+SIZES = {
+    **MINI,
+    **TEAMS,
+    "mobilesr": {"channels": 8, "ratios": (2, 3)},
+    "edsr": {"channels": 8, "blocks": 2, "input_mean": "subtracted"},
+    "rcan": {"channels": 8, "groups": 2, "blocks": 1, "reduction": 2, "input_mean": "subtracted"},
+}
 SAME_NAMES = {"rfdn", "pruned_rfdn", "dilated_rfdn"}  # dilations and skips leave no trace
 LAYOUT = {"Conv2D": (3, 2, 0, 1), "GroupedConv2D": (3, 2, 0, 1), "DepthwiseConv2D": (2, 3, 0, 1)}
 
@@ -94,6 +100,8 @@ def branches(state):
 
 
 UNFOLD = {
+    "edsr": unfold_mean,
+    "rcan": unfold_mean,
     "span": branches,
     "rlcsr": with_layer_attention,
     "aaln": opposite_means,
