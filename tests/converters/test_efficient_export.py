@@ -18,7 +18,7 @@ def model_file(folder, net):
     keras.utils.set_random_seed(0)
     config = {"network": net, "scale": 2, "output_activation": "clipped_relu", **(MINI | TEAMS)[net]}
     model = models.build(config)
-    if net not in ("abpn", "vdsr", "mobilesr", "nasnet_bn", "aaln"):  # these add the upscaled input
+    if net not in ("abpn", "vdsr", "mobilesr", "nasnet_bn", "aaln", "rlcsr"):  # these add the upscaled input
         tail = model.get_layer("head_tail" if net == "scet" else "body" if net == "afdn" else "tail")
         kernel, *bias = tail.get_weights()
         tail.set_weights([kernel, *(value + 0.5 for value in bias)])
