@@ -25,34 +25,24 @@ DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "msdn"
 SEPARABLE = ("m_rfdn", "rfdnext", "depthwise_rfdn")
 ATTENTION = ("scet", "prrn", "aaln", "lwfanet", "rlcsr")
 TEAMS = (*DISTILLATION, *SEPARABLE, *ATTENTION, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "mdgn")
-NETWORKS = (
-    "xlsr",
-    "chainsr",
-    "fsrcnn",
-    "espcn",
-    "edsr",
-    "rcan",
-    "fgnas",
-    "fgnas_supernet",
-    *PEERS,
-    *NTIRE_2022,
-    *TEAMS,
-    *ORIGINAL,
-    *COMPACT,
-)
+MOBILE = ("etds", "ecbsr")  # networks of others for phones, for import-weights and export
+_OWN = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet")
+NETWORKS = (*_OWN, *PEERS, *MOBILE, *COMPACT, *NTIRE_2022, *TEAMS, *ORIGINAL)
+CLASSSR = "classsr"  # networks and a classifier in joint training, see models/train_time/classsr.py
 _FOLDERS = {
-    "mobile": COMPACT,
+    "mobile": ("abpn", *MOBILE, *COMPACT),
     "ntire2022.distillation": ("rfdn", "efdn", "arfdn", "pruned_rfdn", *DISTILLATION),
     "ntire2022.separable": ("bsrn", *SEPARABLE),
     "ntire2022.attention": (*ATTENTION, *ORIGINAL),
     "ntire2022": (*NTIRE_2022, *TEAMS),
     "nas": ("fgnas", "fgnas_supernet"),
+    "train_time": (CLASSSR,),
 }
 CUSTOM = "custom"  # a network from outside, see models/custom.py; its configuration contains its graph
 
 
 def _module(name: str) -> ModuleType:
-    if name not in (*NETWORKS, CUSTOM):
+    if name not in (*NETWORKS, CLASSSR, CUSTOM):
         close = difflib.get_close_matches(str(name), NETWORKS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}{hint}")

@@ -162,7 +162,7 @@ def _before_depth_to_space(model: keras.Model) -> dict[str, int]:
         pending = [layer.input] if type(layer).__name__ == "DepthToSpace" else []
         while pending:
             source = makers[id(pending.pop())]
-            if source.weights:
+            if source.weights and type(source).__name__ != "SubPixelConv2DTranspose":  # its kernel has no such order
                 result[source.name] = layer.block_size
             if not hasattr(source, "kernel") and type(source).__name__ not in ("InputLayer", "Concatenate"):
                 pending += source.input if isinstance(source.input, list) else [source.input]

@@ -198,6 +198,8 @@ def _readings(
     errors: list[str] = []
     for candidate in possible:
         config = _config(candidate, scale, sizes)
+        if any(reading.config == config for reading in readings):  # candidates that differ only in what the user has given
+            continue
         published = ARCHITECTURES[candidate.network].data_range if candidate.network in ARCHITECTURES else 1
         try:
             model = _build(config)

@@ -12,13 +12,24 @@ from mobile_sr.quantization.export import AuditError, export
 from tests.conftest import make_image
 from tests.models.test_efficient import MINI, TEAMS
 
+CENTRED = (
+    "abpn",
+    "etds",
+    "ecbsr",
+    "vdsr",
+    "mobilesr",
+    "nasnet_bn",
+    "aaln",
+    "rlcsr",
+)  # their outputs are around mid-grey without a change
+
 
 def model_file(folder, net):
     """A small untrained network with outputs around mid-grey."""
     keras.utils.set_random_seed(0)
     config = {"network": net, "scale": 2, "output_activation": "clipped_relu", **(MINI | TEAMS)[net]}
     model = models.build(config)
-    if net not in ("abpn", "vdsr", "mobilesr", "nasnet_bn", "aaln", "rlcsr"):  # these add the upscaled input
+    if net not in CENTRED:
         tail = model.get_layer("head_tail" if net == "scet" else "body" if net == "afdn" else "tail")
         kernel, *bias = tail.get_weights()
         tail.set_weights([kernel, *(value + 0.5 for value in bias)])
@@ -43,7 +54,7 @@ def test_onnx_equals_the_float_tflite_and_keras(tmp_path, net):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", ["imdn", "rlfn", "efdn", "fmen", "bsrn", "arfdn", "imdn_plus", "abpn", "vdsr"])
+@pytest.mark.parametrize("net", ["imdn", "rlfn", "efdn", "fmen", "bsrn", "arfdn", "imdn_plus", "abpn", "etds", "ecbsr", "vdsr"])
 def test_uint8_is_integer_throughout(tmp_path, net):
     _, sidecar = exported(tmp_path, net, "uint8")
     assert sidecar["agreement_with_keras"]["psnr_rgb"] > 38

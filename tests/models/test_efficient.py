@@ -60,7 +60,7 @@ MINI = {
     "imdn": {"channels": 8, "blocks": 1},
     "imdn_plus": {"channels": 12, "blocks": 1},
     "mobilesr": {"channels": 8, "heads": 2, "ratios": (2,)},
-    "abpn": {"channels": 8, "blocks": 1},
+    **{name: {"channels": 8, "blocks": 1} for name in ("abpn", "etds", "ecbsr")},
     "srcnn": {"channels": 8},
     "vdsr": {"channels": 8, "blocks": 1},
 }
