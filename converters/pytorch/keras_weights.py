@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LISTED = 3  # number of keys that an error message lists
 # Layers without parameters that pass a factor on: f(k * x) = k * f(x) for k > 0. All others are taken not to.
 _HOMOGENEOUS = {"relu", "linear", "leaky_relu"}
-_NOT_HOMOGENEOUS = {"LayerNormalization", "WindowAttention", "ChannelAttention", "ReLU6"}
+_NOT_HOMOGENEOUS = {"LayerNormalization", "WindowAttention", "ChannelAttention", "ReLU6", "SELU"}
 _GATES = ("sigmoid", "hard_sigmoid")
 
 

@@ -40,6 +40,22 @@ class AnySlopePReLU(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
+class SELU(keras.layers.Layer):
+    """SELU, s * x for x > 0, s * a * (exp(x) - 1) otherwise (Klambauer et al., NIPS 2017, Eq. 2).
+
+    Computed as a sum, with the exponential of negative values only: in 8 bits it then has the range 0..1. In Keras's own form
+    the exponential of large values would take all levels.
+    """
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        scale, alpha = 1.0507009873554805, 1.6732632423543772  # Klambauer et al., Eq. 14
+        return scale * ops.relu(x) + scale * alpha * (ops.exp(-ops.relu(-x)) - 1.0)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
 class Shift(keras.layers.Layer):
     """Adds a constant to each channel, such as the negative mean of the training images. Not trained.
 

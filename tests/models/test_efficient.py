@@ -8,6 +8,7 @@ from mobile_sr import models
 from mobile_sr.imaging.resize import imresize
 from mobile_sr.models.bicubic import BicubicUpscale
 from mobile_sr.models.ntire2022 import blocks, mobilesr
+from mobile_sr.models.ntire2022 import layers as challenge_layers
 from tests.conftest import make_image
 
 # Parameters, the script's FLOPs (G), activations (M), convolutions at 256x256, x4. The challenge's Table 1 lists these in fewer
@@ -133,6 +134,12 @@ def test_window_attention_is_attention_in_windows():
         heads.append(weights / weights.sum(axis=1, keepdims=True) @ v)
     expected = (np.concatenate(heads, axis=1) @ outward + bias).reshape(4, 4, 4)[:2]
     np.testing.assert_allclose(actual[0, 4:, 4:8], expected, atol=1e-4)
+
+
+def test_selu_is_kerass():
+    x = np.linspace(-6, 6, 97).astype(np.float32)
+    ours = keras.ops.convert_to_numpy(challenge_layers.SELU()(x))
+    np.testing.assert_allclose(ours, keras.ops.convert_to_numpy(keras.activations.selu(x)), atol=1e-6)
 
 
 def test_compact():

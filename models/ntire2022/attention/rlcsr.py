@@ -13,7 +13,7 @@ from mobile_sr.models.bicubic import BicubicUpscale
 from mobile_sr.models.layers import ClippedReLU, DepthToSpace, check_output_activation
 from mobile_sr.models.ntire2022.attention.lwfanet import channel_attention
 from mobile_sr.models.ntire2022.blocks import SMALLEST_SIDE, conv, conv1x1, distillation_block, esa, silu, strided
-from mobile_sr.models.ntire2022.layers import ChannelMeanAndMaximum
+from mobile_sr.models.ntire2022.layers import SELU, ChannelMeanAndMaximum
 
 __all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
 RECEPTIVE_FIELD = None  # the attention pools over the whole image
@@ -75,7 +75,7 @@ def _three(x: keras.KerasTensor, filters: int, name: str, **options: Any) -> ker
 
 
 def _selu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    return keras.layers.Activation("selu", name=name)(x)
+    return SELU(name=name)(x)
 
 
 def _coarse(x: keras.KerasTensor, width: int, name: str) -> keras.KerasTensor:
