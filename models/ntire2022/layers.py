@@ -192,7 +192,8 @@ class ChannelAttention(keras.layers.Layer):
     """Self-attention among the channels of each head, over the whole image: [N, H, W, 3 * C] -> [N, H, W, C].
 
     Source: Zamir et al., "Restormer", CVPR 2022, Eq. 1. The input has the queries, keys and values of all heads, as PyTorch's
-    qkv.chunk(3). Queries and keys are divided by their norms over all pixels; each head has a trained temperature.
+    qkv.chunk(3). Queries and keys are divided by their norms over all pixels; each head has a trained temperature. The division
+    is a product with RSQRT, which TFLite has in 8 bits.
 
     Args:
         heads: number of heads; must divide C.
@@ -215,7 +216,9 @@ class ChannelAttention(keras.layers.Layer):
         depth = self.channels // self.heads
         x = ops.transpose(ops.reshape(x, (n, height * width, 3 * self.heads, depth)), (0, 2, 1, 3))
         query, key, value = ops.split(x, 3, axis=1)  # each [N, heads, pixels, depth]
-        query, key = (part / ops.maximum(ops.sqrt(ops.sum(part * part, axis=2, keepdims=True)), 1e-12) for part in (query, key))
+        query, key = (
+            part * ops.rsqrt(ops.maximum(ops.sum(part * part, axis=2, keepdims=True), 1e-24)) for part in (query, key)
+        )
         weights = ops.matmul(ops.transpose(query, (0, 1, 3, 2)), key) * ops.reshape(self.temperature, (1, self.heads, 1, 1))
         y = ops.matmul(value, ops.transpose(ops.softmax(weights, axis=-1), (0, 1, 3, 2)))
         return ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (n, height, width, self.channels))
