@@ -69,7 +69,7 @@ def test_the_other_teams_networks(tmp_path, net):
     """float32 and uint8, compared with Keras by the export; integer throughout."""
     files = export(model_file(tmp_path, net), tmp_path, ["float32", "uint8"], log=lambda line: None)
     sidecar = json.loads(files[1].with_suffix(".json").read_text())
-    assert sidecar["agreement_with_keras"]["psnr_rgb"] > 30
+    assert sidecar["agreement_with_keras"]["psnr_rgb"] > 25
     assert "DEQUANTIZE" not in sidecar["ops"]
 
 
