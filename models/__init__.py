@@ -18,18 +18,22 @@ if TYPE_CHECKING:
 
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
+COMPACT = ("compact", "span")  # small networks of others, for import-weights and export
+ORIGINAL = ("imdn_cca",)  # published before the challenge
 # Further teams of the challenge, for import-weights, export and training with --net.
 DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "msdn", "sfdn", "cl_rfdn", "bmdn", "esa_rfdn")
-SEPARABLE = ("m_rfdn", "rfdnext")
-TEAMS = (*DISTILLATION, *SEPARABLE, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "scet", "mdgn")
+SEPARABLE = ("m_rfdn", "rfdnext", "depthwise_rfdn")
+ATTENTION = ("scet", "prrn", "aaln", "lwfanet", "rlcsr")
+TEAMS = (*DISTILLATION, *SEPARABLE, *ATTENTION, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "mdgn")
 MOBILE = ("etds", "ecbsr")  # networks of others for phones, for import-weights and export
 _OWN = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet")
-NETWORKS = (*_OWN, *PEERS, *MOBILE, *NTIRE_2022, *TEAMS)
+NETWORKS = (*_OWN, *PEERS, *MOBILE, *COMPACT, *NTIRE_2022, *TEAMS, *ORIGINAL)
 CLASSSR = "classsr"  # networks and a classifier in joint training, see models/train_time/classsr.py
 _FOLDERS = {
-    "mobile": ("abpn", *MOBILE),
+    "mobile": ("abpn", *MOBILE, *COMPACT),
     "ntire2022.distillation": ("rfdn", "efdn", "arfdn", "pruned_rfdn", *DISTILLATION),
     "ntire2022.separable": ("bsrn", *SEPARABLE),
+    "ntire2022.attention": (*ATTENTION, *ORIGINAL),
     "ntire2022": (*NTIRE_2022, *TEAMS),
     "nas": ("fgnas", "fgnas_supernet"),
     "train_time": (CLASSSR,),

@@ -66,7 +66,7 @@ def multiply_adds(model: keras.Model, lr_pixels: float, executed: bool = False) 
             size = size / math.prod(layer.strides)
         total += size * per_pixel(layer, executed)
         kind = type(layer).__name__
-        pixels[id(layer.output)] = 1 if kind == "GlobalMean" else size * getattr(layer, "block_size", 1) ** 2
+        pixels[id(layer.output)] = 1 if kind in ("GlobalMean", "GlobalPool") else size * getattr(layer, "block_size", 1) ** 2
     return total
 
 

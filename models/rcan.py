@@ -35,6 +35,7 @@ def build(
     depth: str = "none",
     adapter_channels: int | None = None,
     depth_scales: str = "first",
+    input_mean: str = "bias",
 ) -> keras.Model:
     """RCAN as a functional Keras model. The defaults are the paper's: 15,444,643 parameters at x2.
 
@@ -44,9 +45,9 @@ def build(
         reduction: factor by which the channel attention reduces the channels.
         adapter_channels: channels of the adapter's hidden layers; None for `channels`, as in the paper (153,486 parameters in
             the adapter).
-        scale, output_activation, channels, depth, depth_scales: as for edsr.build.
+        scale, output_activation, channels, depth, depth_scales, input_mean: as for edsr.build.
     Returns: as edsr.build, with depth maps [N, H, W, groups].
-    Raises: ValueError for an unknown output_activation, depth or depth_scales.
+    Raises: ValueError for an unknown output_activation, depth, depth_scales or input_mean.
     """
 
     def body(x: keras.KerasTensor, masked: Masked) -> keras.KerasTensor:
@@ -60,7 +61,8 @@ def build(
             x = keras.layers.Add(name=f"group{group + 1}")([x, conv(inside, channels, f"group{group + 1}_end")])
         return x
 
-    return assemble("rcan", body, scale, output_activation, channels, depth, adapter_channels or channels, groups, depth_scales)
+    width = adapter_channels or channels
+    return assemble("rcan", body, scale, output_activation, channels, depth, width, groups, depth_scales, input_mean)
 
 
 def _attention(x: keras.KerasTensor, channels: int, reduction: int, name: str) -> keras.KerasTensor:

@@ -26,12 +26,14 @@ convolutions, except where a mean shift, a batch normalization or unused weights
 | team | system | parameters, M | FLOPs, G | activations, M | conv | PSNR, dB | `--net` | file | state |
 |---|---|---|---|---|---|---|---|---|---|
 """
-_OTHERS = """## Other systems of the papers
+_OTHERS = """## Other systems
 
 | paper | system | `--net` | state |
 |---|---|---|---|
 """
 OTHERS = (
+    ("NTIRE 2024 (Wan et al., CVPRW 2024)", "SPAN", "span", "published weights"),
+    ("Real-ESRGAN (Wang et al., ICCVW 2021)", "SRVGGNetCompact", "compact", "published weights"),
     ("XLSR (Ayazoglu, CVPRW 2021)", "XLSR", "xlsr", "trained here"),
     ("XLSR", "FSRCNN", "fsrcnn", "trained here"),
     ("XLSR", "ESPCN", "espcn", "trained here"),
@@ -39,6 +41,7 @@ OTHERS = (
     ("AdaDSR", "RCAN, AdaRCAN", "rcan", "untrained"),
     ("AdaDSR", "SRCNN", "srcnn", "untrained"),
     ("AdaDSR", "VDSR", "vdsr", "untrained"),
+    ("FGNAS, NTIRE 2022", "IMDN as first published", "imdn_cca", "published weights"),
     ("AdaDSR", "RDN", "", "missing"),
     ("AdaDSR", "SAN", "", "missing"),
     ("FGNAS (Kim et al., JVCIR 2022)", "FGNAS", "fgnas", "trained here"),

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+# What functions of an Architecture raise on a state dict of another network, or on a damaged one.
+MISFITS = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
 Config = Mapping[str, Any]  # a complete configuration, see models/__init__.py
 Shapes = Mapping[str, tuple[int, ...]]  # {key: shape} of a state dict
 State = Mapping[str, Any]  # {key: array}
@@ -57,7 +59,7 @@ class Architecture:
             options = {"scale": scale, **{name: read_size(size, shapes) for name, size in self.sizes.items()}}
             numbers = [value for value in options.values() if isinstance(value, int)]
             return options if min(numbers) > 0 and self.agrees(shapes) else None
-        except (LookupError, ValueError, ZeroDivisionError):
+        except MISFITS:
             return None
 
     def is_unused(self, key: str) -> bool:

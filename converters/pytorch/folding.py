@@ -60,6 +60,26 @@ def batch_norm_before(state: dict[str, Any], norm: str, convolution: str) -> dic
     return result
 
 
+def without_identity(state: dict[str, Any], *prefixes: str) -> dict[str, Any]:
+    """Removes the kernels of 1x1 convolutions that only add a bias. Raises ValueError if one of them is not the identity."""
+    result = dict(state)
+    for prefix in prefixes:
+        kernel = np.asarray(result.pop(f"{prefix}.weight"))
+        if not np.array_equal(kernel.reshape(kernel.shape[:2]), np.eye(kernel.shape[0])):
+            raise ValueError(f"{prefix}.weight is not the identity")
+    return result
+
+
+def unshuffled(kernel: np.ndarray, groups: int) -> np.ndarray:
+    """Returns the [O, I, H, W] kernel that reads the channels from in front of a channel shuffle instead of behind it.
+
+    The shuffle moves channel g * (I / groups) + c to c * groups + g (Zhang et al., "ShuffleNet", CVPR 2018).
+    """
+    outputs, inputs, *taps = kernel.shape
+    split = kernel.reshape(outputs, inputs // groups, groups, *taps)
+    return np.swapaxes(split, 1, 2).reshape(kernel.shape)
+
+
 def matches(state: dict[str, Any], pattern: str) -> list[re.Match[str]]:
     """Returns the matches of the keys with a regular expression, in the order of the state dict."""
     return [match for match in (re.fullmatch(pattern, str(key)) for key in state) if match]

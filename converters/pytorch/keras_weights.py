@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mobile_sr.converters.pytorch.architecture import MISFITS
 from mobile_sr.converters.pytorch.key_maps import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _LISTED = 3  # number of keys that an error message lists
 # Layers without parameters that pass a factor on: f(k * x) = k * f(x) for k > 0. All others are taken not to.
 _HOMOGENEOUS = {"relu", "linear", "leaky_relu"}
-_NOT_HOMOGENEOUS = {"LayerNormalization", "WindowAttention", "ChannelAttention", "ReLU6"}
+_NOT_HOMOGENEOUS = {"LayerNormalization", "WindowAttention", "ChannelAttention", "ReLU6", "SELU"}
 _GATES = ("sigmoid", "hard_sigmoid")
 
 
@@ -103,7 +104,7 @@ def convert(
 def _prepared(prepare: Callable[[dict[str, Any]], dict[str, Any]], state: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return prepare(dict(state))
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    except MISFITS as error:
         raise ValueError(f"its arrays cannot be merged ({type(error).__name__}: {error})") from None
 
 
@@ -175,8 +176,8 @@ def _range_factors(model: keras.Model, value_range: int) -> dict[tuple[str, str]
     """{(layer, variable): factor} that makes a network for images in 0..value_range one for images in 0..1; see `convert`."""
     if value_range == 1:
         return {}
-    if all(_is_homogeneous(layer) for layer in model.layers):
-        before_gate = _before_gates(model)
+    before_gate = _before_gates(model)
+    if before_gate is not None and all(_is_homogeneous(layer) for layer in model.layers):
         gates = {(name, "kernel"): float(value_range) for name in before_gate}
         biased = [layer.name for layer in model.layers if hasattr(layer, "bias") and layer.name not in before_gate]
         return gates | {(name, "bias"): 1 / value_range for name in biased}
@@ -191,11 +192,12 @@ def _is_homogeneous(layer: keras.layers.Layer) -> bool:
     return name in _HOMOGENEOUS or name in _GATES if type(layer).__name__ not in _NOT_HOMOGENEOUS else False
 
 
-def _before_gates(model: keras.Model) -> set[str]:
-    """Names of the convolutions before a sigmoid."""
+def _before_gates(model: keras.Model) -> set[str] | None:
+    """Names of the convolutions before a sigmoid; None if a sigmoid follows something else."""
     makers = {id(layer.output): layer for layer in model.layers}
     gates = [s for s in model.layers if getattr(getattr(s, "activation", None), "__name__", None) in _GATES]
-    return {makers[id(layer.input)].name for layer in gates}
+    sources = [layer if hasattr(layer, "kernel") else makers[id(layer.input)] for layer in gates]
+    return {layer.name for layer in sources} if all(hasattr(layer, "kernel") for layer in sources) else None
 
 
 def _ends(model: keras.Model) -> tuple[set[str], set[str]]:
@@ -205,14 +207,14 @@ def _ends(model: keras.Model) -> tuple[set[str], set[str]]:
     for layer in model.layers:
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
         if any(id(tensor) in reached for tensor in inputs) and type(layer).__name__ != "InputLayer":
-            if layer.weights:
+            if hasattr(layer, "kernel"):
                 first.add(layer.name)
             else:
                 reached.add(id(layer.output))
     makers, pending = {id(layer.output): layer for layer in model.layers}, [model.outputs[0]]
     while pending:
         layer = makers[id(pending.pop())]
-        if layer.weights:
+        if hasattr(layer, "kernel"):
             last.add(layer.name)
         elif type(layer).__name__ != "InputLayer":
             pending += layer.input if isinstance(layer.input, list) else [layer.input]

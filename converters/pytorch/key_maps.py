@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from mobile_sr.converters.pytorch.architecture import Architecture
-from mobile_sr.converters.pytorch.maps import distillation, mobile, ntire2022, residual
+from mobile_sr.converters.pytorch.maps import attention, classic, compact, distillation, mobile, ntire2022, residual
 
 ARCHITECTURES: dict[str, Architecture] = {
     **ntire2022.ARCHITECTURES,
     **distillation.ARCHITECTURES,
     **residual.ARCHITECTURES,
+    **attention.ARCHITECTURES,
     **mobile.ARCHITECTURES,
+    **compact.ARCHITECTURES,
+    **classic.ARCHITECTURES,
 }

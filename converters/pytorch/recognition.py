@@ -9,7 +9,7 @@ from typing import Any
 
 from mobile_sr import models
 from mobile_sr.converters.pytorch import folding
-from mobile_sr.converters.pytorch.architecture import Architecture, shapes_of
+from mobile_sr.converters.pytorch.architecture import MISFITS, Architecture, shapes_of
 from mobile_sr.converters.pytorch.key_maps import ARCHITECTURES
 
 _LISTED = 3  # number of keys that a message lists
@@ -58,8 +58,15 @@ def cleaned(state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     Returns:
         (state dict, keys that are not in it).
+
+    Raises:
+        ValueError: the parts of a normalized weight do not fit.
     """
-    state = folding.weight_norm({str(key): value for key, value in state.items()})
+    state = {str(key): value for key, value in state.items()}
+    try:
+        state = folding.weight_norm(state)
+    except MISFITS as error:
+        raise ValueError(f"its weight normalization cannot be folded ({error})") from None
     if candidates(state):
         return state, []
     heads = collections.Counter(key.split(".")[0] for key in state)
@@ -104,7 +111,7 @@ def _difference(name: str, architecture: Architecture, state: Mapping[str, Any])
     """Returns how the keys differ from those of a network of the sizes that the shapes tell; None for another network."""
     try:
         state = architecture.prepare(dict(state))
-    except (KeyError, ValueError, IndexError, TypeError):
+    except MISFITS:
         return None
     options = architecture.options(shapes_of(state))
     if options is None:

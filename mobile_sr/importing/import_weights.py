@@ -17,7 +17,7 @@ from mobile_sr.errors import UserError, did_you_mean
 from mobile_sr.files import check_folder, sha256_file
 from mobile_sr.importing import checkpoint as torch_checkpoint
 from mobile_sr.importing import map_file, truth
-from mobile_sr.inference import model_io, upscaler, weights
+from mobile_sr.inference import limits, model_io, upscaler, weights
 
 if TYPE_CHECKING:
     import keras
@@ -185,7 +185,10 @@ def _readings(
         state = {key: value for key, value in state.items() if key not in dropped}
         possible = [recognition.Candidate({"network": net, **({"scale": scale} if scale else {})}, True)]
     else:
-        state, dropped = recognition.cleaned(state)
+        try:
+            state, dropped = recognition.cleaned(state)
+        except ValueError as error:
+            raise UserError(f"{checkpoint}: {error}") from None
         possible = recognition.candidates(state, [net] if net else [])
     if not possible and net is None:
         raise UserError(f"{checkpoint}: {_unknown(recognition.nearest(state))}")
@@ -198,7 +201,11 @@ def _readings(
         if any(reading.config == config for reading in readings):  # candidates that differ only in what the user has given
             continue
         published = ARCHITECTURES[candidate.network].data_range if candidate.network in ARCHITECTURES else 1
-        model = _build(config)
+        try:
+            model = _build(config)
+        except UserError as error:
+            errors.append(str(error))
+            continue
         for range_now in sorted(_RANGES, key=lambda r: r != published):
             try:
                 unused = keras_weights.convert(
@@ -233,8 +240,11 @@ def _config(candidate: Candidate, scale: int | None, sizes: Mapping[str, Any]) -
 
 
 def _build(config: Mapping[str, Any]) -> keras.Model:
+    if config["scale"] > weights.MAX_SCALE:
+        raise UserError(f"x{config['scale']}: at most x{weights.MAX_SCALE} is supported")
     with quiet():
         try:
+            limits.check_config(config, models.defaults(config))
             return models.build(config)
         except (ValueError, TypeError) as error:
             raise UserError(f"{config['network']}: cannot be built ({str(error).strip().splitlines()[0]})") from None

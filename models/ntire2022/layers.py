@@ -40,11 +40,27 @@ class AnySlopePReLU(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
+class SELU(keras.layers.Layer):
+    """SELU, s * x for x > 0, s * a * (exp(x) - 1) otherwise (Klambauer et al., NIPS 2017, Eq. 2).
+
+    Computed as a sum, with the exponential of negative values only: in 8 bits it then has the range 0..1. In Keras's own form
+    the exponential of large values would take all levels.
+    """
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        scale, alpha = 1.0507009873554805, 1.6732632423543772  # Klambauer et al., Eq. 14
+        return scale * ops.relu(x) + scale * alpha * (ops.exp(-ops.relu(-x)) - 1.0)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
 class Shift(keras.layers.Layer):
     """Adds a constant to each channel, such as the negative mean of the training images. Not trained.
 
     Args:
-        values: the constants of all channels.
+        values: the constants of all channels, or one for all.
     """
 
     def __init__(self, values: Sequence[float], **kwargs: Any) -> None:
@@ -82,6 +98,76 @@ class WeightedSum(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
+class GlobalPool(keras.layers.Layer):
+    """A statistic of each channel over the whole image: [N, H, W, C] -> [N, 1, 1, C].
+
+    Args:
+        kind: 'mean', 'maximum', 'sum' or 'deviation', the square root of the mean squared difference from the mean.
+    """
+
+    def __init__(self, kind: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if kind not in ("mean", "maximum", "sum", "deviation"):
+            raise ValueError(f"kind must be 'mean', 'maximum', 'sum' or 'deviation', got {kind!r}")
+        self.kind = kind
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        if self.kind == "maximum":
+            return ops.max(x, axis=(1, 2), keepdims=True)
+        if self.kind == "sum":
+            return ops.sum(x, axis=(1, 2), keepdims=True)
+        mean = ops.mean(x, axis=(1, 2), keepdims=True)
+        if self.kind == "mean":
+            return mean
+        return ops.sqrt(ops.mean((x - mean) * (x - mean), axis=(1, 2), keepdims=True))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], 1, 1, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "kind": self.kind}
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class ChannelMeanAndMaximum(keras.layers.Layer):
+    """Mean and maximum of the channels of each pixel: [N, H, W, C] -> [N, H, W, 2]."""
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.concatenate([ops.mean(x, axis=-1, keepdims=True), ops.max(x, axis=-1, keepdims=True)], axis=-1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], 2)
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class SpaceToDepth(keras.layers.Layer):
+    """Moves pixels to channels, the inverse of depth_to_space: [N, H, W, C] -> [N, H // s, W // s, C * s * s].
+
+    Rows and columns that are left over at the end are dropped.
+
+    Args:
+        size: s.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        height, width = (side // self.size * self.size for side in ops.shape(x)[1:3])
+        x = x[:, :height, :width]
+        parts = [x[:, i :: self.size, j :: self.size] for i in range(self.size) for j in range(self.size)]
+        return ops.concatenate(parts, axis=-1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        n, h, w, c = input_shape
+        return (n, h and h // self.size, w and w // self.size, c * self.size**2)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
 class NearestUpscale(keras.layers.Layer):
     """Repeats each pixel: [N, H, W, C] -> [N, H * scale, W * scale, C]."""
 
@@ -106,7 +192,8 @@ class ChannelAttention(keras.layers.Layer):
     """Self-attention among the channels of each head, over the whole image: [N, H, W, 3 * C] -> [N, H, W, C].
 
     Source: Zamir et al., "Restormer", CVPR 2022, Eq. 1. The input has the queries, keys and values of all heads, as PyTorch's
-    qkv.chunk(3). Queries and keys are divided by their norms over all pixels; each head has a trained temperature.
+    qkv.chunk(3). Queries and keys are divided by their norms over all pixels; each head has a trained temperature. The division
+    is a product with RSQRT, which TFLite has in 8 bits.
 
     Args:
         heads: number of heads; must divide C.
@@ -129,7 +216,9 @@ class ChannelAttention(keras.layers.Layer):
         depth = self.channels // self.heads
         x = ops.transpose(ops.reshape(x, (n, height * width, 3 * self.heads, depth)), (0, 2, 1, 3))
         query, key, value = ops.split(x, 3, axis=1)  # each [N, heads, pixels, depth]
-        query, key = (part / ops.maximum(ops.sqrt(ops.sum(part * part, axis=2, keepdims=True)), 1e-12) for part in (query, key))
+        query, key = (
+            part * ops.rsqrt(ops.maximum(ops.sum(part * part, axis=2, keepdims=True), 1e-24)) for part in (query, key)
+        )
         weights = ops.matmul(ops.transpose(query, (0, 1, 3, 2)), key) * ops.reshape(self.temperature, (1, self.heads, 1, 1))
         y = ops.matmul(value, ops.transpose(ops.softmax(weights, axis=-1), (0, 1, 3, 2)))
         return ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (n, height, width, self.channels))

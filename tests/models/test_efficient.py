@@ -8,6 +8,7 @@ from mobile_sr import models
 from mobile_sr.imaging.resize import imresize
 from mobile_sr.models.bicubic import BicubicUpscale
 from mobile_sr.models.ntire2022 import blocks, mobilesr
+from mobile_sr.models.ntire2022 import layers as challenge_layers
 from tests.conftest import make_image
 
 # Parameters, the script's FLOPs (G), activations (M), convolutions at 256x256, x4. The challenge's Table 1 lists these in fewer
@@ -43,6 +44,14 @@ TEAMS = {
     "nasnet_bn": {"channels": 8, "cells": ("leaky", "inverted6", "relu")},
     "scet": {"channels": 16, "hidden": 6, "heads": 2, "blocks": 1},
     "mdgn": {"channels": 8, "blocks": 1},
+    "prrn": {"channels": 8, "blocks": 1},
+    "aaln": {**_ESA, "attention": 4},
+    "lwfanet": {**_ESA, "attention": 4, "upscaled": 6},
+    "depthwise_rfdn": _DISTILLED,
+    "rlcsr": {**_DISTILLED, "squeezed": 4, "blocks": 2},
+    "imdn_cca": {**_ESA, "attention": 4},
+    "compact": {"channels": 8, "blocks": 1},
+    "span": {"channels": 8, "blocks": 2},
 }
 MINI = {
     **{name: {"channels": 8, "distilled": 4, "attention": 2, "blocks": 1} for name in ("rfdn", "efdn", "bsrn", "arfdn")},
@@ -125,6 +134,28 @@ def test_window_attention_is_attention_in_windows():
         heads.append(weights / weights.sum(axis=1, keepdims=True) @ v)
     expected = (np.concatenate(heads, axis=1) @ outward + bias).reshape(4, 4, 4)[:2]
     np.testing.assert_allclose(actual[0, 4:, 4:8], expected, atol=1e-4)
+
+
+def test_selu_is_kerass():
+    x = np.linspace(-6, 6, 97).astype(np.float32)
+    ours = keras.ops.convert_to_numpy(challenge_layers.SELU()(x))
+    np.testing.assert_allclose(ours, keras.ops.convert_to_numpy(keras.activations.selu(x)), atol=1e-6)
+
+
+def test_compact():
+    """The parameters of Real-ESRGAN's files for x4 with 16 and 32 blocks; without weights, the nearest neighbour."""
+    assert models.build({"network": "compact", "blocks": 32}).count_params() == 1_213_296
+    model = models.build({"network": "compact"})
+    assert model.count_params() == 621_424
+    model.set_weights([np.zeros(w.shape) for w in model.get_weights()])
+    x = np.random.default_rng(0).random((1, 4, 5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(x)), x.repeat(4, axis=1).repeat(4, axis=2))
+
+
+def test_the_original_imdn():
+    """Hui et al., Table 5: 694K, 703K and 715K parameters."""
+    counts = [models.build({"network": "imdn_cca", "scale": scale}).count_params() for scale in (2, 3, 4)]
+    assert [count // 1000 for count in counts] == [694, 703, 715]
 
 
 def test_abpn():

@@ -16,6 +16,13 @@ PIXELS = 256**2
 FOLDED = {
     # The mean shifts are 1x1 convolutions of 3 channels at both ends there; here a layer and a part of the last bias.
     "resdn": (24 - 3, (9 + 9 * 16) * PIXELS, (3 + 3 * 16) * PIXELS, 2),
+    "aaln": (24 - 3, (9 + 9 * 16) * PIXELS, (3 + 3 * 16) * PIXELS, 2),
+    # The two layers of the attention to channels run twice there, on one pixel each.
+    "lwfanet": (0, 0, 0, 2 * 10),
+    # The same; and convolutions without use, lengths of the weight normalization and a factor.
+    "rlcsr": (9280 + 9248 + 18464 + 165 + 6 * (192 + 80) + 160 + 3, 0, 0, 2),
+    # There: a convolution per block without use.
+    "depthwise_rfdn": (4 * (9 * 12 * 12 + 12), 0, 0, 0),
     # Batch normalization: two parameters and two FLOPs per channel, and the biases that it adds to convolutions without one.
     "nasnet_bn": (2 * 2880 - (3 * 416 + 5 * 224), 2 * 2880 * PIXELS, 0, 0),
     "m_rfdn": (2 * 4160, 2 * 4160 * PIXELS, 0, 0),

@@ -15,7 +15,7 @@ _TEXT = templates.Page("card")
 def task(config):
     """The network of a configuration, in half a sentence."""
     network = config["network"]
-    if network in (*models.NTIRE_2022, *models.TEAMS):
+    if network in (*models.NTIRE_2022, *models.TEAMS, *models.ORIGINAL, *models.COMPACT):
         return _TEXT.fill("network ntire", network=network)
     parts = [_TEXT.fill(f"network {network}")]
     if network == "espcn" and config.get("activation") == "relu":

@@ -42,10 +42,7 @@ def resdn(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _fold_mean(state: dict[str, Any]) -> dict[str, Any]:
     """Moves ResDN's second mean shift into the last bias. Raises ValueError if a shift also scales."""
-    result = dict(state)
-    for name in ("sub_mean", "add_mean"):
-        if not np.array_equal(np.squeeze(result.pop(f"{name}.weight")), np.eye(3)):
-            raise ValueError(f"{name}.weight is not the identity")
+    result = folding.without_identity(state, "sub_mean", "add_mean")
     bias, mean = result["tail.1.bias"], result.pop("add_mean.bias")
     result["tail.1.bias"] = bias + np.repeat(mean, bias.size // mean.size)  # PixelShuffle's channels are c * s * s + ...
     return result
@@ -88,8 +85,7 @@ def _unshuffle(state: dict[str, Any]) -> dict[str, Any]:
     result = folding.weight_norm(state)
     for match in folding.matches(result, r"(B\d+\.reduction)\.weight"):
         weight, bias = (result.pop(f"{match[1]}.{name}") for name in ("weight", "bias"))
-        half = weight.shape[1] // 2
-        shuffled = weight.reshape(weight.shape[0], half, 2, 1, 1).swapaxes(1, 2).reshape(weight.shape)
+        shuffled = folding.unshuffled(weight, 2)
         for k in (1, 2, 3):
             result[f"{match[1]}{k}.weight"], result[f"{match[1]}{k}.bias"] = shuffled, bias
     return result

@@ -1,6 +1,7 @@
 """Folding of weight and batch normalization, against the unfolded form computed in NumPy."""
 
 import numpy as np
+import pytest
 
 from mobile_sr.converters.pytorch import folding
 
@@ -46,3 +47,18 @@ def test_weight_norm_of_both_kinds_of_names():
         assert sorted(folded) == ["a.bias", "a.weight"]
         np.testing.assert_allclose(np.sqrt((folded["a.weight"] ** 2).sum(axis=(1, 2, 3))), [2, 3])
         assert folded["a.weight"][1, 0, 0, 0] * v[1, 0, 0, 0] < 0
+
+
+def test_unshuffled_kernels():
+    """A 1x1 convolution behind a channel shuffle of two groups, 0 3 1 4 2 5."""
+    kernel = RNG.normal(size=(2, 6, 1, 1))
+    x = RNG.normal(size=6)
+    shuffled = x[[0, 3, 1, 4, 2, 5]]
+    np.testing.assert_allclose(folding.unshuffled(kernel, 2)[:, :, 0, 0] @ x, kernel[:, :, 0, 0] @ shuffled)
+
+
+def test_only_the_identity_can_be_removed():
+    state = {"mean.weight": np.eye(3).reshape(3, 3, 1, 1), "mean.bias": np.ones(3)}
+    assert list(folding.without_identity(state, "mean")) == ["mean.bias"]
+    with pytest.raises(ValueError, match="mean.weight is not the identity"):
+        folding.without_identity({**state, "mean.weight": 2 * state["mean.weight"]}, "mean")

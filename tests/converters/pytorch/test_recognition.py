@@ -8,7 +8,13 @@ from mobile_sr.converters.pytorch import keras_weights, recognition
 from mobile_sr.converters.pytorch.key_maps import ARCHITECTURES
 from tests.models.test_efficient import MINI, TEAMS
 
-SIZES = {**MINI, **TEAMS, "mobilesr": {"channels": 8, "ratios": (2, 3)}}
+SIZES = {
+    **MINI,
+    **TEAMS,
+    "mobilesr": {"channels": 8, "ratios": (2, 3)},
+    "edsr": {"channels": 8, "blocks": 2, "input_mean": "subtracted"},
+    "rcan": {"channels": 8, "groups": 2, "blocks": 1, "reduction": 2, "input_mean": "subtracted"},
+}
 SAME_NAMES = {"rfdn", "pruned_rfdn", "dilated_rfdn"}  # dilations and skips leave no trace
 LAYOUT = {"Conv2D": (3, 2, 0, 1), "GroupedConv2D": (3, 2, 0, 1), "DepthwiseConv2D": (2, 3, 0, 1)}
 
@@ -68,7 +74,42 @@ def one_reduction(state):
     return {key: value for key, value in result.items() if "reduction2" not in key and "reduction3" not in key} | unused
 
 
-UNFOLD = {"m_rfdn": unfold_multiception, "nasnet_bn": unfold_nasnet, "resdn": unfold_mean, "rfesr": one_reduction}
+def opposite_means(state):
+    return {**unfold_mean(state), "add_mean.bias": -state["sub_mean.bias"]}
+
+
+def with_layer_attention(state):
+    return {**state, "la.gamma": np.zeros(1), "LR_conv.bias": np.zeros(8)}
+
+
+def branches(state):
+    """SPAN's convolutions as a 1x1 plus a chain of 1x1, 3x3 and 1x1, without the constants of its code."""
+    result = {key: value for key, value in state.items() if not key.startswith("mean.") and ".half." not in key}
+    for key, value in state.items():
+        prefix, _, end = key.rpartition(".")
+        if end == "weight" and not key.startswith(("conv_cat", "upsampler")):
+            inside, (outputs, inputs) = result.pop(key), value.shape[:2]
+            bias = result.pop(f"{prefix}.bias")
+            result |= {f"{prefix}.sk.weight": np.zeros((outputs, inputs, 1, 1)), f"{prefix}.sk.bias": bias}
+            result |= {f"{prefix}.conv.0.weight": np.eye(inputs).reshape(inputs, inputs, 1, 1)}
+            result |= {f"{prefix}.conv.0.bias": np.zeros(inputs), f"{prefix}.conv.1.bias": np.zeros(outputs)}
+            result |= {f"{prefix}.conv.1.weight": inside, f"{prefix}.conv.2.bias": np.zeros(outputs)}
+            result |= {f"{prefix}.conv.2.weight": np.eye(outputs).reshape(outputs, outputs, 1, 1)}
+            result |= {f"{prefix}.eval_conv.weight": np.zeros(inside.shape), f"{prefix}.eval_conv.bias": np.zeros(outputs)}
+    return result
+
+
+UNFOLD = {
+    "edsr": unfold_mean,
+    "rcan": unfold_mean,
+    "span": branches,
+    "rlcsr": with_layer_attention,
+    "aaln": opposite_means,
+    "m_rfdn": unfold_multiception,
+    "nasnet_bn": unfold_nasnet,
+    "resdn": unfold_mean,
+    "rfesr": one_reduction,
+}
 
 
 SEVERAL = ("espcn", "fsrcnn")  # the shapes agree with several forms, see maps/test_mobile.py
@@ -77,7 +118,7 @@ SEVERAL = ("espcn", "fsrcnn")  # the shapes agree with several forms, see maps/t
 @pytest.mark.parametrize("net", [net for net in ARCHITECTURES if net not in SEVERAL])
 def test_every_network_is_recognized_as_itself(net):
     """With its sizes; every layer with weights has its keys, and the arrays fit the network."""
-    config = {"network": net, "scale": 4 if net in ("mobilesr", "m_rfdn") else 2, **SIZES[net]}
+    config = {"network": net, "scale": 4 if net in ("mobilesr", "m_rfdn", "lwfanet") else 2, **SIZES[net]}
     model, complete = models.build(config), models.complete(config)
     layers = list(ARCHITECTURES[net].names(complete).values())
     assert sorted(layers) == sorted(layer.name for layer in model.layers if layer.weights)
@@ -88,7 +129,7 @@ def test_every_network_is_recognized_as_itself(net):
     assert {**models.complete(own.config), "output_activation": "clipped_relu"} == complete
     assert not own.is_published
     unused = keras_weights.convert(model, complete, state, 1)
-    assert unused == (["c.0.weight", "B1.b0.body.3.conv_f.bias"] if net == "rfesr" else [])
+    assert unused == {"rfesr": ["c.0.weight", "B1.b0.body.3.conv_f.bias"], "rlcsr": ["LR_conv.bias"]}.get(net, [])
 
 
 def test_prefixes_and_other_networks_in_a_file():

@@ -1,0 +1,85 @@
+"""Small networks of others: Real-ESRGAN's Compact and SPAN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mobile_sr.converters.pytorch.architecture import Architecture, Shapes
+
+_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's images in 0..1, in SPAN's code
+
+
+def compact(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of Compact: convolutions and PReLUs in turn."""
+    names = {f"body.{2 * (config['blocks'] + 1)}": "tail"}
+    for index in range(config["blocks"] + 1):
+        names |= {f"body.{2 * index}": f"conv{index + 1}", f"body.{2 * index + 1}": f"act{index + 1}"}
+    return names
+
+
+def _last(shapes: Shapes) -> int:
+    """Index of Compact's last convolution."""
+    return max(int(key.split(".")[1]) for key in shapes if key.startswith("body.") and key.count(".") == 2)
+
+
+def _compact_scale(shapes: Shapes) -> int:
+    return int((shapes[f"body.{_last(shapes)}.weight"][0] // 3) ** 0.5)
+
+
+def span(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of SPAN, prepared by `_merge_branches`."""
+    names = {"mean": "mean", "conv_1": "head", "conv_2": "body", "conv_cat": "fuse", "upsampler.0": "tail"}
+    for k in range(1, config["blocks"] + 1):
+        names |= {f"block_{k}.c{stage}_r": f"block{k}_conv{stage}" for stage in (1, 2, 3)}
+        names |= {f"block_{k}.half": f"block{k}_centred"}
+    return names
+
+
+def _merge_branches(state: dict[str, Any]) -> dict[str, Any]:
+    """Merges the branches of SPAN's convolutions, and adds the constants that its code contains.
+
+    A convolution is a 1x1 plus a chain of 1x1, 3x3 and 1x1. The published eval_conv is the same, but may be out of date; it is
+    used where the branches are missing.
+    """
+    result = {}
+    for key, value in state.items():
+        prefix, _, rest = key.partition(".eval_conv.")
+        if rest:
+            branches = [f"{prefix}.{name}.{end}" for name in ("sk", "conv.0", "conv.1", "conv.2") for end in ("weight", "bias")]
+            if all(name in state for name in branches):
+                value = _merged(*(np.asarray(state[name], np.float64) for name in branches))[rest]
+            result[f"{prefix}.{rest}"] = value
+        elif ".sk." not in key and ".conv." not in key:
+            result[key] = value
+    result["conv_1.weight"] = 255.0 * np.asarray(result["conv_1.weight"], np.float64)
+    result["mean.bias"] = -np.asarray(_MEAN)
+    for key in list(result):
+        if key.endswith(".c3_r.bias"):
+            result[key.replace(".c3_r.", ".half.")] = np.full(1, -0.5)
+    return result
+
+
+def _merged(*arrays: np.ndarray) -> dict[str, np.ndarray]:
+    """Weight and bias of one 3x3 convolution, from those of the 1x1 convolution and of the chain."""
+    skip, skip_bias, first, first_bias, middle, middle_bias, last, last_bias = arrays
+    weight = np.einsum("ob,bahw,ai->oihw", last[:, :, 0, 0], middle, first[:, :, 0, 0])
+    weight[:, :, 1, 1] += skip[:, :, 0, 0]
+    inner = np.einsum("bahw,a->b", middle, first_bias) + middle_bias
+    return {"weight": weight, "bias": last[:, :, 0, 0] @ inner + last_bias + skip_bias}
+
+
+ARCHITECTURES = {
+    "compact": Architecture(
+        compact,
+        {"channels": "body.0.weight[0]", "blocks": lambda shapes: _last(shapes) // 2 - 1},
+        scale=_compact_scale,
+    ),
+    "span": Architecture(
+        span,
+        {"channels": "conv_1.weight[0]", "blocks": "block_*.c1_r.weight"},
+        prepare=_merge_branches,
+    ),
+}
