@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for tools.zoo
 
 from mobile_sr import zoo
 from mobile_sr.files import write_text
-from mobile_sr.quantization import export, source
+from mobile_sr.quantization import export, preparation, source
 from tools.zoo import other_quantizers
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "measurements" / "other_quantizers.md"
@@ -28,7 +28,7 @@ def rows(name, set5):
     crops, images = other_quantizers.crops(scale), other_quantizers.pairs(set5, scale)
     options = network.extension.options(network.extension.max_value)
     trained = other_quantizers.measure(other_quantizers.runner(network.data, options=options), images, scale)
-    for weights in export.FLOAT_WEIGHTS:
+    for weights in preparation.FLOAT_WEIGHTS:
         data = other_quantizers.exported(name, weights)
         cells = []
         for tool in (None, "TensorFlow", "ONNX Runtime"):
