@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for tools.zoo
 
 from mobile_sr import zoo
 from mobile_sr.files import write_text
-from mobile_sr.quantization import export, preparation, source
+from mobile_sr.quantization import preparation, source
 from tools.zoo import other_quantizers
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "measurements" / "other_quantizers.md"
