@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
-NETWORKS = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet", *PEERS, *NTIRE_2022)
+BLOCK_SUPERNET, PLAIN_SUPERNET = SUPERNETS = ("fgnas_supernet", "fgnas_plain_supernet")  # what a search trains
+NETWORKS = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", *SUPERNETS, *PEERS, *NTIRE_2022)
 CUSTOM = "custom"  # a network from outside, see models/custom.py; its configuration contains its graph
 
 

@@ -60,6 +60,8 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{network: ("xlsr_zoo", {"network": network}) for network in ("fsrcnn", "espcn", "abpn")},
     **{f"chainsr_{size}": ("chainsr", {"size": size}) for size in _CHAINSR},
     **{f"chainsr_{size}_uint8": ("chainsr", {"size": size, "uint8": True}) for size in _CHAINSR},
+    "chainsr": ("chainsr", {"size": None}),  # of a search
+    "chainsr_uint8": ("chainsr", {"size": None, "uint8": True}),
     **{f"edsr_b{blocks}": ("edsr", {"blocks": blocks}) for blocks in (2, 4, 6, 8)},
     "adaedsr_b8": ("adaedsr", {"blocks": 8}),
     "fadaedsr_b8": ("adaedsr", {"blocks": 8, "fixed_depth": 4}),
@@ -70,6 +72,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{network: ("efficient", {"network": network}) for network in (*models.NTIRE_2022, "srcnn", "vdsr")},
     "fgnas": ("fgnas", {}),
     "fgnas_mobile": ("fgnas_search", {}),
+    "fgnas_plain": ("fgnas_plain", {}),
     **{
         f"fgnas_{size}": ("fgnas_search", {"blocks": n, "channels": 64, "paper": True})
         for size, n in (("s", 16), ("m", 32), ("l", 64))
@@ -79,6 +82,8 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 EXPECTED_INIT: dict[str, str] = {
     "xlsr_finetune": "xlsr_zoo",
     **{f"chainsr_{size}_uint8": f"chainsr_{size}" for size in _CHAINSR},
+    "chainsr": "fgnas_plain",
+    "chainsr_uint8": "chainsr",
     "adaedsr_b8": "edsr_b8",
     "fadaedsr_b8": "edsr_b8",
     "adaedsr_paper": "edsr_paper",
