@@ -151,7 +151,7 @@ def for_recipe(
     if network not in PARTS or (network == "chainsr" and "layers" in recipe.network):
         if file:
             raise UserError(
-                f"--architecture: recipe {recipe.name} has a layout of its own; leave it out, or use the recipe fgnas or chainsr"
+                f"--architecture: recipe {recipe.name} has a layout of its own; leave it out, or use a recipe fgnas or chainsr"
             )
         return {}
     if file:

@@ -21,15 +21,17 @@ if TYPE_CHECKING:
 
     from mobile_sr.training.recipes import Recipe
 
-HOLD = 0.6  # share of the steps after which the gates are fixed, as soon as the budget is met; the target has then arrived there
+HOLD = (
+    0.6  # share of the steps after which the gates are fixed, as soon as the budget is met; the target has then arrived there
+)
 
 
 class PlainSearchRun(SearchRun):
     """A search over plain chains.
 
-    Closing a layer changes the cost by several percent, so that gates would open and close around the budget until the end. From
-    HOLD on, the gates are therefore fixed at the first validation that meets the budget. What still fits is reopened, and the
-    remaining steps train the weights of this network. Only weights with fixed gates are saved.
+    A layer is several percent of the cost: gates would open and close around the budget until the end. From HOLD on, they are
+    therefore fixed at the first validation that meets the budget. What still fits is reopened, and the remaining steps train
+    the weights of this network. Only weights with fixed gates are saved.
     """
 
     def __init__(self, out: Path, recipe: Recipe, model: keras.Model, validation: tuple[np.ndarray, np.ndarray]) -> None:
@@ -80,7 +82,11 @@ class PlainSearchRun(SearchRun):
 
     def _about(self, model: keras.Model) -> dict[str, Any]:
         scale = self.recipe.network["scale"]
-        return {"scale": scale, "multiply_adds_per_lr_pixel": models.multiply_adds(model, 1), "parameters": model.count_params()}
+        return {
+            "scale": scale,
+            "multiply_adds_per_lr_pixel": models.multiply_adds(model, 1),
+            "parameters": model.count_params(),
+        }
 
     def _plot(self, parts: dict[str, Any], title: str) -> str:
         return architecture_plot.plot_chain(parts, self.recipe.network["channels"], title)

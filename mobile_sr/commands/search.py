@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--activations", metavar="A,B", help="some of relu, prelu, tanh, as the target delegate permits (default: the recipe's)"
     )
     parser.add_argument("--search", choices=("both", "channels", "activations"), help="what to search (default both)")
-    parser.add_argument("--blocks", type=int, metavar="N", help="blocks of the supernet, layers of fgnas_plain's (default: the recipe's)")
+    parser.add_argument(
+        "--blocks", type=int, metavar="N", help="blocks of the supernet, layers of fgnas_plain's (default: the recipe's)"
+    )
     parser.add_argument("--channels", type=int, metavar="N", help="channels of every layer (default: the recipe's)")
     parser.add_argument("--no-pointwise", action="store_true", help="leave out the 1x1 convolution of every block")
     parser.add_argument(

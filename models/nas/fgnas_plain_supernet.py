@@ -1,15 +1,14 @@
 """FGNAS over plain chains: a supernet of ChainSR (models/chainsr.py) with gates on groups of channels and on whole layers.
 
 The gates, the cost and lambda are those of Kim et al., "Fine-Grained Neural Architecture Search for Image Super-Resolution",
-JVCIR 2022 (fgnas_supernet.py). The space is this project's: 3x3 convolutions with ReLU in one chain and one long skip. Differences
-from the paper:
+JVCIR 2022 (fgnas_supernet.py). The space is this project's: 3x3 convolutions with ReLU in one chain and one long skip.
+Differences from the paper:
 
 - A gate opens `step` neighbouring channels together. Int8 kernels process channels in blocks, and a smaller part of a block
   saves nothing (arm64.py).
 - A layer is a convolution plus the identity, relu(x + conv(x)), and has a gate of its own. Without its convolution it is the
-  identity, because x is not negative: a closed layer vanishes, and the remaining chain is a valid plain network. The identity is
-  part of the kernel, so that the open layers are plain convolutions, too (the folded identity of Chao et al., "Equivalent
-  Transformation and Dual Stream Network Construction for Mobile Image Super-Resolution", CVPR 2023).
+  identity, because x is not negative: a closed layer vanishes, and the remaining chain is a valid plain network. The
+  identity is part of the kernel, so that open layers are plain convolutions, too.
 - The skip adds the output of the last open layer to that of the head. That layer therefore has the channels of the head.
 - Kernels and activations are rounded to 8 bits as in a uint8 file.
 
@@ -31,7 +30,7 @@ from mobile_sr.models.nas.fgnas_costs import Number
 from mobile_sr.models.nas.fgnas_supernet import Gate, Resources
 from mobile_sr.models.train_time.fake_quantization import quantize_weights, rounded
 
-RESIDUAL = keras.initializers.VarianceScaling(0.1)  # of the kernels beside an identity: features grow by 5 % in a layer, not by 40
+RESIDUAL = keras.initializers.VarianceScaling(0.1)  # of kernels beside an identity: features then grow by 5 % in a layer
 _ALL_BUT_OUTPUTS = (0, 1, 2)  # axes of a kernel
 
 
@@ -119,7 +118,7 @@ class PlainChain(keras.layers.Layer):
     def _convolve(self, x: keras.KerasTensor, kernel: Any, bias: Any, inputs: Any = None) -> keras.KerasTensor:
         """A 3x3 convolution with a rounded kernel.
 
-        Closed inputs are zero. Their weights are kept for the gradient of their gates, but must not widen the range of the kernel.
+        Closed inputs are zero. Their weights stay for the gradient of their gates, but must not widen the kernel's range.
         """
         if self.bits:
             masked = kernel if inputs is None else kernel * ops.stop_gradient(inputs)[:, None]

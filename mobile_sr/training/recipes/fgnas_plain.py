@@ -1,9 +1,9 @@
-"""FGNAS over the plain chains of ChainSR, by instructions of an Arm core (models/nas/fgnas_plain_supernet.py); `mobile-sr search`.
+"""FGNAS over plain chains, for networks like ChainSR, by instructions of an Arm core; `mobile-sr search`.
 
-The supernet has 16 layers of 32 channels, with gates on layers and on groups of 8 channels. Activations and kernels are rounded to
-8 bits. At 60 % of the steps the gates are fixed; the remaining steps train the weights of the network that was found, and the
-best are selected by their uint8 file, which needs the TensorFlow backend. Budgets are in instructions per LR pixel: 2180 and
-4040 at x3 are those of ChainSR's sizes s and m. COST_AND_RESULT
+The supernet (models/nas/fgnas_plain_supernet.py) has 16 layers of 32 channels, with gates on layers and on groups of 8
+channels. Activations and kernels are rounded to 8 bits. At 60 % of the steps the gates are fixed. The remaining steps train
+the network that was found, and the best weights are selected by their uint8 file, which needs the TensorFlow backend. Budgets
+are in instructions per LR pixel: 2180 and 4040 at x3 are those of ChainSR's sizes s and m. COST_AND_RESULT
 
     mobile-sr search --recipe fgnas_plain_x3 --budget 2180 --bfloat16 --data TRAIN --out runs/search
     mobile-sr train --recipe chainsr_x3 --architecture runs/search/architecture.json --bfloat16 --data TRAIN --out runs/found
