@@ -150,9 +150,11 @@ def for_recipe(
         raise UserError(f"--recipe {recipe.name}: is a search; use `mobile-sr search`")
     if network not in PARTS or (network == "chainsr" and "layers" in recipe.network):
         if file:
-            raise UserError(
-                f"--architecture: recipe {recipe.name} has a layout of its own; leave it out, or use a recipe fgnas or chainsr"
-            )
+            if network == "chainsr":
+                raise UserError(
+                    f"--architecture: recipe {recipe.name} has layers of its own; use --recipe chainsr_x{recipe.network['scale']}"
+                )
+            raise UserError(f"--architecture: recipe {recipe.name} is not an FGNAS recipe; leave it out")
         return {}
     if file:
         result = read(file)

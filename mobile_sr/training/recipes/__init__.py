@@ -60,8 +60,6 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{network: ("xlsr_zoo", {"network": network}) for network in ("fsrcnn", "espcn", "abpn")},
     **{f"chainsr_{size}": ("chainsr", {"size": size}) for size in _CHAINSR},
     **{f"chainsr_{size}_uint8": ("chainsr", {"size": size, "uint8": True}) for size in _CHAINSR},
-    "chainsr": ("chainsr", {"size": None}),  # of a search
-    "chainsr_uint8": ("chainsr", {"size": None, "uint8": True}),
     **{f"edsr_b{blocks}": ("edsr", {"blocks": blocks}) for blocks in (2, 4, 6, 8)},
     "adaedsr_b8": ("adaedsr", {"blocks": 8}),
     "fadaedsr_b8": ("adaedsr", {"blocks": 8, "fixed_depth": 4}),
@@ -72,23 +70,23 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{network: ("efficient", {"network": network}) for network in (*models.NTIRE_2022, "srcnn", "vdsr")},
     "fgnas": ("fgnas", {}),
     "fgnas_mobile": ("fgnas_search", {}),
-    "fgnas_plain": ("fgnas_plain", {}),
     **{
         f"fgnas_{size}": ("fgnas_search", {"blocks": n, "channels": 64, "paper": True})
         for size, n in (("s", 16), ("m", 32), ("l", 64))
     },
+    "fgnas_plain": ("fgnas_plain", {}),
+    "chainsr": ("chainsr", {"size": None}),  # the result of fgnas_plain
 }
 # Recipe -> the recipe whose result it starts from (--init). A sweep trains these second (docs/guide/distributed.md).
 EXPECTED_INIT: dict[str, str] = {
     "xlsr_finetune": "xlsr_zoo",
     **{f"chainsr_{size}_uint8": f"chainsr_{size}" for size in _CHAINSR},
-    "chainsr": "fgnas_plain",
-    "chainsr_uint8": "chainsr",
     "adaedsr_b8": "edsr_b8",
     "fadaedsr_b8": "edsr_b8",
     "adaedsr_paper": "edsr_paper",
     "adarcan_paper": "rcan_paper",
     "fgnas": "fgnas_mobile",
+    "chainsr": "fgnas_plain",
 }
 
 

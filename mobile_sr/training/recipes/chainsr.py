@@ -12,7 +12,7 @@ second takes about as long for a step, and some seconds for each validation. Res
     mobile-sr train --recipe chainsr_m_x3 --bfloat16 --data TRAIN --out runs/chainsr_m
     mobile-sr train --recipe chainsr_m_uint8_x3 --init runs/chainsr_m --data TRAIN --out runs/chainsr_m_uint8
 
-Without a size, `chainsr` and `chainsr_uint8` train the layout that a search with fgnas_plain.py found:
+Without a size, `chainsr` is the first stage of the layout that a search with fgnas_plain.py found:
 
     mobile-sr train --recipe chainsr_x3 --architecture runs/search/architecture.json --data TRAIN --out runs/found
 """
