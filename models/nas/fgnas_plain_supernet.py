@@ -106,14 +106,14 @@ class PlainChain(keras.layers.Layer):
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         head, *masks = (ops.repeat(gates, self.step) for gates in self.open_widths())
-        features = x = self._rounded(ops.relu(self._convolve(x, *self.head)) * ops.cast(head, self.compute_dtype))
+        features = x = self._rounded(ops.relu(self._convolve(x, self.head[0], self.head[1])) * ops.cast(head, self.compute_dtype))
         inputs = head
         for index, (mask, z) in enumerate(zip(masks, self.open_layers(), strict=True)):
             y = ops.relu(self._convolve(x, self.folded(index), self.convs[index][1], inputs))
             y, share = self._rounded(y * ops.cast(mask, y.dtype)), ops.cast(z, y.dtype)
             x = share * y + (1 - share) * x
             inputs = z * mask + (1 - z) * inputs
-        return self._convolve(self._rounded(x + features), *self.tail, head)
+        return self._convolve(self._rounded(x + features), self.tail[0], self.tail[1], head)
 
     def _convolve(self, x: keras.KerasTensor, kernel: Any, bias: Any, inputs: Any = None) -> keras.KerasTensor:
         """A 3x3 convolution with a rounded kernel.
