@@ -151,9 +151,8 @@ def for_recipe(
     if network not in PARTS or (network == "chainsr" and "layers" in recipe.network):
         if file:
             if network == "chainsr":
-                raise UserError(
-                    f"--architecture: recipe {recipe.name} has layers of its own; use --recipe chainsr_x{recipe.network['scale']}"
-                )
+                scale = recipe.network["scale"]
+                raise UserError(f"--architecture: {recipe.name} has layers of its own; use --recipe chainsr_x{scale}")
             raise UserError(f"--architecture: recipe {recipe.name} is not an FGNAS recipe; leave it out")
         return {}
     if file:

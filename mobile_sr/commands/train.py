@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train every 3x3 convolution as a sum of branches; in best.npz they are merged into one convolution",
     )
     parser.add_argument(
-        "--architecture", metavar="FILE", help="for the recipes fgnas and chainsr: architecture.json of a search (default: that of --init)"
+        "--architecture",
+        metavar="FILE",
+        help="for the recipes fgnas and chainsr: architecture.json of a search (default: that of --init)",
     )
 
 

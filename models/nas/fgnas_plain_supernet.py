@@ -106,7 +106,8 @@ class PlainChain(keras.layers.Layer):
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         head, *masks = (ops.repeat(gates, self.step) for gates in self.open_widths())
-        features = x = self._rounded(ops.relu(self._convolve(x, self.head[0], self.head[1])) * ops.cast(head, self.compute_dtype))
+        x = ops.relu(self._convolve(x, self.head[0], self.head[1]))
+        features = x = self._rounded(x * ops.cast(head, x.dtype))
         inputs = head
         for index, (mask, z) in enumerate(zip(masks, self.open_layers(), strict=True)):
             y = ops.relu(self._convolve(x, self.folded(index), self.convs[index][1], inputs))

@@ -106,8 +106,8 @@ def test_a_recipe_gets_the_layers_that_were_found(finished, tmp_path):
     for name, arguments, message in (
         ("chainsr_x2", {}, "--recipe chainsr_x2: give the result of a search"),
         ("chainsr_x2", {"init": "xlsr_x3"}, "xlsr_x3: does not contain a ChainSR"),
-        ("chainsr_x2", {"file": tmp_path / "blocks.json"}, "contains the architecture of an FGNAS network; use --recipe fgnas_x2"),
-        ("fgnas_x2", {"file": out / "architecture.json"}, "contains the architecture of a ChainSR; use --recipe chainsr_x2"),
+        ("chainsr_x2", {"file": tmp_path / "blocks.json"}, "architecture of an FGNAS network; use --recipe fgnas_x2"),
+        ("fgnas_x2", {"file": out / "architecture.json"}, "architecture of a ChainSR; use --recipe chainsr_x2"),
         ("chainsr_s_x2", {"file": out / "architecture.json"}, "chainsr_s_x2 has layers of its own; use --recipe chainsr_x2"),
         ("fgnas_plain_x2", {}, "use `mobile-sr search`"),
     ):

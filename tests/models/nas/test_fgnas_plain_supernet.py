@@ -15,7 +15,7 @@ CONFIG = {"network": "fgnas_plain_supernet", "scale": 2, "layers": 4, "channels"
 
 
 def supernet(widths, layers, **arguments):
-    """Returns a supernet with random biases. `widths`: open gates of the head and of the first layers; `layers`: of the layers."""
+    """Returns a supernet with random biases. `widths`: open gates of the head and the first layers; `layers`: of the layers."""
     keras.utils.set_random_seed(0)
     model, rng = models.build({**CONFIG, "activation_bits": 0, **arguments}), np.random.default_rng(0)
     chain = plain.chain(model)
