@@ -78,6 +78,9 @@ def run(args: argparse.Namespace) -> int | None:
         if is_plain and getattr(args, option):
             flag = option.replace("_", "-")
             raise UserError(f"--{flag}: {args.recipe} searches layers and channels of plain chains with ReLU; leave it out")
+    processes = max(args.processes, distributed.processes())
+    if is_plain and processes > 1:
+        raise UserError(f"--processes {processes}: {args.recipe} runs in one process, which fixes the gates; leave it out")
     if recipe.branches != "none":
         raise UserError(
             f"--set branches={recipe.branches}: not supported by a search; use it with `mobile-sr train` afterwards"

@@ -1,5 +1,7 @@
 """The supernet of plain chains: the plain network of its open gates, costs, and the end of the search for gates."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -14,16 +16,21 @@ ARM64, MULTIPLY_ADDS = fgnas_costs.Cost("arm64"), fgnas_costs.Cost("multiply_add
 CONFIG = {"network": "fgnas_plain_supernet", "scale": 2, "layers": 4, "channels": 12, "step": 4, "output_activation": "linear"}
 
 
-def supernet(widths, layers, **arguments):
-    """Returns a supernet with random biases. `widths`: open gates of the head and the first layers; `layers`: of the layers."""
+@functools.cache
+def built(bits, rate):
+    """A supernet, built once, and its weights, with random biases."""
     keras.utils.set_random_seed(0)
-    model, rng = models.build({**CONFIG, "activation_bits": 0, **arguments}), np.random.default_rng(0)
+    model, rng = models.build({**CONFIG, "activation_bits": bits, "gate_rate": rate}), np.random.default_rng(0)
+    return model, [rng.normal(0, 0.1, v.shape) if v.path.endswith("bias") else v.numpy() for v in model.variables]
+
+
+def supernet(widths, layers, bits=0, rate=1.0):
+    """Returns the supernet with psi as given: `widths` of the head and the first layers, `layers` of the layers."""
+    model, start = built(bits, rate)
+    model.set_weights(start)
     chain = plain.chain(model)
     for gate, values in zip([*chain.width_gates, *chain.layer_gates], [*widths, *([z] for z in layers)], strict=True):
-        gate.stored.assign(np.array(values, np.float32)[:, None])
-    for variable in model.variables:
-        if variable.path.endswith("bias"):
-            variable.assign(rng.normal(0, 0.1, variable.shape))
+        gate.stored.assign(np.array(values, np.float32)[:, None] / rate)
     return model
 
 
@@ -93,9 +100,9 @@ def test_the_cost_pulls_at_layers_and_groups():
 def test_rounding_ignores_the_weights_of_closed_inputs():
     """Without them, the outputs have the 8-bit steps of the open weights."""
     widths, layers = [[1, 0, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1]], [1] * 4
-    model = supernet(widths, layers, activation_bits=8)
-    before = np.asarray(model(image()))
     exact = np.asarray(supernet(widths, layers)(image()))
+    model = supernet(widths, layers, bits=8)
+    before = np.asarray(model(image()))
     assert 1e-4 < np.abs(before - exact).max() < 0.1
     kernel = plain.chain(model).convs[0][0]
     changed = np.array(kernel)
@@ -123,9 +130,7 @@ def test_reopening_adds_layers_as_the_identity_and_then_groups_by_psi():
 
 
 def test_held_gates_stay():
-    model = supernet([[1, 0, 1], [1, 1, 0.49], [0.51, 1, 1], [1, 0, 0]], [1, 0, 1, 1], gate_rate=10.0)
-    for gate in (*plain.chain(model).width_gates, *plain.chain(model).layer_gates):
-        gate.stored.assign(gate.stored / 10)
+    model = supernet([[1, 0, 1], [1, 1, 0.49], [0.51, 1, 1], [1, 0, 0]], [1, 0, 1, 1], rate=10.0)
     line = plain_compaction.alive(model)
     assert line == "8 | 8-.-4-8"
     assert not plain_compaction.is_held(model)
