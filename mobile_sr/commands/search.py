@@ -74,13 +74,12 @@ def run(args: argparse.Namespace) -> int | None:
         known = f"{', '.join(SEARCHES[:-1])} or {SEARCHES[-1]}"
         raise UserError(f"--recipe {args.recipe}: is not a search; use {known}, or `mobile-sr train`")
     is_plain = recipe.network["network"] == models.PLAIN_SUPERNET
-    for option in ("activations", "search", "no_pointwise"):
-        if is_plain and getattr(args, option):
-            flag = option.replace("_", "-")
-            raise UserError(f"--{flag}: {args.recipe} searches layers and channels of plain chains with ReLU; leave it out")
-    processes = max(args.processes, distributed.processes())
-    if is_plain and processes > 1:
-        raise UserError(f"--processes {processes}: {args.recipe} runs in one process, which fixes the gates; leave it out")
+    if is_plain:
+        _check_plain(args)
+    for key in ("activation_bits", "weight_bits"):
+        if getattr(recipe, key):
+            instead = "it rounds to network.activation_bits" if is_plain else "use it with `mobile-sr train` afterwards"
+            raise UserError(f"--set {key}={getattr(recipe, key)}: not supported by a search; {instead}")
     if recipe.branches != "none":
         raise UserError(
             f"--set branches={recipe.branches}: not supported by a search; use it with `mobile-sr train` afterwards"
@@ -125,6 +124,20 @@ def run(args: argparse.Namespace) -> int | None:
     print(f"validation PSNR {best:.3f} dB ({_selected(recipe)}), {_summary(result, recipe)}")
     print(f"architecture {search.SearchRun.file(args.out)}, network {Path(args.out) / 'best.npz'}")
     return None
+
+
+def _check_plain(args: argparse.Namespace) -> None:
+    """Refuse options that a search over plain chains does not have. Raises UserError."""
+    from mobile_sr.errors import UserError
+    from mobile_sr.training import distributed
+
+    for option in ("activations", "search", "no_pointwise"):
+        if getattr(args, option):
+            flag = option.replace("_", "-")
+            raise UserError(f"--{flag}: {args.recipe} searches layers and channels of plain chains with ReLU; leave it out")
+    processes = max(args.processes, distributed.processes())
+    if processes > 1:
+        raise UserError(f"--processes {processes}: {args.recipe} runs in one process, which fixes the gates; leave it out")
 
 
 def _selected(recipe: Recipe) -> str:

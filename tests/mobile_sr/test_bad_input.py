@@ -126,6 +126,7 @@ def test_foreign_run_folders_and_json(run_here, tmp_path, image_folder):
         (("search", "--recipe", "fgnas_mobile", "--activations", "relu,gelu"), "use some of relu,prelu,tanh"),
         (("search", "--recipe", "fgnas_mobile", "--search", "activations", "--budget", "3G"), "has no cost; leave it out"),
         (("search", "--recipe", "fgnas_plain", "--activations", "relu"), "--activations: fgnas_plain searches layers and"),
+        (("search", "--recipe", "fgnas_plain", "--set", "weight_bits=8"), "it rounds to network.activation_bits"),
         (("search", "--recipe", "fgnas_plain", "--processes", "2"), "--processes 2: fgnas_plain runs in one process"),
         (("train", "--recipe", "fgnas_x2"), "give the result of a search"),
         (("search", "--recipe", "fgnas_mobile", "--set", "branches=ecb"), "not supported by a search"),
