@@ -14,8 +14,6 @@ from mobile_sr.models.nas import fgnas_plain_supernet as plain
 if TYPE_CHECKING:
     import keras
 
-_HELD = 1e3  # distance of psi from the threshold beyond which no training moves a gate across it
-
 
 def compact(model: keras.Model, config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Convert a supernet with its current gates to the plain network with the same function, up to rounding.
@@ -92,7 +90,7 @@ def hold(model: keras.Model) -> None:
 
 def is_held(model: keras.Model) -> bool:
     """Return whether `hold` has fixed the gates."""
-    return all((abs(_psi(gate) - 0.5) > _HELD / 2).all() for gate in _gates(model))
+    return all((abs(_psi(gate) - 0.5) > plain.HELD / 2).all() for gate in _gates(model))
 
 
 def _open_layer(chain: plain.PlainChain, index: int, fits: Callable[[], bool]) -> int:
@@ -130,7 +128,7 @@ def _gates(model: keras.Model) -> list[Any]:
 
 def _set(gate: Any, values: np.ndarray) -> None:
     """Open or close the gates for good."""
-    gate.stored.assign(np.where(values, 0.5 + _HELD, 0.5 - _HELD)[:, None].astype(np.float32) / gate.rate)
+    gate.stored.assign(np.where(values, 0.5 + plain.HELD, 0.5 - plain.HELD)[:, None].astype(np.float32) / gate.rate)
 
 
 def _psi(gate: Any) -> np.ndarray:

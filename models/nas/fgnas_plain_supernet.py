@@ -10,6 +10,7 @@ Differences from the paper:
   identity, because x is not negative: a closed layer vanishes, and the remaining chain is a valid plain network. The
   identity is part of the kernel, so that open layers are plain convolutions, too.
 - The skip adds the output of the last open layer to that of the head. That layer therefore has the channels of the head.
+- Psi stays within 0..1. Otherwise it grows while lambda is small, and many gates then close late and at once.
 - Kernels and activations are rounded to 8 bits as in a uint8 file.
 
 mobile_sr/architecture_search/plain_compaction.py makes the plain network with the same function.
@@ -31,6 +32,7 @@ from mobile_sr.models.nas.fgnas_supernet import Gate, Resources
 from mobile_sr.models.train_time.fake_quantization import quantize_weights, rounded
 
 RESIDUAL = keras.initializers.VarianceScaling(0.1)  # of kernels beside an identity: features then grow by 5 % in a layer
+HELD = 1e3  # distance of psi from the threshold at which a gate is fixed: no training moves it across
 _ALL_BUT_OUTPUTS = (0, 1, 2)  # axes of a kernel
 
 
@@ -53,8 +55,14 @@ class PlainChain(keras.layers.Layer):
     def __init__(self, layers: int, channels: int, step: int, outputs: int, bits: int, rate: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layers, self.channels, self.step, self.outputs, self.bits = layers, channels, step, outputs, bits
-        self.width_gates = [Gate(channels // step, rate=rate, name=f"width{k}") for k in range(max(layers, 1))]
-        self.layer_gates = [Gate(1, rate=rate, name=f"layer{k + 1}") for k in range(layers)]
+
+        def bounded(stored: keras.KerasTensor) -> keras.KerasTensor:
+            psi = stored * rate
+            return ops.where(ops.abs(psi - 0.5) > HELD / 2, psi, ops.clip(psi, 0.0, 1.0)) / rate
+
+        options: dict[str, Any] = {"rate": rate, "constraint": bounded if rate else None}
+        self.width_gates = [Gate(channels // step, name=f"width{k}", **options) for k in range(max(layers, 1))]
+        self.layer_gates = [Gate(1, name=f"layer{k + 1}", **options) for k in range(layers)]
 
     def build(self, input_shape: Shape) -> None:
         for gate in (*self.width_gates, *self.layer_gates):

@@ -143,6 +143,12 @@ def test_held_gates_stay():
     assert plain_compaction.alive(model) == line
 
 
+def test_psi_stays_in_0_to_1_unless_it_is_held():
+    gate = plain.chain(supernet([[1, 1, 1]] * 4, [1] * 4, rate=10.0)).width_gates[1]
+    psi = gate.stored.constraint(np.array([-0.3, 0.4, 1.7, plain.HELD, -plain.HELD], np.float32) / 10) * 10
+    np.testing.assert_allclose(psi, [0, 0.4, 1, plain.HELD, -plain.HELD], rtol=1e-6)
+
+
 def test_channels_are_whole_groups():
     with pytest.raises(ValueError, match="channels must be a multiple of step, got 12 channels and a step of 8"):
         models.build({**CONFIG, "step": 8})
