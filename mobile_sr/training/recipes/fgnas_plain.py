@@ -6,7 +6,7 @@ the network that was found, and the best weights are selected by their uint8 fil
 are in instructions per LR pixel: 2180 and 4040 at x3 are those of ChainSR's sizes s and m.
 
 Cost: the recipe's 10,000 steps were not run. A step with 8 layers, batch=8 and patch=24 takes about 0.09 s of CPU time
-(--bfloat16). Result: the network that a short search found was worse than ChainSR of the same cost
+(--bfloat16). Result: the network that a short search found was not better than ChainSR of the same cost
 (docs/measurements/fgnas.md).
 
     mobile-sr search --recipe fgnas_plain_x3 --budget 2180 --bfloat16 --data TRAIN --out runs/search
