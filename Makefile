@@ -6,7 +6,7 @@ STAMP = .venv/installed
 # The tests of a file stay in one process: they share what it made. The longest files come first (tests/conftest.py).
 WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo arm64 test test-all test-torch devices test-devices lint wheel clean apk android-assets test-android run-android-tests
+.PHONY: demo arm64 test test-all test-torch devices test-devices lint wheel web web-packages test-web clean apk android-assets test-android run-android-tests
 ANDROID = android_demo/build
 
 demo: $(STAMP)  ## export the packaged XLSR x3, measure float32 against uint8, write the report; no data needed
@@ -42,6 +42,19 @@ android-assets: $(ANDROID)/assets/models  ## the app's models, exported here, an
 $(ANDROID)/assets/models: $(STAMP) android_demo/tools/assets.py mobile_sr/quantization/export.py mobile_sr/zoo/xlsr_x3.npz $(wildcard models/*.py converters/*.py)
 	$(BIN)/python android_demo/tools/assets.py $(ANDROID)/assets
 
+web: $(STAMP) web_demo/node_modules/installed  ## the browser page, in web_demo/dist; needs Node.js
+	cd web_demo && npm run --silent check && npm run --silent build
+	$(BIN)/python web_demo/tools/assets.py web_demo/dist
+
+test-web: web  ## the tests of that page in a headless Chromium
+	$(BIN)/python -m pytest tests/test_web_demo.py
+
+web-packages: web_demo/node_modules/installed  ## what the page is built from, by npm
+
+web_demo/node_modules/installed: web_demo/package.json web_demo/package-lock.json
+	cd web_demo && npm ci --no-audit --no-fund
+	touch $@
+
 MODELS ?=
 apk: android-assets  ## the Android app, signed with a debug key; no Android SDK or Gradle needed. MODELS: your .tflite files, packed too
 	android_demo/tools/apk.sh $(ANDROID)/assets $(ANDROID)/apk/mobile-sr.apk $(MODELS)
@@ -57,7 +70,7 @@ run-android-tests: apk $(ANDROID)/test_models
 	android_demo/tools/test.sh $(ANDROID)/assets $(ANDROID)/test_models $(ANDROID)/apk $(ANDROID)/test $(BIN)/python
 
 clean:
-	rm -rf .venv .venv-torch $(ANDROID) android_demo/core/target demo_out dist build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-torch $(ANDROID) web_demo/dist web_demo/node_modules android_demo/core/target demo_out dist build *.egg-info .pytest_cache .ruff_cache
 
 $(STAMP): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("mobile-sr needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

@@ -69,7 +69,9 @@ def operator_differences(model, device):
             values = interpreter.get_tensor(tensor)
             feeds[name] = (values.astype(np.int16) + 128).astype(np.uint8) if values.dtype == np.int8 else values
         expected = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"]).run(None, feeds)[0]
-        result = device.onnx_session(onnx).run(None, feeds)[0]
+        session = device.open_onnx(onnx, op.label)
+        result = session.run(dict(enumerate(feeds.values())), hexagon.LIMIT_S)[0]
+        session.close()
         kind = op.name + (" with ReLU" if op.option("fusedActivationFunction") else "")
         yield kind, np.abs(result.astype(int) - expected)
 

@@ -16,7 +16,7 @@ import numpy as np
 import one_partition
 import prelu_forms
 import quantization_peers
-from quantization_bench import CHOSEN, PLAIN, Bench
+from quantization_bench import CHOSEN, PLAIN, UNCLIPPED, Bench
 
 from mobile_sr import zoo
 from mobile_sr.converters.quantization import activation_ranges
@@ -40,7 +40,8 @@ def methods(bench):
     bench.row("centred", **{**PLAIN, "center": True})
     bench.row("centred and scaled, 1.0", **{**PLAIN, "center": True, "strength": 1.0})
     for strength in (0.5, 0.75, 1.0):
-        bench.row(f"centred, scaled {strength}, rounding by the inputs", center=True, strength=strength, round=True)
+        bench.row(f"centred, scaled {strength}, rounding by the inputs", **{**UNCLIPPED, "strength": strength})
+    bench.row("centred, scaled 1.0, rounding by the inputs, clipped (the default)", **CHOSEN)
 
 
 def modes(bench):
@@ -57,8 +58,8 @@ def modes(bench):
 
 
 def calibration_study(bench):
-    """Prints the effect of the calibration images on the default methods."""
-    header("XLSR x3, uint8, all methods; calibrated on")
+    """Prints the effect of the calibration images on equalization and rounding."""
+    header("XLSR x3, uint8, all methods but clipping; calibrated on")
     crops = calibration.COUNT
     natural, exchanged, flat = bench.images[:crops], bench.images[crops : 2 * crops], bench.images[2 * crops :]
     whole = [lr[None].astype(np.float32) / 255 for lr in calibration._lr_images(None, 3, np.random.default_rng(0))]
@@ -68,12 +69,12 @@ def calibration_study(bench):
         bench.row(
             f"{count} crops, the same in other colours, black, white",
             images=natural[:count] + exchanged[:count] + flat,
-            **CHOSEN,
+            **UNCLIPPED,
         )
-    bench.row(f"{crops} crops, the same in other colours, black, white (the default)", **CHOSEN)
-    bench.row(f"{crops} crops, black, white", images=natural + flat, **CHOSEN)
-    bench.row(f"{crops} crops, the eight corners of the colour cube", images=natural + solid, **CHOSEN)
-    bench.row(f"the {len(whole)} whole images, black, white", images=whole + flat, **CHOSEN)
+    bench.row(f"{crops} crops, the same in other colours, black, white (the default)", **UNCLIPPED)
+    bench.row(f"{crops} crops, black, white", images=natural + flat, **UNCLIPPED)
+    bench.row(f"{crops} crops, the eight corners of the colour cube", images=natural + solid, **UNCLIPPED)
+    bench.row(f"the {len(whole)} whole images, black, white", images=whole + flat, **UNCLIPPED)
 
 
 def tanh_study(data):
@@ -167,7 +168,9 @@ otherwise. XLSR x3 in float: {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:
   of the noise came from XLSR's shortcut: its 16 channels share one range with those of the last block (`mobile-sr
   inspect --reference`).
 - **Rounding by the inputs** (`converters/quantization/gptq.py`): the integers of a kernel are chosen to change the layer's
-  *output* least, given the second moments of its inputs. The bias compensates the mean error."""
+  *output* least, given the second moments of its inputs. The bias compensates the mean error.
+- **Clipping** (`converters/quantization/range_clipping.py`): the range of an activation has the least squared error of rounding
+  and clipping on photographs, and contains all values of flat colours and ramps."""
 
 _METHODS = """
 Scaling alone reduces the error of the activations but increases that of the weights: at full strength, the input

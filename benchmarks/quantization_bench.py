@@ -9,7 +9,7 @@ import numpy as np
 
 from mobile_sr import models
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization, gptq, keras_sync, quantizer
+from mobile_sr.converters.quantization import cross_layer_equalization, gptq, keras_sync, quantizer, range_clipping
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.evaluation import evaluate
 from mobile_sr.imaging import metrics
@@ -17,8 +17,9 @@ from mobile_sr.inference import litert, upscaler, weights
 from mobile_sr.quantization import calibration
 
 SETS = ("DIV2K_valid_crop256", "Set5")
-CHOSEN = {"strength": cross_layer_equalization.STRENGTH, "center": True, "round": True}
-PLAIN = {"strength": 0, "center": False, "round": False}
+CHOSEN = {"strength": cross_layer_equalization.STRENGTH, "center": True, "round": True, "clip": True}
+UNCLIPPED = {**CHOSEN, "clip": False}
+PLAIN = {"strength": 0, "center": False, "round": False, "clip": False}
 
 
 class Bench:
@@ -33,7 +34,7 @@ class Bench:
         self.images, _ = calibration.calibration_set(None, scale)
         self.float = self.scores(self.convert("float32", **PLAIN))
 
-    def prepared(self, *, images=None, strength, center, round, per_tensor=False):
+    def prepared(self, *, images=None, strength, center, round, per_tensor=False, clip=False):
         """Returns the float graph with equalized and rounded weights."""
         graph = FloatGraph(to_tflite.float_tflite(self.model))
         cross_layer_equalization.equalize(graph, images or self.images, strength, center)
@@ -41,10 +42,13 @@ class Bench:
             gptq.round_weights(graph, images or self.images, per_tensor)
         return graph
 
-    def convert(self, precision="uint8", *, images=None, per_tensor=False, **methods):
-        """Returns the bytes of a .tflite."""
-        graph = self.prepared(images=images, per_tensor=per_tensor, **methods)
-        return quantizer.convert(graph.packed(), precision, images or self.images, per_tensor)
+    def convert(self, precision="uint8", *, images=None, clip, per_tensor=False, **methods):
+        """Returns the bytes of a .tflite. `clip` is for the default images: it clips extreme values of their first ones."""
+        data = self.prepared(images=images, per_tensor=per_tensor, **methods).packed()
+        if clip and precision in ("uint8", "int8"):
+            assert images is None
+            data = range_clipping.store(data, self.images[: calibration.PHOTOGRAPHS], self.images[calibration.PHOTOGRAPHS :])
+        return quantizer.convert(data, precision, images or self.images, per_tensor)
 
     def prepared_keras(self):
         """Returns the Keras model with equalized and rounded weights."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, overload
 
 from mobile_sr import results
 
@@ -25,6 +25,26 @@ if TYPE_CHECKING:
     )
 
 Progress = Callable[[int, str], None]
+
+
+class _Options(TypedDict, total=False):
+    """Options of `evaluate` and `compare`, for type checkers."""
+
+    space: str
+    threads: int
+    progress: Progress | None
+    device: str | None
+    cpu: str | None
+    soc: str | None
+
+
+class _EvaluateOptions(_Options, total=False):
+    scale: int | None
+    ssim: bool
+
+
+class _CompareOptions(_Options, total=False):
+    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] | None
 
 
 def load(
@@ -178,7 +198,7 @@ def export(
     calibration: str | Path | None = None,
     seed: int = 0,
     per_tensor: bool = False,
-    methods: Sequence[str] = ("equalize", "round"),
+    methods: Sequence[str] = ("equalize", "round", "clip"),
     float_weights: str | None = None,
     path: str | None = None,
     dense_groups: bool = False,
@@ -203,7 +223,7 @@ def export(
         calibration: folder of images for the integer files; None for the packaged ones.
         seed: of the calibration crops.
         per_tensor: one scale per integer kernel instead of one per output channel.
-        methods: what lowers the loss of integer files: 'equalize', 'round'.
+        methods: what lowers the loss of integer files: 'equalize', 'round', 'clip'.
         float_weights: weights of float and ONNX files: 'trained'; 'equalized', the same function; 'rounded', also on the grid
             of 8-bit integers, for quantization by another tool. None: 'equalized' beside an integer file, else 'trained'.
         path: 'sparse' or 'dense' for networks with AdaDSR's depth masks.
@@ -246,8 +266,16 @@ def export(
     return results.ExportResult.of(files)
 
 
+@overload
+def evaluate(model: Model, data: Images, **options: Unpack[_EvaluateOptions]) -> results.EvaluationResult: ...
+
+
+@overload
+def evaluate(model: Sequence[Model], data: Images, **options: Unpack[_EvaluateOptions]) -> list[results.EvaluationResult]: ...
+
+
 def evaluate(
-    model: Model,
+    model: Model | Sequence[Model],
     data: Images,
     *,
     space: str = "y",
@@ -258,11 +286,11 @@ def evaluate(
     device: str | None = None,
     cpu: str | None = None,
     soc: str | None = None,
-) -> results.EvaluationResult:
-    """Measure PSNR and SSIM of a model.
+) -> results.EvaluationResult | list[results.EvaluationResult]:
+    """Measure PSNR and SSIM of a model, or of several.
 
     Args:
-        model: see `load`; also an Upscaler.
+        model: see `load`; also an Upscaler, or a list of models, which may have different scales.
         data: folder or file of HR images, or HR images as arrays, PIL images, (name, image) pairs or a mapping.
         space: 'y' (Y channel, as in the literature) or 'rgb'.
         scale: of 'bicubic'.
@@ -270,55 +298,94 @@ def evaluate(
         ssim: compute SSIM, too.
         progress: called with (images done, name).
         device, cpu, soc: see `load`.
+    Returns: an EvaluationResult; of a list of models, a list of them.
     Raises: ValueError (mobile_sr.UserError) for an unusable model, or without a usable image.
     """
     from mobile_sr.evaluation import evaluate as evaluation
 
-    upscaler = load(model, scale, threads, device=device, cpu=cpu, soc=soc)
-    record = evaluation.evaluate(upscaler, _images(data), space, progress, ssim=ssim)
-    return results.EvaluationResult.of(record)
+    images = _images(data)
+    upscalers = [load(entry, scale, threads, device=device, cpu=cpu, soc=soc) for entry in _several(model)]
+    records = [evaluation.evaluate(upscaler, images, space, progress, ssim=ssim) for upscaler in upscalers]
+    measured = [results.EvaluationResult.of(record) for record in records]
+    return measured if isinstance(model, (list, tuple)) else measured[0]
+
+
+@overload
+def compare(reference: Model, model: Model, data: Images, **options: Unpack[_CompareOptions]) -> results.ComparisonResult: ...
+
+
+@overload
+def compare(
+    reference: Model | None, model: Sequence[Model], data: Images, **options: Unpack[_CompareOptions]
+) -> results.ModelsComparison: ...
 
 
 def compare(
-    reference: Model,
-    model: Model,
+    reference: Model | None,
+    model: Model | Sequence[Model],
     data: Images,
     *,
     space: str = "y",
     threads: int = 1,
+    metrics: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] | None = None,
     progress: Progress | None = None,
     device: str | None = None,
     cpu: str | None = None,
     soc: str | None = None,
-) -> results.ComparisonResult:
-    """Measure the drop of `model` against `reference`, such as a uint8 file against its float network.
+) -> results.ComparisonResult | results.ModelsComparison:
+    """Measure the drop of `model` against `reference`, such as a uint8 file against its float network, or compare a list.
 
     Args:
-        reference: see `load`; also an Upscaler.
-        model: the model to judge, of the same scale.
+        reference: see `load`; also an Upscaler. None with a list of models: no drop is measured.
+        model: the model to judge, of the same scale, or a list of models.
         data: see `evaluate`.
         space: 'y' or 'rgb'.
         threads: CPU threads of .tflite and .onnx models.
+        metrics: with a list of models: further metrics by name, functions of (SR, HR), [H, W, 3] uint8, such as LPIPS.
         progress: called with (images done, name).
         device, cpu, soc: of `model`, see `load`.
-    Returns: a ComparisonResult; its `save(folder)` writes the HTML report.
-    Raises: ValueError (mobile_sr.UserError) as `evaluate`, and when the two scales differ.
+    Returns: a ComparisonResult, or a ModelsComparison of a list; its `save(folder)` writes the HTML report.
+    Raises: ValueError (mobile_sr.UserError) as `evaluate`, and when the scales differ.
     """
     from mobile_sr.errors import UserError
     from mobile_sr.evaluation import compare as comparison
+    from mobile_sr.evaluation import compare_models
 
-    first = load(reference, None, threads)
-    second = load(model, first.scale, threads, device=device, cpu=cpu, soc=soc)
-    if first.scale != second.scale:
-        raise UserError(f"reference {first.name} has scale {first.scale}, model {second.name} has {second.scale}")
-    return results.ComparisonResult.of(*comparison.compare(first, second, _images(data), space, progress))
+    several = isinstance(model, (list, tuple))
+    if not several and (reference is None or metrics):
+        raise UserError("one model without a reference, or with metrics: give a list of models")
+    first = None if reference is None else load(reference, None, threads)
+    upscalers = [] if first is None else [first]
+    for entry in _several(model):
+        scale = upscalers[0].scale if upscalers else None
+        upscalers.append(load(entry, scale, threads, device=device, cpu=cpu, soc=soc))
+    judged = upscalers[1:] if first else upscalers
+    if first and not several:
+        if first.scale != judged[0].scale:
+            raise UserError(f"reference {first.name} has scale {first.scale}, model {judged[0].name} has {judged[0].scale}")
+        return results.ComparisonResult.of(*comparison.compare(first, judged[0], _images(data), space, progress))
+    record, crops = compare_models.compare_models(judged, first, _images(data), space, progress, metrics, threads)
+    return results.ModelsComparison.of(record, crops)
 
 
-def write_report(comparison: results.ComparisonResult, folder: str | Path) -> Path:
-    """Write report.html, report.md and report.json of a comparison; returns the path of report.html."""
-    from mobile_sr.evaluation import report
+def _several(model: Model | Sequence[Model]) -> list[Model]:
+    """A list of models, or the only one as a list."""
+    from mobile_sr.errors import UserError
 
-    return Path(report.write(folder, comparison.to_dict(), comparison.crops))
+    if not isinstance(model, (list, tuple)):
+        return [model]
+    if not model:
+        raise UserError("no models: the list is empty")
+    return list(model)
+
+
+def write_report(comparison: results.ComparisonResult | results.ModelsComparison, folder: str | Path) -> Path:
+    """Write the report of a comparison: report.html, report.md, report.json; returns the path of report.html."""
+    from mobile_sr.evaluation import models_report, report
+
+    if isinstance(comparison, results.ModelsComparison):
+        return models_report.write(folder, comparison.to_dict(), comparison.crops)
+    return report.write(folder, comparison.to_dict(), comparison.crops)
 
 
 def benchmark(

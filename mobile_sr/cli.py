@@ -40,6 +40,7 @@ COMMANDS = (
     "inspect",
     "models",
     "score",
+    "serve",
     "import-weights",
 )
 

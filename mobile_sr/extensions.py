@@ -7,6 +7,7 @@ handles:
     NETWORKS            what these networks are, for messages
     ADDED               arguments in which such a network may differ from its backbone
     Training, Export    the subclasses
+    resolve(network)    optional: completes a recipe's configuration from the files that it names
 
 `inference/upscaler.py` has the extensions of the Upscaler.
 """
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-EXTENSIONS = ("mobile_sr.adadsr.extension",)
+EXTENSIONS = ("mobile_sr.adadsr.extension", "mobile_sr.routing.extension")
 
 
 def _modules() -> Iterator[ModuleType]:
@@ -35,6 +36,12 @@ def _modules() -> Iterator[ModuleType]:
 def find(network: Mapping[str, Any]) -> ModuleType | None:
     """Returns the extension of a network's configuration; None for a plain network."""
     return next((module for module in _modules() if module.handles(network)), None)
+
+
+def resolve(network: dict[str, Any]) -> dict[str, Any]:
+    """Returns the configuration of a recipe's network, completed by its extension. Raises UserError for unusable files."""
+    result: dict[str, Any] = getattr(find(network), "resolve", dict)(network)
+    return result
 
 
 def added() -> set[str]:
@@ -98,6 +105,11 @@ class Training:
         """Returns a model's SR output for [1, h, w, 3] float32 in 0..1 during a validation, as a tensor."""
         return model(lr, training=False)
 
+    def all_sr(self, model: keras.Model, lr: np.ndarray, value: float | None) -> Iterator[Any]:
+        """Yields the `sr` of all validation images, [N, h, w, 3] uint8."""
+        for image in lr:
+            yield self.sr(model, image[None].astype("float32") / 255, value)
+
     def status(self) -> str:
         """Returns figures of the last validation for its progress line."""
         return ""
@@ -119,6 +131,9 @@ class Export:
 
     def check_precisions(self, model: str | Path, precisions: Sequence[str]) -> None:
         """Raises UserError if the network, loaded from `model`, cannot be exported in one of the precisions."""
+
+    def check_upscaler(self, model: str) -> None:
+        """Raises UserError if the Keras model, loaded from `model`, is not one that upscales images."""
 
     def path(self, requested: str | None, precision: str, model: str | Path) -> str:
         """Returns the path, 'sparse' or 'dense', for a precision.

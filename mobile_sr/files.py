@@ -220,6 +220,33 @@ def _locked_folder(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def sole_writer(folder: str | Path) -> Iterator[None]:
+    """Hold a folder against other processes that do the same. It is created, and removed at the end if it is empty.
+
+    Raises:
+        UserError: another process holds it, or it cannot be created.
+    """
+    path = Path(folder)
+    is_new = not path.exists()
+    check_folder(path)
+    make_folder(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_locked_folder(path))
+        except BlockingIOError:
+            message = f"{folder}: another process is writing to it; wait until it ends, or use another --out"
+            raise UserError(message) from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            if is_new:
+                with contextlib.suppress(OSError):  # it has files
+                    path.rmdir()
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write bytes atomically."""
     with atomic_path(path) as temporary:

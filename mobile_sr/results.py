@@ -46,7 +46,7 @@ class ImageScore:
 
     Attributes:
         name: file name, or the name that was given.
-        psnr: PSNR in dB, infinite for identical images; None if the image is too small.
+        psnr: PSNR in dB, infinite for identical images. Images that are too small for it are skipped.
         ssim: SSIM; None if the image is too small or SSIM was not asked for.
         bicubic_psnr: PSNR of bicubic interpolation in dB.
     """
@@ -147,6 +147,88 @@ class ComparisonResult(Result):
             *table,
             ["drop", _number(self.drop_db, 3), _number(self.ssim_drop, 4), ""],
         ]
+
+
+@dataclass(frozen=True)
+class ModelScore:
+    """Figures of one model in a comparison of several.
+
+    Attributes:
+        model: name of the model.
+        psnr: mean PSNR in dB.
+        ssim: mean SSIM.
+        gain_db: mean PSNR above bicubic interpolation.
+        drop_db: mean PSNR below the reference; None without a reference.
+        colour_error: largest error on 27 flat colours, in levels of 0..255.
+        size_bytes: size of the file; None without one.
+        instructions_per_lr_pixel: estimate for an Arm Cortex-A76; None unless the file is an 8-bit .tflite.
+        time_ms: CPU time with one thread, else wall time; None on a virtual device.
+        metrics: means of further metrics by name.
+        device: label of the virtual device that ran the model; None for this machine.
+    """
+
+    model: str
+    psnr: float | None
+    ssim: float | None
+    gain_db: float | None
+    drop_db: float | None
+    colour_error: int
+    size_bytes: int | None
+    instructions_per_lr_pixel: float | None
+    time_ms: float | None
+    metrics: dict[str, float | None]
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelsComparison(Result):
+    """Several models on the same images.
+
+    Attributes:
+        models: one entry per model; the reference, if there is one, is the first.
+        bicubic_psnr: mean PSNR of bicubic interpolation in dB.
+        crops: the images on which the models differ most, for `save`.
+    """
+
+    models: list[ModelScore]
+    bicubic_psnr: float | None
+    crops: list[dict[str, Any]] = field(repr=False)
+
+    @classmethod
+    def of(cls, record: dict[str, Any], crops: list[dict[str, Any]]) -> ModelsComparison:
+        """From what `evaluation.compare_models.compare_models` returns."""
+        models = [
+            ModelScore(
+                entry["name"],
+                entry["psnr"],
+                entry["ssim"],
+                entry["gain_db"],
+                entry["drop_db"],
+                entry["colour_error"]["flat"],
+                entry.get("size_bytes"),
+                entry["instructions_per_lr_pixel"],
+                entry["time_ms"],
+                entry["metrics"],
+                entry.get("device"),
+            )
+            for entry in record["models"]
+        ]
+        return cls(record, models, record["bicubic"]["psnr"], crops)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the report (docs/guide/measure.md) into `folder`; returns the path of report.html."""
+        from mobile_sr.api import write_report
+
+        return write_report(self, folder)
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """One row per model, then bicubic."""
+        table = [
+            [m.model, _number(m.psnr, 3), _number(m.gain_db, 3), _number(m.ssim, 4), str(m.colour_error), _number(m.time_ms, 2)]
+            for m in self.models
+        ]
+        columns = ["model", "PSNR (dB)", "gain (dB)", "SSIM", "flat colours (levels)", "time (ms)"]
+        return columns, [*table, ["bicubic", _number(self.bicubic_psnr, 3), "", "", "", ""]]
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,32 @@ if TYPE_CHECKING:
 
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
+# Further teams of the challenge, for import-weights, export and training with --net.
+DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "msdn", "sfdn", "cl_rfdn", "bmdn", "esa_rfdn")
+SEPARABLE = ("m_rfdn", "rfdnext")
+TEAMS = (*DISTILLATION, *SEPARABLE, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "scet", "mdgn")
+MOBILE = ("etds", "ecbsr")  # networks of others for phones, for import-weights and export
 BLOCK_SUPERNET, PLAIN_SUPERNET = SUPERNETS = ("fgnas_supernet", "fgnas_plain_supernet")  # what a search trains
-NETWORKS = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", *SUPERNETS, *PEERS, *NTIRE_2022)
+_OWN = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", *SUPERNETS)
+NETWORKS = (*_OWN, *PEERS, *MOBILE, *NTIRE_2022, *TEAMS)
+CLASSSR = "classsr"  # networks and a classifier in joint training, see models/train_time/classsr.py
+_FOLDERS = {
+    "mobile": ("abpn", *MOBILE),
+    "ntire2022.distillation": ("rfdn", "efdn", "arfdn", "pruned_rfdn", *DISTILLATION),
+    "ntire2022.separable": ("bsrn", *SEPARABLE),
+    "ntire2022": (*NTIRE_2022, *TEAMS),
+    "nas": ("fgnas", *SUPERNETS),
+    "train_time": (CLASSSR,),
+}
 CUSTOM = "custom"  # a network from outside, see models/custom.py; its configuration contains its graph
 
 
 def _module(name: str) -> ModuleType:
-    if name not in (*NETWORKS, CUSTOM):
+    if name not in (*NETWORKS, CLASSSR, CUSTOM):
         close = difflib.get_close_matches(str(name), NETWORKS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}{hint}")
-    folder = "ntire2022." if name in NTIRE_2022 else "nas." if name.startswith("fgnas") else ""
+    folder = next((f"{folder}." for folder, names in _FOLDERS.items() if name in names), "")
     return importlib.import_module(f"mobile_sr.models.{folder}{name}")
 
 

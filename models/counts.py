@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
+_RECTIFIERS = ("ReLU", "LeakyReLU", "PReLU", "ScalarPReLU", "AnySlopePReLU")
 _MEASURES = ("script_flops", "flops", "multiply_adds", "activations", "convolutions")
 
 
@@ -107,6 +108,8 @@ def counts(model: keras.Model, height: int = 256, width: int = 256, script_skips
             pixels, windows = layer.padded_pixels(*after[1:3])
             result["multiply_adds"] += pixels * per_pixel(layer)
             result["script_flops"] += 2 * windows * (pixels // windows) ** 2
+        elif hasattr(layer, "products") and not hasattr(layer, "kernel"):
+            result["multiply_adds"] += after[1] * after[2] * per_pixel(layer)
         elif hasattr(layer, "kernel"):
             products = after[1] * after[2] * per_pixel(layer)
             linear = layer.name.endswith("_linear")
@@ -123,4 +126,4 @@ def counts(model: keras.Model, height: int = 256, width: int = 256, script_skips
 
 def _rectifies(layer: keras.layers.Layer, kind: str) -> bool:
     activation: Any = getattr(layer, "activation", None)
-    return getattr(activation, "__name__", None) == "relu" or kind in ("ReLU", "LeakyReLU", "PReLU", "ScalarPReLU")
+    return getattr(activation, "__name__", None) in ("relu", "relu6") or kind in _RECTIFIERS

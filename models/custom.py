@@ -19,9 +19,11 @@ import keras
 import numpy as np
 
 from mobile_sr.models import layers
-from mobile_sr.models.ntire2022 import blocks, bsrn, mobilesr
+from mobile_sr.models.ntire2022 import blocks, mobilesr
+from mobile_sr.models.ntire2022 import layers as challenge_layers
+from mobile_sr.models.ntire2022.separable import bsrn
 
-REGISTERED = (layers, blocks, bsrn, mobilesr)  # modules whose import registers this package's layers
+REGISTERED = (layers, challenge_layers, blocks, bsrn, mobilesr)  # modules whose import registers this package's layers
 # Base classes of what a graph may contain. A Keras layer is an Operation.
 _KINDS = (
     keras.Operation,

@@ -13,13 +13,16 @@ from mobile_sr.models.layers import GRAY, ClippedReLU, DepthToSpace, check_outpu
 RECEPTIVE_FIELD = 4  # LR pixels to each side: one 5x5 and two 3x3 convolutions
 
 
-def build(scale: int = 3, output_activation: str = "clipped_relu", activation: str = "tanh") -> keras.Model:
+def build(
+    scale: int = 3, output_activation: str = "clipped_relu", activation: str = "tanh", sigmoid: bool = False
+) -> keras.Model:
     """ESPCN as a functional Keras model.
 
     Args:
         scale: 2, 3 or 4 (any positive int works): 26,796 / 31,131 / 37,200 parameters.
         output_activation: 'clipped_relu' or 'linear' (the paper's).
         activation: of the two hidden layers, 'tanh' (the paper's) or 'relu'.
+        sigmoid: end in a sigmoid, as the checkpoints of Chao et al., CVPR 2023, do.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
     Raises: ValueError for an unknown activation.
     """
@@ -37,7 +40,9 @@ def build(scale: int = 3, output_activation: str = "clipped_relu", activation: s
     lr = keras.Input((None, None, 3), name="lr")
     x = conv(lr, 64, 5, "feature", activation=activation)
     x = conv(x, 32, 3, "map", activation=activation)
-    x = conv(x, 3 * scale * scale, 3, "tail", bias_initializer=GRAY)
+    x = conv(x, 3 * scale * scale, 3, "tail", bias_initializer="zeros" if sigmoid else GRAY)
+    if sigmoid:
+        x = keras.layers.Activation("sigmoid", name="sigmoid")(x)
     if output_activation == "clipped_relu":
         x = ClippedReLU(name="clip")(x)
     return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"espcn_x{scale}")

@@ -18,6 +18,7 @@ def build(
     d: int = 56,
     s: int = 12,
     m: int = 4,
+    padding: int | None = None,
 ) -> keras.Model:
     """FSRCNN as a functional Keras model.
 
@@ -27,6 +28,7 @@ def build(
         d: feature channels.
         s: channels of the mapping layers.
         m: number of mapping layers.
+        padding: of the transposed convolution, see `SubPixelConv2DTranspose`; 4 in the checkpoints of Chao et al., CVPR 2023.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
     Raises: ValueError for an unknown output activation.
     """
@@ -43,7 +45,8 @@ def build(
         x = conv(x, s, 3, f"map{index + 1}")
     x = conv(x, d, 1, "expand")
     init = keras.initializers.RandomNormal(stddev=0.001)  # the paper's, Sec. 3.3
-    x = SubPixelConv2DTranspose(3, 9, scale, kernel_initializer=init, bias_initializer=GRAY, name="tail")(x)
+    options = {"kernel_initializer": init, "bias_initializer": GRAY, "padding": padding}
+    x = SubPixelConv2DTranspose(3, 9, scale, name="tail", **options)(x)
     if output_activation == "clipped_relu":
         x = ClippedReLU(name="clip")(x)
     return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"fsrcnn_x{scale}")

@@ -110,7 +110,8 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
     """Transposed convolution with SAME padding that returns HR pixels as channels; DepthToSpace(strides) follows it.
 
     [N, H, W, C_in] -> [N, H, W, filters * strides**2]. The kernel [k, k, filters, C_in] and all values equal those of
-    keras.layers.Conv2DTranspose(filters, kernel_size, strides, padding="same"). The layer runs as one ordinary convolution
+    keras.layers.Conv2DTranspose(filters, kernel_size, strides, padding="same"), or, with a `padding`, those of PyTorch's
+    ConvTranspose2d with this padding and as many HR pixels. The layer runs as one ordinary convolution
     with the kernel's phases: XNNPACK and NPUs support that operator more widely, and a clip can follow at LR size.
     Some taps of the phases are always zero; their number depends on whether `strides` divides `kernel_size`.
 
@@ -120,6 +121,7 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
         strides: int, the upscaling factor.
         kernel_initializer: as for keras.layers.Conv2DTranspose.
         bias_initializer: as for keras.layers.Conv2DTranspose.
+        padding: HR pixels that are cut at the top and left; None is SAME, (kernel_size - strides) // 2.
     Raises: ValueError for a kernel_size below `strides`.
     """
 
@@ -130,6 +132,7 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
         strides: int,
         kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
         bias_initializer: str | keras.initializers.Initializer = "zeros",
+        padding: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -138,6 +141,7 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
         self.filters = filters
         self.kernel_size = kernel_size
         self.strides = strides
+        self.padding = padding
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
@@ -175,7 +179,7 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
     def _taps(self) -> np.ndarray:
         """[t, strides] ints: the kernel row for each LR offset (index - t // 2) and phase; kernel_size if there is none."""
         k, s = self.kernel_size, self.strides
-        before = (k - s) // 2  # SAME padding before the first pixel
+        before = (k - s) // 2 if self.padding is None else self.padding
         reach = max((s - 1 + before) // s, (k - 1 - before) // s)
         offsets = np.arange(-reach, reach + 1)[:, None]
         row = np.arange(s)[None] + before - offsets * s
@@ -192,6 +196,7 @@ class SubPixelConv2DTranspose(keras.layers.Layer):
             "strides": self.strides,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "padding": self.padding,
         }
 
 

@@ -21,12 +21,29 @@ _PROBE = """<script>addEventListener("load", () => {
   const missing = images.filter(image => !image.complete || !image.naturalWidth).length;
   const flat = charts.filter(chart => chart.getBoundingClientRect().height < 50).length;
   const wide = document.documentElement.scrollWidth > innerWidth;
+  const body = document.querySelector("tbody"), names = () => [...body.rows].map(row => row.cells[0].textContent);
+  const click = k => (document.querySelectorAll("table.sortable th button")[k].click(), names());
+  const use = (field, value) => { field.value = value; field.dispatchEvent(new Event("input")); };
+  const [range, search] = ["range", "search"].map(kind => document.querySelector(`input[type=${kind}]`));
+  if (search) {
+    document.body.dataset.sorted = JSON.stringify([click(4), click(4), click(0)]);
+    use(range, 250);
+    use(search, names()[1]);
+    const cut = document.querySelector(".pair").style.getPropertyValue("--cut");
+    document.body.dataset.used = JSON.stringify({cut, rows: [...body.rows].filter(row => row.checkVisibility()).length});
+  }
   document.body.dataset.probe = JSON.stringify({images: images.length, missing, charts: charts.length, flat, wide});
 })</script></body>"""
 
 
 @pytest.fixture
-def browse(tmp_path):
+def used():
+    """What the probe saw when it used the controls of the last page: the rows by drop, both ways, and by name; and the rest."""
+    return {}
+
+
+@pytest.fixture
+def browse(tmp_path, used):
     """Open the page at a path: (its text as the browser shows it, console lines, what the probe says)."""
 
     def open_page(path):
@@ -41,6 +58,8 @@ def browse(tmp_path):
         console = [line for line in done.stderr.splitlines() if re.search(r":CONSOLE[:(]", line)]
         probe = re.search(r'data-probe="([^"]*)"', done.stdout)
         assert probe, f"the page did not load: {done.stderr}"
+        self_test = dict(re.findall(r'data-(sorted|used)="([^"]*)"', done.stdout))
+        used.update({key: json.loads(html.unescape(value)) for key, value in self_test.items()})
         body = re.sub(r"<style>.*?</style>|<script>.*?</script>", " ", done.stdout, flags=re.DOTALL)
         shown = html.unescape(re.sub(r"<[^>]+>", " ", body))
         return re.sub(r"\s+", " ", shown), console, json.loads(html.unescape(probe[1]))
@@ -61,12 +80,17 @@ def written(exported, image_folder, tmp_path_factory):
     return out
 
 
-def test_the_compare_report(browse, written):
+def test_the_compare_report(browse, used, written):
     shown, console, probe = browse(written / "report.html")
     assert console == []
     found = json.loads((written / "report.json").read_text())
-    crops = 5 * min(compare.WORST, len(found["images"]))
-    assert probe == {"images": crops, "missing": 0, "charts": 2, "flat": 0, "wide": False}
+    shown_images = (4 + 5) * min(compare.WORST, len(found["images"])) + 2  # whole, crops, the two of the slider
+    assert probe == {"images": shown_images, "missing": 0, "charts": 2, "flat": 0, "wide": False}
+    names = [row["name"] for row in found["images"]]
+    by_drop = [row["name"] for row in sorted(found["images"], key=lambda row: -row["drop_db"])]
+    assert used["sorted"] == [by_drop, by_drop[::-1], names]
+    assert used["used"] == {"cut": "25%", "rows": 1}
+    assert f"{found['model']['gain_db']:+.2f} dB over bicubic" in shown
     assert f"{round(found['drop_db'], 3) + 0.0:.3f} dB PSNR lost" in shown
     for row in found["images"]:
         figures = [f"{row[key]:.2f}" for key in ("bicubic_psnr", "reference_psnr", "model_psnr")]
@@ -78,7 +102,7 @@ def test_the_compare_report_of_a_network_with_depths(browse, depth_file, photo, 
     found, crops = compare.compare(load("bicubic", 2), load(depth_file), [("photo", photo)])
     shown, console, probe = browse(report.write(tmp_path / "report", found, crops))
     assert console == []
-    assert probe == {"images": 6, "missing": 0, "charts": 0, "flat": 0, "wide": False}
+    assert probe == {"images": 4 + 6 + 2, "missing": 0, "charts": 0, "flat": 0, "wide": False}
     depth = found["images"][0]["depth"]
     assert f"depth: mean {depth['mean']:.2f}, desired 3.00" in shown
     assert "0 3 blocks" in shown  # the legend's ends

@@ -34,6 +34,7 @@ def test_the_wheel_claims_one_name_and_holds_the_zoo(wheel):
         "devices/arm64_counter.c",
         "evaluation/document.html",
         "evaluation/report.css",
+        "evaluation/report.js",
         "zoo/xlsr_x3.npz",
         "zoo/xlsr_x3_uint8.tflite",
         "zoo/xlsr_x3.json",

@@ -46,7 +46,7 @@ def test_the_citation_is_of_this_version():
 
 def test_the_hosted_workflow_runs_what_ci_runs():
     commands = set(re.findall(r"make ([a-z0-9-]+)", (ROOT / ".ci" / "run").read_text()))
-    assert commands == {"lint", "arm64", "devices", "test", "test-android"}
+    assert commands == {"lint", "arm64", "devices", "test", "web-packages", "test-web", "test-android"}
     workflow = load_yaml(ROOT / ".github" / "workflows" / "ci.yml")
     steps = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
     assert commands == set(re.findall(r"make ([a-z0-9-]+)", "\n".join(steps)))

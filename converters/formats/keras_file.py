@@ -82,7 +82,9 @@ def read_h5(path: str | Path) -> keras.Model:
 
 def _register_own_layers() -> None:
     from mobile_sr.models import layers  # noqa: F401
-    from mobile_sr.models.ntire2022 import blocks, bsrn, mobilesr  # noqa: F401
+    from mobile_sr.models.ntire2022 import blocks, mobilesr  # noqa: F401
+    from mobile_sr.models.ntire2022 import layers as challenge_layers  # noqa: F401
+    from mobile_sr.models.ntire2022.separable import bsrn  # noqa: F401
 
 
 def _kind(path: str | Path) -> str | None:

@@ -44,14 +44,29 @@ def measure(graph: FloatGraph, samples: Sequence[Sample], limit_tanh: bool = Tru
     Returns:
         {tensor: (minimum, maximum)} of the inputs of the graph and the float results of its operators.
     """
+    return settle(graph, extremes(graph, samples), limit_tanh)
+
+
+def extremes(graph: FloatGraph, samples: Sequence[Sample]) -> Ranges:
+    """Return {tensor: (minimum, maximum)} of every activation on samples, and at least 0..0. Without samples it is empty."""
     ranges: Ranges = {}
 
     def include(tensor: int, values: np.ndarray) -> None:
         low, high = ranges.get(tensor, (0.0, 0.0))
         ranges[tensor] = min(low, float(values.min())), max(high, float(values.max()))
 
-    results = [tensor for op in graph.ops for tensor in op.outputs if graph.is_float(tensor)]
-    graph.visit([*graph.graph.inputs, *results], samples, include)
+    graph.visit(activations(graph), samples, include)
+    return ranges
+
+
+def activations(graph: FloatGraph) -> list[int]:
+    """Return the inputs of a graph and the float results of its operators."""
+    return [*graph.graph.inputs, *(tensor for op in graph.ops for tensor in op.outputs if graph.is_float(tensor))]
+
+
+def settle(graph: FloatGraph, ranges: Ranges, limit_tanh: bool = True) -> Ranges:
+    """Adapt ranges to the quantizer, see `measure`: activations that were always 0, the results of pools, inputs of tanh."""
+    ranges = dict(ranges)
     for op in graph.ops:  # always 0, e.g. the residual of a block that no image activated: it would give no scale
         for tensor in (t for t in op.outputs if ranges.get(t) == (0, 0)):
             inputs = [ranges[t] for t in op.inputs if t in ranges]
@@ -98,14 +113,14 @@ def store(graph: FloatGraph, ranges: Mapping[str, tuple[float, float]]) -> None:
     Raises:
         ValueError: the graph has no such activation, or a range is not finite, is empty or does not include 0.
     """
-    activations = {*graph.graph.inputs, *(tensor for op in graph.ops for tensor in op.outputs if graph.is_float(tensor))}
-    by_name = {graph.tensor_name(tensor): tensor for tensor in activations}
+    known = activations(graph)
+    by_name = {graph.tensor_name(tensor): tensor for tensor in known}
     if unknown := [name for name in ranges if name not in by_name]:
         raise ValueError(f"the network has no activation '{unknown[0]}'")
     for name, (low, high) in ranges.items():
         if not (math.isfinite(low) and math.isfinite(high) and low <= 0 <= high and low < high):
             raise ValueError(f"range of '{name}': {low}..{high} must be finite and include 0")
-    for tensor in activations:
+    for tensor in known:
         graph.graph.tensors[tensor].quantization = None
     attach(graph, {by_name[name]: limits for name, limits in ranges.items()})
 

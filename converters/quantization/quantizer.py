@@ -75,8 +75,9 @@ def _quantize(data: bytes, precision: str, samples: Sequence[Sample], per_tensor
     break_equal_biases(graph)
     if precision != "int16":
         integer_forms.rewrite(graph)
-    ranges = activation_ranges.measure(graph, samples, limit_tanh=precision != "int16")
-    ranges.update(activation_ranges.stored(graph))
+    ranges = activation_ranges.stored(graph)
+    if any(tensor not in ranges for tensor in activation_ranges.activations(graph)):
+        ranges = activation_ranges.measure(graph, samples, limit_tanh=precision != "int16") | ranges
     if precision != "int16":
         saturation.saturate(graph, ranges)
     activation_ranges.attach(graph, ranges)

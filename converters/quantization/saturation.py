@@ -20,7 +20,7 @@ _LIMITS = {  # operator or fused activation -> (low, high)
     "RELU_0_TO_1": (0.0, 1.0),
     "RELU_N1_TO_1": (-1.0, 1.0),
 }
-_FIXED_SCALE = ("LOGISTIC", "TANH", "SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION")  # of their 8-bit output
+FIXED_SCALE = ("LOGISTIC", "TANH", "SOFTMAX", "LOG_SOFTMAX", "L2_NORMALIZATION")  # of their 8-bit output
 # Operators that give all their inputs one scale, which would replace that of the limit.
 _MERGES = ("CONCATENATION", "MAXIMUM", "MINIMUM", "PADV2", "PACK", "SELECT", "SELECT_V2")
 _FUSING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL")
@@ -95,7 +95,7 @@ def keeps_values(graph: FloatGraph, op: Any) -> bool:
 
 def can_saturate(graph: FloatGraph, op: Any) -> bool:
     """Whether the 8-bit result of an operator can have the scale of a limit behind it."""
-    return graph.name(op) not in (*SAME_SCALE, *_FIXED_SCALE)
+    return graph.name(op) not in (*SAME_SCALE, *FIXED_SCALE)
 
 
 def _chain(graph: FloatGraph, last: Any, producers: dict, readers: dict) -> tuple[list[Any], int, float] | None:

@@ -132,7 +132,7 @@ def measure(
     files: list[str] = []
     scale = board[0].config["scale"]
     if data:
-        next(evaluate.each_pair(data, scale, []))  # raises UserError before the work when there is no image
+        next(evaluate.each_pair(data, scale, [], scale))  # raises UserError before the work when there is no image
     with tempfile.TemporaryDirectory() as folder:
         for entrant in board:
             model = entrant.model or untrained(entrant, Path(folder))

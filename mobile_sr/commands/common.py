@@ -237,18 +237,33 @@ def write_json_result(args: argparse.Namespace, value: Any) -> None:
         write_json(args.json, value)
 
 
+_INTERVAL_S = 5.0  # between the lines of `progress` where standard error is a file or a pipe
+_last: list[float] = [sys.maxsize, 0.0]  # number of the last item of `progress`; time of the last line
+
+
 def progress(done: int, name: str) -> None:
-    """Show a counter on standard error if it is a terminal.
+    """Show a counter on standard error: on a terminal for every item, in a file or a pipe as a line every five seconds.
 
     Args:
-        done: number of items done.
+        done: number of items done. A number that is not larger than the last one starts another count.
         name: of the current item.
     """
+    import time
+
     if sys.stderr.isatty():
         print(f"\r{done:5d}  {printable(name):<50.50}", end="", file=sys.stderr, flush=True)
+        return
+    now = time.monotonic()
+    if done <= _last[0]:
+        _last[:] = done, now
+    _last[0] = done
+    if now - _last[1] >= _INTERVAL_S:
+        _last[1] = now
+        print(f"{done} done: {printable(name)}", file=sys.stderr, flush=True)
 
 
 def clear_progress() -> None:
-    """Clear the line of `progress`."""
+    """Clear the line of `progress` on a terminal; the next call of it starts another count."""
+    _last[0] = sys.maxsize
     if sys.stderr.isatty():
         print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     from mobile_sr.errors import UserError
+    from mobile_sr.files import sole_writer
     from mobile_sr.qat import trainer
     from mobile_sr.quantization import export
 
@@ -68,13 +69,14 @@ def run(args: argparse.Namespace) -> int:
     folder = common.need_data(args)
     files = {"cache": args.cache, "calibration": args.calibration}
     try:
-        if args.engine == "tfmot":
-            file, best = trainer.train(args.model, folder, args.out, settings, **files)
-        else:
-            from mobile_sr.qat import keras_trainer
+        with sole_writer(args.out):
+            if args.engine == "tfmot":
+                file, best = trainer.train(args.model, folder, args.out, settings, **files)
+            else:
+                from mobile_sr.qat import keras_trainer
 
-            options = {"resume": args.resume, "max_colour_error": args.max_colour_error}
-            file, best = keras_trainer.train(args.model, folder, args.out, settings, **options, **files)
+                options = {"resume": args.resume, "max_colour_error": args.max_colour_error}
+                file, best = keras_trainer.train(args.model, folder, args.out, settings, **options, **files)
     except (export.AuditError, trainer.QatError) as error:
         print(f"mobile-sr qat: {error}", file=sys.stderr)
         return 1

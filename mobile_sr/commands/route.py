@@ -16,7 +16,10 @@ HELP = "train a classifier that chooses a network for every patch (ClassSR)"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `mobile-sr route`."""
     parser.add_argument(
-        "--model", action="append", required=True, help="trained network: zoo name, .npz or run folder; give two or more"
+        "--model",
+        action="append",
+        required=True,
+        help="trained network: zoo name, .npz or run folder; give two or more, or one run of the recipe classsr",
     )
     common.add_data(parser, "folder of HR training images, with LR images beside them in the DIV2K layout or made by bicubic")
     parser.add_argument("--out", required=True, metavar="DIR", help="deployment folder; the files are named after it")
@@ -26,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="average multiply-adds of the chosen networks, without overlaps, such as 65%% of the largest network or "
         "60G for a 1280x720 output (default: halfway between the cheapest and the largest)",
     )
-    parser.add_argument("--patch", type=int, default=32, metavar="P", help="side of a patch in LR pixels (default %(default)s)")
+    parser.add_argument("--patch", type=int, metavar="P", help="side of a patch in LR pixels (default 32, or that of classsr)")
     parser.add_argument(
         "--overlap",
         type=int,

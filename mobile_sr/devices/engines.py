@@ -60,7 +60,8 @@ def allocate(interpreter: Interpreter, name: str | Path, shape: Sequence[int] | 
                 interpreter.resize_tensor_input(index, shape, strict=False)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError, MemoryError) as error:
-            raise UserError(f"{name}: cannot run with input shape {shape} ({_first_line(error, printed())})") from None
+            at = "at its own input size" if shape is None else f"with input shape {tuple(shape)}"
+            raise UserError(f"{name}: cannot run {at} ({_first_line(error, printed())})") from None
 
 
 def _first_line(error: Exception, printed: str) -> str:

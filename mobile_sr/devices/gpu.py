@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from mobile_sr import zoo
 from mobile_sr.converters.tflite import fixed_shape, flatbuffer
 from mobile_sr.devices.device import Residency
-from mobile_sr.devices.server_process import MODULE, ServerProcess, ServerSession
+from mobile_sr.devices.server_process import MODULE, ServerProcess, ServerSession, own_command, own_environment
 from mobile_sr.errors import UserError
 
 # Folders in which Vulkan drivers are registered, and the files of SwiftShader, Chromium's driver that computes on the CPU.
@@ -71,7 +70,7 @@ class GpuDevice:
     def server(self) -> ServerProcess:
         """Returns the running process, started if there is none. Raises UserError if it does not start."""
         if self._server is None or not self._server.close.alive:
-            self._server = ServerProcess(self.name, [sys.executable, "-m", MODULE, "gpu"], self._environment)
+            self._server = ServerProcess(self.name, own_command(MODULE, "gpu"), self._environment)
         return self._server
 
 
@@ -114,7 +113,7 @@ class GpuSession:
 
 def _environments() -> Iterator[dict[str, str]]:
     """Yields the environments to try: the user's choice alone, or this machine's drivers, then SwiftShader."""
-    base = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    base = own_environment()
     if any(os.environ.get(key) for key in CHOSEN):
         yield base
         return

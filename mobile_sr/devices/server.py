@@ -18,7 +18,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -108,13 +108,14 @@ class CompiledModel:
 class Sessions:
     """Opened files, by id."""
 
-    def __init__(self, kind: type[Interpreter] | type[CompiledModel]) -> None:
+    def __init__(self, kind: Callable[[bytes, Sequence[int], int], Any]) -> None:
         """Starts without files.
 
         Args:
             kind: the class of its sessions.
         """
-        self._kind, self._sessions, self._next = kind, {}, 0  # type: ignore[var-annotated]  # {id: kind}
+        self._kind, self._next = kind, 0
+        self._sessions: dict[int, Any] = {}
 
     def answer(self, head: dict[str, Any], arrays: Sequence[np.ndarray]) -> Message:
         """Returns the reply to a request."""
@@ -142,13 +143,16 @@ def _nodes(interpreter: Any) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
-    """Answers until standard input ends."""
+def serve(load: Callable[[], Callable[[bytes, Sequence[int], int], Any]]) -> None:
+    """Answers requests until standard input ends.
+
+    Args:
+        load: loads what runs files, and returns the class of its sessions: they have what `Interpreter` has. A damaged
+            installation fails here, before the process says that it is ready.
+    """
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # LiteRT prints, too
-    sessions = Sessions(CompiledModel if sys.argv[1:] == ["gpu"] else Interpreter)
-    import ai_edge_litert.interpreter  # noqa: F401  # a damaged LiteRT fails here, before the process says that it is ready
-
+    sessions = Sessions(load())
     write_message(replies, {"ready": True})
     while request := read_message(requests):
         try:
@@ -160,5 +164,11 @@ def main() -> None:
         write_message(replies, head, arrays)
 
 
+def _load() -> type[Interpreter] | type[CompiledModel]:
+    import ai_edge_litert.interpreter  # noqa: F401
+
+    return CompiledModel if sys.argv[1:] == ["gpu"] else Interpreter
+
+
 if __name__ == "__main__":
-    main()
+    serve(_load)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import weakref
@@ -168,6 +169,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def own_command(module: str, *arguments: str) -> list[str]:
+    """Returns the command line that runs a module with this Python, without modules of the working directory (-P)."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def own_environment() -> dict[str, str]:
+    """Returns the environment for `own_command`: this process's, and its search path."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
 
 
 def python_environment(packages: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,53 @@ from mobile_sr.inference.upscaler import Upscaler
 CROP = 96  # HR pixels a side
 WORST = 4  # images shown as crops
 _AMPLIFY = 32  # factor by which crops show the difference
+
+
+@dataclasses.dataclass
+class Outputs:
+    """One image and the outputs of several models for it.
+
+    Attributes:
+        name: of the image.
+        images: "hr" and the SR output of each model by key: [H, W, 3] uint8.
+        scores: `evaluate.score` of each model by key.
+        gray: whether the HR file is a gray image.
+        figures, more_images: see `Upscaler.with_details`.
+    """
+
+    name: str
+    images: dict[str, np.ndarray]
+    scores: dict[str, dict[str, float | None]]
+    gray: bool
+    figures: dict[str, Any]
+    more_images: dict[str, np.ndarray]
+
+
+def each_output(
+    sides: Mapping[str, Upscaler],
+    folder: evaluate.ImageSource,
+    space: str,
+    problems: list[str],
+    detailed: str | None = None,
+) -> Iterator[Outputs]:
+    """Yield the outputs of several models of one scale for every usable image.
+
+    Args:
+        sides: models by key.
+        folder, problems: as for `evaluate.each_pair`.
+        space: 'y' or 'rgb'.
+        detailed: key of the model for `Upscaler.with_details`; None for none.
+    Raises: UserError when no image is usable.
+    """
+    scale = next(iter(sides.values())).scale
+    for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems, scale):
+        figures: dict[str, Any] = {}
+        more: dict[str, np.ndarray] = {}
+        outputs = {key: side(lr) for key, side in sides.items() if key != detailed}
+        if detailed is not None:
+            outputs[detailed], figures, more = sides[detailed].with_details(lr)
+        scores = {key: evaluate.score(sr, hr, space, scale, gray) for key, sr in outputs.items()}
+        yield Outputs(name, {"hr": hr, **outputs}, scores, gray, figures, more)
 
 
 def compare(
@@ -38,18 +86,17 @@ def compare(
         progress: called after each image.
     Returns: (report, crops).
 
-        The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", ...}, "model": {...}, "drop_db",
+        The report is JSON-able: {"protocol", "reference": {"name", "psnr", "ssim", "gain_db", ...}, "model": {...}, "drop_db",
         "images": [{"name", "reference_psnr", "model_psnr", "drop_db", ...}], "skipped"}. drop_db is the mean PSNR of the
-        reference minus that of the model. Both models have {"colour_error": `flat_colours.measure`} and
-        `Upscaler.where`. If a model has
-        details (the model, or else the reference), each image has the figures of `Upscaler.with_details`, and the report has
-        `Upscaler.summarize_details`: "depth" for a desired depth. It also has `Upscaler.summary` of the model: "routing" for
-        a routed one.
+        reference minus that of the model; gain_db is the mean PSNR of a model minus that of bicubic. Both models have
+        {"colour_error": `colour_error`} and `Upscaler.where`. If a model has details (the model, or else the reference), each
+        image has the figures of `Upscaler.with_details`, and the report has `Upscaler.summarize_details`: "depth" for a
+        desired depth. It also has `Upscaler.summary` of the model: "routing" for a routed one.
 
         The crops are those of the WORST images by drop, the worst first: {"row": entry of "images", "images": {"hr",
-        "bicubic", "reference", "model", "difference"}: [h, w, 3] uint8 each, "window": [left, top, width, height] in HR
-        pixels, "size": (H, W) of the whole image, "amplified": factor of the difference}, and the images of
-        `Upscaler.with_details`: the "heat_map" of the depth.
+        "bicubic", "reference", "model", "difference"}: [h, w, 3] uint8 each, "whole": {the same without "difference"}:
+        [H, W, 3] uint8, "window": [left, top, width, height] in HR pixels, "size": (H, W) of the whole image, "amplified":
+        factor of the difference}, and the images of `Upscaler.with_details`: the "heat_map" of the depth.
     Raises: UserError when no image is usable.
     """
     scale = reference.scale
@@ -57,55 +104,79 @@ def compare(
     detailed = next((key for key in ("model", "reference") if sides[key].has_details), "model")
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
-    worst: list[tuple[float, int, dict[str, np.ndarray], dict[str, np.ndarray]]] = []  # (drop, index of row, images, more)
+    worst: list[tuple[float, int, Outputs]] = []  # (drop, index of row, images)
     scored: dict[str, list[dict[str, float | None]]] = {key: [] for key in sides}
-    for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems):
-        outputs = {key: side(lr) for key, side in sides.items() if key != detailed}
-        outputs[detailed], figures, more_images = sides[detailed].with_details(lr)
-        scores = {key: evaluate.score(sr, hr, space, scale, gray) for key, sr in outputs.items()}
+    for found in each_output(sides, folder, space, problems, detailed):
+        scores, images = found.scores, found.images
         for key, value in scores.items():
             scored[key].append(value)
-        drop = _drop(scores["reference"]["psnr"], scores["model"]["psnr"])
+        loss = subtract(scores["reference"]["psnr"], scores["model"]["psnr"])
         rows.append(
             {
-                "name": name,
+                "name": found.name,
                 "bicubic_psnr": scores["bicubic"]["psnr"],
                 "reference_psnr": scores["reference"]["psnr"],
                 "model_psnr": scores["model"]["psnr"],
-                "drop_db": drop,
+                "drop_db": loss,
                 "reference_ssim": scores["reference"]["ssim"],
                 "model_ssim": scores["model"]["ssim"],
-                "differing_pixels": float(np.mean(np.any(outputs["reference"] != outputs["model"], axis=2))),
-                "largest_difference": int(_difference(outputs["reference"], outputs["model"]).max()),
-                **figures,
+                "differing_pixels": float(np.mean(np.any(images["reference"] != images["model"], axis=2))),
+                "largest_difference": int(_difference(images["reference"], images["model"]).max()),
+                **found.figures,
             }
         )
-        worst.append((drop if drop is not None else -1.0, len(rows) - 1, {"hr": hr, **outputs}, more_images))
+        worst.append((loss if loss is not None else -1.0, len(rows) - 1, found))
         worst = sorted(worst, key=lambda entry: -entry[0])[:WORST]
         if progress:
-            progress(len(rows), name)
+            progress(len(rows), found.name)
     means = {key: evaluate.mean(values) for key, values in scored.items()}
+    gains = {key: subtract(means[key]["psnr"], means["bicubic"]["psnr"]) for key in ("reference", "model")}
     report: dict[str, Any] = {
         "protocol": metrics.protocol(scale, space),
         "scale": scale,
         "data": folder_name(folder),
-        "reference": {"name": reference.name, **reference.where(), **means["reference"], **_facts(reference)},
-        "model": {"name": model.name, **model.where(), **means["model"], **_facts(model)},
+        "reference": {"name": reference.name, **reference.where(), **means["reference"], "gain_db": gains["reference"]},
+        "model": {"name": model.name, **model.where(), **means["model"], "gain_db": gains["model"]},
         "bicubic": means["bicubic"],
-        "drop_db": _drop(means["reference"]["psnr"], means["model"]["psnr"]),
-        "ssim_drop": _drop(means["reference"]["ssim"], means["model"]["ssim"]),
+        "drop_db": subtract(means["reference"]["psnr"], means["model"]["psnr"]),
+        "ssim_drop": subtract(means["reference"]["ssim"], means["model"]["ssim"]),
         "images": rows,
         "skipped": problems,
     }
     report |= model.summary()
     for key in ("reference", "model"):  # after model.summary(), which counts natural images only
-        report[key]["colour_error"] = flat_colours.measure(sides[key], scale, sides[key].fixed)
+        report[key] |= {**facts(sides[key]), "colour_error": colour_error(sides[key])}
     report |= sides[detailed].summarize_details(rows, detailed)
-    return report, [{"row": rows[index], **_crop(images), **more} for _, index, images, more in worst]
+    return report, [{"row": rows[index], **_crop(found.images), **found.more_images} for _, index, found in worst]
 
 
-def _facts(model: Upscaler) -> dict[str, Any]:
+def facts(model: Upscaler) -> dict[str, Any]:
+    """Returns the `file_facts` of a loaded model, and how its values are read."""
     return ({} if model.is_object else file_facts(model.name)) | model_io.facts(model.io, model.figures)
+
+
+def colour_error(model: Upscaler) -> dict[str, Any]:
+    """Returns `flat_colours.measure` of a model, with the mean output for each colour.
+
+    The colours are {"colours": [{"colour": [r, g, b], "becomes": [r, g, b], "error": levels}]}.
+    """
+    outputs: list[np.ndarray] = []
+
+    def run(image: np.ndarray) -> np.ndarray:
+        outputs.append(model(image))
+        return outputs[-1]
+
+    result = flat_colours.measure(run, model.scale, model.fixed)
+    colours = []
+    for (image, areas), sr in zip(flat_colours.probes(model.fixed), outputs, strict=True):
+        for name, rows, columns in areas:
+            if "," in name:  # a colour; the others are ramps
+                colour = image[rows.start, columns.start].astype(int)
+                part = sr[tuple(slice(s.start * model.scale, s.stop * model.scale) for s in (rows, columns))]
+                becomes = part.mean(axis=(0, 1)).round().astype(int).tolist()
+                error = int(np.abs(part.astype(int) - colour).max())
+                colours.append({"colour": colour.tolist(), "becomes": becomes, "error": error})
+    return {**result, "colours": colours}
 
 
 def folder_name(folder: evaluate.ImageSource) -> str:
@@ -168,25 +239,35 @@ def inspect(model: str | Path) -> dict[str, Any]:
     return facts
 
 
-def _drop(reference: float | None, model: float | None) -> float | None:
-    if reference is None or model is None or not np.isfinite([reference, model]).all():
-        return None
-    return reference - model
+def subtract(a: float | None, b: float | None) -> float | None:
+    """Returns a - b, such as a drop or a gain in dB; None if one of them is None or not finite."""
+    return None if a is None or b is None or not np.isfinite([a, b]).all() else a - b
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.abs(a.astype(np.int16) - b.astype(np.int16))
 
 
-def _crop(images: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The CROP x CROP window in which the model differs most from the reference, with the amplified difference."""
-    difference = _difference(images["reference"], images["model"])
-    height, width = (min(CROP, side) for side in difference.shape[:2])
-    error = (difference.astype(np.float64) ** 2).sum(axis=2)
+def window(outputs: Sequence[np.ndarray]) -> list[int]:
+    """Returns [left, top, width, height] of the window of at most CROP x CROP pixels in which images differ most.
+
+    Args:
+        outputs: two or more [H, W, 3] uint8 images.
+    """
+    spread = np.maximum.reduce(list(outputs)).astype(np.float64) - np.minimum.reduce(list(outputs))
+    height, width = (min(CROP, side) for side in spread.shape[:2])
+    error = (spread**2).sum(axis=2)
     table = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # summed-area table
     sums = table[height:, width:] - table[:-height, width:] - table[height:, :-width] + table[:-height, :-width]
     top, left = map(int, np.unravel_index(int(sums.argmax()), sums.shape))
-    window = (slice(top, top + height), slice(left, left + width))
-    crops = {key: image[window] for key, image in images.items()}
-    crops["difference"] = np.clip(difference[window].astype(np.int32) * _AMPLIFY, 0, 255).astype(np.uint8)
-    return {"images": crops, "window": [left, top, width, height], "size": difference.shape[:2], "amplified": _AMPLIFY}
+    return [left, top, width, height]
+
+
+def _crop(images: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The window in which the model differs most from the reference, with the amplified difference."""
+    left, top, width, height = place = window([images["reference"], images["model"]])
+    crops = {key: image[top : top + height, left : left + width] for key, image in images.items()}
+    difference = _difference(crops["reference"], crops["model"]).astype(np.int32)
+    crops["difference"] = np.clip(difference * _AMPLIFY, 0, 255).astype(np.uint8)
+    size = images["reference"].shape[:2]
+    return {"images": crops, "whole": dict(images), "window": place, "size": size, "amplified": _AMPLIFY}

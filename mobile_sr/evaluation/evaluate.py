@@ -22,7 +22,9 @@ ImageSource = str | Path | Sequence[tuple[str, np.ndarray]]  # a folder, or (nam
 Progress = Callable[[int, str], None]  # called with (number of images done, name)
 
 
-def each_pair(folder: ImageSource, scale: int, problems: list[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray, bool]]:
+def each_pair(
+    folder: ImageSource, scale: int, problems: list[str], shave: int = 0
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, bool]]:
     """Yield (name, HR, LR, gray) for every usable image of a folder.
 
     HR and LR are [H, W, 3] uint8; `gray` tells that the HR file is a gray image. Unusable files are skipped.
@@ -31,13 +33,16 @@ def each_pair(folder: ImageSource, scale: int, problems: list[str]) -> Iterator[
         folder: folder as for `imaging.layouts.find_pairs`, or a list of (name, HR image).
         scale: scale factor; the LR images are reduced from HR where the folder has none.
         problems: receives one line per skipped file; each line is also printed on standard error.
+        shave: pixels that are cut from each border of HR; an image must be larger.
     Raises: UserError when no image is usable, when the scale is 1 and there are no LR images, or as
         `imaging.layouts.find_pairs`.
     """
     if not isinstance(folder, (str, Path)):
         layouts.refuse_scale_one("sample images", scale, [(name, Path(name), None) for name, _ in folder])
         for name, image in folder:
-            yield name, *pairs.prepare_pair(image, None, scale, name), False
+            hr, lr = pairs.prepare_pair(image, None, scale, name)
+            _check_size(name, hr, shave)
+            yield name, hr, lr, False
         return
     count = 0
     files = layouts.find_pairs(folder, scale, part="valid")
@@ -45,6 +50,7 @@ def each_pair(folder: ImageSource, scale: int, problems: list[str]) -> Iterator[
     for name, hr_file, lr_file in files:
         try:
             hr, lr = pairs.read_pair(hr_file, lr_file, scale)
+            _check_size(hr_file, hr, shave)
             gray = images.is_gray_file(hr_file)
         except UserError as error:
             problems.append(str(error))
@@ -54,6 +60,14 @@ def each_pair(folder: ImageSource, scale: int, problems: list[str]) -> Iterator[
         yield name, hr, lr, gray
     if not count:
         raise UserError(f"{folder}: no usable image; the first problem: {problems[0]}")
+
+
+def _check_size(name: object, hr: np.ndarray, shave: int) -> None:
+    """Raises UserError if no pixel of an HR image is left to measure."""
+    height, width = hr.shape[:2]
+    if min(height, width) <= 2 * shave:
+        cut = f"{shave} pixels are cut from each side"
+        raise UserError(f"{name}: {width}x{height} pixels (after modcrop) are too few to measure, {cut}")
 
 
 def score(sr: np.ndarray, hr: np.ndarray, space: str, shave: int, gray: bool, ssim: bool = True) -> dict[str, float | None]:
@@ -115,7 +129,7 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     shave = upscaler.scale if shave is None else shave
-    for name, hr, lr, gray in each_pair(folder, upscaler.scale, problems):
+    for name, hr, lr, gray in each_pair(folder, upscaler.scale, problems, shave):
         bicubic = score(imresize(lr, upscaler.scale), hr, space, shave, gray, ssim=False)["psnr"]
         rows.append({"name": name, **score(upscaler(lr), hr, space, shave, gray, ssim), "bicubic_psnr": bicubic})
         if progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mobile_sr.converters.tflite import arm64_cost, flatbuffer, runtime
@@ -31,18 +32,12 @@ def estimate(data: bytes, graph: flatbuffer.Graph) -> dict[str, Any] | None:
         return None
     if any(op.name in _DATA_DEPENDENT for op in graph.ops):
         return None
-    # Without XNNPACK, which does not tell the shapes inside of its partitions.
-    interpreter = runtime.create_interpreter(data, delegate=False)
     shape = graph.tensors[ends.image].shape
     sides = shape[1:3] if ends.layout.input == tensor_layout.NHWC else shape[2:4]
     height, width = (side if side > 0 else own for side, own in zip(sides, SIZE, strict=True))
-    interpreter.resize_tensor_input(ends.image, ends.layout.input_shape((height, width)))
-    interpreter.allocate_tensors()
-    if min(shape) < 0:  # some shapes are known after a run only
-        interpreter.invoke()
-    shapes = {int(tensor["index"]): tensor["shape"].tolist() for tensor in interpreter.get_tensor_details()}
+    costs = _costs(data, graph, ends.image, ends.layout.input_shape((height, width)))
     rows, by_operator, without = [], dict[str, float](), dict[str, int]()
-    for cost in arm64_cost.estimate(graph, shapes):
+    for cost in costs:
         per_pixel = None if cost.instructions is None else cost.instructions / (height * width)
         rows.append({"name": cost.name, "output": cost.output, "per_lr_pixel": per_pixel})
         if per_pixel is None:
@@ -56,6 +51,36 @@ def estimate(data: bytes, graph: flatbuffer.Graph) -> dict[str, Any] | None:
         "without_figure": without,
         "size": [height, width],
     }
+
+
+def of_patch(path: str | Path, side: int) -> float | None:
+    """Estimates the instructions per LR pixel of an 8-bit NHWC .tflite with a dynamic size, such as a patch classifier.
+
+    Args:
+        path: the file; its values may be other than an image's.
+        side: side in LR pixels of the image that it runs on.
+
+    Returns:
+        The estimate, to which operators without a figure add nothing; None for a float file.
+    """
+    data = Path(path).read_bytes()
+    graph = flatbuffer.parse(data)
+    (image,) = graph.image_inputs()
+    if graph.tensors[image].dtype not in ("int8", "uint8"):
+        return None
+    return sum(cost.instructions or 0.0 for cost in _costs(data, graph, image, (1, side, side, 3))) / side**2
+
+
+def _costs(data: bytes, graph: flatbuffer.Graph, image: int, size: tuple[int, ...]) -> list[arm64_cost.OperatorCost]:
+    """Returns the cost of each operator for a shape of the image input."""
+    # Without XNNPACK, which does not tell the shapes inside of its partitions.
+    interpreter = runtime.create_interpreter(data, delegate=False)
+    interpreter.resize_tensor_input(image, size)
+    interpreter.allocate_tensors()
+    if min(graph.tensors[image].shape) < 0:  # some shapes are known after a run only
+        interpreter.invoke()
+    shapes = {int(tensor["index"]): tensor["shape"].tolist() for tensor in interpreter.get_tensor_details()}
+    return arm64_cost.estimate(graph, shapes)
 
 
 def describe(record: dict[str, Any]) -> str:

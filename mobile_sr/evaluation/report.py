@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mobile_sr import __version__
 from mobile_sr.adadsr import depth_report
 from mobile_sr.converters.printable import html_text, markdown_text
-from mobile_sr.evaluation import templates
+from mobile_sr.evaluation import templates, viewer
 from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.imaging import flat_colours, metrics
-from mobile_sr.imaging.images import encode_image
 
 # Modules that show the details of `Upscaler.with_details`. Their functions lines(report), legend(report) and
 # figure(crop, data_url) return nothing for reports without such details.
@@ -58,6 +54,11 @@ def title(side: Mapping[str, Any], short: bool = False) -> str:
     """
     name = Path(side["name"]).name if short else side["name"]
     return f"{name} on {side['device']}" if "device" in side else name
+
+
+def gain(side: Mapping[str, Any]) -> str:
+    """Returns the gain of a model over bicubic as text, such as '+2.17 dB'; a dash without one."""
+    return "-" if side["gain_db"] is None else f"{side['gain_db']:+.2f} dB"
 
 
 def _title(report: Mapping[str, Any]) -> str:
@@ -135,7 +136,9 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"# {markdown_text(_title(report))}",
         "",
-        f"Drop: **{number(report['drop_db'], 3)} dB** PSNR on {markdown_text(report['data'])} (x{report['scale']}): "
+        f"Gain over bicubic: **{gain(report['model'])}**. Drop: **{number(report['drop_db'], 3)} dB**.",
+        "",
+        f"PSNR on {markdown_text(report['data'])} (x{report['scale']}): "
         f"{number(report['reference']['psnr'])} -> {number(report['model']['psnr'])} dB; "
         f"bicubic {number(report['bicubic']['psnr'])} dB.",
         "",
@@ -162,45 +165,81 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", f"mobile-sr {__version__}", ""])
 
 
-def _cells(tag: str, values: Iterable[str]) -> str:
+def cells(tag: str, values: Iterable[str]) -> str:
+    """Returns HTML cells, 'th' or 'td', with texts."""
     return "".join(f"<{tag}>{html_text(value)}</{tag}>" for value in values)
 
 
-def _data_url(image: np.ndarray, kind: str = "png") -> str:
-    return f"data:image/{kind};base64," + base64.b64encode(encode_image(image, "." + kind)).decode()
+def cell(text: str, value: float | None, kind: str = "") -> str:
+    """Returns an HTML cell of a sortable table.
+
+    Args:
+        text: what it shows.
+        value: the number to sort by; None sorts last.
+        kind: CSS class.
+    """
+    key = "" if value is None else repr(value) if math.isfinite(value) else "Infinity"
+    return f'<td{f" class={kind}" if kind else ""} data-value="{key}">{html_text(text)}</td>'
 
 
-def _strip(crop: Mapping[str, Any]) -> str:
-    row, (left, top, width, height) = crop["row"], crop["window"]
-    captions = {
+def _captions(crop: Mapping[str, Any]) -> dict[str, str]:
+    row = crop["row"]
+    return {
         "hr": "HR",
         "bicubic": f"bicubic, {number(row['bicubic_psnr'])} dB",
         "reference": f"reference, {number(row['reference_psnr'])} dB",
         "model": f"model, {number(row['model_psnr'])} dB",
         "difference": f"|model - reference| x {crop['amplified']}",
     }
-    figures = "".join(
-        f'<figure><img alt="{html_text(row["name"])}: {label}" src="{_data_url(crop["images"][key])}">'
-        f"<figcaption>{html_text(captions[key])}</figcaption></figure>"
-        for key, label in _KINDS
-    )
+
+
+def _strip(crop: Mapping[str, Any]) -> str:
+    row, (left, top, width, height) = crop["row"], crop["window"]
+    captions = _captions(crop)
+    panels = [(label, crop["images"][key], captions[key]) for key, label in _KINDS]
     title = f"{row['name']}: drop {number(row['drop_db'], 3)} dB; {width}x{height} pixels at ({left}, {top})"
-    more = "".join(extension.figure(crop, _data_url) for extension in EXTENSIONS)
-    return f'<p><b>{html_text(title)}</b></p><div class="strip{" extended" if more else ""}">{figures}{more}</div>'
+    more = [extension.figure(crop, viewer.data_url) for extension in EXTENSIONS]
+    return viewer.crops(row["name"], title, panels, [figure for figure in more if figure])
+
+
+def _viewer(crops: Sequence[Mapping[str, Any]]) -> str:
+    views = []
+    for crop in crops:
+        captions = _captions(crop)
+        panels = [(label, crop["whole"][key], captions[key]) for key, label in _KINDS if key in crop["whole"]]
+        views.append(viewer.View(crop["row"]["name"], panels, crop["window"]))
+    return viewer.section(views, "bicubic", "model")
+
+
+def _table_row(row: Mapping[str, Any], texts: Sequence[str]) -> str:
+    keys = ("bicubic_psnr", "reference_psnr", "model_psnr", "drop_db", "reference_ssim", "model_ssim", "differing_pixels")
+    values = [*(row[key] for key in keys), float(row["largest_difference"])]
+    return f"<tr>{cells('td', texts[:1])}{''.join(map(cell, texts[1:], values))}</tr>"
+
+
+def file_section(key: str, side: Mapping[str, Any]) -> str:
+    """Returns the size, hash and audit of one file as HTML.
+
+    Args:
+        key: what the model is, such as 'reference'.
+        side: its entry in a report.
+    """
+    size = f"{side['size_bytes']:,} bytes" if "size_bytes" in side else ""
+    return _file_section(key, title(side), size, side.get("sha256", "")[:16], side.get("audit"))
 
 
 def _file_section(key: str, name: str, size: str, digest: str, facts: Mapping[str, Any] | None) -> str:
-    title = f'<p class="files"><b>{key}</b>: <code>{html_text(name)}</code> {size}'
+    title = f'<p class="files"><b>{html_text(key)}</b>: <code>{html_text(name)}</code> {size}'
     title += f', SHA-256 <code title="first 16 digits">{digest}</code></p>' if digest else "</p>"
     if not facts:
         return title
-    lines = "".join(f"<tr>{_cells('td', line)}</tr>" for line in _audit_lines(facts))
+    lines = "".join(f"<tr>{cells('td', line)}</tr>" for line in _audit_lines(facts))
     lines += "".join(
         f"<tr><td>audit: {html_text(c['check'])}</td>"
         f'<td class="{"ok" if c["passed"] else "no"}">{"passed" if c["passed"] else "FAILED"}</td></tr>'
         for c in facts.get("checks", [])
     )
-    return f'{title}<div class="scroll"><table>{lines}</table></div>'
+    return f'{title}<div class="scroll"><table class="facts">{lines}</table></div>'
 
 
 def document(title: str, about: str, body: str) -> str:
@@ -213,6 +252,7 @@ def document(title: str, about: str, body: str) -> str:
     """
     styles = {"report_css": templates.read("report.css"), "charts_css": templates.read("charts.css")}
     text = {"title": html_text(title), "about": html_text(about), "version": __version__}
+    styles["report_js"] = templates.read("report.js")
     return templates.fill("document.html", **styles, **text, body=body) + "\n"
 
 
@@ -245,7 +285,8 @@ def page(report: Mapping[str, Any], crops: Sequence[Mapping[str, Any]], appendix
     """
     reference, model = report["reference"], report["model"]
     entries = (
-        ("main", f"{number(report['drop_db'], 3)} dB", "PSNR lost"),
+        ("main", gain(model), f"over bicubic: {title(model, short=True)}"),
+        ("main", f"{number(report['drop_db'], 3)} dB", "PSNR lost against the reference"),
         ("", f"{number(reference['psnr'])} dB", f"reference: {title(reference, short=True)}"),
         ("", f"{number(model['psnr'])} dB", f"model: {title(model, short=True)}"),
         ("", f"{number(report['bicubic']['psnr'])} dB", "bicubic"),
@@ -255,12 +296,13 @@ def page(report: Mapping[str, Any], crops: Sequence[Mapping[str, Any]], appendix
     body = templates.fill(
         "report.html",
         cards=cards(entries),
-        colours="".join(f'<p class="soft">{html_text(line)}</p>' for line in _colour_lines(report)),
+        viewer=_viewer(crops),
+        colours=viewer.colours([(key, report[key]["colour_error"]) for key in ("reference", "model")]),
         legends="".join(extension.legend(report) for extension in EXTENSIONS),
         strips="".join(_strip(crop) for crop in crops),
-        headings=_cells("th", _HEADINGS),
-        rows="".join(f"<tr>{_cells('td', row)}</tr>" for row in _rows(report)),
-        mean_row=_cells("td", _mean_row(report)),
+        headings=cells("th", _HEADINGS),
+        rows="".join(map(_table_row, report["images"], _rows(report))),
+        mean_row=cells("td", _mean_row(report)),
         appendix=appendix,
         files=files(report),
         skipped=skipped(report),

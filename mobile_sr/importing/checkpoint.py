@@ -1,4 +1,4 @@
-"""Reader for PyTorch checkpoints (.pth, .pt: the current zip format and the legacy one) and .npz files as NumPy arrays.
+"""Reader for PyTorch checkpoints as NumPy arrays: .pth and .pt (zip and legacy format), .safetensors and .npz.
 
 It does not need PyTorch and runs no code from a file, see pickle_reader.py.
 """
@@ -15,11 +15,12 @@ import numpy as np
 
 from mobile_sr.errors import UserError
 from mobile_sr.files import check_not_pointer
-from mobile_sr.importing import pickle_reader
+from mobile_sr.importing import pickle_reader, safetensors_reader
 from mobile_sr.inference import weights
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "net", "model")  # the first match is used
+# The first match is used.
+_WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "net", "model", "netG", "generator")
 _WHOLE = "a whole network object, not its weights; load it in PyTorch and torch.save(network.state_dict(), 'state.pth')"
 _MAX_DEPTH = 4  # nested wrappers
 _TYPES = {  # PyTorch's storages and dtypes; bfloat16 is the upper half of a float32
@@ -48,7 +49,7 @@ def read(path: str | Path) -> dict[str, Any]:
     float32.
 
     Args:
-        path: a .pth, .pt or .npz file.
+        path: a .pth, .pt, .safetensors or .npz file.
 
     Returns:
         {name: array}.
@@ -65,6 +66,8 @@ def read(path: str | Path) -> dict[str, Any]:
             raise ValueError(other)
         if str(path).lower().endswith(".npz"):
             return _state_dict(weights.read_plain(path))
+        if safetensors_reader.is_safetensors(start):
+            return _state_dict(safetensors_reader.read(path))
         return _zip(path) if start.startswith(b"PK") else _legacy(path)
     except UserError:
         raise
@@ -80,8 +83,6 @@ def _other_format(start: bytes) -> str | None:
     """Identifies another file format by its first bytes and returns a suggestion; None for a possible checkpoint."""
     if start.startswith(b"\x89HDF\r\n"):
         return "an HDF5 file (Keras), not a PyTorch checkpoint"
-    if start[8:9] == b"{" and start[3:8] == bytes(5):  # the length of its header, 8 bytes, then JSON
-        return "a safetensors file; save it with torch.save(safetensors.torch.load_file(FILE), 'state.pth')"
     if start[4:8] == b"TFL3":
         return "a .tflite file, not a PyTorch checkpoint; every command accepts it as --model"
     return None

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mobile_sr import models
 from mobile_sr.converters.formats.keras_limits import MAX_WEIGHTS, check_layers, leaves
 
 MAX_SIZE = 4096  # channels, blocks or any other integer of a configuration
@@ -27,6 +28,10 @@ def check_config(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> No
             raise ValueError(f"{name} is {value!r}; expected an integer from 0 to {MAX_SIZE}")
         if isinstance(default, str) and not isinstance(value, str):
             raise ValueError(f"{name} is {value!r}; expected a string")
+    for net in config.get("nets") or ():  # of a joint model
+        if not isinstance(net, dict) or net.get("network") == models.CLASSSR:
+            raise ValueError(f"nets has {net!r}; expected the configuration of a network")
+        check_config(net, models.defaults(net))
     graph = config.get("graph")  # of a custom network: layers, whose sizes are counted like those of a .keras file
     if sum(1 for _ in itertools.islice(leaves(graph), MAX_VALUES + 1)) > MAX_VALUES:
         raise ValueError(f"more than {MAX_VALUES:,} values in its graph")

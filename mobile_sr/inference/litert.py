@@ -132,6 +132,7 @@ class TFLiteModel:
         self.sidecar = sidecars.read(self.path, data) if self.path else sidecars.Sidecar()
         graph = parse_graph(data, self.name, remaining.pop("signature", model_files.own_signature(self.sidecar)))
         sidecars.check_graph(self.sidecar, graph, self.name)
+        self._has_dense = graph.signature != "dense" and "dense" in graph.signatures
         asked = tensor_layout.given(self.name, remaining, self.sidecar)
         try:
             self._graph_io = graph_io.find(graph, *asked)
@@ -242,7 +243,12 @@ class TFLiteModel:
         if size != self._size:
             self._size = None
             shape = None if size == self.fixed and not self.device else self.layout.input_shape(size)
-            self._engine.resize(shape)
+            try:
+                self._engine.resize(shape)
+            except UserError as error:
+                if self.device and self._has_dense:
+                    raise UserError(f"{error}; try @signature=dense") from None
+                raise
             self._size = size
 
     def set(self, image: np.ndarray) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mobile_sr.inference.sidecar import Sidecar
 
 
+ROUTED = ".route.json"  # end of the name of a routed model (mobile_sr/routing/route.py)
 CONVERTED = (".h5", ".hdf5", ".pt2")  # suffixes of files of `needs_conversion`
 
 
@@ -90,9 +91,17 @@ def locate_tflite(model: str | Path) -> tuple[Path, dict[str, str]]:
         variants = " or ".join(f"{path.stem}:{variant}" for variant in reversed(zoo.VARIANTS))
         raise UserError(f"{model}: {kind}, but a .tflite is needed here; use {variants}")
     if kind:
-        convert = "" if kind == "JSON" else f"; `mobile-sr export --model {model}` makes one"
+        convert = routed_hint(model) if kind == "JSON" else f"; `mobile-sr export --model {model}` makes one"
         raise UserError(f"{model}: {kind}, but a .tflite is needed here{convert}")
     return path, options
+
+
+def routed_hint(model: str | Path) -> str:
+    """Returns '; ...' with what to give in place of a routed model (.route.json) where one .tflite is needed, else ''."""
+    path = Path(split(model)[0])
+    if not path.name.endswith(ROUTED):
+        return ""
+    return f"; a routed model consists of several: give one of its networks, the .tflite files in {path.parent}"
 
 
 def trained(model: str | Path) -> tuple[Path, str]:

@@ -16,7 +16,7 @@ from mobile_sr import zoo
 from mobile_sr.devices import names as devices
 from mobile_sr.errors import UserError
 from mobile_sr.inference import litert, model_io
-from mobile_sr.inference.model_files import locate, needs_conversion, split
+from mobile_sr.inference.model_files import ROUTED, locate, needs_conversion, routed_hint, split
 from mobile_sr.inference.tiles import plan_tiles
 
 if TYPE_CHECKING:
@@ -33,12 +33,11 @@ Progress = Callable[[int, int], object]  # called with (tiles done, total tiles)
 DEFAULT_TILE = 256  # LR pixels; images with a side above twice this length are cut into tiles of about this size
 # Model kinds that other folders add: end of the file name -> module with load(path, threads) -> Upscaler and
 # files(path) -> [the files that belong to it].
-EXTENSIONS = {".route.json": "mobile_sr.routing.route"}
+EXTENSIONS = {ROUTED: "mobile_sr.routing.route"}
 CONVERSION = "mobile_sr.importing.foreign"  # module with load(model, threads) -> Upscaler, for networks of `needs_conversion`
 # Networks with an input besides the image: name of that input -> module with of_keras(name, model, config) -> Upscaler and
 # of_tflite(name, runner) -> Upscaler.
 ADJUSTABLE = {"desired_depth": "mobile_sr.adadsr.depth_upscaler"}
-_NOT_ON_DEVICE = "{}: not a .tflite file, the only kind that {} runs; `mobile-sr export` writes one"
 _NO_DEPTH_MAP = "has no depth map; only networks with AdaDSR's adapter have one"
 UNKNOWN_RECEPTIVE_FIELD = 16  # overlap in LR pixels for files without a recorded receptive field
 
@@ -366,13 +365,18 @@ def extension(path: Path) -> ModuleType | None:
     return next((importlib.import_module(name) for end, name in EXTENSIONS.items() if path.name.endswith(end)), None)
 
 
+def _not_on_device(model: str, device: Device) -> UserError:
+    help_ = routed_hint(model) or "; `mobile-sr export` writes one"
+    return UserError(f"{model}: not a .tflite file, the only kind that {device.name} runs{help_}")
+
+
 def _load(model: str, scale: int | None, threads: int, device: Device | None) -> Upscaler:
     if device and not device.runs:
         raise UserError(f"--device {device.name}: only compiles models; `mobile-sr benchmark` prints its report")
     name, options = split(model)
     if needs_conversion(name):
         if device:
-            raise UserError(_NOT_ON_DEVICE.format(model, device.name))
+            raise _not_on_device(model, device)
         return importlib.import_module(CONVERSION).load(model, threads)
     path = None if name == "bicubic" else locate(model)[0]  # raises UserError if it is neither a file nor in the zoo
     suffix = path.suffix.lower() if path else ""
@@ -381,7 +385,7 @@ def _load(model: str, scale: int | None, threads: int, device: Device | None) ->
             f"{model}: options after '@' are supported for .tflite, .onnx and .keras files and other networks from elsewhere"
         )
     if device and suffix != ".tflite":
-        raise UserError(_NOT_ON_DEVICE.format(model, device.name))
+        raise _not_on_device(model, device)
     if path is None:
         return _bicubic(scale)
     if suffix == ".tflite":
@@ -442,11 +446,13 @@ def _onnx(name: str, path: Path, threads: int, options: Mapping[str, str]) -> Up
 
 
 def _keras_file(name: str, path: Path) -> Upscaler:
-    from mobile_sr import backend
+    from mobile_sr import backend, extensions
     from mobile_sr.inference import weights
 
     backend.require_keras(name)
-    return of_network(name, *weights.load_model(weights.model_file(path)))
+    model, config = weights.load_model(weights.model_file(path))
+    extensions.export(config).check_upscaler(name)
+    return of_network(name, model, config)
 
 
 def of_network(name: str, model: keras.Model, config: Mapping[str, Any]) -> Upscaler:

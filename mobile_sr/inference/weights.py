@@ -149,6 +149,12 @@ def model_file(path: str | Path) -> Path:
     path = Path(path)
     file = path / "best.npz" if path.is_dir() else path
     if not file.exists():
-        raise UserError(f"{path}: no model there" + (" (best.npz is missing)" if path.is_dir() else ""))
+        raise UserError(f"{path}: no model there" + (_missing(path) if path.is_dir() else ""))
     zoo.check_weights(file)
     return file
+
+
+def _missing(folder: Path) -> str:
+    """Returns what a folder lacks to be a run folder, and which of its files may have been meant."""
+    files = sorted(folder.glob("*.route.json")) or sorted(folder.glob("*.tflite"))
+    return " (best.npz is missing)" + (f"; for a deployment folder, give a file, such as {files[0]}" if files else "")

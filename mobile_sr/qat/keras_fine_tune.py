@@ -79,6 +79,10 @@ class FineTuning:
         self._train_step = tf.function(self._train)
         self.step, self.best = 0, (float("-inf"), -1)
         self.measure_ranges()
+        self.begin()
+
+    def begin(self) -> None:
+        """Take the ranges of `net` and the weights as the initial state."""
         # Ranges differ in size, also by 255 between networks for 0..1 and for 0..255: their steps are shares of their width.
         self._widths = tf.constant(self.net.high.numpy() - self.net.low.numpy())
         self._best = self._values()

@@ -13,11 +13,15 @@ from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import atomic_path, temporary_folder
 from mobile_sr.inference import keras_archive, model_files, model_io, weights
+from mobile_sr.qat import keras_ranges
+from mobile_sr.quantization import calibration
 from mobile_sr.quantization import source as sources
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
+
+    from mobile_sr.models.train_time.quantized_network import QuantizedNetwork
 
 
 @dataclasses.dataclass
@@ -122,15 +126,31 @@ def prepare(start: Start, crops: Sequence[np.ndarray], strength: float, per_tens
     Returns:
         None, or how the weights differ from those of the file.
     """
-    if start.is_folded:
-        with temporary_folder("mobile_sr_qat.") as folder:
-            file = folder / f"{start.name}{start.suffix}"
-            start.save(file, {})
-            source = start.source(file)
-    else:
-        source = start.source()
+    source = _saved(start) if start.is_folded else start.source()
     try:
         exact = keras_sync.prepare(start.model, source.data, source.samples(crops), strength, per_tensor, source.model)
     except ValueError as error:  # the converter merged weights
         return f"as trained, because {error}"
     return None if exact else "without changes that the network cannot have, such as biases that differ between phases"
+
+
+def clip_ranges(start: Start, net: QuantizedNetwork, crops: Sequence[np.ndarray]) -> None:
+    """Give a fake-quantized network the activation ranges of `export`'s uint8 file of the same weights.
+
+    Args:
+        start: the network.
+        net: its fake-quantized form, with measured ranges.
+        crops: a set of calibration.calibration_set.
+    """
+    source = _saved(start)
+    samples = source.samples(crops)
+    sample = source.samples([crops[0][:, : keras_ranges.SAMPLE_SIDE, : keras_ranges.SAMPLE_SIDE]])[0]
+    keras_ranges.clip(net, source.data, sample, samples[: calibration.PHOTOGRAPHS], samples[calibration.PHOTOGRAPHS :])
+
+
+def _saved(start: Start) -> sources.Source:
+    """The network with its present weights as a source of `export`."""
+    with temporary_folder("mobile_sr_qat.") as folder:
+        file = folder / f"{start.name}{start.suffix}"
+        start.save(file, {})
+        return start.source(file)

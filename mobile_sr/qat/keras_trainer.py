@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from mobile_sr.qat.settings import Settings
 
 FORMAT = 2  # of config.json
-SAMPLE_SIDE = 48  # LR pixels of the image that shows which tensors of the file have which range
 CHECKPOINT = "checkpoint.npz"
 
 
@@ -137,7 +136,7 @@ def train(
     record |= {"data": trained_on}
     validation = dataset.center_crops(images, held_out, settings.validation_crop)
     with temporary_folder("mobile_sr_qat.") as work:
-        sample = crops[0][:, :SAMPLE_SIDE, :SAMPLE_SIDE]
+        sample = crops[0][:, : keras_ranges.SAMPLE_SIDE, : keras_ranges.SAMPLE_SIDE]
         exports = Exports(start, model, sample, settings, source, max_colour_error, validation, work, log)
         chosen, scores = choose(exports, tuning, at_ptq, log)
     record |= {"methods": list(chosen.methods), "file_psnr_rgb": scores, "trained": not chosen.methods}
@@ -205,7 +204,7 @@ def _check_same(out: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> No
 def _prepare(
     start: Start, settings: Settings, crops: Sequence[np.ndarray], model: str | Path, log: Callable[[str], object]
 ) -> tuple[FineTuning, bool]:
-    """Set up the training from the weights of `export`'s file. Also returns whether it starts from exactly these."""
+    """Set up the training from the weights and ranges of `export`'s file. Also returns whether it starts from exactly these."""
     from mobile_sr.qat import keras_fine_tune
 
     teacher = start.model.get_weights()
@@ -216,7 +215,11 @@ def _prepare(
         if reason:
             log(f"{model}: the initial weights are not those of export's uint8 file: {reason}")
         with quiet():
-            return keras_fine_tune.FineTuning(start.model, teacher, settings, crops, start.io), not reason
+            tuning = keras_fine_tune.FineTuning(start.model, teacher, settings, crops, start.io)
+            if settings.ranges == "learned":  # measured ones are the whole ranges again after each validation
+                keras_start.clip_ranges(start, tuning.net, crops)
+                tuning.begin()
+            return tuning, not reason
     except UserError:
         raise
     except ValueError as error:

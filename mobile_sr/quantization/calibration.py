@@ -18,6 +18,7 @@ from mobile_sr.imaging.resize import downscale
 Sample = np.ndarray | tuple[np.ndarray, np.ndarray]  # calibration image [1, H, W, 3], or (image, second input [1, 1])
 
 COUNT = 32  # natural crops
+PHOTOGRAPHS = 2 * COUNT  # with those of permuted channels; they come first in a calibration set
 CROP = 96  # LR pixels
 FLAT_SIDE = 24  # LR pixels of a flat colour or ramp: enough for ranges, and few of the pixels that weight rounding sees
 TRIES = 8  # random crops of an image in a folder; the one with most detail is used

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from mobile_sr import __version__, backend, extensions
 from mobile_sr.converters import to_onnx, to_tflite
-from mobile_sr.converters.quantization import activation_ranges, cross_layer_equalization, gptq, image_ends, prelu
+from mobile_sr.converters.quantization import image_ends, range_clipping
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit, grouped_conv
 from mobile_sr.errors import UserError
@@ -20,15 +19,14 @@ from mobile_sr.inference import litert, tensor_values
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.inference.onnx_model import OnnxModel
 from mobile_sr.quantization import calibration as calibrations
-from mobile_sr.quantization import snapdragon_files, targets, verification
+from mobile_sr.quantization import preparation, snapdragon_files, targets, verification
 from mobile_sr.quantization import source as sources
 from mobile_sr.quantization.source import Source
 
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
-METHODS = ("equalize", "round")
+METHODS = ("equalize", "round", "clip")
 INTEGER_WEIGHTS = (*to_tflite.CALIBRATED, "dynamic")
 PATHS = ("sparse", "dense")
-FLOAT_WEIGHTS = ("trained", "equalized", "rounded")
 
 
 class AuditError(Exception):
@@ -78,7 +76,8 @@ def export(
         seed: of the calibration crops.
         per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
         methods: members of METHODS, which reduce the loss of integer files: 'equalize'
-            (converters/quantization/cross_layer_equalization.py) and 'round' (gptq.py beside it).
+            (converters/quantization/cross_layer_equalization.py), 'round' (gptq.py beside it) and 'clip' (range_clipping.py),
+            which is for 8-bit files.
         float_weights: weights of the files other than integer ones. 'trained'; 'equalized'; or 'rounded', which are also on the
             grid of 8-bit integers: another quantizer then finds the integers of `methods`. These files differ slightly from the
             network. None selects 'equalized' beside an integer file if `methods` contains 'equalize', else 'trained'.
@@ -106,7 +105,7 @@ def export(
         raise UserError(f"--height {size[0]} --width {size[1]}: both must be at least 1")
     if path not in (None, *PATHS):
         raise UserError(f"--path {path}: use {' or '.join(PATHS)}")
-    _check_float_weights(float_weights, methods)
+    preparation.check_float_weights(float_weights, methods)
     if chosen:
         targets.check(chosen, precisions, per_tensor, dense_groups)
         path = targets.network_path(chosen, path)
@@ -133,7 +132,7 @@ def export(
     samples = source.samples(crops)
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(samples)} images ...")
-    prepared = _prepare(source, samples, methods, per_tensor, integers, float_weights, chosen, ranges)
+    prepared = preparation.prepare(source, samples, methods, per_tensor, integers, float_weights, chosen, ranges)
     source = prepared.source
     written: list[Path] = []
     for precision in precisions:
@@ -147,11 +146,14 @@ def export(
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
             file = folder / f"{source.name}_{f'{target}_' if target else ''}{kind}.tflite"
-            arguments = (samples, one_scale, paths[precision], dense_groups, max_colour_error, rounded)
+            photographs = calibrations.PHOTOGRAPHS if "clip" in methods else 0
+            arguments = (samples, photographs, one_scale, paths[precision], dense_groups, max_colour_error, rounded)
             data, sidecar = _convert(source, weights, precision, *arguments)
         sidecar["calibration"] = record if integer or rounded else None
         sidecar["equalization"] = None if weights is source.data else prepared.equalization
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"
+        if precision in ("uint8", "int8"):
+            sidecar["ranges"] = "least squared error" if "clip" in methods else "minimum and maximum"
         if not is_poor and precision != "onnx":
             selected = source.extension.options(source.extension.max_value) | (
                 {"signature": paths[precision]} if paths[precision] == "sparse" else {}
@@ -207,86 +209,12 @@ def _open(
     return source
 
 
-@dataclasses.dataclass
-class _Prepared:
-    """What is converted.
-
-    Attributes:
-        source: the network, with the upsampler of the target.
-        plain: the float .tflite of float files.
-        rounded: the float .tflite of integer files.
-        is_rounded: whether the weights of the latter are rounded.
-        equalization: the record of equalization.
-    """
-
-    source: Source
-    plain: bytes
-    rounded: bytes
-    is_rounded: bool = False
-    equalization: dict[str, Any] | None = None
-
-
-def _prepare(
-    source: Source,
-    samples: Sequence[Any],
-    methods: Sequence[str],
-    per_tensor: bool,
-    integers: bool,
-    float_weights: str | None,
-    target: targets.Target | None,
-    ranges: Mapping[str, tuple[float, float]] | None,
-) -> _Prepared:
-    """Equalize the weights, give the network the upsampler of the target, round. PReLU is rewritten for integer files only.
-
-    Equalization sees the ordinary network: it would scale the constant channel of a transposed convolution.
-    """
-    upsampler = "depth_to_space" if target is None else target.upsampler
-    data = targets.with_upsampler(source.data, upsampler)
-    result = _Prepared(dataclasses.replace(source, data=data), data, data)
-    if not integers and float_weights not in ("equalized", "rounded"):
-        return result
-    graph = FloatGraph(source.data)
-    if integers and prelu.rewrite(graph):
-        result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
-    if "equalize" in methods:
-        # Scaling makes the output channels differ in size, and one scale per kernel suits only equal ones
-        # (docs/measurements/quantization.md).
-        strength = 0.0 if per_tensor else cross_layer_equalization.STRENGTH
-        layers = cross_layer_equalization.equalize(graph, samples, strength)
-        result.equalization = {"strength": strength, "layers": layers}
-        result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
-    if "round" in methods:
-        graph = FloatGraph(result.rounded)
-        gptq.round_weights(graph, samples, per_tensor)
-        result.rounded, result.is_rounded = graph.packed(), True
-    graph = FloatGraph(result.rounded)
-    if integers and (ranges or activation_ranges.stored(graph)):  # those of a foreign file are of other weights
-        try:
-            activation_ranges.store(graph, ranges or {})
-        except ValueError as error:
-            raise UserError(f"ranges: {error}") from None
-        result.rounded = graph.packed()
-    if float_weights == "rounded":
-        result.plain = result.rounded
-    elif float_weights == "trained":
-        result.plain = data
-    return result
-
-
-def _check_float_weights(float_weights: str | None, methods: Sequence[str]) -> None:
-    """Raise UserError for a choice of `float_weights` that the methods do not produce."""
-    if float_weights not in (None, *FLOAT_WEIGHTS):
-        raise UserError(f"--float-weights {float_weights}: use {', '.join(FLOAT_WEIGHTS)}")
-    needed = {"equalized": "equalize", "rounded": "round"}.get(float_weights or "")
-    if needed and needed not in methods:
-        raise UserError(f"--float-weights {float_weights}: needs {needed} in --methods")
-
-
 def _convert(
     source: Source,
     prepared: bytes,
     precision: str,
     samples: Sequence[Any] = (),
+    photographs: int = 0,
     per_tensor: bool = False,
     path: str = "dense",
     dense_groups: bool = False,
@@ -295,10 +223,13 @@ def _convert(
 ) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of one precision of the float .tflite `prepared`, audited and compared with the original.
 
-    Only files of `rounded` weights may differ from the original by more than float rounding.
+    Only files of `rounded` weights may differ from the original by more than float rounding. The extreme values of the first
+    `photographs` samples may be clipped.
     """
     if precision in ("uint8", "int8"):
         prepared = image_ends.limit(prepared, tensor_values.RANGES[source.io.range_out])
+        if photographs:
+            prepared = range_clipping.store(prepared, samples[:photographs], samples[photographs:])
     try:
         data, dense = source.extension.convert(source.model, prepared, precision, samples, per_tensor, source.size, path)
     except (to_tflite.ConversionError, extensions.ConversionFailed) as error:
@@ -354,7 +285,7 @@ def _convert_onnx(
 ) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of an ONNX file, converted from the float32 .tflite and compared with it in ONNX Runtime."""
     options = (dense_groups, max_colour_error, rounded)
-    tflite, _ = _convert(source, prepared, "float32", (), False, "dense", *options)
+    tflite, _ = _convert(source, prepared, "float32", (), 0, False, "dense", *options)
     try:
         data = to_onnx.convert(tflite)
     except ImportError as error:

@@ -63,7 +63,7 @@ def locate(
     crops_taken: list[np.ndarray] = []
     scores: dict[str, list[dict[str, float | None]]] = {key: [] for key in ("reference", *(key for key, _ in PARTS))}
     variants = pair.variants()
-    for count, (name, hr, lr, gray) in enumerate(evaluate.each_pair(folder, pair.scale, problems), 1):
+    for count, (name, hr, lr, gray) in enumerate(evaluate.each_pair(folder, pair.scale, problems, pair.scale), 1):
         for key, variant in variants.items():
             scores[key].append(evaluate.score(variant(lr), hr, space, pair.scale, gray))
             if progress:

@@ -122,6 +122,7 @@ def open_own(model: str | Path, size: tuple[int, int] | None) -> Source:
     file, name = model_files.trained(model)
     with quiet():
         keras_model, config = weights.load_model(file)
+    extensions.export(config).check_upscaler(str(model))
     source = from_keras(keras_model, config, name, size)
     source.facts["weights"] = {"file": file.name, "sha256": sha256_file(file)}
     return source
@@ -189,6 +190,8 @@ def open_foreign(model: Any, size: tuple[int, int] | None, options: Mapping[str,
         if twice := sorted(own.keys() & given.keys()):
             raise UserError(f"{model}: the option '{twice[0]}' is given twice")
         given |= own
+        if hint := model_files.routed_hint(model):
+            raise UserError(f"{model}: exported already{hint}")
     converted = foreign.convert(model, size)
     opened = foreign.open_as_file(converted.data, converted.name, given)
     notes = list(converted.notes)

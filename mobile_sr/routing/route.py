@@ -5,6 +5,7 @@ NAME.route.json describes a routed model; its .tflite files are in the same fold
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +47,7 @@ class RoutedUpscaler(upscaler.Upscaler):
         classifier: Classifier,
         patch: int,
         overlap: int | None = None,
+        instructions: Sequence[float] | None = None,
     ) -> None:
         """Combines networks and a classifier.
 
@@ -53,10 +55,12 @@ class RoutedUpscaler(upscaler.Upscaler):
             name: name of the model.
             nets, costs, patch, overlap: see the attributes (`costs` is `net_costs`).
             classifier: chooses the network of each patch.
+            instructions: Arm instructions per LR pixel of the classifier and of the networks, if they are known.
         """
         super().__init__(name, nets[0].scale, None, None)
         self.nets, self.patch, self.overlap = nets, patch, overlap
-        self.net_costs, self._classifier = costs, classifier
+        self.net_costs, self._instructions = costs, instructions
+        self._classifier: Classifier | _Always = classifier
         self.tally = self.new_tally()
 
     def _upscale(
@@ -75,13 +79,24 @@ class RoutedUpscaler(upscaler.Upscaler):
         """Returns the SR output for [H, W, 3] uint8: a routed model has no single network to run."""
         return self._upscale(image, None, None, None)
 
+    def alone(self, index: int) -> RoutedUpscaler:
+        """Returns a model that runs one of the networks on everything, without a classifier, and counts its cost."""
+        other = copy.copy(self)
+        other._classifier = _Always(index, len(self.nets), self.patch)
+        other._instructions = self._instructions and [0.0, *self._instructions[1:]]
+        other.tally = other.new_tally()
+        return other
+
     def summary(self) -> dict[str, Any]:
         """Returns {"routing": `Tally.summary`} of the images upscaled so far."""
         return {"routing": self.tally.summary()}
 
     def new_tally(self) -> Tally:
         """Returns an empty Tally for these networks."""
-        return Tally([Path(net.name).stem for net in self.nets], self.net_costs, self._classifier.multiply_adds)
+        costs: dict[str, tuple[Sequence[float], float]] = {"multiply_adds": (self.net_costs, self._classifier.multiply_adds)}
+        if self._instructions:
+            costs["instructions"] = (self._instructions[1:], self._instructions[0])
+        return Tally([Path(net.name).stem for net in self.nets], costs)
 
     def choose(self, image: np.ndarray) -> np.ndarray:
         """Returns the network that the classifier chooses for each patch: [ceil(H / patch), ceil(W / patch)] ints."""
@@ -121,17 +136,16 @@ class RoutedUpscaler(upscaler.Upscaler):
 
 
 class Tally:
-    """Counts patches, and the multiply-adds per LR pixel of the chosen networks and of all computation."""
+    """Counts patches, and the cost per LR pixel of the chosen networks and of all computation."""
 
-    def __init__(self, names: Sequence[str], costs: Sequence[float], classifier: float) -> None:
+    def __init__(self, names: Sequence[str], costs: Mapping[str, tuple[Sequence[float], float]]) -> None:
         """Starts with zero counts.
 
         Args:
             names: names of the networks, the cheapest first.
-            costs: their multiply-adds per LR pixel.
-            classifier: multiply-adds of the classifier per LR pixel.
+            costs: {kind of cost: (that of each network, that of the classifier)} per LR pixel.
         """
-        self._names, self._costs, self._classifier = names, np.array(costs, float), classifier
+        self._names, self._costs = names, costs
         self._patches = np.zeros(len(names), int)
         self._kept, self._run = np.zeros(len(names)), np.zeros(len(names))
         self._pixels = self._classified = 0
@@ -158,27 +172,34 @@ class Tally:
         """Returns the counts, or None if there are none.
 
         Returns:
-            {"patches": {network: share 0..1}, "multiply_adds": {"chosen", "done", "largest"}}, multiply-adds per LR pixel.
-            "chosen" counts the chosen networks without overlaps and classifier, as ClassSR does. "done" includes both.
-            "largest" is the cost of the largest network without overlaps.
+            {"patches": {network: share 0..1}, "multiply_adds": {"chosen", "done", "largest"}}, multiply-adds per LR pixel, and
+            "instructions" with the same keys if these are known. "chosen" counts the chosen networks without overlaps and
+            classifier, as ClassSR does. "done" includes both. "largest" is the cost of the largest network without overlaps.
         """
         if not self._pixels:
             return None
-        done = float(self._run @ self._costs) + self._classified * self._classifier
-        counts = {"chosen": float(self._kept @ self._costs) / self._pixels, "done": done / self._pixels}
         shares = self._patches / self._patches.sum()
-        return {
+        result: dict[str, Any] = {
             "patches": {name: float(share) for name, share in zip(self._names, shares, strict=True)},
-            "multiply_adds": {**counts, "largest": float(self._costs[-1])},
         }
+        for kind, (costs, classifier) in self._costs.items():
+            done = float(self._run @ np.array(costs, float)) + self._classified * classifier
+            chosen = float(self._kept @ np.array(costs, float))
+            result[kind] = {"chosen": chosen / self._pixels, "done": done / self._pixels, "largest": float(costs[-1])}
+        return result
+
+
+KINDS = {"multiply_adds": "multiply-adds", "instructions": "Cortex-A76 instructions (estimated)"}
 
 
 def describe(summary: Mapping[str, Any]) -> str:
     """Formats a Tally's summary as one line."""
-    patches = ", ".join(f"{name} {share:.1%}" for name, share in summary["patches"].items())
-    counts = summary["multiply_adds"]
-    chosen, done = (f"{counts[key]:,.0f} ({counts[key] / counts['largest']:.1%})" for key in ("chosen", "done"))
-    return f"patches: {patches}; multiply-adds per LR pixel: {chosen} by choice, {done} done; largest {counts['largest']:,.0f}"
+    parts = ["patches: " + ", ".join(f"{name} {share:.1%}" for name, share in summary["patches"].items())]
+    for kind, words in KINDS.items():
+        if counts := summary.get(kind):
+            chosen, done = (f"{counts[key]:,.0f} ({counts[key] / counts['largest']:.1%})" for key in ("chosen", "done"))
+            parts.append(f"{words} per LR pixel: {chosen} by choice, {done} done; largest {counts['largest']:,.0f}")
+    return "; ".join(parts)
 
 
 def around(inner: Sequence[slice], size: Sequence[int], overlap: int) -> tuple[slice, slice]:
@@ -278,6 +299,20 @@ class Classifier:
         return logits
 
 
+class _Always:
+    """A classifier that always chooses the same network, for nothing."""
+
+    multiply_adds = 0.0
+
+    def __init__(self, index: int, classes: int, patch: int) -> None:
+        self._logits, self._patch = np.eye(classes, dtype=np.float32)[index], patch
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Returns logits, as `Classifier`."""
+        rows, columns = (side // self._patch for side in image.shape[:2])
+        return np.broadcast_to(self._logits, (rows, columns, len(self._logits)))
+
+
 def load(path: Path, threads: int = 1) -> RoutedUpscaler:
     """Loads a routing sidecar as a RoutedUpscaler. Raises UserError if it or one of its files is unusable."""
     sidecar = read(path)
@@ -293,7 +328,9 @@ def load(path: Path, threads: int = 1) -> RoutedUpscaler:
         nets.append(net)
     costs = [entry["multiply_adds"] for entry in sidecar["nets"]]
     run = Classifier(classifier, sidecar["patch"], len(nets), sidecar["classifier"]["multiply_adds"], threads)
-    return RoutedUpscaler(str(path), nets, costs, run, sidecar["patch"], sidecar["overlap"])
+    counted = [entry.get("instructions") for entry in (sidecar["classifier"], *sidecar["nets"])]
+    instructions = None if None in counted else counted
+    return RoutedUpscaler(str(path), nets, costs, run, sidecar["patch"], sidecar["overlap"], instructions)
 
 
 def files(path: Path) -> list[Path]:
@@ -344,4 +381,6 @@ def _file(entry: Any) -> bool:
     cost: Any = entry.get("multiply_adds")
     plain = isinstance(name, str) and name.isprintable() and Path(name).name == name and "\\" not in name
     counted = type(cost) in (int, float) and 0 < cost < MAX_COST
+    instructions: Any = entry.get("instructions")  # earlier versions did not write them
+    counted &= instructions is None or (type(instructions) in (int, float) and 0 < instructions < MAX_COST)
     return plain and name.endswith(".tflite") and isinstance(entry.get("sha256"), str) and counted

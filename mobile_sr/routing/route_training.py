@@ -1,8 +1,7 @@
 """Training of a routed model's classifier and export of its deployment folder; route.py runs the result.
 
-ClassSR trains its classifier and its networks jointly, with losses that favour decisive and balanced choices. Here the
-networks are given, so the error of each of them on a patch is known. The classifier minimizes the expectation of this error
-plus a price for multiply-adds.
+For given networks, the error of each of them on a patch is known. The classifier minimizes the expectation of this error plus a
+price for multiply-adds. A joint model (joint_training.py) has a classifier, which is only shifted to the budget.
 """
 
 from __future__ import annotations
@@ -14,21 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr import backend, models
-from mobile_sr.architecture_search import budgets
+from mobile_sr import backend
 from mobile_sr.converters import to_tflite
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
-from mobile_sr.files import check_folder, sha256_file, write_bytes, write_json
-from mobile_sr.inference import model_files, upscaler, weights
+from mobile_sr.evaluation import instructions
+from mobile_sr.files import check_folder, sha256_file, temporary_folder, write_bytes, write_json
+from mobile_sr.inference import upscaler
 from mobile_sr.quantization import export
-from mobile_sr.routing import route
+from mobile_sr.routing import budget as budgets
+from mobile_sr.routing import joint_training, networks, route
 from mobile_sr.training import dataset as data
 
 if TYPE_CHECKING:
     import keras
 
 PRECISIONS = ("float32", "uint8")
+PATCH = 32  # LR pixels
 HELD_OUT = 4  # every HELD_OUT-th image is held out from training and sets the threshold
 BATCH, RATE, STEPS = 128, 3e-3, 1000
 TEMPERATURE = 0.2  # for regrets whose maximum per patch is 1 on average
@@ -41,7 +42,7 @@ def train(
     out: str | Path,
     *,
     budget: str | None = None,
-    patch: int = 32,
+    patch: int | None = None,
     patches: int = 4000,
     overlap: int | None = None,
     precisions: Sequence[str] = PRECISIONS,
@@ -56,11 +57,11 @@ def train(
     """Exports networks, trains a classifier that chooses among them, and writes NAME_PRECISION.route.json into `out`.
 
     Args:
-        names: two or more trained Keras models of one scale.
+        names: two or more trained Keras models of one scale, or one joint model (joint_training.py).
         folder: training images.
         out: deployment folder; NAME is its name.
-        budget: see `parse_budget`.
-        patch: side of a patch in LR pixels.
+        budget: see `budget.parse`.
+        patch: side of a patch in LR pixels; None is PATCH, or that of the joint model.
         patches: number of patches, from whole images, on which the networks are measured.
         overlap: see route.RoutedUpscaler.
         precisions: precisions from PRECISIONS; the networks are measured in the first one.
@@ -84,20 +85,28 @@ def train(
         raise UserError(f"unknown precision '{', '.join(unknown)}'; routing supports {' and '.join(PRECISIONS)}")
     with quiet():  # TensorFlow prints a banner on import
         from mobile_sr.models import patch_classifier
-    if patch % patch_classifier.STRIDE or not patch_classifier.STRIDE <= patch <= route.MAX_PATCH:
-        raise UserError(f"--patch {patch}: use a multiple of {patch_classifier.STRIDE} up to {route.MAX_PATCH}")
-    nets, scale = _networks(names)
-    costs = np.array([net["multiply_adds"] for net in nets], float)
-    limit = parse_budget(budget, costs, scale)
-    check_folder(out)
-    images = data.TrainingImages(folder, scale, cache, smallest=patch)
-    for net in nets:
-        net["files"] = export.export(
-            net["model"], out, list(precisions), calibration=calibration, seed=seed, methods=methods, log=log
-        )
-    measured = measure([net["files"][0] for net in nets], images, patch, patches, seed, threads, log)
-    log(f"training the classifier on {np.count_nonzero(~measured.held_out)} patches ...")
-    model = fit(measured, costs, limit, steps, seed)
+    with temporary_folder("mobile_sr_route.") as work:
+        joint = joint_training.split(names[0], work) if len(names) == 1 else None
+        if joint and patch not in (None, joint.patch):
+            raise UserError(f"--patch {patch}: {names[0]} was trained with patches of {joint.patch}")
+        patch = joint.patch if joint else PATCH if patch is None else patch
+        if patch % patch_classifier.STRIDE or not patch_classifier.STRIDE <= patch <= route.MAX_PATCH:
+            raise UserError(f"--patch {patch}: use a multiple of {patch_classifier.STRIDE} up to {route.MAX_PATCH}")
+        nets = networks.find([str(file) for file in joint.files] if joint else names)
+        scale = nets[0].config["scale"]
+        costs = np.array([net.multiply_adds for net in nets], float)
+        limit = budgets.parse(budget, costs, scale)
+        check_folder(out)
+        images = data.TrainingImages(folder, scale, cache, smallest=patch)
+        options: dict[str, Any] = {"calibration": calibration, "seed": seed, "methods": methods, "log": log}
+        exported = [export.export(net.name, out, list(precisions), **options) for net in nets]
+    measured = measure([files[0] for files in exported], images, patch, patches, seed, threads, log)
+    if joint:
+        model = joint.classifier
+        meet_budget(model, measured, costs, limit)
+    else:
+        log(f"training the classifier on {np.count_nonzero(~measured.held_out)} patches ...")
+        model = fit(measured, costs, limit, steps, seed)
     written, out = [], Path(out)
     for index, precision in enumerate(precisions):
         name = f"{out.resolve().name}_{precision}"
@@ -110,7 +119,10 @@ def train(
             "overlap": overlap,
             "precision": precision,
             "classifier": classifier,
-            "nets": [_entry(net["files"][index], net["multiply_adds"], receptive_field=net["receptive_field"]) for net in nets],
+            "nets": [
+                _entry(files[index], net.multiply_adds, receptive_field=net.receptive_field)
+                for net, files in zip(nets, exported, strict=True)
+            ],
             "training": {
                 "budget": limit / costs[-1],
                 "held_out": _held_out(measured, costs, out / classifier["file"]),
@@ -123,55 +135,6 @@ def train(
         written.append(out / f"{name}{route.SUFFIX}")
         log(f"{written[-1]}: {_format_held_out(sidecar['training']['held_out'])}")
     return written
-
-
-def _networks(names: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
-    """Returns (dicts with model, multiply_adds and receptive_field, the cheapest first; their scale). Raises UserError."""
-    if len(names) < 2:
-        raise UserError("routing needs two or more networks; repeat --model")
-    nets = []
-    for name in names:
-        file, stem = model_files.trained(name)
-        with quiet():
-            model, config = weights.load_model(file)
-        field = models.receptive_field(config)
-        if field is None or models.has_depth(config):
-            what = "has AdaDSR's adapter" if models.has_depth(config) else "depends on the whole image"
-            raise UserError(f"{name}: {what}; routing needs networks with a limited receptive field")
-        cost = models.multiply_adds(model, 1)
-        nets.append({"model": name, "stem": stem, "scale": config["scale"], "multiply_adds": cost, "receptive_field": field})
-    for key in ("scale", "stem", "multiply_adds"):
-        values = [net[key] for net in nets]
-        if len(set(values)) != (1 if key == "scale" else len(nets)):
-            values_text = ", ".join(f"{net['model']}: {net[key]}" for net in nets)
-            raise UserError(
-                f"the networks must have {'one' if key == 'scale' else 'different'} "
-                f"{ {'stem': 'file names', 'multiply_adds': 'multiply-adds'}.get(key, key) } ({values_text})"
-            )
-    return sorted(nets, key=lambda net: net["multiply_adds"]), nets[0]["scale"]
-
-
-def parse_budget(text: str | None, costs: np.ndarray, scale: int) -> float:
-    """Converts a budget to multiply-adds per LR pixel.
-
-    Args:
-        text: '65%' of the largest network, '60G' multiply-adds of a 1280x720 output, or None for halfway between the
-            cheapest and the largest network.
-        costs: multiply-adds per LR pixel of the networks, ascending.
-        scale: scale factor of the networks.
-
-    Raises:
-        UserError: the text is neither, or not between the cheapest and the largest network.
-    """
-    if text is None:
-        return float(costs[0] + costs[-1]) / 2
-    value, is_share = budgets.parse(text, ("G", "%"), "a share or multiply-adds for a 1280x720 output, e.g. 65% or 60G")
-    per_image = budgets.HD / scale**2 / 1e9
-    limit = value * costs[-1] if is_share else value / 1e9 / per_image
-    if not costs[0] < limit < costs[-1]:
-        minimum = f"{costs[0] * per_image:.4g}G ({costs[0] / costs[-1]:.1%})"
-        raise UserError(f"--budget {text}: must be between {minimum}, the cheapest network, and {costs[-1] * per_image:.4g}G")
-    return limit
 
 
 @dataclasses.dataclass
@@ -246,27 +209,6 @@ def measure(
     return Measured(*(np.concatenate(parts) for parts in (patches, errors, held_out)))
 
 
-def price(values: np.ndarray, costs: np.ndarray, limit: float) -> float:
-    """Returns the minimum price of a multiply-add at which the choices meet a budget.
-
-    Each row of `values` - price * `costs` chooses the network with the maximum. The price can be negative, so that the budget
-    is used up. It is determined by bisection to 2**-60 of its range.
-
-    Args:
-        values: [n, networks], the value of each network on each patch.
-        costs: multiply-adds per LR pixel of the networks, ascending.
-        limit: budget, the mean multiply-adds per LR pixel.
-    """
-    spread = (
-        float(np.abs(values - values[:, -1:]).max()) / np.diff(costs).min() + 1e-12
-    )  # beyond it one network wins everywhere
-    low, high = -spread, spread
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if costs[(values - middle * costs).argmax(1)].mean() > limit else (low, middle)
-    return high
-
-
 def fit(measured: Measured, costs: np.ndarray, limit: float, steps: int = STEPS, seed: int = 0) -> keras.Model:
     """Trains a Keras classifier whose choices on the held-out patches cost `limit` on average.
 
@@ -289,7 +231,7 @@ def fit(measured: Measured, costs: np.ndarray, limit: float, steps: int = STEPS,
     keras.utils.set_random_seed(seed)
     model = patch_classifier.build(len(costs), measured.side)
     patches, errors = measured.patches[~measured.held_out].astype(np.float32) / 255, measured.errors[~measured.held_out]
-    regret = errors + price(-errors, costs, limit) * costs
+    regret = errors + budgets.price(-errors, costs, limit) * costs
     regret -= regret.min(axis=1, keepdims=True)
     regret /= max(regret.max(axis=1).mean(), 1e-12)
 
@@ -303,10 +245,22 @@ def fit(measured: Measured, costs: np.ndarray, limit: float, steps: int = STEPS,
         picks, turn = rng.integers(len(patches), size=BATCH), int(rng.integers(8))
         batch = np.rot90(patches[picks], turn % 4, (1, 2))
         model.train_on_batch(batch[:, :, ::-1] if turn >= 4 else batch, regret[picks])
+    meet_budget(model, measured, costs, limit)
+    return model
+
+
+def meet_budget(model: keras.Model, measured: Measured, costs: np.ndarray, limit: float) -> None:
+    """Shifts the logits of a classifier in place, by a price of the multiply-adds.
+
+    Args:
+        model: the classifier.
+        measured: patches and errors.
+        costs: multiply-adds per LR pixel of the networks, ascending.
+        limit: budget on the held-out patches, the mean multiply-adds per LR pixel.
+    """
     logits = model.predict_on_batch(measured.patches[measured.held_out].astype(np.float32) / 255)[:, 0, 0]
     last = model.get_layer("logits")
-    last.bias.assign_sub((price(logits, costs, limit) * costs).astype(np.float32))
-    return model
+    last.bias.assign_sub((budgets.price(logits, costs, limit) * costs).astype(np.float32))
 
 
 def _write_classifier(model: keras.Model, measured: Measured, precision: str, path: Path) -> dict[str, Any]:
@@ -319,11 +273,12 @@ def _write_classifier(model: keras.Model, measured: Measured, precision: str, pa
     except to_tflite.ConversionError as error:
         raise export.AuditError(str(error)) from None
     write_bytes(path, data)
-    return _entry(path, patch_classifier.multiply_adds(model))
+    return _entry(path, patch_classifier.multiply_adds(model), side=measured.side)
 
 
 def _entry(path: Path, cost: float, **more: Any) -> dict[str, Any]:
-    return {"file": path.name, "sha256": sha256_file(path), "multiply_adds": cost, **more}
+    facts = {"file": path.name, "sha256": sha256_file(path), "multiply_adds": cost}
+    return {**facts, "instructions": instructions.of_patch(path, more.pop("side", instructions.SIZE[0])), **more}
 
 
 def _held_out(measured: Measured, costs: np.ndarray, classifier: str | Path) -> dict[str, Any]:

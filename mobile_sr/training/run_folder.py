@@ -263,8 +263,7 @@ class TrainingRun:
         metric = self.recipe.hooks.metric
         single_colour: list[bool] = []
         for value in self.extension.start_validation():
-            for lr, hr in zip(self._lr, self._hr, strict=True):
-                y = self.extension.sr(self._scored, lr[None].astype(np.float32) / 255, value)
+            for y, hr in zip(self.extension.all_sr(self._scored, self._lr, value), self._hr, strict=True):
                 sr = np.floor(np.clip(ops.convert_to_numpy(y)[0], 0, 1) * 255 + 0.5).astype(np.uint8)
                 scores.append([psnr(sr, hr, space, network["scale"]) for space in ("rgb", "y")])
                 single_colour.append((sr == sr[0, 0]).all())

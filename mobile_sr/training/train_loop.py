@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import textwrap
@@ -15,7 +16,7 @@ import numpy as np
 
 from mobile_sr import __version__, extensions, models
 from mobile_sr.errors import UserError
-from mobile_sr.files import check_folder, make_folder, sha256_file, write_json
+from mobile_sr.files import check_folder, sha256_file, sole_writer, write_json
 from mobile_sr.inference import model_files, weights
 from mobile_sr.training import (
     distributed,
@@ -61,15 +62,32 @@ def train(
         The best validation score, as the recipe selects (selection.py), on held-out training images.
 
     Raises:
-        UserError: when the run folder contains another run, or when the data, the weights or the patch sizes are unusable.
+        UserError: when the run folder contains another run or another process trains in it, or when the data, the weights or
+            the patch sizes are unusable.
     """
+    check_run_folder(out, resume)
+    with sole_writer(out) if distributed.rank() == 0 else contextlib.nullcontext():
+        return _train(recipe, folder, Path(out), init, resume, cache, dtype, kind)
+
+
+def _train(
+    recipe: recipes.Recipe,
+    folder: str | Path | None,
+    out: Path,
+    init: str | Path | None,
+    resume: bool,
+    cache: str | Path | None,
+    dtype: str,
+    kind: type[TrainingRun],
+) -> float:
+    """As `train`, in a run folder that no other process writes to."""
     import keras
 
     from mobile_sr.training import losses  # imports keras, which needs the backend to be chosen
 
-    out = Path(out)
     first = distributed.rank() == 0
-    recipe.network = networks.resolve(recipe.network)
+    recipe.network = extensions.resolve(networks.resolve(recipe.network))
+    extension = extensions.training(recipe)
     smallest = models.smallest_side(recipe.network)
     for key in ("patch", "validation_crop"):
         if getattr(recipe, key) < smallest:
@@ -102,7 +120,6 @@ def train(
         "dtype": dtype,
         "versions": {"mobile_sr": __version__, "keras": keras.__version__, "backend": keras.backend.backend()},
     }
-    extension = extensions.training(recipe)
     loaded: set[str] = set()  # paths of the arrays from --init
     if first and previous:
         _check_same_run(out, previous, config)
@@ -130,7 +147,6 @@ def train(
     if resume and first:
         run.restore()
     elif first:
-        make_folder(out)
         if init and score_start:
             run.keep_start(init)
         run.save()  # a run killed before its first validation resumes from this checkpoint of step 0

@@ -18,7 +18,7 @@ from keras.src import backend
 from mobile_sr.models.layers import ClippedReLU, DepthToSpace, Shape, check_output_activation
 
 Block = Callable[[keras.KerasTensor, str], keras.KerasTensor]  # block(x, name)
-Convolution = Callable[[keras.KerasTensor, int, str], keras.KerasTensor]  # convolution(x, filters, name)
+Convolution = Callable[..., keras.KerasTensor]  # convolution(x, filters, name, options of keras.layers.Conv2D)
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
@@ -123,6 +123,11 @@ def leaky(x: keras.KerasTensor, name: str, slope: float = 0.05) -> keras.KerasTe
     return keras.layers.LeakyReLU(negative_slope=slope, name=name)(x)
 
 
+def silu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Applies SiLU, x * sigmoid(x)."""
+    return keras.layers.Activation("silu", name=name)(x)
+
+
 def gelu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Applies the exact GELU, x * P(X < x) for the normal distribution, not its approximation by tanh."""
     return keras.layers.Activation(_gelu, name=name)(x)
@@ -136,7 +141,15 @@ def _gelu(x: keras.KerasTensor) -> keras.KerasTensor:
 # ESA --------------------------------------------------------------------------------------------------------------------------
 
 
-def esa(x: keras.KerasTensor, width: int, name: str, coarse: Convolution, one: Convolution = conv1x1) -> keras.KerasTensor:
+def esa(
+    x: keras.KerasTensor,
+    width: int,
+    name: str,
+    coarse: Convolution,
+    one: Convolution = conv1x1,
+    skip: bool = True,
+    gate: str = "sigmoid",
+) -> keras.KerasTensor:
     """Enhanced spatial attention (Liu et al., CVPR 2020, Fig. 4): multiplies x by a mask computed at low resolution.
 
     Args:
@@ -145,12 +158,20 @@ def esa(x: keras.KerasTensor, width: int, name: str, coarse: Convolution, one: C
         name: prefix of the layers' names.
         coarse: function(features [N, H, W, width], width, name) -> the same channels at a lower resolution.
         one: `conv1x1`, or `linear` if the published network has linear layers.
+        skip: whether a 1x1 convolution is applied to the features that are added to those of the low resolution.
+        gate: 'sigmoid' or 'hard_sigmoid'.
     Returns: [N, H, W, C].
     """
     reduced = one(x, width, f"{name}_reduce")
     low = ResizeLike(name=f"{name}_resize")([coarse(reduced, width, name), reduced])
-    total = keras.layers.Add(name=f"{name}_sum")([low, one(reduced, width, f"{name}_skip")])
-    mask = keras.layers.Activation("sigmoid", name=f"{name}_mask")(one(total, x.shape[-1], f"{name}_expand"))
+    total = keras.layers.Add(name=f"{name}_sum")([low, one(reduced, width, f"{name}_skip") if skip else reduced])
+    mask = keras.layers.Activation(gate, name=f"{name}_mask")(one(total, x.shape[-1], f"{name}_expand"))
+    return keras.layers.Multiply(name=name)([x, mask])
+
+
+def pixel_attention(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Multiplies x by a mask of its own 1x1 convolution (Zhao et al., ECCVW 2020, Fig. 2): [N, H, W, C] -> [N, H, W, C]."""
+    mask = keras.layers.Activation("sigmoid", name=f"{name}_mask")(conv1x1(x, x.shape[-1], f"{name}_conv"))
     return keras.layers.Multiply(name=name)([x, mask])
 
 
@@ -193,8 +214,11 @@ def distillation_block(
     one: Convolution = conv1x1,
     three: Convolution = conv,
     act: Block = leaky,
+    dilations: Sequence[int] = (1, 1, 1),
+    fuse: Convolution | None = None,
+    last: Convolution | None = None,
 ) -> keras.KerasTensor:
-    """RFDN's block (Liu et al., ECCVW 2020, Fig. 2): three stages that each set `distilled` channels aside, then attention.
+    """RFDN's block (Liu et al., ECCVW 2020, Fig. 2): stages that each set `distilled` channels aside, then attention.
 
     Args:
         x: [N, H, W, C].
@@ -205,16 +229,21 @@ def distillation_block(
         one: function(x, filters, name) for the 1x1 convolutions.
         three: function(x, filters, name) for the 3x3 convolutions.
         act: function(x, name) for the activations.
+        dilations: dilation of the 3x3 convolution of each stage; their number is that of the stages.
+        fuse: as `one`, for the 1x1 convolution of all that was set aside; None for `one`.
+        last: as `three`, for the last 3x3 convolution; None for `three`.
     Returns: [N, H, W, C].
     """
     channels, kept = x.shape[-1], []
-    for stage in (1, 2, 3):
+    for stage, dilation in enumerate(dilations, 1):
         prefix = f"{name}_stage{stage}"
         kept.append(act(one(x, distilled, f"{prefix}_distill"), f"{prefix}_distilled"))
-        y = three(x, channels, f"{prefix}_refine")
+        dilated = {"dilation_rate": dilation} if dilation > 1 else {}
+        y = three(x, channels, f"{prefix}_refine", **dilated)
         x = act(keras.layers.Add(name=f"{prefix}_sum")([y, x]) if residual else y, f"{prefix}_refined")
-    kept.append(act(three(x, distilled, f"{name}_stage4"), f"{name}_stage4_refined"))
-    x = one(keras.layers.Concatenate(name=f"{name}_concat")(kept), channels, f"{name}_fuse")
+    prefix = f"{name}_stage{len(dilations) + 1}"
+    kept.append(act((last or three)(x, distilled, prefix), f"{prefix}_refined"))
+    x = (fuse or one)(keras.layers.Concatenate(name=f"{name}_concat")(kept), channels, f"{name}_fuse")
     return attention(x, f"{name}_esa")
 
 
@@ -236,19 +265,18 @@ def in_a_row(block: Block, blocks: int) -> Callable[[keras.KerasTensor], keras.K
 
 
 def all_fused(
-    block: Block, blocks: int, one: Convolution = conv1x1, three: Convolution = conv, act: Block = leaky
+    blocks: Sequence[Block], one: Convolution = conv1x1, three: Convolution = conv, act: Block = leaky
 ) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
     """Returns RFDN's body for `assemble`: consecutive blocks, a 1x1 convolution of all outputs, an activation and a 3x3.
 
     Args:
-        block: function(x, name).
-        blocks: number of blocks.
+        blocks: functions(x, name).
         one, three, act: as for `distillation_block`.
     """
 
     def body(x: keras.KerasTensor) -> keras.KerasTensor:
         channels, outputs = x.shape[-1], []
-        for index in range(blocks):
+        for index, block in enumerate(blocks):
             x = block(x, f"block{index + 1}")
             outputs.append(x)
         x = act(one(keras.layers.Concatenate(name="blocks_concat")(outputs), channels, "blocks_fuse"), "blocks_fused")
@@ -264,6 +292,8 @@ def assemble(
     channels: int,
     body: Callable[[keras.KerasTensor], keras.KerasTensor],
     head: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None,
+    tail: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None,
+    three: Convolution = conv,
 ) -> keras.Model:
     """Builds the common structure of these networks: 3x3 head, body, global skip, 3x3 convolution, depth_to_space.
 
@@ -274,14 +304,21 @@ def assemble(
         channels: feature channels.
         body: function(features) -> features, both [N, H, W, channels].
         head: function(lr) -> features that replaces the 3x3 head.
+        tail: function(features) -> SR output, not clipped, that replaces the 3x3 convolution and depth_to_space.
+        three: function(x, filters, name) for the 3x3 convolutions of head and tail.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
     Raises: ValueError for an unknown output activation.
     """
     check_output_activation(output_activation)
     lr = keras.Input((None, None, 3), name="lr")
-    features = conv(lr, channels, "head") if head is None else head(lr)
+    features = three(lr, channels, "head") if head is None else head(lr)
     x = keras.layers.Add(name="body_skip")([body(features), features])
-    x = conv(x, 3 * scale * scale, "tail")
+    if tail is not None:
+        sr = tail(x)
+        return keras.Model(
+            lr, ClippedReLU(name="sr")(sr) if output_activation == "clipped_relu" else sr, name=f"{name}_x{scale}"
+        )
+    x = three(x, 3 * scale * scale, "tail")
     if output_activation == "clipped_relu":
         x = ClippedReLU(name="clip")(x)
     return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"{name}_x{scale}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from mobile_sr.models.ntire2022.blocks import ChannelRange, assemble, conv, in_a_row
+from mobile_sr.models.ntire2022.blocks import ChannelRange, assemble, conv, in_a_row, silu
 
 STAGES = 6
 
@@ -42,16 +42,12 @@ def _block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     aside = channels // STAGES
     for stage in range(1, STAGES):
         left = y.shape[-1]
-        y = _silu(conv(y, left, f"{name}_conv{stage}"), f"{name}_act{stage}")
+        y = silu(conv(y, left, f"{name}_conv{stage}"), f"{name}_act{stage}")
         kept.append(ChannelRange(0, aside, name=f"{name}_aside{stage}")(y))
         y = ChannelRange(aside, left, name=f"{name}_rest{stage}")(y)
-    kept.append(_silu(conv(y, aside, f"{name}_conv{STAGES}"), f"{name}_act{STAGES}"))
+    kept.append(silu(conv(y, aside, f"{name}_conv{STAGES}"), f"{name}_act{STAGES}"))
     y = conv(keras.layers.Concatenate(name=f"{name}_concat")(kept), channels, f"{name}_fuse", 1)
     return keras.layers.Add(name=name)([y, x])
-
-
-def _silu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    return keras.layers.Activation("silu", name=name)(x)
 
 
 def receptive_field(config: Mapping[str, Any]) -> int:

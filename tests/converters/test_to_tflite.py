@@ -9,7 +9,7 @@ from mobile_sr.converters.tflite import audit, flatbuffer
 from mobile_sr.errors import UserError
 from mobile_sr.imaging import sample_images
 from mobile_sr.inference import litert, upscaler, weights
-from mobile_sr.quantization.export import export
+from mobile_sr.quantization.export import METHODS, export
 
 
 def calibration():
@@ -83,20 +83,20 @@ def test_methods_are_recorded_and_lose_less(tmp_path):
     image = sample_images.images(["coffee"])[0][1][100:160, 200:280]
     expected = np.clip(upscaler.keras_runner(model)(image), 0, 1) * 255
     errors = {}
-    for methods in ((), ("equalize", "round")):
+    for methods in ((), METHODS):
         (path,) = export("xlsr_x3", tmp_path / str(len(methods)), ["uint8"], methods=methods, log=lambda line: None)
         sidecar = path.with_suffix(".json").read_text()
         assert ('"equalization": null' in sidecar) == (not methods)
-        assert ("second moments" in sidecar) == bool(methods)
+        assert ("second moments" in sidecar) == ("least squared error" in sidecar) == bool(methods)
         errors[methods] = np.mean((litert.TFLiteModel(path).run(image).astype(float) - expected) ** 2)
-    assert errors["equalize", "round"] < 0.6 * errors[()]
+    assert errors[METHODS] < 0.6 * errors[()]
 
 
 def test_unknown_methods_are_refused(run_here, tmp_path):
     result = run_here("export", "--model", "xlsr_x3", "--out", tmp_path / "out", "--methods", "equalise")
     assert result.returncode == 2
     assert "equalise" in result.stderr
-    assert "equalize, round or none" in result.stderr
+    assert "equalize, round, clip or none" in result.stderr
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="int32"):
         export("xlsr_x3", tmp_path / "out", ["int32"])

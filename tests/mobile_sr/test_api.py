@@ -12,6 +12,7 @@ from PIL import Image
 import mobile_sr
 from mobile_sr import results
 from mobile_sr.errors import UserError
+from mobile_sr.imaging.resize import downscale
 from tests.conftest import ROOT, make_image
 
 
@@ -88,6 +89,25 @@ def test_compare_and_its_report(tmp_path):
     assert json.loads((tmp_path / "report" / "report.json").read_text())["drop_db"] == result.drop_db
     with pytest.raises(ValueError, match="xlsr_x2:uint8: its scale is 2, not 3"):
         mobile_sr.compare("xlsr_x3:uint8", "xlsr_x2:uint8", [make_image(60, 48)])
+
+
+def test_lists_of_models(tmp_path):
+    images = [make_image(60, 48)]
+    models = ["xlsr_x3:uint8", "xlsr_x2:uint8"]
+    several = mobile_sr.evaluate(models, images, ssim=False)
+    assert [result.psnr for result in several] == [mobile_sr.evaluate(model, images, ssim=False).psnr for model in models]
+    found = mobile_sr.compare("xlsr_x3:float32", ["xlsr_x3:uint8"], images, metrics={"first": lambda sr, hr: sr[0, 0, 0]})
+    pair = mobile_sr.compare("xlsr_x3:float32", "xlsr_x3:uint8", images)
+    assert [entry.drop_db for entry in found.models] == [0, pair.drop_db]
+    assert found.models[1].gain_db == pytest.approx(pair.model_psnr - found.bicubic_psnr)
+    assert found.models[1].colour_error == pair.model_colour_error
+    lr = downscale(images[0], 3)
+    assert found.models[1].metrics == {"first": mobile_sr.load("xlsr_x3:uint8")(lr)[3, 3, 0]}
+    assert "bicubic" in found._repr_html_()
+    assert found.save(tmp_path / "report") == tmp_path / "report" / "report.html"
+    for call in (lambda: mobile_sr.compare(None, "xlsr_x3:uint8", images), lambda: mobile_sr.evaluate([], images)):
+        with pytest.raises(UserError, match="list"):
+            call()
 
 
 def test_train_export_inspect_benchmark(image_folder, tmp_path, cache):

@@ -1,8 +1,11 @@
+import base64
 import errno
 import gc
 import importlib
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +13,11 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from mobile_sr import cli
+from mobile_sr import cli, load
 from mobile_sr.cli import COMMANDS
+from mobile_sr.commands import common
 from mobile_sr.imaging.images import read_image, write_image
 from mobile_sr.imaging.resize import imresize
 from tests.conftest import make_image
@@ -70,6 +75,37 @@ def test_upscale_folders_formats_and_alpha(run_here, tmp_path, photo):
     assert read_image(tmp_path / "out" / "sub" / "b.png").shape == (192, 240, 3)
 
 
+def test_upscale_with_the_default_model_and_a_page(run_here, tmp_path, photo):
+    for name in ("a<b>.png", "b.png"):
+        write_image(tmp_path / "in" / name, photo[:40, :50])
+    result = run_here("upscale", tmp_path / "in", "--out", tmp_path / "out", "--compare")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "mobile-sr upscale: with xlsr_x3:uint8, the default; --model chooses another\n"
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "b.png"), load("xlsr_x3:uint8")(photo[:40, :50]))
+    assert f"compare: {tmp_path / 'out' / 'compare.html'}" in result.stdout
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert "a&lt;b&gt;.png" in page
+    sources = re.findall(r'alt="b.png: (\S+)" src="data:image/png;base64,([^"]+)"', page)
+    assert [label for label, _ in sources] == ["bicubic", "xlsr_x3:uint8"] * 2  # whole images, then crops
+    whole = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for _, data in sources[:2]]
+    np.testing.assert_array_equal(whole[0], imresize(photo[:40, :50], 3))
+    np.testing.assert_array_equal(whole[1], read_image(tmp_path / "out" / "b.png"))
+    result = run_here("upscale", tmp_path / "in" / "b.png", "--scale", "2", "--out", tmp_path / "big.png", "--compare")
+    assert result.stderr.startswith("mobile-sr upscale: with xlsr_x2:uint8, the default")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["big.png", "big_compare.html", "in", "out"]
+
+
+def test_progress_on_a_pipe_is_a_line_every_five_seconds(monkeypatch, capsys):
+    now = iter([100.0, 103.0, 105.5, 106.0, 111.0, 50.0, 51.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    common.clear_progress()
+    for count, name in enumerate("abcde", 1):
+        common.progress(count, name)
+    common.progress(1, "the next command")
+    common.progress(2, "soon after")
+    assert capsys.readouterr() == ("", "3 done: c\n5 done: e\n")
+
+
 def test_good_files_of_a_folder_are_processed_beside_bad_ones(run_here, tmp_path, photo):
     write_image(tmp_path / "in" / "a.png", photo)
     write_image(tmp_path / "in" / "z.png", photo)
@@ -97,7 +133,8 @@ def test_bad_input_is_reported_in_one_line(run_here, tmp_path, exported, photo):
     bicubic = ("--model", "bicubic", "--scale", "2")
     one_line(run_here(), "COMMAND")
     one_line(run_here("nosuch"), "nosuch")
-    one_line(run_here("upscale", ok), "--model")
+    one_line(run_here("upscale", ok), "--out")
+    assert "--scale 5: the default models have" in run_here("upscale", ok, "--scale", "5", "--out", out).stderr
     one_line(run_here("upscale", ok, "--model", "nosuch", "--out", out), "nosuch", "zoo")
     one_line(run_here("upscale", ok, "--model", "xlsr_x3:int4", "--out", out), "int4")
     one_line(run_here("upscale", ok, "--model", "bicubic", "--out", out), "--scale")
@@ -148,6 +185,20 @@ def test_evaluate_json(run_here, image_folder, exported, tmp_path):
     assert found["protocol"]["space"] == "RGB"
     assert found["protocol"]["shave"] == 3
     assert f"{found['mean']['psnr']:.3f} dB" in result.stdout
+
+
+def test_evaluate_several_models(run_here, few_images):
+    models = ("xlsr_x3:uint8", "xlsr_x2:uint8")
+    options = [word for model in models for word in ("--model", model)]
+    result = run_here("evaluate", *options, "--data", few_images, "--json", "-")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)["models"]
+    assert [entry["model"] for entry in found] == list(models)
+    lines = result.stderr.splitlines()
+    gain = found[0]["mean"]["psnr"] - found[0]["bicubic"]["psnr"]
+    assert lines[0] == f"xlsr_x3:uint8: {gain:.3f} dB better than bicubic interpolation"
+    for line, entry in zip(lines[-2:], found, strict=True):
+        assert line.startswith(f"{entry['model']}  {entry['mean']['psnr']:>8.3f} dB")
 
 
 def test_compare_limits_the_drop(run_here, few_images, exported, tmp_path):
@@ -314,9 +365,9 @@ def test_names_that_the_terminal_cannot_display(tmp_path, photo):
 @pytest.mark.parametrize(
     ("words", "option"),
     [
-        (["evaluate", "--model", "a", "--model", "b", "--data", "x"], "--model"),
+        (["evaluate", "--model", "a", "--data", "x", "--data", "y"], "--data"),
         (["upscale", "a.png", "--model", "m", "--out", "x", "--out", "y"], "--out"),
-        (["compare", "--reference", "a", "--model", "b", "--model=c", "--data", "x"], "--model"),
+        (["compare", "--reference", "a", "--reference=c", "--model", "b", "--data", "x"], "--reference"),
         (["train", "--recipe", "xlsr_x3", "--out", "o", "--steps", "3", "--step", "4"], "--steps"),
         (["upscale", "a.png", "--model", "m", "--out", "x", "--depth", "1", "--depth", "1"], "--depth"),
     ],

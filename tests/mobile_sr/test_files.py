@@ -229,6 +229,19 @@ def test_the_folders_of_killed_processes_are_removed(tmp_path, monkeypatch):
     assert names(tmp_path) == ["another"]
 
 
+def test_one_writer_at_a_time(tmp_path):
+    """A run folder: the second writer is refused, an empty new folder does not stay, a failed one releases it."""
+    out = tmp_path / "runs" / "a"
+    with files.sole_writer(out), pytest.raises(UserError, match="a: another process is writing to it; .* another --out$"):
+        files.sole_writer(out).__enter__()
+    assert not out.exists()
+    with pytest.raises(UserError, match="no reason"), files.sole_writer(out):
+        raise UserError("no reason")
+    with files.sole_writer(out):
+        (out / "history.csv").write_text("step")
+    assert (out / "history.csv").exists()
+
+
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("MOBILE_SR_CACHE", str(tmp_path))
     assert files.cache_folder() == tmp_path

@@ -26,6 +26,24 @@ MEASURES = {
 }
 TRUE_FLOPS = {"fmen": 22.309, "bsrn": 9.430, "mobilesr": 15.398}  # G, where the script's quirks matter
 QUICK = ("fmen", "rlfn", "mobilesr")
+_ESA = {"channels": 8, "attention": 2, "blocks": 1}
+_DISTILLED = {**_ESA, "distilled": 4}
+# Further networks of the challenge, of a few channels.
+TEAMS = {
+    **dict.fromkeys(("dilated_rfdn", "sfdn", "cl_rfdn", "bmdn", "msdn"), _DISTILLED),
+    **dict.fromkeys(("faster_rfdn", "esan", "rfesr"), _ESA),
+    "repafdn": {**_DISTILLED, "blocks": 2},
+    "afdn": {"channels": 8, "distilled": 4, "blocks": 1},
+    "fden": {**_DISTILLED, "expanded": 12},
+    "m_rfdn": {**_DISTILLED, "upscaled": 6},
+    "resdn": {**_DISTILLED, "blocks": 2},
+    "efdn_nku": {"channels": 8, "attention": 2},
+    "esa_rfdn": {**_ESA, "stages": 2},
+    "rfdnext": {"channels": 8, "distilled": 4, "blocks": 1},
+    "nasnet_bn": {"channels": 8, "cells": ("leaky", "inverted6", "relu")},
+    "scet": {"channels": 16, "hidden": 6, "heads": 2, "blocks": 1},
+    "mdgn": {"channels": 8, "blocks": 1},
+}
 MINI = {
     **{name: {"channels": 8, "distilled": 4, "attention": 2, "blocks": 1} for name in ("rfdn", "efdn", "bsrn", "arfdn")},
     "pruned_rfdn": {"channels": 8, "distilled": 4, "attention": 2, "blocks": 1},
@@ -34,7 +52,7 @@ MINI = {
     "imdn": {"channels": 8, "blocks": 1},
     "imdn_plus": {"channels": 12, "blocks": 1},
     "mobilesr": {"channels": 8, "heads": 2, "ratios": (2,)},
-    "abpn": {"channels": 8, "blocks": 1},
+    **{name: {"channels": 8, "blocks": 1} for name in ("abpn", "etds", "ecbsr")},
     "srcnn": {"channels": 8},
     "vdsr": {"channels": 8, "blocks": 1},
 }
@@ -51,15 +69,16 @@ def test_the_measures_of_the_challenge(net):
     assert round(actual["flops"] / 1e9, 3) == TRUE_FLOPS.get(net, flops)
 
 
-@pytest.mark.parametrize("net", MINI)
+@pytest.mark.parametrize("net", [*MINI, *(pytest.param(net, marks=pytest.mark.slow) for net in TEAMS)])
 def test_shapes_outputs_and_configuration(net):
     """Odd sizes, all scales, two images; the clipped output is the clip of the linear one; the configuration rebuilds it."""
+    sizes = (MINI | TEAMS)[net]
     x = np.random.default_rng(0).random((2, 17, 23, 3)).astype(np.float32)
-    for scale in (2, 3, 4):
-        assert models.build({"network": net, "scale": scale, **MINI[net]}).compute_output_shape(x.shape) == (
+    for scale in (2, 4) if net == "scet" else (2, 3, 4):
+        assert models.build({"network": net, "scale": scale, **sizes}).compute_output_shape(x.shape) == (
             *(2, 17 * scale, 23 * scale, 3),
         )
-    config = {"network": net, "scale": 2, **MINI[net]}
+    config = {"network": net, "scale": 2, **sizes}
     linear, clipped = (models.build({**config, "output_activation": end}) for end in ("linear", "clipped_relu"))
     clipped.set_weights([w * 3 for w in linear.get_weights()])
     linear.set_weights(clipped.get_weights())

@@ -15,8 +15,14 @@ EFFICIENT = [
     {"network": "imdn_plus", "channels": 12, "blocks": 1},
     {"network": "fmen", "channels": 8, "attention": 6, "blocks": 0},
     {"network": "abpn", "channels": 8, "blocks": 2},
+    {"network": "etds", "channels": 8, "blocks": 2},
+    {"network": "ecbsr", "channels": 8, "blocks": 2},
     {"network": "vdsr", "channels": 8, "blocks": 3},
     {"network": "srcnn", "channels": 8},
+    {"network": "afdn", "channels": 8, "distilled": 4, "blocks": 1},
+    {"network": "rfdnext", "channels": 8, "distilled": 4, "blocks": 1},
+    {"network": "mdgn", "channels": 8, "blocks": 1},
+    {"network": "nasnet_bn", "channels": 8, "cells": ("inverted3", "relu", "leaky")},
 ]
 
 

@@ -7,7 +7,7 @@ docs/measurements/devices.json.
 from pathlib import Path
 
 from mobile_sr import files, models, zoo
-from tools.zoo import command_line, device_pages, templates
+from tools.zoo import command_line, device_pages, peer_pages, templates
 
 _TEXT = templates.Page("card")
 
@@ -15,7 +15,7 @@ _TEXT = templates.Page("card")
 def task(config):
     """The network of a configuration, in half a sentence."""
     network = config["network"]
-    if network in models.NTIRE_2022:
+    if network in (*models.NTIRE_2022, *models.TEAMS):
         return _TEXT.fill("network ntire", network=network)
     parts = [_TEXT.fill(f"network {network}")]
     if network == "espcn" and config.get("activation") == "relu":
@@ -55,6 +55,7 @@ def card(name):
         log=training["log"],
         at_depth=_TEXT.fill("at depth", depth=depth[1]) if depth else "",
         scores="\n".join(f"- {s}: {v['y']['float32']:.2f} -> {v['y']['uint8']:.2f}" for s, v in scores.items()),
+        front=peer_pages.card_section(name),
         flat=_errors(entry, "flat"),
         ramps=_errors(entry, "ramps"),
         **_quantized_elsewhere(entry),

@@ -42,7 +42,6 @@ def results_section(names: Sequence[str]) -> str:
         table=templates.table(["", *_header()], rows),
         notes="\n\n".join(notes),
         devices="; ".join(dict.fromkeys(row["device"] for row in found)),
-        chart=_TEXT.fill("chart") if any(map(instructions, names)) else "",
         **_equal(measured.values()),
     )
 

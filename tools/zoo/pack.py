@@ -26,11 +26,12 @@ from tools.zoo import command_line, other_quantizers
 _MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
 
 
-def pack(runs, name, data, training_note, half=False):
+def pack(runs, name, data, training_note, half=False, reason=""):
     """Write the entry; returns its card.
 
     Args:
         half: store float16 in the .npz; all files are exported from it.
+        reason: one sentence on why it is packaged where others are better at its cost; "" keeps that of the replaced entry.
 
     Raises: UserError when a set is missing or a folder is not a run, before anything is written.
     """
@@ -44,6 +45,8 @@ def pack(runs, name, data, training_note, half=False):
         training_note = zoo.card(name)["training"]["note"]
     elif start:
         training_note += f" Started from {start['name']} after {start['steps']:,} steps: all arrays of equal shape."
+    if name in zoo.names():
+        reason = reason or zoo.card(name).get("reason", "")
     best, _ = model_files.trained(runs[-1])
     backend.require_keras(name)
     model, config = weights.load_model(best)
@@ -81,6 +84,7 @@ def pack(runs, name, data, training_note, half=False):
             "log": f"{name}_log.csv",
         },
         "licence": "Weights trained on research-only images: for research and evaluation; see README, Licence.",
+        **({"reason": reason} if reason else {}),
     }
     files.write_json(folder / f"{name}.json", card)
     return card
@@ -144,8 +148,9 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--training", default="", help="one sentence on the training images")
     parser.add_argument("--half", action="store_true", help="keep the weights in float16")
+    parser.add_argument("--reason", default="", help="why it is packaged where others are better at its cost, one sentence")
     args = parser.parse_args()
-    card = parser.run(pack, args.runs, args.name, args.data, args.training, args.half)
+    card = parser.run(pack, args.runs, args.name, args.data, args.training, args.half, args.reason)
     print(json.dumps(card["scores"], indent=2))
 
 

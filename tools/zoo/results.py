@@ -13,7 +13,7 @@ from mobile_sr.errors import UserError
 from mobile_sr.evaluation import plots
 from mobile_sr.training.recipes import with_new_names
 from mobile_sr.training.run_folder import read_history
-from tools.zoo import command_line, device_pages, published, templates
+from tools.zoo import command_line, device_pages, peer_pages, published, templates
 
 _TEXT = templates.Page("results")
 _HOST = zoo.FOLDER / "host.json"
@@ -108,21 +108,10 @@ def charts():
     series = [(v, [(*p, n) for p, n in zip(points[v], labels[v], strict=True)], False) for v in zoo.VARIANTS]
     title, label = f"{_PLOTTED}, all scales", f"CPU time of {_SIZE[1]}x{_SIZE[0]} LR pixels, ms"
     drawn["results_time.svg"] = plots.plot(title, label, "PSNR, dB (Y)", series, log_x=True, links=links)
-    if any(map(device_pages.instructions, zoo.names())):
-        drawn["results_instructions.svg"] = _instructions_chart()
+    for scale, _ in _by_scale():
+        if svg := peer_pages.chart(scale):
+            drawn[f"results_instructions_x{scale}.svg"] = svg
     return drawn
-
-
-def _instructions_chart():
-    """The SVG of uint8 PSNR against instructions on Arm, one series per scale."""
-    series = []
-    for scale, own in _by_scale():
-        counts = {name: device_pages.instructions(name) for name, _ in own}
-        points = [(counts[name], card["scores"][_PLOTTED]["y"]["uint8"], name) for name, card in own if counts[name]]
-        if points:
-            series.append((f"x{scale}", points, False))
-    label = "instructions per LR pixel, virtual Cortex-A76"
-    return plots.plot(f"{_PLOTTED}, uint8", label, "PSNR, dB (Y)", series, log_x=True)
 
 
 def table():
@@ -205,7 +194,11 @@ def _scale(scale, own, host):
     rows = [*(_own_row(name, card, host) for name, card in own), *(_paper_row(row, notes) for row in papers)]
     footnotes = [_TEXT.fill("note", number=number, text=note) for number, note in enumerate(notes, 1)]
     return _TEXT.fill(
-        "scale", scale=scale, table=templates.table(header, rows), notes="\n\n".join([*footnotes, *_remarks(dict(own))])
+        "scale",
+        scale=scale,
+        table=templates.table(header, rows),
+        notes="\n\n".join([*footnotes, *_remarks(dict(own))]),
+        instructions=peer_pages.section(scale),
     )
 
 

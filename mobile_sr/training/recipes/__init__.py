@@ -77,6 +77,8 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "fgnas_plain": ("fgnas_plain", {}),
     "chainsr": ("chainsr", {"size": None}),  # the result of fgnas_plain
 }
+# As RECIPES, for recipes that combine trained networks, which the user names. They are not part of a sweep.
+COMBINING: dict[str, tuple[str, dict[str, Any]]] = {"classsr": ("classsr", {})}
 # Recipe -> the recipe whose result it starts from (--init). A sweep trains these second (docs/guide/distributed.md).
 EXPECTED_INIT: dict[str, str] = {
     "xlsr_finetune": "xlsr_zoo",
@@ -353,12 +355,13 @@ def load(
 def _named(name: str, smoke: bool) -> Recipe:
     """A recipe of this package by its name."""
     match = _NAME.fullmatch(name)
-    if not match or match[1] not in RECIPES:
-        known = ", ".join(f"{r}_x3" for r in RECIPES)
+    known = {**RECIPES, **COMBINING}
+    if not match or match[1] not in known:
+        names = ", ".join(f"{r}_x3" for r in known)
         also = "also with x2 and x4, and with a linear output as in xlsr_linear_x3"
-        hint = did_you_mean(name, [f"{r}_x{scale}" for r in RECIPES for scale in (2, 3, 4)])
-        raise UserError(f"unknown recipe '{name}'; known: {known}, {also}{hint}")
-    module, arguments = RECIPES[match[1]]
+        hint = did_you_mean(name, [f"{r}_x{scale}" for r in known for scale in (2, 3, 4)])
+        raise UserError(f"unknown recipe '{name}'; known: {names}, {also}{hint}")
+    module, arguments = known[match[1]]
     make_recipe = importlib.import_module(f"mobile_sr.training.recipes.{module}").recipe
     recipe: Recipe = make_recipe(scale=int(match[3]), smoke=smoke, **arguments)
     if match[2]:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -97,36 +99,40 @@ def test_chips_and_architectures(device):
 
 def test_refused_nodes_are_counted_by_the_operator_of_their_name():
     """A node of operator 12 does not belong to operator 1. Without the simulator."""
-
-    def onnx_session(model, fallback=False, severity=3):
-        if not fallback:
-            raise RuntimeError("a node is not supported")
-        node = types.SimpleNamespace(name="CONV_2D_12_relu", op_type="Relu")
-        subgraph = types.SimpleNamespace(ep_name="CPUExecutionProvider", get_nodes=lambda: [node])
-        return types.SimpleNamespace(get_provider_graph_assignment_info=lambda: [subgraph])
-
+    opened = {"partitions": None, "refused": {"CONV_2D_12_relu": "no reason"}}
     graph = types.SimpleNamespace(inputs=[0], outputs=[1], input_names={}, output_names={})
     ops = [types.SimpleNamespace(label=label) for label in ("CONV_2D_1", "ADD_2", "CONV_2D_12")]
-    device = types.SimpleNamespace(onnx_session=onnx_session, name="virtual:hexagon")
+    device = types.SimpleNamespace(open_onnx=lambda model, what: types.SimpleNamespace(opened=opened))
     session = hexagon.HexagonSession(device, types.SimpleNamespace(graph=graph, ops=ops), b"", "net")
     assert (session.residency.nodes, session.residency.taken) == (3, 2)
-    assert session.residency.refused == {"CONV_2D_12_relu": "the compiler gives no reason"}
+    assert session.residency.refused == opened["refused"]
 
 
-def test_the_log_of_the_provider():
-    """Lines of onnxruntime-qnn 2.7.0: a type that QNN does not have, and a node whose shape it refuses."""
-    log = """[V] Validation FAILED for 3 nodes in OrtNodeUnit (Erf) :
-\tOperator type: DequantizeLinear Node name: d Node index: 3
-\tOperator type: Erf Node name: ERF_1 Node index: 4
-\tREASON : Operators of type `Erf` are not supported by QNN EP.Erf node `ERF_1` will not be assigned to QNN EP.
-[W] QNN.backendValidateOpConfig() failed for node `RESHAPE_1` of type `Reshape` with error code 3110
-[V] Validation FAILED for 3 nodes in OrtNodeUnit (Reshape) :
-\tOperator type: Reshape Node name: RESHAPE_1 Node index: 12
-\tREASON : Failed to add node.
-"""
-    reasons = hexagon._reasons(log)
-    assert reasons["ERF_1"] == "Operators of type `Erf` are not supported by QNN EP"
-    assert reasons["RESHAPE_1"] == "QNN's check fails with error 3110"
+def test_a_dead_simulator_is_one_line_and_the_next_session_starts_another(device):
+    data = zoo_file("espcn_x3")
+    values = {0: make_image(8, 8)[None]}
+    session = device.open(data, "net.tflite", (1, 8, 8, 3))
+    (before,) = session.run(values).values()
+    process = device._running()._process
+    process.kill()
+    with pytest.raises(UserError, match=r"^virtual:hexagon: net\.tflite: the process ended with signal SIGKILL"):
+        session.run(values)
+    assert process.returncode is not None
+    session.close()
+    (after,) = device.open(data, "net.tflite", (1, 8, 8, 3)).run(values).values()
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.slow
+def test_tensorflow_loads_after_the_simulator(device):
+    """Regular expressions of TensorFlow crash in a process that has loaded Qualcomm's libraries."""
+    code = (
+        "import numpy, mobile_sr\n"
+        "mobile_sr.load('espcn_x3:uint8', device='virtual:hexagon')(numpy.zeros((8, 8, 3), numpy.uint8))\n"
+        "import tensorflow as tf\n"
+        "assert tf.strings.regex_replace('abc', 'b', 'x') == b'axc'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_the_command_line_without_the_extra(run_here, monkeypatch, image_folder):

@@ -38,6 +38,12 @@ def test_no_estimate_of_float_files_and_of_paths_that_depend_on_the_image():
     assert instructions.estimate(data, flatbuffer.parse(data, "sparse")) is None
 
 
+def test_a_file_at_the_side_of_its_patches():
+    of_zoo = instructions.of_patch(zoo.FOLDER / "xlsr_x3_uint8.tflite", instructions.SIZE[0])
+    assert of_zoo == pytest.approx(estimate("xlsr_x3_uint8")["per_lr_pixel"])
+    assert instructions.of_patch(zoo.FOLDER / "xlsr_x3_float32.tflite", 32) is None
+
+
 def test_inspect_prints_them(run_here):
     done = run_here("inspect", "--model", "xlsr_x3:uint8")
     assert done.returncode == 0

@@ -1,6 +1,7 @@
 """mobile-sr import-weights: checkpoints that real PyTorch wrote (tests/data), published weights, and what is refused."""
 
 import io
+import json
 import pickle
 import shutil
 import zipfile
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 
 from mobile_sr import models
-from mobile_sr.converters.pytorch import keras_weights
+from mobile_sr.converters.pytorch.key_maps import ARCHITECTURES
 from mobile_sr.errors import UserError
 from mobile_sr.importing import checkpoint as torch_checkpoint
-from mobile_sr.importing import import_weights
+from mobile_sr.importing import import_weights, truth
 from mobile_sr.inference import weights
 from tests.conftest import ROOT, research_data
 from tests.mobile_sr.test_cli import one_line
@@ -21,13 +22,11 @@ from tests.mobile_sr.test_cli import one_line
 DATA = ROOT / "tests" / "data"
 REFERENCE = (research_data() or ROOT.parent / "shared" / "data").parent / "reference"
 MINI = {"channels": 4, "middle": 4, "attention": 2, "blocks": 1}
-REFERENCES = ["rlfn", *(pytest.param(net, marks=pytest.mark.slow) for net in ("imdn", "rfdn", "fmen", "efdn"))]
 
 
 def imported(tmp_path, checkpoint, net="rlfn", scale=2, sizes=MINI, **options):
-    file = import_weights.import_weights(
-        net, checkpoint, tmp_path / "out", scale, sizes=sizes, log=lambda line: None, **options
-    )
+    options = {"net": net, "scale": scale, "sizes": sizes, "log": lambda line: None, **options}
+    file = import_weights.import_weights(checkpoint, tmp_path / "out", **options)
     return weights.load_model(file, output_activation="linear")
 
 
@@ -55,7 +54,7 @@ def test_npz_and_range(tmp_path):
 
 def test_the_range_that_does_not_fit_is_refused(tmp_path, monkeypatch):
     """By the sample image: in 0..1 the output is far from bicubic, in 0..255 it is near."""
-    figures = [{"psnr": psnr, "bicubic_psnr": 31.0, "constant": False} for psnr in (22.3, 37.3)]
+    figures = [{"psnr": psnr, "bicubic_psnr": 31.0, "constant": False} for psnr in (37.3, 22.3)]  # the published range first
     monkeypatch.setattr(import_weights.model_io, "check", lambda *args: figures.pop(0))
     with pytest.raises(UserError, match="0..255, not 0..1: its PSNR is 37.3 dB .* else 22.3 dB .*give --range 255"):
         imported(tmp_path, DATA / "rlfn_zip.pth", value_range=1)
@@ -66,7 +65,7 @@ def test_a_poor_import_warns_with_both_figures(tmp_path, monkeypatch, capsys):
     figures = [{"psnr": psnr, "bicubic_psnr": 31.0, "constant": False} for psnr in (12.3, 13.4)]
     monkeypatch.setattr(import_weights.model_io, "check", lambda *args: figures.pop(0))
     model, _ = imported(tmp_path, DATA / "rlfn_zip.pth")
-    assert "its PSNR is 12.3 dB on a sample image (with --range 1 13.4 dB), bicubic 31.0 dB" in capsys.readouterr().err
+    assert "its PSNR is 12.3 dB on a sample image, bicubic 31.0 dB" in capsys.readouterr().err
     assert not figures
     truth = np.load(DATA / "rlfn_truth.npz")  # the weights are those of the range that was asked for
     found = keras.ops.convert_to_numpy(model(truth["input"].astype(np.float32) / 255))
@@ -171,17 +170,11 @@ def keras_file(path):
         archive.writestr("metadata.json", "{}")
 
 
-def safetensors(path):
-    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-
-
 REFUSED = {
     "a whole module, legacy": (legacy_module, r"a whole network object, .*torch.save\(network.state_dict\(\)"),
     "TorchScript": (torchscript, "a TorchScript file; load it with torch.jit.load"),
     "Keras": (keras_file, "a Keras file, not a PyTorch checkpoint; every command accepts"),
     "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "an HDF5 file"),
-    "safetensors": (safetensors, "a safetensors file; save it with torch.save"),
     ".tflite": (lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(99)), "a .tflite file, not a PyTorch"),
     "malicious, zip": (evil_zip, "system, which is not executed"),
     "malicious, legacy": (evil_legacy, "system, which is not executed"),
@@ -256,21 +249,163 @@ def test_damaged_bytes_are_reported_in_one_line(tmp_path, seed):
     assert not [line for line in said if "\n" in line]
 
 
-@pytest.mark.parametrize("net", keras_weights.NAMES)
-def test_every_weight_has_a_key(net):
-    """Every layer with weights occurs in the map once."""
-    config = models.complete({"network": net, "scale": 4, **({"ratios": (2,)} if net == "mobilesr" else {"blocks": 1})})
-    layers = list(keras_weights.NAMES[net](config).values())
-    assert sorted(layers) == sorted(layer.name for layer in models.build(config).layers if layer.weights)
+# {name in the reference folder: network, sizes that differ from the published ones}.
+REFERENCES = {
+    **{f"{net}_x4": (net, {}) for net in ("imdn", "rfdn", "rlfn", "fmen", "efdn")},
+    "06_V1": ("rfdn", {}),
+    "22_RFDN40": ("rfdn", {"channels": 40, "distilled": 20, "attention": 10}),
+    "26_IMDN": ("imdn", {"blocks": 7}),
+    **{name: (name.partition("_")[2].lower(), {}) for name in ("10_RePAFDN", "15_AFDN", "17_FDEN", "30_SCET", "33_m_RFDN")},
+    **{name: (name.partition("_")[2].lower(), {}) for name in ("34_ESAN", "36_RFESR", "43_ResDN", "44_MSDN")},
+    **{"13_RFDN_Dilated": ("dilated_rfdn", {}), "25_FasterRFDN": ("faster_rfdn", {}), "28_NASNetBN": ("nasnet_bn", {})},
+}
 
 
-@pytest.mark.parametrize("net", REFERENCES)
-def test_published_weights_give_the_published_output(tmp_path, net):
-    """Before any clip, within 1e-4 of the data range, odd sizes included."""
-    if not REFERENCE.is_dir():
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in REFERENCES])
+def test_published_weights_give_the_published_output(tmp_path, name):
+    """Recognized without an option, and equal to the authors' code before any clip, odd sizes included."""
+    checkpoint = REFERENCE / f"{name}_state.npz"
+    if not checkpoint.exists():
         pytest.skip("needs the published weights and outputs: ../shared/reference, beside MOBILE_SR_DATA")
-    model, _ = imported(tmp_path, REFERENCE / f"{net}_x4_state.npz", net, 4, {})
-    truth = np.load(REFERENCE / f"{net}_x4.npz")
-    for image in "ab":
-        x, wanted = (truth[f"{end}_{image}"] / truth["data_range"] for end in ("input", "output"))
-        assert np.abs(keras.ops.convert_to_numpy(model(x)) - wanted).max() < 1e-4, image
+    file = import_weights.import_weights(checkpoint, tmp_path / "out", log=lambda line: None)
+    model, config = weights.load_model(file, output_activation="linear")
+    network, sizes = REFERENCES[name]
+    assert config["network"] == network
+    assert {key: config[key] for key in sizes} == sizes
+    files = [REFERENCE / f"{name}.npz", *([] if name.endswith("_x4") else [REFERENCE / "inputs.npz"])]
+    pairs = truth.read(files)
+    assert len(pairs) == 2
+    assert truth.max_error(lambda lr: keras.ops.convert_to_numpy(model(lr)), pairs) < 2e-5
+
+
+def true_output(path, scale=1.0):
+    """The output that PyTorch computed for rlfn_zip.pth, as a file for --verify."""
+    known = np.load(DATA / "rlfn_truth.npz")
+    np.savez(path, x_a=known["input"].astype(np.uint8), output_a=known["output"] * scale, data_range=np.float32(255))
+    return path
+
+
+def safetensors(path, kind, header=None):
+    """Writes the arrays of rlfn_zip.pth as .safetensors."""
+    state = {key: value.astype("<f4") for key, value in torch_checkpoint.read(DATA / "rlfn_zip.pth").items()}
+    data, entries = b"", {"__metadata__": {"format": "pt"}}
+    for key, value in state.items():
+        raw = (
+            (value.view("<u4") >> 16).astype("<u2").tobytes()
+            if kind == "BF16"
+            else value.astype({"F32": "<f4", "F16": "<f2"}[kind]).tobytes()
+        )
+        entries[key] = {"dtype": kind, "shape": list(value.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(entries if header is None else header(entries)).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+def test_the_network_is_recognized(tmp_path, capsys):
+    """Sizes, scale and range; --verify compares with the true output, which also decides about the range."""
+    lines = []
+    file = import_weights.import_weights(
+        DATA / "rlfn_zip.pth", tmp_path / "out", verify=[true_output(tmp_path / "truth.npz")], log=lines.append
+    )
+    config = weights.read_arrays(file)[1]
+    assert config["config"] == {"network": "rlfn", "scale": 2, "output_activation": "clipped_relu", **MINI}
+    assert config["imported"]["value_range"] == 255
+    assert config["imported"]["max_error"] < 1e-5
+    assert "rlfn x2 with channels 4, middle 4, attention 2, blocks 1, images in 0..255" in lines[0]
+    assert "a checkpoint has no range; chosen by true outputs: rlfn x2" in capsys.readouterr().err
+
+
+def test_an_output_that_is_not_the_true_one_is_refused(tmp_path):
+    wrong = true_output(tmp_path / "truth.npz", 1.01)
+    with pytest.raises(UserError, match=r"its output is not the true one: the largest error is \S+ of the data range"):
+        import_weights.import_weights(DATA / "rlfn_zip.pth", tmp_path / "out", verify=[wrong])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("F32", 0), ("F16", 2**-11), ("BF16", 2**-7)])
+def test_safetensors(tmp_path, kind, tolerance):
+    found = torch_checkpoint.read(safetensors(tmp_path / "a.safetensors", kind))
+    expected = torch_checkpoint.read(DATA / "rlfn_zip.pth")
+    assert found.keys() == expected.keys()
+    assert all(value.dtype == np.float32 for value in found.values())
+    for key, value in found.items():
+        np.testing.assert_allclose(value, expected[key], rtol=tolerance, atol=1e-6 if tolerance else 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"dtype": "F8_E4M3"}, "fea_conv.bias has the unknown type F8_E4M3"),
+        ({"shape": [5]}, "fea_conv.bias has 16 bytes at .*, which does not agree"),
+        ({"data_offsets": [0, 10**9]}, "fea_conv.bias has 1000000000 bytes at 0"),
+        ({"data_offsets": [-4, 12]}, "fea_conv.bias has an invalid shape or offset"),
+    ],
+)
+def test_damaged_safetensors(tmp_path, change, said):
+    def header(entries):
+        return {**entries, "fea_conv.bias": {**entries["fea_conv.bias"], **change}}
+
+    with pytest.raises(UserError, match=said):
+        torch_checkpoint.read(safetensors(tmp_path / "a.safetensors", "F32", header))
+
+
+def test_a_map_of_the_user(tmp_path, capsys):
+    """Other names, several arrays that become one layer, and keys to leave out."""
+    state = torch_checkpoint.read(DATA / "rlfn_zip.pth")
+    names = ARCHITECTURES["rlfn"].names({**models.complete({"network": "rlfn"}), **MINI})
+    renamed, layers = {"loss.weight": np.zeros(3, np.float32)}, {}
+    for number, (prefix, layer) in enumerate(names.items()):
+        parts = (slice(0, 1), slice(1, None)) if layer == "head" else (slice(None),)
+        for part, channels in enumerate(parts):
+            layers[f"net.{number}.{part}"] = layer
+            for end in ("weight", "bias"):
+                renamed[f"net.{number}.{part}.{end}"] = state[f"{prefix}.{end}"][channels]
+    np.savez(tmp_path / "state.npz", **renamed)
+    options = {"network": "rlfn", "scale": 2, "range": 255, "options": MINI, "layers": layers, "unused": [r"loss\..*"]}
+    (tmp_path / "map.json").write_text(json.dumps(options))
+    verify = [true_output(tmp_path / "truth.npz")]
+    import_weights.import_weights(
+        tmp_path / "state.npz", tmp_path / "out", verify=verify, key_map=tmp_path / "map.json", log=lambda line: None
+    )
+    assert "unused keys: loss.weight" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not a JSON file"),
+        ("[]", 'expected an object with "layers"'),
+        ('{"layers": {}, "net": "rlfn"}', "unknown entry net; known: network, scale"),
+        ('{"layers": {}, "scale": "2"}', "scale is a str; expected int"),
+        ('{"layers": {"a": 1}}', "layers and unused keys must be strings"),
+        ('{"layers": {}, "range": 2}', "range is 2; expected 1 or 255"),
+        ('{"layers": {}}', 'has no "network"'),
+        ('{"layers": {"a": "nosuch"}, "network": "rlfn"}', "it has no layer nosuch"),
+    ],
+)
+def test_refused_maps(tmp_path, text, said):
+    (tmp_path / "map.json").write_text(text)
+    with pytest.raises(UserError, match=said):
+        import_weights.import_weights(DATA / "rlfn_zip.pth", tmp_path / "out", key_map=tmp_path / "map.json")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"input": np.zeros((1, 4, 4, 3))}, "no array named output"),
+        ({"output_a": np.zeros((1, 8, 8, 3))}, "output_a has no input_a"),
+        ({"x": np.zeros((1, 4, 4, 3)), "output": np.zeros((1, 9, 8, 3))}, r"output is \(1, 9, 8, 3\) for an input of"),
+    ],
+)
+def test_refused_true_outputs(tmp_path, arrays, said):
+    np.savez(tmp_path / "truth.npz", **arrays)
+    with pytest.raises(UserError, match=said):
+        import_weights.import_weights(DATA / "rlfn_zip.pth", tmp_path / "out", verify=[tmp_path / "truth.npz"])
+
+
+def test_an_unknown_network(tmp_path):
+    np.savez(tmp_path / "state.npz", a=np.zeros((3, 3), np.float32))
+    with pytest.raises(UserError, match="no known network; give --net and, for other names, --map"):
+        import_weights.import_weights(tmp_path / "state.npz", tmp_path / "out")

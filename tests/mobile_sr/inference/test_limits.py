@@ -33,3 +33,10 @@ def test_values_reach_100000():
     check(gates=[0] * 99_999)
     with pytest.raises(ValueError, match="more than 100,000 values"):
         check(gates=[0] * 100_000)
+
+
+def test_the_networks_of_a_joint_model():
+    check(nets=[{"network": "espcn", "scale": 2}])
+    for bad in ({"network": "edsr", "channels": 5000}, {"network": "classsr", "nets": []}, {"network": "none"}, 3):
+        with pytest.raises(ValueError, match=r"channels is 5000|nets has .*expected the configuration|unknown network"):
+            check(nets=[bad])

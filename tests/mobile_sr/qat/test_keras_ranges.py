@@ -7,7 +7,7 @@ from keras import layers
 
 from mobile_sr import models
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import activation_ranges, quantizer
+from mobile_sr.converters.quantization import activation_ranges, quantizer, range_clipping
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.inference import litert
 from mobile_sr.models.layers import DepthToSpace, PReLU
@@ -34,12 +34,18 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_file_has_the_learned_ranges(name):
-    model = NETWORKS[name]()
+def randomize(model):
+    """Random weights whose activations neither vanish nor grow; returns the generator."""
     rng = np.random.default_rng(3)
     sizes = [(w.shape, (1.5 / np.prod(w.shape[:-1])) ** 0.5 if w.ndim > 1 else 0.05) for w in model.get_weights()]
     model.set_weights([rng.normal(0, size, shape) for shape, size in sizes])
+    return rng
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_file_has_the_learned_ranges(name):
+    model = NETWORKS[name]()
+    rng = randomize(model)
     net = QuantizedNetwork(model)
     low, high = (np.min if k == 0 else np.max for k in (0, 1))
     measured = [net.measure(sample) for sample in SAMPLES]
@@ -80,3 +86,22 @@ def test_an_activation_without_effect_has_a_range_of_its_own():
     ranges = keras_ranges.of_tensors(net, to_tflite.float_tflite(model), SAMPLES[0])
     found = {name.split("/")[1]: high for name, (_, high) in ranges.items() if "Relu" not in name}
     assert found == {"first_1": 1.0 + net.names.index("first"), "prelu_1": 1.0 + net.names.index("prelu")}
+
+
+def test_clipping_gives_the_ranges_of_the_file():
+    """A range that several tensors share, here those of a concatenation, covers the clipped range of each."""
+    model = NETWORKS["dense"]()
+    randomize(model)
+    net = QuantizedNetwork(model)
+    low, high = zip(*(net.measure(sample) for sample in SAMPLES), strict=True)
+    net.set_ranges(np.min(low, axis=0), np.max(high, axis=0))
+    data, before = to_tflite.float_tflite(model), net.high.numpy() - net.low.numpy()
+    keras_ranges.clip(net, data, SAMPLES[0], SAMPLES, [])
+    width = net.high.numpy() - net.low.numpy()
+    assert (width <= before).all()
+    assert (width < 0.98 * before).any()
+    graph = FloatGraph(data)
+    expected = {graph.tensor_name(tensor): limits for tensor, limits in range_clipping.least_error(graph, SAMPLES).items()}
+    for name, limits in keras_ranges.of_tensors(net, data, SAMPLES[0]).items():  # with weights rounded to 8 bits
+        assert limits[0] <= expected[name][0] * 0.98 + 1e-5
+        assert limits[1] >= expected[name][1] * 0.98 - 1e-5

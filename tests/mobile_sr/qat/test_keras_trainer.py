@@ -1,6 +1,7 @@
 """`mobile-sr qat` with its own engine: the files of a run, how it resumes, foreign networks, and refused input."""
 
 import csv
+import dataclasses
 import json
 import types
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_a_run_of_ours(model_file, image_folder, tmp_path, cache):
 def test_a_foreign_network(image_folder, tmp_path, cache, small_crops, exports):
     file, _ = train(foreign(tmp_path / "theirs.keras"), image_folder, tmp_path / "out", cache=cache, calibration=image_folder)
     (start, precisions, arguments), *trained = exports
-    assert (Path(start), arguments["methods"]) == (tmp_path / "theirs.keras", ("equalize", "round"))
+    assert (Path(start), arguments["methods"]) == (tmp_path / "theirs.keras", export.METHODS)
     assert (precisions, arguments["calibration"]) == (["uint8"], image_folder)
     for exported, _, others in trained:  # none if no step improved the network
         assert (exported.name, others["methods"]) == ("theirs.keras", ())
@@ -194,12 +195,14 @@ def test_a_trained_file_must_keep_the_flat_colours_from_before_the_training(monk
     assert exports.trained(None) is made
 
 
-def test_without_an_improvement_the_file_is_that_of_export(image_folder, tmp_path, cache):
-    """A rate that spoils the network: every byte of the file, and the weights of the start."""
+def test_without_an_improvement_the_file_is_that_of_export(image_folder, tmp_path, cache, monkeypatch):
+    """Every byte of the file, and the weights of the start."""
+    made = keras_trainer.Exports.trained
+    monkeypatch.setattr(keras_trainer.Exports, "trained", lambda *args: dataclasses.replace(made(*args), score=0.0))
     model = foreign(tmp_path / "theirs.keras")
     options = {"calibration": image_folder, "max_colour_error": 255, "log": lambda line: None}
     (expected,) = export.export(model, tmp_path / "export", ["uint8"], **options)
-    settings = Settings(**{**SETTINGS, "steps": 1, "rate": 0.5})
+    settings = Settings(**{**SETTINGS, "steps": 1})
     file, _ = keras_trainer.train(model, image_folder, tmp_path / "out", settings, cache=cache, **options)
     assert file.read_bytes() == expected.read_bytes()
     before, after = (keras.saving.load_model(path).get_weights() for path in (model, tmp_path / "out" / "best.keras"))

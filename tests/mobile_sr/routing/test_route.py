@@ -12,7 +12,7 @@ from mobile_sr import load, models
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import compare, evaluate
 from mobile_sr.inference import weights
-from mobile_sr.routing import route, route_training
+from mobile_sr.routing import budget, route, route_training
 from tests.conftest import make_image
 from tests.mobile_sr.test_cli import modules_after, one_line
 
@@ -159,13 +159,13 @@ def test_a_seed_gives_one_classifier():
 def test_the_price_meets_the_budget():
     values, costs = -np.random.default_rng(0).exponential(size=(500, 3)), np.array([1.0, 2.0, 4.0])
     for limit in (1.1, 2.0, 3.5):
-        chosen = (values - route_training.price(values, costs, limit) * costs).argmax(1)
+        chosen = (values - budget.price(values, costs, limit) * costs).argmax(1)
         assert limit - 0.02 < costs[chosen].mean() <= limit
-    assert route_training.parse_budget("50%", costs, 2) == 2
-    assert route_training.parse_budget("0.0006912G", costs, 2) == pytest.approx(3)
+    assert budget.parse("50%", costs, 2) == 2
+    assert budget.parse("0.0006912G", costs, 2) == pytest.approx(3)
     for bad in ("much", "5", "10%", "100%", "1G", "-5%"):
         with pytest.raises(UserError, match="--budget"):
-            route_training.parse_budget(bad, costs, 2)
+            budget.parse(bad, costs, 2)
 
 
 def test_evaluate_and_compare_report_the_routing(routed, image_folder):
@@ -263,7 +263,10 @@ def test_at_the_command_line(routed, run_here, image_folder, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "patches: b1_uint8" in result.stdout
     assert "routing" in json.loads((tmp_path / "f.json").read_text())
-    one_line(run_here("inspect", "--model", model), "r_uint8.route.json")
+    hint = f"give one of its networks, the .tflite files in {routed}"
+    one_line(run_here("inspect", "--model", model, "--device", "virtual:gpu"), hint)
+    one_line(run_here("export", "--model", model, "--out", tmp_path / "out", "--target", "nnapi"), "exported already", hint)
+    one_line(run_here("evaluate", "--model", routed, "--data", image_folder), f"give a file, such as {model}")
     one_line(run_here("route", "--model", "x", "--data", image_folder, "--out", tmp_path, "--patch", "0"), "--patch 0")
     code = f"from mobile_sr import load\nimport numpy as np\nload({str(model)!r})(np.zeros((40, 40, 3), np.uint8))"
     assert not {"keras", "tensorflow"} & modules_after(code)

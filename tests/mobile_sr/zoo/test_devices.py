@@ -13,7 +13,7 @@ from mobile_sr.files import read_json, sha256_file
 from mobile_sr.imaging.images import write_image
 from tests.conftest import ROOT
 from tests.mobile_sr.devices import fake_device
-from tools.zoo import cards, device_pages, devices, results
+from tools.zoo import cards, device_pages, devices, peer_pages, results
 
 STORED = read_json(devices.FILE)["models"]
 DENSE = "adaedsr_b8_x2:uint8@signature=dense"
@@ -105,17 +105,19 @@ def test_figures_of_changed_files_are_left_out(figures):
     assert "Not measured: the files changed" in cards.card("xlsr_x3")
     (row,) = [line for line in results.table() if line.startswith("| xlsr_x3 ")]
     assert "| 2.21G |  | 33.41" in row
-    chart = results.charts()["results_instructions.svg"]
-    assert ">xlsr_x3<" not in chart
-    assert ">xlsr_x2<" in chart
+    charts = results.charts()
+    assert ">xlsr_x3<" not in charts["results_instructions_x3.svg"]
+    assert ">xlsr_x2<" in charts["results_instructions_x2.svg"]
+    assert "Instructions on Arm were not counted for this file" in cards.card("xlsr_x3")
+    assert "Not in the chart: xlsr_x3, because" in peer_pages.section(3)
 
 
 def test_pages_without_any_figure(figures):
     models, write = figures
     models.clear()
     write()
-    assert "results_instructions.svg" not in results.charts()
-    assert "results_instructions.svg" not in device_pages.results_section(zoo.names())
+    assert not [name for name in results.charts() if "instructions" in name]
+    assert "results_instructions" not in results.page()
 
 
 def test_a_reason_is_not_a_figure(figures):

@@ -57,4 +57,4 @@ def build(
     def wide_leaky(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         return leaky(x, name, 0.1)
 
-    return assemble("arfdn", scale, output_activation, channels, all_fused(block, blocks, act=wide_leaky))
+    return assemble("arfdn", scale, output_activation, channels, all_fused([block] * blocks, act=wide_leaky))

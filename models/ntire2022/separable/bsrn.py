@@ -70,7 +70,7 @@ def build(
     def head(lr: keras.KerasTensor) -> keras.KerasTensor:
         return blueprint_conv(keras.layers.Concatenate(name="repeat")([lr] * 4), channels, "head")
 
-    body = all_fused(block, blocks, one=linear, three=blueprint_conv, act=gelu)
+    body = all_fused([block] * blocks, one=linear, three=blueprint_conv, act=gelu)
     return assemble("bsrn", scale, output_activation, channels, body, head)
 
 

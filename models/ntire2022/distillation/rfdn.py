@@ -4,6 +4,8 @@ Paper: Liu et al., "Residual Feature Distillation Network for Lightweight Image 
 for 0..255.
 """
 
+from collections.abc import Sequence
+
 import keras
 
 from mobile_sr.models.ntire2022.blocks import SMALLEST_SIDE, all_fused, assemble, coarse_three, distillation_block, esa
@@ -44,12 +46,14 @@ def distillation_network(
     attention: int,
     blocks: int,
     residual: bool = True,
+    dilations: Sequence[int] = (1, 1, 1),
 ) -> keras.Model:
-    """Builds RFDN, or its pruned version without residuals.
+    """Builds RFDN, its pruned version without residuals or its dilated one.
 
     Args:
         name: name of the network.
         residual: whether the 3x3 convolutions of the stages have a skip.
+        dilations: dilation of the 3x3 convolution of each stage.
         scale, output_activation, channels, distilled, attention, blocks: as for `build`.
     """
 
@@ -57,6 +61,6 @@ def distillation_network(
         return esa(x, attention, prefix, coarse_three)
 
     def block(x: keras.KerasTensor, prefix: str) -> keras.KerasTensor:
-        return distillation_block(x, distilled, prefix, attend, residual)
+        return distillation_block(x, distilled, prefix, attend, residual, dilations=dilations)
 
-    return assemble(name, scale, output_activation, channels, all_fused(block, blocks))
+    return assemble(name, scale, output_activation, channels, all_fused([block] * blocks))

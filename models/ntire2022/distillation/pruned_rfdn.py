@@ -5,7 +5,7 @@ Paper: Li et al., CVPRW 2022, MegSR's section: RFDN with 40 channels and without
 
 import keras
 
-from mobile_sr.models.ntire2022.rfdn import RECEPTIVE_FIELD, SMALLEST_SIDE, distillation_network
+from mobile_sr.models.ntire2022.distillation.rfdn import RECEPTIVE_FIELD, SMALLEST_SIDE, distillation_network
 
 __all__ = ["RECEPTIVE_FIELD", "SMALLEST_SIDE", "build"]
 

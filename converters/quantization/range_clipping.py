@@ -1,0 +1,108 @@
+"""Activation ranges of least squared error: rare values beyond the ends are clipped, and all others get finer steps.
+
+A range from the smallest to the largest value spends most of the 256 steps on a few extremes of photographs. The range with
+the least squared error of rounding and clipping (Nagel et al., "A White Paper on Neural Network Quantization", 2021, Sec. 3.1)
+is narrower. Its ends are not inside the range of flat colours and ramps: there a clipped value would change the colour of a
+whole area.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from mobile_sr.converters.quantization import activation_ranges
+from mobile_sr.converters.quantization.activation_ranges import Ranges
+from mobile_sr.converters.quantization.equalization_groups import SAME_SCALE
+from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
+from mobile_sr.converters.quantization.saturation import FIXED_SCALE, keeps_values
+
+BINS = 2048  # of the histogram of a tensor, over its whole range
+POSITIONS = 40_000  # approximate number of image positions in a histogram
+NARROWEST = 0.3  # of the distance from 0 to an end: the closest that the end may come to 0
+_CANDIDATES = 36  # positions of each end that are compared
+
+
+def least_error(graph: FloatGraph, photographs: Sequence[Sample], exact: Sequence[Sample] = ()) -> Ranges:
+    """Measure the range of every activation for 8 bits, as `activation_ranges.measure`, with clipped extremes.
+
+    The inputs of the graph, its outputs and the tensors whose values the outputs only move or limit keep their whole range.
+
+    Args:
+        graph: the network.
+        photographs: inputs whose extreme values may be clipped, such as [1, H, W, 3] float32 images.
+        exact: inputs without any value beyond the ranges, such as flat colours.
+
+    Returns:
+        {tensor: (minimum, maximum)} of the inputs of the graph and the float results of its operators.
+    """
+    inner, whole = activation_ranges.extremes(graph, exact), activation_ranges.extremes(graph, photographs)
+    for tensor, (low, high) in inner.items():
+        whole[tensor] = min(low, whole[tensor][0]), max(high, whole[tensor][1])
+    kept = _kept(graph)
+    histograms = _histograms(graph, [t for t in _computed(graph) if t in whole and t not in kept], photographs, whole)
+    result = dict(whole)
+    for tensor, counts in histograms.items():
+        result[tensor] = _best(counts, whole[tensor], inner.get(tensor, (0.0, 0.0)))
+    for op in graph.ops:  # in the order of execution
+        inputs = [result[tensor] for tensor in op.inputs if tensor in result]
+        if graph.name(op) in SAME_SCALE and inputs:
+            for tensor in (t for t in op.outputs if t in result and t not in kept):
+                low, high = min(low for low, _ in inputs), max(high for _, high in inputs)
+                result[tensor] = max(low, whole[tensor][0]), min(high, whole[tensor][1])
+    return activation_ranges.settle(graph, result)
+
+
+def _computed(graph: FloatGraph) -> list[int]:
+    """The activations with a scale of their own."""
+    return [t for op in graph.ops if graph.name(op) not in (*SAME_SCALE, *FIXED_SCALE) for t in op.outputs if graph.is_float(t)]
+
+
+def _kept(graph: FloatGraph) -> set[int]:
+    """The outputs of the graph, and the tensors whose values they contain."""
+    kept = set(graph.graph.outputs)
+    for op in reversed(graph.ops):
+        if kept.intersection(op.outputs) and (graph.name(op) in SAME_SCALE or keeps_values(graph, op)):
+            kept.update(op.inputs)
+    return kept
+
+
+def _histograms(graph: FloatGraph, tensors: Sequence[int], samples: Sequence[Sample], ranges: Ranges) -> dict[int, np.ndarray]:
+    """{tensor: counts of its values in BINS equal parts of its range}, without tensors of an empty range."""
+    pixels = sum(max(math.prod(array.shape[1:-1]) for array in graph.by_tensor(sample).values()) for sample in samples)
+    step = max(1, round((pixels / POSITIONS) ** 0.5))
+    histograms: dict[int, np.ndarray] = {}
+
+    def count(tensor: int, values: np.ndarray) -> None:
+        low, high = ranges[tensor]
+        if values.ndim == 4:
+            values = values[:, ::step, ::step]
+        index = ((values - np.float32(low)) * np.float32(BINS / (high - low))).astype(np.int32)
+        counts = np.bincount(np.clip(index, 0, BINS - 1).ravel(), minlength=BINS)
+        histograms[tensor] = histograms.get(tensor, 0) + counts
+
+    graph.visit([tensor for tensor in tensors if ranges[tensor][0] < ranges[tensor][1]], samples, count)
+    return histograms
+
+
+def _best(counts: np.ndarray, whole: tuple[float, float], inner: tuple[float, float]) -> tuple[float, float]:
+    """The range of least squared error between `inner` and `whole`, over which the values were counted."""
+    low, high = whole
+    centers = low + (np.arange(len(counts)) + 0.5) * (high - low) / len(counts)
+    shares = np.linspace(NARROWEST, 1, _CANDIDATES)
+    lows, highs = np.minimum(low * shares, min(inner[0], 0.0)), np.maximum(high * shares, max(inner[1], 0.0))
+    below = np.square(np.maximum(lows[:, None] - centers, 0)) @ counts
+    above = np.square(np.maximum(centers - highs[:, None], 0)) @ counts
+    rounding = counts.sum() * np.square((highs - lows[:, None]) / 255) / 12
+    row, column = np.unravel_index(np.argmin(below[:, None] + above + rounding), rounding.shape)
+    return float(lows[row]), float(highs[column])
+
+
+def store(data: bytes, photographs: Sequence[Sample], exact: Sequence[Sample] = ()) -> bytes:
+    """Return a float .tflite with the ranges of `least_error` stored in it. Ranges that it contains stay as they are."""
+    graph = FloatGraph(data)
+    known = activation_ranges.stored(graph)
+    activation_ranges.attach(graph, least_error(graph, photographs, exact) | known)
+    return graph.packed()

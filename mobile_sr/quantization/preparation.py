@@ -1,0 +1,100 @@
+"""The weights and operators of a network before its conversion: equalized, rounded, with the upsampler of its target."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mobile_sr.converters.quantization import activation_ranges, cross_layer_equalization, gptq, prelu
+from mobile_sr.converters.quantization.float_graph import FloatGraph
+from mobile_sr.errors import UserError
+from mobile_sr.quantization import targets
+from mobile_sr.quantization.source import Source
+
+FLOAT_WEIGHTS = ("trained", "equalized", "rounded")
+
+
+@dataclasses.dataclass
+class Prepared:
+    """What is converted.
+
+    Attributes:
+        source: the network, with the upsampler of the target.
+        plain: the float .tflite of float files.
+        rounded: the float .tflite of integer files.
+        is_rounded: whether the weights of the latter are rounded.
+        equalization: the record of equalization.
+    """
+
+    source: Source
+    plain: bytes
+    rounded: bytes
+    is_rounded: bool = False
+    equalization: dict[str, Any] | None = None
+
+
+def prepare(
+    source: Source,
+    samples: Sequence[Any],
+    methods: Sequence[str],
+    per_tensor: bool,
+    integers: bool,
+    float_weights: str | None,
+    target: targets.Target | None,
+    ranges: Mapping[str, tuple[float, float]] | None,
+) -> Prepared:
+    """Equalize the weights, give the network the upsampler of the target, round. PReLU is rewritten for integer files only.
+
+    Equalization sees the ordinary network: it would scale the constant channel of a transposed convolution.
+
+    Args:
+        source: the network.
+        samples: its calibration samples.
+        methods, per_tensor, float_weights, ranges: as for `export.export`.
+        integers: whether one of the files has integer activations.
+        target: the target of the files, None without one.
+
+    Raises:
+        UserError: `ranges` are not those of the network's activations.
+    """
+    upsampler = "depth_to_space" if target is None else target.upsampler
+    data = targets.with_upsampler(source.data, upsampler)
+    result = Prepared(dataclasses.replace(source, data=data), data, data)
+    if not integers and float_weights not in ("equalized", "rounded"):
+        return result
+    graph = FloatGraph(source.data)
+    if integers and prelu.rewrite(graph):
+        result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
+    if "equalize" in methods:
+        # Scaling makes the output channels differ in size, and one scale per kernel suits only equal ones
+        # (docs/measurements/quantization.md).
+        strength = 0.0 if per_tensor else cross_layer_equalization.STRENGTH
+        layers = cross_layer_equalization.equalize(graph, samples, strength)
+        result.equalization = {"strength": strength, "layers": layers}
+        result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
+    if "round" in methods:
+        graph = FloatGraph(result.rounded)
+        gptq.round_weights(graph, samples, per_tensor)
+        result.rounded, result.is_rounded = graph.packed(), True
+    graph = FloatGraph(result.rounded)
+    if integers and (ranges or activation_ranges.stored(graph)):  # those of a foreign file are of other weights
+        try:
+            activation_ranges.store(graph, ranges or {})
+        except ValueError as error:
+            raise UserError(f"ranges: {error}") from None
+        result.rounded = graph.packed()
+    if float_weights == "rounded":
+        result.plain = result.rounded
+    elif float_weights == "trained":
+        result.plain = data
+    return result
+
+
+def check_float_weights(float_weights: str | None, methods: Sequence[str]) -> None:
+    """Raise UserError for a choice of `float_weights` that the methods do not produce."""
+    if float_weights not in (None, *FLOAT_WEIGHTS):
+        raise UserError(f"--float-weights {float_weights}: use {', '.join(FLOAT_WEIGHTS)}")
+    needed = {"equalized": "equalize", "rounded": "round"}.get(float_weights or "")
+    if needed and needed not in methods:
+        raise UserError(f"--float-weights {float_weights}: needs {needed} in --methods")

@@ -1,0 +1,1 @@
+"""RFDN and the networks of the NTIRE 2022 efficient super-resolution challenge that descend from it."""

@@ -1,0 +1,114 @@
+"""Which network a state dict belongs to: each one is recognized as itself, and its sizes are read from its shapes."""
+
+import numpy as np
+import pytest
+
+from mobile_sr import models
+from mobile_sr.converters.pytorch import keras_weights, recognition
+from mobile_sr.converters.pytorch.key_maps import ARCHITECTURES
+from tests.models.test_efficient import MINI, TEAMS
+
+SIZES = {**MINI, **TEAMS, "mobilesr": {"channels": 8, "ratios": (2, 3)}}
+SAME_NAMES = {"rfdn", "pruned_rfdn", "dilated_rfdn"}  # dilations and skips leave no trace
+LAYOUT = {"Conv2D": (3, 2, 0, 1), "GroupedConv2D": (3, 2, 0, 1), "DepthwiseConv2D": (2, 3, 0, 1)}
+
+
+def state_of(net, model, config):
+    """The state dict of a network as it is published, in PyTorch's layout."""
+    layers, state = {layer.name: layer for layer in model.layers}, {}
+    for prefix, name in ARCHITECTURES[net].names(config).items():
+        for suffix, (variable, _) in keras_weights._PARTS[type(layers[name]).__name__].items():
+            target = getattr(layers[name], variable, None)
+            if target is not None:
+                array = np.array(target)
+                if variable == "kernel":
+                    array = array.transpose(LAYOUT[type(layers[name]).__name__])
+                state[f"{prefix}.{suffix}"] = array.T if suffix in ("qkv.weight", "proj_out.weight") else array
+    return {key: array[None] if key.endswith(".cw") else array for key, array in UNFOLD.get(net, dict)(state).items()}
+
+
+def norm(state, name, channels):
+    """Adds a batch normalization that changes nothing."""
+    ones, zeros = np.ones(channels), np.zeros(channels)
+    values = {"weight": ones, "bias": zeros, "running_mean": zeros, "running_var": ones - 1e-5}
+    state |= {f"{name}.{key}": value for key, value in values.items()}
+    state[f"{name}.num_batches_tracked"] = np.int64(7)
+
+
+def unfold_multiception(state):
+    result = dict(state)
+    for key in state:
+        if key.endswith(".pointwise.weight"):
+            prefix = key.removesuffix(".pointwise.weight")
+            norm(result, f"{prefix}.bn1", state[key].shape[1])
+            norm(result, f"{prefix}.bn2", state[key].shape[0])
+    return result
+
+
+def unfold_nasnet(state):
+    result = dict(state)
+    for key in state:
+        start, _, last = key.removesuffix(".weight").rpartition(".")
+        if key.startswith("recon_trunk") and key.endswith("weight"):
+            inverted = start.endswith(".conv")
+            norm(result, f"{start}.{int(last) + 1}" if inverted else f"{start}.bn{last[-1]}", state[key].shape[0])
+            if inverted:
+                del result[f"{start}.{last}.bias"]
+    return result
+
+
+def unfold_mean(state):
+    identity = np.eye(3).reshape(3, 3, 1, 1)
+    return {**state, "sub_mean.weight": identity, "add_mean.weight": identity, "add_mean.bias": np.full(3, 0.4)}
+
+
+def one_reduction(state):
+    result = {key.replace("reduction1.", "reduction."): value for key, value in state.items()}
+    unused = {"c.0.weight": np.zeros((8, 8, 1, 1)), "B1.b0.body.3.conv_f.bias": np.zeros(2)}
+    return {key: value for key, value in result.items() if "reduction2" not in key and "reduction3" not in key} | unused
+
+
+UNFOLD = {"m_rfdn": unfold_multiception, "nasnet_bn": unfold_nasnet, "resdn": unfold_mean, "rfesr": one_reduction}
+
+
+SEVERAL = ("espcn", "fsrcnn")  # the shapes agree with several forms, see maps/test_mobile.py
+
+
+@pytest.mark.parametrize("net", [net for net in ARCHITECTURES if net not in SEVERAL])
+def test_every_network_is_recognized_as_itself(net):
+    """With its sizes; every layer with weights has its keys, and the arrays fit the network."""
+    config = {"network": net, "scale": 4 if net in ("mobilesr", "m_rfdn") else 2, **SIZES[net]}
+    model, complete = models.build(config), models.complete(config)
+    layers = list(ARCHITECTURES[net].names(complete).values())
+    assert sorted(layers) == sorted(layer.name for layer in model.layers if layer.weights)
+    state = state_of(net, model, complete)
+    found = recognition.candidates(state)
+    assert {candidate.network for candidate in found} == (SAME_NAMES if net in SAME_NAMES else {net})
+    (own,) = [candidate for candidate in found if candidate.network == net]
+    assert {**models.complete(own.config), "output_activation": "clipped_relu"} == complete
+    assert not own.is_published
+    unused = keras_weights.convert(model, complete, state, 1)
+    assert unused == (["c.0.weight", "B1.b0.body.3.conv_f.bias"] if net == "rfesr" else [])
+
+
+def test_prefixes_and_other_networks_in_a_file():
+    model = models.build({"network": "imdn", "channels": 8, "blocks": 1, "scale": 3})
+    state = state_of("imdn", model, models.complete({"network": "imdn", "blocks": 1}))
+    wrapped = {f"generator.{key}": value for key, value in state.items()} | {"loss.weight": np.zeros(3)}
+    clean, dropped = recognition.cleaned(wrapped)
+    assert clean.keys() == state.keys()
+    assert dropped == ["loss.weight"]
+    (candidate,) = recognition.candidates(clean)
+    assert candidate.config == {"network": "imdn", "scale": 3, "channels": 8, "blocks": 1}
+
+
+def test_the_nearest_network():
+    model = models.build({"network": "imdn", "channels": 8, "blocks": 1})
+    state = state_of("imdn", model, models.complete({"network": "imdn", "blocks": 1}))
+    del state["model.1.sub.1.weight"], state["model.1.sub.1.bias"]
+    state["extra.weight"] = np.zeros(3)
+    assert recognition.candidates(state) == []
+    assert recognition.nearest(state) == (
+        "the nearest is imdn, but its keys do not match: 1 missing (model.1.sub.1), 1 unknown (extra.weight)"
+    )
+    assert recognition.nearest({"a.weight": np.zeros(3)}) == ""

@@ -1,0 +1,94 @@
+"""Activation ranges of least squared error."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from mobile_sr.converters.quantization import activation_ranges, quantizer, range_clipping
+from mobile_sr.converters.tflite import flatbuffer
+from tests.converters.quantization.small_graphs import Builder, run
+
+SHAPE = (1, 96, 96, 3)
+POOL = {"strideH": 1, "strideW": 1, "filterHeight": 2, "filterWidth": 2}
+
+
+def photographs():
+    """Values around 0.5, one of 1.0 and one of 0.0."""
+    rng = np.random.default_rng(3)
+    images = [np.clip(rng.normal(0.5, 0.02, SHAPE), 0, 1).astype(np.float32) for _ in range(4)]
+    images[0][0, 4, 4, 0], images[1][0, 4, 8, 1] = 1.0, 0.0
+    return images
+
+
+def network():
+    """A graph, and its activation of wide range, the two of the same scale behind it, and the two of the output."""
+    builder = Builder(SHAPE)
+    wide = builder.op("SUB", [builder.op("MUL", [0, np.float32(24)]), np.float32(12)], layer="wide")
+    pooled = builder.op("MAX_POOL_2D", [wide], **POOL)
+    joined = builder.op("CONCATENATION", [pooled, wide], axis=3)
+    tail = builder.conv(joined, 6, 12)
+    output = builder.op("DEPTH_TO_SPACE", [tail], blockSize=2)
+    return builder.finished(output), wide, (pooled, joined), (tail, output)
+
+
+def squared_error(values, low, high):
+    """Of the 8-bit forms of values in a range."""
+    step = (high - low) / 255
+    return np.square(np.clip(np.round((values - low) / step), 0, 255) * step + low - values).sum()
+
+
+def test_no_other_range_has_much_less_error():
+    graph, wide, _, _ = network()
+    low, high = range_clipping.least_error(graph, photographs())[wide]
+    values = np.stack(photographs()) * 24 - 12
+    candidates = itertools.product(np.linspace(-12, -1, 12), np.linspace(1, 12, 12))
+    best = min(squared_error(values, *candidate) for candidate in candidates)
+    assert squared_error(values, low, high) < 1.02 * best
+    assert squared_error(values, low, high) < 0.85 * squared_error(values, values.min(), values.max())
+    assert values.min() < low < high < values.max()
+
+
+def test_values_of_exact_samples_are_not_clipped():
+    graph, wide, _, _ = network()
+    before = range_clipping.least_error(graph, photographs())[wide]
+    colour = np.full(SHAPE, 0.9, np.float32)
+    low, high = range_clipping.least_error(graph, photographs(), [colour])[wide]
+    assert before[1] < 0.9 * 24 - 12 <= high + 1e-5
+    assert low == before[0]
+
+
+def test_ends_of_the_network_are_not_clipped():
+    graph, wide, _, ends = network()
+    whole, ranges = activation_ranges.measure(graph, photographs()), range_clipping.least_error(graph, photographs())
+    assert set(ranges) == set(whole)
+    for tensor in (*graph.graph.inputs, *ends):
+        assert ranges[tensor] == whole[tensor]
+    assert ranges[wide] != whole[wide]
+
+
+def test_operators_that_keep_the_scale_keep_the_range():
+    graph, wide, same_scale, _ = network()
+    ranges = range_clipping.least_error(graph, photographs())
+    assert {ranges[tensor] for tensor in same_scale} == {ranges[wide]}
+
+
+def test_a_file_is_quantized_with_the_stored_ranges():
+    graph, wide, _, _ = network()
+    low, high = range_clipping.least_error(graph, photographs())[wide]
+    graph.graph.tensors[wide].name = b"wide"
+    activation_ranges.store(graph, {"input0": (0.0, 2.0)})
+    data = range_clipping.store(graph.packed(), photographs())
+    quantized = flatbuffer.parse(quantizer.convert(data, "int8", photographs()))
+    scales = {tensor.name: tensor.scales for tensor in quantized.tensors}
+    assert scales["wide"] == pytest.approx([(high - low) / 255], rel=1e-5)
+    assert scales["input0"] == pytest.approx([2 / 255], rel=1e-5)  # was there before
+
+
+def test_an_activation_that_is_always_0_gets_a_range():
+    builder = Builder(SHAPE)
+    dead = builder.op("MUL", [0, np.float32(0)])
+    graph = builder.finished(builder.op("ADD", [dead, 0]))
+    ranges = range_clipping.least_error(graph, photographs())
+    assert ranges[dead][0] < ranges[dead][1]
+    assert run(graph, photographs()[0])[0].max() == 1

@@ -1,0 +1,85 @@
+"""Write the page about the systems of the papers: `python -m tools.ntire2022 docs/reference/ntire2022.md`.
+
+The challenge's systems come from mobile_sr/models/ntire2022/teams.py, the others from the lists below.
+"""
+
+import sys
+from pathlib import Path
+
+from mobile_sr.models.ntire2022.teams import TEAMS, Team
+
+_HEAD = """# The systems of the papers
+
+Written by `python -m tools.ntire2022 docs/reference/ntire2022.md`. The state of a system is one of:
+
+- **published weights**: defined here, and [import-weights](../guide/published_weights.md) recognizes its checkpoint;
+  **checked** means that it also gave the output of the authors' code, within 2e-5 of the largest output;
+- **trained here** or **untrained**: defined here, without published weights that fit;
+- **missing**: not defined here yet.
+"""
+_CHALLENGE = """## NTIRE 2022 efficient super-resolution
+
+Li et al., CVPRW 2022, Table 1: x4, a 256x256 input. Our networks have the printed parameters, FLOPs, activations and numbers of
+convolutions, except where a mean shift, a batch normalization or unused weights are folded away and for BSRN's FLOPs
+([networks.md](networks.md)). The files are in the folder `model_zoo/` of https://github.com/ofsoundof/NTIRE2022_ESR.
+
+| team | system | parameters, M | FLOPs, G | activations, M | conv | PSNR, dB | `--net` | file | state |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+_OTHERS = """## Other systems of the papers
+
+| paper | system | `--net` | state |
+|---|---|---|---|
+"""
+OTHERS = (
+    ("XLSR (Ayazoglu, CVPRW 2021)", "XLSR", "xlsr", "trained here"),
+    ("XLSR", "FSRCNN", "fsrcnn", "trained here"),
+    ("XLSR", "ESPCN", "espcn", "trained here"),
+    ("AdaDSR (Liu et al., ECCVW 2020)", "EDSR, AdaEDSR, FAdaEDSR", "edsr", "trained here"),
+    ("AdaDSR", "RCAN, AdaRCAN", "rcan", "untrained"),
+    ("AdaDSR", "SRCNN", "srcnn", "untrained"),
+    ("AdaDSR", "VDSR", "vdsr", "untrained"),
+    ("AdaDSR", "RDN", "", "missing"),
+    ("AdaDSR", "SAN", "", "missing"),
+    ("FGNAS (Kim et al., JVCIR 2022)", "FGNAS", "fgnas", "trained here"),
+    ("FGNAS", "ClassSR with FGNAS", "", "routing of any networks ([routing.md](../guide/routing.md))"),
+    ("FGNAS", "CARN", "", "missing"),
+    ("FGNAS", "SRResNet", "", "missing"),
+)
+
+
+def state(team: Team) -> str:
+    """The state of a system of the challenge, in words."""
+    if team.network is None:
+        return f"missing: {team.needs}"
+    return "published weights, checked" if team.checked else "published weights"
+
+
+def _row(team: Team) -> str:
+    network = f"`{team.network}`" if team.network else ""
+    measures = f"{team.parameters:.3f} | {team.flops:.2f} | {team.activations:.2f} | {team.convolutions} | {team.psnr:.2f}"
+    return (
+        f"| {team.name} | {team.system} | {measures} | {network} | {f'`{team.file}`' if team.file else ''} | {state(team)} |\n"
+    )
+
+
+def page() -> str:
+    """The page as Markdown."""
+    teams = [team for team in TEAMS if team.name not in ("baseline", "AIM 2020 winner")]
+    ours = [team for team in teams if team.network]
+    checked = [team for team in ours if team.checked]
+    summary = f"{len(ours)} of the {len(teams)} teams' systems are defined here, {len(checked)} of them checked.\n\n"
+    rows = "".join(map(_row, TEAMS))
+    others = "".join(f"| {paper} | {system} | {f'`{net}`' if net else ''} | {what} |\n" for paper, system, net, what in OTHERS)
+    return f"{_HEAD}\n{_CHALLENGE.replace('| team', summary + '| team', 1)}{rows}\n{_OTHERS}{others}"
+
+
+def main() -> None:
+    """Writes the page."""
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit("usage: python -m tools.ntire2022 docs/reference/ntire2022.md")
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
