@@ -61,7 +61,9 @@ def main():
             if not args.architecture:
                 continue
             recipe.network |= architecture.read(args.architecture)
-        recipe.network |= {"steps": recipe.steps} if recipe.network["network"] == "fgnas_supernet" else {}
+        if name == "chainsr":  # the result of a search; its sizes are measured
+            continue
+        recipe.network |= {"steps": recipe.steps} if recipe.network["network"] in models.SUPERNETS else {}
         seconds, measured = step_seconds(recipe, args.seconds, 30)
         hours = seconds * recipe.steps / 3600
         total += hours

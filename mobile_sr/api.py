@@ -155,7 +155,7 @@ def search(
     out: str | Path,
     *,
     budget: str | None = None,
-    cost: str = "multiply_adds",
+    cost: str | None = None,
     resume: bool = False,
     steps: int | None = None,
     seed: int | None = None,
@@ -167,10 +167,12 @@ def search(
     """Search a network under a budget (FGNAS).
 
     Args:
-        recipe: 'fgnas_mobile', 'fgnas_s', 'fgnas_m' or 'fgnas_l' with a scale, such as 'fgnas_mobile_x2'.
+        recipe: 'fgnas_plain', 'fgnas_mobile', 'fgnas_s', 'fgnas_m' or 'fgnas_l' with a scale, such as 'fgnas_plain_x3'.
         data, out, resume, steps, seed, smoke, cache, backend, fields: see `train`.
-        budget: '10G' multiply-adds or activations of a 1280x720 output, '120K' parameters, '8.5ms' or '30%'.
-        cost: what the budget counts: 'multiply_adds', 'parameters', 'activations', 'latency' or 'arm64'.
+        budget: '10G' multiply-adds or activations of a 1280x720 output, '120K' parameters, '8.5ms', '4480' instructions
+            per LR pixel or '30%'.
+        cost: what the budget counts: 'multiply_adds', 'parameters', 'activations', 'latency' or 'arm64'; None for the
+            recipe's: 'arm64' for 'fgnas_plain', 'multiply_adds' for others.
     Raises: ValueError (mobile_sr.UserError) as `train`, and when the budget cannot be met or was not met.
     """
     from mobile_sr import backend as backends
@@ -179,7 +181,8 @@ def search(
 
     chosen = _recipe(recipe, smoke, steps, seed, fields, backend)
     backends.choose_backend(backend)
-    counted: Any = latency_table.measure(chosen.network["channels"], None) if cost == "latency" else cost
+    kind = cost or chosen.network.get("cost", "multiply_adds")
+    counted: Any = latency_table.measure(chosen.network["channels"], None) if kind == "latency" else kind
     searching.set_cost(chosen, counted, budget)
     best, architecture = searching.search(chosen, data, out, resume=resume, cache=cache)
     assert architecture is not None  # only on other ranks of a distributed search

@@ -425,8 +425,8 @@ class SearchResult(Result):
 
     Attributes:
         folder: the run folder, whose best.npz is the compact network.
-        psnr: validation PSNR of the compact network in dB (RGB).
-        architecture: channels and activations of every block, as in architecture.json.
+        psnr: validation PSNR of the compact network in dB (RGB); of the recipe fgnas_plain, that of its uint8 file.
+        architecture: channels and activations of every block, or channels of every layer, as in architecture.json.
     """
 
     folder: Path

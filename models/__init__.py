@@ -26,7 +26,8 @@ SEPARABLE = ("m_rfdn", "rfdnext", "depthwise_rfdn")
 ATTENTION = ("scet", "prrn", "aaln", "lwfanet", "rlcsr")
 TEAMS = (*DISTILLATION, *SEPARABLE, *ATTENTION, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "mdgn")
 MOBILE = ("etds", "ecbsr")  # networks of others for phones, for import-weights and export
-_OWN = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", "fgnas_supernet")
+BLOCK_SUPERNET, PLAIN_SUPERNET = SUPERNETS = ("fgnas_supernet", "fgnas_plain_supernet")  # what a search trains
+_OWN = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", *SUPERNETS)
 NETWORKS = (*_OWN, *PEERS, *MOBILE, *COMPACT, *NTIRE_2022, *TEAMS, *ORIGINAL)
 CLASSSR = "classsr"  # networks and a classifier in joint training, see models/train_time/classsr.py
 _FOLDERS = {
@@ -35,7 +36,7 @@ _FOLDERS = {
     "ntire2022.separable": ("bsrn", *SEPARABLE),
     "ntire2022.attention": (*ATTENTION, *ORIGINAL),
     "ntire2022": (*NTIRE_2022, *TEAMS),
-    "nas": ("fgnas", "fgnas_supernet"),
+    "nas": ("fgnas", *SUPERNETS),
     "train_time": (CLASSSR,),
 }
 CUSTOM = "custom"  # a network from outside, see models/custom.py; its configuration contains its graph

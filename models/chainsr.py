@@ -19,9 +19,11 @@ At x3, the files of s, sp and m were counted as a whole: 2,191, 2,987 and 4,050.
 48 outputs, were not counted. A size has the same layers at every scale, so that `--init` can start from another scale. With 13
 layers, m would need 4,300 at x3, but at x2 more than XLSR's 3,985. Other networks within the budget of l at x3 (9,000), not
 trained yet: 16 channels and 30 layers (8,810), 24 and 10 (8,330), 28 and 9 (8,730), 48 and 3 (7,410).
+
+The layers can also have different numbers of channels (`widths`), as a search finds them (nas/fgnas_plain_supernet.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -35,27 +37,42 @@ def build(
     output_activation: str = "clipped_relu",
     channels: int = 16,
     layers: int = 12,
+    widths: Sequence[int] = (),
 ) -> keras.Model:
     """ChainSR as a functional Keras model.
 
     Args:
         scale: 2, 3 or 4 (any positive int works): 30,028 / 32,203 / 35,248 parameters with 12 layers of 16 channels.
         output_activation: 'clipped_relu' or 'linear'.
-        channels: channels of the hidden layers.
+        channels: channels of the first convolution and of the hidden layers.
         layers: number of 3x3 convolutions between the first and the last one, inside of the skip.
+        widths: channels of each of the `layers`, the last of which has `channels`; empty for `channels` everywhere.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
-    Raises: ValueError for an unknown output activation.
+    Raises: ValueError for an unknown output activation or invalid widths.
     """
     check_output_activation(output_activation)
+    check_widths(channels, layers, widths)
     lr = keras.Input((None, None, 3), name="lr")
     x = head = conv(lr, channels, "head", activation="relu")
-    for index in range(layers):
-        x = conv(x, channels, f"conv{index + 1}", activation="relu")
+    for index, width in enumerate(widths or [channels] * layers):
+        x = conv(x, width, f"conv{index + 1}", activation="relu")
     x = keras.layers.Add(name="skip")([x, head])
     x = conv(x, 3 * scale * scale, "tail", bias_initializer=GRAY)
     if output_activation == "clipped_relu":
         x = ClippedReLU(name="clip")(x)
     return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"chainsr_x{scale}")
+
+
+def check_widths(channels: int, layers: int, widths: Sequence[int]) -> None:
+    """Checks the arguments of `build` that give the layout. Raises: ValueError if they do not fit together."""
+    if not widths:
+        return
+    if not all(type(width) is int and width >= 1 for width in widths):
+        raise ValueError(f"widths must be whole numbers of at least 1, got {widths}")
+    if len(widths) != layers or widths[-1] != channels:
+        raise ValueError(
+            f"widths must have {layers} numbers (layers), the last of them {channels} (channels, for the skip), got {widths}"
+        )
 
 
 def receptive_field(config: Mapping[str, Any]) -> int:

@@ -68,3 +68,23 @@ def plot(architecture: Mapping[str, Any], channels: int, title: str) -> str:
     width = max(x, _MIN_WIDTH)
     names, last = svg.legend([(kind, _COLOURS[kind]) for kind in kinds], "fill", _LEFT, bottom + 42, width)
     return svg.document(title, width + _LEFT, last + 16, [*parts, names], left=_LEFT)
+
+
+def plot_chain(architecture: Mapping[str, Any], channels: int, title: str) -> str:
+    """Return a standalone SVG with one bar for the head and one per layer of a plain chain.
+
+    Args:
+        architecture: {"channels", "layers", "widths"} as in models/chainsr.py.
+        channels: number of channels of the supernet, the full height of the chart.
+        title: title of the chart.
+    """
+    unit, bottom = _HEIGHT / channels, _TOP + _HEIGHT
+    bars = [("head", architecture["channels"]), *((str(k + 1), width) for k, width in enumerate(architecture["widths"]))]
+    parts, x, bar = [], _LEFT, 2 * _BAR
+    for name, width in bars:
+        colour = _COLOURS["convolution" if name == "head" else "residual"]
+        parts.append(svg.rect(x, bottom - width * unit, bar, width * unit, f"{name}: {width} channels", fill=colour))
+        parts.append(svg.text(x + bar / 2, bottom - width * unit - 3, str(width), text_anchor="middle", font_size=9))
+        parts.append(svg.text(x + bar / 2, bottom + 16, name, text_anchor="middle"))
+        x += bar + _PAUSE
+    return svg.document(title, max(x, _MIN_WIDTH) + _LEFT, bottom + 32, parts, left=_LEFT)

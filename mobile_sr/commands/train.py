@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     common.add_degrade(parser, "degrade the LR images of training and validation")
     parser.add_argument(
-        "--architecture", metavar="FILE", help="for an FGNAS recipe: architecture.json of a search (default: that of --init)"
+        "--architecture",
+        metavar="FILE",
+        help="for the recipes fgnas and chainsr: architecture.json of a search (default: that of --init)",
     )
 
 

@@ -42,7 +42,8 @@ def check_config(config: Mapping[str, Any], parameters: Mapping[str, Any]) -> No
         if type(value) is int and abs(value) > MAX_SIZE or isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"the value {value!r} is out of range")
     sizes = {**parameters, **config}
-    repeats = [sizes[name] for name in ("blocks", "groups", "m") if type(sizes.get(name)) is int]
-    channels = max((sizes[name] for name in ("channels", "d", "head", "middle") if type(sizes.get(name)) is int), default=1)
+    repeats = [sizes[name] for name in ("blocks", "groups", "layers", "m") if type(sizes.get(name)) is int]
+    widths = [*leaves(sizes.get("widths")), *(sizes.get(name) for name in ("channels", "d", "head", "middle"))]
+    channels = max((width for width in widths if type(width) is int), default=1)
     if 9 * channels**2 * math.prod(repeats) > MAX_WEIGHTS:
         raise ValueError(f"{channels} channels in {math.prod(repeats)} blocks, more than {MAX_WEIGHTS:,} weights")

@@ -272,7 +272,7 @@ class TrainingRun:
         self._one_colour = all(single_colour)
         self._psnr = np.mean(scores, axis=0)
         as_uint8 = self.selected_by == "uint8"
-        run = selection.uint8_runner(self._scored, network, self.calibration) if as_uint8 else self._float_runner()
+        run = self._uint8_runner() if as_uint8 else self._float_runner()
         if self.recipe.flat_share:
             error = flat_colours.measure(run, network["scale"])["flat"] if run else 255
             self.flat_excess = max(0, error - self._flat_goal)
@@ -283,6 +283,10 @@ class TrainingRun:
         if run is None:  # the file failed its audit
             return float("-inf")
         return float(np.mean([psnr(run(lr), hr, "rgb", network["scale"]) for lr, hr in zip(self._lr, self._hr, strict=True)]))
+
+    def _uint8_runner(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Return the uint8 file of the scored network as a function from LR to SR images, None if it fails its audit."""
+        return selection.uint8_runner(self._scored, self.recipe.network, self.calibration)
 
     def _float_runner(self) -> Callable[[np.ndarray], np.ndarray]:
         """Return the scored float network as a function from LR to SR images, uint8, at its maximum depth."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_sr import extensions
+from mobile_sr import extensions, models
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
 from mobile_sr.training import user_code
@@ -58,7 +58,7 @@ def check(recipe: Recipe, backend: str) -> None:
         return
     if backend != "tensorflow":
         raise UserError(f"--set select=uint8: needs --backend tensorflow for the conversion; the backend is {backend}")
-    if extensions.find(recipe.network) or recipe.network["network"] == "fgnas_supernet":
+    if extensions.find(recipe.network) or recipe.network["network"] == models.BLOCK_SUPERNET:
         raise UserError(f"--set select=uint8: {recipe.name} cannot be scored as a uint8 file during training; use rgb or y")
 
 

@@ -47,16 +47,24 @@ class Gate(keras.layers.Layer):
         features: M, the number of gates for each channel; `call` uses the first.
         rate: factor by which psi moves farther than other weights in a step of Adam; the variable stores psi / rate. 0 for
             gates that are always open and have no psi.
+        constraint: function of the stored variable that Keras applies after each step.
     """
 
-    def __init__(self, channels: int, features: int = 1, rate: float = 1.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        channels: int,
+        features: int = 1,
+        rate: float = 1.0,
+        constraint: Callable[[keras.KerasTensor], keras.KerasTensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.shape, self.rate = (channels, features), rate
+        self.shape, self.rate, self.constraint = (channels, features), rate, constraint
 
     def build(self, input_shape: Shape | None = None) -> None:
         if self.rate:
             initializer = keras.initializers.RandomUniform(*(psi / self.rate for psi in PSI_START))
-            options = {"dtype": "float32", "autocast": False, "name": "psi"}
+            options = {"dtype": "float32", "autocast": False, "name": "psi", "constraint": self.constraint}
             self.stored = self.add_weight(shape=self.shape, initializer=initializer, **options)
         self.built = True
 

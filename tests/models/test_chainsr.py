@@ -85,3 +85,18 @@ def test_the_docstring_gives_the_instructions_of_every_size():
     for channels, layers, cost in ((16, 13, 4300), (16, 30, 8810), (24, 10, 8330), (28, 9, 8730), (48, 3, 7410)):
         assert f"{cost:,}" in chainsr.__doc__
         assert round(instructions(channels, layers, 3), -1) == cost
+
+
+def test_layers_of_different_widths():
+    """The kernels of a network with 6 channels around the chain, and 3 and 6 inside."""
+    model = models.build({**SMALL, "channels": 6, "widths": [3, 6]})
+    kernels = {v.path: tuple(v.shape) for v in model.variables if v.path.endswith("kernel")}
+    assert kernels == {
+        "head/kernel": (3, 3, 3, 6),
+        "conv1/kernel": (3, 3, 6, 3),
+        "conv2/kernel": (3, 3, 3, 6),
+        "tail/kernel": (3, 3, 6, 12),
+    }
+    for widths, message in (([3, 5], "the last of them 6"), ([6], "must have 2 numbers"), ([0, 6], "at least 1")):
+        with pytest.raises(ValueError, match=message):
+            models.build({**SMALL, "channels": 6, "widths": widths})

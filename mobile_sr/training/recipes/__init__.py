@@ -77,6 +77,8 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         f"fgnas_{size}": ("fgnas_search", {"blocks": n, "channels": 64, "paper": True})
         for size, n in (("s", 16), ("m", 32), ("l", 64))
     },
+    "fgnas_plain": ("fgnas_plain", {}),
+    "chainsr": ("chainsr", {"size": None}),  # the result of fgnas_plain
 }
 # As RECIPES, for recipes that combine trained networks, which the user names. They are not part of a sweep.
 COMBINING: dict[str, tuple[str, dict[str, Any]]] = {"classsr": ("classsr", {})}
@@ -91,6 +93,7 @@ EXPECTED_INIT: dict[str, str] = {
     "adaedsr_paper": "edsr_paper",
     "adarcan_paper": "rcan_paper",
     "fgnas": "fgnas_mobile",
+    "chainsr": "fgnas_plain",
 }
 
 

@@ -11,6 +11,10 @@ second takes about as long for a step, and some seconds for each validation. Res
 
     mobile-sr train --recipe chainsr_m_x3 --bfloat16 --data TRAIN --out runs/chainsr_m
     mobile-sr train --recipe chainsr_m_uint8_x3 --init runs/chainsr_m --data TRAIN --out runs/chainsr_m_uint8
+
+Without a size, `chainsr` is the first stage of the layout that a search with fgnas_plain.py found:
+
+    mobile-sr train --recipe chainsr_x3 --architecture runs/search/architecture.json --data TRAIN --out runs/found
 """
 
 from mobile_sr.training.recipes import Recipe
@@ -23,13 +27,14 @@ SIZES: dict[str, dict[str, int]] = {  # arguments of the network; models/chainsr
 }
 
 
-def recipe(scale: int = 3, smoke: bool = False, size: str = "m", uint8: bool = False) -> Recipe:
-    """The settings of a size from SIZES; `uint8` is the second stage. `smoke`: a few steps of small patches."""
-    r = Recipe(
-        name=f"chainsr_{size}",
-        network={"network": "chainsr", "scale": scale, "output_activation": "clipped_relu", **SIZES[size]},
-        steps=200_000,
-    )
+def recipe(scale: int = 3, smoke: bool = False, size: str | None = "m", uint8: bool = False) -> Recipe:
+    """The settings of a size from SIZES, or None for the layout of a search; `uint8` is the second stage.
+
+    `smoke`: a few steps of small patches.
+    """
+    layout = SIZES[size] if size else {}
+    network = {"network": "chainsr", "scale": scale, "output_activation": "clipped_relu", **layout}
+    r = Recipe(name=f"chainsr_{size}" if size else "chainsr", network=network, steps=200_000)
     r.batch = 16
     r.patch = 32
     r.loss = "psnr"

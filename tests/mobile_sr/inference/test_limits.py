@@ -23,6 +23,9 @@ def test_weights_reach_2_to_the_28():
     check(channels=1024, blocks=28)
     with pytest.raises(ValueError, match="1024 channels in 29 blocks, more than 268,435,456 weights"):
         check(channels=1024, blocks=29)
+    limits.check_config({"layers": 28, "widths": [8, 1024]}, {})
+    with pytest.raises(ValueError, match="1024 channels in 29 blocks"):
+        limits.check_config({"layers": 29, "widths": [8, 1024]}, {})
 
 
 def test_values_reach_100000():
