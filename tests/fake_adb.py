@@ -157,7 +157,8 @@ class Phone:
         self.state["pid"] = self.state["next_pid"] = self.state["next_pid"] + 1
         for folder in ("models", "images"):
             (self.root / EXTERNAL / folder).mkdir(parents=True, exist_ok=True)
-        if action == f"{PACKAGE}.BENCHMARK":
+        guarded = f"{PACKAGE}/.Benchmark" in words  # the app's README: MainActivity itself ignores the action
+        if action == f"{PACKAGE}.BENCHMARK" and guarded:
             self.state["intents"].append(extras)
             self.state["polls_left"] = self.faults.get("polls", 0)
             self._app(extras)

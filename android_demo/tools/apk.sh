@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # apk.sh ASSETS OUT.apk [MODEL.tflite...]: the signed debug APK, without Gradle or an Android SDK, with further models beside the
-# packaged ones. Everything it makes lies beside OUT.apk.
+# packaged ones. Everything it makes lies beside OUT.apk. With RELEASE=1 in the environment the APK is not debuggable, and signed by
+# the key of KEYSTORE (its password in KEYSTORE_PASS).
 set -euo pipefail
 tools=$(cd "$(dirname "$0")" && pwd)
 demo=$(dirname "$tools")
@@ -11,6 +12,13 @@ for model in "${@:3}"; do
     [[ -f $model && $model == *.tflite ]] || { echo "apk.sh: $model: no such .tflite file" >&2; exit 2; }
     models+=("$(realpath "$model")")
 done
+debug=--debug-mode
+if [ -n "${RELEASE:-}" ]; then
+    [ -f "${KEYSTORE:-}" ] || { echo "apk.sh: RELEASE needs KEYSTORE=FILE, made by keytool -genkeypair" >&2; exit 2; }
+    [ -n "${KEYSTORE_PASS:-}" ] || { echo "apk.sh: RELEASE needs the password of $KEYSTORE in KEYSTORE_PASS" >&2; exit 2; }
+    debug='' key=$(realpath "$KEYSTORE")
+    export KEYSTORE_PASS
+fi
 VERSION_CODE=$(sed -nE 's/.*versionCode = ([0-9]+).*/\1/p' "$demo/app/build.gradle.kts")
 VERSION_NAME=$(sed -nE 's/.*versionName = "(.*)".*/\1/p' "$demo/app/build.gradle.kts")
 
@@ -43,7 +51,7 @@ libraries=${libraries#:}
 sed "s|<manifest |<manifest package=\"$PACKAGE\" |" "$demo/app/src/main/AndroidManifest.xml" >"$work/AndroidManifest.xml"
 "$aapt2" compile --dir "$demo/app/src/main/res" -o "$work/resources.zip"
 "$aapt2" link -I "$framework" --manifest "$work/AndroidManifest.xml" -o "$work/linked.apk" --java "$work/gen" -A "$assets" \
-    -0 tflite -0 png --min-sdk-version $MIN_SDK --target-sdk-version $TARGET_SDK --debug-mode \
+    -0 tflite -0 png --min-sdk-version $MIN_SDK --target-sdk-version $TARGET_SDK $debug \
     --version-code "$VERSION_CODE" --version-name "$VERSION_NAME" "$work/resources.zip"
 
 find "$demo/core/src/main/java" -name '*.java' >"$work/core.txt"
@@ -61,11 +69,14 @@ cp "$work/linked.apk" "$work/unaligned.apk"
 (cd "$work/dex" && zip -q "$work/unaligned.apk" classes.dex)
 (cd "$work/root" && zip -q -0 -r "$work/unaligned.apk" lib)
 zipalign -f -p 4 "$work/unaligned.apk" "$work/aligned.apk"
-key=$out/debug.keystore
-[ -f "$key" ] || keytool -genkeypair -keystore "$key" -storepass android -keypass android -alias debug -keyalg RSA \
-    -keysize 2048 -validity 10000 -dname 'CN=Android Debug,O=Android,C=US' >/dev/null 2>&1
-apksigner sign --ks "$key" --ks-pass pass:android --out "$work/signed.apk" "$work/aligned.apk"
+if [ -n "$debug" ]; then
+    key=$out/debug.keystore
+    export KEYSTORE_PASS=android
+    [ -f "$key" ] || keytool -genkeypair -keystore "$key" -storepass android -keypass android -alias debug -keyalg RSA \
+        -keysize 2048 -validity 10000 -dname 'CN=Android Debug,O=Android,C=US' >/dev/null 2>&1
+fi
+apksigner sign --ks "$key" --ks-pass env:KEYSTORE_PASS --out "$work/signed.apk" "$work/aligned.apk"
 
-"$tools/check_apk.sh" "$work/signed.apk" "$PACKAGE" "$MIN_SDK" "$TARGET_SDK" "$ABIS"
+"$tools/check_apk.sh" "$work/signed.apk" "$PACKAGE" "$MIN_SDK" "$TARGET_SDK" "$ABIS" "$debug"
 mv "$work/signed.apk" "$apk"
-echo "$apk: $(stat -c %s "$apk") bytes, version $VERSION_NAME, for $ABIS; aapt, zipalign, apksigner and dexdump accept it"
+echo "$apk: $(stat -c %s "$apk") bytes, version $VERSION_NAME, ${debug:+debuggable, }for $ABIS; aapt, zipalign, apksigner and dexdump accept it"

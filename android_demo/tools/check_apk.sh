@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# check_apk.sh APK PACKAGE MIN_SDK TARGET_SDK ABIS: says what is wrong with an APK and fails, or nothing.
+# check_apk.sh APK PACKAGE MIN_SDK TARGET_SDK ABIS DEBUG: says what is wrong with an APK and fails, or nothing. DEBUG is empty for a
+# release.
 set -euo pipefail
-apk=$1 package=$2 min_sdk=$3 target_sdk=$4 abis=$5
+apk=$1 package=$2 min_sdk=$3 target_sdk=$4 abis=$5 debug=$6
 fail() { echo "$apk: $*" >&2; exit 1; }
 
 badging=$(aapt dump badging "$apk")
@@ -9,6 +10,10 @@ for line in "package: name='$package'" "sdkVersion:'$min_sdk'" "targetSdkVersion
     grep -qF "$line" <<<"$badging" || fail "aapt does not say $line"
 done
 for abi in $abis; do grep -q "native-code:.*'$abi'" <<<"$badging" || fail "aapt finds no code for $abi"; done
+
+if grep -q '^application-debuggable' <<<"$badging"; then debuggable=yes; else debuggable=; fi
+[ -z "$debug" ] || [ -n "$debuggable" ] || fail "is not debuggable, so run-as would not work"
+[ -n "$debug" ] || [ -z "$debuggable" ] || fail "a release is debuggable"
 
 files=$(unzip -Z1 "$apk")
 for file in assets/models/xlsr_x3_{uint8,float32}.tflite assets/samples/chelsea{,_hr}.png; do

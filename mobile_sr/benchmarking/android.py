@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mobile_sr.inference.litert import TFLiteModel
 
 PACKAGE = "org.mobilesr.demo"
-APK = Path(__file__).parents[1] / "android_demo" / "build" / "apk" / "mobile-sr.apk"  # written by `make apk`
+APK = Path(__file__).parents[2] / "android_demo" / "build" / "apk" / "mobile-sr.apk"  # written by `make apk`
 DELEGATES = ("cpu", "nnapi", "gpu", "gpu_fp32")
 LIMITS = {"threads": (1, 16), "runs": (1, 10000), "warmup": (0, 1000)}  # of the app
 SIGNATURE = re.compile(r"[A-Za-z0-9_]{1,64}")  # names that the app accepts
@@ -329,7 +329,7 @@ class _App:
         for key, value in {**extras, "output": output}.items():
             words += [{str: "--es", int: "--ei", float: "--ef"}[type(value)], key, value]
         action = f"{PACKAGE}.BENCHMARK"
-        started = self.adb.shell("am", "start", "-n", f"{PACKAGE}/.MainActivity", "-a", action, *words)
+        started = self.adb.shell("am", "start", "-n", f"{PACKAGE}/.Benchmark", "-a", action, *words)
         if started.returncode or re.search(r"^Error", started.stdout + started.stderr, re.MULTILINE):
             raise UserError(f"{self.adb.serial}: the app cannot be started: {describe_failure(started)}")
         reason = self._wait(output, earlier, timeout, progress)

@@ -89,6 +89,10 @@ class Phone(fake_adb.Phone):
         return sum("install" in words for words in self.read()["commands"])
 
 
+def test_the_default_apk_is_that_of_make_apk():
+    assert android.APK == ROOT / "android_demo" / "build" / "apk" / "mobile-sr.apk"
+
+
 @pytest.fixture
 def program(tmp_path, monkeypatch):
     """The phone, with its adb as a program on PATH."""
@@ -458,10 +462,11 @@ def test_a_missing_result(phone, bench):
     failed(phone, bench(), "the result cannot be written: No space left on device")
 
 
-def test_interrupted(program):
+def test_interrupted(program, tmp_path):
     """One line, no process keeps running, no file stays."""
     program.break_(hang=["cpu"])
     command = [sys.executable, "-m", "mobile_sr", "benchmark", "--model", "xlsr_x3:uint8", "--device", "auto", "--no-host"]
+    command += ["--apk", str(make_apk(tmp_path / "app.apk", 1))]  # whether or not `make apk` was run here
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             end = time.monotonic() + 60

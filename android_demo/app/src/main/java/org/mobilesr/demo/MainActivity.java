@@ -24,6 +24,8 @@ import org.mobilesr.core.RunConfig;
 /** The app's only window: choose, running, result, history. A benchmark is also started by the intent ACTION_BENCHMARK. */
 public final class MainActivity extends Activity {
     static final String ACTION_BENCHMARK = "org.mobilesr.demo.BENCHMARK";
+    /** The manifest's name of this activity for benchmarks, which only callers with the permission DUMP may start. */
+    static final String BENCHMARK_ALIAS = "org.mobilesr.demo.Benchmark";
     private static final String[] EXTRAS = {"model", "image", "delegate", "threads", "warmup", "runs", "depth", "signature", "output"};
     private static final String SCREEN = "screen";
     private static final String RESULT = "result";
@@ -124,7 +126,7 @@ public final class MainActivity extends Activity {
     /** Start what an intent asks for; whoever sent it reads the log, so that what is wrong stands there, too. */
     private void startFrom(Intent intent) {
         boolean again = (intent.getFlags() & Intent.FLAG_ACTIVITY_LAUNCHED_FROM_HISTORY) != 0;
-        if (!ACTION_BENCHMARK.equals(intent.getAction()) || again) {
+        if (!ACTION_BENCHMARK.equals(intent.getAction()) || again || !isGuarded(intent)) {
             return;
         }
         String output = "?";
@@ -133,15 +135,36 @@ public final class MainActivity extends Activity {
             Object name = extras.get("output");
             RunConfig.checkOutput(name == null ? null : name.toString());
             output = name.toString();
-            start(RunConfig.parse(extras));
-        } catch (IllegalArgumentException error) {
+            RunConfig config = RunConfig.parse(extras);
+            if (new Storage(this).hasResult(output)) {
+                throw new IllegalArgumentException("a result '" + output + "' exists already; choose another output");
+            }
+            start(config);
+        } catch (IllegalArgumentException | IOException error) {
             Benchmarks.logFailure(output, error.getMessage());
             choose.showError(error.getMessage());
         }
     }
 
-    @SuppressWarnings("deprecation") // Only Bundle.get takes numbers of any type, as the callers send them.
+    private static boolean isGuarded(Intent intent) {
+        return intent.getComponent() != null && BENCHMARK_ALIAS.equals(intent.getComponent().getClassName());
+    }
+
+    /**
+     * The extras that a benchmark has.
+     *
+     * @throws IllegalArgumentException when one of them cannot be read, such as an object of a class that this app lacks.
+     */
     private static Map<String, Object> extras(Intent intent) {
+        try {
+            return read(intent);
+        } catch (RuntimeException error) { // BadParcelableException, and what the code of a hostile object throws
+            throw new IllegalArgumentException("the extras cannot be read: " + RunConfig.oneLine(error.getMessage()), error);
+        }
+    }
+
+    @SuppressWarnings("deprecation") // Only Bundle.get takes numbers of any type, as the callers send them.
+    private static Map<String, Object> read(Intent intent) {
         Map<String, Object> extras = new HashMap<>();
         Bundle bundle = intent.getExtras();
         for (String key : EXTRAS) {

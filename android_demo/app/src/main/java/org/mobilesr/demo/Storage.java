@@ -36,6 +36,8 @@ final class Storage {
 
     /** Larger files are refused before they are read. */
     private static final int MOST_BYTES = 512 << 20;
+    /** Larger images are refused before they are decoded: a small file may claim any size. */
+    private static final int MOST_PIXELS = 64_000_000;
 
     private final Context context;
 
@@ -116,6 +118,12 @@ final class Storage {
     RgbImage readImage(String name) throws IOException {
         byte[] bytes = read(IMAGES, name);
         BitmapFactory.Options options = new BitmapFactory.Options();
+        options.inJustDecodeBounds = true;
+        BitmapFactory.decodeByteArray(bytes, 0, bytes.length, options);
+        if ((long) options.outWidth * options.outHeight > MOST_PIXELS) {
+            throw new IOException(name + " has " + options.outWidth + "x" + options.outHeight + " pixels; at most 64 million are read");
+        }
+        options.inJustDecodeBounds = false;
         options.inScaled = false;
         options.inPreferredColorSpace = ColorSpace.get(ColorSpace.Named.SRGB);
         Bitmap bitmap = BitmapFactory.decodeByteArray(bytes, 0, bytes.length, options);
@@ -163,6 +171,11 @@ final class Storage {
         }
         String last = uri.getLastPathSegment();
         return last == null ? "model" : last.substring(last.lastIndexOf('/') + 1);
+    }
+
+    /** Whether a benchmark of that name would replace a result. */
+    boolean hasResult(String output) throws IOException {
+        return result(output).exists() || new File(internal(RESULTS), output + ".json").exists();
     }
 
     File result(String output) throws IOException {
