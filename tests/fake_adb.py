@@ -119,6 +119,9 @@ class Phone:
         return self._run([self._place(word) for word in words[1:]], self.root / INTERNAL)
 
     def _dumpsys(self, words):
+        if words == ["thermalservice"]:  # one status for each look; then it has cooled down
+            left = self.state.get("thermal_statuses", [])
+            return 0, f"IsStatusOverride: false\nThermal Status: {left.pop(0) if left else 0}\n", ""
         version = self.state["packages"].get(words[1])
         if version is None:
             return 0, f"Unable to find package: {words[1]}\n", ""

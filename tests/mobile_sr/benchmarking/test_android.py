@@ -195,7 +195,7 @@ def test_host_and_device_in_one_report(phone, bench):
     table, device_table = out.split(f"device {SERIAL}: Google Pixel 8, Android 14 (SDK 34), arm64-v8a; LiteRT 2.16.1\n")
     assert table.startswith("host: ")
     assert device_table.count("failed: nnapi took none of the 15 operators") == 2
-    assert re.search(r"gpu +gpu +10\.5 +10\.0 +10\.9 +7\.5 +123\.5 +13/15 +51\.5  xlsr_x3:uint8\n", device_table)
+    assert re.search(r"gpu +2 +gpu +10\.5 +10\.0 +10\.9 +7\.5 +123\.5 +13/15 +51\.5  xlsr_x3:uint8\n", device_table)
     clean(phone)
     schema.check(written)
 
@@ -498,6 +498,10 @@ def luma_file(path):
 def test_options_that_do_not_fit(phone, bench, capsys, tmp_path):
     refused(bench(delegates="cpu,dsp"), "--delegates: 'dsp' is not one of cpu, nnapi, gpu, gpu_fp32")
     refused(bench("--threads", 17), "--threads 17: the app supports 1 to 16")
+    refused(bench("--threads", "1,17"), "--threads 17: the app supports 1 to 16")
+    refused(bench("--threads", "1,x"), "--threads 1,x: expected a number, or numbers separated by commas")
+    refused(bench("--threads", "1,2", host=True), "--threads 1,2: several counts require --device and --no-host")
+    refused(bench("--cool-down", -1), "--cool-down -1: must be at least 0")
     refused(bench("--runs", 10001), "--runs 10001")
     refused(bench("--timeout", 0), "--timeout 0")
     refused(bench("--layers"), "--layers", "--no-host")
