@@ -1,6 +1,8 @@
 """Checks of the Android app's manifest, as lint would make them: exported components, permissions, backup, debugging."""
 
+import os
 import re
+import subprocess
 import xml.etree.ElementTree as ET
 
 from tests.conftest import ROOT
@@ -59,3 +61,23 @@ def test_the_builds_agree_on_sdk_versions():
     gradle, script = (DEMO / "app" / "build.gradle.kts").read_text(), (DEMO / "tools" / "apk.sh").read_text()
     for key, variable in (("minSdk", "MIN_SDK"), ("targetSdk", "TARGET_SDK")):
         assert re.search(rf"{key} = (\d+)", gradle)[1] == re.search(rf"{variable}=(\d+)", script)[1]
+
+
+def test_a_television_lists_the_app():
+    features = {feature.get(ANDROID + "name"): feature.get(ANDROID + "required") for feature in MANIFEST.iter("uses-feature")}
+    assert features == {"android.hardware.touchscreen": "false", "android.software.leanback": "false"}
+    categories = {category.get(ANDROID + "name") for category in COMPONENTS[f"{PACKAGE}.MainActivity"].iter("category")}
+    assert "android.intent.category.LEANBACK_LAUNCHER" in categories
+    assert MANIFEST.find("application").get(ANDROID + "banner") == "@drawable/banner"
+
+
+def test_our_files_are_granted_one_by_one():
+    provider = COMPONENTS[f"{PACKAGE}.SharedFiles"]
+    assert (provider.get(ANDROID + "exported"), provider.get(ANDROID + "grantUriPermissions")) == ("false", "true")
+    assert provider.findall("path-permission") == []
+
+
+def test_a_release_needs_a_key(tmp_path):
+    script, environment = DEMO / "tools" / "apk.sh", {**os.environ, "RELEASE": "1", "KEYSTORE": ""}
+    done = subprocess.run([script, tmp_path, tmp_path / "x.apk"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (2, "apk.sh: RELEASE needs KEYSTORE=FILE, made by keytool -genkeypair\n")

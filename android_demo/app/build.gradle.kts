@@ -26,8 +26,5 @@ android {
 }
 
 dependencies {
-    implementation(project(":core"))
-    implementation("org.tensorflow:tensorflow-lite:2.16.1")
-    implementation("org.tensorflow:tensorflow-lite-gpu:2.16.1")
-    implementation("org.tensorflow:tensorflow-lite-gpu-api:2.14.0")
+    implementation(project(":sr"))
 }

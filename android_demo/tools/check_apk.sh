@@ -16,7 +16,7 @@ if grep -q '^application-debuggable' <<<"$badging"; then debuggable=yes; else de
 [ -n "$debug" ] || [ -z "$debuggable" ] || fail "a release is debuggable"
 
 files=$(unzip -Z1 "$apk")
-for file in assets/models/xlsr_x3_{uint8,float32}.tflite assets/samples/chelsea{,_hr}.png; do
+for file in assets/models/xlsr_x3_{uint8,float32}.{tflite,json} assets/samples/chelsea{,_hr}.png; do
     grep -qxF "$file" <<<"$files" || fail "lacks $file"
 done
 for abi in $abis; do
@@ -30,6 +30,6 @@ dex=$(mktemp --suffix .dex)
 trap 'rm -f "$dex"' EXIT
 unzip -p "$apk" classes.dex >"$dex"
 classes=$(dexdump "$dex" 2>/dev/null | grep 'Class descriptor') || fail "dexdump cannot read its classes"
-for class in org/mobilesr/demo/MainActivity org/mobilesr/core/Statistics org/tensorflow/lite/Interpreter org/tensorflow/lite/gpu/GpuDelegateFactory\$Options; do
+for class in org/mobilesr/demo/MainActivity org/mobilesr/core/Statistics org/mobilesr/sr/Upscaler org/tensorflow/lite/Interpreter org/tensorflow/lite/gpu/GpuDelegateFactory\$Options; do
     grep -qF "'L$class;'" <<<"$classes" || fail "lacks the class $class"
 done

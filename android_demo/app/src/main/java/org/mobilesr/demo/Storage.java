@@ -91,6 +91,15 @@ final class Storage {
         }
     }
 
+    /** The JSON file NAME.json beside a model NAME.tflite; null without one. */
+    String sidecar(String model) throws IOException {
+        try (InputStream stream = open(MODELS, model.replaceAll("\\.tflite$", "") + ".json")) {
+            return new String(readAll(stream), StandardCharsets.UTF_8);
+        } catch (FileNotFoundException error) {
+            return null;
+        }
+    }
+
     private InputStream open(String folder, String name) throws IOException {
         if (name.startsWith(RunConfig.ASSET)) {
             return context.getAssets().open(assets(folder) + "/" + name.substring(RunConfig.ASSET.length()));
