@@ -138,8 +138,7 @@ final class ChooseScreen {
         List<String> shown = new ArrayList<>();
         for (String name : names) {
             boolean packaged = name.startsWith(RunConfig.ASSET);
-            String title = ModelTitle.of(packaged ? name.substring(RunConfig.ASSET.length()) : name);
-            shown.add(packaged ? activity.getString(R.string.packaged, title) : title);
+            shown.add(packaged ? activity.getString(R.string.packaged, ModelTitle.of(name)) : ModelTitle.of(name));
         }
         return shown;
     }

@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.function.Consumer;
 import org.json.JSONException;
 import org.json.JSONObject;
+import org.mobilesr.core.ModelTitle;
 
 /** The results in the app's folder, the newest first. */
 final class HistoryScreen {
@@ -60,7 +61,7 @@ final class HistoryScreen {
         String date = file.getJSONObject("environment").optString("date");
         String delegate = measured.getString("requested_delegate");
         delegate = activity.getString(R.string.history_threads, delegate, measured.optInt("threads"));
-        return activity.getString(R.string.history_row, time, delegate, measured.getString("model"))
+        return activity.getString(R.string.history_row, time, delegate, ModelTitle.of(measured.getString("model")))
                 + "\n" + date;
     }
 

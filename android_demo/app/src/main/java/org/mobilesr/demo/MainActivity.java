@@ -19,6 +19,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.json.JSONException;
+import org.mobilesr.core.ModelTitle;
 import org.mobilesr.core.RunConfig;
 
 /** The app's only window: choose, running, result, history, photo. A benchmark is also started by the intent ACTION_BENCHMARK. */
@@ -281,7 +282,7 @@ public final class MainActivity extends Activity {
         toScreen(RUNNING);
         boolean ofPhoto = photos.isRunning();
         String image = ofPhoto ? getString(R.string.title_photo) : config.image();
-        text(R.id.running_what).setText(getString(R.string.history_row, config.model(), config.delegate().id, image));
+        text(R.id.running_what).setText(getString(R.string.history_row, ModelTitle.of(config.model()), config.delegate().id, image));
         text(R.id.running_stage).setText(stage);
         ProgressBar bar = findViewById(R.id.running_bar);
         bar.setIndeterminate(total <= 1);

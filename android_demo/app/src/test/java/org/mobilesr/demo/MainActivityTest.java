@@ -368,6 +368,8 @@ public class MainActivityTest {
         Screens.awaitScreen(activity, MainActivity.HISTORY);
         ListView list = activity.findViewById(R.id.history_list);
         Screens.await("the history is read", () -> list.getAdapter() != null && list.getAdapter().getCount() == 6);
+        String shown = list.getAdapter().getItem(5).toString();
+        assertTrue(shown, shown.contains(" ms · cpu, threads: 1 · XLSR x3, uint8\n"));
         Screens.draw(activity, "matrix", false);
         click(R.id.history_csv);
         Intent[] sent = new Intent[1];

@@ -10,8 +10,13 @@ public final class ModelTitle {
 
     private ModelTitle() {}
 
-    /** "XLSR x3, uint8, dense groups" for xlsr_x3_uint8_dense_groups.tflite; other names stay as they are. */
-    public static String of(String file) {
+    /**
+     * "XLSR x3, uint8, dense groups" for xlsr_x3_uint8_dense_groups.tflite; other names stay as they are.
+     *
+     * @param name of a file, which may be packaged ("asset:NAME").
+     */
+    public static String of(String name) {
+        String file = name.startsWith(RunConfig.ASSET) ? name.substring(RunConfig.ASSET.length()) : name;
         Matcher matcher = EXPORTED.matcher(file);
         if (!matcher.matches()) {
             return file;
