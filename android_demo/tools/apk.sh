@@ -29,6 +29,9 @@ rm -rf "$work" "$apk" && mkdir -p "$work"/{apktool,aar,classes/{core,sr,app},gen
 if [ ${#models[@]} -gt 0 ]; then
     cp -r "$assets" "$work/assets" && assets=$work/assets
     cp "${models[@]}" "$assets/models"
+    for model in "${models[@]}"; do # the sidecar has the overlap of the tiles, and the depth of AdaDSR files
+        [ ! -f "${model%.tflite}.json" ] || cp "${model%.tflite}.json" "$assets/models"
+    done
 fi
 
 # aapt2 and the framework's resources come inside of apktool's library.
