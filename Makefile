@@ -56,7 +56,7 @@ web_demo/node_modules/installed: web_demo/package.json web_demo/package-lock.jso
 	touch $@
 
 MODELS ?=
-apk: android-assets  ## the Android app, signed with a debug key; no Android SDK or Gradle needed. MODELS: your .tflite files, packed too
+apk: android-assets  ## the Android app, signed with a debug key; no Android SDK or Gradle needed. MODELS: your .tflite files, packed too. RELEASE: android_demo/README.md
 	android_demo/tools/apk.sh $(ANDROID)/assets $(ANDROID)/apk/mobile-sr.apk $(MODELS)
 
 $(ANDROID)/test_models: $(STAMP) android_demo/tools/test_models.py mobile_sr/quantization/export.py $(wildcard models/*.py converters/*.py)

@@ -15,4 +15,4 @@ dependencyResolutionManagement {
 }
 
 rootProject.name = "mobile-sr"
-include(":app", ":core")
+include(":app", ":core", ":sr")

@@ -10,8 +10,8 @@ android {
         applicationId = "org.mobilesr.demo"
         minSdk = 26
         targetSdk = 34
-        versionCode = 1
-        versionName = "1.0"
+        versionCode = 2
+        versionName = "1.1"
         ndk { abiFilters += listOf("arm64-v8a", "armeabi-v7a", "x86_64") }
     }
 
@@ -26,8 +26,5 @@ android {
 }
 
 dependencies {
-    implementation(project(":core"))
-    implementation("org.tensorflow:tensorflow-lite:2.16.1")
-    implementation("org.tensorflow:tensorflow-lite-gpu:2.16.1")
-    implementation("org.tensorflow:tensorflow-lite-gpu-api:2.14.0")
+    implementation(project(":sr"))
 }

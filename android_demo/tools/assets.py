@@ -23,6 +23,7 @@ def export_models(folder):
             subprocess.run([*command, "--out", out], check=True)
             for file in sorted(Path(out).glob("*.tflite")):
                 shutil.copy(file, folder / f"{file.stem}{ending}.tflite")
+                shutil.copy(file.with_suffix(".json"), folder / f"{file.stem}{ending}.json")
 
 
 def write_images(folder):

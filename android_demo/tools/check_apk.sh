@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# check_apk.sh APK PACKAGE MIN_SDK TARGET_SDK ABIS: says what is wrong with an APK and fails, or nothing.
+# check_apk.sh APK PACKAGE MIN_SDK TARGET_SDK ABIS DEBUG: says what is wrong with an APK and fails, or nothing. DEBUG is empty for a
+# release.
 set -euo pipefail
-apk=$1 package=$2 min_sdk=$3 target_sdk=$4 abis=$5
+apk=$1 package=$2 min_sdk=$3 target_sdk=$4 abis=$5 debug=$6
 fail() { echo "$apk: $*" >&2; exit 1; }
 
 badging=$(aapt dump badging "$apk")
@@ -10,8 +11,12 @@ for line in "package: name='$package'" "sdkVersion:'$min_sdk'" "targetSdkVersion
 done
 for abi in $abis; do grep -q "native-code:.*'$abi'" <<<"$badging" || fail "aapt finds no code for $abi"; done
 
+if grep -q '^application-debuggable' <<<"$badging"; then debuggable=yes; else debuggable=; fi
+[ -z "$debug" ] || [ -n "$debuggable" ] || fail "is not debuggable, so run-as would not work"
+[ -n "$debug" ] || [ -z "$debuggable" ] || fail "a release is debuggable"
+
 files=$(unzip -Z1 "$apk")
-for file in assets/models/xlsr_x3_{uint8,float32}.tflite assets/samples/chelsea{,_hr}.png; do
+for file in assets/models/xlsr_x3_{uint8,float32}.{tflite,json} assets/samples/chelsea{,_hr}.png; do
     grep -qxF "$file" <<<"$files" || fail "lacks $file"
 done
 for abi in $abis; do
@@ -25,6 +30,6 @@ dex=$(mktemp --suffix .dex)
 trap 'rm -f "$dex"' EXIT
 unzip -p "$apk" classes.dex >"$dex"
 classes=$(dexdump "$dex" 2>/dev/null | grep 'Class descriptor') || fail "dexdump cannot read its classes"
-for class in org/mobilesr/demo/MainActivity org/mobilesr/core/Statistics org/tensorflow/lite/Interpreter org/tensorflow/lite/gpu/GpuDelegateFactory\$Options; do
+for class in org/mobilesr/demo/MainActivity org/mobilesr/core/Statistics org/mobilesr/sr/Upscaler org/tensorflow/lite/Interpreter org/tensorflow/lite/gpu/GpuDelegateFactory\$Options; do
     grep -qF "'L$class;'" <<<"$classes" || fail "lacks the class $class"
 done

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import mobile_sr
 from mobile_sr.files import sha256
 from mobile_sr.imaging import metrics
 from mobile_sr.imaging.images import read_image
-from mobile_sr.inference import litert
+from mobile_sr.imaging.resize import imresize
+from mobile_sr.inference import batch, litert
+from tests import icc_profiles
 
 IMAGES = ("astronaut", "chelsea", "coffee")
-
-
 DEPTHS = ("0.0", "1.5", "2.0")  # the deepest is 2
 
 
@@ -40,7 +41,28 @@ def main(assets, test_models, out):
             model = litert.TFLiteModel(file, options={"signature": signature, "desired_depth": depth})
             np.ascontiguousarray(model.run(image)).tofile(out / f"{file.stem}_{signature}_{depth}_chelsea.raw")
         (out / f"{file.stem}_sparse.sha256").write_text(sha256(model.data))  # of the last one, a sparse one
+    write_photos(assets, out)
     Image.new("1", (13200, 13200)).save(out / "huge.png")
+
+
+def write_photos(assets, out):
+    """A photo with alpha, larger than a tile, and what `upscale` makes of it; photos of cameras held in all ways, in P3."""
+    rng = np.random.default_rng(1)
+    rgb = np.tile(read_image(assets / "samples" / "chelsea.png"), (3, 2, 1))[:230, :220]
+    alpha = rng.integers(0, 256, rgb.shape[:2]).astype(np.uint8)
+    alpha[40:90, 30:100] = 0
+    Image.fromarray(np.dstack([rgb, alpha])).save(out / "alpha.png")
+    model = mobile_sr.load(str(assets / "models" / "xlsr_x3_uint8.tflite"))
+    [result] = batch.upscale_files([(out / "alpha.png", out / "alpha_sr.png")], lambda: model)
+    assert result.error is None
+    np.asarray(Image.open(out / "alpha_sr.png")).tofile(out / "alpha_sr.rgba")
+    imresize(rgb, 3).tofile(out / "photo_bicubic.raw")
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        file = out / f"turned_{orientation}.jpg"
+        Image.fromarray(rgb).save(file, quality=95, subsampling=0, exif=exif, icc_profile=icc_profiles.rgb_profile())
+        read_image(file).tofile(file.with_suffix(".raw"))
 
 
 if __name__ == "__main__":

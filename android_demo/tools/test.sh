@@ -21,7 +21,7 @@ if [ "$(uname -sm)" != "Linux x86_64" ]; then
 fi
 artifacts=$("$tools/artifacts/fetch.sh" test)
 rm -rf "$out/classes" "$out/screens" && mkdir -p "$out"/{classes/com/android/tools,shim,screens,monitor}
-"$python" "$tools/expected.py" "$assets" "$models" "$out/expected"
+PYTHONPATH=$(realpath "$demo/..") "$python" "$tools/expected.py" "$assets" "$models" "$out/expected"
 
 "$tools/shim/build.sh" "$work/aar/tensorflow-lite-2.16.1/jni/x86_64/libtensorflowlite_jni.so" "$out/shim"
 cp "$work/aar/tensorflow-lite-2.16.1/jni/x86_64/libtensorflowlite_jni.so" "$out/shim"
@@ -37,26 +37,41 @@ printf 'sdk=34\ngraphicsMode=NATIVE\n' >"$out/classes/robolectric.properties"
 
 # Robolectric brings Android's classes itself; for the compiler they come last, behind the JDK's and the libraries' own.
 android=$(echo "$artifacts"/android-all-14-*.jar)
-jars=$(find "$artifacts" -name '*.jar' ! -name 'android-all*' ! -name 'r8*' ! -name 'apktool*' | sort | paste -sd:)
+jars=$(find "$artifacts" -name '*.jar' ! -name 'android-all*' ! -name 'r8*' ! -name 'apktool*' ! -name 'kotlin-[cdr]*' | sort | paste -sd:)
 libraries=$(find "$work/aar" -name classes.jar | sort | paste -sd:)
-classpath=$out/classes:$work/classes/app:$work/classes/core:$libraries:$jars:$out/monitor/classes.jar:$android
-javac --release 17 -nowarn -d "$out/classes" -cp "$classpath" "$demo"/app/src/test/java/org/mobilesr/demo/*.java
+classpath=$out/classes:$work/classes/app:$work/classes/sr:$work/classes/core:$libraries:$jars:$out/monitor/classes.jar:$android
 
-# The Java lines of docs/guide/use_in_your_app.md compile.
+# The Kotlin and Java lines of docs/guide/use_in_your_app.md are compiled; UpscalerTest runs them.
+rm -rf "$out/sample" && mkdir -p "$out/sample"
 {
-    echo 'import java.nio.*; import org.tensorflow.lite.Interpreter;'
-    echo 'class UseInYourApp { static void run(byte[] given, int width, int height, ByteBuffer modelBuffer) {'
-    sed -n '/^```java$/,/^```$/p' "$demo/../docs/guide/use_in_your_app.md" | sed '/^```/d; s/= \.\.\.;/= given;/'
-    echo '} }'
-} >"$out/UseInYourApp.java"
-javac --release 17 -d "$out" -cp "$classpath" "$out/UseInYourApp.java"
+    echo 'package org.mobilesr.sample'
+    sed -n '/^```kotlin$/,/^```$/p' "$demo/../docs/guide/use_in_your_app.md" | sed '/^```/d'
+} >"$out/sample/Sample.kt"
+java -Xmx400m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$(find "$artifacts" -name 'kotlin*.jar' -o -name 'trove4j*.jar' -o -name 'annotations-13*.jar' | paste -sd:)" \
+    org.jetbrains.kotlin.cli.jvm.K2JVMCompiler -nowarn -no-stdlib -no-reflect -jvm-target 17 -d "$out/classes" \
+    -cp "$work/classes/sr:$work/classes/core:$libraries:$(echo "$artifacts"/kotlin-stdlib-*.jar):$android" "$out/sample/Sample.kt"
+awk -v out="$out/sample" '/^```java$/ {inside = 1; text = "package org.mobilesr.sample;"; next}
+    /^```$/ {if (inside) {print text >(out "/" name ".java")} inside = 0}
+    inside {text = text "\n" $0} inside && match($0, /class [A-Za-z]+/) {name = substr($0, RSTART + 6, RLENGTH - 6)}' \
+    "$demo/../docs/guide/use_in_your_app.md"
+javac --release 17 -nowarn -d "$out/classes" -cp "$classpath" "$out"/sample/*.java $(find "$demo"/{app,sr}/src/test/java -name '*.java')
 
 export MOBILE_SR_LOG=$out/log LD_LIBRARY_PATH=$out/shim PATH=$tools/host:$PATH
 : >"$MOBILE_SR_LOG"
-classes=$(cd "$demo/app/src/test/java" && find . -name '*Test.java' | sed 's|^\./||; s|\.java$||; s|/|.|g' | sort)
+classes=${CLASSES:-$(cd "$demo" && find app/src/test/java sr/src/test/java -name '*Test.java' -printf '%P\n' | sed 's|\.java$||; s|/|.|g' | sort)}
 java -Xmx640m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.library.path="$out/shim" -Djava.awt.headless=true \
-    --add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.util=ALL-UNNAMED \
+    --add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.util=ALL-UNNAMED --add-opens=java.base/java.io=ALL-UNNAMED \
     -Drobolectric.offline=true -Drobolectric.dependency.dir="$artifacts" \
     -Dmobilesr.expected="$out/expected" -Dmobilesr.models="$models" -Dmobilesr.screens="$out/screens" \
     -cp "$classpath" org.junit.runner.JUnitCore $classes
+"$python" - "$out" <<'END'
+import pathlib, sys
+
+import numpy as np
+from PIL import Image
+
+out = pathlib.Path(sys.argv[1])
+if (out / "screens" / "alpha.png").exists():  # UpscalerTest wrote it
+    assert np.asarray(Image.open(out / "screens" / "alpha.png")).tobytes() == (out / "expected" / "alpha_sr.rgba").read_bytes()
+END
 echo "screens: $out/screens"

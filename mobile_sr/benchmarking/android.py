@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobile_sr.benchmarking import device_matrix
 from mobile_sr.benchmarking.adb import DeviceLost, describe_failure
 from mobile_sr.benchmarking.benchmark import FORMAT, common_size, open_model
 from mobile_sr.errors import UserError
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from mobile_sr.inference.litert import TFLiteModel
 
 PACKAGE = "org.mobilesr.demo"
-APK = Path(__file__).parents[1] / "android_demo" / "build" / "apk" / "mobile-sr.apk"  # written by `make apk`
+APK = Path(__file__).parents[2] / "android_demo" / "build" / "apk" / "mobile-sr.apk"  # written by `make apk`
 DELEGATES = ("cpu", "nnapi", "gpu", "gpu_fp32")
 LIMITS = {"threads": (1, 16), "runs": (1, 10000), "warmup": (0, 1000)}  # of the app
 SIGNATURE = re.compile(r"[A-Za-z0-9_]{1,64}")  # names that the app accepts
@@ -117,7 +118,12 @@ def _version_code(xml: bytes) -> int:
 
 
 def check(
-    models: Sequence[str], delegates: Sequence[str], size: tuple[int, int] | None, threads: int, runs: int, warmup: int
+    models: Sequence[str],
+    delegates: Sequence[str],
+    size: tuple[int, int] | None,
+    threads: int | Sequence[int],
+    runs: int,
+    warmup: int,
 ) -> tuple[list[TFLiteModel], tuple[int, int]]:
     """Checks the arguments of `measure` without a device.
 
@@ -130,14 +136,15 @@ def check(
     Raises:
         UserError: the app does not support an argument.
     """
-    for name, value in (("threads", threads), ("runs", runs), ("warmup", warmup)):
+    counts = [threads] if isinstance(threads, int) else list(threads)
+    for name, value in (*(("threads", count) for count in counts), ("runs", runs), ("warmup", warmup)):
         minimum, maximum = LIMITS[name]
         if not minimum <= value <= maximum:
             raise UserError(f"--{name} {value}: the app supports {minimum} to {maximum}")
     for delegate in delegates:
         if delegate not in DELEGATES:
             raise UserError(f"--delegates: '{delegate}' is not one of {', '.join(DELEGATES)}")
-    files = [open_model(model, threads) for model in models]
+    files = [open_model(model, counts[0]) for model in models]
     height, width = size = common_size(files, size)
     if height * width > MAX_PIXELS and not all(file.fixed for file in files):
         raise UserError(f"{width}x{height} (width x height): the app cuts LR images above {MAX_PIXELS} pixels into tiles")
@@ -159,33 +166,36 @@ def measure(
     models: Sequence[str],
     delegates: Sequence[str],
     size: tuple[int, int] | None = None,
-    threads: int = 1,
+    threads: int | Sequence[int] = 1,
     runs: int = 20,
     warmup: int = 3,
     timeout: float = TIMEOUT_S,
     progress: Callable[[int, str], object] | None = None,
+    cool_down: float = 0,
 ) -> list[dict[str, Any]]:
-    """Measures each file with each delegate on a device that has the app.
+    """Measures each file with each delegate, and on the CPU with each number of threads, on a device that has the app.
 
     Args:
         adb: the device.
         models: .tflite files or packaged ones ('xlsr_x3:uint8'), with options after '@'.
         delegates: delegates of DELEGATES.
         size: LR (H, W); None means the fixed size of the files that have one, else DEFAULT_SIZE.
-        threads: CPU threads.
+        threads: CPU threads, or several counts of them for the delegate cpu. Other delegates run with the first one.
         runs: timed runs.
         warmup: untimed runs before them.
         timeout: seconds for one report.
         progress: called with (seconds, description of the current run).
+        cool_down: maximum seconds to wait before each run until the device's thermal status is none.
 
     Returns:
-        One report for each model and delegate, see docs/reference/benchmark.schema.json. A failed one has an "error".
+        One report for each model, delegate and number of threads, see docs/reference/benchmark.schema.json. A failed one has
+        an "error".
 
     Raises:
         UserError: as `check`, or the device was disconnected before anything ran.
     """
     files, size = check(models, delegates, size, threads, runs, warmup)
-    asked = {"threads": threads, "runs": runs, "warmup": warmup}
+    counts = [threads] if isinstance(threads, int) else list(threads)
     reports: list[dict[str, Any]] = []
     lost: DeviceLost | None = None
     with tempfile.TemporaryDirectory() as folder, _App(adb, Path(folder)) as app:
@@ -194,10 +204,12 @@ def measure(
         for model, file in zip(models, files, strict=True):
             assert file.path is not None  # `check` opens paths
             data = file.path.read_bytes()
-            for delegate in delegates:
+            for delegate, count in device_matrix.runs(delegates, counts):
+                asked = {"threads": count, "runs": runs, "warmup": warmup}
                 try:
                     if lost:
                         raise lost
+                    device_matrix.cool_down(adb, cool_down, functools.partial(_report_progress, progress, "s cooling down"))
                     extras: dict[str, Any] = {
                         "model": app.put(data, "models", ".tflite"),
                         "image": app.put(image, "images", ".png"),
@@ -329,7 +341,7 @@ class _App:
         for key, value in {**extras, "output": output}.items():
             words += [{str: "--es", int: "--ei", float: "--ef"}[type(value)], key, value]
         action = f"{PACKAGE}.BENCHMARK"
-        started = self.adb.shell("am", "start", "-n", f"{PACKAGE}/.MainActivity", "-a", action, *words)
+        started = self.adb.shell("am", "start", "-n", f"{PACKAGE}/.Benchmark", "-a", action, *words)
         if started.returncode or re.search(r"^Error", started.stdout + started.stderr, re.MULTILINE):
             raise UserError(f"{self.adb.serial}: the app cannot be started: {describe_failure(started)}")
         reason = self._wait(output, earlier, timeout, progress)

@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--height", type=int, help="LR height (default: the height of the files, 360 if it is dynamic)")
     parser.add_argument("--width", type=int, help="LR width (default: the width of the files, 640 if it is dynamic)")
     parser.add_argument("--depth", type=float, metavar="D", help="desired depth in blocks of AdaDSR networks (default: all)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default 1)")
+    parser.add_argument(
+        "--threads", metavar="N", help="CPU threads (default 1); with --device and --no-host also a list: 1,2,4"
+    )
     parser.add_argument("--runs", type=int, help="timed rounds (default 20)")
     parser.add_argument("--warmup", type=int, metavar="N", help="untimed rounds before them (default 3)")
     parser.add_argument("--layers", action="store_true", help="also estimate the CPU time or instructions of each operator")
@@ -51,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     device.add_argument(
         "--apk", metavar="FILE", help="installed if the app is missing or older (default: the result of `make apk`)"
     )
+    device.add_argument("--cool-down", type=float, metavar="S", help="before each run, wait up to S seconds while it throttles")
+    device.add_argument("--csv", metavar="FILE", help="also write the device's runs as CSV")
     device.add_argument("--no-host", action="store_true", help="measure on the device only")
     device.add_argument("--timeout", type=float, metavar="S", help="seconds per run on the device (default 600)")
 
@@ -72,6 +76,10 @@ def run(args: argparse.Namespace) -> int | None:
     for name, value in DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
+    thread_counts = _thread_counts(str(args.threads))
+    args.threads = thread_counts[0]
+    if len(thread_counts) > 1 and not (args.device and args.no_host):
+        raise UserError(f"--threads {','.join(map(str, thread_counts))}: several counts require --device and --no-host")
     for name, minimum in (("height", 1), ("width", 1), ("threads", 1), ("runs", 1), ("warmup", 0)):
         value = getattr(args, name)
         if value is not None and value < minimum:
@@ -81,8 +89,8 @@ def run(args: argparse.Namespace) -> int | None:
     size = _size(args)
     models = args.model if args.depth is None else benchmark.at_depth(args.model, args.depth)
     if args.device is not None:
-        return _run_device(args, models, size, out)
-    for option in ("delegates", "apk", "no_host", "timeout"):
+        return _run_device(args, models, size, thread_counts, out)
+    for option in ("delegates", "apk", "no_host", "timeout", "cool_down", "csv"):
         if getattr(args, option):
             raise UserError(f"--{option.replace('_', '-')} requires --device")
     report = benchmark.benchmark(models, size, args.threads, args.runs, args.warmup, args.layers, common.progress)
@@ -90,6 +98,16 @@ def run(args: argparse.Namespace) -> int | None:
     _print(report, out)
     common.write_json_result(args, report)
     return None
+
+
+def _thread_counts(text: str) -> list[int]:
+    """The counts of --threads, each once."""
+    from mobile_sr.errors import UserError
+
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise UserError(f"--threads {text}: expected a number, or numbers separated by commas") from None
 
 
 def _size(args: argparse.Namespace) -> tuple[int, int] | None:
@@ -109,7 +127,7 @@ def _run_virtual(args: argparse.Namespace, out: TextIO) -> None:
     from mobile_sr.benchmarking import benchmark, virtual
     from mobile_sr.errors import UserError
 
-    for option in (*DEFAULTS, "delegates", "apk", "no_host", "timeout"):
+    for option in (*DEFAULTS, "delegates", "apk", "no_host", "timeout", "cool_down", "csv"):
         if getattr(args, option) is not None and getattr(args, option) is not False:
             raise UserError(f"--{option.replace('_', '-')} does not apply to --device {args.device}")
     size = _size(args)
@@ -122,11 +140,14 @@ def _run_virtual(args: argparse.Namespace, out: TextIO) -> None:
     common.write_json_result(args, report)
 
 
-def _run_device(args: argparse.Namespace, models: list[str], size: tuple[int, int] | None, out: TextIO) -> int:
+def _run_device(
+    args: argparse.Namespace, models: list[str], size: tuple[int, int] | None, thread_counts: list[int], out: TextIO
+) -> int:
     import sys
 
-    from mobile_sr.benchmarking import adb, android, benchmark
+    from mobile_sr.benchmarking import adb, android, benchmark, device_matrix
     from mobile_sr.errors import UserError
+    from mobile_sr.files import write_text
 
     delegates = list(dict.fromkeys((args.delegates or "cpu,nnapi,gpu").split(",")))
     timeout = android.TIMEOUT_S if args.timeout is None else args.timeout
@@ -134,7 +155,9 @@ def _run_device(args: argparse.Namespace, models: list[str], size: tuple[int, in
         raise UserError(f"--timeout {timeout:g}: must be above 0")
     if args.layers and args.no_host:
         raise UserError("--layers is measured on this machine; leave out --no-host")
-    android.check(models, delegates, size, args.threads, args.runs, args.warmup)
+    if args.cool_down is not None and not args.cool_down >= 0:
+        raise UserError(f"--cool-down {args.cool_down:g}: must be at least 0")
+    android.check(models, delegates, size, thread_counts, args.runs, args.warmup)
     phone = adb.Adb(args.device)
     android.install(phone, args.apk)
     reports, counts = [], (args.threads, args.runs, args.warmup)
@@ -143,9 +166,13 @@ def _run_device(args: argparse.Namespace, models: list[str], size: tuple[int, in
         common.clear_progress()
         _print(reports[0], out)
         print(file=out)
-    device_reports = android.measure(phone, models, delegates, size, *counts, timeout, common.progress)
+    device_reports = android.measure(
+        phone, models, delegates, size, thread_counts, *counts[1:], timeout, common.progress, args.cool_down or 0
+    )
     common.clear_progress()
     _print_device(device_reports, out)
+    if args.csv:
+        write_text(args.csv, device_matrix.to_csv(device_reports))
     common.write_json_result(args, {"format": benchmark.FORMAT, "reports": reports + device_reports})
     failed = [report["results"][0] for report in device_reports if report["results"][0]["error"] is not None]
     for row in failed:
@@ -162,9 +189,9 @@ def _print_device(reports: Sequence[dict[str, Any]], out: TextIO) -> None:
     print_line(f"{where} {environment['serial']}: {environment['manufacturer']} {environment['device']}, {system}", file=out)
     size = f"{environment['width']}x{environment['height']} (width x height), " if environment["width"] else ""
     rounds = f"{environment['runs']} rounds after {environment['warmup']}"
-    print_line(f"{size}{environment['threads']} thread(s), {rounds}", file=out)
-    columns = ("delegate", "ran on", "wall p50", "min", "p90", "init", "memory", "delegated", "vs CPU")
-    widths = (10, 10, 9, 8, 8, 8, 9, 10, 8)
+    print_line(f"{size}{rounds}", file=out)
+    columns = ("delegate", "threads", "ran on", "wall p50", "min", "p90", "init", "memory", "delegated", "vs CPU")
+    widths = (10, 9, 10, 9, 8, 8, 8, 9, 10, 8)
     print_line(_row(columns, widths) + "  model", file=out)
     for report in reports:
         row = report["results"][0]
@@ -172,7 +199,7 @@ def _print_device(reports: Sequence[dict[str, Any]], out: TextIO) -> None:
             print_line(f"{row['requested_delegate']:>{widths[0]}}    failed: {row['error']}  {row['model']}", file=out)
             continue
         times, memory = row["latency_ms"], row["memory_pss_bytes"]
-        cells = [row["requested_delegate"], row["effective_delegate"] or "-"]
+        cells = [row["requested_delegate"], str(row["threads"]), row["effective_delegate"] or "-"]
         cells += [f"{value:.1f}" for value in (times["p50"], times["min"], times["p90"], row["init_ms"])]
         cells.append("-" if memory is None else f"{memory / 1e6:.1f}")
         cells.append("-" if row["nodes"] is None else f"{row['delegated_nodes']}/{row['nodes']}")

@@ -89,6 +89,10 @@ class Phone(fake_adb.Phone):
         return sum("install" in words for words in self.read()["commands"])
 
 
+def test_the_default_apk_is_that_of_make_apk():
+    assert android.APK == ROOT / "android_demo" / "build" / "apk" / "mobile-sr.apk"
+
+
 @pytest.fixture
 def program(tmp_path, monkeypatch):
     """The phone, with its adb as a program on PATH."""
@@ -191,7 +195,7 @@ def test_host_and_device_in_one_report(phone, bench):
     table, device_table = out.split(f"device {SERIAL}: Google Pixel 8, Android 14 (SDK 34), arm64-v8a; LiteRT 2.16.1\n")
     assert table.startswith("host: ")
     assert device_table.count("failed: nnapi took none of the 15 operators") == 2
-    assert re.search(r"gpu +gpu +10\.5 +10\.0 +10\.9 +7\.5 +123\.5 +13/15 +51\.5  xlsr_x3:uint8\n", device_table)
+    assert re.search(r"gpu +2 +gpu +10\.5 +10\.0 +10\.9 +7\.5 +123\.5 +13/15 +51\.5  xlsr_x3:uint8\n", device_table)
     clean(phone)
     schema.check(written)
 
@@ -458,10 +462,11 @@ def test_a_missing_result(phone, bench):
     failed(phone, bench(), "the result cannot be written: No space left on device")
 
 
-def test_interrupted(program):
+def test_interrupted(program, tmp_path):
     """One line, no process keeps running, no file stays."""
     program.break_(hang=["cpu"])
     command = [sys.executable, "-m", "mobile_sr", "benchmark", "--model", "xlsr_x3:uint8", "--device", "auto", "--no-host"]
+    command += ["--apk", str(make_apk(tmp_path / "app.apk", 1))]  # whether or not `make apk` was run here
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             end = time.monotonic() + 60
@@ -493,6 +498,10 @@ def luma_file(path):
 def test_options_that_do_not_fit(phone, bench, capsys, tmp_path):
     refused(bench(delegates="cpu,dsp"), "--delegates: 'dsp' is not one of cpu, nnapi, gpu, gpu_fp32")
     refused(bench("--threads", 17), "--threads 17: the app supports 1 to 16")
+    refused(bench("--threads", "1,17"), "--threads 17: the app supports 1 to 16")
+    refused(bench("--threads", "1,x"), "--threads 1,x: expected a number, or numbers separated by commas")
+    refused(bench("--threads", "1,2", host=True), "--threads 1,2: several counts require --device and --no-host")
+    refused(bench("--cool-down", -1), "--cool-down -1: must be at least 0")
     refused(bench("--runs", 10001), "--runs 10001")
     refused(bench("--timeout", 0), "--timeout 0")
     refused(bench("--layers"), "--layers", "--no-host")

@@ -16,6 +16,7 @@ import org.mobilesr.core.Psnr;
 import org.mobilesr.core.RgbImage;
 import org.mobilesr.core.RunConfig;
 import org.mobilesr.core.Tiling;
+import org.mobilesr.sr.Network;
 
 /** One benchmark from start to end, on one thread that is not the main one. */
 final class BenchmarkRun {
@@ -25,7 +26,8 @@ final class BenchmarkRun {
         CPU_REFERENCE,
         WARMING_UP,
         RUNNING,
-        COMPARING
+        COMPARING,
+        COOLING
     }
 
     interface Progress {

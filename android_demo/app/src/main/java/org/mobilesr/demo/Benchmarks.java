@@ -4,12 +4,15 @@ import android.content.Context;
 import android.graphics.Bitmap;
 import android.os.Handler;
 import android.os.Looper;
+import android.os.SystemClock;
 import android.util.Log;
 import java.io.IOException;
+import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicBoolean;
+import org.mobilesr.core.Bicubic;
 import org.mobilesr.core.RgbImage;
 import org.mobilesr.core.RunConfig;
 
@@ -20,6 +23,9 @@ import org.mobilesr.core.RunConfig;
 final class Benchmarks {
     static final String TAG = "MobileSR";
     static final Benchmarks INSTANCE = new Benchmarks();
+    /** The longest wait between two benchmarks of a row for a device that is too hot. */
+    private static final int COOL_DOWN_S = 120;
+
     /** Reads and writes files, so that the main thread never does. */
     static final ExecutorService FILES = Executors.newSingleThreadExecutor();
 
@@ -30,8 +36,13 @@ final class Benchmarks {
         final int done;
         final int total;
         final Result result;
+        /** Which benchmark of how many in a row this is, from 1. */
+        final int run;
+        final int runs;
 
-        State(RunConfig config, BenchmarkRun.Stage stage, int done, int total, Result result) {
+        State(RunConfig config, BenchmarkRun.Stage stage, int done, int total, Result result, int run, int runs) {
+            this.run = run;
+            this.runs = runs;
             this.config = config;
             this.stage = stage;
             this.done = done;
@@ -40,7 +51,7 @@ final class Benchmarks {
         }
     }
 
-    /** A finished benchmark: its name, the JSON text, what came in and out, and why it could not be saved; null without. */
+    /** A finished benchmark: its name, the JSON text, the image by bicubic interpolation and by the network, and why it could not be saved; null without. */
     static final class Result {
         /** A canvas refuses much larger pictures: of those, the middle is shown. */
         private static final int MOST_SHOWN = 2048;
@@ -68,7 +79,7 @@ final class Benchmarks {
             int left = scale * ((image.width() - part.width()) / 2);
             int top = scale * ((image.height() - part.height()) / 2);
             RgbImage larger = sr.crop(left, top, scale * part.width(), scale * part.height());
-            return new Result(output, json, bitmap(part), bitmap(larger), notice);
+            return new Result(output, json, bitmap(Bicubic.enlarge(part, scale)), bitmap(larger), notice);
         }
 
         private static Bitmap bitmap(RgbImage image) {
@@ -111,6 +122,11 @@ final class Benchmarks {
 
     /** On the main thread. @return false when another one is running. */
     boolean start(Context context, RunConfig config) {
+        return start(context, List.of(config));
+    }
+
+    /** As above, for several in a row, between which the device may cool down. The state's result is that of the last. */
+    boolean start(Context context, List<RunConfig> configs) {
         if (isRunning()) {
             return false;
         }
@@ -118,10 +134,29 @@ final class Benchmarks {
         AtomicBoolean stop = new AtomicBoolean();
         cancelled = stop;
         background = false;
-        set(new State(config, BenchmarkRun.Stage.OPENING, 0, 1, null));
-        Log.i(TAG, "BENCHMARK STARTED output=" + config.output());
-        worker.execute(() -> work(application, config, stop));
+        set(new State(configs.get(0), BenchmarkRun.Stage.OPENING, 0, 1, null, 1, configs.size()));
+        worker.execute(() -> {
+            for (int i = 0; i < configs.size() && !stop.get(); i++) {
+                if (i > 0) {
+                    coolDown(application, configs, i, stop);
+                }
+                Log.i(TAG, "BENCHMARK STARTED output=" + configs.get(i).output());
+                work(application, configs, i, stop);
+            }
+        });
         return true;
+    }
+
+    /** Waits until the device says that it does not throttle, at most COOL_DOWN_S. */
+    private void coolDown(Context context, List<RunConfig> configs, int index, AtomicBoolean stop) {
+        for (int second = 0; second < COOL_DOWN_S && !stop.get(); second++) {
+            String thermal = DeviceInfo.thermal(context);
+            if (thermal == null || thermal.equals("none")) {
+                return;
+            }
+            set(new State(configs.get(index), BenchmarkRun.Stage.COOLING, second, COOL_DOWN_S, null, index + 1, configs.size()));
+            SystemClock.sleep(1000);
+        }
     }
 
     /** Stops after the inference that is running. */
@@ -141,9 +176,12 @@ final class Benchmarks {
         Log.e(TAG, "BENCHMARK FAILED output=" + output + " reason=" + RunConfig.oneLine(reason));
     }
 
-    private void work(Context context, RunConfig config, AtomicBoolean stop) {
+    private void work(Context context, List<RunConfig> configs, int index, AtomicBoolean stop) {
+        RunConfig config = configs.get(index);
+        int number = index + 1;
+        int count = configs.size();
         BenchmarkRun run = new BenchmarkRun(
-                context, config, stop, (stage, done, total) -> set(new State(config, stage, done, total, null)));
+                context, config, stop, (stage, done, total) -> set(new State(config, stage, done, total, null, number, count)));
         State after = null;
         String failure = null;
         try {
@@ -154,13 +192,14 @@ final class Benchmarks {
             if (notice != null) {
                 failure = "the result cannot be written: " + notice;
             }
-            Result result = Result.of(config.output(), json, run.image, run.sr, notice);
-            after = new State(config, BenchmarkRun.Stage.COMPARING, 1, 1, result);
+            Result result = number < count ? null : Result.of(config.output(), json, run.image, run.sr, notice);
+            after = new State(config, BenchmarkRun.Stage.COMPARING, 1, 1, result, number, count);
         } catch (CancellationException error) {
             failure = "cancelled";
         } catch (RuntimeException | Error error) {
             Log.e(TAG, "unexpected", error);
             failure = error.toString();
+            stop.set(true); // what comes next would hardly fare better
         }
         set(after);
         if (failure == null) {

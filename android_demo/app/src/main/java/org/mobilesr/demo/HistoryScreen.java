@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.function.Consumer;
 import org.json.JSONException;
 import org.json.JSONObject;
+import org.mobilesr.core.ModelTitle;
 
 /** The results in the app's folder, the newest first. */
 final class HistoryScreen {
@@ -58,8 +59,46 @@ final class HistoryScreen {
                 ? activity.getString(R.string.history_failed)
                 : activity.getString(R.string.milliseconds, latency.getDouble("p50"));
         String date = file.getJSONObject("environment").optString("date");
-        return activity.getString(R.string.history_row, time, measured.getString("requested_delegate"), measured.getString("model"))
+        String delegate = measured.getString("requested_delegate");
+        delegate = activity.getString(R.string.history_threads, delegate, measured.optInt("threads"));
+        return activity.getString(R.string.history_row, time, delegate, ModelTitle.of(measured.getString("model")))
                 + "\n" + date;
+    }
+
+    /** All results as a table, the newest first; the columns are named as in the result files. Unknown values are empty. */
+    static String csv(Storage storage) throws IOException {
+        String[] columns = {"date", "device", "android", "litert", "width", "height", "runs", "warmup", "thermal", "background"};
+        String[] measures = {"model", "sha256", "requested_delegate", "effective_delegate", "threads", "signature", "init_ms",
+            "memory_pss_bytes", "psnr_vs_cpu", "psnr_vs_reference", "error"};
+        String[] times = {"min", "p50", "p90"};
+        StringBuilder csv = new StringBuilder("where," + String.join(",", columns) + ",")
+                .append(String.join(",", measures)).append(",min_ms,p50_ms,p90_ms\n");
+        for (File file : storage.results()) {
+            try {
+                JSONObject json = new JSONObject(Storage.readText(file));
+                JSONObject measured = json.getJSONArray("results").getJSONObject(0);
+                List<String> cells = new ArrayList<>();
+                cells.add(cell(json, "where"));
+                for (String column : columns) {
+                    cells.add(cell(json.getJSONObject("environment"), column));
+                }
+                for (String column : measures) {
+                    cells.add(cell(measured, column));
+                }
+                for (String column : times) {
+                    cells.add(measured.isNull("latency_ms") ? "" : cell(measured.getJSONObject("latency_ms"), column));
+                }
+                csv.append(String.join(",", cells)).append('\n');
+            } catch (JSONException | IOException error) {
+                continue;
+            }
+        }
+        return csv.toString();
+    }
+
+    private static String cell(JSONObject json, String key) {
+        String text = json.isNull(key) ? "" : String.valueOf(json.opt(key));
+        return text.matches("[^,\"\n\r]*") ? text : '"' + text.replace("\"", "\"\"") + '"';
     }
 
     void show(List<Entry> entries, Consumer<Entry> opened) {

@@ -19,11 +19,14 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.json.JSONException;
+import org.mobilesr.core.ModelTitle;
 import org.mobilesr.core.RunConfig;
 
-/** The app's only window: choose, running, result, history. A benchmark is also started by the intent ACTION_BENCHMARK. */
+/** The app's only window: choose, running, result, history, photo. A benchmark is also started by the intent ACTION_BENCHMARK. */
 public final class MainActivity extends Activity {
     static final String ACTION_BENCHMARK = "org.mobilesr.demo.BENCHMARK";
+    /** The manifest's name of this activity for benchmarks, which only callers with the permission DUMP may start. */
+    static final String BENCHMARK_ALIAS = "org.mobilesr.demo.Benchmark";
     private static final String[] EXTRAS = {"model", "image", "delegate", "threads", "warmup", "runs", "depth", "signature", "output"};
     private static final String SCREEN = "screen";
     private static final String RESULT = "result";
@@ -33,6 +36,7 @@ public final class MainActivity extends Activity {
     static final int RUNNING = 1;
     static final int SHOW_RESULT = 2;
     static final int HISTORY = 3;
+    static final int PHOTO = 4;
 
     private interface FileWork<T> {
         T get() throws IOException;
@@ -47,6 +51,8 @@ public final class MainActivity extends Activity {
     private ChooseScreen choose;
     private ResultScreen result;
     private HistoryScreen history;
+    private PhotoScreen photo;
+    private final Photos photos = Photos.INSTANCE;
 
     @Override
     protected void onCreate(Bundle saved) {
@@ -59,7 +65,16 @@ public final class MainActivity extends Activity {
         onClick(R.id.run, this::run);
         onClick(R.id.open_model, this::openModel);
         onClick(R.id.open_history, this::openHistory);
-        onClick(R.id.cancel, benchmarks::cancel);
+        photo = new PhotoScreen(this, this::upscale);
+        onClick(R.id.run_matrix, this::runMatrix);
+        onClick(R.id.history_csv, this::shareCsv);
+        onClick(R.id.pick_photo, photo::pick);
+        onClick(R.id.take_photo, photo::capture);
+        onClick(R.id.photo_share, photo::share);
+        onClick(R.id.photo_save, photo::askWhereToSave);
+        onClick(R.id.photo_zoom, photo::zoom);
+        onClick(R.id.photo_back, this::toChoose);
+        onClick(R.id.cancel, this::cancel);
         onClick(R.id.result_back, this::toChoose);
         onClick(R.id.history_back, this::toChoose);
         onClick(R.id.share, this::share);
@@ -103,12 +118,14 @@ public final class MainActivity extends Activity {
     protected void onStart() {
         super.onStart();
         benchmarks.listen(this::showState);
+        photos.listen(this::showState);
         showState();
     }
 
     @Override
     protected void onStop() {
         benchmarks.listen(null);
+        photos.listen(null);
         if (!isChangingConfigurations()) {
             benchmarks.hidden();
         }
@@ -124,7 +141,11 @@ public final class MainActivity extends Activity {
     /** Start what an intent asks for; whoever sent it reads the log, so that what is wrong stands there, too. */
     private void startFrom(Intent intent) {
         boolean again = (intent.getFlags() & Intent.FLAG_ACTIVITY_LAUNCHED_FROM_HISTORY) != 0;
-        if (!ACTION_BENCHMARK.equals(intent.getAction()) || again) {
+        if (Intent.ACTION_SEND.equals(intent.getAction()) && !again) {
+            photo.receive(intent);
+            return;
+        }
+        if (!ACTION_BENCHMARK.equals(intent.getAction()) || again || !isGuarded(intent)) {
             return;
         }
         String output = "?";
@@ -133,15 +154,36 @@ public final class MainActivity extends Activity {
             Object name = extras.get("output");
             RunConfig.checkOutput(name == null ? null : name.toString());
             output = name.toString();
-            start(RunConfig.parse(extras));
-        } catch (IllegalArgumentException error) {
+            RunConfig config = RunConfig.parse(extras);
+            if (new Storage(this).hasResult(output)) {
+                throw new IllegalArgumentException("a result '" + output + "' exists already; choose another output");
+            }
+            start(config);
+        } catch (IllegalArgumentException | IOException error) {
             Benchmarks.logFailure(output, error.getMessage());
             choose.showError(error.getMessage());
         }
     }
 
-    @SuppressWarnings("deprecation") // Only Bundle.get takes numbers of any type, as the callers send them.
+    private static boolean isGuarded(Intent intent) {
+        return intent.getComponent() != null && BENCHMARK_ALIAS.equals(intent.getComponent().getClassName());
+    }
+
+    /**
+     * The extras that a benchmark has.
+     *
+     * @throws IllegalArgumentException when one of them cannot be read, such as an object of a class that this app lacks.
+     */
     private static Map<String, Object> extras(Intent intent) {
+        try {
+            return read(intent);
+        } catch (RuntimeException error) { // BadParcelableException, and what the code of a hostile object throws
+            throw new IllegalArgumentException("the extras cannot be read: " + RunConfig.oneLine(error.getMessage()), error);
+        }
+    }
+
+    @SuppressWarnings("deprecation") // Only Bundle.get takes numbers of any type, as the callers send them.
+    private static Map<String, Object> read(Intent intent) {
         Map<String, Object> extras = new HashMap<>();
         Bundle bundle = intent.getExtras();
         for (String key : EXTRAS) {
@@ -161,41 +203,108 @@ public final class MainActivity extends Activity {
         }
     }
 
+    private void runMatrix() {
+        try {
+            choose.askForMatrix(configs -> {
+                try {
+                    start(configs);
+                } catch (IllegalArgumentException error) {
+                    choose.showError(error.getMessage());
+                }
+            });
+        } catch (IllegalArgumentException error) {
+            choose.showError(error.getMessage());
+        }
+    }
+
     private void start(RunConfig config) {
+        start(List.of(config));
+    }
+
+    private void start(List<RunConfig> configs) {
         choose.showError(null);
-        if (!benchmarks.start(this, config)) {
+        if (photos.isRunning()) {
+            throw new IllegalArgumentException(getString(R.string.busy_photo));
+        }
+        if (!benchmarks.start(this, configs)) {
             throw new IllegalArgumentException("another benchmark is running");
         }
+        photos.dismiss();
         showState();
     }
 
-    /** Bring the screen to what the benchmarks are doing. */
+    /** With the model, delegate, threads, depth and signature of the form. */
+    private void upscale(Uri uri) {
+        choose.showError(null);
+        try {
+            if (benchmarks.isRunning() || !photos.start(this, choose.config(), uri)) {
+                tell(getString(photos.isRunning() ? R.string.busy_photo : R.string.busy_benchmark));
+            }
+            benchmarks.dismiss();
+            showState();
+        } catch (IllegalArgumentException error) {
+            choose.showError(error.getMessage());
+        }
+    }
+
+    private void cancel() {
+        benchmarks.cancel();
+        photos.cancel();
+    }
+
+    /** Bring the screen to what runs, or has ended. */
     private void showState() {
         Benchmarks.State state = benchmarks.state();
-        if (state == null) {
+        Photos.State upscaling = photos.state();
+        if (upscaling != null) {
+            showPhoto(upscaling);
+        } else if (state == null) {
             if (screens.getDisplayedChild() == RUNNING) {
                 toScreen(CHOOSE);
             }
         } else if (state.result == null) {
             showProgress(state);
+        } else if (state.runs > 1) { // all of them are in the history
+            benchmarks.dismiss();
+            openHistory();
         } else if (result.shown() != state.result) {
             show(state.result);
         }
     }
 
     private void showProgress(Benchmarks.State state) {
+        String stage = getResources().getStringArray(R.array.stages)[state.stage.ordinal()];
+        stage = state.runs > 1 ? getString(R.string.run_of, state.run, state.runs, stage) : stage;
+        showRunning(state.config, stage, state.done, state.total, R.string.progress, benchmarks.isCancelling());
+    }
+
+    private void showRunning(RunConfig config, String stage, int done, int total, int progress, boolean cancelling) {
         toScreen(RUNNING);
-        String model = state.config.model();
-        text(R.id.running_what).setText(getString(R.string.history_row, model, state.config.delegate().id, state.config.image()));
-        text(R.id.running_stage).setText(getResources().getStringArray(R.array.stages)[state.stage.ordinal()]);
+        boolean ofPhoto = photos.isRunning();
+        String image = ofPhoto ? getString(R.string.title_photo) : config.image();
+        text(R.id.running_what).setText(getString(R.string.history_row, ModelTitle.of(config.model()), config.delegate().id, image));
+        text(R.id.running_stage).setText(stage);
         ProgressBar bar = findViewById(R.id.running_bar);
-        bar.setIndeterminate(state.total <= 1);
-        bar.setMax(state.total);
-        bar.setProgress(state.done);
-        text(R.id.running_count).setText(state.total > 1 ? getString(R.string.progress, state.done, state.total) : "");
+        bar.setIndeterminate(total <= 1);
+        bar.setMax(total);
+        bar.setProgress(done);
+        text(R.id.running_count).setText(total > 1 ? getString(progress, done, total) : "");
         Button cancel = findViewById(R.id.cancel);
-        cancel.setEnabled(!benchmarks.isCancelling());
-        cancel.setText(benchmarks.isCancelling() ? R.string.cancelling : R.string.cancel);
+        cancel.setEnabled(!cancelling);
+        cancel.setText(!cancelling ? R.string.cancel : ofPhoto ? R.string.cancelling_photo : R.string.cancelling);
+    }
+
+    private void showPhoto(Photos.State state) {
+        if (state.error != null) {
+            toScreen(CHOOSE);
+            choose.showError(state.error);
+            photos.dismiss();
+        } else if (state.result == null) {
+            showRunning(state.config, getString(R.string.upscaling), state.done, state.total, R.string.tiles, photos.isCancelling());
+        } else if (photo.shown() != state.result) {
+            photo.show(state.result);
+            toScreen(PHOTO);
+        }
     }
 
     private void show(Benchmarks.Result found) {
@@ -221,7 +330,15 @@ public final class MainActivity extends Activity {
 
     private void toChoose() {
         benchmarks.dismiss();
+        photos.dismiss();
         toScreen(CHOOSE);
+    }
+
+    private void shareCsv() {
+        Intent send = new Intent(Intent.ACTION_SEND).setType("text/csv");
+        load(
+                () -> HistoryScreen.csv(new Storage(this)),
+                csv -> startActivity(Intent.createChooser(send.putExtra(Intent.EXTRA_TEXT, csv), getString(R.string.share_csv))));
     }
 
     private void openHistory() {
@@ -233,7 +350,7 @@ public final class MainActivity extends Activity {
     @SuppressWarnings("deprecation") // Its successor needs Android 13.
     public void onBackPressed() {
         int screen = screens.getDisplayedChild();
-        if (screen == SHOW_RESULT || screen == HISTORY) {
+        if (screen == SHOW_RESULT || screen == HISTORY || screen == PHOTO) {
             toChoose();
         } else {
             super.onBackPressed();
@@ -284,7 +401,7 @@ public final class MainActivity extends Activity {
 
     @Override
     protected void onActivityResult(int request, int code, Intent data) {
-        if (code != RESULT_OK || data == null || data.getData() == null) {
+        if (photo.received(request, code, data) || code != RESULT_OK || data == null || data.getData() == null) {
             return;
         }
         Uri uri = data.getData();

@@ -36,6 +36,8 @@ final class Storage {
 
     /** Larger files are refused before they are read. */
     private static final int MOST_BYTES = 512 << 20;
+    /** Larger images are refused before they are decoded: a small file may claim any size. */
+    private static final int MOST_PIXELS = 64_000_000;
 
     private final Context context;
 
@@ -89,6 +91,15 @@ final class Storage {
         }
     }
 
+    /** The JSON file NAME.json beside a model NAME.tflite; null without one. */
+    String sidecar(String model) throws IOException {
+        try (InputStream stream = open(MODELS, model.replaceAll("\\.tflite$", "") + ".json")) {
+            return new String(readAll(stream), StandardCharsets.UTF_8);
+        } catch (FileNotFoundException error) {
+            return null;
+        }
+    }
+
     private InputStream open(String folder, String name) throws IOException {
         if (name.startsWith(RunConfig.ASSET)) {
             return context.getAssets().open(assets(folder) + "/" + name.substring(RunConfig.ASSET.length()));
@@ -116,6 +127,12 @@ final class Storage {
     RgbImage readImage(String name) throws IOException {
         byte[] bytes = read(IMAGES, name);
         BitmapFactory.Options options = new BitmapFactory.Options();
+        options.inJustDecodeBounds = true;
+        BitmapFactory.decodeByteArray(bytes, 0, bytes.length, options);
+        if ((long) options.outWidth * options.outHeight > MOST_PIXELS) {
+            throw new IOException(name + " has " + options.outWidth + "x" + options.outHeight + " pixels; at most 64 million are read");
+        }
+        options.inJustDecodeBounds = false;
         options.inScaled = false;
         options.inPreferredColorSpace = ColorSpace.get(ColorSpace.Named.SRGB);
         Bitmap bitmap = BitmapFactory.decodeByteArray(bytes, 0, bytes.length, options);
@@ -163,6 +180,11 @@ final class Storage {
         }
         String last = uri.getLastPathSegment();
         return last == null ? "model" : last.substring(last.lastIndexOf('/') + 1);
+    }
+
+    /** Whether a benchmark of that name would replace a result. */
+    boolean hasResult(String output) throws IOException {
+        return result(output).exists() || new File(internal(RESULTS), output + ".json").exists();
     }
 
     File result(String output) throws IOException {

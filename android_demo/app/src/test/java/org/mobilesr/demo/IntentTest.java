@@ -5,6 +5,8 @@ import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertTrue;
 
 import android.content.Intent;
+import android.os.Parcel;
+import android.os.Parcelable;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
@@ -44,8 +46,13 @@ public class IntentTest {
         controller.close();
     }
 
+    private static Intent guarded() {
+        String packageName = RuntimeEnvironment.getApplication().getPackageName();
+        return new Intent(MainActivity.ACTION_BENCHMARK).setClassName(packageName, MainActivity.BENCHMARK_ALIAS);
+    }
+
     private static Intent intent(String output) {
-        return new Intent(MainActivity.ACTION_BENCHMARK)
+        return guarded()
                 .putExtra("model", "asset:xlsr_x3_float32.tflite")
                 .putExtra("image", "asset:chelsea.png")
                 .putExtra("threads", 2)
@@ -95,7 +102,7 @@ public class IntentTest {
                         "threads", "runs", "warmup", "date", "thermal", "background"),
                 keys(environment));
         assertEquals("2.16.1", environment.getString("litert"));
-        assertEquals("1.0", environment.getString("app_version"));
+        assertEquals("1.1", environment.getString("app_version"));
         assertEquals(150, environment.getInt("width"));
         assertEquals(100, environment.getInt("height"));
         assertEquals("none", environment.getString("thermal"));
@@ -133,12 +140,14 @@ public class IntentTest {
         Path models = RuntimeEnvironment.getApplication().getFilesDir().toPath().resolve(Storage.MODELS);
         Files.createDirectories(models);
         Files.copy(Path.of(System.getProperty("mobilesr.models"), "ada_sparse_uint8.tflite"), models.resolve("ada.tflite"));
+        int count = 0;
         for (String[] want : new String[][] {{null, "dense", "cpu"}, {"dense", "dense", "cpu"}, {"sparse", "sparse", "none"}}) {
             org.robolectric.shadows.ShadowLog.reset();
-            Intent intent = intent("ada").putExtra("model", "ada.tflite").putExtra("depth", 1.5f);
+            String output = "ada" + count++;
+            Intent intent = intent(output).putExtra("model", "ada.tflite").putExtra("depth", 1.5f);
             send(want[0] == null ? intent : intent.putExtra("signature", want[0]));
-            assertEquals("BENCHMARK DONE output=ada", awaitEnd());
-            JSONObject measured = result("ada").getJSONArray("results").getJSONObject(0);
+            assertEquals("BENCHMARK DONE output=" + output, awaitEnd());
+            JSONObject measured = result(output).getJSONArray("results").getJSONObject(0);
             assertEquals(want[1], measured.getString("signature"));
             assertEquals(want[2], measured.getString("effective_delegate"));
             assertEquals("of the whole file", 64, measured.getString("sha256").length());
@@ -153,8 +162,8 @@ public class IntentTest {
         };
         for (String[] want : refused) {
             org.robolectric.shadows.ShadowLog.reset();
-            send(intent("no").putExtra("model", "ada.tflite").putExtra("depth", 1.5f).putExtra("delegate", want[0]).putExtra("signature", want[1]));
-            assertEquals("BENCHMARK FAILED output=no reason=" + want[2], awaitEnd());
+            send(intent("no-" + want[1]).putExtra("model", "ada.tflite").putExtra("depth", 1.5f).putExtra("delegate", want[0]).putExtra("signature", want[1]));
+            assertEquals("BENCHMARK FAILED output=no-" + want[1] + " reason=" + want[2], awaitEnd());
             Benchmarks.INSTANCE.dismiss();
         }
     }
@@ -179,7 +188,7 @@ public class IntentTest {
             {intent("a").putExtra("delegate", "dsp"), "a"}, {intent("a").putExtra("runs", -1), "a"},
             {intent("a").putExtra("threads", "many"), "a"}, {intent("a").putExtra("image", "/sdcard/x.png"), "a"},
             {intent("a").putExtra("signature", "a b"), "a"},
-            {new Intent(MainActivity.ACTION_BENCHMARK), "?"},
+            {guarded(), "?"},
         };
         for (Object[] pair : wrong) {
             org.robolectric.shadows.ShadowLog.reset();
@@ -188,6 +197,50 @@ public class IntentTest {
             assertTrue(HostLog.marked().get(0), HostLog.marked().get(0).startsWith("BENCHMARK FAILED output=" + pair[1] + " reason="));
             assertEquals(0, results.list().length);
         }
+    }
+
+    /** Other apps can start MainActivity, which the launcher needs, but not by the name that the permission guards. */
+    @Test
+    public void anotherAppStartsNothing() {
+        for (Intent unguarded : List.of(
+                intent("other").setClassName("org.mobilesr.demo", MainActivity.class.getName()), intent("other").setComponent(null))) {
+            send(unguarded);
+            assertEquals(List.of(), HostLog.marked());
+            assertFalse(Benchmarks.INSTANCE.isRunning());
+        }
+    }
+
+    @Test
+    public void aResultIsNotOverwritten() throws IOException {
+        Path file = results.toPath().resolve("mine.json");
+        Files.writeString(file, "{}");
+        send(intent("mine"));
+        assertEquals(
+                List.of("BENCHMARK FAILED output=mine reason=a result 'mine' exists already; choose another output"),
+                HostLog.marked());
+        assertEquals("{}", Files.readString(file));
+    }
+
+    /** An object without a CREATOR: reading it throws BadParcelableException. */
+    public static final class Hostile implements Parcelable {
+        @Override
+        public int describeContents() {
+            return 0;
+        }
+
+        @Override
+        public void writeToParcel(Parcel parcel, int flags) {}
+    }
+
+    @Test
+    public void extrasThatCannotBeReadFailInOneLine() {
+        Parcel parcel = Parcel.obtain();
+        intent("a").putExtra("model", new Hostile()).writeToParcel(parcel, 0);
+        parcel.setDataPosition(0);
+        send(Intent.CREATOR.createFromParcel(parcel));
+        assertEquals(1, HostLog.marked().size());
+        String line = HostLog.marked().get(0);
+        assertTrue(line, line.startsWith("BENCHMARK FAILED output=? reason=the extras cannot be read: "));
     }
 
     @Test

@@ -8,9 +8,11 @@ import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
+import android.content.DialogInterface;
 import android.content.Intent;
 import android.graphics.Bitmap;
 import android.net.Uri;
+import android.os.Build;
 import android.os.Looper;
 import android.view.View;
 import android.view.WindowManager;
@@ -30,6 +32,7 @@ import org.junit.After;
 import org.junit.Before;
 import org.junit.Test;
 import org.junit.runner.RunWith;
+import org.mobilesr.core.Delegate;
 import org.mobilesr.core.ModelFile;
 import org.mobilesr.core.RgbImage;
 import org.robolectric.Robolectric;
@@ -38,6 +41,8 @@ import org.robolectric.RuntimeEnvironment;
 import org.robolectric.android.controller.ActivityController;
 import org.robolectric.annotation.Config;
 import org.robolectric.shadows.ShadowActivity;
+import org.robolectric.shadows.ShadowAlertDialog;
+import org.robolectric.util.ReflectionHelpers;
 
 /** The screens, as a person uses them, with the real interpreter. */
 @RunWith(RobolectricTestRunner.class)
@@ -95,7 +100,7 @@ public class MainActivityTest {
     }
 
     private void runChelsea(String runs) {
-        choose(R.id.model, "xlsr_x3_uint8");
+        choose(R.id.model, "XLSR x3, uint8");
         choose(R.id.image, "chelsea.png");
         type(R.id.runs, runs);
         type(R.id.threads, "2");
@@ -114,9 +119,9 @@ public class MainActivityTest {
     @Test
     public void choosesAmongPackagedModelsAndImages() {
         assertEquals(MainActivity.CHOOSE, Screens.screen(activity));
-        assertEquals("xlsr_x3_float32.tflite (packaged)", spinner(R.id.model).getItemAtPosition(0));
+        assertEquals("XLSR x3, float32 (packaged)", spinner(R.id.model).getItemAtPosition(0));
         assertEquals(3, spinner(R.id.model).getCount());
-        assertEquals("xlsr_x3_uint8.tflite (packaged)", spinner(R.id.model).getSelectedItem());
+        assertEquals("XLSR x3, uint8 (packaged)", spinner(R.id.model).getSelectedItem());
         assertEquals("rocket_640x360.png (packaged)", spinner(R.id.image).getSelectedItem());
         assertEquals("originals are not offered", 4, spinner(R.id.image).getCount());
         Screens.draw(activity, "choose", false);
@@ -237,17 +242,44 @@ public class MainActivityTest {
 
     @Test
     public void rotationKeepsTheForm() {
-        choose(R.id.model, "xlsr_x3_uint8");
+        choose(R.id.model, "XLSR x3, uint8");
         choose(R.id.image, "coffee.png");
         spinner(R.id.delegate).setSelection(2);
         type(R.id.runs, "77");
         controller.recreate();
         activity = controller.get();
         Screens.await("the lists are read", () -> spinner(R.id.model).getCount() > 0 && spinner(R.id.image).getCount() > 0);
-        assertEquals("xlsr_x3_uint8.tflite (packaged)", spinner(R.id.model).getSelectedItem());
+        assertEquals("XLSR x3, uint8 (packaged)", spinner(R.id.model).getSelectedItem());
         assertEquals("coffee.png (packaged)", spinner(R.id.image).getSelectedItem());
         assertEquals(2, spinner(R.id.delegate).getSelectedItemPosition());
         assertEquals("77", Screens.text(activity, R.id.runs));
+    }
+
+    /** Depth and signature are asked for where a file has them. */
+    @Test
+    public void anAdaDsrFileHasTwoMoreControls() throws Exception {
+        Screens.await("the file is read", () -> !Screens.visible(activity, R.id.depth_card));
+        Path file = storage.folder(Storage.MODELS).toPath().resolve("ada.tflite");
+        Files.copy(Path.of(System.getProperty("mobilesr.models"), "ada_sparse_uint8.tflite"), file);
+        controller.recreate();
+        activity = controller.get();
+        Screens.await("the list is read", () -> spinner(R.id.model).getCount() == 4 && spinner(R.id.image).getCount() > 0);
+        choose(R.id.model, "ada.tflite");
+        Screens.await("they appear", () -> Screens.visible(activity, R.id.depth_card));
+        assertTrue(Screens.visible(activity, R.id.signature_card));
+        assertEquals("dense", spinner(R.id.signature).getSelectedItem());
+        Screens.draw(activity, "choose_depth", true);
+        type(R.id.depth, "1.5");
+        choose(R.id.signature, "sparse");
+        choose(R.id.image, "chelsea.png");
+        type(R.id.runs, "1");
+        click(R.id.run);
+        Screens.awaitScreen(activity, MainActivity.SHOW_RESULT);
+        assertEquals("sparse", onlyResult().getJSONArray("results").getJSONObject(0).getString("signature"));
+        click(R.id.result_back);
+        choose(R.id.model, "XLSR x3, uint8");
+        Screens.await("they are gone", () -> !Screens.visible(activity, R.id.depth_card));
+        assertFalse(Screens.visible(activity, R.id.signature_card));
     }
 
     @Test
@@ -294,7 +326,7 @@ public class MainActivityTest {
     }
 
     @Test
-    public void outOfMemoryIsAnError() throws IOException {
+    public void anImageThatIsTooLargeIsNotDecoded() throws IOException {
         Files.copy(Path.of(System.getProperty("mobilesr.expected"), "huge.png"), storage.folder(Storage.IMAGES).toPath().resolve("huge.png"));
         controller.recreate();
         activity = controller.get();
@@ -302,7 +334,7 @@ public class MainActivityTest {
         choose(R.id.image, "huge.png");
         click(R.id.run);
         Screens.awaitScreen(activity, MainActivity.SHOW_RESULT);
-        assertTrue(warning(), warning().startsWith("It failed: out of memory; take a smaller image"));
+        assertTrue(warning(), warning().startsWith("It failed: huge.png has 13200x13200 pixels; at most 64 million are read"));
     }
 
     @Test
@@ -323,6 +355,55 @@ public class MainActivityTest {
         Screens.awaitScreen(activity, MainActivity.SHOW_RESULT);
         assertFalse(Screens.visible(activity, R.id.result_pictures));
         assertNotNull(Screens.value(activity, "p99"));
+    }
+
+    /** One file on all delegates: the CPU three times, then those that are not on this machine, which fail alone. */
+    @Test
+    public void aMatrixOfRunsEndsInTheHistory() throws Exception {
+        choose(R.id.image, "chelsea.png");
+        type(R.id.runs, "2");
+        click(R.id.run_matrix);
+        ShadowAlertDialog.getLatestAlertDialog().getButton(DialogInterface.BUTTON_POSITIVE).performClick();
+        Screens.await("the second run", () -> Screens.text(activity, R.id.running_stage).startsWith("Run 2 of 6: "));
+        Screens.awaitScreen(activity, MainActivity.HISTORY);
+        ListView list = activity.findViewById(R.id.history_list);
+        Screens.await("the history is read", () -> list.getAdapter() != null && list.getAdapter().getCount() == 6);
+        String shown = list.getAdapter().getItem(5).toString();
+        assertTrue(shown, shown.contains(" ms · cpu, threads: 1 · XLSR x3, uint8\n"));
+        Screens.draw(activity, "matrix", false);
+        click(R.id.history_csv);
+        Intent[] sent = new Intent[1];
+        Screens.await("it is shared", () -> (sent[0] = shadowOf(activity).getNextStartedActivity()) != null);
+        String csv = sent[0].getParcelableExtra(Intent.EXTRA_INTENT, Intent.class).getStringExtra(Intent.EXTRA_TEXT);
+        List<String> lines = List.of(csv.split("\n"));
+        assertEquals(7, lines.size());
+        assertTrue(lines.get(0), lines.get(0).startsWith("where,date,device,") && lines.get(0).endsWith(",min_ms,p50_ms,p90_ms"));
+        for (String run : List.of("cpu,cpu,1", "cpu,cpu,2", "cpu,cpu,4")) {
+            assertEquals(run, 1, lines.stream().filter(line -> line.contains("," + run + ",")).count());
+        }
+        assertEquals("no time without a delegate", 3, lines.stream().filter(line -> line.endsWith(",,,")).count());
+    }
+
+    @Test
+    public void cancelEndsTheWholeMatrix() throws Exception {
+        choose(R.id.image, "chelsea.png");
+        type(R.id.runs, "400");
+        click(R.id.run_matrix);
+        ShadowAlertDialog.getLatestAlertDialog().getButton(DialogInterface.BUTTON_POSITIVE).performClick();
+        Screens.await("it measures", () -> Screens.text(activity, R.id.running_stage).equals("Run 1 of 6: Measuring"));
+        click(R.id.cancel);
+        Screens.awaitScreen(activity, MainActivity.CHOOSE);
+        assertEquals(List.of(), storage.results());
+        assertFalse(Benchmarks.INSTANCE.isRunning());
+    }
+
+    @Test
+    @Config(sdk = 34)
+    public void nnapiIsOfferedOnThisAndroid() {
+        assertEquals(List.of(Delegate.values()), DeviceInfo.delegates());
+        ReflectionHelpers.setStaticField(Build.VERSION.class, "SDK_INT", 35);
+        assertEquals(List.of(Delegate.CPU, Delegate.GPU, Delegate.GPU_FP32), DeviceInfo.delegates());
+        ReflectionHelpers.setStaticField(Build.VERSION.class, "SDK_INT", 34);
     }
 
     /** After the system ended the process: nothing of the benchmark is left but its file. */

@@ -21,6 +21,7 @@ import org.mobilesr.core.Delegate;
 import org.mobilesr.core.ModelFile;
 import org.mobilesr.core.Residency;
 import org.mobilesr.core.RgbImage;
+import org.mobilesr.sr.Network;
 import org.robolectric.RobolectricTestRunner;
 import org.robolectric.RuntimeEnvironment;
 

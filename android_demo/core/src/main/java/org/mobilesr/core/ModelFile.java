@@ -12,7 +12,11 @@ public final class ModelFile {
     private static final int TENSORS = 0;
     private static final int INPUTS = 1;
     private static final int SHAPE = 0;
+    private static final int NAME = 3;
     private static final int SHAPE_SIGNATURE = 7;
+
+    /** Is part of the name of the input that sets how many blocks of an AdaDSR network run. */
+    public static final String DESIRED_DEPTH = "desired_depth";
 
     private final byte[] bytes;
     private final FlatTables file;
@@ -90,6 +94,17 @@ public final class ModelFile {
     /** This file with the graph of a signature as its only one beside those that it calls; null leaves the file as it is. */
     public ModelFile withSignature(String name) {
         return name == null ? this : new ModelFile(signatures.alone(name));
+    }
+
+    /** Whether the graph that runs has an input for the desired depth. */
+    public boolean takesDepth() {
+        int[] tensors = tensors();
+        for (int index : file.vector(subgraph(), INPUTS)) {
+            if (file.text(tensors[index], NAME).contains(DESIRED_DEPTH)) {
+                return true;
+            }
+        }
+        return false;
     }
 
     /** The bytes in memory that native code can read. */

@@ -23,9 +23,17 @@ public record Tiling(int tileWidth, int tileHeight, List<Tile> tiles) {
         boolean whole = fixedWidth == 0 && (long) width * height <= MOST_PIXELS;
         int tileWidth = fixedWidth > 0 ? fixedWidth : whole ? width : Math.min(width, TILE);
         int tileHeight = fixedHeight > 0 ? fixedHeight : whole ? height : Math.min(height, TILE);
+        return cut(width, height, tileWidth, tileHeight, MARGIN);
+    }
+
+    /**
+     * @param margin LR pixels that a tile sees beyond what is kept of it. From the receptive field on, the tiles make the
+     *     same SR image as the whole image would. Tiles that are too small for it get a quarter of their size.
+     */
+    public static Tiling cut(int width, int height, int tileWidth, int tileHeight, int margin) {
         List<Tile> tiles = new ArrayList<>();
-        for (int[] row : cuts(height, tileHeight)) {
-            for (int[] column : cuts(width, tileWidth)) {
+        for (int[] row : cuts(height, tileHeight, margin)) {
+            for (int[] column : cuts(width, tileWidth, margin)) {
                 tiles.add(new Tile(column[0], row[0], column[1], row[1], column[2], row[2]));
             }
         }
@@ -33,9 +41,9 @@ public record Tiling(int tileWidth, int tileHeight, List<Tile> tiles) {
     }
 
     /** {where the tile starts, where what it fills starts, how long that is} along one side. */
-    private static List<int[]> cuts(int length, int tile) {
+    private static List<int[]> cuts(int length, int tile, int wanted) {
         List<int[]> cuts = new ArrayList<>();
-        int margin = Math.min(MARGIN, (tile - 1) / 4);
+        int margin = Math.min(wanted, (tile - 1) / 4);
         int done = 0;
         while (done < length) {
             int start = Math.max(0, Math.min(done - (done == 0 ? 0 : margin), length - tile));

@@ -1,4 +1,4 @@
-package org.mobilesr.demo;
+package org.mobilesr.sr;
 
 import android.os.Process;
 import android.util.Log;

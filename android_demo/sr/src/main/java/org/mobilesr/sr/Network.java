@@ -1,4 +1,4 @@
-package org.mobilesr.demo;
+package org.mobilesr.sr;
 
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
@@ -17,13 +17,11 @@ import org.tensorflow.lite.gpu.GpuDelegateFactory;
 import org.tensorflow.lite.nnapi.NnApiDelegate;
 
 /** An opened .tflite file for images of one size. The GPU delegate wants one thread for all calls, closing included. */
-final class Network implements AutoCloseable {
-    private static final String DESIRED_DEPTH = "desired_depth";
-
+public final class Network implements AutoCloseable {
     /** What took the graph; null when the log cannot be read. */
-    final Residency residency;
+    public final Residency residency;
 
-    final double initMs;
+    public final double initMs;
     private final int width;
     private final int height;
     private org.tensorflow.lite.Delegate delegate;
@@ -36,7 +34,7 @@ final class Network implements AutoCloseable {
      * @param depth the desired depth, null for files that take none.
      * @throws IllegalArgumentException when the file, the depth or the delegate does not fit, with one line that says why.
      */
-    Network(ModelFile file, Delegate requested, int threads, int width, int height, Double depth) {
+    public Network(ModelFile file, Delegate requested, int threads, int width, int height, Double depth) {
         this.width = width;
         this.height = height;
         NativeLog log = new NativeLog();
@@ -97,7 +95,7 @@ final class Network implements AutoCloseable {
             Tensor tensor = interpreter.getInputTensor(i);
             if (isImage(tensor)) {
                 imageInput = i;
-            } else if (tensor.numElements() == 1 && tensor.name().contains(DESIRED_DEPTH)) {
+            } else if (tensor.numElements() == 1 && tensor.name().contains(ModelFile.DESIRED_DEPTH)) {
                 if (depth == null) {
                     throw new IllegalArgumentException("this file needs a desired depth");
                 }
@@ -150,12 +148,12 @@ final class Network implements AutoCloseable {
     }
 
     /** The image as the input wants it, for `invoke`. */
-    ByteBuffer encode(RgbImage image) {
+    public ByteBuffer encode(RgbImage image) {
         return spec(interpreter.getInputTensor(imageInput)).encode(image);
     }
 
     /** @return the time of the network alone in ms, without copies in and out. */
-    double invoke(ByteBuffer image) {
+    public double invoke(ByteBuffer image) {
         image.rewind();
         inputs[imageInput] = image;
         // The output is read where the runtime has it: its size may be known only after the run.
@@ -164,19 +162,19 @@ final class Network implements AutoCloseable {
     }
 
     /** The SR image of the last `invoke`. */
-    RgbImage sr() {
+    public RgbImage sr() {
         Tensor tensor = interpreter.getOutputTensor(pictureOutput);
         int scale = scale();
         return spec(tensor).decode(tensor.asReadOnlyBuffer(), scale * width, scale * height);
     }
 
     /** The last SR image's raw values. */
-    ByteBuffer raw() {
+    public ByteBuffer raw() {
         return interpreter.getOutputTensor(pictureOutput).asReadOnlyBuffer();
     }
 
     /** By the last SR image's shape. */
-    int scale() {
+    public int scale() {
         int[] shape = shape(interpreter.getOutputTensor(pictureOutput));
         int scale = shape[1] / height;
         if (scale < 1 || shape[1] != scale * height || shape[2] != scale * width) {

@@ -1,0 +1,38 @@
+package org.mobilesr.core;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** Many benchmarks in a row: every file with every delegate, and on the CPU with every number of threads. */
+public final class Matrix {
+    private Matrix() {}
+
+    /**
+     * The benchmarks in their order, named OUTPUT-1, OUTPUT-2, ...
+     *
+     * @param form its image, warm-up and runs apply to all; its depth and signature to its own model only. Delegates other than
+     *     the CPU run with its number of threads.
+     * @param threads numbers of CPU threads.
+     */
+    public static List<RunConfig> of(RunConfig form, List<String> models, List<Delegate> delegates, List<Integer> threads) {
+        List<RunConfig> configs = new ArrayList<>();
+        for (String model : models) {
+            boolean own = model.equals(form.model());
+            for (Delegate delegate : delegates) {
+                for (int count : delegate == Delegate.CPU ? threads : List.of(form.threads())) {
+                    configs.add(new RunConfig(
+                            model,
+                            form.image(),
+                            delegate,
+                            count,
+                            form.warmup(),
+                            form.runs(),
+                            own ? form.depth() : null,
+                            own ? form.signature() : null,
+                            form.output() + "-" + (configs.size() + 1)));
+                }
+            }
+        }
+        return configs;
+    }
+}
