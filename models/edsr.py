@@ -2,7 +2,7 @@
 
 Papers: Lim et al., CVPRW 2017; Liu et al., ECCVW 2020, with a backbone of 32 blocks of 256 channels. Both subtract the
 DIV2K mean and add it back; here it is part of the biases of the head and the tail. The function is the same, except that
-zero padding outside of the image means black instead of the mean. Residuals are not scaled.
+zero padding outside of the image means black instead of the mean; `mean_shift` is the papers' form. Residuals are not scaled.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +12,7 @@ import keras
 
 from mobile_sr.models.adadsr import DepthMask, adapter, check_depth
 from mobile_sr.models.layers import ClippedReLU, DepthToSpace, Shape, check_output_activation
+from mobile_sr.models.ntire2022.layers import Shift
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 Masked = Callable[..., keras.KerasTensor]  # masked(y, block, index, depth_map_index=0), see `assemble`
@@ -25,6 +26,7 @@ def build(
     depth: str = "none",
     adapter_channels: int | None = None,
     depth_scales: str = "first",
+    mean_shift: bool = False,
 ) -> keras.Model:
     """EDSR as a functional Keras model.
 
@@ -37,6 +39,7 @@ def build(
         adapter_channels: channels of the adapter's hidden layers; None for half of `channels`, as in the paper (738,949
             parameters at 256).
         depth_scales: see adadsr.adapter.
+        mean_shift: whether a layer subtracts the DIV2K mean from the image, as in the papers (imported weights need it).
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3]. With depth='input' its inputs are
         [lr, desired_depth], the latter [N, 1] in 0..blocks. With an adapter its outputs are [sr, depth map], the latter
         [N, H, W, 1] in blocks.
@@ -50,7 +53,8 @@ def build(
             x = keras.layers.Add(name=name)([x, masked(y, name, index)])
         return x
 
-    return assemble("edsr", body, scale, output_activation, channels, depth, adapter_channels or channels // 2, 1, depth_scales)
+    hidden = adapter_channels or channels // 2
+    return assemble("edsr", body, scale, output_activation, channels, depth, hidden, 1, depth_scales, mean_shift)
 
 
 def assemble(
@@ -63,6 +67,7 @@ def assemble(
     adapter_channels: int,
     maps: int,
     depth_scales: str,
+    mean_shift: bool,
 ) -> keras.Model:
     """Builds the model of a backbone with or without an adapter, for EDSR and RCAN.
 
@@ -72,13 +77,14 @@ def assemble(
             masked(y, block, index, depth_map_index) with the output, name and number of a block and the number of its
             depth map; the result is `y` times the block's mask.
         maps: number of depth maps.
-        scale, output_activation, channels, depth, adapter_channels, depth_scales: as for `build`.
+        scale, output_activation, channels, depth, adapter_channels, depth_scales, mean_shift: as for `build`.
     """
     check_output_activation(output_activation)
     check_depth(depth, depth_scales)
     lr = keras.Input((None, None, 3), name="lr")
     desired = keras.Input((1,), name="desired_depth") if depth == "input" else None
-    features = conv(lr, channels, "head")
+    image = Shift([-value for value in DIV2K_MEAN], name="mean")(lr) if mean_shift else lr
+    features = conv(image, channels, "head")
     depth_map = None if depth == "none" else adapter(features, desired, adapter_channels, maps, depth_scales)
 
     def masked(y: keras.KerasTensor, block: str, index: int, depth_map_index: int = 0) -> keras.KerasTensor:

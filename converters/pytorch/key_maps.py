@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from mobile_sr.converters.pytorch.architecture import Architecture
-from mobile_sr.converters.pytorch.maps import distillation, mobile, ntire2022, residual
+from mobile_sr.converters.pytorch.maps import adadsr, distillation, mobile, ntire2022, residual
 
 ARCHITECTURES: dict[str, Architecture] = {
     **ntire2022.ARCHITECTURES,
     **distillation.ARCHITECTURES,
     **residual.ARCHITECTURES,
     **mobile.ARCHITECTURES,
+    **adadsr.ARCHITECTURES,
 }

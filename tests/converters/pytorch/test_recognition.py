@@ -71,7 +71,7 @@ def one_reduction(state):
 UNFOLD = {"m_rfdn": unfold_multiception, "nasnet_bn": unfold_nasnet, "resdn": unfold_mean, "rfesr": one_reduction}
 
 
-SEVERAL = ("espcn", "fsrcnn")  # the shapes agree with several forms, see maps/test_mobile.py
+SEVERAL = ("espcn", "fsrcnn", "edsr", "rcan")  # several forms have the same shapes, see maps/test_mobile.py and test_adadsr.py
 
 
 @pytest.mark.parametrize("net", [net for net in ARCHITECTURES if net not in SEVERAL])
