@@ -112,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _compare_pair(args: argparse.Namespace, reference: Upscaler, model: Upscaler, out: TextIO) -> dict[str, Any]:
     """Compare a model with a reference, print the figures and write the report."""
+    from mobile_sr.adadsr import depth_report
     from mobile_sr.evaluation import compare, report
     from mobile_sr.imaging import flat_colours, metrics
     from mobile_sr.quantization import layer_report, quantization_debugger
@@ -137,6 +138,8 @@ def _compare_pair(args: argparse.Namespace, reference: Upscaler, model: Upscaler
     for key in ("reference", "model"):
         print_line(f"{key:<9}  {flat_colours.describe(result[key]['colour_error'])}", file=out)
     print_line(f"{len(result['images'])} images; {metrics.describe(result['protocol'])}", file=out)
+    for line in filter(None, depth_report.lines(result)):
+        print_line(line, file=out)
     if "routing" in result:
         print_line(route.describe(result["routing"]), file=out)
     if args.layers:

@@ -123,7 +123,8 @@ def evaluate(
         ssim: whether to compute SSIM, which takes a hundred times as long as PSNR.
     Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim", "bicubic_psnr"}], "mean": {"psnr", "ssim"},
         "bicubic": {"psnr"} (mean), "skipped": [lines], "values" and "sample" (`model_io.facts`)} and the entries of
-        `Upscaler.where` and `Upscaler.summary`.
+        `Upscaler.where`, `Upscaler.summary` and `Upscaler.summarize_details`; each image also has those of
+        `Upscaler.with_figures`.
     Raises: UserError as `each_pair`.
     """
     rows: list[dict[str, Any]] = []
@@ -131,7 +132,8 @@ def evaluate(
     shave = upscaler.scale if shave is None else shave
     for name, hr, lr, gray in each_pair(folder, upscaler.scale, problems, shave):
         bicubic = score(imresize(lr, upscaler.scale), hr, space, shave, gray, ssim=False)["psnr"]
-        rows.append({"name": name, **score(upscaler(lr), hr, space, shave, gray, ssim), "bicubic_psnr": bicubic})
+        sr, figures = upscaler.with_figures(lr)
+        rows.append({"name": name, **score(sr, hr, space, shave, gray, ssim), "bicubic_psnr": bicubic, **figures})
         if progress:
             progress(len(rows), name)
     return {
@@ -144,4 +146,5 @@ def evaluate(
         "skipped": problems,
         **model_io.facts(upscaler.io, upscaler.figures),
         **upscaler.summary(),
+        **upscaler.summarize_details(rows, "model"),
     }
