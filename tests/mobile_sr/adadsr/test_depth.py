@@ -11,6 +11,7 @@ from mobile_sr.errors import UserError
 from mobile_sr.imaging import images
 from mobile_sr.inference import upscaler, weights
 from mobile_sr.quantization import export
+from tests import schema
 
 
 @pytest.fixture
@@ -149,7 +150,12 @@ def test_benchmark_accepts_a_depth(sparse_file, cli, tmp_path):
     names = ("--model", sparse_file, "--model", f"{sparse_file}@signature=dense", "--model", "xlsr_x2:uint8")
     code, out, err = cli("benchmark", *names, "--depth", 1.5, *size, "--json", tmp_path / "found.json")
     assert code == 0, err
-    named = [row["model"] for row in json.loads((tmp_path / "found.json").read_text())["results"]]
+    results = json.loads((tmp_path / "found.json").read_text())["results"]
+    schema.check(json.loads((tmp_path / "found.json").read_text()))
+    assert [row.get("depth", {}).get("desired") for row in results] == [1.5, 1.5, None]
+    assert results[0]["depth"]["mean"] == pytest.approx(results[1]["depth"]["mean"], rel=1e-3)
+    assert f"{results[0]['model']}: {depth_usage.describe(results[0]['depth'], 3)}" in out
+    named = [row["model"] for row in results]
     assert named[0].endswith("float32.tflite@desired_depth=1.5")
     assert named[1].endswith("@signature=dense,desired_depth=1.5")
     assert named[2] == "xlsr_x2:uint8"
@@ -157,6 +163,22 @@ def test_benchmark_accepts_a_depth(sparse_file, cli, tmp_path):
         code, out, err = cli("benchmark", "--model", model, "--depth", depth, *size)
         assert code == 2
         assert said in err
+
+
+def test_benchmark_runs_an_image(sparse_file, image, cli, tmp_path):
+    images.write_image(tmp_path / "a.png", image)
+    common = ("benchmark", "--model", sparse_file, "--image", tmp_path / "a.png", "--runs", 1, "--warmup", 0)
+    code, out, err = cli(*common, "--json", tmp_path / "found.json")
+    assert code == 0, err
+    found = json.loads((tmp_path / "found.json").read_text())
+    schema.check(found)
+    assert found["environment"]["image"] == "a.png"
+    assert (found["environment"]["height"], found["environment"]["width"]) == image.shape[:2]
+    _, figures = upscaler.load(sparse_file).with_figures(image)
+    assert found["results"][0]["depth"] == {**figures["depth"], "deepest": 3}
+    code, out, err = cli(*common, "--height", 9, "--width", 9)
+    assert code == 2
+    assert "--image has a size of its own" in err
 
 
 def test_an_option_fixes_a_tflite_s_depth(sparse_file, image):
