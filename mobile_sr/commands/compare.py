@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the comparison. Returns 1 if a drop exceeds --max-drop, 2 if a file was skipped."""
     import sys
 
+    from mobile_sr.adadsr import depth_report
     from mobile_sr.errors import UserError
     from mobile_sr.evaluation import compare_models, models_report
     from mobile_sr.inference import upscaler
@@ -96,6 +97,9 @@ def run(args: argparse.Namespace) -> int:
         common.clear_progress()
         page = models_report.write(args.report, result, crops) if args.report else None  # first: a reader may close the pipe
         print(models_report.text(result, args.sort or "psnr"), file=out)
+        for one in result["models"]:
+            for line in filter(None, depth_report.lines(one)):
+                print_line(f"{one['name']}: {line}", file=out)
         if page:
             print_line(f"report: {page}", file=out)
         drops = [(model["name"], model["drop_db"]) for model in result["models"][1:]]

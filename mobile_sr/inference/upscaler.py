@@ -476,12 +476,10 @@ def of_network(name: str, model: keras.Model, config: Mapping[str, Any]) -> Upsc
         model: the Keras model.
         config: its configuration.
     """
-    from mobile_sr import models
+    from mobile_sr import extensions, models
 
-    if len(model.inputs) > 1:
-        return _adjustable(model.inputs[1].name).of_keras(name, model, config)
-    if models.has_depth(config):
-        return importlib.import_module(DEPTH_MAPS).of_keras(name, model, config)
+    if module := getattr(extensions.find(config), "UPSCALER", None):
+        return importlib.import_module(module).of_keras(name, model, config)
     field, smallest = models.receptive_field(config), models.smallest_side(config)
     return Upscaler(name, config["scale"], keras_runner(model), field, smallest=smallest)
 

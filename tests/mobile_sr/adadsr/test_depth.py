@@ -113,6 +113,14 @@ def test_evaluate_and_compare_accept_a_depth(depth_file, few_images, tmp_path, c
     code, out, err = cli(*common, "--model", depth_file)
     assert code == 0, err
     assert "Depth of the model, means over the images: mean depth" in out
+    code, out, err = cli(
+        *common[:1], "--model", depth_file, *common[3:], "--model", "bicubic", "--json", tmp_path / "both.json"
+    )
+    assert code == 0, err
+    (deep, plain) = json.loads((tmp_path / "both.json").read_text())["models"]
+    assert deep["depth"]["desired"] == 2
+    assert "depth" not in plain
+    assert f"{depth_file}: Depth of the model" in out
     code, out, err = cli(*common, "--model", "xlsr_x2")
     assert code == 2
     assert "does not support a desired depth" in err
