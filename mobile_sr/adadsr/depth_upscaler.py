@@ -10,7 +10,7 @@ import numpy as np
 from mobile_sr import models
 from mobile_sr.adadsr import depth_budget, depth_counts, depth_map, depth_usage
 from mobile_sr.imaging.resize import imresize
-from mobile_sr.inference import litert, upscaler
+from mobile_sr.inference import litert, model_files, upscaler
 
 if TYPE_CHECKING:
     import keras
@@ -24,9 +24,11 @@ class MapUpscaler(upscaler.Upscaler):
 
     Attributes:
         blocks: the network's number of blocks D.
+        set_depth: the desired depth that an option of a .tflite has set; None without.
     """
 
     has_details = True
+    set_depth: float | None = None
 
     def __init__(
         self,
@@ -95,7 +97,7 @@ class MapUpscaler(upscaler.Upscaler):
         """Returns (SR output, `depth_usage.usage`, depth map)."""
         desired = self.depth_for(image)
         sr, depths = self.with_depth_map(image, tile, progress, desired)
-        return sr, depth_usage.usage(self.costs, depths, desired), depths
+        return sr, depth_usage.usage(self.costs, depths, self.set_depth if desired is None else desired), depths
 
     def _outputs(self, part: np.ndarray, depth: float | None) -> tuple[np.ndarray, ...]:
         return tuple(self._run(part, depth))
@@ -186,6 +188,9 @@ def of_tflite(name: str, runner: litert.TFLiteModel) -> MapUpscaler:
     if runner.adjustable is None:
         assert costs is not None  # as `litert.TFLiteModel.has_map`
         blocks = len(costs["blocks"]) // runner.map_channels
-        return MapUpscaler(name, runner.scale, runner.run_at, field, blocks, costs, runner.fixed, known.smallest_side)
+        result = MapUpscaler(name, runner.scale, runner.run_at, field, blocks, costs, runner.fixed, known.smallest_side)
+        depth = model_files.split(name)[1].get(DESIRED_DEPTH)
+        result.set_depth = None if depth is None else float(depth)
+        return result
     max_depth, more = runner.adjustable.limits[1], (costs, runner.fixed, known.smallest_side)
     return DepthUpscaler(name, runner.scale, runner.run_at, runner.run_map, field, max_depth, *more)

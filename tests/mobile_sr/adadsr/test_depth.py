@@ -193,6 +193,8 @@ def test_an_option_fixes_a_tflite_s_depth(sparse_file, image):
     fixed, free = (upscaler.load(f"{sparse_file}{options}") for options in ("@desired_depth=1", ""))
     np.testing.assert_array_equal(fixed(image), free(image, depth=1))
     assert fixed.max_depth is None
+    free.depth = 1
+    assert fixed.with_figures(image)[1] == free.with_figures(image)[1]
 
 
 def test_wrong_use_of_a_tflite(depth_file, sparse_file, tmp_path):
