@@ -19,7 +19,7 @@ test-all: $(STAMP)  ## with the long ones
 	$(BIN)/python -m pytest $(WORKERS)
 
 test-torch: .venv-torch/installed  ## those that need PyTorch (several processes, dead ones; conversion), in a .venv-torch of its own
-	.venv-torch/bin/python -m pytest tests/mobile_sr/training/test_distributed.py tests/converters/formats/test_pytorch.py tests/mobile_sr/quantization/test_pytorch_export.py
+	.venv-torch/bin/python -m pytest tests/mobile_sr/training/test_distributed.py tests/converters/formats/test_pytorch.py tests/mobile_sr/quantization/test_pytorch_export.py tests/mobile_sr/importing/test_adadsr_import.py
 
 devices: .venv/devices-installed  ## what virtual devices need and pip can install (300 MB); make test then tests them, too
 

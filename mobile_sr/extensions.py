@@ -7,7 +7,9 @@ handles:
     NETWORKS            what these networks are, for messages
     ADDED               arguments in which such a network may differ from its backbone
     Training, Export    the subclasses
+    UPSCALER            optional: module whose of_keras(name, model, network) returns the Upscaler of such a network
     resolve(network)    optional: completes a recipe's configuration from the files that it names
+    teacher(model, network)  optional: as `teacher`; without it, its networks neither teach nor learn from a teacher
 
 `inference/upscaler.py` has the extensions of the Upscaler.
 """
@@ -47,6 +49,13 @@ def resolve(network: dict[str, Any]) -> dict[str, Any]:
 def added() -> set[str]:
     """Returns all arguments that extensions add to a backbone."""
     return {name for module in _modules() for name in module.ADDED}
+
+
+def teacher(model: keras.Model, network: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function from LR patches [N, h, w, 3] float32 in 0..1 to a teacher's SR output, for distillation."""
+    extension = find(network)
+    result: Callable[[np.ndarray], np.ndarray] = extension.teacher(model, network) if extension else model.predict_on_batch
+    return result
 
 
 def training(recipe: Any) -> Training:

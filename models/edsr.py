@@ -2,8 +2,7 @@
 
 Papers: Lim et al., CVPRW 2017; Liu et al., ECCVW 2020, with a backbone of 32 blocks of 256 channels. Both subtract the
 DIV2K mean and add it back; here it is part of the biases of the head and the tail. The function is the same, except that
-zero padding outside of the image means black instead of the mean. With input_mean='subtracted' it means the mean, as for
-published weights. Residuals are not scaled.
+zero padding outside of the image means black instead of the mean; `mean_shift` is the papers' form. Residuals are not scaled.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ def build(
     depth: str = "none",
     adapter_channels: int | None = None,
     depth_scales: str = "first",
-    input_mean: str = "bias",
+    mean_shift: bool = False,
 ) -> keras.Model:
     """EDSR as a functional Keras model.
 
@@ -40,11 +39,11 @@ def build(
         adapter_channels: channels of the adapter's hidden layers; None for half of `channels`, as in the paper (738,949
             parameters at 256).
         depth_scales: see adadsr.adapter.
-        input_mean: 'bias' (part of the head's bias) or 'subtracted' (a layer of its own, which also affects the borders).
+        mean_shift: whether a layer subtracts the DIV2K mean from the image, as in the papers (imported weights need it).
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3]. With depth='input' its inputs are
         [lr, desired_depth], the latter [N, 1] in 0..blocks. With an adapter its outputs are [sr, depth map], the latter
         [N, H, W, 1] in blocks.
-    Raises: ValueError for an unknown output_activation, depth, depth_scales or input_mean.
+    Raises: ValueError for an unknown output_activation, depth or depth_scales.
     """
 
     def body(x: keras.KerasTensor, masked: Masked) -> keras.KerasTensor:
@@ -54,8 +53,8 @@ def build(
             x = keras.layers.Add(name=name)([x, masked(y, name, index)])
         return x
 
-    width = adapter_channels or channels // 2
-    return assemble("edsr", body, scale, output_activation, channels, depth, width, 1, depth_scales, input_mean)
+    hidden = adapter_channels or channels // 2
+    return assemble("edsr", body, scale, output_activation, channels, depth, hidden, 1, depth_scales, mean_shift)
 
 
 def assemble(
@@ -68,7 +67,7 @@ def assemble(
     adapter_channels: int,
     maps: int,
     depth_scales: str,
-    input_mean: str = "bias",
+    mean_shift: bool,
 ) -> keras.Model:
     """Builds the model of a backbone with or without an adapter, for EDSR and RCAN.
 
@@ -78,16 +77,14 @@ def assemble(
             masked(y, block, index, depth_map_index) with the output, name and number of a block and the number of its
             depth map; the result is `y` times the block's mask.
         maps: number of depth maps.
-        scale, output_activation, channels, depth, adapter_channels, depth_scales, input_mean: as for `build`.
+        scale, output_activation, channels, depth, adapter_channels, depth_scales, mean_shift: as for `build`.
     """
     check_output_activation(output_activation)
     check_depth(depth, depth_scales)
     lr = keras.Input((None, None, 3), name="lr")
     desired = keras.Input((1,), name="desired_depth") if depth == "input" else None
-    if input_mean not in ("bias", "subtracted"):
-        raise ValueError(f"input_mean must be 'bias' or 'subtracted', got {input_mean!r}")
-    x = Shift([-value for value in DIV2K_MEAN], name="mean")(lr) if input_mean == "subtracted" else lr
-    features = conv(x, channels, "head")
+    image = Shift([-value for value in DIV2K_MEAN], name="mean")(lr) if mean_shift else lr
+    features = conv(image, channels, "head")
     depth_map = None if depth == "none" else adapter(features, desired, adapter_channels, maps, depth_scales)
 
     def masked(y: keras.KerasTensor, block: str, index: int, depth_map_index: int = 0) -> keras.KerasTensor:

@@ -1,7 +1,7 @@
 """RCAN, and AdaRCAN: RCAN with AdaDSR's adapter and one depth map per group.
 
 Papers: Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks", ECCV 2018; Liu et al.,
-ECCV Workshops 2020, Sec. 3.1. The mask is applied before the channel attention, which pools over the whole image. The DIV2K
+ECCV Workshops 2020, Sec. 3.4. The mask is applied before the channel attention, which pools over the whole image. The DIV2K
 mean is handled as in edsr.py.
 """
 
@@ -35,7 +35,7 @@ def build(
     depth: str = "none",
     adapter_channels: int | None = None,
     depth_scales: str = "first",
-    input_mean: str = "bias",
+    mean_shift: bool = False,
 ) -> keras.Model:
     """RCAN as a functional Keras model. The defaults are the paper's: 15,444,643 parameters at x2.
 
@@ -45,9 +45,9 @@ def build(
         reduction: factor by which the channel attention reduces the channels.
         adapter_channels: channels of the adapter's hidden layers; None for `channels`, as in the paper (153,486 parameters in
             the adapter).
-        scale, output_activation, channels, depth, depth_scales, input_mean: as for edsr.build.
+        scale, output_activation, channels, depth, depth_scales, mean_shift: as for edsr.build.
     Returns: as edsr.build, with depth maps [N, H, W, groups].
-    Raises: ValueError for an unknown output_activation, depth, depth_scales or input_mean.
+    Raises: ValueError for an unknown output_activation, depth or depth_scales.
     """
 
     def body(x: keras.KerasTensor, masked: Masked) -> keras.KerasTensor:
@@ -61,8 +61,8 @@ def build(
             x = keras.layers.Add(name=f"group{group + 1}")([x, conv(inside, channels, f"group{group + 1}_end")])
         return x
 
-    width = adapter_channels or channels
-    return assemble("rcan", body, scale, output_activation, channels, depth, width, groups, depth_scales, input_mean)
+    hidden = adapter_channels or channels
+    return assemble("rcan", body, scale, output_activation, channels, depth, hidden, groups, depth_scales, mean_shift)
 
 
 def _attention(x: keras.KerasTensor, channels: int, reduction: int, name: str) -> keras.KerasTensor:

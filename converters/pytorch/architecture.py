@@ -33,22 +33,27 @@ class Architecture:
         sizes: {argument of the network's build(): how the shapes tell its value}.
         data_range: maximum of the images that the published network was trained on, 1 or 255.
         scale: how the shapes tell the channels of the last convolution, 3 * scale**2, or a function that returns the scale.
-        variants: further values of build()'s arguments to try, which no shape tells, such as the dilation.
+        variants: further values of build()'s arguments to try, which no shape tells, such as the dilation; or a function of
+            the shapes that returns them.
         agrees: function of the shapes that excludes other networks with the same names.
         unused: regular expressions of keys that are in published files, but that the network does not use.
         not_stored: what neither names nor shapes tell, such as dilations; the published values are then assumed.
         prepare: function that merges or folds arrays of a state dict, such as batch normalization; see folding.py.
+        told_range: function of a state dict that returns the range of its images, 1 or 255, or None if nothing tells it.
+        forms: arguments of build() in which published networks differ.
     """
 
     names: Callable[[Config], dict[str, str]]
     sizes: Mapping[str, Size]
     data_range: int = 1
     scale: Size = "upsampler.0.weight[0]"
-    variants: tuple[Config, ...] = ()
+    variants: tuple[Config, ...] | Callable[[Shapes], tuple[Config, ...]] = ()
     agrees: Callable[[Shapes], bool] = bool
     unused: tuple[str, ...] = ()
     not_stored: str = ""
     prepare: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    told_range: Callable[[State], int | None] = lambda state: None
+    forms: tuple[str, ...] = ()
 
     def options(self, shapes: Shapes) -> dict[str, Any] | None:
         """Returns {"scale", **sizes} as told by the shapes of a checkpoint, or None if it belongs to another network."""
@@ -61,6 +66,10 @@ class Architecture:
             return options if min(numbers) > 0 and self.agrees(shapes) else None
         except MISFITS:
             return None
+
+    def all_variants(self, shapes: Shapes) -> tuple[Config, ...]:
+        """Returns the values to try, first those that the shapes tell."""
+        return ({}, *(self.variants(shapes) if callable(self.variants) else self.variants))
 
     def is_unused(self, key: str) -> bool:
         """Whether the network ignores a key that published files contain."""

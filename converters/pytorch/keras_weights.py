@@ -43,6 +43,7 @@ _PARTS: dict[str, dict[str, tuple[str, Function]]] = {
     "ChannelWeights": {"cw": ("weight", lambda w: w[0])},
     "ChannelAttention": {"temperature": ("temperature", np.ravel)},
     "WeightedSum": {"x_scale.scale": ("x_scale", np.asarray), "res_scale.scale": ("res_scale", np.asarray)},
+    "ScaledByDepth": {"bias": ("bias", np.asarray)},
     "Shift": {"bias": ("bias", np.asarray)},
     "WindowAttention": {
         "qkv.weight": ("inward", np.transpose),
@@ -62,7 +63,8 @@ def convert(
     """Set the weights of a Keras network to those of a PyTorch checkpoint.
 
     A network for images in 0..255 becomes the same function for 0..1. Where everything is positively homogeneous, its biases
-    are divided by 255, and the kernels before a sigmoid multiplied by 255. Otherwise (SiLU, GELU, layer normalization) the
+    are divided by 255, and the kernels before a sigmoid multiplied by 255; so is the first kernel of AdaDSR's adapter, which
+    computes depths from the features. Otherwise (SiLU, GELU, layer normalization) the
     kernels of the first layers are multiplied by 255, and kernel and bias of the last divided by it. Channel
     c * s * s + i * s + j of PixelShuffle becomes channel (i * s + j) * C + c of depth_to_space.
 
@@ -178,8 +180,9 @@ def _range_factors(model: keras.Model, value_range: int) -> dict[tuple[str, str]
         return {}
     before_gate = _before_gates(model)
     if before_gate is not None and all(_is_homogeneous(layer) for layer in model.layers):
-        gates = {(name, "kernel"): float(value_range) for name in before_gate}
-        biased = [layer.name for layer in model.layers if hasattr(layer, "bias") and layer.name not in before_gate]
+        gates = {(name, "kernel"): float(value_range) for name in (*before_gate, "adapter1")}
+        unscaled = before_gate | {layer.name for layer in model.layers if layer.name.startswith("adapter")}  # depths in blocks
+        biased = [layer.name for layer in model.layers if hasattr(layer, "bias") and layer.name not in unscaled]
         return gates | {(name, "bias"): 1 / value_range for name in biased}
     first, last = _ends(model)
     factors = {(name, "kernel"): float(value_range) for name in first}

@@ -9,7 +9,7 @@ from typing import Any
 
 from mobile_sr import models
 from mobile_sr.converters.pytorch import folding
-from mobile_sr.converters.pytorch.architecture import MISFITS, Architecture, shapes_of
+from mobile_sr.converters.pytorch.architecture import MISFITS, Architecture, Config, shapes_of
 from mobile_sr.converters.pytorch.key_maps import ARCHITECTURES
 
 _LISTED = 3  # number of keys that a message lists
@@ -40,6 +40,7 @@ class _Difference:
     missing: list[str]  # prefixes
     unknown: list[str]  # keys
     matching: int  # number of keys
+    variants: tuple[Config, ...]  # as `Architecture.all_variants`
 
     def __str__(self) -> str:
         parts = [
@@ -92,9 +93,10 @@ def candidates(state: Mapping[str, Any], networks: Sequence[str] = ()) -> list[C
         if difference is None or difference.missing or difference.unknown:
             continue
         defaults = models.defaults({"network": name})
-        for variant in ({}, *ARCHITECTURES[name].variants):
+        other = ("network", "scale", *ARCHITECTURES[name].forms)
+        for variant in difference.variants:
             config = {**difference.config, **variant}
-            is_published = all(defaults[key] == value for key, value in config.items() if key not in ("network", "scale"))
+            is_published = all(defaults[key] in (None, value) for key, value in config.items() if key not in other)
             result.append(Candidate(config, is_published))
     return sorted(result, key=lambda candidate: not candidate.is_published)
 
@@ -113,7 +115,8 @@ def _difference(name: str, architecture: Architecture, state: Mapping[str, Any])
         state = architecture.prepare(dict(state))
     except MISFITS:
         return None
-    options = architecture.options(shapes_of(state))
+    shapes = shapes_of(state)
+    options = architecture.options(shapes)
     if options is None:
         return None
     config = {"network": name, **options}
@@ -125,7 +128,8 @@ def _difference(name: str, architecture: Architecture, state: Mapping[str, Any])
             used.add(prefix)
         elif not architecture.is_unused(key):
             unknown.append(key)
-    return _Difference(name, config, sorted(prefixes - used), unknown, len(state) - len(unknown))
+    missing, variants = sorted(prefixes - used), architecture.all_variants(shapes)
+    return _Difference(name, config, missing, unknown, len(state) - len(unknown), variants)
 
 
 def _prefix(key: str, prefixes: set[str]) -> str | None:

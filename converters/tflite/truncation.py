@@ -1,4 +1,4 @@
-"""Truncates a .tflite graph after each of its operators, to time layers without a profiler in the runtime."""
+"""Truncates a .tflite graph: after each of its operators, to time layers without a profiler, or to a part of its outputs."""
 
 from __future__ import annotations
 
@@ -34,6 +34,28 @@ def prefixes(data: bytes) -> Iterator[tuple[int, flatbuffer.Op, bytes]]:
         subgraph.outputs = _outputs(graph, index + 1, varying)
         op_order.forget(model)
         yield index, op, flatbuffer.pack(model)
+
+
+def ending_at(data: bytes, tensor: int) -> bytes:
+    """Returns the .tflite file that computes only one tensor of a file's first subgraph, with the same tensor numbers.
+
+    Args:
+        data: bytes that `flatbuffer.parse` accepts.
+        tensor: number of the tensor, its only output.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    model.signatureDefs = None  # they name the outputs of the whole graph
+    subgraph = model.subgraphs[0]
+    needed, kept = {tensor}, []
+    for op in reversed(subgraph.operators):
+        if needed & {int(i) for i in op.outputs}:
+            needed |= {int(i) for i in op.inputs}
+            kept.append(op)
+    subgraph.operators, subgraph.outputs = kept[::-1], [tensor]
+    op_order.forget(model)
+    return flatbuffer.pack(model)
 
 
 def _outputs(graph: flatbuffer.Graph, count: int, varying: set[int]) -> list[int]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 SHAVE, LARGEST = 10, 160_000  # the authors' tiling: overlap and maximum area of a part, in LR pixels
+_PAPER_UPSAMPLER, _PAPER_PRELU = 256, 128  # channels that the authors' code counts for RCAN, see `paper_count`
 
 
 def active_fractions(depth_map: np.ndarray, blocks: int) -> np.ndarray:
@@ -105,42 +106,59 @@ def multiply_adds(model: keras.Model, depth_map: np.ndarray, fallback: bool = Tr
 
 
 def paper_count(config: Mapping[str, Any], lr_size: tuple[int, int], active: Sequence[float] | None = None) -> float:
-    """Computes the paper's "FLOPs" of an EDSR for one image, in units of 2**30.
+    """Computes the paper's "FLOPs" of an EDSR or RCAN for one image, in units of 2**30.
 
     The rule is that of Liu et al., Tables 1 and 2, as in the authors' code. It counts multiply-adds and biases of all
     convolutions, and one operation for each value of a ReLU, for each residual addition and for each input pixel and feature
     of a pixel shuffle, summed over the image's parts (see `parts`). The convolutions of a masked block count where its mask is
     positive. This holds for the first convolution too, so its neighbour pixels are left out. The block's ReLU and addition
-    count everywhere. The adapter is not counted.
+    count everywhere. Channel attention counts two operations for each value, and its 1x1 convolutions once. The adapter counts
+    over the whole image, with one operation for each value of its PReLUs.
+
+    Two slips of the authors' code are part of the printed figures: RCAN's upsampler counts as one of 256 channels, and the
+    PReLUs of AdaRCAN's adapter as those of 128.
 
     Args:
-        config: configuration of an EDSR.
+        config: configuration of an EDSR or RCAN, with or without an adapter.
         lr_size: (H, W) in LR pixels.
-        active: share of active pixels of each block; None means all of them.
+        active: share of active pixels of each block, group after group; None means all of them.
 
     Raises:
-        ValueError: the network is not an EDSR or has another number of blocks.
+        ValueError: the network is another one or has another number of blocks.
     """
-    if config["network"] != "edsr":
-        raise ValueError(f"the paper's rule applies to edsr only, got {config['network']!r}")
+    if config["network"] not in ("edsr", "rcan"):
+        raise ValueError(f"the paper's rule applies to edsr and rcan only, got {config['network']!r}")
     config = models.complete(config)
-    blocks, channels, scale = config["blocks"], config["channels"], config["scale"]
-    shares = [1.0] * blocks if active is None else list(active)
-    if len(shares) != blocks:
-        raise ValueError(f"got {len(shares)} active shares for {blocks} blocks")
+    is_rcan, channels = config["network"] == "rcan", config["channels"]
+    groups = config["groups"] if is_rcan else 1
+    shares = [1.0] * (groups * config["blocks"]) if active is None else list(active)
+    if len(shares) != groups * config["blocks"]:
+        raise ValueError(f"got {len(shares)} active shares for {groups * config['blocks']} blocks")
 
     def convolution(inputs: int, outputs: int) -> int:
         return 9 * inputs * outputs + outputs
 
     body = convolution(channels, channels)
-    count: float = convolution(3, channels) + body + channels
-    count += sum(2 * body * share + 2 * channels for share in shares)
-    size = 1
-    for factor in (2, 2) if scale == 4 else (scale,):
-        count += size * (convolution(channels, channels * factor**2) + channels)
+    count: float = convolution(3, channels) + (body + channels) * (groups + 1 if is_rcan else 1)
+    count += sum(2 * body * share + (4 if is_rcan else 2) * channels for share in shares)
+    wide, size = _PAPER_UPSAMPLER if is_rcan else channels, 1
+    for factor in (2, 2) if config["scale"] == 4 else (config["scale"],):
+        count += size * (convolution(wide, wide * factor**2) + wide)
         size *= factor**2
     count += size * convolution(channels, 3)
-    return count * sum(height * width for height, width in parts(lr_size)) / 2**30
+    hidden = max(1, channels // config["reduction"]) if is_rcan else 0
+    once = len(shares) * (2 * channels * hidden + 3 * hidden + channels) if is_rcan else 0
+    tiles = parts(lr_size)
+    whole = _paper_adapter(config, groups) * lr_size[0] * lr_size[1] if models.has_depth(config) else 0
+    return (count * sum(height * width for height, width in tiles) + once * len(tiles) + whole) / 2**30
+
+
+def _paper_adapter(config: Mapping[str, Any], maps: int) -> int:
+    """Operations of the adapter for each LR pixel, as `paper_count` counts them."""
+    channels, is_rcan = config["channels"], config["network"] == "rcan"
+    hidden = config["adapter_channels"] or (channels if is_rcan else channels // 2)
+    sizes = [(channels, hidden), *[(hidden, hidden)] * 3, (hidden, maps)]
+    return sum(9 * a * b + b for a, b in sizes) + 4 * (_PAPER_PRELU if is_rcan else hidden)
 
 
 def parts(lr_size: tuple[int, int]) -> list[tuple[int, int]]:

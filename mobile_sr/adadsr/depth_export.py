@@ -33,11 +33,11 @@ class DepthExport(extensions.Export):
             raise UserError(f"{model}: has a depth map; networks with depth maps are exported to .tflite only")
 
     def path(self, requested: str | None, precision: str, model: str | Path) -> str:
-        """Prefers 'sparse' for networks with a desired depth."""
+        """Prefers 'sparse' where the precision has it."""
         has_sparse = precision in files.SPARSE
         if requested == "sparse" and not has_sparse:
             raise UserError(f"--path sparse: not supported for {precision}; use {', '.join(files.SPARSE)}, or --path dense")
-        return requested or ("sparse" if has_sparse and self.max_value is not None else "dense")
+        return requested or ("sparse" if has_sparse else "dense")
 
     def samples(self, images: Sequence[np.ndarray]) -> Sequence[Sample]:
         """As `with_depths`."""

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.adadsr import depth_map
+from mobile_sr.adadsr import depth_map, depth_usage
 from mobile_sr.converters.printable import html_text
 
 
 def _text(report: Mapping[str, Any]) -> str:
     depth = report["depth"]
-    means = f"mean {depth['mean']:.2f} of {depth['deepest']:g} blocks, desired {depth['desired']:.2f}"
-    return f"Depth of the {depth['of']}, over all images: {means}."
+    return f"Depth of the {depth['of']}, means over the images: {depth_usage.describe(depth, depth['deepest'])}."
 
 
 def lines(report: Mapping[str, Any]) -> list[str]:
@@ -45,7 +44,8 @@ def figure(crop: Mapping[str, Any], data_url: Callable[[np.ndarray, str], str]) 
     row, depth = crop["row"], crop["row"]["depth"]
     (left, top, width, height), (rows, columns) = crop["window"], crop["size"]
     frame = f"left:{left / columns:.2%};top:{top / rows:.2%};width:{width / columns:.2%};height:{height / rows:.2%}"
-    caption = f"depth: mean {depth['mean']:.2f}, desired {depth['desired']:.2f}"
+    desired = "" if depth["desired"] is None else f", desired {depth['desired']:.2f}"
+    caption = f"depth: mean {depth['mean']:.2f}{desired}"
     return (
         f'<figure><div class="heat" style="max-width:{165 * columns // rows}px"><img alt="{html_text(row["name"])}: depth" '
         f'src="{data_url(crop["heat_map"], "jpeg")}"><i style="{frame}"></i></div><figcaption>{caption}</figcaption></figure>'

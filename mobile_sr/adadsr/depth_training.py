@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -114,3 +114,15 @@ def desired_depths(recipe: DepthRecipe, max_depth: int | None, step: int) -> np.
     if max_depth is None:
         return np.full((recipe.batch, 1), recipe.fixed_depth, np.float32)
     return np.random.default_rng([recipe.seed, step, 1]).uniform(0, max_depth, (recipe.batch, 1)).astype(np.float32)
+
+
+def at_full_depth(model: keras.Model, network: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the SR output of a network with depth maps at its full depth, as `extensions.teacher`."""
+    max_depth = models.max_depth(network)
+
+    def sr(lr: np.ndarray) -> np.ndarray:
+        inputs = lr if max_depth is None else [lr, np.full((len(lr), 1), max_depth, np.float32)]
+        result: np.ndarray = model.predict_on_batch(inputs)[0]
+        return result
+
+    return sr

@@ -1,6 +1,6 @@
 """AdaDSR's sparse form: computes the blocks of a trained AdaEDSR or AdaRCAN only at pixels with non-zero masks.
 
-Paper: Liu et al., "Deep Adaptive Inference Networks for Single Image Super-Resolution", ECCV Workshops 2020, Sec. 3.3. The
+Paper: Liu et al., "Deep Adaptive Inference Networks for Single Image Super-Resolution", ECCV Workshops 2020, Sec. 3.2. The
 authors' sparse convolution is a CUDA kernel; this one consists of operators that every TFLite runtime has. All layers outside
 of the blocks are those of the Keras model.
 

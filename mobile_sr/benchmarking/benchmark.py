@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mobile_sr import zoo
+from mobile_sr.adadsr import depth_usage
 from mobile_sr.converters.tflite import truncation
 from mobile_sr.devices import engines
 from mobile_sr.errors import UserError
@@ -42,6 +43,7 @@ def benchmark(
     warmup: int = 3,
     layers: bool = False,
     progress: Callable[[int, str], object] | None = None,
+    image: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Measures .tflite files side by side.
 
@@ -53,18 +55,19 @@ def benchmark(
         warmup: untimed rounds after each reopening of the interpreters.
         layers: also estimate the cost of each operator.
         progress: called with (rounds done, description of the current step).
+        image: [H, W, 3] uint8, the LR image to run; None for a generated one. Its size replaces `size`.
 
     Returns:
         A JSON-able dict, see docs/reference/benchmark.schema.json: {"format", "where", "environment", "results"}. The result
         of a model has latency_ms and cpu_ms (see `statistics`), samples_ms (of latency_ms), init_ms, peak_memory_bytes (None
-        if the system does not report it), partitions, delegated_nodes and nodes (see `litert.residency`), ratio_to_first, and
-        layers if requested.
+        if the system does not report it), partitions, delegated_nodes and nodes (see `litert.residency`), ratio_to_first,
+        layers if requested, and for a network with a depth map depth (`depth_usage.usage`).
 
     Raises:
         UserError: a file is unusable, has another size, or crashes the process that measures it.
     """
     files = [open_model(model, threads) for model in models]
-    height, width = size = common_size(files, size)
+    height, width = size = common_size(files, size if image is None else (image.shape[0], image.shape[1]))
     report: dict[str, Any] = {
         "format": FORMAT,
         "where": "host",
@@ -73,7 +76,7 @@ def benchmark(
     }
     children = [measure_in_child(str(model), file, size) for model, file in zip(models, files, strict=True)]
     figures = [check(str(model), file) for model, file in zip(models, files, strict=True)]
-    image = generated(height, width)
+    image = generated(height, width) if image is None else image
     times = [_opening(files, image, share, warmup, progress) for share in _shares(runs)]
     wall, cpu = np.concatenate(times, axis=2)
     ratios = ratios_to_first([opening[1 if threads == 1 else 0] for opening in times])
@@ -98,6 +101,7 @@ def benchmark(
                 "ratio_to_first": float(ratios[k]),
                 "error": None,
                 **model_io.facts(file.io, figures[k]),
+                **_depth(str(models[k]), file, image),
             }
         )
         file.close()
@@ -105,6 +109,18 @@ def benchmark(
         for file, result in zip(files, report["results"], strict=True):
             result["layers"] = layer_costs(file, image, runs, warmup, progress)
     return report
+
+
+def _depth(model: str, file: litert.TFLiteModel, image: np.ndarray) -> dict[str, Any]:
+    """Returns {"depth": `depth_usage.usage` and "deepest", the number of blocks}; {} for a network without a depth map."""
+    costs = file.sidecar.multiply_adds
+    if not file.has_map or costs is None:
+        return {}
+    depth_map, desired = file.run_at(image, file.value)[1], file.value
+    if desired is None and "desired_depth" in (options := split(model)[1]):
+        desired = float(options["desired_depth"])
+    deepest = len(costs["blocks"]) // file.map_channels
+    return {"depth": {**depth_usage.usage(costs, depth_map, desired), "deepest": deepest}}
 
 
 def check(model: str, file: litert.TFLiteModel) -> dict[str, Any] | None:

@@ -31,6 +31,7 @@ def measure(
     size: tuple[int, int] | None = None,
     layers: bool = False,
     progress: Callable[[int, str], object] | None = None,
+    image: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Runs .tflite files on a virtual device, or compiles them for one that only compiles.
 
@@ -40,6 +41,7 @@ def measure(
         size: LR (H, W); None means the fixed size of the files that have one, else DEFAULT_SIZE.
         layers: also count the instructions of each operator, on a device that counts them.
         progress: called with (models or operators done, description).
+        image: [H, W, 3] uint8, the LR image to run; None for a generated one. Its size replaces `size`.
 
     Returns:
         A JSON-able dict, see docs/reference/benchmark.schema.json: {"format", "where": "virtual", "environment", "results"}.
@@ -48,8 +50,9 @@ def measure(
         UserError: a file is unusable, has another size, or the device refuses it; or layers of a device that counts none.
     """
     files = [_open(model, device) for model in models]
+    size = size if image is None else (image.shape[0], image.shape[1])
     height, width = size = benchmark.common_size(files, size or next((f.fixed for f in files if f.fixed), DEFAULT_SIZE))
-    image = generated(height, width)
+    image = generated(height, width) if image is None else image
     report: dict[str, Any] = {
         "format": benchmark.FORMAT,
         "where": "virtual",

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mobile_sr.commands import common
 from mobile_sr.converters.quiet import print_line
+
+if TYPE_CHECKING:
+    import numpy as np
 
 HELP = "measure .tflite files on this machine, an Android device or a virtual device"
 
@@ -33,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--height", type=int, help="LR height (default: the height of the files, 360 if it is dynamic)")
     parser.add_argument("--width", type=int, help="LR width (default: the width of the files, 640 if it is dynamic)")
+    parser.add_argument("--image", metavar="FILE", help="LR image to run, at its size (default: a generated one)")
     parser.add_argument("--depth", type=float, metavar="D", help="desired depth in blocks of AdaDSR networks (default: all)")
     parser.add_argument(
         "--threads", metavar="N", help="CPU threads (default 1); with --device and --no-host also a list: 1,2,4"
@@ -89,12 +94,16 @@ def run(args: argparse.Namespace) -> int | None:
     size = _size(args)
     models = args.model if args.depth is None else benchmark.at_depth(args.model, args.depth)
     if args.device is not None:
+        if args.image is not None:
+            raise UserError(f"--image: the app runs an image of its own; leave it out with --device {args.device}")
         return _run_device(args, models, size, thread_counts, out)
     for option in ("delegates", "apk", "no_host", "timeout", "cool_down", "csv"):
         if getattr(args, option):
             raise UserError(f"--{option.replace('_', '-')} requires --device")
-    report = benchmark.benchmark(models, size, args.threads, args.runs, args.warmup, args.layers, common.progress)
+    counts = (args.threads, args.runs, args.warmup)
+    report = benchmark.benchmark(models, size, *counts, args.layers, common.progress, _image(args))
     common.clear_progress()
+    _name_image(args, report)
     _print(report, out)
     common.write_json_result(args, report)
     return None
@@ -108,6 +117,24 @@ def _thread_counts(text: str) -> list[int]:
         return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
         raise UserError(f"--threads {text}: expected a number, or numbers separated by commas") from None
+
+
+def _image(args: argparse.Namespace) -> np.ndarray | None:
+    """The image of --image; None without it."""
+    from mobile_sr.errors import UserError
+    from mobile_sr.imaging import images
+
+    if args.image is None:
+        return None
+    if args.height is not None:
+        raise UserError("--image has a size of its own; leave out --height and --width")
+    return images.read_image(args.image)
+
+
+def _name_image(args: argparse.Namespace, report: dict[str, Any]) -> None:
+    """Record the name of --image in a report."""
+    if args.image is not None:
+        report["environment"]["image"] = os.path.basename(args.image)
 
 
 def _size(args: argparse.Namespace) -> tuple[int, int] | None:
@@ -134,8 +161,9 @@ def _run_virtual(args: argparse.Namespace, out: TextIO) -> None:
     device = common.device(args)
     assert device is not None
     models = args.model if args.depth is None else benchmark.at_depth(args.model, args.depth)
-    report = virtual.measure(models, device, size, args.layers, common.progress)
+    report = virtual.measure(models, device, size, args.layers, common.progress, _image(args))
     common.clear_progress()
+    _name_image(args, report)
     _print_virtual(report, out)
     common.write_json_result(args, report)
 
@@ -256,6 +284,8 @@ def _notes(report: dict[str, Any]) -> str:
 
 
 def _print(report: dict[str, Any], out: TextIO) -> None:
+    from mobile_sr.adadsr import depth_usage
+
     environment = report["environment"]
     load = f", load {environment['load_average'][0]:.1f}" if environment["load_average"] else ""
     machine = f"{environment['cpu']}, {environment['cores']} cores{load}"
@@ -275,6 +305,8 @@ def _print(report: dict[str, Any], out: TextIO) -> None:
         print_line(_row(cells, widths) + f"  {row['model']}", file=out)
     print_line(f"times in ms, memory in MB; ratio of the {environment['ratio_of']}", file=out)
     for row in report["results"]:
+        if "depth" in row:
+            print_line(f"{row['model']}: {depth_usage.describe(row['depth'], row['depth']['deepest'])}", file=out)
         if "layers" in row:
             print_line(f"{row['model']}: CPU ms per operator, estimated from the times of the graph's prefixes", file=out)
             for layer in row["layers"]:

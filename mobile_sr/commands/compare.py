@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the comparison. Returns 1 if a drop exceeds --max-drop, 2 if a file was skipped."""
     import sys
 
+    from mobile_sr.adadsr import depth_report
     from mobile_sr.errors import UserError
     from mobile_sr.evaluation import compare_models, models_report
     from mobile_sr.inference import upscaler
@@ -101,6 +102,9 @@ def run(args: argparse.Namespace) -> int:
         common.clear_progress()
         page = models_report.write(args.report, result, crops) if args.report else None  # first: a reader may close the pipe
         print(models_report.text(result, args.sort or "psnr"), file=out)
+        for one in result["models"]:
+            for line in filter(None, depth_report.lines(one)):
+                print_line(f"{one['name']}: {line}", file=out)
         if page:
             print_line(f"report: {page}", file=out)
         drops = [(model["name"], model["drop_db"]) for model in result["models"][1:]]
@@ -119,6 +123,7 @@ def _compare_pair(
     args: argparse.Namespace, reference: Upscaler, model: Upscaler, degraded: SeededDegradation | None, out: TextIO
 ) -> dict[str, Any]:
     """Compare a model with a reference, print the figures and write the report."""
+    from mobile_sr.adadsr import depth_report
     from mobile_sr.evaluation import compare, report
     from mobile_sr.imaging import flat_colours, metrics
     from mobile_sr.quantization import layer_report, quantization_debugger
@@ -144,6 +149,8 @@ def _compare_pair(
     for key in ("reference", "model"):
         print_line(f"{key:<9}  {flat_colours.describe(result[key]['colour_error'])}", file=out)
     print_line(f"{len(result['images'])} images; {metrics.describe(result['protocol'])}", file=out)
+    for line in filter(None, depth_report.lines(result)):
+        print_line(line, file=out)
     if "routing" in result:
         print_line(route.describe(result["routing"]), file=out)
     if args.layers:

@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _print(name: str, result: Mapping[str, Any], out: TextIO) -> None:
     """Print the gain over bicubic, then the scores of every image."""
+    from mobile_sr.adadsr import depth_report
     from mobile_sr.imaging import metrics
     from mobile_sr.imaging.degradation import Amounts
     from mobile_sr.routing import route
@@ -93,6 +94,8 @@ def _print(name: str, result: Mapping[str, Any], out: TextIO) -> None:
         amounts = f"  {Amounts(**row['degradation'])}" if "degradation" in row else ""
         print_line(f"{row['name']:<{width}}  {_scores(row)}  bicubic {bicubic:>8} dB{amounts}", file=out)
     print_line(f"{title}: {metrics.describe(result['protocol'])}", file=out)
+    for line in filter(None, depth_report.lines(result)):
+        print_line(line, file=out)
     if "routing" in result:
         print_line(route.describe(result["routing"]), file=out)
     if "nets" in result:

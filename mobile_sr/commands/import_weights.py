@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=N",
-        help="a size that is not recognized, such as blocks=7; repeatable",
+        help="a size that is not recognized, such as blocks=7, or a form such as depth=fixed; repeatable",
     )
     parser.add_argument("--verify", nargs="+", default=[], metavar="F", help=".npz files with true inputs and outputs")
     parser.add_argument("--map", metavar="F", help="JSON file with the names in FILE (docs/guide/published_weights.md)")
@@ -48,10 +48,10 @@ def run(args: argparse.Namespace) -> None:
     import_weights.import_weights(file, args.out, args.net, args.scale, args.range, sizes, args.verify, args.map)
 
 
-def _size(text: str) -> tuple[str, int]:
+def _size(text: str) -> tuple[str, int | str]:
     from mobile_sr.errors import UserError
 
     name, equals, value = text.partition("=")
-    if not (name and equals and value.isdecimal()):
-        raise UserError(f"--set {text}: expected NAME=N with a whole number N")
-    return name, int(value)
+    if not (name and equals and (value.isdecimal() or value.isidentifier())):
+        raise UserError(f"--set {text}: expected NAME=N with a whole number N, or a word such as depth=fixed")
+    return name, int(value) if value.isdecimal() else value

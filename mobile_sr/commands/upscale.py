@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fps", metavar="RATE", help="frames per second of a video made from a folder of frames (default 25)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite or .onnx (default 1)")
+    common.add_json(parser)
     parser.add_argument("--workers", type=int, default=1, help="number of files to process in parallel (default 1)")
 
 
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         return _upscale_clip(args)
     jobs = batch.plan(args.files, args.out, args.format and f".{args.format}", args.depth_map)
     first = common.load_model(args, args.model)  # reports an invalid model before any file is processed
-    if args.depth_map and first.max_depth is None:
+    if args.depth_map and not first.has_details:
         raise UserError(f"{args.model}: has no depth map; --depth-map requires a network with AdaDSR's adapter")
     files.make_folder(jobs[0][1].parent if batch.is_file_name(args.out) else args.out)
     if first.device:
@@ -97,7 +98,8 @@ def run(args: argparse.Namespace) -> int:
             print_line(
                 f"mobile-sr upscale: {source}: written as {target.name}, because another image has the same name", sys.stderr
             )
-    failed, start, upscaled = 0, time.monotonic(), []
+    failed, start, upscaled, rows = 0, time.monotonic(), [], []
+    out = sys.stderr if args.json == "-" else sys.stdout
     for count, result in enumerate(batch.upscale_files(jobs, load, args.workers, args.tile, progress, args.depth_map), 1):
         if result.error:
             failed += 1
@@ -107,14 +109,18 @@ def run(args: argparse.Namespace) -> int:
             print_line(f"mobile-sr upscale: {result.source}: {'; '.join(result.notes)}", sys.stderr)
         left = (time.monotonic() - start) / count * (len(jobs) - count)
         sizes = "{}x{} -> {}x{}".format(*(result.size_in or (0, 0)), *(result.size_out or (0, 0)))
-        print_line(f"[{count}/{len(jobs)}, {left:.0f} s left] {result.source} {sizes} {result.target}")
+        print_line(f"[{count}/{len(jobs)}, {left:.0f} s left] {result.source} {sizes} {result.target}", file=out)
+        if result.figures:
+            print_line(f"{result.source}: {first.describe_figures(result.figures)}", file=out)
+        rows.append({"source": str(result.source), "target": str(result.target), "size_in": result.size_in, **result.figures})
         upscaled.append((result.source, result.target))
     if args.compare and upscaled:
         from mobile_sr.evaluation import side_by_side
 
         page = _page_path(args.out)
         side_by_side.write(page, upscaled, args.model, first.scale)
-        print_line(f"compare: {page}")
+        print_line(f"compare: {page}", file=out)
+    common.write_json_result(args, {"model": args.model, "images": rows})
     return 2 if failed else 0
 
 
@@ -128,7 +134,12 @@ def _upscale_clip(args: argparse.Namespace) -> int:
     from mobile_sr.files import write_json, write_text
     from mobile_sr.video import frames, scores, upscale, writers
 
-    for option, given in (("depth-map", args.depth_map), ("compare", args.compare), ("workers", args.workers != 1)):
+    for option, given in (
+        ("depth-map", args.depth_map),
+        ("compare", args.compare),
+        ("json", args.json),
+        ("workers", args.workers != 1),
+    ):
         if given:
             raise UserError(f"--{option} is for images, not for a video or frames with --reference or --fps; leave it out")
     if len(args.files) > 1:

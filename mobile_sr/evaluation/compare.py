@@ -32,7 +32,8 @@ class Outputs:
         images: "hr" and the SR output of each model by key: [H, W, 3] uint8.
         scores: `evaluate.score` of each model by key.
         gray: whether the HR file is a gray image.
-        figures, more_images: see `Upscaler.with_details`.
+        figures, more_images: of the detailed model, see `Upscaler.with_details`.
+        all_figures: `Upscaler.with_figures` of each model by key.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Outputs:
     gray: bool
     figures: dict[str, Any]
     more_images: dict[str, np.ndarray]
+    all_figures: dict[str, dict[str, Any]]
 
 
 def each_output(
@@ -64,13 +66,17 @@ def each_output(
     scale = next(iter(sides.values())).scale
     for name, hr, lr, gray in evaluate.each_pair(folder, scale, problems, scale):
         lr, amounts = evaluate.degrade(lr, hr, degraded)
-        figures: dict[str, Any] = {}
         more: dict[str, np.ndarray] = {}
-        outputs = {key: side(lr) for key, side in sides.items() if key != detailed}
-        if detailed is not None:
-            outputs[detailed], figures, more = sides[detailed].with_details(lr)
+        outputs: dict[str, np.ndarray] = {}
+        every: dict[str, dict[str, Any]] = {}
+        for key, side in sides.items():
+            if key == detailed:
+                outputs[key], every[key], more = side.with_details(lr)
+            else:
+                outputs[key], every[key] = side.with_figures(lr)
+        figures = every[detailed] if detailed is not None else {}
         scores = {key: evaluate.score(sr, hr, space, scale, gray) for key, sr in outputs.items()}
-        yield Outputs(name, {"hr": hr, **outputs}, scores, gray, {**figures, **amounts}, more)
+        yield Outputs(name, {"hr": hr, **outputs}, scores, gray, {**figures, **amounts}, more, every)
 
 
 def compare(

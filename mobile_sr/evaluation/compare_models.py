@@ -51,7 +51,7 @@ def compare_models(
         "instructions_per_lr_pixel" (None unless the file is an 8-bit .tflite), "time_ms" (None on a virtual device),
         "metrics": {name: mean}, ...}], "bicubic": {"psnr", "ssim", "metrics"}, "images": [{"name", "bicubic_psnr",
         "models": [{"psnr", "ssim", "drop_db", "metrics"}]}], "time": {"of", "size", "rounds"}, "skipped"}. The reference is
-        the first of "models". Each model also has `Upscaler.where` and `Upscaler.summary`.
+        the first of "models". Each model also has `Upscaler.where`, `Upscaler.summary` and `Upscaler.summarize_details`.
 
         The crops are those of `compare.WORST` images, on which the models differ most in PSNR, the worst first: {"row":
         entry of "images", "hr", "bicubic": [H, W, 3] uint8, "outputs": one [H, W, 3] uint8 for each model, "window": [left,
@@ -70,12 +70,15 @@ def compare_models(
     problems: list[str] = []
     worst: list[tuple[float, int, compare.Outputs]] = []  # (spread of PSNR, index of row, images)
     scored: dict[str, list[dict[str, Any]]] = {key: [] for key in (*keys, "bicubic")}
+    figures: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
     for found in compare.each_output(
         sides | {"bicubic": upscaler.load("bicubic", scale)}, folder, space, problems, degraded=degraded
     ):
         for key in scored:
             values = {name: _own(name, own_metrics[name], found, key, scale) for name in own_metrics}
             scored[key].append({**found.scores[key], "metrics": values})
+        for key in keys:
+            figures[key].append(found.all_figures[key])
         first = found.scores[keys[0]]["psnr"] if reference else None
         row = [{**scored[key][-1], "drop_db": compare.subtract(first, found.scores[key]["psnr"])} for key in keys]
         rows.append({"name": found.name, "bicubic_psnr": found.scores["bicubic"]["psnr"], "models": row, **found.figures})
@@ -99,7 +102,8 @@ def compare_models(
         "skipped": problems,
     }
     for key, model, measured, summary in zip(keys, every, times, summaries, strict=True):
-        about = {**compare.facts(model), **summary, "colour_error": compare.colour_error(model)}
+        details = model.summarize_details(figures[key], "model")
+        about = {**compare.facts(model), **summary, **details, "colour_error": compare.colour_error(model)}
         psnr = means[key]["psnr"]
         record["models"].append(
             {

@@ -144,7 +144,8 @@ def evaluate(
     Returns: {"model", "protocol", "images": [{"name", "psnr", "ssim", "bicubic_psnr"} and with
         `degraded` {"degradation": Amounts as a dict}], "mean": {"psnr", "ssim"},
         "bicubic": {"psnr"} (mean), "skipped": [lines], "values" and "sample" (`model_io.facts`)} and the entries of
-        `Upscaler.where` and `Upscaler.summary`.
+        `Upscaler.where`, `Upscaler.summary` and `Upscaler.summarize_details`; each image also has those of
+        `Upscaler.with_figures`.
     Raises: UserError as `each_pair`.
     """
     rows: list[dict[str, Any]] = []
@@ -153,7 +154,9 @@ def evaluate(
     for name, hr, lr, gray in each_pair(folder, upscaler.scale, problems, shave):
         lr, amounts = degrade(lr, hr, degraded)
         bicubic = score(imresize(lr, upscaler.scale), hr, space, shave, gray, ssim=False)["psnr"]
-        rows.append({"name": name, **score(upscaler(lr), hr, space, shave, gray, ssim), "bicubic_psnr": bicubic, **amounts})
+        sr, figures = upscaler.with_figures(lr)
+        scores = score(sr, hr, space, shave, gray, ssim)
+        rows.append({"name": name, **scores, "bicubic_psnr": bicubic, **figures, **amounts})
         if progress:
             progress(len(rows), name)
     return {
@@ -166,4 +169,5 @@ def evaluate(
         "skipped": problems,
         **model_io.facts(upscaler.io, upscaler.figures),
         **upscaler.summary(),
+        **upscaler.summarize_details(rows, "model"),
     }

@@ -15,9 +15,9 @@ from mobile_sr import backend, models
 from mobile_sr.converters.quiet import print_line, quiet
 from mobile_sr.errors import UserError, did_you_mean
 from mobile_sr.files import check_folder, sha256_file
+from mobile_sr.importing import adapters, map_file, truth
 from mobile_sr.importing import checkpoint as torch_checkpoint
-from mobile_sr.importing import map_file, truth
-from mobile_sr.inference import limits, model_io, upscaler, weights
+from mobile_sr.inference import limits, model_io, weights
 
 if TYPE_CHECKING:
     import keras
@@ -43,6 +43,7 @@ class _Reading:
         values: its weights for this range.
         unused: keys of the checkpoint that the network does not use.
         is_published: whether the network's sizes are those of the published checkpoint.
+        is_plausible: as `adapters.is_plausible`.
     """
 
     config: dict[str, Any]
@@ -53,6 +54,7 @@ class _Reading:
     values: list[np.ndarray]
     unused: list[str]
     is_published: bool
+    is_plausible: bool
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -83,7 +85,7 @@ def import_weights(
     net: str | None = None,
     scale: int | None = None,
     value_range: int | None = None,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Mapping[str, int | str] | None = None,
     verify: Sequence[str | Path] = (),
     key_map: str | Path | None = None,
     log: Callable[[str], object] = print,
@@ -100,7 +102,7 @@ def import_weights(
         net: a network of converters.pytorch.key_maps.ARCHITECTURES; None to recognize it.
         scale: scale factor of the checkpoint; None to recognize it.
         value_range: 1 or 255, the range of the images on which the checkpoint was trained; None to find it.
-        sizes: {argument of the network's build(): int} that replace recognized ones.
+        sizes: {argument of the network's build(): int or str} that replace recognized ones.
         verify: .npz files with true inputs and outputs, see `truth.read`.
         key_map: JSON file with the names in the checkpoint, see `map_file.read`.
         log: called with a line about the result.
@@ -206,7 +208,8 @@ def _readings(
         except UserError as error:
             errors.append(str(error))
             continue
-        for range_now in sorted(_RANGES, key=lambda r: r != published):
+        told = ARCHITECTURES[candidate.network].told_range(state) if candidate.network in ARCHITECTURES else None
+        for range_now in sorted(_RANGES, key=lambda r: r != published) if told is None else (told,):
             try:
                 unused = keras_weights.convert(
                     model, models.complete(config), state, range_now, names.layers if names is not None else None
@@ -214,12 +217,23 @@ def _readings(
             except ValueError as error:
                 errors.append(f"not a checkpoint of {candidate.network} at x{config.get('scale', 4)}: {error}")
                 break
-            max_error, figures = _run(checkpoint, config, model, pairs)
-            weights_now = model.get_weights()
-            readings.append(_Reading(config, range_now, figures, max_error, model, weights_now, unused, candidate.is_published))
+            max_error, figures, plausible = _run(checkpoint, config, model, pairs)
+            known = candidate.is_published, plausible
+            readings.append(_Reading(config, range_now, figures, max_error, model, model.get_weights(), unused, *known))
     if not readings:
         raise UserError(f"{checkpoint}: {errors[0]}")
-    return readings, dropped
+    return (readings if pairs else _plausible(checkpoint, readings)), dropped
+
+
+def _plausible(checkpoint: str | Path, readings: list[_Reading]) -> list[_Reading]:
+    """Returns the plausible readings, or all if none is, and says on standard error if an adapter's output decided."""
+    chosen = [reading for reading in readings if reading.is_plausible] or readings
+    if len(chosen) < len(readings):
+        is_fixed = chosen[0].config["depth"] == "fixed"
+        known = "blocks: read as FAdaEDSR, with depth=fixed" if is_fixed else "shares: read as AdaEDSR, with depth=input"
+        other = "input" if is_fixed else "fixed"
+        print_line(f"note: {checkpoint}: its adapter computes {known} (else --set depth={other})", sys.stderr)
+    return chosen
 
 
 def _unknown(nearest: str) -> str:
@@ -231,8 +245,10 @@ def _config(candidate: Candidate, scale: int | None, sizes: Mapping[str, Any]) -
     """Returns the configuration with an unclipped output. Raises UserError for a size that the network does not have."""
     net = candidate.network
     defaults = models.complete({"network": net})
-    known = [name for name, value in defaults.items() if isinstance(value, int) and name not in NOT_SET]
-    for name in sizes:
+    known = [name for name, value in defaults.items() if isinstance(value, (int, str)) and name not in ("network", *NOT_SET)]
+    for name, value in sizes.items():
+        if name in known and isinstance(value, str) != isinstance(defaults[name], str):
+            raise UserError(f"--set {name}={value}: must be a {'word' if isinstance(defaults[name], str) else 'whole number'}")
         if name not in known:
             raise UserError(f"--set {name}: {net} has no such size; available: {', '.join(known)}{did_you_mean(name, known)}")
     config = {"scale": 4, **candidate.config, **sizes, "output_activation": "linear"}
@@ -252,16 +268,13 @@ def _build(config: Mapping[str, Any]) -> keras.Model:
 
 def _run(
     checkpoint: str | Path, config: Mapping[str, Any], model: keras.Model, pairs: Sequence[truth.Truth]
-) -> tuple[float | None, dict[str, Any]]:
-    """Returns the largest error on true outputs, None without them, and the figures on the sample image."""
-    import keras
-
-    def run(lr: np.ndarray) -> np.ndarray:
-        return np.asarray(keras.ops.convert_to_numpy(model(lr)))
-
+) -> tuple[float | None, dict[str, Any], bool]:
+    """Returns the largest error on true outputs, None without them, the figures on the sample image, and `is_plausible`."""
+    runner = adapters.Runner(model, config)
     size = model_io.sample_size(smallest=models.smallest_side(config))
-    figures = model_io.check(checkpoint, upscaler.keras_runner(model), config["scale"], size)
-    return truth.max_error(run, pairs) if pairs else None, figures
+    figures = model_io.check(checkpoint, runner.image, config["scale"], size)
+    plausible = adapters.is_plausible(config, runner.depth_mean)
+    return truth.max_error(runner.batch, pairs) if pairs else None, figures, plausible
 
 
 # Choice -----------------------------------------------------------------------------------------------------------------------

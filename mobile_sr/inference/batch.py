@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mobile_sr.errors import UserError
 from mobile_sr.imaging import alpha as alphas
@@ -29,6 +29,7 @@ class Result:
         size_in: (width, height) of the input; None on failure.
         size_out: (width, height) of the output; None on failure.
         notes: properties of the source that the output does not keep, as text.
+        figures: of `Upscaler.with_figures`.
         error: the reason for a failure; None on success.
     """
 
@@ -37,6 +38,7 @@ class Result:
     size_in: tuple[int, int] | None = None
     size_out: tuple[int, int] | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
+    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
     error: str | None = None
 
 
@@ -191,14 +193,14 @@ def _upscale(
         file = images.read_file(source)
         image = file.pixels if file.alpha is None else alphas.fill_hidden(file.pixels, file.alpha)
         if with_overlay:
-            result, overlay = upscaler.with_overlay(image, tile, progress)
+            result, figures, overlay = upscaler.with_overlay(image, tile, progress)
             images.write_image(_overlay_target(target), overlay)
         else:
-            result = upscaler(image, tile, progress)
+            result, figures = upscaler.with_figures(image, tile, progress)
         alpha = None if file.alpha is None else resize.imresize(file.alpha, upscaler.scale)
         images.write_image(target, result, alpha, gray=file.gray, metadata=file.metadata)
     except UserError as error:
         return Result(source, target, error=str(error))
     except MemoryError:
         return Result(source, target, error=f"{source}: not enough memory for its output; use fewer --workers")
-    return Result(source, target, image.shape[1::-1], result.shape[1::-1], images.lost_in(file, target.suffix))
+    return Result(source, target, image.shape[1::-1], result.shape[1::-1], images.lost_in(file, target.suffix), figures)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mobile_sr.converters.tflite import flatbuffer, runtime
+from mobile_sr.converters.tflite import flatbuffer, runtime, truncation
 from mobile_sr.devices import engines
 from mobile_sr.errors import UserError
 from mobile_sr.inference import graph_io, model_files, model_io, tensor_layout, tensor_values, trial
@@ -307,12 +307,35 @@ class TFLiteModel:
         self.invoke()
         return self.get()
 
-    def run_at(self, image: np.ndarray, value: float) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def has_map(self) -> bool:
+        """Whether the second output is a depth map, whose costs the sidecar has."""
+        return bool(self._others) and self.sidecar.multiply_adds is not None
+
+    @property
+    def map_channels(self) -> int:
+        """Channels of the second output."""
+        return int(self._others[0][1].shape[-1])
+
+    def run_at(self, image: np.ndarray, value: float | None) -> tuple[np.ndarray, np.ndarray]:
         """Like `run`, with a value of the adjustable input. Returns (SR output, second output [H, W, M] float32)."""
         self.value = value
         sr = self.run(image)
         index, tensor = self._others[0]
         return sr, tensor_values.real(self.tensor(index)[0], tensor)
+
+    def run_map(self, image: np.ndarray, value: float) -> np.ndarray:
+        """Returns the second output of `run_at` alone, without running the operators that it does not need."""
+        index, tensor = self._others[0]
+        part = self._map_part
+        part.value = value
+        part.set(image)
+        part.invoke()
+        return tensor_values.real(part.tensor(index)[0], tensor)
+
+    @functools.cached_property
+    def _map_part(self) -> TFLiteModel:
+        return self.with_graph(truncation.ending_at(self.data, self._others[0][0]), f"{self.name} up to its depth map")
 
     def with_graph(self, data: bytes, name: str) -> TFLiteModel:
         """Returns a model with the same inputs that runs other bytes, such as a prefix of its graph, for `set` and `invoke`."""

@@ -37,7 +37,8 @@ EXTENSIONS = {ROUTED: "mobile_sr.routing.route"}
 CONVERSION = "mobile_sr.importing.foreign"  # module with load(model, threads) -> Upscaler, for networks of `needs_conversion`
 # Networks with an input besides the image: name of that input -> module with of_keras(name, model, config) -> Upscaler and
 # of_tflite(name, runner) -> Upscaler.
-ADJUSTABLE = {"desired_depth": "mobile_sr.adadsr.depth_upscaler"}
+DEPTH_MAPS = "mobile_sr.adadsr.depth_upscaler"  # of networks with a depth map
+ADJUSTABLE = {"desired_depth": DEPTH_MAPS}
 _NO_DEPTH_MAP = "has no depth map; only networks with AdaDSR's adapter have one"
 UNKNOWN_RECEPTIVE_FIELD = 16  # overlap in LR pixels for files without a recorded receptive field
 
@@ -45,8 +46,8 @@ UNKNOWN_RECEPTIVE_FIELD = 16  # overlap in LR pixels for files without a recorde
 class Upscaler:
     """Upscales images with one model, tile by tile if needed.
 
-    Subclasses in other folders add kinds of models (EXTENSIONS, ADJUSTABLE). They override `summary`, `with_details`,
-    `summarize_details`, `with_overlay` and the methods about a desired depth, which do nothing or refuse here.
+    Subclasses in other folders add kinds of models (EXTENSIONS, ADJUSTABLE). They override `summary`, `with_figures`,
+    `with_details`, `summarize_details`, `with_overlay` and the methods about a desired depth, which do nothing or refuse here.
 
     Attributes:
         name: the model string that was loaded.
@@ -142,13 +143,23 @@ class Upscaler:
 
     def with_overlay(
         self, image: np.ndarray, tile: int | None = None, progress: Progress | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """As `__call__`, and also returns the depth map drawn over the SR output (`depth_map.overlay`), uint8.
+    ) -> tuple[np.ndarray, dict[str, Any], np.ndarray]:
+        """As `with_figures`, and also returns the depth map drawn over the SR output (`depth_map.overlay`), uint8.
 
         Raises:
             UserError: as `with_depth_map`.
         """
         raise UserError(f"{self.name}: {_NO_DEPTH_MAP}")
+
+    def with_figures(
+        self, image: np.ndarray, tile: int | None = None, progress: Progress | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """As `__call__`, and also returns figures of the image, JSON-able: {} here, {"depth": ...} with a depth map."""
+        return self(image, tile, progress), {}
+
+    def describe_figures(self, figures: Mapping[str, Any]) -> str:
+        """Returns the figures of `with_figures` as text; '' without any."""
+        return ""
 
     def run_once(self, image: np.ndarray) -> np.ndarray:
         """Returns the raw output of `run` for [H, W, 3] uint8, in one run at the maximum depth."""
@@ -421,6 +432,8 @@ def _tflite(name: str, path: Path, threads: int, options: Mapping[str, str], dev
     field = runner.io.reach(known.receptive_field)
     if runner.adjustable:
         upscaler: Upscaler = _adjustable(runner.adjustable.name).of_tflite(name, runner)
+    elif runner.has_map:
+        upscaler = importlib.import_module(DEPTH_MAPS).of_tflite(name, runner)
     else:
         upscaler = Upscaler(name, runner.scale, runner.run, field, runner.fixed, known.smallest_side)
     upscaler.io = runner.io
@@ -463,10 +476,10 @@ def of_network(name: str, model: keras.Model, config: Mapping[str, Any]) -> Upsc
         model: the Keras model.
         config: its configuration.
     """
-    from mobile_sr import models
+    from mobile_sr import extensions, models
 
-    if len(model.inputs) > 1:
-        return _adjustable(model.inputs[1].name).of_keras(name, model, config)
+    if module := getattr(extensions.find(config), "UPSCALER", None):
+        return importlib.import_module(module).of_keras(name, model, config)
     field, smallest = models.receptive_field(config), models.smallest_side(config)
     return Upscaler(name, config["scale"], keras_runner(model), field, smallest=smallest)
 
@@ -489,11 +502,11 @@ def once_per_image(run: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndar
     return lambda image: cached(image.tobytes(), image.shape)
 
 
-def keras_runner(model: keras.Model) -> Callable[..., Any]:
+def keras_runner(model: keras.Model, every: bool = False) -> Callable[..., Any]:
     """Returns a function from [H, W, 3] uint8 to the model's [H * s, W * s, 3] float32 output.
 
     For a model with a second input, a number for each image, the function also takes that number and returns all outputs: the
-    SR output and a map [H, W, M].
+    SR output and a map [H, W, M]; with `every`, always.
     """
     from keras import ops
 
@@ -501,6 +514,6 @@ def keras_runner(model: keras.Model) -> Callable[..., Any]:
         x = ops.convert_to_tensor(image[None].astype(np.float32) / np.float32(255))
         y = model(x if value is None else [x, ops.full((1, 1), float(value), "float32")], training=False)
         outputs = tuple(ops.convert_to_numpy(t)[0] for t in (y if isinstance(y, (list, tuple)) else [y]))
-        return outputs[0] if value is None else outputs
+        return outputs if every or value is not None else outputs[0]
 
     return run

@@ -83,7 +83,7 @@ def export(
             network. None selects 'equalized' beside an integer file if `methods` contains 'equalize', else 'trained'.
         path: for networks with depth masks. 'sparse' writes NAME_sparse_PRECISION.tflite with the signatures `sparse`
             (adadsr/sparse_form.py) and `dense`, which share their weights. 'dense' is for delegates without GATHER. None
-            selects 'sparse' if the network has a desired depth and the precision supports it, else 'dense'.
+            selects 'sparse' if the network has depth masks and the precision supports it, else 'dense'.
         dense_groups: write grouped convolutions as ordinary ones with zeros between the groups, for delegates that do not
             support groups.
         max_colour_error: maximum difference of an integer file from the Keras model on flat colours (flat_colours.py), in

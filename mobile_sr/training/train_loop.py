@@ -7,7 +7,7 @@ import json
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -301,16 +301,17 @@ def _optimizer(recipe: recipes.Recipe) -> keras.optimizers.Optimizer:
     return adam(Triangular(), beta_1=0.9, beta_2=0.999, epsilon=1e-8, **average)
 
 
-def _teacher(recipe: recipes.Recipe, file: str | Path) -> keras.Model:
-    """Load the teacher. Raises UserError if it does not match the recipe's network."""
+def _teacher(recipe: recipes.Recipe, file: str | Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Load the teacher, as `extensions.teacher`. Raises UserError if it does not match the recipe's network."""
     model, config = weights.load_model(file)
     if config["scale"] != recipe.network["scale"]:
         raise UserError(
             f"teacher {recipe.teacher}: its scale is {config['scale']}, but {recipe.name} has scale {recipe.network['scale']}"
         )
-    if extension := extensions.find(config) or extensions.find(recipe.network):
-        raise UserError(f"teacher {recipe.teacher}: distillation is not supported for {extension.NETWORKS}")
-    return model
+    for extension in (extensions.find(config), extensions.find(recipe.network)):
+        if extension and not hasattr(extension, "teacher"):
+            raise UserError(f"teacher {recipe.teacher}: distillation is not supported for {extension.NETWORKS}")
+    return extensions.teacher(model, config)
 
 
 class _Batches:
@@ -320,7 +321,7 @@ class _Batches:
         self,
         recipe: recipes.Recipe,
         source: sources.Source,
-        teacher: keras.Model | None,
+        teacher: Callable[[np.ndarray], np.ndarray] | None,
         extension: extensions.Training,
     ) -> None:
         self.recipe, self.source, self.extension = recipe, source, extension
@@ -337,7 +338,7 @@ class _Batches:
         lr, hr = self.source.batch(step, self.share)
         if self.teacher:
             seen = self.source.batch(step, self.share, clean=True)[0] if r.degrade else lr
-            hr = np.concatenate([hr, self.teacher.predict_on_batch(seen)], axis=-1)
+            hr = np.concatenate([hr, self.teacher(seen)], axis=-1)
         batch = self.extension.batch(lr, hr, step, self.share)
         self.seconds += time.perf_counter() - start
         return batch

@@ -12,8 +12,6 @@ SIZES = {
     **MINI,
     **TEAMS,
     "mobilesr": {"channels": 8, "ratios": (2, 3)},
-    "edsr": {"channels": 8, "blocks": 2, "input_mean": "subtracted"},
-    "rcan": {"channels": 8, "groups": 2, "blocks": 1, "reduction": 2, "input_mean": "subtracted"},
 }
 SAME_NAMES = {"rfdn", "pruned_rfdn", "dilated_rfdn"}  # dilations and skips leave no trace
 LAYOUT = {"Conv2D": (3, 2, 0, 1), "GroupedConv2D": (3, 2, 0, 1), "DepthwiseConv2D": (2, 3, 0, 1)}
@@ -100,8 +98,6 @@ def branches(state):
 
 
 UNFOLD = {
-    "edsr": unfold_mean,
-    "rcan": unfold_mean,
     "span": branches,
     "rlcsr": with_layer_attention,
     "aaln": opposite_means,
@@ -112,7 +108,7 @@ UNFOLD = {
 }
 
 
-SEVERAL = ("espcn", "fsrcnn")  # the shapes agree with several forms, see maps/test_mobile.py
+SEVERAL = ("espcn", "fsrcnn", "edsr", "rcan")  # several forms have the same shapes, see maps/test_mobile.py and test_adadsr.py
 
 
 @pytest.mark.parametrize("net", [net for net in ARCHITECTURES if net not in SEVERAL])

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from mobile_sr import models
-from mobile_sr.adadsr import depth_budget, depth_counts, depth_map
+from mobile_sr.adadsr import depth_budget, depth_counts, depth_map, depth_usage
 from mobile_sr.errors import UserError
 from mobile_sr.imaging import images
 from mobile_sr.inference import upscaler, weights
 from mobile_sr.quantization import export
+from tests import schema
 
 
 @pytest.fixture
@@ -74,9 +75,12 @@ def test_other_models_refuse_a_depth(image):
 
 def test_commands_accept_a_depth(depth_file, image, tmp_path, cli):
     images.write_image(tmp_path / "a.png", image)
-    options = ("--depth", 1, "--depth-map", "--out", tmp_path / "o")
+    options = ("--depth", 1, "--depth-map", "--out", tmp_path / "o", "--json", tmp_path / "found.json")
     code, out, err = cli("upscale", tmp_path / "a.png", "--model", depth_file, *options)
     assert code == 0, err
+    (row,) = json.loads((tmp_path / "found.json").read_text())["images"]
+    assert row["depth"]["desired"] == 1
+    assert f"a.png: {depth_usage.describe(row['depth'], 3)}" in out
     np.testing.assert_array_equal(images.read_image(tmp_path / "o" / "a.png"), upscaler.load(depth_file)(image, depth=1))
     shown = images.read_image(tmp_path / "o" / "a_depth.png")
     assert shown.shape[1] == 76
@@ -94,12 +98,29 @@ def test_commands_accept_a_depth(depth_file, image, tmp_path, cli):
         assert not (tmp_path / "no").exists()
 
 
-def test_evaluate_and_compare_accept_a_depth(depth_file, few_images, cli):
-    code, out, err = cli("evaluate", "--model", depth_file, "--depth", 0.5, "--data", few_images)
+def test_evaluate_and_compare_accept_a_depth(depth_file, few_images, tmp_path, cli):
+    code, out, err = cli(
+        "evaluate", "--model", depth_file, "--depth", 0.5, "--data", few_images, "--json", tmp_path / "found.json"
+    )
     assert code == 0, err
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert f"Depth of the model, means over the images: {depth_usage.describe(found['depth'], 3)}." in out
+    rows = [row["depth"] for row in found["images"]]
+    assert found["depth"]["desired"] == 0.5
+    assert found["depth"]["multiply_adds"] == pytest.approx(np.mean([row["multiply_adds"] for row in rows]))
+    assert [len(row["active"]) for row in rows] == [3] * len(rows)
     common = ("compare", "--reference", "bicubic", "--scale", 2, "--depth", 2, "--data", few_images)
     code, out, err = cli(*common, "--model", depth_file)
     assert code == 0, err
+    assert "Depth of the model, means over the images: mean depth" in out
+    code, out, err = cli(
+        *common[:1], "--model", depth_file, *common[3:], "--model", "bicubic", "--json", tmp_path / "both.json"
+    )
+    assert code == 0, err
+    (deep, plain) = json.loads((tmp_path / "both.json").read_text())["models"]
+    assert deep["depth"]["desired"] == 2
+    assert "depth" not in plain
+    assert f"{depth_file}: Depth of the model" in out
     code, out, err = cli(*common, "--model", "xlsr_x2")
     assert code == 2
     assert "does not support a desired depth" in err
@@ -137,7 +158,12 @@ def test_benchmark_accepts_a_depth(sparse_file, cli, tmp_path):
     names = ("--model", sparse_file, "--model", f"{sparse_file}@signature=dense", "--model", "xlsr_x2:uint8")
     code, out, err = cli("benchmark", *names, "--depth", 1.5, *size, "--json", tmp_path / "found.json")
     assert code == 0, err
-    named = [row["model"] for row in json.loads((tmp_path / "found.json").read_text())["results"]]
+    results = json.loads((tmp_path / "found.json").read_text())["results"]
+    schema.check(json.loads((tmp_path / "found.json").read_text()))
+    assert [row.get("depth", {}).get("desired") for row in results] == [1.5, 1.5, None]
+    assert results[0]["depth"]["mean"] == pytest.approx(results[1]["depth"]["mean"], rel=1e-3)
+    assert f"{results[0]['model']}: {depth_usage.describe(results[0]['depth'], 3)}" in out
+    named = [row["model"] for row in results]
     assert named[0].endswith("float32.tflite@desired_depth=1.5")
     assert named[1].endswith("@signature=dense,desired_depth=1.5")
     assert named[2] == "xlsr_x2:uint8"
@@ -147,10 +173,28 @@ def test_benchmark_accepts_a_depth(sparse_file, cli, tmp_path):
         assert said in err
 
 
+def test_benchmark_runs_an_image(sparse_file, image, cli, tmp_path):
+    images.write_image(tmp_path / "a.png", image)
+    common = ("benchmark", "--model", sparse_file, "--image", tmp_path / "a.png", "--runs", 1, "--warmup", 0)
+    code, out, err = cli(*common, "--json", tmp_path / "found.json")
+    assert code == 0, err
+    found = json.loads((tmp_path / "found.json").read_text())
+    schema.check(found)
+    assert found["environment"]["image"] == "a.png"
+    assert (found["environment"]["height"], found["environment"]["width"]) == image.shape[:2]
+    _, figures = upscaler.load(sparse_file).with_figures(image)
+    assert found["results"][0]["depth"] == {**figures["depth"], "deepest": 3}
+    code, out, err = cli(*common, "--height", 9, "--width", 9)
+    assert code == 2
+    assert "--image has a size of its own" in err
+
+
 def test_an_option_fixes_a_tflite_s_depth(sparse_file, image):
     fixed, free = (upscaler.load(f"{sparse_file}{options}") for options in ("@desired_depth=1", ""))
     np.testing.assert_array_equal(fixed(image), free(image, depth=1))
     assert fixed.max_depth is None
+    free.depth = 1
+    assert fixed.with_figures(image)[1] == free.with_figures(image)[1]
 
 
 def test_wrong_use_of_a_tflite(depth_file, sparse_file, tmp_path):
@@ -190,12 +234,34 @@ def test_a_budget_of_multiply_adds_chooses_the_largest_depth_within_it(depth_fil
 
 
 def test_a_budget_of_time(depth_file, image, monkeypatch):
-    model = upscaler.load(depth_file)
-    monkeypatch.setattr(depth_budget, "_milliseconds", lambda model, image, depth: 10 + 5 * depth)
-    assert depth_budget.choose(model, image, ms=17.6) == pytest.approx(1.5, abs=3 / 64)
-    assert depth_budget.choose(model, image, ms=25) == 3
-    with pytest.raises(UserError, match="costs 10 ms at depth 0"):
-        depth_budget.choose(model, image, ms=9)
+    """The times of a table, here proportional to the multiply-adds, are measured once and serve images of all sizes."""
+    model, timed = upscaler.load(depth_file), []
+
+    def gmacs(part, depth):
+        return depth_counts.count(model.costs, model.depth_map(part, depth)) / 1e9
+
+    def milliseconds(model, part, depth):
+        timed.append(depth)
+        return 1000 * gmacs(part, depth)
+
+    monkeypatch.setattr(depth_budget, "_milliseconds", milliseconds)
+    for part in (image, image[:20]):
+        budget = gmacs(part, 1.5) * 1.0001
+        assert depth_budget.choose(model, part, ms=1000 * budget) == depth_budget.choose(model, part, gmacs=budget)
+    assert depth_budget.choose(model, image, ms=1e6) == 3
+    with pytest.raises(UserError, match=r"costs .* ms at depth 0, more than the budget of 1e-06"):
+        depth_budget.choose(model, image, ms=1e-6)
+    assert timed == [0, 0, 0.75, 0.75, 1.5, 1.5, 3, 3]
+
+
+@pytest.mark.parametrize("kind", ["keras", "tflite"])
+def test_a_choice_runs_the_head_and_the_adapter_only(depth_file, sparse_file, image, kind, monkeypatch):
+    model = upscaler.load(depth_file if kind == "keras" else sparse_file)
+    wanted = [model.with_depth_map(image, depth=depth)[1] for depth in (0, 1.25, 3)]
+    monkeypatch.setattr(model, "_run", None)
+    for depth, expected in zip((0, 1.25, 3), wanted, strict=True):
+        np.testing.assert_allclose(model.depth_map(image, depth), expected, atol=1e-5)
+    assert 0 < depth_budget.choose(model, image, gmacs=depth_counts.count(model.costs, wanted[1]) / 1e9) < 3
 
 
 def test_budgets_at_the_command_line(depth_file, image, tmp_path, cli):
@@ -216,6 +282,35 @@ def test_budgets_at_the_command_line(depth_file, image, tmp_path, cli):
         assert said in err
         # The network is not trained, and a budget is measured on each image: the warning comes first.
         assert len([line for line in err.splitlines() if not line.startswith("warning: ")]) == 1
+
+
+def test_a_fixed_depth_has_a_depth_map(image, tmp_path):
+    """FAdaEDSR: figures and map, but no depth to set."""
+    config = {"network": "edsr", "scale": 2, "blocks": 2, "channels": 4, "depth": "fixed"}
+    model = models.build(config)
+    weights.save_model(tmp_path / "fada.npz", model, config)
+    fixed = upscaler.load(tmp_path / "fada.npz", check=False)
+    sr, figures = fixed.with_figures(image)
+    wanted = model((image / 255)[None].astype(np.float32))[1]
+    np.testing.assert_allclose(fixed.with_depth_map(image)[1], wanted[0], atol=1e-5)
+    np.testing.assert_array_equal(sr, fixed(image))
+    assert figures["depth"]["desired"] is None
+    assert figures["depth"]["mean"] == pytest.approx(float(np.mean(wanted)), abs=1e-5)
+    assert fixed.max_depth is None
+    with pytest.raises(UserError, match="does not support a desired depth"):
+        fixed(image, depth=1)
+
+
+@pytest.mark.slow
+def test_a_fixed_depth_is_exported_with_its_sparse_path(image, tmp_path):
+    config = {"network": "edsr", "scale": 2, "blocks": 2, "channels": 8, "depth": "fixed", "mean_shift": True}
+    weights.save_model(tmp_path / "fada.npz", models.build(config), config)
+    (file,) = export.export(tmp_path / "fada.npz", tmp_path, ["float32"], log=str)
+    assert file.name == "fada_sparse_float32.tflite"
+    outputs = [upscaler.load(name).with_depth_map(image) for name in (tmp_path / "fada.npz", file, f"{file}@signature=dense")]
+    for other in outputs[1:]:
+        assert np.abs(other[0].astype(int) - outputs[0][0]).max() <= 1
+        np.testing.assert_allclose(other[1], outputs[0][1], atol=1e-4)
 
 
 def test_counts():

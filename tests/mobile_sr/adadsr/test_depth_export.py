@@ -16,7 +16,8 @@ FIXED = {**ADJUSTABLE, "depth": "fixed"}
         (ADJUSTABLE, None, "uint8", "sparse"),
         (ADJUSTABLE, None, "int16", "dense"),
         (ADJUSTABLE, "dense", "uint8", "dense"),
-        (FIXED, None, "uint8", "dense"),
+        (FIXED, None, "uint8", "sparse"),
+        (FIXED, None, "int16", "dense"),
         (FIXED, "sparse", "uint8", "sparse"),
     ],
 )

@@ -2,11 +2,14 @@ import numpy as np
 
 from mobile_sr.adadsr import depth_report
 
-DEPTH = {"of": "model", "mean": 1.234, "desired": 2, "deepest": 8}
+DEPTH = {"of": "model", "mean": 1.234, "desired": 2, "deepest": 8, "multiply_adds": 1.234e10, "active": [1, 0.25]}
 
 
 def test_lines_and_legend_say_the_means():
-    text = "Depth of the model, over all images: mean 1.23 of 8 blocks, desired 2.00."
+    text = (
+        "Depth of the model, means over the images: mean depth 1.23 of 8 blocks, desired 2.00; 12.3 G multiply-adds; "
+        "active per block 100 25 %."
+    )
     assert depth_report.lines({"depth": DEPTH}) == [text, ""]
     legend = depth_report.legend({"depth": DEPTH})
     assert legend.startswith(f'<p class="soft">{text}<br>')

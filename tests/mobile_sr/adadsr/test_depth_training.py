@@ -52,3 +52,19 @@ def test_a_fixed_depth_is_validated_once():
     assert fixed.start_validation() == (None,)
     assert fixed.sr(lambda lr, training: ("sr", np.full((1, 2, 2, 1), 3.0)), "lr", None) == "sr"
     assert fixed.status() == "  depth 3.00"
+
+
+def test_a_teacher_runs_at_full_depth():
+    lr, given = np.zeros((2, 4, 4, 3), np.float32), []
+
+    class Model:
+        def predict_on_batch(self, inputs):
+            given.append(inputs)
+            return ["sr", "map"]
+
+    network = {"network": "edsr", "blocks": 5, "depth": "input"}
+    assert extensions.teacher(Model(), network)(lr) == "sr"
+    assert given[0][0] is lr
+    assert given[0][1].tolist() == [[5], [5]]
+    assert extensions.teacher(Model(), {**network, "depth": "fixed"})(lr) == "sr"
+    assert given[1] is lr

@@ -251,17 +251,21 @@ def test_counts_follow_the_masks():
 
 
 def test_counts_of_the_paper():
-    """Liu et al., Table 2: EDSR x2 on the image sizes of Set5."""
+    """Liu et al., Tables 1 and 2, on the image sizes of Set5: EDSR x2, RCAN, and FAdaEDSR(32) with the adapter."""
     sizes = [(512, 512), (288, 288), (256, 256), (280, 280), (228, 344)]
-    counts = [
-        np.mean([depth_counts.paper_count({"network": "edsr", "scale": 2, "blocks": d}, (h // 2, w // 2)) for h, w in sizes])
-        for d in (8, 16, 24, 32)
-    ]
+
+    def counted(network, scale=2, **sizes_):
+        config = {"network": network, "scale": scale, **sizes_}
+        return np.mean([depth_counts.paper_count(config, (h // scale, w // scale)) for h, w in sizes])
+
+    counts = [counted("edsr", blocks=d) for d in (8, 16, 24, 32)]
     np.testing.assert_allclose(counts, [408.23, 718.41, 1028.58, 1338.76], atol=0.005)
+    assert counted("edsr", depth="fixed") == pytest.approx(1358.30, abs=0.005)
+    np.testing.assert_allclose([counted("rcan", scale) for scale in (2, 3, 4)], [577.9, 328.5, 270.1], atol=0.05)
     assert len(depth_counts.parts((1200, 1200))) == 16
     half = depth_counts.paper_count({"network": "edsr", "scale": 2}, (64, 64), [0.5] * 32)
     assert half < depth_counts.paper_count({"network": "edsr", "scale": 2}, (64, 64))
-    with pytest.raises(ValueError, match="edsr"):
-        depth_counts.paper_count(RCAN, (64, 64))
+    with pytest.raises(ValueError, match="edsr and rcan only"):
+        depth_counts.paper_count({"network": "xlsr"}, (64, 64))
     with pytest.raises(ValueError, match="31 active shares for 32"):
         depth_counts.paper_count({"network": "edsr", "scale": 2}, (64, 64), [1] * 31)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mobile_sr import load
-from mobile_sr.adadsr import depth_budget, depth_map
+from mobile_sr.adadsr import depth_budget, depth_map, depth_usage
 from mobile_sr.evaluation import compare, evaluate, report
 
 
@@ -120,7 +120,7 @@ def test_the_report_shows_the_depths(depth_file, images, tmp_path, of):
     assert found["depth"]["mean"] == pytest.approx(np.mean([row["depth"]["mean"] for row in found["images"]]))
     lr = next(lr for name, _, lr, _ in evaluate.each_pair(images, 2, []) if name == crops[0]["row"]["name"])
     depths = deep.with_depth_map(lr)[1]
-    assert crops[0]["row"]["depth"] == {"mean": pytest.approx(depths.mean()), "desired": 1}
+    assert crops[0]["row"]["depth"] == depth_usage.usage(deep.costs, depths, 1)
     np.testing.assert_array_equal(crops[0]["heat_map"], depth_map.heat_map(lr, depths, 3, opacity=0.8))
     page = report.write(tmp_path, found, crops).read_text()
     assert page.count('class="heat"') == len(crops)

@@ -134,16 +134,16 @@ def test_several_workers_stop_between_tiles(tmp_path):
     class Slow:
         scale, max_depth = 2, None
 
-        def __call__(self, image, tile, progress):
+        def with_figures(self, image, tile, progress):
             if image.shape[0] == 5:
                 busy.wait(10)
-                return bicubic()(image)
+                return bicubic()(image), {}
             for k in range(1000):
                 tiles.append(k)
                 busy.set()
                 time.sleep(0.01)
                 progress(k + 1, 1000)
-            return bicubic()(image)
+            return bicubic()(image), {}
 
     results = batch.upscale_files(batch.plan([tmp_path / "in"], tmp_path / "out"), Slow, workers=5)
     assert next(results).source.name == "a.png"

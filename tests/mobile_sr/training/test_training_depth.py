@@ -46,6 +46,15 @@ def test_depth_networks_train(name, image_folder, tmp_path, cache, capsys):
 
 
 @pytest.mark.slow
+def test_a_depth_network_teaches_and_learns(depth_file, image_folder, tmp_path, cache):
+    """AdaEDSR as the teacher of AdaEDSR: the targets are HR, the teacher's output at full depth, and the desired depths."""
+    recipe = recipes.load("adaedsr_b8_x2", smoke=True, steps=2)
+    recipe.validate_every, recipe.teacher = 2, str(depth_file)
+    train_loop.train(recipe, image_folder, tmp_path, cache=cache)
+    assert models.has_depth(weights.load_model(tmp_path / "best.npz")[1])
+
+
+@pytest.mark.slow
 def test_large_hinge_weight_reduces_the_depth(image_folder, tmp_path, cache):
     recipe = recipes.load("fadaedsr_b8_x2", smoke=True, steps=60)
     recipe.validate_every, recipe.peak_learning_rate, recipe.fixed_depth, recipe.depth_weight = 60, 2e-2, 0.5, 10.0
