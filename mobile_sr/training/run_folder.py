@@ -104,6 +104,7 @@ class TrainingRun:
         self.selected_by = selection.criterion(recipe)
         self._flat_goal = flat_colours.LIMIT if self.selected_by == "uint8" else _FLAT_GOAL
         self.extension = extensions.training(recipe)
+        self.columns = (*self.columns, *self.extension.columns)
         self._board: Any = None
 
     def start(self, batches: BatchSource) -> None:
@@ -202,6 +203,7 @@ class TrainingRun:
             "steps_per_s": round((self.step - self._mark_step) / elapsed, 2),
             "input_share": round((self._batches.seconds - self._mark_input) / elapsed, 4),
             **self._extra_columns(),
+            **self.extension.figures(),
         }
         self.history.append(row)
         if self._board:
@@ -269,6 +271,7 @@ class TrainingRun:
                 single_colour.append((sr == sr[0, 0]).all())
                 if metric:
                     measured.append(hooks.measure(metric, sr, hr))
+            self.extension.note_scores(value, *np.mean(scores[-len(self._hr) :], axis=0))
         self._one_colour = all(single_colour)
         self._psnr = np.mean(scores, axis=0)
         as_uint8 = self.selected_by == "uint8"

@@ -1,0 +1,130 @@
+"""Training of a network with exits (models/chainsr.py): all of them in every step, and the last one teaches the others.
+
+The loss is that of the last exit plus, for each other one, `exit_weight` times its own loss and `teacher_weight` times the same
+loss against the image of the last exit. No gradient passes from there into the last exit. Teaching exits by the deepest one is
+from Zhang et al., "Be Your Own Teacher", ICCV 2019. Validations score every exit; best.npz has the highest mean score of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mobile_sr import extensions, models
+from mobile_sr.errors import UserError
+from mobile_sr.files import temporary_folder
+from mobile_sr.inference import model_files, weights
+
+if TYPE_CHECKING:
+    import keras
+
+
+class ExitsTraining(extensions.Training):
+    """Hooks of the training loop for networks with exits, see `extensions.Training`."""
+
+    def __init__(self, recipe: Any) -> None:
+        """Keeps the recipe."""
+        super().__init__(recipe)
+        self.exits = models.exits(recipe.network)
+        self.columns = tuple(f"exit{layers}_psnr_{space}" for layers in self.exits for space in ("rgb", "y"))
+        self._scores: dict[float | None, Sequence[float]] = {}
+
+    def initialize(self, model: keras.Model, loaded: Collection[str], images: Callable[[], np.ndarray]) -> None:
+        """Copies the last convolution of given weights to the exits that they lack."""
+        for layers in self.exits[:-1]:
+            if "tail/kernel" in loaded and f"tail_{layers}/kernel" not in loaded:
+                model.get_layer(f"tail_{layers}").set_weights(model.get_layer("tail").get_weights())
+
+    def losses(self, loss: Any) -> dict[str, Any]:
+        """Adds `exits_loss`."""
+        return {"loss": [loss, exits_loss(loss, self.recipe.exit_weight, self.recipe.teacher_weight)]}
+
+    def batch(self, lr: Any, hr: Any, step: int, share: slice) -> tuple[Any, Any]:
+        """Repeats the HR images for the second output."""
+        return lr, (hr, hr)
+
+    def signature(self, lr: Any, hr: Any) -> tuple[Any, Any]:
+        """As `batch`, for tf.TensorSpecs."""
+        return lr, (hr, hr)
+
+    def start_validation(self) -> Sequence[float | None]:
+        """Returns the exits."""
+        self._scores = {}
+        return self.exits
+
+    def sr(self, model: keras.Model, lr: np.ndarray, value: float | None) -> Any:
+        """Returns the image of the exit after `value` layers."""
+        first = 3 * [*self.exits].index(int(value or 0))
+        return model(lr, training=False)[1][..., first : first + 3]
+
+    def note_scores(self, value: float | None, rgb: float, y: float) -> None:
+        """Keeps the PSNR of an exit."""
+        self._scores[value] = (rgb, y)
+
+    def figures(self) -> dict[str, float]:
+        """Returns the PSNR of every exit in the last validation, for the columns of the history."""
+        values = [round(float(score), 4) for layers in self.exits for score in self._scores[layers]]
+        return dict(zip(self.columns, values, strict=True))
+
+    def status(self) -> str:
+        """Returns the RGB PSNR of every exit as text."""
+        return "  exits " + " ".join(f"{layers}: {rgb:.3f}" for layers, (rgb, _) in self._scores.items())
+
+
+class ExitsExport(extensions.Export):
+    """The export of networks with exits: one file for each."""
+
+    def check_upscaler(self, model: str) -> None:
+        """Refuses them."""
+        raise UserError(
+            f"{model}: has several exits; `mobile-sr export --model {model}` writes a file for each, "
+            f"`mobile-sr route --model {model}` also a routed model"
+        )
+
+    @contextmanager
+    def parts(self, model: str) -> Iterator[list[Path]]:
+        """As `extensions.Export.parts`: NAME_exitK.npz for each exit, K layers, in a temporary folder."""
+        with temporary_folder("mobile_sr_exits.") as folder:
+            yield split(model, folder)
+
+
+def exits_loss(loss: Any, exit_weight: float, teacher_weight: float) -> Any:
+    """Returns the Keras loss of all exits but the last.
+
+    Args:
+        loss: loss of one image, (y_true, y_pred) -> scalar.
+        exit_weight: weight of each exit's loss against the HR image.
+        teacher_weight: weight of its loss against the image of the last exit.
+
+    Returns:
+        f(HR [N, H, W, 3], images of all exits [N, H, W, 3 * E]).
+    """
+
+    def total(y_true: Any, y_pred: Any) -> Any:
+        from keras import ops
+
+        *images, last = (y_pred[..., k : k + 3] for k in range(0, y_pred.shape[-1], 3))
+        teacher = ops.stop_gradient(ops.cast(last, "float32"))
+        return sum(exit_weight * loss(y_true, x) + teacher_weight * loss(teacher, x) for x in images)
+
+    return total
+
+
+def split(model: str, folder: Path) -> list[Path]:
+    """Writes each exit of a trained network as a network of its own, NAME_exitK.npz, and returns the files, K ascending.
+
+    Args:
+        model: .npz file or run folder.
+        folder: folder for the files.
+    """
+    file, stem = model_files.trained(model)
+    network, config = weights.load_model(file)
+    written = []
+    for net, own in models.split_exits(network, config):
+        written.append(folder / f"{stem}_exit{own['layers']}.npz")
+        weights.save_model(written[-1], net, own)
+    return written
