@@ -27,6 +27,7 @@ class DepthUpscaler(upscaler.Upscaler):
     """
 
     has_details = True
+    budget_units = ("ms", "gmacs")
     max_depth: float
 
     def __init__(

@@ -115,7 +115,7 @@ def _compare_pair(args: argparse.Namespace, reference: Upscaler, model: Upscaler
     from mobile_sr.evaluation import compare, report
     from mobile_sr.imaging import flat_colours, metrics
     from mobile_sr.quantization import layer_report, quantization_debugger
-    from mobile_sr.routing import route
+    from mobile_sr.routing import tally
 
     result, crops = compare.compare(reference, model, args.data, args.space, common.progress)
     appendix = ("", "")
@@ -138,7 +138,7 @@ def _compare_pair(args: argparse.Namespace, reference: Upscaler, model: Upscaler
         print_line(f"{key:<9}  {flat_colours.describe(result[key]['colour_error'])}", file=out)
     print_line(f"{len(result['images'])} images; {metrics.describe(result['protocol'])}", file=out)
     if "routing" in result:
-        print_line(route.describe(result["routing"]), file=out)
+        print_line(tally.describe(result["routing"]), file=out)
     if args.layers:
         print(f"\n{layer_report.text(layers)}\n", file=out)
     if page:

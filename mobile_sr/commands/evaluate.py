@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _print(name: str, result: Mapping[str, Any], out: TextIO) -> None:
     """Print the gain over bicubic, then the scores of every image."""
     from mobile_sr.imaging import metrics
-    from mobile_sr.routing import route
+    from mobile_sr.routing import tally
 
     title = _title(name, result)
     if name != "bicubic":
@@ -89,10 +89,10 @@ def _print(name: str, result: Mapping[str, Any], out: TextIO) -> None:
         print_line(f"{row['name']:<{width}}  {_scores(row)}  bicubic {bicubic:>8} dB", file=out)
     print_line(f"{title}: {metrics.describe(result['protocol'])}", file=out)
     if "routing" in result:
-        print_line(route.describe(result["routing"]), file=out)
+        print_line(tally.describe(result["routing"]), file=out)
     if "nets" in result:
         for row in [{"name": "routed", "psnr": mean["psnr"], "routing": result["routing"]}, *result["nets"]]:
-            done = {words: row["routing"][key]["done"] for key, words in route.KINDS.items() if key in row["routing"]}
+            done = {words: row["routing"][key]["done"] for key, words in tally.KINDS.items() if key in row["routing"]}
             costs = ", ".join(f"{cost:,.0f} {words}" for words, cost in done.items())
             psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
             print_line(f"{row['name']}: {psnr} dB, {costs} per LR pixel", file=out)

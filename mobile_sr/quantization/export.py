@@ -96,10 +96,10 @@ def export(
     Returns: the paths of the files. A network with exits (models/chainsr.py) has files for each of them, NAME_exitK_...
     Raises: UserError for unusable arguments, AuditError when a file fails its audit.
     """
-    arguments = {key: value for key, value in locals().items() if key != "model"}
+    settings: Any = {key: value for key, value in locals().items() if key != "model"}
     with sources.parts(model) as parts:
         if parts:
-            return [file for part in parts for file in export(part, **arguments)]
+            return [file for part in parts for file in export(part, **settings)]
     chosen = None if target is None else targets.find(target)
     precisions = chosen.precisions[:1] if chosen and precisions is None else precisions or ()
     unknown = [p for p in precisions if p not in PRECISIONS]

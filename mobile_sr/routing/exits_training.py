@@ -114,6 +114,12 @@ def exits_loss(loss: Any, exit_weight: float, teacher_weight: float) -> Any:
     return total
 
 
+def has_exits(model: str) -> bool:
+    """Whether a trained model, an .npz file or a run folder, has exits."""
+    config = weights.read_arrays(model_files.trained(model)[0])[1].get("config")
+    return isinstance(config, dict) and bool(config.get("exits"))
+
+
 def split(model: str, folder: Path) -> list[Path]:
     """Writes each exit of a trained network as a network of its own, NAME_exitK.npz, and returns the files, K ascending.
 

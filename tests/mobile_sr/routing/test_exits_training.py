@@ -10,7 +10,7 @@ from mobile_sr import extensions, models
 from mobile_sr.evaluation import instructions
 from mobile_sr.inference import litert, weights
 from mobile_sr.quantization.export import export
-from mobile_sr.routing import exits_training
+from mobile_sr.routing import exits_training, route_training
 from mobile_sr.training import train_loop
 from tests.conftest import assert_same_arrays, smoke_recipe
 from tests.mobile_sr.test_cli import one_line
@@ -122,3 +122,24 @@ def test_export_writes_a_file_for_each_exit_that_costs_what_a_plain_network_cost
         assert (sidecar["receptive_field"], sidecar["config"]["layers"]) == (layers + 2, layers)
         assert "exits" not in sidecar["config"]
         assert litert.delegate_partitions(file.read_bytes(), file) == 1
+
+
+@pytest.mark.slow
+def test_a_network_with_exits_becomes_a_routed_model(image_folder, cache, tmp_path, run_here):
+    options = {"patch": 16, "patches": 40, "steps": 20, "precisions": ["uint8"], "methods": (), "cache": cache}
+    (file,) = route_training.train([save(tmp_path / "n.npz")], image_folder, tmp_path / "r", log=lambda line: None, **options)
+    sidecar = json.loads(file.read_text())
+    assert [(net["file"], net["exit"]) for net in sidecar["nets"]] == [(f"n_exit{k}_uint8.tflite", k) for k in (1, 2, 3)]
+    evaluate = ("evaluate", "--model", file, "--data", image_folder, "--json", tmp_path / "f.json")
+    done = []
+    for option in (["--depth", 2], ["--budget-instructions", sidecar["nets"][1]["instructions"] * 1.2], ["--budget-ms", 1e5]):
+        result = run_here(*evaluate, *option)
+        assert result.returncode == 0, result.stderr
+        done.append(json.loads((tmp_path / "f.json").read_text())["routing"]["instructions"]["done"])
+    costs = [net["instructions"] for net in sidecar["nets"]]
+    assert done[0] == pytest.approx(costs[1])
+    assert costs[1] <= done[1] <= 1.2 * costs[1]
+    assert done[2] == pytest.approx(costs[2])
+    for option, message in ((["--depth", 2.5], "not one of its exits, 1, 2, 3"), (["--budget-gmacs", 1e-9], "budget of 1e-09")):
+        result = run_here(*evaluate, *option)
+        assert (result.returncode, result.stderr.strip().endswith(message)) == (2, True)
