@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,6 +141,18 @@ def test_a_network_with_exits_becomes_a_routed_model(image_folder, cache, tmp_pa
     assert done[0] == pytest.approx(costs[1])
     assert costs[1] <= done[1] <= 1.2 * costs[1]
     assert done[2] == pytest.approx(costs[2])
+    plain = [word for net in sidecar["nets"] for word in ("--model", file.with_name(net["file"]))]
+    result = run_here(*evaluate, "--nets", *plain)
+    assert result.returncode == 0, result.stderr
+    curve = {point["name"]: point for point in json.loads((tmp_path / "f.json").read_text())["curve"]}
+    assert len(curve) == 7
+    for net in sidecar["nets"]:
+        alone, static = curve[Path(net["file"]).stem], curve[str(file.with_name(net["file"]))]
+        assert alone["instructions"] == pytest.approx(static["instructions"])
+        assert alone["above_line_db"] == pytest.approx(0, abs=1e-6)
+        assert (alone["is_line"], static["is_line"], static["above_line_db"]) == (False, True, None)
+    assert "PSNR against Cortex-A76 instructions" in result.stdout
+    one_line(run_here("evaluate", "--nets", *plain, "--data", image_folder), "is not a routed model")
     for option, message in ((["--depth", 2.5], "not one of its exits, 1, 2, 3"), (["--budget-gmacs", 1e-9], "budget of 1e-09")):
         result = run_here(*evaluate, *option)
         assert (result.returncode, result.stderr.strip().endswith(message)) == (2, True)
