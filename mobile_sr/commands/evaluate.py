@@ -16,8 +16,8 @@ from mobile_sr.commands import common
 from mobile_sr.converters.quiet import print_line
 
 if TYPE_CHECKING:
-    from mobile_sr.evaluation.cost_curve import Point
     from mobile_sr.inference.upscaler import Upscaler
+    from mobile_sr.routing.cost_curve import Point
     from mobile_sr.routing.route import RoutedUpscaler
 
 HELP = "measure the PSNR and SSIM of models on a folder of images"
@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
     import sys
 
     from mobile_sr.errors import UserError
-    from mobile_sr.evaluation import cost_curve, evaluate
+    from mobile_sr.evaluation import evaluate
     from mobile_sr.inference import upscaler
-    from mobile_sr.routing import route
+    from mobile_sr.routing import cost_curve, route
 
     folder = common.need_data(args)
     out = sys.stderr if args.json == "-" else sys.stdout
@@ -119,7 +119,7 @@ def _alone(model: RoutedUpscaler, index: int, folder: str, space: str) -> dict[s
 def _curve(models: Sequence[Upscaler], results: Sequence[Mapping[str, Any]]) -> list[Point]:
     """The models, and the networks of routed models, whose instructions are known."""
     from mobile_sr.evaluation import compare
-    from mobile_sr.evaluation.cost_curve import usable
+    from mobile_sr.routing.cost_curve import usable
 
     points = []
     for model, result in zip(models, results, strict=True):

@@ -1,4 +1,4 @@
-"""PSNR against instructions: the networks of routed models beside other models, and their distance from the line through those."""
+"""PSNR against instructions: networks of routed models beside other models, and their distance from the line through those."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mobile_sr.evaluation import cost_curve
+from mobile_sr.routing import cost_curve
 
 
 def points():
