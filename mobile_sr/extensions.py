@@ -125,6 +125,15 @@ class Training:
         """Returns figures of the last validation for the history, {column: value}."""
         return {}
 
+    def save_parts(self, model: keras.Model, folder: Path, meta: Mapping[str, Any]) -> None:
+        """Writes model files of the networks that the best weights consist of, in addition to best.npz.
+
+        Args:
+            model: the network.
+            folder: the run folder.
+            meta: metadata of the weights.
+        """
+
     def status(self) -> str:
         """Returns figures of the last validation for its progress line."""
         return ""

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         return _upscale_clip(args)
     jobs = batch.plan(args.files, args.out, args.format and f".{args.format}", args.depth_map)
     first = common.load_model(args, args.model)  # reports an invalid model before any file is processed
-    if args.depth_map and first.max_depth is None:
+    if args.depth_map and not first.has_details:
         raise UserError(f"{args.model}: has no depth map; --depth-map requires a network with AdaDSR's adapter")
     files.make_folder(jobs[0][1].parent if batch.is_file_name(args.out) else args.out)
     if first.device:

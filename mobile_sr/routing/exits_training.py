@@ -7,7 +7,7 @@ from Zhang et al., "Be Your Own Teacher", ICCV 2019. Validations score every exi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,10 @@ class ExitsTraining(extensions.Training):
         values = [round(float(score), 4) for layers in self.exits for score in self._scores[layers]]
         return dict(zip(self.columns, values, strict=True))
 
+    def save_parts(self, model: keras.Model, folder: Path, meta: Mapping[str, Any]) -> None:
+        """Writes NAME_exitK.npz for each exit, NAME being that of the run folder."""
+        _write(model, self.recipe.network, folder, folder.resolve().name, meta)
+
     def status(self) -> str:
         """Returns the RGB PSNR of every exit as text."""
         return "  exits " + " ".join(f"{layers}: {rgb:.3f}" for layers, (rgb, _) in self._scores.items())
@@ -82,7 +86,7 @@ class ExitsExport(extensions.Export):
         """Refuses them."""
         raise UserError(
             f"{model}: has several exits; `mobile-sr export --model {model}` writes a file for each, "
-            f"`mobile-sr route --model {model}` also a routed model"
+            f"`mobile-sr route --model {model}` also a routed model; or give one of the files NAME_exitK.npz in its run folder"
         )
 
     @contextmanager
@@ -129,8 +133,12 @@ def split(model: str, folder: Path) -> list[Path]:
     """
     file, stem = model_files.trained(model)
     network, config = weights.load_model(file)
+    return _write(network, config, folder, stem, {})
+
+
+def _write(model: keras.Model, config: Mapping[str, Any], folder: Path, stem: str, meta: Mapping[str, Any]) -> list[Path]:
     written = []
-    for net, own in models.split_exits(network, config):
+    for net, own in models.split_exits(model, config):
         written.append(folder / f"{stem}_exit{own['layers']}.npz")
-        weights.save_model(written[-1], net, own)
+        weights.save_model(written[-1], net, own, meta)
     return written

@@ -247,6 +247,7 @@ class TrainingRun:
 
     def _save_best(self, meta: dict[str, Any]) -> None:
         weights.save_model(self.out / "best.npz", self._scored, self.recipe.network, meta)
+        self.extension.save_parts(self._scored, self.out, meta)
 
     def _save_last(self, meta: dict[str, Any]) -> None:
         weights.save_model(self.out / "last.npz", self._scored, self.recipe.network, meta)

@@ -84,6 +84,12 @@ def test_a_resumed_run_is_the_same_and_logs_every_exit(image_folder, cache, tmp_
     train_interrupted(tiny(4), tmp_path / "b", 3)
     for name in ("best.npz", "last.npz"):
         assert_same_arrays(tmp_path / "a" / name, tmp_path / "b" / name)
+    best, _ = weights.load_model(tmp_path / "a" / "best.npz")
+    for layers, (net, _) in zip((1, 2, 3), models.split_exits(best, NETWORK), strict=True):
+        found, config = weights.load_model(tmp_path / "a" / f"a_exit{layers}.npz")
+        assert config["layers"] == layers
+        for value, wanted in zip(found.get_weights(), net.get_weights(), strict=True):
+            np.testing.assert_array_equal(value, wanted)
     rows = list(csv.DictReader((tmp_path / "a" / "history.csv").open()))
     assert [row["step"] for row in rows] == ["2", "4"]
     for row in rows:
