@@ -1,8 +1,11 @@
 """Training of a network with exits (models/chainsr.py): all of them in every step, and the last one teaches the others.
 
-The loss is that of the last exit plus, for each other one, `exit_weight` times its own loss and `teacher_weight` times the same
-loss against the image of the last exit. No gradient passes from there into the last exit. Teaching exits by the deepest one is
-from Zhang et al., "Be Your Own Teacher", ICCV 2019. Validations score every exit; best.npz has the highest mean score of all.
+The loss is that of the last exit plus `exit_weight` times that of each other one. These learn (HR + w * last) / (1 + w), the
+mean of the HR image and the image of the last exit with w = `teacher_weight`. For the squared error, that is the error against
+HR plus w times that against the last exit. A sum of two losses instead would reward exits that are merely equal, where the
+loss is a logarithm: all of them then collapse to one colour. No gradient passes into the last exit from there. Teaching exits
+by the last one is from Zhang et al., "Be Your Own Teacher", ICCV 2019. Validations score every exit; best.npz has the highest
+mean score of all.
 """
 
 from __future__ import annotations
@@ -101,8 +104,8 @@ def exits_loss(loss: Any, exit_weight: float, teacher_weight: float) -> Any:
 
     Args:
         loss: loss of one image, (y_true, y_pred) -> scalar.
-        exit_weight: weight of each exit's loss against the HR image.
-        teacher_weight: weight of its loss against the image of the last exit.
+        exit_weight: weight of each exit's loss.
+        teacher_weight: weight of the last exit's image in the target, beside the HR image.
 
     Returns:
         f(HR [N, H, W, 3], images of all exits [N, H, W, 3 * E]).
@@ -113,7 +116,8 @@ def exits_loss(loss: Any, exit_weight: float, teacher_weight: float) -> Any:
 
         *images, last = (y_pred[..., k : k + 3] for k in range(0, y_pred.shape[-1], 3))
         teacher = ops.stop_gradient(ops.cast(last, "float32"))
-        return sum(exit_weight * loss(y_true, x) + teacher_weight * loss(teacher, x) for x in images)
+        target = (y_true + teacher_weight * teacher) / (1 + teacher_weight)
+        return sum(exit_weight * loss(target, x) for x in images)
 
     return total
 

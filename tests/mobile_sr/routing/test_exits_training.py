@@ -46,10 +46,11 @@ def test_the_last_exit_teaches_the_others_and_learns_nothing_from_them():
     hr = tf.zeros((1, 1, 1, 3))
     images = tf.Variable(np.repeat([1.0, 2.0, 4.0], 3).reshape(1, 1, 1, 9).astype(np.float32))
     with tf.GradientTape() as tape:
-        value = exits_training.exits_loss(squared, 0.5, 10.0)(hr, images)
-    assert float(value) == 0.5 * (1 + 4) + 10 * (9 + 4)
+        value = exits_training.exits_loss(squared, 0.5, 3.0)(hr, images)
+    target = 3.0  # (0 + 3 * 4) / 4
+    assert float(value) == 0.5 * ((1 - target) ** 2 + (2 - target) ** 2)
     gradient = tape.gradient(value, images).numpy().ravel()
-    np.testing.assert_allclose(gradient, np.repeat([(0.5 * 2 - 10 * 6) / 3, (0.5 * 4 - 10 * 4) / 3, 0], 3), rtol=1e-6)
+    np.testing.assert_allclose(gradient, np.repeat([0.5 * 2 * (1 - target) / 3, 0.5 * 2 * (2 - target) / 3, 0], 3), rtol=1e-6)
 
 
 def test_a_network_without_exits_starts_all_of_them(tmp_path):
