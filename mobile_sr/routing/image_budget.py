@@ -11,7 +11,7 @@ import numpy as np
 
 from mobile_sr.imaging import sample_images
 
-MAX_PRICES = 1 << 12
+MAX_PRICES = 1 << 9
 SIDE = 128  # LR pixels of the image on which networks are timed
 RUNS = 3  # timed runs, of which the fastest counts; one more is not timed
 
