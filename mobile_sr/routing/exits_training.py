@@ -2,10 +2,10 @@
 
 The loss is that of the last exit plus `exit_weight` times that of each other one. These learn (HR + w * last) / (1 + w), the
 mean of the HR image and the image of the last exit with w = `teacher_weight`. For the squared error, that is the error against
-HR plus w times that against the last exit. A sum of two losses instead would reward exits that are merely equal, where the
-loss is a logarithm: all of them then collapse to one colour. No gradient passes into the last exit from there. Teaching exits
-by the last one is from Zhang et al., "Be Your Own Teacher", ICCV 2019. Validations score every exit; best.npz has the highest
-mean score of all.
+HR plus w times that against the last exit. With a sum of two losses in its place, a logarithm, as the loss 'psnr', would
+reward exits mostly for being equal to the last one, which they can become without being good. No gradient passes into the last
+exit from there. Teaching exits by the last one is from Zhang et al., "Be Your Own Teacher", ICCV 2019. Validations score every
+exit; best.npz has the highest mean score of all.
 """
 
 from __future__ import annotations
