@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mobile_sr import extensions, models
+from mobile_sr.errors import UserError
 from mobile_sr.evaluation import instructions
 from mobile_sr.inference import litert, weights
 from mobile_sr.quantization.export import export
@@ -97,6 +98,19 @@ def test_a_resumed_run_is_the_same_and_logs_every_exit(image_folder, cache, tmp_
         of_exits = [float(row[f"exit{layers}_psnr_rgb"]) for layers in (1, 2, 3)]
         assert len(set(of_exits)) == 3
         assert float(row["validation_psnr_rgb"]) == pytest.approx(np.mean(of_exits), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_an_exit_that_died_ends_the_training(image_folder, cache, tmp_path, monkeypatch):
+    initialize = exits_training.ExitsTraining.initialize
+
+    def dead(hooks, model, *others):
+        initialize(hooks, model, *others)
+        model.get_layer("tail_2").bias.assign([-100.0] * 12)  # black, and without a gradient
+
+    monkeypatch.setattr(exits_training.ExitsTraining, "initialize", dead)
+    with pytest.raises(UserError, match="step 2: every output image is a single colour at one of its exits"):
+        train_loop.train(tiny(4), image_folder, tmp_path / "run", cache=cache)
 
 
 @pytest.mark.slow
