@@ -192,8 +192,8 @@ therefore disables it.
 
 _CALIBRATION = """
 Colours matter more than the number of images: scikit-image's three images contain few saturated colours, and values
-outside of the measured ranges are clipped. Permuting the channels of the same crops corrects this. The tables of this
-page were measured before flat colours and ramps were added to the default calibration set;
+outside of the measured ranges are clipped. Permuting the channels of the same crops corrects this. This table was
+measured before flat colours and ramps were added to the default calibration set;
 [flat_colours.md](flat_colours.md) has their effect.
 
 With `--calibration DIR`, each crop is the most detailed of eight random ones. On 30 photographs, 1,800 pixels long and

@@ -16,8 +16,10 @@ handles:
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
-EXTENSIONS = ("mobile_sr.adadsr.extension", "mobile_sr.routing.extension")
+EXTENSIONS = ("mobile_sr.adadsr.extension", "mobile_sr.routing.extension", "mobile_sr.routing.exits_extension")
 
 
 def _modules() -> Iterator[ModuleType]:
@@ -73,7 +75,13 @@ class ConversionFailed(RuntimeError):
 
 
 class Training:
-    """Hooks of the training loop, for plain networks."""
+    """Hooks of the training loop, for plain networks.
+
+    Attributes:
+        columns: names of the history's columns that `figures` returns.
+    """
+
+    columns: Sequence[str] = ()
 
     def __init__(self, recipe: Any) -> None:
         """Keeps the recipe, a `recipes.Recipe`."""
@@ -119,6 +127,22 @@ class Training:
         for image in lr:
             yield self.sr(model, image[None].astype("float32") / 255, value)
 
+    def note_scores(self, value: float | None, rgb: float, y: float) -> None:
+        """Receives the mean PSNR in dB of a validation at a value of the second input, in RGB and in Y."""
+
+    def figures(self) -> dict[str, float]:
+        """Returns figures of the last validation for the history, {column: value}."""
+        return {}
+
+    def save_parts(self, model: keras.Model, folder: Path, meta: Mapping[str, Any]) -> None:
+        """Writes model files of the networks that the best weights consist of, in addition to best.npz.
+
+        Args:
+            model: the network.
+            folder: the run folder.
+            meta: metadata of the weights.
+        """
+
     def status(self) -> str:
         """Returns figures of the last validation for its progress line."""
         return ""
@@ -143,6 +167,17 @@ class Export:
 
     def check_upscaler(self, model: str) -> None:
         """Raises UserError if the Keras model, loaded from `model`, is not one that upscales images."""
+
+    def parts(self, model: str) -> AbstractContextManager[list[Path]]:
+        """Returns a context with .npz files of the networks that a model consists of and that are exported one by one.
+
+        Args:
+            model: .npz file or run folder.
+
+        Returns:
+            A context manager of the files, which exist within it; of [] if the model is exported as one.
+        """
+        return contextlib.nullcontext([])
 
     def path(self, requested: str | None, precision: str, model: str | Path) -> str:
         """Returns the path, 'sparse' or 'dense', for a precision.

@@ -113,6 +113,17 @@ def max_depth(config: Mapping[str, Any]) -> int | None:
     return complete(config)["blocks"] if config.get("depth") == "input" else None
 
 
+def exits(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """The numbers of layers after which a network with exits has one, the last included; () for a network without exits."""
+    return (*config["exits"], complete(config)["layers"]) if config.get("exits") else ()
+
+
+def split_exits(model: keras.Model, config: Mapping[str, Any]) -> list[tuple[keras.Model, dict[str, Any]]]:
+    """Returns the exits of a network as networks of their own, (model, configuration), the one with the fewest layers first."""
+    parts: list[tuple[keras.Model, dict[str, Any]]] = _module(config["network"]).split_exits(model, complete(config))
+    return parts
+
+
 def challenge_counts(config: Mapping[str, Any], height: int = 256, width: int = 256) -> dict[str, int]:
     """`counts.counts` of a configuration's network, without the layers that the challenge's script misses."""
     from mobile_sr.models import counts

@@ -21,6 +21,10 @@ layers, m would need 4,300 at x3, but at x2 more than XLSR's 3,985. Other networ
 trained yet: 16 channels and 30 layers (8,810), 24 and 10 (8,330), 28 and 9 (8,730), 48 and 3 (7,410).
 
 The layers can also have different numbers of channels (`widths`), as a search finds them (nas/fgnas_plain_supernet.py).
+With `exits`, the network also has outputs after fewer of its layers. Such an exit adds the skip and a last convolution of its
+own. It computes what a ChainSR of that many layers computes: its file has the same operators and costs the same instructions.
+Only one last convolution runs, so one for each exit costs nothing but its 27 * channels * scale**2 weights, 4 KB in a uint8
+file of 16 channels at x3. A shared one would have to suit the features of every depth.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,6 +42,7 @@ def build(
     channels: int = 16,
     layers: int = 12,
     widths: Sequence[int] = (),
+    exits: Sequence[int] = (),
 ) -> keras.Model:
     """ChainSR as a functional Keras model.
 
@@ -47,20 +52,36 @@ def build(
         channels: channels of the first convolution and of the hidden layers.
         layers: number of 3x3 convolutions between the first and the last one, inside of the skip.
         widths: channels of each of the `layers`, the last of which has `channels`; empty for `channels` everywhere.
-    Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
-    Raises: ValueError for an unknown output activation or invalid widths.
+        exits: ascending numbers of layers, from 1 to below `layers`, after which there is a further exit; these layers have
+            `channels`, too.
+    Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3]. With exits, it has a second output
+        [N, H * scale, W * scale, 3 * E]: the images of all exits in ascending order, the last of which equals the first output.
+    Raises: ValueError for an unknown output activation, invalid widths or other exits.
     """
     check_output_activation(output_activation)
     check_widths(channels, layers, widths)
+    if any(a >= b for a, b in zip((0, *exits), (*exits, layers), strict=True)) and exits:
+        raise ValueError(f"exits must be ascending numbers from 1 to {layers - 1}, got {list(exits)}")
+    if widths and any(widths[k - 1] != channels for k in exits):
+        raise ValueError(f"exits must follow layers of {channels} channels, got exits {list(exits)} and widths {list(widths)}")
     lr = keras.Input((None, None, 3), name="lr")
+
+    def end(x: keras.KerasTensor, suffix: str = "") -> keras.KerasTensor:
+        x = keras.layers.Add(name=f"skip{suffix}")([x, head])
+        x = conv(x, 3 * scale * scale, f"tail{suffix}", bias_initializer=GRAY)
+        if output_activation == "clipped_relu":
+            x = ClippedReLU(name=f"clip{suffix}")(x)
+        return DepthToSpace(scale, name=f"sr{suffix}")(x)
+
     x = head = conv(lr, channels, "head", activation="relu")
+    images = []
     for index, width in enumerate(widths or [channels] * layers):
         x = conv(x, width, f"conv{index + 1}", activation="relu")
-    x = keras.layers.Add(name="skip")([x, head])
-    x = conv(x, 3 * scale * scale, "tail", bias_initializer=GRAY)
-    if output_activation == "clipped_relu":
-        x = ClippedReLU(name="clip")(x)
-    return keras.Model(lr, DepthToSpace(scale, name="sr")(x), name=f"chainsr_x{scale}")
+        if index + 1 in exits:
+            images.append(end(x, f"_{index + 1}"))
+    images.append(end(x))
+    outputs = [images[-1], keras.layers.Concatenate(name="exits")(images)] if exits else images[-1]
+    return keras.Model(lr, outputs, name=f"chainsr_x{scale}")
 
 
 def check_widths(channels: int, layers: int, widths: Sequence[int]) -> None:
@@ -76,5 +97,25 @@ def check_widths(channels: int, layers: int, widths: Sequence[int]) -> None:
 
 
 def receptive_field(config: Mapping[str, Any]) -> int:
-    """LR pixels to each side that an output pixel depends on: the number of 3x3 convolutions."""
+    """LR pixels to each side that an output pixel depends on: the number of 3x3 convolutions, at the last exit."""
     return config["layers"] + 2
+
+
+def split_exits(model: keras.Model, config: Mapping[str, Any]) -> list[tuple[keras.Model, dict[str, Any]]]:
+    """Returns the exits of a network as networks of their own, (model, configuration), the one with the fewest layers first.
+
+    Args:
+        model: a network with exits.
+        config: its configuration, with all arguments of `build`.
+    """
+    result = []
+    for layers in (*config["exits"], config["layers"]):
+        own = {**config, "layers": layers, "exits": []}
+        net = build(**{key: value for key, value in own.items() if key != "network"})
+        tail = "tail" if layers == config["layers"] else f"tail_{layers}"
+        for layer in net.layers:
+            layer.set_weights(
+                model.get_layer(tail if layer.name == "tail" else layer.name).get_weights() if layer.weights else []
+            )
+        result.append((net, {key: value for key, value in own.items() if key != "exits"}))
+    return result

@@ -29,6 +29,8 @@ class MapUpscaler(upscaler.Upscaler):
 
     has_details = True
     set_depth: float | None = None
+    budget_units = ("ms", "gmacs")
+    max_depth: float
 
     def __init__(
         self,

@@ -128,12 +128,26 @@ def need_data(args: argparse.Namespace) -> str:
 
 
 def add_depth(parser: argparse.ArgumentParser) -> None:
-    """Add --depth, --budget-ms and --budget-gmacs, which exclude each other."""
+    """Add --depth, --budget-ms, --budget-gmacs and --budget-instructions, which exclude each other."""
     group = parser.add_mutually_exclusive_group()
-    group.add_argument("--depth", type=float, metavar="D", help="desired depth in blocks of an AdaDSR network (default: all)")
-    group.add_argument("--budget-ms", type=float, metavar="T", help="choose the depth of each image for T ms on this machine")
     group.add_argument(
-        "--budget-gmacs", type=float, metavar="G", help="choose the depth of each image for G * 10^9 multiply-adds"
+        "--depth",
+        type=float,
+        metavar="D",
+        help="desired depth in blocks of an AdaDSR network (default: all), or layers of an exit of a routed model",
+    )
+    group.add_argument(
+        "--budget-ms",
+        type=float,
+        metavar="T",
+        help="choose the depth of each image, or the networks of a routed model, for T ms on this machine",
+    )
+    group.add_argument("--budget-gmacs", type=float, metavar="G", help="likewise for G * 10^9 multiply-adds")
+    group.add_argument(
+        "--budget-instructions",
+        type=float,
+        metavar="N",
+        help="choose the networks of a routed uint8 model for N estimated Cortex-A76 instructions per LR pixel of the image",
     )
 
 
@@ -184,14 +198,17 @@ def set_depth(args: argparse.Namespace, *models: Upscaler) -> None:
     """
     from mobile_sr.errors import UserError
 
-    adjustable = [model for model in models if model.max_depth is not None]
-    budgets = {"ms": args.budget_ms, "gmacs": args.budget_gmacs}
+    budgets = {"ms": args.budget_ms, "gmacs": args.budget_gmacs, "instructions": args.budget_instructions}
     given = {unit: budget for unit, budget in budgets.items() if budget is not None}
     if "ms" in given and any(model.device for model in models):
         raise UserError("--budget-ms: a virtual device reports no times; use --budget-gmacs or --depth")
+    adjustable = [
+        model for model in models if (given.keys() <= {*model.budget_units} if given else model.max_depth is not None)
+    ]
     for unit, budget in given.items():
         if not adjustable:
-            raise UserError(f"--budget-{unit}: {models[-1].name} does not support a desired depth")
+            what = "this budget" if models[-1].budget_units else "a desired depth"
+            raise UserError(f"--budget-{unit}: {models[-1].name} does not support {what}")
         if not budget > 0:
             raise UserError(f"--budget-{unit} {budget:g}: must be above 0")
     for model in adjustable or models[-1:]:

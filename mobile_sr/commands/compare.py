@@ -127,7 +127,7 @@ def _compare_pair(
     from mobile_sr.evaluation import compare, report
     from mobile_sr.imaging import flat_colours, metrics
     from mobile_sr.quantization import layer_report, quantization_debugger
-    from mobile_sr.routing import route
+    from mobile_sr.routing import tally
 
     result, crops = compare.compare(reference, model, args.data, args.space, common.progress, degraded)
     appendix = ("", "")
@@ -152,7 +152,7 @@ def _compare_pair(
     for line in filter(None, depth_report.lines(result)):
         print_line(line, file=out)
     if "routing" in result:
-        print_line(route.describe(result["routing"]), file=out)
+        print_line(tally.describe(result["routing"]), file=out)
     if args.layers:
         print(f"\n{layer_report.text(layers)}\n", file=out)
     if page:

@@ -7,7 +7,8 @@ Example: mobile-sr evaluate --model xlsr_x3:uint8 --data Set5 --space y
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,6 +17,8 @@ from mobile_sr.converters.quiet import print_line
 
 if TYPE_CHECKING:
     from mobile_sr.imaging.degradation import SeededDegradation
+    from mobile_sr.inference.upscaler import Upscaler
+    from mobile_sr.routing.cost_curve import Point
     from mobile_sr.routing.route import RoutedUpscaler
 
 HELP = "measure the PSNR and SSIM of models on a folder of images"
@@ -35,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_space(parser)
     common.add_degraded_evaluation(parser)
     common.add_device(parser)
-    parser.add_argument("--nets", action="store_true", help="also measure every network of a routed model alone")
+    parser.add_argument(
+        "--nets",
+        action="store_true",
+        help="also measure every network of a routed model alone; with further models, also print all by cost",
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
     common.add_json(parser)
 
@@ -47,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from mobile_sr.errors import UserError
     from mobile_sr.evaluation import evaluate
     from mobile_sr.inference import upscaler
-    from mobile_sr.routing import route
+    from mobile_sr.routing import cost_curve, route
 
     folder = common.need_data(args)
     degraded = common.degradation(args)
@@ -55,9 +62,8 @@ def run(args: argparse.Namespace) -> int:
     device = common.device(args)
     # All models first: a wrong name is reported at once.
     models = [upscaler.load(name, args.scale, args.threads, check=False, device=device) for name in args.model]
-    for name, model in zip(args.model, models, strict=True):
-        if args.nets and not isinstance(model, route.RoutedUpscaler):
-            raise UserError(f"--nets: {name} is not a routed model (.route.json)")
+    if args.nets and not any(isinstance(model, route.RoutedUpscaler) for model in models):
+        raise UserError(f"--nets: {args.model[0]} is not a routed model (.route.json)")
     common.set_depth(args, *models)
     for model in models:
         upscaler.check_output(model)
@@ -73,7 +79,11 @@ def run(args: argparse.Namespace) -> int:
         width = max(len(_title(name, result)) for name, result in zip(args.model, results, strict=True))
         for name, result in zip(args.model, results, strict=True):
             print_line(f"{_title(name, result):<{width}}  {_scores(result['mean'])}  {_gain(result)}", file=out)
-    common.write_json_result(args, results[0] if len(results) == 1 else {"models": results})
+    curve = _curve(models, results) if args.nets and len(results) > 1 else []
+    for line in cost_curve.table(curve) if curve else ():
+        print_line(line, file=out)
+    several = {"models": results, **({"curve": [_point(point, curve) for point in curve]} if curve else {})}
+    common.write_json_result(args, results[0] if len(results) == 1 else several)
     return 2 if any(result["skipped"] for result in results) else 0
 
 
@@ -82,7 +92,7 @@ def _print(name: str, result: Mapping[str, Any], out: TextIO) -> None:
     from mobile_sr.adadsr import depth_report
     from mobile_sr.imaging import metrics
     from mobile_sr.imaging.degradation import Amounts
-    from mobile_sr.routing import route
+    from mobile_sr.routing import tally
 
     title = _title(name, result)
     if name != "bicubic":
@@ -97,10 +107,10 @@ def _print(name: str, result: Mapping[str, Any], out: TextIO) -> None:
     for line in filter(None, depth_report.lines(result)):
         print_line(line, file=out)
     if "routing" in result:
-        print_line(route.describe(result["routing"]), file=out)
+        print_line(tally.describe(result["routing"]), file=out)
     if "nets" in result:
         for row in [{"name": "routed", "psnr": mean["psnr"], "routing": result["routing"]}, *result["nets"]]:
-            done = {words: row["routing"][key]["done"] for key, words in route.KINDS.items() if key in row["routing"]}
+            done = {words: row["routing"][key]["done"] for key, words in tally.KINDS.items() if key in row["routing"]}
             costs = ", ".join(f"{cost:,.0f} {words}" for words, cost in done.items())
             psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
             print_line(f"{row['name']}: {psnr} dB, {costs} per LR pixel", file=out)
@@ -112,6 +122,27 @@ def _alone(model: RoutedUpscaler, index: int, folder: str, space: str, degraded:
 
     result = evaluate.evaluate(model.alone(index), folder, space, common.progress, ssim=False, degraded=degraded)
     return {"name": Path(model.nets[index].name).stem, "psnr": result["mean"]["psnr"], "routing": result["routing"]}
+
+
+def _curve(models: Sequence[Upscaler], results: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """The models, and the networks of routed models, whose instructions are known."""
+    from mobile_sr.evaluation import compare
+    from mobile_sr.routing.cost_curve import usable
+
+    points = []
+    for model, result in zip(models, results, strict=True):
+        rows = [{"name": model.name, "psnr": result["mean"]["psnr"], "routing": result.get("routing")}, *result.get("nets", ())]
+        for row in rows:
+            if counts := row["routing"]:
+                cost = counts.get("instructions", {}).get("done")
+            else:
+                cost = ((compare.facts(model).get("audit") or {}).get("arm64") or {}).get("per_lr_pixel")
+            points += usable(row["name"], cost, row["psnr"], "routing" not in result)
+    return points
+
+
+def _point(point: Point, points: Sequence[Point]) -> dict[str, Any]:
+    return {**dataclasses.asdict(point), "above_line_db": point.above(points)}
 
 
 def _title(name: str, result: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Train a classifier that chooses a network for every patch of an image (ClassSR), and write the .tflite files.
+"""Train a classifier that chooses a network, or an exit, for every patch of an image (ClassSR), and write the .tflite files.
 
 Example: mobile-sr route --model runs/small --model runs/middle --model runs/large --data DIV2K_train_HR --out deploy/routed
 Then: mobile-sr evaluate --model deploy/routed/routed_uint8.route.json --data Set5
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         action="append",
         required=True,
-        help="trained network: zoo name, .npz or run folder; give two or more, or one run of the recipe classsr",
+        help="trained network: zoo name, .npz or run folder; give two or more, or one run of classsr or of a recipe with exits",
     )
     common.add_data(parser, "folder of HR training images, with LR images beside them in the DIV2K layout or made by bicubic")
     parser.add_argument("--out", required=True, metavar="DIR", help="deployment folder; the files are named after it")

@@ -59,7 +59,8 @@ class Upscaler:
         has_details: whether `with_details` returns any.
         max_depth: maximum desired depth D in blocks; None for models without a desired depth, as the next three.
         depth: desired depth of calls that pass none; the maximum unless set.
-        budget: {"gmacs": G} or {"ms": T} that chooses the depth of each image instead (`depth_budget.choose`); None for none.
+        budget: {"gmacs": G}, {"ms": T} or {"instructions": N} that chooses the depth of each image instead; None for none.
+        budget_units: the keys that `budget` may have.
         costs: `depth_counts.costs` of a network with depth masks, if known.
         device: label of the virtual device that runs the model; None for this machine.
         default_tile: side in LR pixels of the tiles of images that are longer than twice this side.
@@ -74,6 +75,7 @@ class Upscaler:
     max_depth: float | None = None
     depth: float | None = None
     budget: Mapping[str, float] | None = None
+    budget_units: Sequence[str] = ()
     costs: Mapping[str, Any] | None = None
 
     def __init__(

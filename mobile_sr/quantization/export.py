@@ -93,9 +93,10 @@ def export(
         ranges: {name of an activation in the float32 .tflite: (minimum, maximum)}, for integer files, in place of the ranges
             measured on the calibration images; for example those that QAT learned. Not with 'equalize', which scales them.
         log: called with lines about the progress.
-    Returns: the paths of the files.
+    Returns: the paths of the files. A network with exits (models/chainsr.py) has files for each of them, NAME_exitK_...
     Raises: UserError for unusable arguments, AuditError when a file fails its audit.
     """
+    settings: Any = {key: value for key, value in locals().items() if key != "model"}
     chosen = None if target is None else targets.find(target)
     precisions = chosen.precisions[:1] if chosen and precisions is None else precisions or ()
     unknown = [p for p in precisions if p not in PRECISIONS]
@@ -115,6 +116,9 @@ def export(
     if ranges is not None and "equalize" in methods:
         raise UserError("ranges: cannot be combined with the method equalize, which changes them")
     backend.require_tensorflow("export")
+    with sources.parts(model) as parts:
+        if parts:
+            return [file for part in parts for file in export(part, **settings)]
     integers = any(p in to_tflite.CALIBRATED for p in precisions)
     calibrated = integers or float_weights in ("equalized", "rounded")
     source = _open(model, size, precisions, dense_groups, options, chosen)

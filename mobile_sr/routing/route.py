@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,15 @@ from mobile_sr.errors import UserError
 from mobile_sr.files import read_json, sha256_file
 from mobile_sr.inference import litert, tensor_values, upscaler
 from mobile_sr.inference.weights import MAX_SCALE
+from mobile_sr.routing import image_budget
+from mobile_sr.routing.tally import Tally
 
 FORMAT = 1
 KIND = "mobile_sr.route"
 SUFFIX = ".route.json"
 MAX_PATCH = 1024  # LR pixels
 MAX_COST = 1e12  # multiply-adds per LR pixel
+UNITS = {"ms": "ms", "gmacs": "G multiply-adds", "instructions": "instructions per LR pixel"}  # of budgets
 
 
 class RoutedUpscaler(upscaler.Upscaler):
@@ -37,7 +40,11 @@ class RoutedUpscaler(upscaler.Upscaler):
         overlap: LR pixels that are run around the kept part. None means each network's receptive field; each patch then
             equals its network's output for the whole image.
         tally: counts of the patches processed since loading, or since a new Tally was assigned.
+        exits: numbers of layers of the networks if these are the exits of one, else (). `max_depth` and `depth` are one of
+            them; a `depth` of None leaves the choice to the classifier.
     """
+
+    budget_units = ("ms", "gmacs", "instructions")
 
     def __init__(
         self,
@@ -48,42 +55,52 @@ class RoutedUpscaler(upscaler.Upscaler):
         patch: int,
         overlap: int | None = None,
         instructions: Sequence[float] | None = None,
+        exits: Sequence[int] = (),
     ) -> None:
         """Combines networks and a classifier.
 
         Args:
             name: name of the model.
-            nets, costs, patch, overlap: see the attributes (`costs` is `net_costs`).
+            nets, costs, patch, overlap, exits: see the attributes (`costs` is `net_costs`).
             classifier: chooses the network of each patch.
             instructions: Arm instructions per LR pixel of the classifier and of the networks, if they are known.
         """
         super().__init__(name, nets[0].scale, None, None)
         self.nets, self.patch, self.overlap = nets, patch, overlap
         self.net_costs, self._instructions = costs, instructions
+        self.exits, self.max_depth = exits, float(exits[-1]) if exits else None
         self._classifier: Classifier | _Always = classifier
+        self._ms: Sequence[float] | None = None  # per LR pixel of the classifier and of the networks, once measured
         self.tally = self.new_tally()
 
     def _upscale(
         self, image: np.ndarray, tile: int | None, progress: upscaler.Progress | None, depth: float | None
     ) -> np.ndarray:
         """Like `Upscaler._upscale`; the networks cut parts that are still large into tiles by `tile`."""
-        self.check_depth(depth)
-        return self._routed(image, tile, progress, lambda net, part: net(part, tile))
+        return self._routed(image, tile, progress, lambda net, part: net(part, tile), self.check_depth(depth))
 
     def real(self, image: np.ndarray, tile: int | None = None, depth: float | None = None) -> np.ndarray:
         """See `Upscaler.real`."""
-        self.check_depth(depth)
-        return self._routed(image, tile, None, lambda net, part: net.real(part, tile))
+        return self._routed(image, tile, None, lambda net, part: net.real(part, tile), self.check_depth(depth))
 
     def run_once(self, image: np.ndarray) -> np.ndarray:
         """Returns the SR output for [H, W, 3] uint8: a routed model has no single network to run."""
         return self._upscale(image, None, None, None)
+
+    def check_depth(self, depth: float | None) -> float | None:
+        """As `Upscaler.check_depth`; a depth is the number of layers of an exit."""
+        if depth is None or not self.exits:
+            return super().check_depth(depth)
+        if depth not in self.exits:
+            raise UserError(f"{self.name}: depth {depth:g} is not one of its exits, {', '.join(map(str, self.exits))}")
+        return depth
 
     def alone(self, index: int) -> RoutedUpscaler:
         """Returns a model that runs one of the networks on everything, without a classifier, and counts its cost."""
         other = copy.copy(self)
         other._classifier = _Always(index, len(self.nets), self.patch)
         other._instructions = self._instructions and [0.0, *self._instructions[1:]]
+        other.depth = other.budget = None
         other.tally = other.new_tally()
         return other
 
@@ -100,9 +117,11 @@ class RoutedUpscaler(upscaler.Upscaler):
 
     def choose(self, image: np.ndarray) -> np.ndarray:
         """Returns the network that the classifier chooses for each patch: [ceil(H / patch), ceil(W / patch)] ints."""
+        return self._logits(image).argmax(axis=2)  # the cheapest one on a tie
+
+    def _logits(self, image: np.ndarray) -> np.ndarray:
         down, right = (-side % self.patch for side in image.shape[:2])
-        padded = np.pad(image, ((0, down), (0, right), (0, 0)), mode="symmetric")
-        return self._classifier(padded).argmax(axis=2)  # the cheapest one on a tie
+        return self._classifier(np.pad(image, ((0, down), (0, right), (0, 0)), mode="symmetric"))
 
     def _routed(
         self,
@@ -110,19 +129,24 @@ class RoutedUpscaler(upscaler.Upscaler):
         tile: int | None,
         progress: upscaler.Progress | None,
         run: Callable[[upscaler.Upscaler, np.ndarray], np.ndarray],
+        depth: float | None = None,
     ) -> np.ndarray:
         self.check_image(image)
         size, s = image.shape[:2], self.scale
         result: np.ndarray | None = None
-        chosen = self.choose(image)
-        overlaps: list[Any] = [net.receptive_field if self.overlap is None else self.overlap for net in self.nets]
-        parts = plan(chosen, size, self.patch, self.net_costs, overlaps)
-        self.tally.add_image(chosen, size, self.patch)
+        classified = True
+        if self.budget:
+            chosen, classified = self._within_budget(image, tile)
+        elif depth is not None:
+            chosen, classified = self._everywhere([*self.exits].index(int(depth)), size), False
+        else:
+            chosen = self.choose(image)
+        parts = self._plan(chosen, size)
+        self.tally.add_image(chosen, size, self.patch, classified)
         for done, (index, inner) in enumerate(parts, 1):
-            window = around(inner, size, overlaps[index])
+            window = around(inner, size, self._overlap_of(index))
             sr = run(self.nets[index], image[window])
-            rows, columns = window
-            self.tally.add_run(index, self.nets[index].pixels((rows.stop - rows.start, columns.stop - columns.start), tile))
+            self.tally.add_run(index, self._pixels(index, window, tile))
             if len(parts) == 1:
                 return sr
             if result is None:
@@ -134,72 +158,63 @@ class RoutedUpscaler(upscaler.Upscaler):
         assert result is not None  # a plan has at least one part
         return result
 
+    def _overlap_of(self, index: int) -> int:
+        field = self.nets[index].receptive_field if self.overlap is None else self.overlap
+        assert field is not None  # of the networks, it is limited
+        return field
 
-class Tally:
-    """Counts patches, and the cost per LR pixel of the chosen networks and of all computation."""
+    def _plan(self, chosen: np.ndarray, size: tuple[int, int]) -> list[tuple[int, tuple[slice, slice]]]:
+        return plan(chosen, size, self.patch, self.net_costs, [self._overlap_of(index) for index in range(len(self.nets))])
 
-    def __init__(self, names: Sequence[str], costs: Mapping[str, tuple[Sequence[float], float]]) -> None:
-        """Starts with zero counts.
+    def _pixels(self, index: int, window: Sequence[slice], tile: int | None) -> int:
+        """Returns the LR pixels, overlaps of tiles included, that a network processes in a window."""
+        rows, columns = window
+        return self.nets[index].pixels((rows.stop - rows.start, columns.stop - columns.start), tile)
 
-        Args:
-            names: names of the networks, the cheapest first.
-            costs: {kind of cost: (that of each network, that of the classifier)} per LR pixel.
-        """
-        self._names, self._costs = names, costs
-        self._patches = np.zeros(len(names), int)
-        self._kept, self._run = np.zeros(len(names)), np.zeros(len(names))
-        self._pixels = self._classified = 0
+    def _everywhere(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        return np.full([-(-side // self.patch) for side in size], index)
 
-    def add_image(self, chosen: np.ndarray, size: tuple[int, int], patch: int) -> None:
-        """Counts the chosen networks of an image.
+    def _within_budget(self, image: np.ndarray, tile: int | None) -> tuple[np.ndarray, bool]:
+        """Returns the networks of the patches under `budget`, and whether the classifier was run."""
+        assert self.budget
+        size = image.shape[:2]
+        ((unit, budget),) = self.budget.items()
+        costs, classifier = self._costs_in(unit)
+        limit = budget * {"ms": 1.0, "gmacs": 1e9, "instructions": float(math.prod(size))}[unit]
+        padded = math.prod(-(-side // self.patch) * self.patch for side in size)
 
-        Args:
-            chosen: [rows, columns] ints, the network of each patch.
-            size: (H, W) of the image in LR pixels; the classifier sees it padded to whole patches.
-            patch: side of a patch in LR pixels.
-        """
-        heights, widths = (np.minimum(patch, side - np.arange(n) * patch) for side, n in zip(size, chosen.shape, strict=True))
-        self._patches += np.bincount(chosen.ravel(), minlength=len(self._names))
-        self._kept += np.bincount(chosen.ravel(), np.outer(heights, widths).ravel(), len(self._names))
-        self._pixels += size[0] * size[1]
-        self._classified += chosen.size * patch**2
+        def cost(chosen: np.ndarray) -> float:
+            return sum(
+                costs[index] * self._pixels(index, around(inner, size, self._overlap_of(index)), tile)
+                for index, inner in self._plan(chosen, size)
+            )
 
-    def add_run(self, index: int, pixels: int) -> None:
-        """Counts LR pixels, overlaps included, on which network `index` was run."""
-        self._run[index] += pixels
+        uniform = [cost(self._everywhere(index, size)) for index in range(len(costs))]
+        if uniform[0] > limit:
+            minimum = uniform[0] / limit * budget
+            raise UserError(
+                f"{self.name}: {size[1]}x{size[0]} costs {minimum:.4g} {UNITS[unit]}, more than the budget of {budget:g}"
+            )
+        best = max(index for index, value in enumerate(uniform) if value <= limit)
+        if best == len(costs) - 1:
+            return self._everywhere(best, size), False
+        chosen = image_budget.choose(self._logits(image), costs, cost, limit - padded * classifier)
+        if chosen is None or max(index for index, _ in self._plan(chosen, size)) <= best:
+            return self._everywhere(best, size), False  # one network for all is at least as good
+        return chosen, True
 
-    def summary(self) -> dict[str, Any] | None:
-        """Returns the counts, or None if there are none.
-
-        Returns:
-            {"patches": {network: share 0..1}, "multiply_adds": {"chosen", "done", "largest"}}, multiply-adds per LR pixel, and
-            "instructions" with the same keys if these are known. "chosen" counts the chosen networks without overlaps and
-            classifier, as ClassSR does. "done" includes both. "largest" is the cost of the largest network without overlaps.
-        """
-        if not self._pixels:
-            return None
-        shares = self._patches / self._patches.sum()
-        result: dict[str, Any] = {
-            "patches": {name: float(share) for name, share in zip(self._names, shares, strict=True)},
-        }
-        for kind, (costs, classifier) in self._costs.items():
-            done = float(self._run @ np.array(costs, float)) + self._classified * classifier
-            chosen = float(self._kept @ np.array(costs, float))
-            result[kind] = {"chosen": chosen / self._pixels, "done": done / self._pixels, "largest": float(costs[-1])}
-        return result
-
-
-KINDS = {"multiply_adds": "multiply-adds", "instructions": "Cortex-A76 instructions (estimated)"}
-
-
-def describe(summary: Mapping[str, Any]) -> str:
-    """Formats a Tally's summary as one line."""
-    parts = ["patches: " + ", ".join(f"{name} {share:.1%}" for name, share in summary["patches"].items())]
-    for kind, words in KINDS.items():
-        if counts := summary.get(kind):
-            chosen, done = (f"{counts[key]:,.0f} ({counts[key] / counts['largest']:.1%})" for key in ("chosen", "done"))
-            parts.append(f"{words} per LR pixel: {chosen} by choice, {done} done; largest {counts['largest']:,.0f}")
-    return "; ".join(parts)
+    def _costs_in(self, unit: str) -> tuple[Sequence[float], float]:
+        """Returns the costs per LR pixel of the networks and of the classifier in a unit of `budget`."""
+        if unit == "gmacs":
+            return self.net_costs, self._classifier.multiply_adds
+        if unit == "instructions":
+            if not self._instructions:
+                raise UserError(f"{self.name}: its instructions are unknown; they are known for uint8 files")
+            return self._instructions[1:], self._instructions[0]
+        if self._ms is None:
+            runs: list[Callable[[np.ndarray], Any]] = [self._logits, *self.nets]
+            self._ms = image_budget.milliseconds(runs, self.patch)
+        return self._ms[1:], self._ms[0]
 
 
 def around(inner: Sequence[slice], size: Sequence[int], overlap: int) -> tuple[slice, slice]:
@@ -330,7 +345,8 @@ def load(path: Path, threads: int = 1) -> RoutedUpscaler:
     run = Classifier(classifier, sidecar["patch"], len(nets), sidecar["classifier"]["multiply_adds"], threads)
     counted = [entry.get("instructions") for entry in (sidecar["classifier"], *sidecar["nets"])]
     instructions = None if None in counted else counted
-    return RoutedUpscaler(str(path), nets, costs, run, sidecar["patch"], sidecar["overlap"], instructions)
+    exits = [entry["exit"] for entry in sidecar["nets"] if "exit" in entry]
+    return RoutedUpscaler(str(path), nets, costs, run, sidecar["patch"], sidecar["overlap"], instructions, exits)
 
 
 def files(path: Path) -> list[Path]:
@@ -362,6 +378,11 @@ def read(path: Path) -> dict[str, Any]:
         else "nets" if not (isinstance(nets, list) and len(nets) > 1 and all(map(_file, nets)))
         else "receptive_field" if not all(_whole(net.get("receptive_field"), 1, MAX_PATCH) for net in nets)
         else "multiply_adds" if any(a["multiply_adds"] >= b["multiply_adds"] for a, b in itertools.pairwise(nets))
+        else "exit" if (
+            any("exit" in net for net in nets)
+            and not all(_whole(net.get("exit"), 1, MAX_PATCH) for net in nets)
+            or any(a["exit"] >= b["exit"] for a, b in itertools.pairwise(nets) if "exit" in a)
+        )
         else None
     )  # fmt: skip
     if problem:

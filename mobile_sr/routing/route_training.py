@@ -22,7 +22,7 @@ from mobile_sr.files import check_folder, sha256_file, temporary_folder, write_b
 from mobile_sr.inference import upscaler
 from mobile_sr.quantization import export
 from mobile_sr.routing import budget as budgets
-from mobile_sr.routing import joint_training, networks, route
+from mobile_sr.routing import exits_training, joint_training, networks, route
 from mobile_sr.training import dataset as data
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def train(
     """Exports networks, trains a classifier that chooses among them, and writes NAME_PRECISION.route.json into `out`.
 
     Args:
-        names: two or more trained Keras models of one scale, or one joint model (joint_training.py).
+        names: two or more trained Keras models of one scale, or one model: a joint one (joint_training.py), or one with exits
+            (models/chainsr.py), which become the networks.
         folder: training images.
         out: deployment folder; NAME is its name.
         budget: see `budget.parse`.
@@ -86,13 +87,14 @@ def train(
     with quiet():  # TensorFlow prints a banner on import
         from mobile_sr.models import patch_classifier
     with temporary_folder("mobile_sr_route.") as work:
-        joint = joint_training.split(names[0], work) if len(names) == 1 else None
+        exits = exits_training.split(names[0], work) if len(names) == 1 and exits_training.has_exits(names[0]) else []
+        joint = joint_training.split(names[0], work) if len(names) == 1 and not exits else None
         if joint and patch not in (None, joint.patch):
             raise UserError(f"--patch {patch}: {names[0]} was trained with patches of {joint.patch}")
         patch = joint.patch if joint else PATCH if patch is None else patch
         if patch % patch_classifier.STRIDE or not patch_classifier.STRIDE <= patch <= route.MAX_PATCH:
             raise UserError(f"--patch {patch}: use a multiple of {patch_classifier.STRIDE} up to {route.MAX_PATCH}")
-        nets = networks.find([str(file) for file in joint.files] if joint else names)
+        nets = networks.find([str(file) for file in (joint.files if joint else exits)] or names)
         scale = nets[0].config["scale"]
         costs = np.array([net.multiply_adds for net in nets], float)
         limit = budgets.parse(budget, costs, scale)
@@ -121,6 +123,7 @@ def train(
             "classifier": classifier,
             "nets": [
                 _entry(files[index], net.multiply_adds, receptive_field=net.receptive_field)
+                | ({"exit": net.config["layers"]} if exits else {})
                 for net, files in zip(nets, exported, strict=True)
             ],
             "training": {

@@ -104,6 +104,7 @@ class TrainingRun:
         self.selected_by = selection.criterion(recipe)
         self._flat_goal = flat_colours.LIMIT if self.selected_by == "uint8" else _FLAT_GOAL
         self.extension = extensions.training(recipe)
+        self.columns = (*self.columns, *self.extension.columns)
         self._board: Any = None
 
     def start(self, batches: BatchSource) -> None:
@@ -190,8 +191,11 @@ class TrainingRun:
         now = time.perf_counter()
         elapsed = max(now - self._mark, 1e-9)
         score = self._score()
-        if self._one_colour and score < self.best and self.recipe.network.get("output_activation") != "linear":
-            raise UserError(f"{self.out}: step {self.step}: every output image is a single colour; {self._lower_rate()}")
+        some = any(self._one_colour) and not all(self._one_colour)
+        is_dead = some or (all(self._one_colour) and score < self.best)
+        if is_dead and self.recipe.network.get("output_activation") != "linear":
+            where = " at one of its exits or depths" if some else ""
+            raise UserError(f"{self.out}: step {self.step}: every output image is a single colour{where}; {self._lower_rate()}")
         self.seconds = self._seconds_before + time.perf_counter() - self._began
         row: dict[str, Any] = {
             "step": self.step,
@@ -202,6 +206,7 @@ class TrainingRun:
             "steps_per_s": round((self.step - self._mark_step) / elapsed, 2),
             "input_share": round((self._batches.seconds - self._mark_input) / elapsed, 4),
             **self._extra_columns(),
+            **self.extension.figures(),
         }
         self.history.append(row)
         if self._board:
@@ -245,6 +250,7 @@ class TrainingRun:
 
     def _save_best(self, meta: dict[str, Any]) -> None:
         weights.save_model(self.out / "best.npz", self._scored, self.recipe.network, meta)
+        self.extension.save_parts(self._scored, self.out, meta)
 
     def _save_last(self, meta: dict[str, Any]) -> None:
         weights.save_model(self.out / "last.npz", self._scored, self.recipe.network, meta)
@@ -261,15 +267,17 @@ class TrainingRun:
         scores: list[list[float]] = []
         measured: list[float] = []  # by the recipe's own metric
         metric = self.recipe.hooks.metric
-        single_colour: list[bool] = []
+        self._one_colour: list[bool] = []  # for each value
         for value in self.extension.start_validation():
+            single_colour = []
             for y, hr in zip(self.extension.all_sr(self._scored, self._lr, value), self._hr, strict=True):
                 sr = np.floor(np.clip(ops.convert_to_numpy(y)[0], 0, 1) * 255 + 0.5).astype(np.uint8)
                 scores.append([psnr(sr, hr, space, network["scale"]) for space in ("rgb", "y")])
                 single_colour.append((sr == sr[0, 0]).all())
                 if metric:
                     measured.append(hooks.measure(metric, sr, hr))
-        self._one_colour = all(single_colour)
+            self._one_colour.append(all(single_colour))
+            self.extension.note_scores(value, *np.mean(scores[-len(self._hr) :], axis=0))
         self._psnr = np.mean(scores, axis=0)
         as_uint8 = self.selected_by == "uint8"
         run = self._uint8_runner() if as_uint8 else self._float_runner()

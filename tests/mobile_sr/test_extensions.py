@@ -20,7 +20,7 @@ def test_an_extension_is_found_by_the_network():
     assert extensions.find({"network": "edsr", "scale": 2, "depth": "fixed"}).__name__ == "mobile_sr.adadsr.extension"
     assert type(extensions.export(PLAIN)) is extensions.Export
     assert type(extensions.training(recipes.load("espcn_x3"))) is extensions.Training
-    assert extensions.added() == {"depth", "adapter_channels", "depth_scales"}
+    assert extensions.added() == {"depth", "adapter_channels", "depth_scales", "exits"}
 
 
 @pytest.mark.parametrize("kind", HOOKS, ids=lambda kind: kind.__name__)

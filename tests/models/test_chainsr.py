@@ -46,6 +46,26 @@ def test_the_long_skip_adds_the_first_features():
     np.testing.assert_array_equal(keras.Model(model.input, model.get_layer("skip").output)(x), head)
 
 
+def test_an_exit_is_a_network_of_fewer_layers():
+    config = {**SMALL, "layers": 4, "exits": [1, 3]}
+    model = models.build(config)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
+    assert models.exits(config) == (1, 3, 4)
+    assert (models.exits(SMALL), models.receptive_field(config)) == ((), 6)
+    x = rng.random((1, 6, 7, 3)).astype(np.float32)
+    sr, images = (keras.ops.convert_to_numpy(y) for y in model(x))
+    np.testing.assert_array_equal(images[..., 6:], sr)
+    parts = models.split_exits(model, config)
+    for index, (layers, (net, own)) in enumerate(zip((1, 3, 4), parts, strict=True)):
+        assert own == {**SMALL, "output_activation": "clipped_relu", "layers": layers}
+        assert net.count_params() == models.build({**SMALL, "layers": layers}).count_params()
+        np.testing.assert_array_equal(net(x), images[..., 3 * index : 3 * index + 3])
+    for exits in ([3, 1], [4], [0], [2, 2]):
+        with pytest.raises(ValueError, match=r"exits must be ascending numbers from 1 to 3, got \["):
+            models.build({**config, "exits": exits})
+
+
 def test_output_activation():
     clipped, linear = (models.build({**SMALL, "output_activation": end}) for end in ("clipped_relu", "linear"))
     linear.set_weights([w * 4 for w in clipped.get_weights()])

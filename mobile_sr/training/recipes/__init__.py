@@ -61,6 +61,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{network: ("xlsr_zoo", {"network": network}) for network in ("fsrcnn", "espcn", "abpn")},
     **{f"chainsr_{size}": ("chainsr", {"size": size}) for size in _CHAINSR},
     **{f"chainsr_{size}_uint8": ("chainsr", {"size": size, "uint8": True}) for size in _CHAINSR},
+    **{f"chainsr_{size}_exits": ("chainsr", {"size": size, "exits": True}) for size in ("m", "l")},  # chainsr.EXITS
     "xlsr_robust": ("robust", {}),
     **{f"chainsr_{size}_robust": ("robust", {"size": size}) for size in _CHAINSR},
     **{f"edsr_b{blocks}": ("edsr", {"blocks": blocks}) for blocks in (2, 4, 6, 8)},
@@ -115,6 +116,7 @@ class Recipe:
     peak_learning_rate: float = 25e-4
     end_learning_rate: float = 1e-4
     depth_weight: float = 0.0  # weight of AdaDSR's hinge loss on the mean depth
+    exit_weight: float = 1.0  # weight of the loss of each exit but the last, in a network with exits
     fixed_depth: float = 0.0  # mean depth, in blocks, that the hinge loss allows a network without a desired depth
     warmup_fraction: float = 0.01  # share of the steps in which the learning rate rises from start to peak
     ema_decay: float = 0.0  # decay of an exponential moving average of the weights; 0 is off
@@ -129,7 +131,7 @@ class Recipe:
     frequency_weight: float = 0.0  # weight of losses.frequencies
     contrastive_weight: float = 0.0  # weight of losses.contrastive
     teacher: str = ""  # zoo name, model file or run folder of a network to distill
-    teacher_weight: float = 1.0  # weight of the loss against the teacher's output
+    teacher_weight: float = 1.0  # weight of the loss against the teacher's output, or that of the last exit
     mixing: str = "none"  # 'mixup', 'cutmix' or 'colours', see dataset.mix_batch
     optimizer: str = "adam"  # or 'soap', see soap.py
     activation_bits: int = 0  # bits of rounded activations, see models/train_time/fake_quantization.py; 0 is off

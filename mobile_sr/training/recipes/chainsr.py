@@ -9,8 +9,12 @@ Cost: the first stage of size m takes about 5 hours at the 12 steps/s of one bus
 second takes about as long for a step, and some seconds for each validation. Result: the whole schedule was not measured. With
 20,000 steps (and luminance_weight 2), size m reached 33.34 dB on Set5 Y in float32 and 33.30 dB in uint8 at x3.
 
+The recipes with exits train one network for several depths, with the settings of the first stage. They can start from the
+network without exits, which has all of their weights but the last convolutions of the shallow exits. Result: not measured yet.
+
     mobile-sr train --recipe chainsr_m_x3 --bfloat16 --data TRAIN --out runs/chainsr_m
     mobile-sr train --recipe chainsr_m_uint8_x3 --init runs/chainsr_m --data TRAIN --out runs/chainsr_m_uint8
+    mobile-sr train --recipe chainsr_m_exits_x3 --init runs/chainsr_m --bfloat16 --data TRAIN --out runs/exits
 
 Without a size, `chainsr` is the first stage of the layout that a search with fgnas_plain.py found:
 
@@ -25,10 +29,11 @@ SIZES: dict[str, dict[str, int]] = {  # arguments of the network; models/chainsr
     "m": {"channels": 16, "layers": 12},
     "l": {"channels": 32, "layers": 8},
 }
+EXITS: dict[str, list[int]] = {"m": [2, 4, 8], "l": [2, 4]}  # exits before the last layer
 
 
-def recipe(scale: int = 3, smoke: bool = False, size: str | None = "m", uint8: bool = False) -> Recipe:
-    """The settings of a size from SIZES, or None for the layout of a search; `uint8` is the second stage.
+def recipe(scale: int = 3, smoke: bool = False, size: str | None = "m", uint8: bool = False, exits: bool = False) -> Recipe:
+    """The settings of a size from SIZES, or None for the layout of a search; `uint8` is the second stage, `exits` adds EXITS.
 
     `smoke`: a few steps of small patches.
     """
@@ -48,6 +53,10 @@ def recipe(scale: int = 3, smoke: bool = False, size: str | None = "m", uint8: b
     r.ema_decay = 0.999
     r.validate_every = 1000
     r.validation_images = 24
+    if size and exits:
+        r.name = f"chainsr_{size}_exits"
+        r.network["exits"] = EXITS[size]
+        r.teacher_weight = 0.5
     if uint8:
         r.steps = 20_000
         r.branches = "none"

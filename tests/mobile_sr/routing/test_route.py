@@ -12,7 +12,7 @@ from mobile_sr import load, models
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import compare, evaluate
 from mobile_sr.inference import weights
-from mobile_sr.routing import budget, route, route_training
+from mobile_sr.routing import budget, route, route_training, tally
 from tests.conftest import make_image
 from tests.mobile_sr.test_cli import modules_after, one_line
 
@@ -119,7 +119,47 @@ def test_the_tally_counts_choices_and_executed_networks(routed):
     run = 1 * (32 * 24 - small) + 100 * small
     classifier = json.loads((routed / "r_uint8.route.json").read_text())["classifier"]["multiply_adds"]
     assert counts["done"] == pytest.approx((run + classifier * 32 * 32) / (32 * 24))
-    assert "b1_uint8 75.0%" in route.describe(found)
+    assert "b1_uint8 75.0%" in tally.describe(found)
+
+
+@pytest.mark.parametrize("unit", ["gmacs", "instructions"])
+def test_a_budget_of_the_image_is_met(routed, unit):
+    upscaler, image = load(routed / "r_uint8.route.json"), make_image(96, 120, seed=2)
+    pixels, seen = 96 * 120, set()
+    costs, _ = upscaler._costs_in(unit)
+    counted = {"gmacs": "multiply_adds", "instructions": "instructions"}[unit]
+    for share in (1, 1.3, 1.6, 2, 3):
+        limit = costs[0] * share
+        upscaler.tally = upscaler.new_tally()
+        upscaler.budget = {unit: limit if unit == "instructions" else limit * pixels / 1e9}
+        upscaler(image)
+        done = upscaler.tally.summary()[counted]["done"]
+        assert done <= limit * (1 + 1e-12)
+        seen.add(done)
+    assert len(seen) >= 3  # also budgets between the networks
+    upscaler.budget = {unit: 1e-9}
+    with pytest.raises(UserError, match="120x96 costs .* more than the budget of 1e-09"):
+        upscaler(image)
+    upscaler.budget = {unit: 1e9}
+    np.testing.assert_array_equal(upscaler(image), upscaler.nets[2](image))
+    upscaler._instructions, upscaler.budget = None, {"instructions": 1e9}
+    with pytest.raises(UserError, match="its instructions are unknown"):
+        upscaler(image)
+
+
+def test_a_depth_runs_one_exit(routed):
+    plain, image = load(routed / "r_uint8.route.json"), make_image(40, 50)
+    with pytest.raises(UserError, match="does not support a desired depth"):
+        plain(image, depth=1)
+    upscaler = route.RoutedUpscaler("r", plain.nets, plain.net_costs, plain._classifier, PATCH, None, None, (1, 2, 4))
+    assert upscaler.max_depth == 4
+    for depth, net in zip((1, 2, 4), plain.nets, strict=True):
+        np.testing.assert_array_equal(upscaler(image, depth=depth), net(image))
+    counts = upscaler.tally.summary()["multiply_adds"]
+    assert counts["done"] == counts["chosen"]  # without the classifier
+    np.testing.assert_array_equal(upscaler(image), plain(image))
+    with pytest.raises(UserError, match="r: depth 3 is not one of its exits, 1, 2, 4"):
+        upscaler(image, depth=3)
 
 
 def test_a_patch_is_classified_as_if_it_were_alone(routed):

@@ -24,6 +24,18 @@ def test_settings_of_both_stages(size):
     recipes.check(second, "second")
 
 
+@pytest.mark.parametrize("size", chainsr.EXITS)
+def test_settings_with_exits(size):
+    plain, found = recipes.load(f"chainsr_{size}_x2"), recipes.load(f"chainsr_{size}_exits_x2")
+    assert found.network == {**plain.network, "exits": chainsr.EXITS[size]}
+    assert (found.teacher_weight, found.exit_weight) == (0.5, 1.0)
+    assert {**found.to_json(), "teacher_weight": 1.0, "network": None, "name": ""} == {
+        **plain.to_json(),
+        "network": None,
+        "name": "",
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("select", ["rgb", "uint8"])
 def test_two_stages_from_images_to_uint8(image_folder, tmp_path, cache, run_here, select):
