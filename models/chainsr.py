@@ -110,12 +110,12 @@ def split_exits(model: keras.Model, config: Mapping[str, Any]) -> list[tuple[ker
     """
     result = []
     for layers in (*config["exits"], config["layers"]):
-        own = {**config, "layers": layers, "exits": []}
+        own = {**config, "layers": layers, "exits": [], "widths": list(config["widths"][:layers])}
         net = build(**{key: value for key, value in own.items() if key != "network"})
         tail = "tail" if layers == config["layers"] else f"tail_{layers}"
         for layer in net.layers:
             layer.set_weights(
                 model.get_layer(tail if layer.name == "tail" else layer.name).get_weights() if layer.weights else []
             )
-        result.append((net, {key: value for key, value in own.items() if key != "exits"}))
+        result.append((net, {key: value for key, value in own.items() if value or key not in ("exits", "widths")}))
     return result

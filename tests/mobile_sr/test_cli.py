@@ -443,6 +443,7 @@ def test_similar_commands_options_and_choices_are_suggested(words, suggestion, c
     assert suggestion in line
 
 
+@pytest.mark.slow
 def test_an_interrupt_that_a_callback_swallowed_arrives_again(monkeypatch):
     """As in JAX, whose callback at garbage collections is Python code."""
 

@@ -66,6 +66,15 @@ def test_an_exit_is_a_network_of_fewer_layers():
             models.build({**config, "exits": exits})
 
 
+def test_exits_of_layers_with_different_widths():
+    channels = models.complete(SMALL)["channels"]
+    config = {**SMALL, "layers": 3, "widths": [5, channels, channels], "exits": [2]}
+    parts = models.split_exits(models.build(config), config)
+    assert [own["widths"] for _, own in parts] == [[5, channels], [5, channels, channels]]
+    with pytest.raises(ValueError, match=f"exits must follow layers of {channels} channels, got exits .1. and widths .5,"):
+        models.build({**config, "exits": [1]})
+
+
 def test_output_activation():
     clipped, linear = (models.build({**SMALL, "output_activation": end}) for end in ("clipped_relu", "linear"))
     linear.set_weights([w * 4 for w in clipped.get_weights()])

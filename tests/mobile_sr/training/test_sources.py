@@ -121,14 +121,13 @@ def test_given_lr_images_are_not_used_with_a_blur(tmp_path, capsys):
 def test_a_teacher_sees_clean_images(image_folder, cache):
     """Its output, here its input, is the second half of the target."""
 
-    class Repeat:
-        def predict_on_batch(self, lr):
-            return lr.repeat(2, axis=1).repeat(2, axis=2)
+    def repeat(lr):
+        return lr.repeat(2, axis=1).repeat(2, axis=2)
 
     recipe = Recipe("r", {"network": "espcn", "scale": 2}, 4, batch=4, patch=8, validation_crop=20, degrade=DEGRADE)
     source = sources.open_source(recipe, image_folder, cache)
-    lr, target = train_loop._Batches(recipe, source, Repeat(), extensions.training(recipe))(2)
+    lr, target = train_loop._Batches(recipe, source, repeat, extensions.training(recipe))(2)
     clean, hr = source.batch(2, slice(None), clean=True)
-    np.testing.assert_array_equal(target, np.concatenate([hr, Repeat().predict_on_batch(clean)], axis=-1))
+    np.testing.assert_array_equal(target, np.concatenate([hr, repeat(clean)], axis=-1))
     np.testing.assert_array_equal(lr, source.batch(2, slice(None))[0])
     assert np.any(lr != clean)
