@@ -83,7 +83,8 @@ def set_cost(recipe: Recipe, cost: str | dict[str, Any], budget: str | None = No
         unit, name = {"parameters": (1e3, "K"), "arm64": (1, " instructions")}.get(str(cost), (1e9, "G"))
         if isinstance(cost, dict):
             unit, name = 1, " ms"
-        limits = " and ".join(f"{c * per_pixel / unit:.4g}{name}" for c in (minimum, full))
+        digits = ",.0f" if cost == "arm64" else ".4g"
+        limits = " and ".join(f"{c * per_pixel / unit:{digits}}{name}" for c in (minimum, full))
         raise UserError(f"--budget {budget}: networks of this supernet cost between {limits}")
     network["budget"] = share
 

@@ -207,7 +207,7 @@ def set_depth(args: argparse.Namespace, *models: Upscaler) -> None:
     ]
     for unit, budget in given.items():
         if not adjustable:
-            what = "this budget" if models[-1].budget_units else "a desired depth"
+            what = "this budget" if models[-1].budget_units else "a desired depth; budgets are for AdaDSR and routed models"
             raise UserError(f"--budget-{unit}: {models[-1].name} does not support {what}")
         if not budget > 0:
             raise UserError(f"--budget-{unit} {budget:g}: must be above 0")
