@@ -2,8 +2,6 @@ package org.mobilesr.demo;
 
 import android.content.Context;
 import android.graphics.Bitmap;
-import android.os.Handler;
-import android.os.Looper;
 import android.os.SystemClock;
 import android.util.Log;
 import java.io.IOException;
@@ -20,7 +18,7 @@ import org.mobilesr.core.RunConfig;
  * The benchmarks of this process, one at a time, all on one thread: the GPU delegate must be made, run and closed on the same
  * one. They belong to the process and not to a screen, so that they outlive a rotation and go on in the background.
  */
-final class Benchmarks {
+final class Benchmarks extends Work<Benchmarks.State> {
     static final String TAG = "MobileSR";
     static final Benchmarks INSTANCE = new Benchmarks();
     /** The longest wait between two benchmarks of a row for a device that is too hot. */
@@ -87,32 +85,21 @@ final class Benchmarks {
         }
     }
 
-    private final ExecutorService worker = Executors.newSingleThreadExecutor(task -> new Thread(task, "benchmark"));
-    private final Handler main = new Handler(Looper.getMainLooper());
     private AtomicBoolean cancelled = new AtomicBoolean();
-    private volatile State state;
     private volatile boolean background;
-    private Runnable listener;
 
-    private Benchmarks() {}
-
-    /** Null when none has run, the last one was cancelled, or its result was dismissed. */
-    State state() {
-        return state;
+    private Benchmarks() {
+        super("benchmark");
     }
 
+    @Override
     boolean isRunning() {
-        State now = state;
+        State now = state();
         return now != null && now.result == null;
     }
 
     boolean isCancelling() {
         return isRunning() && cancelled.get();
-    }
-
-    /** @param changed called on the main thread whenever the state changed; null to stop that. */
-    void listen(Runnable changed) {
-        listener = changed;
     }
 
     /** The app went out of sight: Android may slow down or freeze what runs now, and the result says so. */
@@ -135,7 +122,7 @@ final class Benchmarks {
         cancelled = stop;
         background = false;
         set(new State(configs.get(0), BenchmarkRun.Stage.OPENING, 0, 1, null, 1, configs.size()));
-        worker.execute(() -> {
+        execute(() -> {
             for (int i = 0; i < configs.size() && !stop.get(); i++) {
                 if (i > 0) {
                     coolDown(application, configs, i, stop);
@@ -163,13 +150,6 @@ final class Benchmarks {
     void cancel() {
         cancelled.set(true);
         changed();
-    }
-
-    /** Forget the result and its pictures. */
-    void dismiss() {
-        if (!isRunning()) {
-            set(null);
-        }
     }
 
     static void logFailure(String output, String reason) {
@@ -217,18 +197,5 @@ final class Benchmarks {
         } catch (IOException error) {
             return RunConfig.oneLine(error.getMessage());
         }
-    }
-
-    private void set(State next) {
-        state = next;
-        changed();
-    }
-
-    private void changed() {
-        main.post(() -> {
-            if (listener != null) {
-                listener.run();
-            }
-        });
     }
 }

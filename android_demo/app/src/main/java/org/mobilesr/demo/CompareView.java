@@ -11,12 +11,13 @@ import android.view.KeyEvent;
 import android.view.MotionEvent;
 import android.view.ScaleGestureDetector;
 import android.view.View;
+import android.widget.SeekBar;
 
 /**
  * Bicubic interpolation left of a border, and the SR image right of it. One finger moves the border, two fingers zoom and move the
  * image, a double tap zooms in and out. With a remote control the arrow keys move a zoomed image.
  */
-public final class CompareView extends View {
+public final class CompareView extends View implements SeekBar.OnSeekBarChangeListener {
     private static final float MOST_ZOOM = 16;
     /** From here on single pixels are seen, and drawn as squares. */
     private static final float SQUARES = 4;
@@ -200,4 +201,16 @@ public final class CompareView extends View {
     public boolean performClick() {
         return super.performClick();
     }
+
+    /** @param progress share of the image left of the border, in thousandths. */
+    @Override
+    public void onProgressChanged(SeekBar bar, int progress, boolean fromUser) {
+        setBorder(progress / 1000f);
+    }
+
+    @Override
+    public void onStartTrackingTouch(SeekBar bar) {}
+
+    @Override
+    public void onStopTrackingTouch(SeekBar bar) {}
 }

@@ -17,7 +17,7 @@ import java.nio.file.Files;
 import java.util.function.Consumer;
 
 /** Where photos come from (gallery, camera, another app's share), and the result with its slider, zoom, share and save. */
-final class PhotoScreen implements SeekBar.OnSeekBarChangeListener {
+final class PhotoScreen {
     static final int PICK = 10;
     static final int CAPTURE = 11;
     static final int SAVE = 12;
@@ -35,7 +35,7 @@ final class PhotoScreen implements SeekBar.OnSeekBarChangeListener {
         this.use = use;
         compare = activity.findViewById(R.id.photo_compare);
         slider = activity.findViewById(R.id.photo_slider);
-        slider.setOnSeekBarChangeListener(this);
+        slider.setOnSeekBarChangeListener(compare);
         compare.onMoved(() -> slider.setProgress(Math.round(1000 * compare.border())));
     }
 
@@ -166,15 +166,4 @@ final class PhotoScreen implements SeekBar.OnSeekBarChangeListener {
     private void tell(String message) {
         Toast.makeText(activity, message, Toast.LENGTH_LONG).show();
     }
-
-    @Override
-    public void onProgressChanged(SeekBar bar, int progress, boolean fromUser) {
-        compare.setBorder(progress / 1000f);
-    }
-
-    @Override
-    public void onStartTrackingTouch(SeekBar bar) {}
-
-    @Override
-    public void onStopTrackingTouch(SeekBar bar) {}
 }

@@ -3,24 +3,20 @@ package org.mobilesr.demo;
 import android.content.Context;
 import android.graphics.Bitmap;
 import android.net.Uri;
-import android.os.Handler;
-import android.os.Looper;
 import android.util.Log;
 import java.io.BufferedOutputStream;
 import java.io.File;
 import java.io.FileOutputStream;
 import java.io.IOException;
 import java.util.concurrent.CancellationException;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
 import org.mobilesr.core.Bicubic;
 import org.mobilesr.core.PngWriter;
 import org.mobilesr.core.RgbImage;
 import org.mobilesr.core.RunConfig;
 import org.mobilesr.sr.Upscaler;
 
-/** Upscales a person's photo to a PNG, one at a time. Like a benchmark it belongs to the process and outlives a rotation. */
-final class Photos {
+/** Upscales a person's photo to a PNG, one at a time. A dismissed result stays as a file until the next photo. */
+final class Photos extends Work<Photos.State> {
     static final Photos INSTANCE = new Photos();
 
     /** What the screen shows; while it runs, `result` and `error` are null. */
@@ -55,31 +51,20 @@ final class Photos {
         }
     }
 
-    private final ExecutorService worker = Executors.newSingleThreadExecutor(task -> new Thread(task, "photo"));
-    private final Handler main = new Handler(Looper.getMainLooper());
     private volatile boolean cancelled;
-    private volatile State state;
-    private Runnable listener;
 
-    private Photos() {}
-
-    /** Null when there is none, the last one was cancelled, or its result was dismissed. */
-    State state() {
-        return state;
+    private Photos() {
+        super("photo");
     }
 
+    @Override
     boolean isRunning() {
-        State now = state;
+        State now = state();
         return now != null && now.result == null && now.error == null;
     }
 
     boolean isCancelling() {
         return isRunning() && cancelled;
-    }
-
-    /** @param changed called on the main thread whenever the state changed; null to stop that. */
-    void listen(Runnable changed) {
-        listener = changed;
     }
 
     /** On the main thread. @param config says the model, delegate, threads, depth and signature. @return false when one runs. */
@@ -89,7 +74,7 @@ final class Photos {
         }
         cancelled = false;
         set(new State(config, 0, 1, null, null));
-        worker.execute(() -> work(context.getApplicationContext(), config, photo));
+        execute(() -> work(context.getApplicationContext(), config, photo));
         return true;
     }
 
@@ -97,13 +82,6 @@ final class Photos {
     void cancel() {
         cancelled = true;
         changed();
-    }
-
-    /** Forget the result; its file stays until the next photo. */
-    void dismiss() {
-        if (!isRunning()) {
-            set(null);
-        }
     }
 
     private void work(Context context, RunConfig config, Uri photo) {
@@ -200,18 +178,5 @@ final class Photos {
             }
             return Bitmap.createBitmap(larger, sr.getWidth(), sr.getHeight(), Bitmap.Config.ARGB_8888);
         }
-    }
-
-    private void set(State next) {
-        state = next;
-        changed();
-    }
-
-    private void changed() {
-        main.post(() -> {
-            if (listener != null) {
-                listener.run();
-            }
-        });
     }
 }

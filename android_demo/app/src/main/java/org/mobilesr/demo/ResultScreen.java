@@ -14,7 +14,7 @@ import org.mobilesr.core.Delegate;
 import org.mobilesr.core.Psnr;
 
 /** Shows a result file; the same for one that was just made and one of the history, which has no pictures. */
-final class ResultScreen implements SeekBar.OnSeekBarChangeListener {
+final class ResultScreen {
     private final Activity activity;
     private final CompareView compare;
     private final SeekBar slider;
@@ -26,7 +26,7 @@ final class ResultScreen implements SeekBar.OnSeekBarChangeListener {
         compare = activity.findViewById(R.id.compare);
         slider = activity.findViewById(R.id.slider);
         table = activity.findViewById(R.id.result_table);
-        slider.setOnSeekBarChangeListener(this);
+        slider.setOnSeekBarChangeListener(compare);
         compare.onMoved(() -> slider.setProgress(Math.round(1000 * compare.border())));
     }
 
@@ -155,15 +155,4 @@ final class ResultScreen implements SeekBar.OnSeekBarChangeListener {
     private void visible(int id, boolean visible) {
         activity.findViewById(id).setVisibility(visible ? View.VISIBLE : View.GONE);
     }
-
-    @Override
-    public void onProgressChanged(SeekBar bar, int progress, boolean fromUser) {
-        compare.setBorder(progress / 1000f);
-    }
-
-    @Override
-    public void onStartTrackingTouch(SeekBar bar) {}
-
-    @Override
-    public void onStopTrackingTouch(SeekBar bar) {}
 }
