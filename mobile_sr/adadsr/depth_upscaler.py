@@ -29,8 +29,6 @@ class MapUpscaler(upscaler.Upscaler):
 
     has_details = True
     set_depth: float | None = None
-    budget_units = ("ms", "gmacs")
-    max_depth: float
 
     def __init__(
         self,
@@ -113,6 +111,7 @@ class DepthUpscaler(MapUpscaler):
         times: `depth_budget.table` of this machine; None before the first budget of time.
     """
 
+    budget_units = ("ms", "gmacs")
     max_depth: float
 
     def __init__(

@@ -296,7 +296,7 @@ def test_a_fixed_depth_has_a_depth_map(image, tmp_path):
     np.testing.assert_array_equal(sr, fixed(image))
     assert figures["depth"]["desired"] is None
     assert figures["depth"]["mean"] == pytest.approx(float(np.mean(wanted)), abs=1e-5)
-    assert fixed.max_depth is None
+    assert (fixed.max_depth, fixed.budget_units) == (None, ())
     with pytest.raises(UserError, match="does not support a desired depth"):
         fixed(image, depth=1)
 
