@@ -28,7 +28,7 @@ from keras import ops
 from mobile_sr.models.layers import GRAY, ClippedReLU, DepthToSpace, Shape, check_output_activation
 from mobile_sr.models.nas import fgnas_costs
 from mobile_sr.models.nas.fgnas_costs import Number
-from mobile_sr.models.nas.fgnas_supernet import Gate, Resources
+from mobile_sr.models.nas.fgnas_supernet import Gate, priced
 from mobile_sr.models.train_time.fake_quantization import quantize_weights, rounded
 
 RESIDUAL = keras.initializers.VarianceScaling(0.1)  # of kernels beside an identity: features then grow by 5 % in a layer
@@ -178,10 +178,7 @@ def build(
         x = ClippedReLU(name="clip")(x)
     sr = DepthToSpace(scale, name="pixels")(x)
     measured = fgnas_costs.Cost(cost)
-    model = keras.Model(lr, sr)
-    full = total(model, measured, full=True)
-    options: dict[str, Any] = {"dtype": "float32", "name": "resources"}
-    sr = Resources(lambda: total(model, measured) / full, weight, budget, steps, **options)(sr)
+    sr = priced(lr, sr, lambda model, full: total(model, measured, full), weight, budget, steps)
     return keras.Model(lr, sr, name=f"fgnas_plain_supernet_x{scale}")
 
 

@@ -272,16 +272,32 @@ def build(
     sr = ClippedReLU(name="sr")(sr) if output_activation == "clipped_relu" else sr
     measured = fgnas_costs.Cost(cost)
     if rate:
-        full = measured.total(operators(model := keras.Model(lr, sr), full=True, executed=measured.executed))
-        sr = Resources(
-            lambda: measured.total(operators(model, executed=measured.executed)) / full,
-            weight,
-            budget,
-            steps,
-            dtype="float32",
-            name="resources",
-        )(sr)
+
+        def total(model: keras.Model, full: bool) -> Number:
+            return measured.total(operators(model, full, measured.executed))
+
+        sr = priced(lr, sr, total, weight, budget, steps)
     return keras.Model(lr, sr, name=f"fgnas_supernet_x{scale}")
+
+
+def priced(
+    lr: keras.KerasTensor,
+    sr: keras.KerasTensor,
+    total: Callable[[keras.Model, bool], Number],
+    weight: float,
+    budget: float | None,
+    steps: int,
+) -> keras.KerasTensor:
+    """Returns the output `sr` of a supernet of `lr` with its cost added to the loss.
+
+    Args:
+        total: function of the supernet that returns its cost, or with True that with all gates open.
+        weight, budget, steps: as for `build`.
+    """
+    model = keras.Model(lr, sr)
+    full = total(model, True)
+    cost = Resources(lambda: total(model, False) / full, weight, budget, steps, dtype="float32", name="resources")
+    return cost(sr)
 
 
 def operators(model: keras.Model, full: bool = False, executed: bool = False) -> list[Operator]:
