@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import keras
 
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # of RGB in 0..1; EDSR and others subtract it
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
 COMPACT = ("compact", "span")  # small networks of others, for import-weights and export

@@ -10,11 +10,11 @@ from typing import Any
 
 import keras
 
+from mobile_sr.models import DIV2K_MEAN
 from mobile_sr.models.adadsr import DepthMask, adapter, check_depth
 from mobile_sr.models.layers import ClippedReLU, DepthToSpace, Shape, check_output_activation
 from mobile_sr.models.ntire2022.layers import Shift
 
-DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 Masked = Callable[..., keras.KerasTensor]  # masked(y, block, index, depth_map_index=0), see `assemble`
 
 

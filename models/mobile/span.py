@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from mobile_sr.models.edsr import DIV2K_MEAN
+from mobile_sr.models import DIV2K_MEAN
 from mobile_sr.models.layers import ClippedReLU, DepthToSpace, check_output_activation
 from mobile_sr.models.ntire2022.blocks import conv, conv1x1, silu
 from mobile_sr.models.ntire2022.layers import Shift

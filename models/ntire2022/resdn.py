@@ -7,7 +7,7 @@ is part of the last bias. Published for 0..1.
 
 import keras
 
-from mobile_sr.models.edsr import DIV2K_MEAN
+from mobile_sr.models import DIV2K_MEAN
 from mobile_sr.models.layers import ClippedReLU, DepthToSpace, check_output_activation
 from mobile_sr.models.ntire2022.blocks import SMALLEST_SIDE, ChannelRange, coarse_three, conv, conv1x1, esa
 from mobile_sr.models.ntire2022.layers import AnySlopePReLU, Shift

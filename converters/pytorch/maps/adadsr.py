@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from mobile_sr import models
 from mobile_sr.converters.pytorch.architecture import Architecture, Shapes, read_size
 
 State = dict[str, Any]  # {key: array}, kernels [O, I, H, W]
 _MEAN_IN, _MEAN_OUT = "mean", "mean_out"  # prefixes of the two mean shifts after `_plain`
 _PREDICTOR = "predictor.layer0.weight"
-_MEAN = np.array((0.4488, 0.4371, 0.4040))  # of DIV2K's images in 0..1
 # EDSR's authors train 32 blocks of 256 channels with residuals times 0.1; networks of 64 channels without a factor. No key
 # tells it. AdaDSR's release has no such factor.
 _SCALED_CHANNELS, _RESIDUAL_SCALE = 256, 0.1
@@ -106,7 +106,7 @@ def _of_basicsr(state: Mapping[str, Any]) -> State:
     names |= {f"body.{k}.conv{i}": f"body.{k}.body.{2 * i - 2}" for k in range(blocks) for i in (1, 2)}
     result = _renamed(state, names)
     for name, sign in (("sub_mean", -1), ("add_mean", 1)):
-        result |= {f"{name}.weight": np.eye(3).reshape(3, 3, 1, 1), f"{name}.bias": sign * 255.0 * _MEAN}
+        result |= {f"{name}.weight": np.eye(3).reshape(3, 3, 1, 1), f"{name}.bias": sign * 255.0 * np.array(models.DIV2K_MEAN)}
     return result
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mobile_sr import models
 from mobile_sr.converters.pytorch.architecture import Architecture, Shapes
-
-_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K's images in 0..1, in SPAN's code
 
 
 def compact(config: Mapping[str, Any]) -> dict[str, str]:
@@ -55,7 +54,7 @@ def _merge_branches(state: dict[str, Any]) -> dict[str, Any]:
         elif ".sk." not in key and ".conv." not in key:
             result[key] = value
     result["conv_1.weight"] = 255.0 * np.asarray(result["conv_1.weight"], np.float64)
-    result["mean.bias"] = -np.asarray(_MEAN)
+    result["mean.bias"] = -np.asarray(models.DIV2K_MEAN)  # in SPAN's code
     for key in list(result):
         if key.endswith(".c3_r.bias"):
             result[key.replace(".c3_r.", ".half.")] = np.full(1, -0.5)

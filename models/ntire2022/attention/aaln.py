@@ -7,8 +7,8 @@ input. The mean of DIV2K is subtracted in front of the first convolution. Publis
 
 import keras
 
+from mobile_sr.models import DIV2K_MEAN
 from mobile_sr.models.bicubic import BicubicUpscale
-from mobile_sr.models.edsr import DIV2K_MEAN
 from mobile_sr.models.layers import ClippedReLU, DepthToSpace, check_output_activation
 from mobile_sr.models.ntire2022.blocks import conv, conv1x1
 from mobile_sr.models.ntire2022.layers import AnySlopePReLU, GlobalPool, Shift
