@@ -128,7 +128,7 @@ def store(graph: FloatGraph, ranges: Mapping[str, tuple[float, float]]) -> None:
 def stored(graph: FloatGraph) -> Ranges:
     """Return {tensor: (minimum, maximum)} of the activations of a graph whose ranges it contains, see `store`."""
     result: Ranges = {}
-    for tensor in {*graph.graph.inputs, *(tensor for op in graph.ops for tensor in op.outputs)}:
+    for tensor in activations(graph):
         quantization = graph.graph.tensors[tensor].quantization
         if (
             quantization is not None

@@ -231,6 +231,11 @@ class FloatGraph:
         for part in self._parts(inner, by_tensor):
             self._run(part, by_tensor, visitor)
 
+    def sampling_step(self, samples: Sequence[Sample], positions: int) -> int:
+        """Return k so that every k-th row and column of all samples are about `positions` image positions together."""
+        pixels = sum(max(math.prod(array.shape[1:-1]) for array in self.by_tensor(sample).values()) for sample in samples)
+        return max(1, round((pixels / positions) ** 0.5))
+
     def _parts(self, tensors: Sequence[int], samples: Sequence[Mapping[int, np.ndarray]]) -> list[list[int]]:
         """Split tensors into runs of at most _MAX_RUN_BYTES, by static shapes; dynamic sides count as the largest image's."""
         pixels = max((math.prod(a.shape[1:3]) for sample in samples for a in sample.values() if a.ndim == 4), default=1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -40,8 +39,7 @@ def round_weights(graph: FloatGraph, samples: Sequence[Sample], per_tensor: bool
     by_tensor: dict[int, list[_Layer]] = {}
     for layer in layers:
         by_tensor.setdefault(layer.source, []).append(layer)
-    pixels = sum(max(math.prod(array.shape[1:-1]) for array in graph.by_tensor(sample).values()) for sample in samples)
-    step = max(1, round((pixels / POSITIONS) ** 0.5))
+    step = graph.sampling_step(samples, POSITIONS)
 
     def add(tensor: int, values: np.ndarray) -> None:
         for layer in by_tensor[tensor]:

@@ -8,7 +8,6 @@ whole area.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,8 +70,7 @@ def _kept(graph: FloatGraph) -> set[int]:
 
 def _histograms(graph: FloatGraph, tensors: Sequence[int], samples: Sequence[Sample], ranges: Ranges) -> dict[int, np.ndarray]:
     """{tensor: counts of its values in BINS equal parts of its range}, without tensors of an empty range."""
-    pixels = sum(max(math.prod(array.shape[1:-1]) for array in graph.by_tensor(sample).values()) for sample in samples)
-    step = max(1, round((pixels / POSITIONS) ** 0.5))
+    step = graph.sampling_step(samples, POSITIONS)
     histograms: dict[int, np.ndarray] = {}
 
     def count(tensor: int, values: np.ndarray) -> None:
