@@ -157,7 +157,8 @@ def export(
         sidecar["equalization"] = None if weights is source.data else prepared.equalization
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"
         if precision in ("uint8", "int8"):
-            sidecar["ranges"] = "least squared error" if "clip" in methods else "minimum and maximum"
+            measured = "least squared error" if "clip" in methods else "minimum and maximum"
+            sidecar["ranges"] = "given" if ranges else measured
         if not is_poor and precision != "onnx":
             selected = source.extension.options(source.extension.max_value) | (
                 {"signature": paths[precision]} if paths[precision] == "sparse" else {}

@@ -144,3 +144,15 @@ def test_given_ranges(fsrcnn_file, tmp_path):
     with pytest.raises(UserError, match="ranges: the network has no activation 'none'"):
         export(fsrcnn_file, tmp_path / "out", ["uint8"], methods=(), ranges={"none": (0.0, 1.0)})
     assert not list((tmp_path / "out").glob("*"))
+    graph = FloatGraph(source.open_own(fsrcnn_file, None).data)
+    name = graph.tensor_name(graph.graph.inputs[0])
+    (path,) = export(
+        fsrcnn_file,
+        tmp_path / "out",
+        ["uint8"],
+        methods=(),
+        ranges={name: (0.0, 1.0)},
+        max_colour_error=255,
+        log=lambda s: None,
+    )
+    assert json.loads(path.with_suffix(".json").read_text())["ranges"] == "given"
