@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
@@ -27,6 +28,19 @@ def choose_backend(name: str | None = None) -> None:
     os.environ["KERAS_BACKEND"] = name
     with quiet():
         import keras  # noqa: F401  quiet: its backend prints start-up messages
+
+
+def is_bfloat16_fast(devices: Path = Path("/dev"), cpu: Path = Path("/proc/cpuinfo")) -> bool:
+    """False on an x86 CPU without AMX and without a GPU: there, layers in bfloat16 are slower than in float32.
+
+    Args:
+        devices: the folder with the nodes of GPUs.
+        cpu: Linux's description of the CPU.
+    """
+    if any((devices / gpu).exists() for gpu in ("nvidia0", "kfd")) or not cpu.exists():
+        return True
+    flags = cpu.read_text()
+    return "amx_bf16" in flags or "flags" not in flags  # Arm's list has another name
 
 
 def check_installed(name: str) -> None:

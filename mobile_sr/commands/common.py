@@ -114,7 +114,12 @@ def backend_name(args: argparse.Namespace) -> str | None:
 
 
 def dtype(args: argparse.Namespace) -> str:
-    """The Keras dtype policy for --bfloat16."""
+    """The Keras dtype policy for --bfloat16. Warns on a CPU that computes bfloat16 more slowly than float32."""
+    from mobile_sr import backend
+    from mobile_sr.training import distributed
+
+    if args.bfloat16 and not backend.is_bfloat16_fast() and distributed.rank() == 0:
+        print("warning: --bfloat16: this CPU has no AMX, and training is probably faster without the option", file=sys.stderr)
     return "mixed_bfloat16" if args.bfloat16 else "float32"
 
 

@@ -194,12 +194,19 @@ def _start_from(model: keras.Model, network: Mapping[str, Any], init: str | Path
     """Copy the weights of `init` into `model`.
 
     From another scale of the same network, copies all arrays whose shape does not depend on the scale. From the backbone of an
-    extended network, copies all arrays but those of the extension.
+    extended network, copies all arrays but those of the extension. A smaller ChainSR is grown (models/train_time/growth.py).
 
     Returns:
-        The paths of the copied arrays.
+        The paths of the arrays that were set.
     """
+    from mobile_sr.models.train_time import growth
+
     start, config = weights.load_model(model_files.trained(init)[0])
+    small, large = (models.complete(c) if c["network"] == growth.NETWORK else c for c in (config, network))
+    if growth.applies(small, large):
+        print(f"{init}: grown from {small['layers']} layers to {large['layers']}, ", end="", file=sys.stderr)
+        print(f"and from {small['channels']} channels to {large['channels']}", file=sys.stderr)
+        return growth.grow(start, small, model, large)
     ignored = {*extensions.added(), "scale"}
     if models.CUSTOM in (network["network"], config["network"]):  # the shapes of its arrays decide
         ignored |= {"graph", "source", "receptive_field", "smallest_side"}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobile_sr import cli, load
+from mobile_sr import backend, cli, load
 from mobile_sr.cli import COMMANDS
 from mobile_sr.commands import common
 from mobile_sr.imaging.images import read_image, write_image
@@ -463,3 +463,15 @@ def test_an_interrupt_that_a_callback_swallowed_arrives_again(monkeypatch):
             work()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_bfloat16_is_slow_on_a_cpu_of_linux_without_amx_and_without_a_gpu(tmp_path):
+    cpu = tmp_path / "cpuinfo"
+    assert backend.is_bfloat16_fast(tmp_path, cpu)
+    cpu.write_text("flags\t\t: fpu avx512f avx512_bf16\n")
+    assert not backend.is_bfloat16_fast(tmp_path, cpu)
+    (tmp_path / "nvidia0").touch()
+    assert backend.is_bfloat16_fast(tmp_path, cpu)
+    (tmp_path / "nvidia0").unlink()
+    cpu.write_text("flags\t\t: fpu avx512f amx_bf16\n")
+    assert backend.is_bfloat16_fast(tmp_path, cpu)

@@ -172,6 +172,20 @@ def test_recipe_without_its_expected_init_warns(image_folder, tmp_path, run_here
     )
 
 
+def test_init_from_a_smaller_chainsr_starts_with_its_outputs(image_folder, tmp_path, cache, capsys):
+    small = {"network": "chainsr", "scale": 2, "channels": 4, "layers": 2}
+    weights.save_model(tmp_path / "small.npz", models.build(small), small)
+    recipe = recipes.load("chainsr_m_x2", smoke=True, steps=1)
+    recipe.network |= {"channels": 6, "layers": 3}
+    recipe.start_learning_rate = recipe.peak_learning_rate = recipe.end_learning_rate = 0.0
+    train_loop.train(recipe, image_folder, tmp_path / "run", init=tmp_path / "small.npz", cache=cache)
+    said = capsys.readouterr().err
+    assert "grown from 2 layers to 3, and from 4 channels to 6\nstep 0  validation" in said
+    lr = np.random.default_rng(0).random((1, 8, 8, 3)).astype(np.float32)
+    before, after = (weights.load_model(tmp_path / name)[0](lr) for name in ("small.npz", "run/best.npz"))
+    np.testing.assert_allclose(after, before, atol=1e-6)
+
+
 def test_init_from_another_scale_loads_all_but_the_tail(model_file, image_folder, tmp_path, cache, capsys):
     recipe = recipes.load("xlsr_x2", smoke=True, steps=1)
     recipe.start_learning_rate = recipe.peak_learning_rate = recipe.end_learning_rate = 0.0
