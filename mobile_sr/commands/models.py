@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> None:
     cards = [zoo.card(name) for name in zoo.names()]
     out = sys.stderr if args.json == "-" else sys.stdout
     width = max(len(card["name"]) for card in cards)
-    heading = f"{'name':<{width}} {'parameters':>10} {'Mult-Adds':>10}   {'Set5 Y':>7} {'uint8':>7} {'drop':>6}   files"
+    columns = f"{'parameters':>10} {'Mult-Adds':>10}   {'Set5 Y':>7} {'uint8':>7} {'drop':>6}   {'use':<8}   files"
+    heading = f"{'name':<{width}} {columns}"
     print(heading, file=out)
     for card in cards:
         files = ", ".join([card["name"], *(f"{card['name']}:{v}" for v in zoo.VARIANTS)])
@@ -59,10 +60,14 @@ def run(args: argparse.Namespace) -> None:
         print(
             f"{card['name']:<{width}} {card['parameters']:>10,} {card['multiply_adds_720p'] / 1e9:>9.2f}G   "
             f"{scores['float32']:>7.2f} {scores['uint8']:>7.2f} {scores['float32'] - scores['uint8']:>6.3f}   "
-            f"{files}",
+            f"{'any' if card['product'] else 'research':<8}   {files}",
             file=out,
         )
-    print("Mult-Adds for a 1280x720 output; PSNR in dB; protocol and training of each network: --json", file=out)
+    print(
+        "Mult-Adds for a 1280x720 output; PSNR in dB; use: what the weights are licensed for, products included (any) or",
+        file=out,
+    )
+    print("research only; protocol, training and licence of each network: --json", file=out)
     common.write_json_result(args, cards)
 
 

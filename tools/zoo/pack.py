@@ -21,7 +21,7 @@ from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.inference import model_files, upscaler, weights
 from mobile_sr.quantization import export
 from mobile_sr.training.run_folder import read_history
-from tools.zoo import command_line, other_quantizers
+from tools.zoo import command_line, image_sets, other_quantizers
 
 _MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
 
@@ -45,6 +45,9 @@ def pack(runs, name, data, training_note, half=False, reason=""):
         training_note = zoo.card(name)["training"]["note"]
     elif start:
         training_note += f" Started from {start['name']} after {start['steps']:,} steps: all arrays of equal shape."
+    images = image_sets.of_training(stages, start)
+    if images.images not in training_note:
+        training_note = f"{images.images[0].upper()}{images.images[1:]}, LR by MATLAB bicubic. {training_note}"
     if name in zoo.names():
         reason = reason or zoo.card(name).get("reason", "")
     best, _ = model_files.trained(runs[-1])
@@ -83,7 +86,8 @@ def pack(runs, name, data, training_note, half=False, reason=""):
             "validation_psnr_rgb": meta["validation_psnr_rgb"],
             "log": f"{name}_log.csv",
         },
-        "licence": "Weights trained on research-only images: for research and evaluation; see README, Licence.",
+        "licence": images.licence,
+        "product": images.product,
         **({"reason": reason} if reason else {}),
     }
     files.write_json(folder / f"{name}.json", card)
@@ -104,8 +108,11 @@ def _start(run):
     """The {"name", "steps"} of the zoo entry that a run started from, or None."""
     if run in zoo.names():
         return zoo.card(run)["training"].get("start")
-    name = Path(files.read_json(Path(run) / "config.json")["init"] or "").stem
-    return {"name": name, "steps": zoo.card(name)["training"]["best_step"]} if name in zoo.names() else None
+    init = files.read_json(Path(run) / "config.json")["init"]
+    name = Path(init or "").stem
+    if init and name not in zoo.names():
+        raise UserError(f"{run}: it started from {init}, which is no entry of the zoo; give the runs before it, too")
+    return {"name": name, "steps": zoo.card(name)["training"]["best_step"]} if init else None
 
 
 def _log(runs):
@@ -146,7 +153,7 @@ def main():
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--name", required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--training", default="", help="one sentence on the training images")
+    parser.add_argument("--training", default="", help="the training in a sentence or two; the images are added")
     parser.add_argument("--half", action="store_true", help="keep the weights in float16")
     parser.add_argument("--reason", default="", help="why it is packaged where others are better at its cost, one sentence")
     args = parser.parse_args()

@@ -9,18 +9,16 @@ import datetime
 
 from mobile_sr import files, zoo
 from mobile_sr.benchmarking import benchmark
-from mobile_sr.errors import UserError
 from mobile_sr.evaluation import plots
 from mobile_sr.training.recipes import with_new_names
 from mobile_sr.training.run_folder import read_history
-from tools.zoo import command_line, device_pages, peer_pages, published, templates
+from tools.zoo import command_line, device_pages, image_sets, peer_pages, published, templates
 
 _TEXT = templates.Page("results")
 _HOST = zoo.FOLDER / "host.json"
 _SIZE = 180, 320  # LR (H, W) that is timed
 _RUNS = 20
 _PLOTTED = "Set14"
-_DUPLICATES = 1  # among the training images, all exact: they were left out before anything was counted
 _BOTH = "float32 -> uint8"
 
 
@@ -54,13 +52,10 @@ def _host():
 def page():
     """The Markdown of results.md."""
     host = _host()
-    given, held_out, trained_on = _images()
     text = _TEXT.fill(
         "page",
         goal=goal(),
-        given=given,
-        held_out=held_out,
-        trained_on=trained_on,
+        image_sets=_image_sets(),
         times=_times(host),
         overview="\n\n".join(_scale(scale, own, host) for scale, own in _by_scale()),
         virtual_devices=device_pages.results_section([name for _, own in _by_scale() for name, _ in own]),
@@ -81,7 +76,7 @@ def goal():
         paper=_list(paper),
         above=" / ".join(f"{score - theirs:+.2f}" for score, theirs in zip(ours, paper, strict=True)),
         steps=f"{card['training']['steps']:,}",
-        images=_images()[2],
+        images=_trained_on(card),
         drops=" / ".join(f"{score['float32'] - score['uint8']:.3f}" for score in y),
         rgb_float32=f"{rgb['float32']:.2f}",
         rgb_uint8=f"{rgb['uint8']:.2f}",
@@ -138,14 +133,20 @@ def _by_scale():
     return sorted(scales.items())
 
 
-def _images():
-    """(given, held out, trained on): how many training images, the same for all entries."""
-    stages = [stage["data"] for name in zoo.names() for stage in zoo.card(name)["training"]["stages"]]
-    counts = {(data["images"], len(data["held_out"])) for data in stages}
-    if len(counts) > 1:
-        raise UserError(f"the zoo's entries have other numbers of images (trained on, held out): {sorted(counts)}")
-    ((images, held_out),) = counts
-    return images + _DUPLICATES, held_out, images - held_out
+def _trained_on(card):
+    """The number of images that an entry was trained on."""
+    data = card["training"]["stages"][-1]["data"]
+    return data["images"] - len(data["held_out"])
+
+
+def _image_sets():
+    """The sets of training images and their entries, a clause for each."""
+    entries = {}
+    for name in zoo.names():
+        training = zoo.card(name)["training"]
+        entries.setdefault(image_sets.of_training(training["stages"], training["start"]).name, []).append(name)
+    sets = [each for each in image_sets.read() if each.name in entries]
+    return "; ".join(_TEXT.fill("image set", names=", ".join(entries[each.name]), images=each.images) for each in sets)
 
 
 def _list(scores):

@@ -13,7 +13,7 @@ from mobile_sr.files import sha256_file
 from mobile_sr.imaging import pairs, sample_images
 from mobile_sr.inference import weights
 from tests.conftest import ROOT
-from tools.zoo import cards, devices, other_quantizers, pack, published, results, templates
+from tools.zoo import cards, devices, image_sets, other_quantizers, pack, published, results, templates
 
 ENTRIES = zoo.names()
 DOCS = ROOT / "docs"
@@ -122,11 +122,13 @@ def test_steps_of_several_stages_are_numbered_consecutively(tmp_path):
 def test_a_run_that_started_from_an_entry_of_another_scale_says_so(tmp_path):
     for init, start in (
         (str(zoo.resolve("xlsr_x3")), {"name": "xlsr_x3", "steps": zoo.card("xlsr_x3")["training"]["best_step"]}),
-        ("runs/other", None),
         (None, None),
     ):
         (tmp_path / "config.json").write_text(json.dumps({"init": init}))
         assert pack._start(tmp_path) == start
+    (tmp_path / "config.json").write_text(json.dumps({"init": "runs/other"}))
+    with pytest.raises(UserError, match="it started from runs/other, which is no entry of the zoo"):
+        pack._start(tmp_path)
 
 
 def test_nothing_is_packed_where_a_set_is_missing(tmp_path):
@@ -178,12 +180,30 @@ def test_reached_scores_are_computed():
         assert part in said
 
 
-def test_training_images_are_those_of_the_notes():
-    given, held_out, trained_on = results._images()
-    assert given - 1 - held_out == trained_on
-    for name in ENTRIES:
-        note = zoo.card(name)["training"]["note"]
-        assert f"({given} images, one duplicate left out; {held_out} held out for validation)" in note
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_licence_is_that_of_the_training_images(name):
+    card = zoo.card(name)
+    training = card["training"]
+    images = image_sets.of_training(training["stages"], training["start"])
+    assert images.images in training["note"] or images.images in training["note"][0].lower() + training["note"][1:]
+    assert (card["licence"], card["product"]) == (images.licence, images.product)
+    counts = {(stage["data"]["images"], len(stage["data"]["held_out"])) for stage in training["stages"]}
+    ((given, held_out),) = counts
+    assert f"{held_out} held out" in images.images or f"{held_out} of them held out" in images.images
+    total = sum(map(int, re.findall(r"(\d+) (?:images|under)", images.images)))
+    assert given == total - images.images.count("one duplicate left out")
+
+
+def test_the_set_with_the_most_conditions_decides(monkeypatch):
+    research, free = image_sets.read()
+    assert (research.product, free.product) == (False, True)
+    stages = [{"recipe": {"name": "a"}, "data": {"sha256": each.sha256[0]}} for each in (free, research)]
+    assert image_sets.of_training(stages[:1], None) == free
+    assert image_sets.of_training(stages, None) == research
+    assert image_sets.of_training(stages[:1], {"name": "xlsr_x3"}).product == zoo.card("xlsr_x3")["product"]
+    other = {"recipe": {"name": "b"}, "data": {"sha256": "0" * 64}}
+    with pytest.raises(UserError, match=r"b: images of unknown licence .*; add their set to image_sets.json"):
+        image_sets.of_training([*stages, other], None)
 
 
 def test_published_rows_name_the_missing_figures():
