@@ -36,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric",
         action="append",
         default=[],
-        metavar="FILE.py:FUNCTION",
-        help="further metric: a function of (SR, HR), [H, W, 3] uint8 arrays, that returns a number; repeatable",
+        metavar="METRIC",
+        help="further metric: a perceptual one by its name in pyiqa, such as lpips, dists or niqe (needs the extra "
+        "[perceptual]), or FILE.py:FUNCTION, a function of (SR, HR), [H, W, 3] uint8 arrays, that returns a number; repeatable",
     )
     parser.add_argument(
         "--sort", choices=_SORT_KEYS, help="column to sort the printed table of several models by (default psnr)"

@@ -11,7 +11,7 @@ import numpy as np
 from mobile_sr.benchmarking import benchmark
 from mobile_sr.converters import user_code
 from mobile_sr.errors import UserError
-from mobile_sr.evaluation import compare, evaluate
+from mobile_sr.evaluation import compare, evaluate, perceptual
 from mobile_sr.imaging import metrics, sample_images
 from mobile_sr.imaging.degradation import SeededDegradation
 from mobile_sr.inference import upscaler
@@ -143,16 +143,20 @@ def _mean(rows: Sequence[Mapping[str, Any]], own_metrics: Mapping[str, Metric]) 
 
 
 def load_metrics(references: Sequence[str]) -> dict[str, Metric]:
-    """Load functions of the user's files as metrics.
+    """Load further metrics: functions of the user's files, and perceptual metrics.
 
     Args:
-        references: 'FILE.py:FUNCTION' each. The function gets (SR, HR), both [H, W, 3] uint8, and returns a number.
+        references: 'FILE.py:FUNCTION' each, or the name of a perceptual metric, see `perceptual.load`. The function gets
+            (SR, HR), both [H, W, 3] uint8, and returns a number.
     Returns: {name of the function, or the whole text if two functions share a name: function}.
-    Raises: UserError when there is no such function or its file fails.
+    Raises: UserError when there is no such function or metric, or its file fails.
     """
     names = [reference.rpartition(":")[2] for reference in references]
     loaded: dict[str, Metric] = {}
     for reference, name in zip(references, names, strict=True):
+        if ":" not in reference and not reference.endswith(".py"):
+            loaded[reference] = perceptual.load(reference)
+            continue
         try:
             loaded[reference if names.count(name) > 1 else name] = user_code.load(reference, "lpips")
         except user_code.UserCodeError as error:

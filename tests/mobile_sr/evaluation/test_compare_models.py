@@ -191,6 +191,13 @@ def test_own_metrics(run_here, few_images, tmp_path):
     one_line(run_here("compare", *options, "--metric", f"{tmp_path}/quality.py:eror"), "did you mean error?")
 
 
+def test_a_perceptual_metric_without_its_library(run_here, few_images):
+    options = ("--model", "xlsr_x3:uint8", "--data", few_images, "--metric", "lpips")
+    one_line(
+        run_here("compare", *options), "--metric lpips: perceptual metrics need pyiqa; pip install 'mobile-sr[perceptual]'"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
