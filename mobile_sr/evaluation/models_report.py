@@ -165,8 +165,13 @@ def _csv(rows: Iterable[Sequence[str]]) -> str:
     return buffer.getvalue()
 
 
-def plot_files(record: Mapping[str, Any]) -> dict[str, str]:
-    """Returns {"psnr_COST.svg": PSNR against a cost} for the size, the instructions and the time of two or more models."""
+def plot_files(record: Mapping[str, Any], width: int = plots.WIDE) -> dict[str, str]:
+    """Returns {"psnr_COST.svg": PSNR against a cost} for the size, the instructions and the time of two or more models.
+
+    Args:
+        record: from `compare_models.compare_models`.
+        width: of a plot, in pixels.
+    """
     result = {}
     for column in COLUMNS:
         named = [(name, entry["psnr"], column.value(entry)) for name, entry in _rows(record)[:-1]]
@@ -174,7 +179,7 @@ def plot_files(record: Mapping[str, Any]) -> dict[str, str]:
         if column.unit and len(points) > 1:
             costs = [cost for cost, _, _ in points]
             title, log = f"PSNR against {column.key}, x{record['scale']}", max(costs) > _LOG_FROM * min(costs)
-            svg = plots.plot(title, column.unit, "PSNR, dB", [("", points, False)], log_x=log)
+            svg = plots.plot(title, column.unit, "PSNR, dB", [("", points, False)], log_x=log, width=width)
             result[f"psnr_{column.key}.svg"] = svg
     return result
 
@@ -255,6 +260,13 @@ def _crop_strip(record: Mapping[str, Any], crop: Mapping[str, Any]) -> str:
     return viewer.crops(crop["row"]["name"], title, cut)
 
 
+def _figures(record: Mapping[str, Any]) -> Iterator[str]:
+    """The last two plots, which fit side by side, each for wide and for narrow screens; the style sheet shows one of them."""
+    for class_name, width in (("wide", plots.WIDE), ("narrow", plots.NARROW)):
+        for svg in list(plot_files(record, width).values())[-2:]:
+            yield f'<figure class="{class_name}">{svg}</figure>'
+
+
 def page(record: Mapping[str, Any], crops: Sequence[Mapping[str, Any]]) -> str:
     """Returns the report as one HTML page that loads nothing from elsewhere."""
     views = [viewer.View(crop["row"]["name"], panels(record, crop), crop["window"]) for crop in crops]
@@ -267,7 +279,7 @@ def page(record: Mapping[str, Any], crops: Sequence[Mapping[str, Any]]) -> str:
         headings=report.cells("th", ["model", *(column.heading for column in columns(record))]),
         rows="".join(_model_rows(record)),
         notes="".join(f"<li>{html_text(note)}</li>" for note in notes(record)),
-        plots="".join(f"<figure>{svg}</figure>" for svg in list(plot_files(record).values())[-2:]),  # two fit side by side
+        plots="".join(_figures(record)),
         viewer=viewer.section(views, "bicubic", best),
         strips="".join(_crop_strip(record, crop) for crop in crops),
         colours=viewer.colours([(name, entry["colour_error"]) for name, entry in rows]),

@@ -13,7 +13,8 @@ from mobile_sr.evaluation.axes import Axis, plot_axis
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 760, 460, 70, 20, 44, 54
+WIDE, NARROW = 760, 440  # widths of a plot: the usual one, and for phones
+_HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 460, 70, 20, 44, 54
 _LEGEND = 20  # height of the legend's line, between title and axes
 _LINE, _NEAR = 14, 26  # of a label: height, and the distance it keeps from other points
 _COLOURS = ("#2563a8", "#c2410c", "#4d7c0f", "#7e22ce", "#0f766e", "#a16207")
@@ -34,6 +35,7 @@ def plot(
     series: Sequence[tuple[str, Sequence[tuple[float, float, str]], bool]],
     log_x: bool = False,
     links: Sequence[tuple[Point, Point]] = (),
+    width: int = WIDE,
 ) -> str:
     """Returns the text of an SVG file.
 
@@ -44,15 +46,17 @@ def plot(
             next to its point ('' for none). A line connects the points of a series that is `joined`.
         log_x: use a logarithmic horizontal axis; all x must be above 0.
         links: [((x, y), (x, y))]: pairs of points, of any series, to connect by a thin gray line.
+        width: of the plot, in pixels.
     Raises: ValueError when there are no points.
     """
     points = [point for _, members, _ in series for point in members]
     if not points:
         raise ValueError("nothing to plot")
     top = _TOP + (_LEGEND if any(name for name, *_ in series) else 0)
-    x_axis = plot_axis([x for x, _, _ in points], _LEFT, _WIDTH - _RIGHT, log_x)
+    x_axis = plot_axis([x for x, _, _ in points], _LEFT, width - _RIGHT, log_x)
     y_axis = plot_axis([y for _, y, _ in points], _HEIGHT - _BOTTOM, top)
-    parts = _frame(x_label, y_label, x_axis, y_axis, top)
+    right = width - _RIGHT
+    parts = _frame(x_label, y_label, x_axis, y_axis, top, right)
     placed = [(name, [(x_axis(x), y_axis(y), label) for x, y, label in members], joined) for name, members, joined in series]
     link_lines = [[(x_axis(x), y_axis(y)) for x, y in pair] for pair in links]
     parts += [_line(line, "#999", 1) for line in link_lines]
@@ -68,19 +72,19 @@ def plot(
         for x, y, label in members:
             parts.append(_mark(k, x, y))
             if label:
-                anchor, label_x, box = _place_label((x, y), svg.LETTER * len(label), top, taken, dots)
+                anchor, label_x, box = _place_label((x, y), svg.LETTER * len(label), (top, right), taken, dots)
                 taken.append(box)
                 parts.append(svg.text(label_x, box[3] - 3, label, text_anchor=anchor, fill=colour))
         if name:
             parts.append(_mark(k, legend_x + 5, _TOP))
             parts.append(svg.text(legend_x + 15, _TOP + 4, name, class_="legend"))
             legend_x += 15 + svg.LETTER * len(name) + 20
-    return svg.document(title, _WIDTH, _HEIGHT, parts, left=_LEFT, style=".grid { stroke: #ddd; }")
+    return svg.document(title, width, _HEIGHT, parts, left=_LEFT, style=".grid { stroke: #ddd; }")
 
 
-def _frame(x_label: str, y_label: str, x_axis: Axis, y_axis: Axis, top: float) -> list[str]:
+def _frame(x_label: str, y_label: str, x_axis: Axis, y_axis: Axis, top: float, right: float) -> list[str]:
     """Grid, ticks and the labels of the axes."""
-    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+    bottom = _HEIGHT - _BOTTOM
     parts = []
     for value, x in x_axis.ticks():
         parts.append(svg.element("line", class_="grid", x1=x, y1=top, x2=x, y2=bottom))
@@ -116,13 +120,15 @@ def _along(line: Iterable[Point]) -> Iterator[Point]:
         yield from ((x0 + (x1 - x0) * k / count, y0 + (y1 - y0) * k / count) for k in range(count + 1))
 
 
-def _place_label(dot: Point, width: float, top: float, taken: list[Box], dots: list[Point]) -> tuple[str, float, Box]:
+def _place_label(
+    dot: Point, width: float, corner: tuple[float, float], taken: list[Box], dots: list[Point]
+) -> tuple[str, float, Box]:
     """Returns (text-anchor, x, box) for the label of the point `dot`.
 
-    The label is inside the axes, overlaps the boxes `taken` as little as possible, and keeps far enough from other points
-    to be read as the label of its own.
+    The label is inside the axes, whose (top, right) is `corner`, overlaps the boxes `taken` as little as possible, and keeps
+    far enough from other points to be read as the label of its own.
     """
-    x, y = dot
+    (x, y), (top, right_end) = dot, corner
     candidates = [(anchor, at, down) for anchor, at in (("start", x + 8), ("end", x - 8)) for down in (-7, -14, 0)]
     sides = (("middle", x), ("start", x - 0.15 * width), ("end", x + 0.15 * width))
     candidates += [(anchor, at, down) for anchor, at in sides for down in (-21, 7)]
@@ -134,7 +140,7 @@ def _place_label(dot: Point, width: float, top: float, taken: list[Box], dots: l
 
     def cost(candidate: tuple[str, float, int]) -> float:
         left, over, right, under = box(candidate)
-        outside = left < _LEFT or right > _WIDTH - _RIGHT or over < top or under > _HEIGHT - _BOTTOM
+        outside = left < _LEFT or right > right_end or over < top or under > _HEIGHT - _BOTTOM
         covered = sum(max(0, min(right, r) - max(left, a)) * max(0, min(under, b) - max(over, t)) for a, t, r, b in taken)
         gaps = [math.hypot(max(left - a, a - right, 0), max(over - b, b - under, 0)) for a, b in dots if (a, b) != dot]
         return 1e4 * outside + 10 * covered + sum(max(0, _NEAR - gap) for gap in gaps)

@@ -77,14 +77,16 @@ def test_a_logarithmic_axis():
     assert ticks["20"] < ticks["50"] < ticks["100"] < right
 
 
-def test_a_label_avoids_points_and_other_labels():
+@pytest.mark.parametrize("width", [plots.WIDE, plots.NARROW])
+def test_a_label_avoids_points_and_other_labels(width):
     """The second point would overlap the first one's label; the third one's label would be cut off at the edge."""
     points = [(0, 0, "first"), (0.04, -0.03, "second"), (1, 1, "third")]
-    root = ElementTree.fromstring(plots.plot("t", "x", "y", [("", points, False)]))
+    root = ElementTree.fromstring(plots.plot("t", "x", "y", [("", points, False)], width=width))
+    assert root.get("viewBox").split()[2] == str(width)
     found = boxes(root, ("first", "second", "third"))
     for left, top, right, bottom in found.values():
         assert not any(left < x < right and top < y < bottom for x, y in marks(root))
-        assert plots._LEFT <= left < right <= plots._WIDTH - plots._RIGHT
+        assert plots._LEFT <= left < right <= width - plots._RIGHT
         assert plots._TOP <= top < bottom <= plots._HEIGHT - plots._BOTTOM
     first, second = found["first"], found["second"]
     assert first[2] <= second[0] or second[2] <= first[0] or first[3] <= second[1] or second[3] <= first[1]
