@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from mobile_sr.commands import common
+from mobile_sr.models import SUPERNETS
 
 HELP = "train a recipe on a folder of images"
 
@@ -28,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train the network that this function returns, or the one of a name such as espcn, in place of the recipe's",
     )
     common.add_training(parser)
+    parser.add_argument(
+        "--all-stages",
+        action="store_true",
+        help="also train the recipes that --recipe starts from, in their order, each in its own folder of --out; the same "
+        "command continues after an interruption",
+    )
     parser.add_argument("--init", metavar="MODEL", help="start from the weights of a zoo name, model file or run folder")
     parser.add_argument(
         "--branches",
@@ -44,6 +51,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """Train and print the best validation score and the model file."""
+    return _all_stages(args) if args.all_stages else _train(args)
+
+
+def _all_stages(args: argparse.Namespace) -> int | None:
+    """Train the recipe and those that it starts from, one after another."""
+    from mobile_sr.errors import UserError
+    from mobile_sr.training import distributed, recipes
+
+    for option, given in {
+        "--init": args.init,
+        "--resume": args.resume,
+        "--net": args.net,
+        "--architecture": args.architecture,
+    }.items():
+        if given:
+            raise UserError(f"{option} is for a single stage; leave out --all-stages or {option}")
+    if max(args.processes, distributed.processes()) > 1:
+        raise UserError("--all-stages trains in a single process; train each stage with --processes")
+    names = recipes.stages(args.recipe)
+    searches = [name for name in names if recipes.load(name).network["network"] in SUPERNETS]
+    if searches:
+        raise UserError(f"{args.recipe} starts from a search ({searches[0]}): run mobile-sr search, then train --init")
+    init = None
+    for number, name in enumerate(names, 1):
+        out = Path(args.out) / name
+        print(f"stage {number} of {len(names)}: {name}", file=sys.stderr)
+        resume = (out / "config.json").exists()
+        stage = {"recipe": name, "out": str(out), "init": None if resume else init, "resume": resume}
+        if status := _train(argparse.Namespace(**{**vars(args), **stage})):
+            return status
+        init = str(out)
+    return None
+
+
+def _train(args: argparse.Namespace) -> int | None:
     from mobile_sr import backend
     from mobile_sr.architecture_search import architecture
     from mobile_sr.errors import UserError

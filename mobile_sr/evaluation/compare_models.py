@@ -11,8 +11,8 @@ import numpy as np
 from mobile_sr.benchmarking import benchmark
 from mobile_sr.converters import user_code
 from mobile_sr.errors import UserError
-from mobile_sr.evaluation import compare, evaluate, perceptual
-from mobile_sr.imaging import metrics, sample_images
+from mobile_sr.evaluation import compare, evaluate
+from mobile_sr.imaging import metrics, perceptual, sample_images
 from mobile_sr.imaging.degradation import SeededDegradation
 from mobile_sr.inference import upscaler
 from mobile_sr.inference.upscaler import Upscaler

@@ -60,7 +60,11 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in ("xlsr", "xlsr_zoo", "xlsr_finetune")},
     **{network: ("xlsr_zoo", {"network": network}) for network in ("fsrcnn", "espcn", "abpn")},
     **{f"chainsr_{size}": ("chainsr", {"size": size}) for size in _CHAINSR},
-    **{f"chainsr_{size}_uint8": ("chainsr", {"size": size, "uint8": True}) for size in _CHAINSR},
+    **{
+        f"chainsr_{size}_{stage}": ("chainsr", {"size": size, "stage": stage})
+        for stage in ("long", "uint8")
+        for size in _CHAINSR
+    },
     **{f"chainsr_{size}_exits": ("chainsr", {"size": size, "exits": True}) for size in ("m", "l")},  # chainsr.EXITS
     "xlsr_robust": ("robust", {}),
     **{f"chainsr_{size}_robust": ("robust", {"size": size}) for size in _CHAINSR},
@@ -83,12 +87,13 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # As RECIPES, for recipes that combine trained networks, which the user names. They are not part of a sweep.
 COMBINING: dict[str, tuple[str, dict[str, Any]]] = {"classsr": ("classsr", {})}
-# Recipe -> the recipe whose result it starts from (--init). A sweep trains these second (docs/guide/distributed.md).
+# Recipe -> the recipe whose result it starts from (--init). A sweep trains in this order (docs/guide/distributed.md).
 EXPECTED_INIT: dict[str, str] = {
     "xlsr_finetune": "xlsr_zoo",
-    **{f"chainsr_{size}_uint8": f"chainsr_{size}" for size in _CHAINSR},
+    **{f"chainsr_{size}_long": f"chainsr_{size if size in ('s', 'sp') else 'sp'}" for size in _CHAINSR},  # sp grows to m and l
+    **{f"chainsr_{size}_uint8": f"chainsr_{size}_long" for size in _CHAINSR},
     "xlsr_robust": "xlsr_zoo",
-    **{f"chainsr_{size}_robust": f"chainsr_{size}" for size in _CHAINSR},
+    **{f"chainsr_{size}_robust": f"chainsr_{size}_long" for size in _CHAINSR},
     "adaedsr_b8": "edsr_b8",
     "fadaedsr_b8": "edsr_b8",
     "adaedsr_paper": "edsr_paper",
@@ -305,6 +310,12 @@ def expected_init(name: str) -> str | None:
         return None
     recipe, linear, scale = match.groups()
     return f"{EXPECTED_INIT[recipe]}{linear or ''}_x{scale}" if recipe in EXPECTED_INIT else None
+
+
+def stages(name: str) -> list[str]:
+    """Return the names of the recipes to train one after another for the one called `name`, which is the last."""
+    start = expected_init(name)
+    return [*(stages(start) if start else []), name]
 
 
 def has_scale(name: str) -> bool:

@@ -1,20 +1,19 @@
-"""ChainSR in its sizes s, sp, m and l (models/chainsr.py), in two stages: float weights, then rounded activations.
+"""ChainSR in its sizes s, sp, m and l (models/chainsr.py), in three stages.
 
-The first stage has the settings that trained plain networks best in this project: SOAP, `ecb` branches, the PSNR on RGB and on
-Y as the loss, and a tenth flat colours. The second stage starts from the first. It rounds all activations to 8 bits, shows more
-flat colours, and selects the weights by their uint8 file, including its errors on flat colours. It needs the TensorFlow backend
-and has no branches, which gain nothing on weights that were trained for long (docs/measurements/training.md).
+1. From random weights, for s and sp: SOAP, `ecb` branches, the PSNR on RGB and on Y as the loss, a tenth flat colours.
+2. `long`: without branches, which gain nothing on trained weights and take a third of a step's time, and with twice the weight
+   on Y. Sizes m and l start here, as a grown sp (models/train_time/growth.py): from random weights, m ended below sp.
+3. `uint8`: rounds all activations to 8 bits, shows more flat colours, and selects the weights by their uint8 file, including
+   its errors on flat colours. It needs the TensorFlow backend.
 
-Cost: the first stage of size m takes about 5 hours at the 12 steps/s of one busy CPU core with --bfloat16 on TensorFlow. The
-second takes about as long for a step, and some seconds for each validation. Result: the whole schedule was not measured. With
-20,000 steps (and luminance_weight 2), size m reached 33.34 dB on Set5 Y in float32 and 33.30 dB in uint8 at x3.
+Results: docs/measurements/chainsr.md. One command trains all stages, each in a folder of its own:
 
-The recipes with exits train one network for several depths, with the settings of the first stage. They can start from the
-network without exits, which has all of their weights but the last convolutions of the shallow exits. Result: not measured yet.
+    mobile-sr train --recipe chainsr_m_uint8_x3 --all-stages --data TRAIN --out runs
 
-    mobile-sr train --recipe chainsr_m_x3 --bfloat16 --data TRAIN --out runs/chainsr_m
-    mobile-sr train --recipe chainsr_m_uint8_x3 --init runs/chainsr_m --data TRAIN --out runs/chainsr_m_uint8
-    mobile-sr train --recipe chainsr_m_exits_x3 --init runs/chainsr_m --bfloat16 --data TRAIN --out runs/exits
+The recipes with exits train one network for several depths. They can start from the network without exits, which has all of
+their weights but the last convolutions of the shallow exits. Result: not measured yet.
+
+    mobile-sr train --recipe chainsr_m_exits_x3 --init runs/chainsr_m_long_x3 --data TRAIN --out runs/exits
 
 Without a size, `chainsr` is the first stage of the layout that a search with fgnas_plain.py found:
 
@@ -32,14 +31,14 @@ SIZES: dict[str, dict[str, int]] = {  # arguments of the network; models/chainsr
 EXITS: dict[str, list[int]] = {"m": [2, 4, 8], "l": [2, 4]}  # exits before the last layer
 
 
-def recipe(scale: int = 3, smoke: bool = False, size: str | None = "m", uint8: bool = False, exits: bool = False) -> Recipe:
-    """The settings of a size from SIZES, or None for the layout of a search; `uint8` is the second stage, `exits` adds EXITS.
+def recipe(scale: int = 3, smoke: bool = False, size: str | None = "m", stage: str = "", exits: bool = False) -> Recipe:
+    """The settings of a size from SIZES, or None for the layout of a search.
 
-    `smoke`: a few steps of small patches.
+    `stage` is '', 'long' or 'uint8', `exits` adds EXITS, and `smoke` is a few steps of small patches.
     """
     layout = SIZES[size] if size else {}
     network = {"network": "chainsr", "scale": scale, "output_activation": "clipped_relu", **layout}
-    r = Recipe(name=f"chainsr_{size}" if size else "chainsr", network=network, steps=200_000)
+    r = Recipe(name="_".join(filter(None, ("chainsr", size, stage))), network=network, steps=100_000)
     r.batch = 16
     r.patch = 32
     r.loss = "psnr"
@@ -57,15 +56,18 @@ def recipe(scale: int = 3, smoke: bool = False, size: str | None = "m", uint8: b
         r.name = f"chainsr_{size}_exits"
         r.network["exits"] = EXITS[size]
         r.teacher_weight = 0.5
-    if uint8:
-        r.steps = 20_000
+    if stage:
         r.branches = "none"
+        r.luminance_weight = 2.0
+        r.peak_learning_rate = 2e-3
+    if stage == "uint8":
+        r.steps = 20_000
         r.start_learning_rate, r.peak_learning_rate, r.end_learning_rate = 1e-5, 1e-3, 1e-6
         r.flat_share = 0.25
         r.activation_bits = 8
         r.select = "uint8"
     if smoke:
         r.steps, r.batch, r.patch = 60, 4, 16
-        r.validate_every, r.validation_images, r.validation_crop = 60 if uint8 else 20, 2, 24
+        r.validate_every, r.validation_images, r.validation_crop = 60 if stage == "uint8" else 20, 2, 24
         r.warmup_fraction, r.ema_decay = 0.2, 0.9
     return r

@@ -10,18 +10,23 @@ from mobile_sr.training.recipes import chainsr
 
 
 @pytest.mark.parametrize("size", chainsr.SIZES)
-def test_settings_of_both_stages(size):
-    first, second = (recipes.load(f"chainsr_{size}{stage}_x2") for stage in ("", "_uint8"))
+def test_settings_of_the_stages(size):
+    first, long, last = (recipes.load(f"chainsr_{size}{stage}_x2") for stage in ("", "_long", "_uint8"))
     arguments = {"network": "chainsr", "scale": 2, "output_activation": "clipped_relu", **chainsr.SIZES[size]}
-    assert first.network == second.network == arguments
+    assert first.network == long.network == last.network == arguments
     assert (first.optimizer, first.branches, first.loss, first.luminance_weight) == ("soap", "ecb", "psnr", 1.0)
     assert (first.flat_share, first.downscale_factors, first.ema_decay) == (0.1, (0.8, 0.6), 0.999)
-    assert (first.peak_learning_rate, first.end_learning_rate, first.steps) == (2.5e-3, 1e-5, 200_000)
-    assert (first.activation_bits, first.select) == (0, "")
-    assert (second.activation_bits, second.select, second.branches, second.flat_share) == (8, "uint8", "none", 0.25)
-    assert recipes.expected_init(f"chainsr_{size}_uint8_x2") == f"chainsr_{size}_x2"
-    assert recipes.expected_init(f"chainsr_{size}_x2") is None
-    recipes.check(second, "second")
+    assert (first.peak_learning_rate, first.end_learning_rate, first.steps) == (2.5e-3, 1e-5, 100_000)
+    assert (long.optimizer, long.branches, long.loss, long.luminance_weight) == ("soap", "none", "psnr", 2.0)
+    assert (long.peak_learning_rate, long.steps, long.activation_bits, long.select) == (2e-3, 100_000, 0, "")
+    assert (last.activation_bits, last.select, last.branches, last.flat_share) == (8, "uint8", "none", 0.25)
+    recipes.check(last, "last")
+
+
+def test_large_sizes_start_from_sp():
+    assert recipes.stages("chainsr_m_uint8_x2") == ["chainsr_sp_x2", "chainsr_m_long_x2", "chainsr_m_uint8_x2"]
+    assert recipes.stages("chainsr_s_uint8_x3") == ["chainsr_s_x3", "chainsr_s_long_x3", "chainsr_s_uint8_x3"]
+    assert recipes.stages("xlsr_x3") == ["xlsr_x3"]
 
 
 @pytest.mark.parametrize("size", chainsr.EXITS)
@@ -38,17 +43,37 @@ def test_settings_with_exits(size):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("select", ["rgb", "uint8"])
-def test_two_stages_from_images_to_uint8(image_folder, tmp_path, cache, run_here, select):
+def test_all_stages_from_images_to_uint8(image_folder, tmp_path, cache, run_here, select):
     fields = ("validate_every=2", "network.layers=1", "network.channels=4", "flat_share=0")  # small, to compile quickly
-    common = [word for field in fields for word in ("--set", field)]
-    common += ["--smoke", "--steps", 2, "--data", image_folder, "--cache", cache]
-    first = run_here("train", "--recipe", "chainsr_s_x2", *common, "--out", tmp_path / "a")
-    assert first.returncode == 0, first.stderr
-    last = ["--recipe", "chainsr_s_uint8_x2", "--init", tmp_path / "a"] + (["--set", "select=rgb"] if select == "rgb" else [])
-    second = run_here("train", *last, *common, "--out", tmp_path / "b")
-    assert second.returncode == 0, second.stderr
-    assert "warning: chainsr_s_uint8_x2 expects --init" not in second.stderr
-    about = weights.read_arrays(tmp_path / "b" / "best.npz")[1]
+    fields += ("select=rgb",) if select == "rgb" else ()
+    options = [word for field in fields for word in ("--set", field)]
+    options += ["--smoke", "--steps", 2, "--data", image_folder, "--cache", cache, "--all-stages", "--out", tmp_path]
+    done = run_here("train", "--recipe", "chainsr_s_uint8_x2", *options)
+    assert done.returncode == 0, done.stderr
+    assert "stage 3 of 3: chainsr_s_uint8_x2" in done.stderr
+    assert "expects --init" not in done.stderr
+    about = weights.read_arrays(tmp_path / "chainsr_s_uint8_x2" / "best.npz")[1]
     assert (about["selected_by"], about["config"]["network"], about["config"]["layers"]) == (select, "chainsr", 1)
-    config = json.loads((tmp_path / "b" / "config.json").read_text())
-    assert (config["parameters"], config["init"]) == (112 + 148 + 444, str(tmp_path / "a"))
+    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in recipes.stages("chainsr_s_uint8_x2")]
+    assert {config["parameters"] for config in configs} == {112 + 148 + 444}
+    assert [config["init"] for config in configs] == [None, str(tmp_path / "chainsr_s_x2"), str(tmp_path / "chainsr_s_long_x2")]
+    before = (tmp_path / "chainsr_s_uint8_x2" / "best.npz").read_bytes()
+    again = run_here("train", "--recipe", "chainsr_s_uint8_x2", *options)  # nothing is left to do
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert (tmp_path / "chainsr_s_uint8_x2" / "best.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "message"),
+    [
+        ("chainsr_s_long_x2", ("--init", "xlsr_x2"), "--init is for a single stage; leave out --all-stages or --init"),
+        ("chainsr_s_long_x2", ("--processes", "2"), "--all-stages trains in a single process"),
+        ("fgnas_x2", (), "fgnas_x2 starts from a search (fgnas_mobile_x2): run mobile-sr search, then train --init"),
+    ],
+)
+def test_what_cannot_be_combined_with_all_stages(run_here, tmp_path, recipe, options, message):
+    done = run_here("train", "--recipe", recipe, "--all-stages", *options, "--data", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from mobile_sr.training import recipes
 
 
 def test_settings():
-    for name, clean in (("xlsr_robust", "xlsr_zoo"), ("chainsr_s_robust", "chainsr_s")):
+    for name, clean in (("xlsr_robust", "xlsr_zoo"), ("chainsr_s_robust", "chainsr_s_long")):
         robust, start = (recipes.load(f"{recipe}_x2") for recipe in (name, clean))
         assert robust.network == start.network
         assert (robust.degrade, robust.branches, robust.downscale_factors) == ("noise=0..4,jpeg=60..95", "none", ())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mobile_sr.errors import UserError
-from mobile_sr.evaluation import perceptual
+from mobile_sr.imaging import perceptual
 
 
 @pytest.fixture
