@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite import flatbuffer, runtime
 from mobile_sr.converters.tflite.constants import BIASED
 
@@ -268,7 +269,8 @@ class FloatGraph:
             if shapes != (shapes := {tensor: array.shape for tensor, array in sample.items()}):
                 for tensor, shape in shapes.items():
                     interpreter.resize_tensor_input(tensor, shape)
-                interpreter.allocate_tensors()
+                with quiet():  # the runtime prints that it created its delegate
+                    interpreter.allocate_tensors()
             for tensor, array in sample.items():
                 interpreter.set_tensor(tensor, array)
             interpreter.invoke()

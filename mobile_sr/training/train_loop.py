@@ -251,7 +251,7 @@ def _with_rounded_weights(model: keras.Model, recipe: recipes.Recipe) -> keras.M
     from mobile_sr.models.train_time import rounded_weights
 
     if recipe.branches != "none":
-        raise UserError(f"weight_bits {recipe.weight_bits}: the kernels of branches cannot be rounded; use --branches none")
+        raise UserError(f"weight_bits {recipe.weight_bits}: the kernels of branches cannot be rounded; use --set branches=none")
     try:
         return rounded_weights.with_rounded_weights(model)
     except ValueError as error:

@@ -104,7 +104,7 @@ def test_scores_are_those_of_rounded_weights(tmp_path):
 
 
 def test_branches_are_refused(image_folder, cache, tmp_path):
-    with pytest.raises(UserError, match="weight_bits 8: the kernels of branches cannot be rounded; use --branches none"):
+    with pytest.raises(UserError, match="weight_bits 8: the kernels of branches cannot be rounded; use --set branches=none"):
         train_loop.train(smoke(branches="ecb"), image_folder, tmp_path / "run", cache=cache)
 
 
