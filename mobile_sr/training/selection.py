@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -92,7 +94,8 @@ def uint8_runner(
     from mobile_sr.inference import upscaler
     from mobile_sr.quantization import export
 
-    with tempfile.TemporaryDirectory() as folder:
+    # The validation's score tells what warnings about a network at the start of its training would.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         file = Path(folder) / "validated.npz"
         weights.save_model(file, model, network)
         try:
