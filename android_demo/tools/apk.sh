@@ -58,7 +58,7 @@ sed "s|<manifest |<manifest package=\"$PACKAGE\" |" "$demo/app/src/main/AndroidM
     --version-code "$VERSION_CODE" --version-name "$VERSION_NAME" "$work/resources.zip"
 
 find "$demo/core/src/main/java" -name '*.java' >"$work/core.txt"
-find "$demo/sr/src/main/java" -name '*.java' >"$work/sr.txt"
+find "$demo/sr/src/main/java" "$demo/sr/src/tflite/java" -name '*.java' >"$work/sr.txt"
 find "$demo/app/src/main/java" "$work/gen" -name '*.java' >"$work/app.txt"
 javac --release 17 -Xlint:all -Werror -d "$work/classes/core" @"$work/core.txt"
 android=$libraries:$(echo "$artifacts"/android-all-*.jar)

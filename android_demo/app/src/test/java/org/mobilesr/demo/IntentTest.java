@@ -48,7 +48,7 @@ public class IntentTest {
 
     private static Intent guarded() {
         String packageName = RuntimeEnvironment.getApplication().getPackageName();
-        return new Intent(MainActivity.ACTION_BENCHMARK).setClassName(packageName, MainActivity.BENCHMARK_ALIAS);
+        return new Intent(BenchmarkIntent.ACTION).setClassName(packageName, BenchmarkIntent.ALIAS);
     }
 
     private static Intent intent(String output) {
