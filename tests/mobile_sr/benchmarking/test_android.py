@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from mobile_sr import cli, zoo
-from mobile_sr.benchmarking import adb, android, benchmark
+from mobile_sr.benchmarking import adb, android, android_app, benchmark
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
@@ -102,8 +102,8 @@ def program(tmp_path, monkeypatch):
     for name in ("ANDROID_HOME", "ANDROID_SDK_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(android, "APK", tmp_path / "no.apk")
-    monkeypatch.setattr(android, "_POLL_S", 0.01)
-    monkeypatch.setattr(android, "_START_S", 0.3)
+    monkeypatch.setattr(android_app, "_POLL_S", 0.01)
+    monkeypatch.setattr(android_app, "_START_S", 0.3)
     return phone
 
 

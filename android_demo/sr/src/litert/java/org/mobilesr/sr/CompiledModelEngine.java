@@ -148,6 +148,11 @@ final class CompiledModelEngine implements Engine {
         if (requested == Delegate.NPU) {
             return new Residency(requested.id, compiled, operators);
         }
+        return named(requested, log);
+    }
+
+    /** @param log null if it cannot be read. */
+    static Residency named(Delegate requested, List<String> log) {
         Residency logged = log == null ? null : Residency.of(requested, log);
         if (logged == null || logged.nodes() == null) {
             return new Residency(requested.id, null, null);
