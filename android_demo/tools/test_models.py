@@ -1,5 +1,5 @@
-"""Files that the tests need beside the packaged ones: int8 and AdaEDSR with random weights, a single operator, and one that looks
-compiled for a chip. Usage: test_models.py OUT."""
+"""Files that the tests need beside the packaged ones: int8 and AdaEDSR with random weights, a single operator, and one that
+looks compiled for a chip. Usage: test_models.py OUT."""
 
 import sys
 from pathlib import Path
