@@ -2,6 +2,8 @@ plugins {
     id("com.android.application")
 }
 
+val npu = rootProject.file("litert_npu_runtime_libraries")
+
 android {
     namespace = "org.mobilesr.demo"
     compileSdk = 34
@@ -20,6 +22,19 @@ android {
         targetCompatibility = JavaVersion.VERSION_17
     }
 
+    // Google's modules with the NPU's libraries, one for each generation of NPU: see README.md, "The runtime".
+    if (npu.isDirectory) {
+        packaging { jniLibs { useLegacyPackaging = true } } // LiteRT opens them by path
+        dynamicFeatures += npu.list()!!.filter { it.startsWith("qualcomm_runtime_v") }.map { ":${npu.name}:$it" }
+        bundle {
+            deviceTargetingConfig = file("device_targeting_configuration.xml")
+            deviceGroup {
+                enableSplit = true
+                defaultGroup = "other"
+            }
+        }
+    }
+
     // make android-assets writes them.
     sourceSets["main"].assets.srcDir("../build/assets")
     androidResources { noCompress += listOf("tflite", "png") }
@@ -27,4 +42,7 @@ android {
 
 dependencies {
     implementation(project(":sr"))
+    if (npu.isDirectory) {
+        implementation(project(":${npu.name}:runtime_strings")) // of the modules' manifests
+    }
 }
