@@ -91,7 +91,7 @@ def test_the_npus_libraries_go_to_the_chips_that_files_are_compiled_for():
 
 
 def test_the_gradle_build_is_ready_for_16_kb_pages():
-    """Since version 8.5.1 the plugin aligns uncompressed libraries to 16 KB; LiteRT 2's are built so, TFLite 2.16.1's are not."""
+    """Since 8.5.1 the plugin aligns uncompressed libraries to 16 KB. LiteRT 2 is built for it, TFLite 2.16.1 is not."""
     version = re.search(r'application"\) version "([\d.]+)"', (DEMO / "build.gradle.kts").read_text())[1]
     assert tuple(map(int, version.split("."))) >= (8, 5, 1)
     assert "mobilesr.runtime=litert" in (DEMO / "gradle.properties").read_text()
@@ -102,7 +102,9 @@ def elf(*alignments):
     """The start of a 64-bit library: its header, and a program header of kind LOAD for each alignment."""
     header = b"\x7fELF\x02\x01\x01".ljust(32, b"\0") + struct.pack("<QQIHHHHHH", 64, 0, 0, 64, 56, len(alignments) + 1, 0, 0, 0)
     loads = [struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, 9, 9, alignment) for alignment in alignments]
-    return header + struct.pack("<IIQQQQQQ", 2, 6, 0, 0, 0, 9, 9, 8) + b"".join(loads)  # DYNAMIC, whose alignment does not count
+    return (
+        header + struct.pack("<IIQQQQQQ", 2, 6, 0, 0, 0, 9, 9, 8) + b"".join(loads)
+    )  # DYNAMIC, whose alignment does not count
 
 
 def test_page_sizes_of_libraries(tmp_path):

@@ -4,14 +4,13 @@ looks compiled for a chip. Usage: test_models.py OUT."""
 import sys
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from mobile_sr import models
 from mobile_sr.architecture_search import latency_table
 from mobile_sr.inference import weights
 from mobile_sr.quantization.export import export
+from tests import compiled_file
 
 NETWORKS = {
     "tiny": ({"network": "xlsr", "scale": 2, "output_activation": "clipped_relu"}, ["int8"]),
@@ -32,28 +31,7 @@ def main(out):
         weights.save_model(out / f"{name}.npz", model, config)
         export(out / f"{name}.npz", out, precisions, methods=())
     (out / "operator.tflite").write_bytes(latency_table.operator_file("conv3x3", 7, 5, (8, 12)))
-    (out / "compiled.tflite").write_bytes(compiled((out / "tiny_int8.tflite").read_bytes(), "SM8650"))
-
-
-def compiled(data, chip):
-    """A .tflite as LiteRT's compiler leaves it, without code for the chip: one operator, and the stamp."""
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
-    [graph] = model.subgraphs
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
-    code.customCode = b"DISPATCH_OP"
-    model.operatorCodes = [code]
-    operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = 0, graph.inputs, graph.outputs
-    graph.operators = [operator]
-    stamp, buffer = schema.MetadataT(), schema.BufferT()
-    stamp.name, stamp.buffer = b"LiteRtStamp", len(model.buffers)
-    buffer.data = np.frombuffer(b"Qualcomm".ljust(125, b"\0") + chip.encode().ljust(125, b"\0"), np.uint8)
-    model.buffers.append(buffer)
-    model.metadata = [stamp]
-    builder = flatbuffers.Builder(len(data))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    (out / "compiled.tflite").write_bytes(compiled_file.compiled((out / "tiny_int8.tflite").read_bytes(), "SM8650"))
 
 
 if __name__ == "__main__":

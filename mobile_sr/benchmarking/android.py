@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobile_sr.benchmarking import device_matrix
+from mobile_sr.benchmarking import device_files, device_matrix
 from mobile_sr.benchmarking.adb import DeviceLost
 from mobile_sr.benchmarking.android_app import PACKAGE, TIMEOUT_S, App
-from mobile_sr.benchmarking.benchmark import common_size, open_model
+from mobile_sr.benchmarking.benchmark import common_size
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256, sha256_file
 from mobile_sr.imaging import sample_images
@@ -24,10 +24,11 @@ from mobile_sr.inference.tensor_layout import TensorLayout
 
 if TYPE_CHECKING:
     from mobile_sr.benchmarking.adb import Adb
+    from mobile_sr.benchmarking.device_files import CompiledNetwork
     from mobile_sr.inference.litert import TFLiteModel
 
 APK = Path(__file__).parents[2] / "android_demo" / "build" / "apk" / "mobile-sr.apk"  # written by `make apk`
-DELEGATES = ("cpu", "nnapi", "gpu", "gpu_fp32")
+DELEGATES = ("cpu", "nnapi", "gpu", "gpu_fp32", device_files.NPU)
 LIMITS = {"threads": (1, 16), "runs": (1, 10000), "warmup": (0, 1000)}  # of the app
 SIGNATURE = re.compile(r"[A-Za-z0-9_]{1,64}")  # names that the app accepts
 MAX_PIXELS = 1 << 20  # the app cuts larger LR images into tiles
@@ -100,7 +101,7 @@ def check(
     threads: int | Sequence[int],
     runs: int,
     warmup: int,
-) -> tuple[list[TFLiteModel], tuple[int, int]]:
+) -> tuple[list[TFLiteModel | CompiledNetwork], tuple[int, int]]:
     """Checks the arguments of `measure` without a device.
 
     Args:
@@ -120,11 +121,12 @@ def check(
     for delegate in delegates:
         if delegate not in DELEGATES:
             raise UserError(f"--delegates: '{delegate}' is not one of {', '.join(DELEGATES)}")
-    files = [open_model(model, counts[0]) for model in models]
+    files = [device_files.open_file(model, counts[0]) for model in models]
     height, width = size = common_size(files, size)
     if height * width > MAX_PIXELS and not all(file.fixed for file in files):
         raise UserError(f"{width}x{height} (width x height): the app cuts LR images above {MAX_PIXELS} pixels into tiles")
     for model, file in zip(models, files, strict=True):
+        device_files.delegates_of(file, delegates)
         if file.layout != TensorLayout():
             what = f"{'RGB' if file.layout.channels == 3 else 'Y alone'}, {str(file.layout).upper()}"
             raise UserError(f"{model}: the app runs RGB networks with channels last (NHWC) only; this file is {what}")
@@ -154,7 +156,7 @@ def measure(
     Args:
         adb: the device.
         models: .tflite files or packaged ones ('xlsr_x3:uint8'), with options after '@'.
-        delegates: delegates of DELEGATES.
+        delegates: delegates of DELEGATES. 'npu' runs files that are compiled for a chip, the others all other files.
         size: LR (H, W); None means the fixed size of the files that have one, else DEFAULT_SIZE.
         threads: CPU threads, or several counts of them for the delegate cpu. Other delegates run with the first one.
         runs: timed runs.
@@ -180,7 +182,7 @@ def measure(
         for model, file in zip(models, files, strict=True):
             assert file.path is not None  # `check` opens paths
             data = file.path.read_bytes()
-            for delegate, count in device_matrix.runs(delegates, counts):
+            for delegate, count in device_matrix.runs(device_files.delegates_of(file, delegates), counts):
                 asked = {"threads": count, "runs": runs, "warmup": warmup}
                 try:
                     if lost:
@@ -208,7 +210,7 @@ def _report_progress(progress: Callable[[int, str], object] | None, what: str, s
         progress(seconds, what)
 
 
-def _depth(model: str, file: TFLiteModel) -> dict[str, float]:
+def _depth(model: str, file: TFLiteModel | CompiledNetwork) -> dict[str, float]:
     """Returns the extra for a file with a desired depth: the option's value, else all blocks."""
     depth = locate(model)[1].get("desired_depth", file.adjustable.limits[1] if file.adjustable else None)
     return {} if depth is None else {"depth": float(depth)}

@@ -496,7 +496,7 @@ def luma_file(path):
 
 
 def test_options_that_do_not_fit(phone, bench, capsys, tmp_path):
-    refused(bench(delegates="cpu,dsp"), "--delegates: 'dsp' is not one of cpu, nnapi, gpu, gpu_fp32")
+    refused(bench(delegates="cpu,dsp"), "--delegates: 'dsp' is not one of cpu, nnapi, gpu, gpu_fp32, npu")
     refused(bench("--threads", 17), "--threads 17: the app supports 1 to 16")
     refused(bench("--threads", "1,17"), "--threads 17: the app supports 1 to 16")
     refused(bench("--threads", "1,x"), "--threads 1,x: expected a number, or numbers separated by commas")

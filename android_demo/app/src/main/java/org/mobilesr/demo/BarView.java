@@ -5,7 +5,7 @@ import android.graphics.Canvas;
 import android.graphics.Paint;
 import android.view.View;
 
-/** A bar of a chart: the median, and a line from the fastest run to the slowest tenth. */
+/** A bar of a chart: the median, and a line from the fastest run to the 90th percentile. */
 final class BarView extends View {
     private final Paint paint = new Paint(Paint.ANTI_ALIAS_FLAG);
     private final float median;

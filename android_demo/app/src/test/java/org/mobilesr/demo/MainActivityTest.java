@@ -517,7 +517,6 @@ public class MainActivityTest {
     @Test
     @Config(qualifiers = "w891dp-h411dp-land-notnight-xhdpi")
     public void landscapeScreens() {
-        Screens.draw(activity, "choose_landscape", false);
         runChelsea("3");
         Screens.awaitScreen(activity, MainActivity.SHOW_RESULT);
         Screens.draw(activity, "result_landscape", true);
