@@ -109,7 +109,7 @@ final class BenchmarkRun {
         int[] fixed = file.fixedSize();
         tiling = Tiling.of(image.width(), image.height(), fixed[1], fixed[0]);
         RgbImage onCpu = null;
-        if (config.delegate() != Delegate.CPU) {
+        if (config.delegate() != Delegate.CPU && file.compiledFor() == null) { // the CPU cannot run compiled ones
             at(Stage.CPU_REFERENCE, 0, 1);
             try (Network cpu = open(file, Delegate.CPU)) {
                 onCpu = upscale(cpu).sr;

@@ -51,11 +51,28 @@ final class CompareRunsScreen {
             }
         }
         Comparison comparison = Comparison.of(runs);
-        activity.findViewById(R.id.compare_warning).setVisibility(comparison.isFair() ? View.GONE : View.VISIBLE);
+        showWarning(comparison);
         chart.removeAllViews();
         for (Comparison.Row row : comparison.rows()) {
             add(row, comparison.longest());
         }
+    }
+
+    private void showWarning(Comparison comparison) {
+        List<String> lines = new ArrayList<>();
+        if (!comparison.isFair()) {
+            lines.add(activity.getString(R.string.not_comparable));
+        }
+        for (JSONObject file : shown) {
+            String where = file.optString("where");
+            if (!where.equals("device")) {
+                lines.add(activity.getString(R.string.not_a_device, where));
+                break;
+            }
+        }
+        TextView warning = activity.findViewById(R.id.compare_warning);
+        warning.setText(String.join("\n", lines));
+        warning.setVisibility(lines.isEmpty() ? View.GONE : View.VISIBLE);
     }
 
     private static Comparison.Run run(JSONObject file) throws JSONException {

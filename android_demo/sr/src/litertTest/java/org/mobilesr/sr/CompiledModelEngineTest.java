@@ -87,6 +87,20 @@ public class CompiledModelEngineTest {
         }
     }
 
+    /** The NPU gets the folder of its libraries, and what it runs is in the file. */
+    @Test
+    public void theNpuRunsWhatIsCompiledForIt() throws IOException {
+        ModelFile sized = model("tiny_int8").withSize(24, 32);
+        try (CompiledModelEngine npu = new CompiledModelEngine(sized, Delegate.NPU, 1, "/folder")) {
+            assertTrue(npu.run(new ByteBuffer[] {ByteBuffer.allocate(24 * 32 * 3)}) > 0);
+            assertEquals(48 * 64 * 3, npu.output(0).capacity());
+            assertEquals(new Residency("npu", 0, sized.operators()), npu.residency(null));
+        }
+        Exception error = assertThrows(
+                IllegalArgumentException.class, () -> new CompiledModelEngine(sized, Delegate.NPU, 1, null));
+        assertEquals("Some ops are not accelerated", error.getMessage());
+    }
+
     /** The log's line where there is one; a GPU has several names in it. */
     @Test
     public void whatRanIsStated() throws IOException {

@@ -9,7 +9,7 @@ import org.tensorflow.lite.Interpreter;
 
 /**
  * Stand-in for LiteRT's class of this name, with the public methods that the library uses, after litert/kotlin of
- * google-ai-edge/LiteRT. On the CPU it runs TFLite's interpreter; it has no other accelerator.
+ * google-ai-edge/LiteRT. As CPU, and as NPU if that has a folder of libraries, it runs TFLite's interpreter. It has no GPU.
  */
 public final class CompiledModel implements AutoCloseable {
     /** The threads of the last model, for tests. */
@@ -68,12 +68,13 @@ public final class CompiledModel implements AutoCloseable {
     }
 
     public static CompiledModel create(String filePath, Options options, Environment optionalEnv) throws LiteRtException {
-        if (!options.accelerators.equals(List.of(Accelerator.CPU))) {
+        boolean npu = optionalEnv.options.containsKey(Environment.Option.DispatchLibraryDir);
+        if (!options.accelerators.equals(List.of(npu ? Accelerator.NPU : Accelerator.CPU))) {
             throw new LiteRtException("Some ops are not accelerated");
         }
-        lastThreads = options.cpuOptions.threads;
-        Interpreter interpreter =
-                new Interpreter(new File(filePath), new Interpreter.Options().setNumThreads(options.cpuOptions.threads));
+        lastThreads = options.cpuOptions == null ? null : options.cpuOptions.threads;
+        int threads = lastThreads == null ? 1 : lastThreads;
+        Interpreter interpreter = new Interpreter(new File(filePath), new Interpreter.Options().setNumThreads(threads));
         interpreter.allocateTensors();
         return new CompiledModel(interpreter);
     }
