@@ -102,7 +102,7 @@ public class IntentTest {
                         "threads", "runs", "warmup", "date", "thermal", "background"),
                 keys(environment));
         assertEquals("2.16.1", environment.getString("litert"));
-        assertEquals("1.1", environment.getString("app_version"));
+        assertEquals("1.2", environment.getString("app_version"));
         assertEquals(150, environment.getInt("width"));
         assertEquals(100, environment.getInt("height"));
         assertEquals("none", environment.getString("thermal"));

@@ -30,14 +30,18 @@ public class CompiledModelEngineTest {
         return new ModelFile(Files.readAllBytes(Path.of(System.getProperty("mobilesr.models"), name + ".tflite")));
     }
 
+    private static byte[] read(String name) throws IOException {
+        return Files.readAllBytes(Path.of(System.getProperty("mobilesr.expected"), name));
+    }
+
     private static byte[] expected(String name) throws IOException {
-        return Files.readAllBytes(Path.of(System.getProperty("mobilesr.expected"), name + "_chelsea.raw"));
+        return read(name + "_chelsea.raw");
     }
 
     private static byte[] chelseaBy(ModelFile file, Double depth, int scale) throws IOException {
         try (Network network = new Network(file, Delegate.CPU, 2, 150, 100, depth)) {
             network.invoke(network.encode(new RgbImage(150, 100)));
-            network.invoke(network.encode(new RgbImage(150, 100, Files.readAllBytes(Path.of(System.getProperty("mobilesr.expected"), "chelsea.rgb")))));
+            network.invoke(network.encode(new RgbImage(150, 100, read("chelsea.rgb"))));
             assertEquals(scale, network.scale());
             ByteBuffer raw = network.raw();
             byte[] bytes = new byte[raw.rewind().remaining()];
@@ -78,13 +82,15 @@ public class CompiledModelEngineTest {
     public void anAcceleratorThatIsNotThereIsAnError() throws IOException {
         assertEquals(List.of(Delegate.CPU, Delegate.GPU, Delegate.GPU_FP32), Engines.delegates());
         for (Delegate gpu : List.of(Delegate.GPU, Delegate.GPU_FP32)) {
-            Exception error = assertThrows(IllegalArgumentException.class, () -> new Network(model("tiny_int8"), gpu, 1, 32, 24, null));
-            assertEquals(gpu.id + " refuses it: Some ops are not accelerated", error.getMessage());
+            assertEquals(gpu.id + " refuses it: Some ops are not accelerated", refusal(gpu));
         }
         for (Delegate other : List.of(Delegate.NNAPI, Delegate.NPU)) {
-            Exception error = assertThrows(IllegalArgumentException.class, () -> new Network(model("tiny_int8"), other, 1, 32, 24, null));
-            assertTrue(error.getMessage(), error.getMessage().startsWith(other.id + " is not available: this app has LiteRT "));
+            assertTrue(refusal(other), refusal(other).startsWith(other.id + " is not available: this app has LiteRT "));
         }
+    }
+
+    private static String refusal(Delegate delegate) {
+        return assertThrows(IllegalArgumentException.class, () -> new Network(model("tiny_int8"), delegate, 1, 32, 24, null)).getMessage();
     }
 
     /** The NPU gets the folder of its libraries, and what it runs is in the file. */
@@ -112,7 +118,8 @@ public class CompiledModelEngineTest {
             assertEquals(new Residency("cpu", 7, 9), cpu.residency(List.of(line)));
         }
         String line = "Replacing 9 out of 9 node(s) with delegate (%s) node, yielding 1 partitions";
-        assertEquals(new Residency("gpu_fp32", 9, 9), CompiledModelEngine.named(Delegate.GPU_FP32, List.of(String.format(line, "LITERT_CL"))));
+        List<String> gpu = List.of(String.format(line, "LITERT_CL"));
+        assertEquals(new Residency("gpu_fp32", 9, 9), CompiledModelEngine.named(Delegate.GPU_FP32, gpu));
         assertEquals(
                 "a silent fallback is seen",
                 new Residency("cpu", 9, 9),

@@ -23,16 +23,18 @@ public final class Chip {
     /** @throws IllegalArgumentException when the delegate cannot run the file here. */
     static void check(ModelFile file, Delegate requested) {
         if (!Engines.delegates().contains(requested)) {
-            throw new IllegalArgumentException(requested.id + " is not available: this app has " + Engines.NAME + " " + Engines.version() + " on Android SDK " + Build.VERSION.SDK_INT);
+            String runtime = Engines.NAME + " " + Engines.version() + " on Android SDK " + Build.VERSION.SDK_INT;
+            throw new IllegalArgumentException(requested.id + " is not available: this app has " + runtime);
         }
         String chip = file.compiledFor();
         if (chip == null && requested == Delegate.NPU) {
-            throw new IllegalArgumentException("npu runs files that are compiled for a chip: mobile-sr export --target snapdragon --soc CHIP");
+            throw new IllegalArgumentException(
+                    "npu runs files that are compiled for a chip: mobile-sr export --target snapdragon --soc CHIP");
         }
         if (chip != null && !delegates(file).contains(requested)) {
-            String here = name() == null ? "unknown" : name();
-            throw new IllegalArgumentException("the file is compiled for the NPU of " + chip + "; the chip of this device is " + here
-                    + " and " + requested.id + " was requested");
+            String here = "the chip of this device is " + (name() == null ? "unknown" : name());
+            throw new IllegalArgumentException(
+                    "the file is compiled for the NPU of " + chip + "; " + here + " and " + requested.id + " was requested");
         }
     }
 }
