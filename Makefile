@@ -59,9 +59,9 @@ MODELS ?=
 apk: android-assets  ## the Android app, signed with a debug key; no Android SDK or Gradle needed. MODELS: your .tflite files, packed too. RELEASE: android_demo/README.md
 	android_demo/tools/apk.sh $(ANDROID)/assets $(ANDROID)/apk/mobile-sr.apk $(MODELS)
 
-$(ANDROID)/test_models: $(STAMP) android_demo/tools/test_models.py mobile_sr/quantization/export.py $(wildcard models/*.py converters/*.py)
+$(ANDROID)/test_models: $(STAMP) android_demo/tools/test_models.py tests/compiled_file.py mobile_sr/quantization/export.py $(wildcard models/*.py converters/*.py)
 	rm -rf $@
-	$(BIN)/python android_demo/tools/test_models.py $@.tmp && mv $@.tmp $@
+	PYTHONPATH=. $(BIN)/python android_demo/tools/test_models.py $@.tmp && mv $@.tmp $@
 
 test-android:  ## the app's tests, with the real interpreter on this machine's Java; screens in android_demo/build/test/screens
 	@android_demo/tools/ready.sh || { [ $$? = 3 ] && exit 0 || exit 1; }; $(MAKE) --no-print-directory run-android-tests

@@ -2,9 +2,11 @@
 
 import os
 import re
+import struct
 import subprocess
 import xml.etree.ElementTree as ET
 
+from mobile_sr.devices import snapdragon
 from tests.conftest import ROOT
 
 DEMO = ROOT / "android_demo"
@@ -35,7 +37,7 @@ def test_only_adb_starts_benchmarks():
     alias = COMPONENTS[f"{PACKAGE}.Benchmark"]
     assert alias.get(ANDROID + "permission") == "android.permission.DUMP"
     assert alias.get(ANDROID + "targetActivity") == f"{PACKAGE}.MainActivity"
-    assert f"{PACKAGE}.Benchmark" in (DEMO / "app/src/main/java/org/mobilesr/demo/MainActivity.java").read_text()
+    assert f"{PACKAGE}.Benchmark" in (DEMO / "app/src/main/java/org/mobilesr/demo/BenchmarkIntent.java").read_text()
 
 
 def test_the_app_asks_for_no_permission():
@@ -75,6 +77,45 @@ def test_our_files_are_granted_one_by_one():
     provider = COMPONENTS[f"{PACKAGE}.SharedFiles"]
     assert (provider.get(ANDROID + "exported"), provider.get(ANDROID + "grantUriPermissions")) == ("false", "true")
     assert provider.findall("path-permission") == []
+
+
+def test_the_npus_libraries_go_to_the_chips_that_files_are_compiled_for():
+    groups = ET.parse(DEMO / "app" / "device_targeting_configuration.xml").getroot()
+    config = "{http://schemas.android.com/apk/config}"
+    chips = {}
+    for group in groups:
+        systems = {(chip.get("manufacturer"), chip.get("model")) for chip in group.iter(config + "system-on-chip")}
+        chips[group.get("name")] = systems
+    makers, variants = ("QTI", "Qualcomm"), ("", "-AC")
+    assert chips == {f"Qualcomm_{name}": {(m, name + v) for m in makers for v in variants} for name in snapdragon.CHIPS}
+
+
+def test_the_gradle_build_is_ready_for_16_kb_pages():
+    """Since 8.5.1 the plugin aligns uncompressed libraries to 16 KB. LiteRT 2 is built for it, TFLite 2.16.1 is not."""
+    version = re.search(r'application"\) version "([\d.]+)"', (DEMO / "build.gradle.kts").read_text())[1]
+    assert tuple(map(int, version.split("."))) >= (8, 5, 1)
+    assert "mobilesr.runtime=litert" in (DEMO / "gradle.properties").read_text()
+    assert "com.google.ai.edge.litert:litert:2." in (DEMO / "sr" / "build.gradle.kts").read_text()
+
+
+def elf(*alignments):
+    """The start of a 64-bit library: its header, and a program header of kind LOAD for each alignment."""
+    header = b"\x7fELF\x02\x01\x01".ljust(32, b"\0") + struct.pack("<QQIHHHHHH", 64, 0, 0, 64, 56, len(alignments) + 1, 0, 0, 0)
+    loads = [struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, 9, 9, alignment) for alignment in alignments]
+    return (
+        header + struct.pack("<IIQQQQQQ", 2, 6, 0, 0, 0, 9, 9, 8) + b"".join(loads)
+    )  # DYNAMIC, whose alignment does not count
+
+
+def test_page_sizes_of_libraries(tmp_path):
+    for name, alignments in (("new.so", (0x4000, 0x10000)), ("old.so", (0x4000, 0x1000))):
+        (tmp_path / name).write_bytes(elf(*alignments))
+    script = DEMO / "tools" / "page_size.sh"
+    done = subprocess.run([script, tmp_path / "new.so", tmp_path / "old.so"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"16 {tmp_path}/new.so\n4 {tmp_path}/old.so\n", "")
+    (tmp_path / "text.so").write_text("no library")
+    done = subprocess.run([script, tmp_path / "text.so"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 def test_a_release_needs_a_key(tmp_path):

@@ -58,7 +58,7 @@ sed "s|<manifest |<manifest package=\"$PACKAGE\" |" "$demo/app/src/main/AndroidM
     --version-code "$VERSION_CODE" --version-name "$VERSION_NAME" "$work/resources.zip"
 
 find "$demo/core/src/main/java" -name '*.java' >"$work/core.txt"
-find "$demo/sr/src/main/java" -name '*.java' >"$work/sr.txt"
+find "$demo/sr/src/main/java" "$demo/sr/src/tflite/java" -name '*.java' >"$work/sr.txt"
 find "$demo/app/src/main/java" "$work/gen" -name '*.java' >"$work/app.txt"
 javac --release 17 -Xlint:all -Werror -d "$work/classes/core" @"$work/core.txt"
 android=$libraries:$(echo "$artifacts"/android-all-*.jar)
@@ -85,19 +85,9 @@ if [ -n "$debug" ]; then
 fi
 apksigner sign --ks "$key" --ks-pass env:KEYSTORE_PASS --out "$work/signed.apk" "$work/aligned.apk"
 
-# The smallest alignment of the loadable segments of a 64-bit library, in KB: it runs on devices with pages up to that size.
-page_size() {
-    local start count k kind align least=$((1 << 30))
-    start=$(od -An -tu8 -j32 -N8 "$1") count=$(od -An -tu2 -j56 -N2 "$1") # of the program headers, 56 bytes each
-    for ((k = 0; k < count; k++)); do
-        kind=$(od -An -tu4 -j$((start + 56 * k)) -N4 "$1") align=$(od -An -tu8 -j$((start + 56 * k + 48)) -N8 "$1")
-        if ((kind == 1 && align < least)); then least=$align; fi
-    done
-    echo $((least / 1024))
-}
-pages=$(for library in "$work/root/lib/arm64-v8a"/*.so; do page_size "$library"; done | sort -n | head -1)
+pages=$("$tools/page_size.sh" "$work/root/lib/arm64-v8a"/*.so | sort -n | head -1)
 
 "$tools/check_apk.sh" "$work/signed.apk" "$PACKAGE" "$MIN_SDK" "$TARGET_SDK" "$ABIS" "$debug"
 mv "$work/signed.apk" "$apk"
-echo "$apk: $(stat -c %s "$apk") bytes, version $VERSION_NAME, ${debug:+debuggable, }for $ABIS with memory pages up to $pages KB;" \
+echo "$apk: $(stat -c %s "$apk") bytes, version $VERSION_NAME, ${debug:+debuggable, }for $ABIS with memory pages up to ${pages%% *} KB;" \
     "aapt, zipalign, apksigner and dexdump accept it"

@@ -59,11 +59,25 @@ javac --release 17 -nowarn -d "$out/classes" -cp "$classpath" "$out"/sample/*.ja
 export MOBILE_SR_LOG=$out/log LD_LIBRARY_PATH=$out/shim PATH=$tools/host:$PATH
 : >"$MOBILE_SR_LOG"
 classes=${CLASSES:-$(cd "$demo" && find app/src/test/java sr/src/test/java -name '*Test.java' -printf '%P\n' | sed 's|\.java$||; s|/|.|g' | sort)}
-java -Xmx640m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.library.path="$out/shim" -Djava.awt.headless=true \
-    --add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.util=ALL-UNNAMED --add-opens=java.base/java.io=ALL-UNNAMED \
-    -Drobolectric.offline=true -Drobolectric.dependency.dir="$artifacts" \
-    -Dmobilesr.expected="$out/expected" -Dmobilesr.models="$models" -Dmobilesr.screens="$out/screens" \
-    -cp "$classpath" org.junit.runner.JUnitCore $classes
+run_tests() { # CLASSPATH CLASS...
+    java -Xmx640m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.library.path="$out/shim" -Djava.awt.headless=true \
+        --add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.util=ALL-UNNAMED --add-opens=java.base/java.io=ALL-UNNAMED \
+        -Drobolectric.offline=true -Drobolectric.dependency.dir="$artifacts" \
+        -Dmobilesr.expected="$out/expected" -Dmobilesr.models="$models" -Dmobilesr.screens="$out/screens" \
+        -cp "$1" org.junit.runner.JUnitCore "${@:2}"
+}
+run_tests "$classpath" $classes
+
+# The library and the app with the runtime of the Gradle build, LiteRT 2, of which only stand-ins are here.
+if [ -z "${CLASSES:-}" ]; then
+    rm -rf "$out/litert" && mkdir -p "$out/litert"
+    javac --release 17 -Xlint:all,-path,-classfile,-options,-serial -Werror -d "$out/litert" \
+        -cp "$work/classes/core:$libraries:$android" $(find "$demo"/sr/src/{main,litert,litertStandIn}/java "$demo/app/src/main/java" "$work/gen" -name '*.java')
+    javac --release 17 -nowarn -d "$out/litert" -cp "$out/litert:$work/classes/core:$libraries:$jars:$android" \
+        $(find "$demo/sr/src/litertTest/java" -name '*.java')
+    cp -r "$out/classes/com" "$out/classes/robolectric.properties" "$out/litert"
+    run_tests "$out/litert:$work/classes/core:$libraries:$jars:$out/monitor/classes.jar:$android" org.mobilesr.sr.CompiledModelEngineTest
+fi
 "$python" - "$out" <<'END'
 import pathlib, sys
 

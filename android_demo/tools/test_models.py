@@ -1,4 +1,5 @@
-"""Files that the tests need beside the packaged ones, with random weights: int8, and AdaEDSR. Usage: test_models.py OUT."""
+"""Files that the tests need beside the packaged ones: int8 and AdaEDSR with random weights, a single operator, and one that
+looks compiled for a chip. Usage: test_models.py OUT."""
 
 import sys
 from pathlib import Path
@@ -6,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from mobile_sr import models
+from mobile_sr.architecture_search import latency_table
 from mobile_sr.inference import weights
 from mobile_sr.quantization.export import export
+from tests import compiled_file
 
 NETWORKS = {
     "tiny": ({"network": "xlsr", "scale": 2, "output_activation": "clipped_relu"}, ["int8"]),
@@ -27,6 +30,8 @@ def main(out):
         model.set_weights(arrays)
         weights.save_model(out / f"{name}.npz", model, config)
         export(out / f"{name}.npz", out, precisions, methods=())
+    (out / "operator.tflite").write_bytes(latency_table.operator_file("conv3x3", 7, 5, (8, 12)))
+    (out / "compiled.tflite").write_bytes(compiled_file.compiled((out / "tiny_int8.tflite").read_bytes(), "SM8650"))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,20 @@
-"""Latency tables: the time of each FGNAS operator in an int8 .tflite on this machine, for latency-driven search."""
+"""Latency tables: the time of each FGNAS operator in an int8 .tflite, on this machine or a phone, for latency-driven search."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mobile_sr.benchmarking import android_operators
 from mobile_sr.benchmarking.benchmark import cpu_ms, environment
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json
+
+if TYPE_CHECKING:
+    from mobile_sr.benchmarking.adb import Adb
 
 SIZE = (180, 320)  # LR (H, W) at which the operators are timed
 RUNS = 9
@@ -24,8 +28,12 @@ def measure(
     progress: Callable[[int, str], object] | None = None,
     size: tuple[int, int] = SIZE,
     runs: int = RUNS,
+    device: Adb | None = None,
 ) -> dict[str, Any]:
-    """Measure a table for fgnas_costs.Cost: CPU time in ms, median of interleaved runs, one thread.
+    """Measure a table for fgnas_costs.Cost: time in ms of each operator with one thread, on XNNPACK.
+
+    Here it is the CPU time, the median of interleaved runs. On an Android device it is the wall time, the median of the runs of
+    one file after the other.
 
     Args:
         channels: maximum number of channels of a layer. The table has 0, 1 (which takes nearly as long as 8) and the quarters
@@ -33,19 +41,27 @@ def measure(
         progress: called with (files made, description).
         size: LR (height, width) in pixels.
         runs: runs of each operator.
+        device: an Android device that has the benchmark app (`android.install`); None measures on this machine.
 
     Returns:
         JSON-able {"grid": [0, ...], "conv3x3": [inputs][outputs], "conv1x1": the same, "relu", "prelu", "tanh" and "add":
         [channels], "size", "environment"}, with times in ms.
+
+    Raises:
+        UserError: an operator was not measured on the device.
     """
     grid = sorted({1, *(max(1, channels * quarter // 4) for quarter in (1, 2, 3, 4))})
     cells = [(kind, a, b) for kind in _PAIRS for a in grid for b in grid] + [(kind, a, a) for kind in _SINGLE for a in grid]
     files: list[bytes] = []
     for cell in cells:
-        files.append(_file(*cell, size))
+        files.append(operator_file(*cell, size))
         if progress:
             progress(len(files), f"of {len(cells)} operators")
-    times = dict(zip(cells, (float(t) for t in cpu_ms(files, runs, progress)), strict=True))
+    if device is None:
+        measured, where = [float(ms) for ms in cpu_ms(files, runs, progress)], environment(size, 1, runs, 1)
+    else:
+        measured, where = android_operators.measure(device, files, runs, progress=progress)
+    times = dict(zip(cells, measured, strict=True))
     for count in grid:  # the file with the additions has a convolution, too
         additions_ms = times["add", count, count] - times["conv1x1", count, count]
         times["add", count, count] = max(0.0, additions_ms) / _ADDITIONS
@@ -54,7 +70,7 @@ def measure(
     for kind in _PAIRS:
         table[kind] = [[0.0] * (len(grid) + 1)] + [[0.0, *(times[kind, a, b] for b in grid)] for a in grid]
     table |= {kind: [0.0, *(times[kind, a, a] for a in grid)] for kind in _SINGLE}
-    return table | {"size": f"{size[1]}x{size[0]}", "environment": environment(size, 1, runs, 1)}
+    return table | {"size": f"{size[1]}x{size[0]}", "environment": where}
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -77,8 +93,15 @@ def read(path: str | Path) -> dict[str, Any]:
     return table
 
 
-def _file(kind: str, inputs: int, outputs: int, size: tuple[int, int]) -> bytes:
-    """Return the bytes of an int8 .tflite that contains a single operator."""
+def operator_file(kind: str, inputs: int, outputs: int, size: tuple[int, int]) -> bytes:
+    """Return the bytes of an int8 .tflite that contains a single operator.
+
+    Args:
+        kind: 'conv3x3', 'conv1x1', 'relu', 'prelu', 'tanh' or 'add' (of which there are several, behind a 1x1 convolution).
+        inputs: channels of the input, [1, height, width, inputs].
+        outputs: channels of the output of a convolution.
+        size: (height, width) in pixels.
+    """
     import keras
     from keras import ops
 

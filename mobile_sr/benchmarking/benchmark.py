@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from mobile_sr.files import sha256_file
 from mobile_sr.imaging.sample_images import generated
 from mobile_sr.inference import litert, model_io
 from mobile_sr.inference.model_files import locate_tflite, split
+
+if TYPE_CHECKING:
+    from mobile_sr.benchmarking.device_files import CompiledNetwork
 
 FORMAT = "mobile-sr benchmark 1"  # of the JSON, also on phones: docs/reference/benchmark.schema.json
 
@@ -179,7 +182,7 @@ def open_model(model: str | Path, threads: int) -> litert.TFLiteModel:
     return litert.TFLiteModel(path, threads, options)
 
 
-def common_size(files: Sequence[litert.TFLiteModel], size: tuple[int, int] | None) -> tuple[int, int]:
+def common_size(files: Sequence[litert.TFLiteModel | CompiledNetwork], size: tuple[int, int] | None) -> tuple[int, int]:
     """Returns the LR (H, W) at which all files run: `size`, else their fixed size, else DEFAULT_SIZE.
 
     Raises:

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     common.add_chip(parser.add_argument_group("on a virtual device"))
     device = parser.add_argument_group("on an Android device, through adb; see android_demo/README.md")
-    device.add_argument("--delegates", metavar="LIST", help="some of cpu, nnapi, gpu, gpu_fp32 (default cpu,nnapi,gpu)")
+    device.add_argument("--delegates", metavar="LIST", help="some of cpu, nnapi, gpu, gpu_fp32, npu (default cpu,nnapi,gpu)")
     device.add_argument(
         "--apk", metavar="FILE", help="installed if the app is missing or older (default: the result of `make apk`)"
     )
@@ -173,7 +173,7 @@ def _run_device(
 ) -> int:
     import sys
 
-    from mobile_sr.benchmarking import adb, android, benchmark, device_matrix
+    from mobile_sr.benchmarking import adb, android, benchmark, device_files, device_matrix
     from mobile_sr.errors import UserError
     from mobile_sr.files import write_text
 
@@ -185,7 +185,10 @@ def _run_device(
         raise UserError("--layers is measured on this machine; leave out --no-host")
     if args.cool_down is not None and not args.cool_down >= 0:
         raise UserError(f"--cool-down {args.cool_down:g}: must be at least 0")
-    android.check(models, delegates, size, thread_counts, args.runs, args.warmup)
+    files, _ = android.check(models, delegates, size, thread_counts, args.runs, args.warmup)
+    compiled = [file.name for file in files if isinstance(file, device_files.CompiledNetwork)]
+    if compiled and not args.no_host:
+        raise UserError(f"{compiled[0]}: compiled for an NPU, this machine cannot run it; give --no-host")
     phone = adb.Adb(args.device)
     android.install(phone, args.apk)
     reports, counts = [], (args.threads, args.runs, args.warmup)

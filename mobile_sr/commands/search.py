@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mobile_sr.commands import common
 
 if TYPE_CHECKING:
+    from mobile_sr.benchmarking.adb import Adb
     from mobile_sr.training.recipes import Recipe
 
 HELP = "search a network under a budget (FGNAS)"
@@ -53,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-pointwise", action="store_true", help="leave out the 1x1 convolution of every block")
     parser.add_argument(
         "--table", metavar="FILE", help="latency_table.json of a run, for --cost latency (default: measure on this machine now)"
+    )
+    parser.add_argument(
+        "--device",
+        metavar="SERIAL",
+        help="measure the latency table on an Android device, as `adb devices` lists it, or 'auto' for the only one connected",
     )
     common.add_training(parser)
 
@@ -106,6 +112,8 @@ def run(args: argparse.Namespace) -> int | None:
         recipe.network["pointwise"] = False
     if args.budget and args.search == "activations":
         raise UserError("--budget: a search of activations only has no cost; leave it out")
+    if args.device and (args.cost != "latency" or args.table):
+        raise UserError(f"--device {args.device}: measures the table for --cost latency, without --table")
     folder = common.need_data(args)
     launched = common.launch(args, recipe)
     if launched is not None:
@@ -177,4 +185,15 @@ def _cost(args: argparse.Namespace, recipe: Recipe) -> str | dict[str, Any]:
         if not isinstance(cost, dict):
             raise UserError(f"{out}: the run is not a search by latency; give another --out, or leave --cost out")
         return cost
-    return latency_table.measure(recipe.network["channels"], common.progress)
+    return latency_table.measure(recipe.network["channels"], common.progress, device=_phone(args))
+
+
+def _phone(args: argparse.Namespace) -> Adb | None:
+    """The Android device of --device, with the benchmark app installed; None without the option."""
+    from mobile_sr.benchmarking import adb, android
+
+    if args.device is None:
+        return None
+    phone = adb.Adb(args.device)
+    android.install(phone)
+    return phone

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from mobile_sr import cli, zoo
-from mobile_sr.benchmarking import adb, android, benchmark
+from mobile_sr.benchmarking import adb, android, android_app, benchmark
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
@@ -102,8 +102,8 @@ def program(tmp_path, monkeypatch):
     for name in ("ANDROID_HOME", "ANDROID_SDK_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(android, "APK", tmp_path / "no.apk")
-    monkeypatch.setattr(android, "_POLL_S", 0.01)
-    monkeypatch.setattr(android, "_START_S", 0.3)
+    monkeypatch.setattr(android_app, "_POLL_S", 0.01)
+    monkeypatch.setattr(android_app, "_START_S", 0.3)
     return phone
 
 
@@ -496,7 +496,7 @@ def luma_file(path):
 
 
 def test_options_that_do_not_fit(phone, bench, capsys, tmp_path):
-    refused(bench(delegates="cpu,dsp"), "--delegates: 'dsp' is not one of cpu, nnapi, gpu, gpu_fp32")
+    refused(bench(delegates="cpu,dsp"), "--delegates: 'dsp' is not one of cpu, nnapi, gpu, gpu_fp32, npu")
     refused(bench("--threads", 17), "--threads 17: the app supports 1 to 16")
     refused(bench("--threads", "1,17"), "--threads 17: the app supports 1 to 16")
     refused(bench("--threads", "1,x"), "--threads 1,x: expected a number, or numbers separated by commas")

@@ -9,14 +9,17 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.DoubleSupplier;
 import org.mobilesr.core.BenchmarkResult;
 import org.mobilesr.core.Delegate;
 import org.mobilesr.core.ModelFile;
 import org.mobilesr.core.Psnr;
+import org.mobilesr.core.Residency;
 import org.mobilesr.core.RgbImage;
 import org.mobilesr.core.RunConfig;
 import org.mobilesr.core.Tiling;
 import org.mobilesr.sr.Network;
+import org.mobilesr.sr.NoiseRun;
 
 /** One benchmark from start to end, on one thread that is not the main one. */
 final class BenchmarkRun {
@@ -98,11 +101,15 @@ final class BenchmarkRun {
         result.sha256 = file.sha256();
         result.sizeBytes = file.size();
         file = withSignature(file);
+        if (config.isNoise()) {
+            measureNoise(file);
+            return;
+        }
         image = storage.readImage(config.image());
         int[] fixed = file.fixedSize();
         tiling = Tiling.of(image.width(), image.height(), fixed[1], fixed[0]);
         RgbImage onCpu = null;
-        if (config.delegate() != Delegate.CPU) {
+        if (config.delegate() != Delegate.CPU && file.compiledFor() == null) { // the CPU cannot run compiled ones
             at(Stage.CPU_REFERENCE, 0, 1);
             try (Network cpu = open(file, Delegate.CPU)) {
                 onCpu = upscale(cpu).sr;
@@ -110,14 +117,13 @@ final class BenchmarkRun {
         }
         at(Stage.OPENING, 0, 1);
         try (Network network = open(file, config.delegate())) {
-            checkResidency(network, file);
+            setResidency(network.residency, file);
             result.initMs = network.initMs;
             Pass first = upscale(network);
             result.firstMs = first.milliseconds;
             sr = first.sr;
             result.samplesMs = samples(network);
-            long kilobytes = Debug.getPss();
-            result.memoryPssBytes = kilobytes > 0 ? kilobytes * 1024 : null;
+            setMemory();
         }
         at(Stage.COMPARING, 0, 1);
         result.psnrVsCpu = onCpu == null ? null : Psnr.rgb(sr, onCpu, 0);
@@ -125,6 +131,22 @@ final class BenchmarkRun {
         if (reference != null && reference.width() == sr.width() && reference.height() == sr.height()) {
             result.psnrVsReference = Psnr.rgb(sr, reference, sr.width() / image.width());
         }
+    }
+
+    /** Times any graph, such as one operator for a latency table, with random inputs of the sizes that the file fixes. */
+    private void measureNoise(ModelFile file) {
+        try (NoiseRun noise = new NoiseRun(file, config)) {
+            setResidency(noise.residency, file);
+            result.initMs = noise.initMs;
+            result.firstMs = noise.invoke();
+            result.samplesMs = samples(noise::invoke);
+            setMemory();
+        }
+    }
+
+    private void setMemory() {
+        long kilobytes = Debug.getPss();
+        result.memoryPssBytes = kilobytes > 0 ? kilobytes * 1024 : null;
     }
 
     private ModelFile readModel(Storage storage) throws IOException {
@@ -153,18 +175,18 @@ final class BenchmarkRun {
         return new Network(file, delegate, config.threads(), tiling.tileWidth(), tiling.tileHeight(), config.depth());
     }
 
-    /** Times of a GPU or NNAPI run that ran elsewhere are not taken at all, so that nobody can mistake them. */
-    private void checkResidency(Network network, ModelFile file) {
+    /** Times of a run that another thing ran than what was asked for are not taken at all, so that nobody can mistake them. */
+    private void setResidency(Residency residency, ModelFile file) {
         Delegate delegate = config.delegate();
-        if (network.residency == null) {
+        if (residency == null) {
             if (delegate != Delegate.CPU) {
                 throw new IllegalArgumentException("the log that tells what " + delegate.id + " took cannot be read");
             }
             return;
         }
-        result.effective = network.residency.effective();
-        result.delegatedNodes = network.residency.delegated();
-        result.nodes = network.residency.nodes() == null ? Integer.valueOf(file.operators()) : network.residency.nodes();
+        result.effective = residency.effective();
+        result.delegatedNodes = residency.delegated();
+        result.nodes = residency.nodes() == null ? Integer.valueOf(file.operators()) : residency.nodes();
         if (delegate != Delegate.CPU && result.fellBack()) {
             throw new IllegalArgumentException(
                     delegate.id + " took none of the " + result.nodes + " operators; nothing was measured");
@@ -174,15 +196,23 @@ final class BenchmarkRun {
     private double[] samples(Network network) {
         List<Tiling.Tile> tiles = tiling.tiles();
         ByteBuffer only = tiles.size() == 1 ? network.encode(cut(tiles.get(0))) : null;
-        double[] samples = new double[config.runs()];
-        for (int round = -config.warmup(); round < samples.length; round++) {
-            Stage stage = round < 0 ? Stage.WARMING_UP : Stage.RUNNING;
-            at(stage, round < 0 ? round + config.warmup() : round, round < 0 ? config.warmup() : samples.length);
+        return samples(() -> {
             double milliseconds = 0;
             for (Tiling.Tile tile : tiles) {
                 checkCancelled();
                 milliseconds += network.invoke(only == null ? network.encode(cut(tile)) : only);
             }
+            return milliseconds;
+        });
+    }
+
+    /** @param run runs once and returns the time in ms. */
+    private double[] samples(DoubleSupplier run) {
+        double[] samples = new double[config.runs()];
+        for (int round = -config.warmup(); round < samples.length; round++) {
+            Stage stage = round < 0 ? Stage.WARMING_UP : Stage.RUNNING;
+            at(stage, round < 0 ? round + config.warmup() : round, round < 0 ? config.warmup() : samples.length);
+            double milliseconds = run.getAsDouble();
             if (round >= 0) {
                 samples[round] = milliseconds;
             }

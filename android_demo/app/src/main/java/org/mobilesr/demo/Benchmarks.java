@@ -10,6 +10,7 @@ import java.util.concurrent.CancellationException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.stream.Collectors;
 import org.mobilesr.core.Bicubic;
 import org.mobilesr.core.RgbImage;
 import org.mobilesr.core.RunConfig;
@@ -27,7 +28,7 @@ final class Benchmarks extends Work<Benchmarks.State> {
     /** Reads and writes files, so that the main thread never does. */
     static final ExecutorService FILES = Executors.newSingleThreadExecutor();
 
-    /** What the screen shows; `result` is null while it runs. */
+    /** What the screen shows; `result` is null while it runs, and with the last of several in a row `outputs` has their names. */
     static final class State {
         final RunConfig config;
         final BenchmarkRun.Stage stage;
@@ -37,6 +38,7 @@ final class Benchmarks extends Work<Benchmarks.State> {
         /** Which benchmark of how many in a row this is, from 1. */
         final int run;
         final int runs;
+        List<String> outputs = List.of();
 
         State(RunConfig config, BenchmarkRun.Stage stage, int done, int total, Result result, int run, int runs) {
             this.run = run;
@@ -174,6 +176,7 @@ final class Benchmarks extends Work<Benchmarks.State> {
             }
             Result result = number < count ? null : Result.of(config.output(), json, run.image, run.sr, notice);
             after = new State(config, BenchmarkRun.Stage.COMPARING, 1, 1, result, number, count);
+            after.outputs = configs.stream().map(RunConfig::output).collect(Collectors.toList());
         } catch (CancellationException error) {
             failure = "cancelled";
         } catch (RuntimeException | Error error) {

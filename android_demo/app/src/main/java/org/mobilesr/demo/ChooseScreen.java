@@ -14,7 +14,9 @@ import java.io.IOException;
 import java.time.LocalDateTime;
 import java.time.format.DateTimeFormatter;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.function.Consumer;
 import org.mobilesr.core.Delegate;
 import org.mobilesr.core.Matrix;
@@ -27,6 +29,7 @@ final class ChooseScreen {
     private static final String MODEL = "chosen model";
     private static final String IMAGE = "chosen image";
     private static final String SIGNATURE = "chosen signature";
+    private static final String DELEGATE = "chosen delegate";
     private static final List<Integer> MATRIX_THREADS = List.of(1, 2, 4);
     private static final DateTimeFormatter NAME = DateTimeFormatter.ofPattern("yyyyMMdd-HHmmss.SSS");
 
@@ -36,12 +39,14 @@ final class ChooseScreen {
     private final Spinner delegate;
     private final Spinner signature;
     private final TextView error;
-    private final List<Delegate> delegates = DeviceInfo.delegates();
+    private List<Delegate> delegates = List.of();
+    private Map<String, List<Delegate>> offered = Map.of();
     private List<String> models = new ArrayList<>();
     private List<String> images = new ArrayList<>();
     private String wantedModel;
     private String wantedImage;
     private String wantedSignature;
+    private Delegate wantedDelegate;
     private List<String> signatures = new ArrayList<>();
     private boolean takesDepth;
 
@@ -52,15 +57,12 @@ final class ChooseScreen {
         delegate = activity.findViewById(R.id.delegate);
         signature = activity.findViewById(R.id.signature);
         error = activity.findViewById(R.id.choose_error);
-        List<String> names = new ArrayList<>();
-        for (Delegate offered : delegates) {
-            names.add(activity.getResources().getStringArray(R.array.delegates)[offered.ordinal()]);
-        }
-        setItems(delegate, names);
+        wantedDelegate = Delegate.named(saved == null ? Delegate.CPU.id : saved.getString(DELEGATE));
         wantedSignature = saved == null ? null : saved.getString(SIGNATURE);
         model.setOnItemSelectedListener(new AdapterView.OnItemSelectedListener() {
             @Override
             public void onItemSelected(AdapterView<?> parent, View view, int position, long id) {
+                offerDelegates(offered.get(models.get(position)));
                 readFile(models.get(position));
             }
 
@@ -75,7 +77,27 @@ final class ChooseScreen {
     void save(Bundle state) {
         state.putString(MODEL, chosen(model, models, wantedModel));
         state.putString(IMAGE, chosen(image, images, wantedImage));
+        state.putString(DELEGATE, chosenDelegate().id);
         state.putString(SIGNATURE, chosen(signature, signatures, wantedSignature));
+    }
+
+    /** The chosen one stays chosen if the file has it. */
+    private void offerDelegates(List<Delegate> found) {
+        if (!found.equals(delegates)) {
+            wantedDelegate = chosenDelegate();
+            delegates = found;
+            List<String> names = new ArrayList<>();
+            for (Delegate one : delegates) {
+                names.add(activity.getResources().getStringArray(R.array.delegates)[one.ordinal()]);
+            }
+            setItems(delegate, names);
+            delegate.setSelection(Math.max(0, delegates.indexOf(wantedDelegate)));
+        }
+    }
+
+    private Delegate chosenDelegate() {
+        int position = delegate.getSelectedItemPosition();
+        return position >= 0 && position < delegates.size() ? delegates.get(position) : wantedDelegate;
     }
 
     /** Shows the controls for depth and signature if the file has such. What is wrong with a file is said when it runs. */
@@ -104,10 +126,18 @@ final class ChooseScreen {
     }
 
     /** @param select the model to choose, null for the one that is chosen. */
-    void setModels(List<String> names, String select) {
+    void setModels(Map<String, List<Delegate>> found, String select) {
+        if (select != null && !found.containsKey(select)) {
+            showError(activity.getString(R.string.other_chip, ModelTitle.of(select)));
+        }
         wantedModel = select == null ? chosen(model, models, wantedModel) : select;
-        models = names;
-        fill(model, names, wantedModel);
+        offered = found;
+        models = new ArrayList<>(found.keySet());
+        fill(model, models, wantedModel);
+        int position = model.getSelectedItemPosition();
+        if (position >= 0) {
+            offerDelegates(found.get(models.get(position)));
+        }
     }
 
     void setImages(List<String> names) {
@@ -155,14 +185,14 @@ final class ChooseScreen {
                 .setMultiChoiceItems(titles(models).toArray(new String[0]), checked, (dialog, which, on) -> checked[which] = on)
                 .setNegativeButton(R.string.cancel, null)
                 .setPositiveButton(R.string.run, (dialog, which) -> {
-                    List<String> wanted = new ArrayList<>();
+                    Map<String, List<Delegate>> wanted = new LinkedHashMap<>();
                     for (int i = 0; i < checked.length; i++) {
                         if (checked[i]) {
-                            wanted.add(models.get(i));
+                            wanted.put(models.get(i), offered.get(models.get(i)));
                         }
                     }
                     if (!wanted.isEmpty()) {
-                        start.accept(Matrix.of(form, wanted, delegates, MATRIX_THREADS));
+                        start.accept(Matrix.of(form, wanted, MATRIX_THREADS));
                     }
                 })
                 .show();
@@ -180,7 +210,7 @@ final class ChooseScreen {
         return new RunConfig(
                 chosen(model, models, wantedModel),
                 chosen(image, images, wantedImage),
-                delegates.get(delegate.getSelectedItemPosition()),
+                chosenDelegate(),
                 (int) number(R.id.threads, R.string.label_threads),
                 (int) number(R.id.warmup, R.string.label_warmup),
                 (int) number(R.id.runs, R.string.label_runs),

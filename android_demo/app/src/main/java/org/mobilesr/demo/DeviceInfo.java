@@ -7,13 +7,10 @@ import android.os.PowerManager;
 import java.time.OffsetDateTime;
 import java.time.ZoneOffset;
 import java.time.temporal.ChronoUnit;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
-import org.mobilesr.core.Delegate;
 import org.mobilesr.core.RunConfig;
-import org.tensorflow.lite.TensorFlowLite;
+import org.mobilesr.sr.Engines;
 
 /** What the figures depend on. */
 final class DeviceInfo {
@@ -60,19 +57,10 @@ final class DeviceInfo {
 
     private static String liteRtVersion() {
         try {
-            return TensorFlowLite.runtimeVersion();
+            return Engines.version();
         } catch (LinkageError error) {
             return null;
         }
-    }
-
-    /** The delegates to choose from: NNAPI is deprecated since Android 15. */
-    static List<Delegate> delegates() {
-        List<Delegate> offered = new ArrayList<>(List.of(Delegate.values()));
-        if (Build.VERSION.SDK_INT > Build.VERSION_CODES.UPSIDE_DOWN_CAKE) {
-            offered.remove(Delegate.NNAPI);
-        }
-        return offered;
     }
 
     /** How hot the device says it is; null before Android 10. */

@@ -1,6 +1,7 @@
 package org.mobilesr.demo;
 
 import android.app.Activity;
+import android.app.AlertDialog;
 import android.view.View;
 import android.widget.ArrayAdapter;
 import android.widget.ListView;
@@ -17,6 +18,7 @@ import org.mobilesr.core.ModelTitle;
 final class HistoryScreen {
     private final Activity activity;
     private final ListView list;
+    private List<Entry> shown = List.of();
 
     /** A result and the line that stands for it. */
     static final class Entry {
@@ -39,13 +41,22 @@ final class HistoryScreen {
         List<Entry> entries = new ArrayList<>();
         for (File file : new Storage(activity).results()) {
             try {
-                String json = Storage.readText(file);
-                entries.add(new Entry(new Benchmarks.Result(name(file), json, null, null, null), line(new JSONObject(json))));
-            } catch (JSONException | IOException error) {
+                entries.add(entry(file));
+            } catch (IOException error) {
                 continue;
             }
         }
         return entries;
+    }
+
+    /** @throws IOException when the file cannot be read, or is not a result. */
+    Entry entry(File file) throws IOException {
+        String json = Storage.readText(file);
+        try {
+            return new Entry(new Benchmarks.Result(name(file), json, null, null, null), line(new JSONObject(json)));
+        } catch (JSONException error) {
+            throw new IOException(file.getName() + " is not a result", error);
+        }
     }
 
     private static String name(File file) {
@@ -65,43 +76,53 @@ final class HistoryScreen {
                 + "\n" + date;
     }
 
-    /** All results as a table, the newest first; the columns are named as in the result files. Unknown values are empty. */
-    static String csv(Storage storage) throws IOException {
-        String[] columns = {"date", "device", "android", "litert", "width", "height", "runs", "warmup", "thermal", "background"};
-        String[] measures = {"model", "sha256", "requested_delegate", "effective_delegate", "threads", "signature", "init_ms",
-            "memory_pss_bytes", "psnr_vs_cpu", "psnr_vs_reference", "error"};
-        String[] times = {"min", "p50", "p90"};
-        StringBuilder csv = new StringBuilder("where," + String.join(",", columns) + ",")
-                .append(String.join(",", measures)).append(",min_ms,p50_ms,p90_ms\n");
+    /** All results, the newest first. */
+    static List<JSONObject> all(Storage storage) throws IOException {
+        List<JSONObject> all = new ArrayList<>();
         for (File file : storage.results()) {
             try {
-                JSONObject json = new JSONObject(Storage.readText(file));
-                JSONObject measured = json.getJSONArray("results").getJSONObject(0);
-                List<String> cells = new ArrayList<>();
-                cells.add(cell(json, "where"));
-                for (String column : columns) {
-                    cells.add(cell(json.getJSONObject("environment"), column));
-                }
-                for (String column : measures) {
-                    cells.add(cell(measured, column));
-                }
-                for (String column : times) {
-                    cells.add(measured.isNull("latency_ms") ? "" : cell(measured.getJSONObject("latency_ms"), column));
-                }
-                csv.append(String.join(",", cells)).append('\n');
-            } catch (JSONException | IOException error) {
-                continue;
+                all.add(new JSONObject(Storage.readText(file)));
+            } catch (JSONException error) {
+                continue; // not a result
             }
         }
-        return csv.toString();
+        return all;
     }
 
-    private static String cell(JSONObject json, String key) {
-        String text = json.isNull(key) ? "" : String.valueOf(json.opt(key));
-        return text.matches("[^,\"\n\r]*") ? text : '"' + text.replace("\"", "\"\"") + '"';
+    /** Asks which of the shown results to compare; at first the newest one and those of the same matrix. */
+    void askForComparison(Consumer<List<Entry>> chosen) {
+        boolean[] checked = new boolean[shown.size()];
+        String[] lines = new String[shown.size()];
+        for (int i = 0; i < lines.length; i++) {
+            lines[i] = shown.get(i).line.replace('\n', ' ');
+            checked[i] = matrix(shown.get(i)).equals(matrix(shown.get(0)));
+        }
+        new AlertDialog.Builder(activity)
+                .setTitle(R.string.choose_runs)
+                .setMultiChoiceItems(lines, checked, (dialog, which, on) -> checked[which] = on)
+                .setNegativeButton(R.string.cancel, null)
+                .setPositiveButton(R.string.compare_runs, (dialog, which) -> {
+                    List<Entry> wanted = new ArrayList<>();
+                    for (int i = 0; i < checked.length; i++) {
+                        if (checked[i]) {
+                            wanted.add(shown.get(i));
+                        }
+                    }
+                    if (!wanted.isEmpty()) {
+                        chosen.accept(wanted);
+                    }
+                })
+                .show();
+    }
+
+    /** The name of the matrix that a result is of: its own without the number at the end. */
+    private static String matrix(Entry entry) {
+        return entry.result.output.replaceFirst("^(run-\\d{8}-[\\d.]+)-\\d+$", "$1");
     }
 
     void show(List<Entry> entries, Consumer<Entry> opened) {
+        shown = entries;
+        activity.findViewById(R.id.history_compare).setEnabled(!entries.isEmpty());
         List<String> lines = new ArrayList<>();
         for (Entry entry : entries) {
             lines.add(entry.line);

@@ -132,9 +132,9 @@ final class Photos extends Work<Photos.State> {
                     png.delete();
                 }
             }
-            String delegate = context.getResources().getStringArray(R.array.delegates)[config.delegate().ordinal()];
+            String ran = upscaler.delegated() == null ? context.getString(R.string.unknown) : upscaler.delegated();
             String facts = context.getString(R.string.photo_facts, photo.getWidth(), photo.getHeight(), width, height,
-                    (System.nanoTime() - start) / 1e9, delegate);
+                    (System.nanoTime() - start) / 1e9, ran);
             return new Result(png, facts, preview.bicubic(photo), preview.sr);
         }
     }

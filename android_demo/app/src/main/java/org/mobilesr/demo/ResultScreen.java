@@ -87,7 +87,7 @@ final class ResultScreen {
     private void fillTable(JSONObject environment, JSONObject measured, JSONObject latency) throws JSONException {
         row(R.string.requested, name(measured.getString("requested_delegate")));
         row(R.string.effective, measured.isNull("effective_delegate") ? null : name(measured.getString("effective_delegate")));
-        row(R.string.delegated, measured.isNull("nodes") ? null
+        row(R.string.delegated, measured.isNull("nodes") || measured.isNull("delegated_nodes") ? null
                 : activity.getString(R.string.delegated_of, measured.getInt("delegated_nodes"), measured.getInt("nodes")));
         if (latency != null) {
             for (String key : new String[] {"min", "mean", "p50", "p90", "p99", "std"}) {

@@ -19,9 +19,15 @@ import java.nio.file.Files;
 import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import org.mobilesr.core.Delegate;
+import org.mobilesr.core.ModelFile;
 import org.mobilesr.core.RgbImage;
 import org.mobilesr.core.RunConfig;
+import org.mobilesr.sr.Chip;
+import org.mobilesr.sr.Engines;
 
 /**
  * The app's files: models, images and results in its external folder, packaged models and images in its assets. A computer that
@@ -54,9 +60,27 @@ final class Storage {
         return folder;
     }
 
-    /** Packaged models as "asset:NAME", then those in the models folder. */
-    List<String> models() throws IOException {
-        return names(MODELS, ".tflite");
+    /**
+     * Packaged models as "asset:NAME", then those in the models folder, with the delegates of each. Those that are compiled for
+     * another chip are left out. What is wrong with a file is said when it runs.
+     */
+    Map<String, List<Delegate>> models() throws IOException {
+        Map<String, List<Delegate>> models = new LinkedHashMap<>();
+        for (String name : names(MODELS, ".tflite")) {
+            List<Delegate> delegates = delegates(name);
+            if (!delegates.isEmpty()) {
+                models.put(name, delegates);
+            }
+        }
+        return models;
+    }
+
+    private List<Delegate> delegates(String model) {
+        try {
+            return Chip.delegates(new ModelFile(read(MODELS, model)));
+        } catch (IOException | IllegalArgumentException error) {
+            return Engines.delegates();
+        }
     }
 
     /** Images, without the references that stand beside them. */

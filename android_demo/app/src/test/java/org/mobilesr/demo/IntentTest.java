@@ -48,7 +48,7 @@ public class IntentTest {
 
     private static Intent guarded() {
         String packageName = RuntimeEnvironment.getApplication().getPackageName();
-        return new Intent(MainActivity.ACTION_BENCHMARK).setClassName(packageName, MainActivity.BENCHMARK_ALIAS);
+        return new Intent(BenchmarkIntent.ACTION).setClassName(packageName, BenchmarkIntent.ALIAS);
     }
 
     private static Intent intent(String output) {
@@ -102,7 +102,7 @@ public class IntentTest {
                         "threads", "runs", "warmup", "date", "thermal", "background"),
                 keys(environment));
         assertEquals("2.16.1", environment.getString("litert"));
-        assertEquals("1.1", environment.getString("app_version"));
+        assertEquals("1.2", environment.getString("app_version"));
         assertEquals(150, environment.getInt("width"));
         assertEquals(100, environment.getInt("height"));
         assertEquals("none", environment.getString("thermal"));
@@ -113,6 +113,26 @@ public class IntentTest {
         assertEquals(14, measured.getInt("nodes"));
         assertTrue(measured.isNull("signature"));
         assertTrue(measured.getDouble("init_ms") > 0 && measured.getDouble("first_ms") > 0);
+    }
+
+    /** One operator with 7 channels in and 5 out, for a latency table. */
+    @Test
+    public void timesASingleOperator() throws Exception {
+        Path models = new Storage(RuntimeEnvironment.getApplication()).folder(Storage.MODELS).toPath();
+        Files.copy(Path.of(System.getProperty("mobilesr.models"), "operator.tflite"), models.resolve("operator.tflite"));
+        send(intent("op").putExtra("model", "operator.tflite").putExtra("image", "generated:noise"));
+        assertEquals("BENCHMARK DONE output=op", awaitEnd());
+        JSONObject file = result("op");
+        JSONObject measured = file.getJSONArray("results").getJSONObject(0);
+        assertEquals(3, measured.getJSONArray("samples_ms").length());
+        assertEquals("cpu", measured.getString("effective_delegate"));
+        assertTrue(measured.isNull("psnr_vs_cpu") && measured.isNull("psnr_vs_reference"));
+        assertTrue(file.getJSONObject("environment").isNull("width"));
+        controller.close();
+        send(intent("dynamic").putExtra("image", "generated:noise"));
+        Screens.await("it ended", () -> HostLog.marked().size() == 4);
+        String reason = HostLog.marked().get(3);
+        assertTrue(reason, reason.endsWith("has no fixed size, which random values need"));
     }
 
     /** What a computer brings by run-as lies in the internal folder, and it fetches the result from there. */

@@ -8,23 +8,26 @@ import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 import static org.robolectric.Shadows.shadowOf;
 
+import android.app.AlertDialog;
 import android.content.DialogInterface;
 import android.content.Intent;
 import android.graphics.Bitmap;
 import android.net.Uri;
-import android.os.Build;
 import android.os.Looper;
 import android.view.View;
+import android.view.ViewGroup;
 import android.view.WindowManager;
 import android.widget.EditText;
 import android.widget.ListView;
 import android.widget.ProgressBar;
 import android.widget.SeekBar;
 import android.widget.Spinner;
+import android.widget.TextView;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.json.JSONObject;
@@ -32,7 +35,6 @@ import org.junit.After;
 import org.junit.Before;
 import org.junit.Test;
 import org.junit.runner.RunWith;
-import org.mobilesr.core.Delegate;
 import org.mobilesr.core.ModelFile;
 import org.mobilesr.core.RgbImage;
 import org.robolectric.Robolectric;
@@ -42,7 +44,6 @@ import org.robolectric.android.controller.ActivityController;
 import org.robolectric.annotation.Config;
 import org.robolectric.shadows.ShadowActivity;
 import org.robolectric.shadows.ShadowAlertDialog;
-import org.robolectric.util.ReflectionHelpers;
 
 /** The screens, as a person uses them, with the real interpreter. */
 @RunWith(RobolectricTestRunner.class)
@@ -359,23 +360,81 @@ public class MainActivityTest {
 
     /** One file on all delegates: the CPU three times, then those that are not on this machine, which fail alone. */
     @Test
-    public void aMatrixOfRunsEndsInTheHistory() throws Exception {
+    public void aMatrixOfRunsEndsInAChart() throws Exception {
         choose(R.id.image, "chelsea.png");
         type(R.id.runs, "2");
         click(R.id.run_matrix);
         ShadowAlertDialog.getLatestAlertDialog().getButton(DialogInterface.BUTTON_POSITIVE).performClick();
         Screens.await("the second run", () -> Screens.text(activity, R.id.running_stage).startsWith("Run 2 of 6: "));
+        Screens.awaitScreen(activity, MainActivity.COMPARE);
+        List<String> chart = chart();
+        assertEquals("a bar for each that ran", 3, bars());
+        assertTrue(chart.get(0), chart.get(0).matches("XLSR x3, uint8 · cpu, threads: [124]"));
+        assertTrue(chart.get(1), chart.get(1).matches("[\\d.]+ ms, the fastest · [\\d.]+ dB"));
+        assertTrue(chart.get(5), chart.get(5).matches("[\\d.]+ ms, [\\d.]+ times the fastest · [\\d.]+ dB"));
+        assertTrue(chart.get(7), chart.get(7).startsWith("It failed: "));
+        assertEquals("Measured on host: not a device's time.", Screens.text(activity, R.id.compare_warning));
+        Screens.draw(activity, "compare", false);
+        controller.recreate();
+        activity = controller.get();
+        Screens.awaitScreen(activity, MainActivity.COMPARE);
+        assertEquals(chart, chart());
+        assertShared();
+        activity.onBackPressed();
         Screens.awaitScreen(activity, MainActivity.HISTORY);
         ListView list = activity.findViewById(R.id.history_list);
         Screens.await("the history is read", () -> list.getAdapter() != null && list.getAdapter().getCount() == 6);
         String shown = list.getAdapter().getItem(5).toString();
         assertTrue(shown, shown.contains(" ms · cpu, threads: 1 · XLSR x3, uint8\n"));
         Screens.draw(activity, "matrix", false);
-        click(R.id.history_csv);
+        assertHistoryAsCsv();
+        click(R.id.history_compare);
+        AlertDialog dialog = (AlertDialog) ShadowAlertDialog.getLatestAlertDialog();
+        assertEquals("the newest matrix is chosen", 6, dialog.getListView().getCheckedItemCount());
+        shadowOf(dialog).clickOnItem(0);
+        dialog.getButton(DialogInterface.BUTTON_POSITIVE).performClick();
+        Screens.awaitScreen(activity, MainActivity.COMPARE);
+        assertEquals("one less, which had failed", 5, chart().stream().filter(line -> line.startsWith("XLSR")).count());
+    }
+
+    /** The chart's lines of text. */
+    private List<String> chart() {
+        List<String> lines = new ArrayList<>();
+        ViewGroup chart = activity.findViewById(R.id.compare_chart);
+        for (int i = 0; i < chart.getChildCount(); i++) {
+            if (chart.getChildAt(i) instanceof TextView text) {
+                lines.add(text.getText().toString());
+            }
+        }
+        return lines;
+    }
+
+    private int bars() {
+        ViewGroup chart = activity.findViewById(R.id.compare_chart);
+        int count = 0;
+        for (int i = 0; i < chart.getChildCount(); i++) {
+            count += chart.getChildAt(i) instanceof BarView ? 1 : 0;
+        }
+        return count;
+    }
+
+    private String shared(int button) {
+        click(button);
         Intent[] sent = new Intent[1];
         Screens.await("it is shared", () -> (sent[0] = shadowOf(activity).getNextStartedActivity()) != null);
-        String csv = sent[0].getParcelableExtra(Intent.EXTRA_INTENT, Intent.class).getStringExtra(Intent.EXTRA_TEXT);
-        List<String> lines = List.of(csv.split("\n"));
+        return sent[0].getParcelableExtra(Intent.EXTRA_INTENT, Intent.class).getStringExtra(Intent.EXTRA_TEXT);
+    }
+
+    private void assertShared() throws Exception {
+        assertEquals(7, shared(R.id.compare_csv).split("\n").length);
+        JSONObject json = new JSONObject(shared(R.id.compare_json));
+        assertEquals("mobile-sr benchmark 1", json.getString("format"));
+        assertEquals(6, json.getJSONArray("reports").length());
+        assertEquals("host", json.getJSONArray("reports").getJSONObject(0).getString("where"));
+    }
+
+    private void assertHistoryAsCsv() {
+        List<String> lines = List.of(shared(R.id.history_csv).split("\n"));
         assertEquals(7, lines.size());
         assertTrue(lines.get(0), lines.get(0).startsWith("where,date,device,") && lines.get(0).endsWith(",min_ms,p50_ms,p90_ms"));
         for (String run : List.of("cpu,cpu,1", "cpu,cpu,2", "cpu,cpu,4")) {
@@ -397,13 +456,20 @@ public class MainActivityTest {
         assertFalse(Benchmarks.INSTANCE.isRunning());
     }
 
+    /** A file for another chip is not offered, and opening one says why. */
     @Test
-    @Config(sdk = 34)
-    public void nnapiIsOfferedOnThisAndroid() {
-        assertEquals(List.of(Delegate.values()), DeviceInfo.delegates());
-        ReflectionHelpers.setStaticField(Build.VERSION.class, "SDK_INT", 35);
-        assertEquals(List.of(Delegate.CPU, Delegate.GPU, Delegate.GPU_FP32), DeviceInfo.delegates());
-        ReflectionHelpers.setStaticField(Build.VERSION.class, "SDK_INT", 34);
+    public void aFileForAnotherChipIsNotOffered() throws Exception {
+        byte[] compiled = Files.readAllBytes(Path.of(System.getProperty("mobilesr.models"), "compiled.tflite"));
+        Uri uri = Uri.parse("content://files/net_SM8650.tflite");
+        shadowOf(activity.getContentResolver()).registerInputStream(uri, new ByteArrayInputStream(compiled));
+        click(R.id.open_model);
+        ShadowActivity.IntentForResult asked = shadowOf(activity).getNextStartedActivityForResult();
+        shadowOf(activity).receiveResult(asked.intent, MainActivity.RESULT_OK, new Intent().setData(uri));
+        Screens.await("it is said", () -> Screens.visible(activity, R.id.choose_error));
+        String message = Screens.text(activity, R.id.choose_error);
+        assertTrue(message, message.startsWith("net_SM8650.tflite is compiled for the NPU of another chip"));
+        assertEquals(3, spinner(R.id.model).getCount());
+        assertEquals(4, spinner(R.id.delegate).getCount());
     }
 
     /** After the system ended the process: nothing of the benchmark is left but its file. */
@@ -451,7 +517,6 @@ public class MainActivityTest {
     @Test
     @Config(qualifiers = "w891dp-h411dp-land-notnight-xhdpi")
     public void landscapeScreens() {
-        Screens.draw(activity, "choose_landscape", false);
         runChelsea("3");
         Screens.awaitScreen(activity, MainActivity.SHOW_RESULT);
         Screens.draw(activity, "result_landscape", true);

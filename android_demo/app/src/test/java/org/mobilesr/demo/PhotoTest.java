@@ -119,7 +119,7 @@ public class PhotoTest {
         assertEquals(MediaStore.ACTION_PICK_IMAGES, pick().getAction());
         Screens.awaitScreen(activity, MainActivity.PHOTO);
         String facts = Screens.text(activity, R.id.photo_facts);
-        assertTrue(facts, facts.startsWith("220 x 230 to 660 x 690 in "));
+        assertTrue(facts, facts.startsWith("220 x 230 to 660 x 690 in ") && facts.endsWith("; ran on: cpu 13 of 15"));
         click(R.id.photo_share);
         Intent shared = shadowOf(activity).getNextStartedActivity().getParcelableExtra(Intent.EXTRA_INTENT, Intent.class);
         assertEquals("image/png", shared.getType());

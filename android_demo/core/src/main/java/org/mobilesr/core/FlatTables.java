@@ -11,6 +11,11 @@ import java.util.Arrays;
  * <p>A table starts with the distance back to its vtable; the vtable holds, behind its own two lengths, where each field lies.
  */
 final class FlatTables {
+    /** Fields of a .tflite file's root. */
+    static final int BUFFERS = 4;
+
+    static final int METADATA = 6;
+
     final byte[] bytes;
     final ByteBuffer data;
 
@@ -42,6 +47,18 @@ final class FlatTables {
     int number(int table, int field) {
         int place = field(table, field);
         return place == 0 ? 0 : data.getInt(place);
+    }
+
+    /** The element of a vector of floats that has exactly one, otherwise 0. */
+    float onlyFloat(int table, int field) {
+        int place = place(table, field);
+        return length(place, 4) == 1 ? data.getFloat(place + 4) : 0;
+    }
+
+    /** The element of a vector of 64-bit numbers that has exactly one, otherwise 0. */
+    long onlyLong(int table, int field) {
+        int place = place(table, field);
+        return length(place, 8) == 1 ? data.getLong(place + 4) : 0;
     }
 
     private int follow(int place) {
@@ -90,5 +107,15 @@ final class FlatTables {
 
     String text(int table, int field) {
         return new String(byteVector(table, field), StandardCharsets.UTF_8);
+    }
+
+    /** The bytes that a .tflite file has under a name; null if it has none. */
+    byte[] metadata(String name) {
+        for (int entry : tables(root(), METADATA)) {
+            if (text(entry, 0).equals(name)) {
+                return byteVector(tables(root(), BUFFERS)[number(entry, 1)], 0);
+            }
+        }
+        return null;
     }
 }

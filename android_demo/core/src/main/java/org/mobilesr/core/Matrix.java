@@ -2,6 +2,7 @@ package org.mobilesr.core;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 
 /** Many benchmarks in a row: every file with every delegate, and on the CPU with every number of threads. */
 public final class Matrix {
@@ -12,11 +13,12 @@ public final class Matrix {
      *
      * @param form its image, warm-up and runs apply to all; its depth and signature to its own model only. Delegates other than
      *     the CPU run with its number of threads.
+     * @param models the files and the delegates of each.
      * @param threads numbers of CPU threads.
      */
-    public static List<RunConfig> of(RunConfig form, List<String> models, List<Delegate> delegates, List<Integer> threads) {
+    public static List<RunConfig> of(RunConfig form, Map<String, List<Delegate>> models, List<Integer> threads) {
         List<RunConfig> configs = new ArrayList<>();
-        for (String model : models) {
+        models.forEach((model, delegates) -> {
             boolean own = model.equals(form.model());
             for (Delegate delegate : delegates) {
                 for (int count : delegate == Delegate.CPU ? threads : List.of(form.threads())) {
@@ -32,7 +34,7 @@ public final class Matrix {
                             form.output() + "-" + (configs.size() + 1)));
                 }
             }
-        }
+        });
         return configs;
     }
 }

@@ -2,6 +2,7 @@ package org.mobilesr.core;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
@@ -11,9 +12,22 @@ import java.util.List;
 public final class ModelFile {
     private static final int TENSORS = 0;
     private static final int INPUTS = 1;
+    private static final int OUTPUTS = 2;
     private static final int SHAPE = 0;
+    private static final int TYPE = 1;
     private static final int NAME = 3;
+    private static final int QUANTIZATION = 4;
     private static final int SHAPE_SIGNATURE = 7;
+
+    private static final String[] TYPES = {
+        "FLOAT32", "FLOAT16", "INT32", "UINT8", "INT64", "STRING", "BOOL", "INT16", "COMPLEX64", "INT8"
+    };
+    /** LiteRT's compiler writes for which chip a file is: two texts of STAMP_TEXT bytes, the maker and the chip, filled with 0. */
+    private static final String STAMP = "LiteRtStamp";
+
+    private static final int STAMP_TEXT = 125;
+    /** The operator in place of those that are compiled for a chip. */
+    private static final String COMPILED = "DISPATCH_OP";
 
     /** Is part of the name of the input that sets how many blocks of an AdaDSR network run. */
     public static final String DESIRED_DEPTH = "desired_depth";
@@ -22,7 +36,7 @@ public final class ModelFile {
     private final FlatTables file;
     private final Signatures signatures;
 
-    /** @throws IllegalArgumentException when the bytes are no .tflite file that takes an image. */
+    /** @throws IllegalArgumentException when the bytes are no .tflite file. */
     public ModelFile(byte[] bytes) {
         this.bytes = bytes;
         file = new FlatTables(bytes);
@@ -46,7 +60,83 @@ public final class ModelFile {
         if (operators() == 0) {
             throw new IllegalArgumentException("a .tflite file without operators");
         }
-        fixedSize();
+        inputs();
+        outputs();
+        compiledFor();
+        compiledOperators();
+    }
+
+    /** The inputs of the graph that runs, in its order. */
+    public List<TensorInfo> inputs() {
+        return infos(INPUTS);
+    }
+
+    /** The outputs of the graph that runs, in its order. */
+    public List<TensorInfo> outputs() {
+        return infos(OUTPUTS);
+    }
+
+    private List<TensorInfo> infos(int field) {
+        int[] tensors = tensors();
+        List<TensorInfo> infos = new ArrayList<>();
+        for (int index : file.vector(subgraph(), field)) {
+            infos.add(info(tensors[index]));
+        }
+        return infos;
+    }
+
+    private TensorInfo info(int tensor) {
+        int place = file.field(tensor, TYPE);
+        int code = place == 0 ? 0 : file.data.get(place);
+        String name = code >= 0 && code < TYPES.length ? TYPES[code] : "of type " + code;
+        TensorSpec.Type type = null;
+        for (TensorSpec.Type known : TensorSpec.Type.values()) {
+            type = known.name().equals(name) ? known : type;
+        }
+        int quantization = file.place(tensor, QUANTIZATION);
+        float scale = quantization == 0 ? 0 : file.onlyFloat(quantization, 2);
+        int zeroPoint = quantization == 0 ? 0 : (int) file.onlyLong(quantization, 3);
+        boolean isFixed = true;
+        for (int side : file.vector(tensor, SHAPE_SIGNATURE)) {
+            isFixed &= side >= 0;
+        }
+        TensorSpec spec = type == null ? null : new TensorSpec(type, scale, zeroPoint);
+        return new TensorInfo(file.text(tensor, NAME), file.vector(tensor, SHAPE), isFixed, name, spec);
+    }
+
+    /** The chip whose NPU the file was compiled for, such as "SM8650"; null for ordinary files. */
+    public String compiledFor() {
+        byte[] stamp = file.metadata(STAMP);
+        if (stamp == null || stamp.length < 2 * STAMP_TEXT || compiledOperators() == 0) {
+            return null;
+        }
+        String chip = new String(stamp, STAMP_TEXT, STAMP_TEXT, StandardCharsets.US_ASCII);
+        return chip.substring(0, Math.max(0, chip.indexOf(0)));
+    }
+
+    /** How many of the graph's operators are compiled for a chip; each of them is a part of the original graph. */
+    public int compiledOperators() {
+        int[] codes = file.tables(file.root(), Signatures.OPERATOR_CODES);
+        int count = 0;
+        for (int operator : file.tables(subgraph(), Signatures.OPERATORS)) {
+            count += file.text(codes[file.number(operator, 0)], 1).equals(COMPILED) ? 1 : 0;
+        }
+        return count;
+    }
+
+    /** This file without the names of its signatures: its inputs and outputs are then in the graph's order for every runtime. */
+    public ModelFile withoutSignatures() {
+        ModelFile copy = new ModelFile(bytes.clone());
+        int place = copy.file.place(copy.file.root(), Signatures.SIGNATURES);
+        if (place != 0) {
+            copy.file.data.putInt(place, 0);
+        }
+        return new ModelFile(copy.bytes);
+    }
+
+    /** The bytes themselves, which the caller may not change. */
+    public byte[] bytes() {
+        return bytes;
     }
 
     public int size() {
@@ -98,13 +188,7 @@ public final class ModelFile {
 
     /** Whether the graph that runs has an input for the desired depth. */
     public boolean takesDepth() {
-        int[] tensors = tensors();
-        for (int index : file.vector(subgraph(), INPUTS)) {
-            if (file.text(tensors[index], NAME).contains(DESIRED_DEPTH)) {
-                return true;
-            }
-        }
-        return false;
+        return inputs().stream().anyMatch(TensorInfo::isDepth);
     }
 
     /** The bytes in memory that native code can read. */

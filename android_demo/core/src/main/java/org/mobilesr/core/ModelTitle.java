@@ -6,12 +6,14 @@ import java.util.regex.Pattern;
 
 /** What people read in place of a file name that `mobile-sr export` gave. */
 public final class ModelTitle {
-    private static final Pattern EXPORTED = Pattern.compile("([a-z0-9]+)_x(\\d)_(uint8|int8|float16|float32)(?:_(\\w+))?\\.tflite");
+    private static final Pattern EXPORTED = Pattern.compile(
+            "([a-z0-9_]+)_x(\\d)(?:_([a-z0-9_]+))?_(uint8|int8|float16|float32)(?:_(\\w+))?\\.tflite");
 
     private ModelTitle() {}
 
     /**
-     * "XLSR x3, uint8, dense groups" for xlsr_x3_uint8_dense_groups.tflite; other names stay as they are.
+     * "XLSR x3, uint8, dense groups" for xlsr_x3_uint8_dense_groups.tflite, "XLSR x3, snapdragon uint8, SM8650" for
+     * xlsr_x3_snapdragon_uint8_SM8650.tflite; other names stay as they are.
      *
      * @param name of a file, which may be packaged ("asset:NAME").
      */
@@ -21,7 +23,9 @@ public final class ModelTitle {
         if (!matcher.matches()) {
             return file;
         }
-        String form = matcher.group(4) == null ? "" : ", " + matcher.group(4).replace('_', ' ');
-        return matcher.group(1).toUpperCase(Locale.ROOT) + " x" + matcher.group(2) + ", " + matcher.group(3) + form;
+        String network = matcher.group(1).replace('_', ' ').toUpperCase(Locale.ROOT);
+        String target = matcher.group(3) == null ? "" : matcher.group(3).replace('_', ' ') + " ";
+        String form = matcher.group(5) == null ? "" : ", " + matcher.group(5).replace('_', ' ');
+        return network + " x" + matcher.group(2) + ", " + target + matcher.group(4) + form;
     }
 }

@@ -8,10 +8,10 @@ import java.util.regex.Pattern;
  * What really ran: taken from the runtime's own log, as the Java API does not tell.
  *
  * @param effective the id of the delegate that took nodes, or "none".
- * @param delegated how many nodes it took.
+ * @param delegated how many nodes it took; null when the runtime does not say.
  * @param nodes how many there are; null when the log does not say (nothing was delegated).
  */
-public record Residency(String effective, int delegated, Integer nodes) {
+public record Residency(String effective, Integer delegated, Integer nodes) {
     private static final Pattern REPLACING =
             Pattern.compile("Replacing (\\d+) out of (\\d+) node\\(s\\) with delegate \\((\\w+)\\)");
 

@@ -7,7 +7,7 @@ import java.util.regex.Pattern;
  * A benchmark as it was asked for.
  *
  * @param model a file name in the app's models folder, or "asset:NAME.tflite".
- * @param image a file name in the app's images folder, or "asset:NAME.png".
+ * @param image a file name in the app's images folder, "asset:NAME.png", or NOISE.
  * @param depth the desired depth of an AdaDSR file; null for others.
  * @param signature which one of a file's runs; null leaves the choice to `ModelFile.signature`.
  * @param output the name of the result.
@@ -18,6 +18,9 @@ public record RunConfig(
     public static final String ASSET = "asset:";
     public static final String DEFAULT_MODEL = "asset:xlsr_x3_uint8.tflite";
     public static final String DEFAULT_IMAGE = "asset:rocket_640x360.png";
+    /** In place of an image: random values for all inputs of any file, whose output is not looked at. */
+    public static final String NOISE = "generated:noise";
+
     public static final int MOST_THREADS = 16;
     public static final int MOST_WARMUP = 1000;
     public static final int MOST_RUNS = 10000;
@@ -27,13 +30,20 @@ public record RunConfig(
     private static final Pattern SIGNATURE = Pattern.compile("[A-Za-z0-9_]{1,64}");
     private static final Pattern DOTS = Pattern.compile("\\.+");
 
+    /** @return whether the file is only timed, with random inputs. */
+    public boolean isNoise() {
+        return NOISE.equals(image);
+    }
+
     /** @throws IllegalArgumentException with one line that says which argument is wrong and why. */
     public RunConfig {
         checkFile("model", model);
         if (model.startsWith(ASSET) && !model.endsWith(".tflite")) {
             throw new IllegalArgumentException("model '" + model + "' is no .tflite file");
         }
-        checkFile("image", image);
+        if (!NOISE.equals(image)) {
+            checkFile("image", image);
+        }
         checkOutput(output);
         checkNumber("threads", threads, 1, MOST_THREADS);
         checkNumber("warmup", warmup, 0, MOST_WARMUP);

@@ -15,11 +15,10 @@ import java.util.Set;
  * converters/tflite/flatbuffer.py does. Its own way to run another one, runSignature, takes no image of another size as bytes.
  */
 final class Signatures {
+    static final int OPERATOR_CODES = 1;
     static final int SUBGRAPHS = 2;
     static final int OPERATORS = 3;
-    private static final int BUFFERS = 4;
-    private static final int METADATA = 6;
-    private static final int SIGNATURES = 7;
+    static final int SIGNATURES = 7;
     /** Of a signature. */
     private static final int KEY = 2;
 
@@ -147,9 +146,9 @@ final class Signatures {
     }
 
     private static void swapControlDependencies(FlatTables file, int[] subgraphs, int graph) {
-        for (int entry : file.tables(file.root(), METADATA)) {
+        for (int entry : file.tables(file.root(), FlatTables.METADATA)) {
             if (file.text(entry, 0).equals(CONTROL_DEPENDENCIES)) {
-                int buffer = file.tables(file.root(), BUFFERS)[file.number(entry, 1)];
+                int buffer = file.tables(file.root(), FlatTables.BUFFERS)[file.number(entry, 1)];
                 int[] operators = Arrays.stream(subgraphs).map(table -> file.tables(table, OPERATORS).length).toArray();
                 byte[] swapped = new ControlDependencies(file.byteVector(buffer, 0), operators).swapped(graph);
                 System.arraycopy(swapped, 0, file.bytes, file.place(buffer, 0) + 4, swapped.length);

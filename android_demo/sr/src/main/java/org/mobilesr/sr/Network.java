@@ -1,20 +1,13 @@
 package org.mobilesr.sr;
 
 import java.nio.ByteBuffer;
-import java.util.ArrayList;
-import java.util.Collections;
 import java.util.List;
 import org.mobilesr.core.Delegate;
 import org.mobilesr.core.ModelFile;
 import org.mobilesr.core.Residency;
 import org.mobilesr.core.RgbImage;
+import org.mobilesr.core.TensorInfo;
 import org.mobilesr.core.TensorSpec;
-import org.tensorflow.lite.DataType;
-import org.tensorflow.lite.Interpreter;
-import org.tensorflow.lite.Tensor;
-import org.tensorflow.lite.gpu.GpuDelegate;
-import org.tensorflow.lite.gpu.GpuDelegateFactory;
-import org.tensorflow.lite.nnapi.NnApiDelegate;
 
 /** An opened .tflite file for images of one size. The GPU delegate wants one thread for all calls, closing included. */
 public final class Network implements AutoCloseable {
@@ -24,11 +17,12 @@ public final class Network implements AutoCloseable {
     public final double initMs;
     private final int width;
     private final int height;
-    private org.tensorflow.lite.Delegate delegate;
-    private Interpreter interpreter;
+    private final List<TensorInfo> ins;
+    private final TensorSpec outputSpec;
     private int imageInput = -1;
-    private int pictureOutput = -1;
-    private Object[] inputs;
+    private int imageOutput = -1;
+    private ByteBuffer[] inputs;
+    private Engine engine;
 
     /**
      * @param depth the desired depth, null for files that take none.
@@ -37,31 +31,27 @@ public final class Network implements AutoCloseable {
     public Network(ModelFile file, Delegate requested, int threads, int width, int height, Double depth) {
         this.width = width;
         this.height = height;
+        Chip.check(file, requested);
+        ins = file.inputs();
+        findInputs(depth);
+        List<TensorInfo> outs = file.outputs();
+        for (int i = outs.size() - 1; i >= 0; i--) { // a depth map, the other output of AdaDSR's files, comes second
+            imageOutput = outs.get(i).isImage() ? i : imageOutput;
+        }
+        if (imageInput < 0 || imageOutput < 0) {
+            throw new IllegalArgumentException("no network from an image [1, H, W, 3] to a larger one");
+        }
+        ins.get(imageInput).supported();
+        outputSpec = outs.get(imageOutput).supported();
         NativeLog log = new NativeLog();
-        ByteBuffer model = (requested.needsFixedSize() ? file.withSize(height, width) : file).direct();
         try {
             long start = System.nanoTime();
-            Interpreter.Options options = new Interpreter.Options();
-            options.setNumThreads(threads);
-            options.setUseXNNPACK(requested.usesXnnpack());
-            delegate = create(requested);
-            if (delegate != null) {
-                options.addDelegate(delegate);
-            }
-            interpreter = new Interpreter(model, options);
-            findEnds(depth);
-            interpreter.resizeInput(imageInput, new int[] {1, height, width, 3});
-            interpreter.allocateTensors();
+            engine = Engines.open(file, requested, threads, width, height);
             initMs = (System.nanoTime() - start) / 1e6;
         } catch (IllegalArgumentException | IllegalStateException | UnsupportedOperationException | LinkageError error) {
-            close();
             throw new IllegalArgumentException(refusal(requested, error), error);
-        } catch (RuntimeException | Error error) {
-            close();
-            throw error;
         }
-        List<String> lines = log.lines();
-        residency = lines == null ? null : Residency.of(requested, lines);
+        residency = engine.residency(log.lines());
     }
 
     private static String refusal(Delegate requested, Throwable error) {
@@ -69,37 +59,18 @@ public final class Network implements AutoCloseable {
         return requested == Delegate.CPU ? reason : requested.id + " refuses it: " + reason;
     }
 
-    private static org.tensorflow.lite.Delegate create(Delegate requested) {
-        switch (requested) {
-            case NNAPI:
-                // NNAPI's own CPU implementation would be one more silent fallback.
-                return new NnApiDelegate(new NnApiDelegate.Options()
-                        .setUseNnapiCpu(false)
-                        .setExecutionPreference(NnApiDelegate.Options.EXECUTION_PREFERENCE_SUSTAINED_SPEED));
-            case GPU:
-            case GPU_FP32:
-                GpuDelegateFactory.Options options = new GpuDelegateFactory.Options();
-                options.setPrecisionLossAllowed(requested == Delegate.GPU);
-                options.setQuantizedModelsAllowed(true);
-                options.setInferencePreference(GpuDelegateFactory.Options.INFERENCE_PREFERENCE_SUSTAINED_SPEED);
-                return new GpuDelegate(options);
-            default:
-                return null;
-        }
-    }
-
-    private void findEnds(Double depth) {
-        inputs = new Object[interpreter.getInputTensorCount()];
+    private void findInputs(Double depth) {
+        inputs = new ByteBuffer[ins.size()];
         boolean taken = false;
         for (int i = 0; i < inputs.length; i++) {
-            Tensor tensor = interpreter.getInputTensor(i);
-            if (isImage(tensor)) {
+            TensorInfo tensor = ins.get(i);
+            if (tensor.isImage()) {
                 imageInput = i;
-            } else if (tensor.numElements() == 1 && tensor.name().contains(ModelFile.DESIRED_DEPTH)) {
+            } else if (tensor.isDepth()) {
                 if (depth == null) {
                     throw new IllegalArgumentException("this file needs a desired depth");
                 }
-                inputs[i] = spec(tensor).encodeScalar(depth);
+                inputs[i] = tensor.supported().encodeScalar(depth);
                 taken = true;
             } else {
                 throw new IllegalArgumentException("input " + tensor.name() + " is neither an image nor a desired depth");
@@ -108,74 +79,39 @@ public final class Network implements AutoCloseable {
         if (depth != null && !taken) {
             throw new IllegalArgumentException("this file takes no desired depth");
         }
-        List<Integer> pictures = new ArrayList<>();
-        for (int i = 0; i < interpreter.getOutputTensorCount(); i++) {
-            if (isImage(interpreter.getOutputTensor(i))) {
-                pictures.add(i);
-            }
-        }
-        if (imageInput < 0 || pictures.isEmpty()) {
-            throw new IllegalArgumentException("no network from an image [1, H, W, 3] to a larger one");
-        }
-        pictureOutput = pictures.get(0);
-        spec(interpreter.getInputTensor(imageInput));
-        spec(interpreter.getOutputTensor(pictureOutput));
-    }
-
-    /** A depth map, the other output of AdaDSR's files, comes second where it has three channels, too. */
-    private static boolean isImage(Tensor tensor) {
-        int[] shape = tensor.shape();
-        return shape.length == 4 && shape[0] == 1 && shape[3] == 3;
-    }
-
-    private static TensorSpec spec(Tensor tensor) {
-        Tensor.QuantizationParams quantization = tensor.quantizationParams();
-        return new TensorSpec(type(tensor), quantization.getScale(), quantization.getZeroPoint());
-    }
-
-    private static TensorSpec.Type type(Tensor tensor) {
-        DataType type = tensor.dataType();
-        switch (type) {
-            case FLOAT32:
-                return TensorSpec.Type.FLOAT32;
-            case UINT8:
-                return TensorSpec.Type.UINT8;
-            case INT8:
-                return TensorSpec.Type.INT8;
-            default:
-                throw new IllegalArgumentException("tensor " + tensor.name() + " is " + type + "; known are float32, uint8 and int8");
-        }
     }
 
     /** The image as the input wants it, for `invoke`. */
     public ByteBuffer encode(RgbImage image) {
-        return spec(interpreter.getInputTensor(imageInput)).encode(image);
+        return ins.get(imageInput).spec().encode(image);
     }
 
     /** @return the time of the network alone in ms, without copies in and out. */
     public double invoke(ByteBuffer image) {
+        for (ByteBuffer input : inputs) {
+            if (input != null) {
+                input.rewind();
+            }
+        }
         image.rewind();
         inputs[imageInput] = image;
-        // The output is read where the runtime has it: its size may be known only after the run.
-        interpreter.runForMultipleInputsOutputs(inputs, Collections.singletonMap(pictureOutput, null));
-        return interpreter.getLastNativeInferenceDurationNanoseconds() / 1e6;
+        return engine.run(inputs);
     }
 
     /** The SR image of the last `invoke`. */
     public RgbImage sr() {
-        Tensor tensor = interpreter.getOutputTensor(pictureOutput);
         int scale = scale();
-        return spec(tensor).decode(tensor.asReadOnlyBuffer(), scale * width, scale * height);
+        return outputSpec.decode(raw(), scale * width, scale * height);
     }
 
     /** The last SR image's raw values. */
     public ByteBuffer raw() {
-        return interpreter.getOutputTensor(pictureOutput).asReadOnlyBuffer();
+        return engine.output(imageOutput);
     }
 
     /** By the last SR image's shape. */
     public int scale() {
-        int[] shape = shape(interpreter.getOutputTensor(pictureOutput));
+        int[] shape = shape();
         int scale = shape[1] / height;
         if (scale < 1 || shape[1] != scale * height || shape[2] != scale * width) {
             throw new IllegalArgumentException(
@@ -184,10 +120,10 @@ public final class Network implements AutoCloseable {
         return scale;
     }
 
-    /** The sparse path's shape is known only after the run, when Java is told no new one: the number of bytes stands for it. */
-    private int[] shape(Tensor tensor) {
-        int[] shape = tensor.shape();
-        int pixels = tensor.numBytes() / (3 * type(tensor).bytes);
+    /** The runtime may not know the shape: then the number of bytes tells it. */
+    private int[] shape() {
+        int[] shape = engine.outputShape(imageOutput);
+        int pixels = raw().capacity() / (3 * outputSpec.type().bytes);
         if (pixels == shape[1] * shape[2]) {
             return shape;
         }
@@ -198,13 +134,9 @@ public final class Network implements AutoCloseable {
 
     @Override
     public void close() {
-        if (interpreter != null) {
-            interpreter.close();
-            interpreter = null;
-        }
-        if (delegate != null) {
-            delegate.close();
-            delegate = null;
+        if (engine != null) {
+            engine.close();
+            engine = null;
         }
     }
 }

@@ -150,12 +150,15 @@ public final class Upscaler implements AutoCloseable {
         return scale;
     }
 
-    /** The operators that the delegate runs, such as "cpu 13 of 15"; null if the runtime's log cannot be read. */
+    /** What really ran and how many operators of it, such as "cpu 13 of 15" or only "gpu"; null if the runtime does not tell. */
     public String delegated() {
         if (network == null || network.residency == null) {
             return null;
         }
         Integer nodes = network.residency.nodes();
+        if (network.residency.delegated() == null) {
+            return network.residency.effective();
+        }
         return network.residency.effective() + " " + network.residency.delegated() + " of " + (nodes == null ? file.operators() : nodes);
     }
 
