@@ -32,6 +32,7 @@ _OWN = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", *SUPERNET
 NETWORKS = (*_OWN, *PEERS, *MOBILE, *COMPACT, *NTIRE_2022, *TEAMS, *ORIGINAL)
 CLASSSR = "classsr"  # networks and a classifier in joint training, see models/train_time/classsr.py
 _FOLDERS = {
+    "classic": ("srcnn", "vdsr", "fsrcnn", "espcn", "edsr", "rcan"),
     "mobile": ("abpn", *MOBILE, *COMPACT),
     "ntire2022.distillation": ("rfdn", "efdn", "arfdn", "pruned_rfdn", *DISTILLATION),
     "ntire2022.separable": ("bsrn", *SEPARABLE),

@@ -8,7 +8,7 @@ mean is handled as in edsr.py.
 import keras
 from keras import ops
 
-from mobile_sr.models.edsr import Masked, assemble, conv
+from mobile_sr.models.classic.edsr import Masked, assemble, conv
 from mobile_sr.models.layers import Shape
 
 RECEPTIVE_FIELD = None  # the attention pools over the whole image
