@@ -1,0 +1,210 @@
+"""Keys of the checkpoints of models/classic: CARN, WDSR, RDN, SRResNet, MSRResNet and VDSR.
+
+EDSR and RCAN are in adadsr.py; FSRCNN and ESPCN are in mobile.py.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mobile_sr.converters.pytorch import folding
+from mobile_sr.converters.pytorch.architecture import Architecture, Shapes, State, read_size
+from mobile_sr.models import DIV2K_MEAN
+
+_STAGES = (1, 2, 3)  # of a cascade of CARN
+
+
+def carn(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of https://github.com/nmhkahn/CARN-pytorch in the form that `carn_state` returns."""
+    names = {"sub_mean.shifter": "mean", "entry": "head", "exit": "tail"}
+    names |= {f"upsample.up{config['scale']}.body.{3 * k}": f"up{k + 1}" for k in range(2 if config["scale"] == 4 else 1)}
+    parts = {0: "conv1", 2: "conv2"} | ({} if config["groups"] == 1 else {4: "mix"})
+    for k in range(1, config["cascades"] + 1):
+        names |= {f"c{k}.body.0": f"fuse{k}"}
+        for stage in _STAGES:
+            names |= {f"b{k}.c{stage}.body.0": f"block{k}_fuse{stage}"}
+            names |= {f"b{k}.b{stage}.body.{i}": f"block{k}_block{stage}_{part}" for i, part in parts.items()}
+    return names
+
+
+def carn_state(state: State) -> dict[str, Any]:
+    """Copies the shared blocks of CARN-M, adds the last mean to the last bias, and names an upsampler after its scale.
+
+    Raises:
+        KeyError: a key is missing.
+        ValueError: a mean shift also scales.
+    """
+    result = folding.without_identity(dict(state), "sub_mean.shifter", "add_mean.shifter")
+    result["exit.bias"] = np.asarray(result["exit.bias"], np.float64) + result.pop("add_mean.shifter.bias")
+    for match in folding.matches(result, r"b(\d+)\.b1\.(body\.4\.weight)"):
+        shared = [key for key in result if key.startswith(f"b{match[1]}.b1.")]
+        result |= {f"b{match[1]}.b{stage}.{key.split('.', 2)[2]}": result[key] for key in shared for stage in _STAGES[1:]}
+    if "upsample.up.body.0.weight" in result:
+        shapes = {key: np.shape(value) for key, value in result.items()}
+        scale = 4 if "upsample.up.body.3.weight" in shapes else math.isqrt(_growth(shapes, "upsample.up.body.0", "exit"))
+        result = {key.replace("upsample.up.", f"upsample.up{scale}."): value for key, value in result.items()}
+    return result
+
+
+def _growth(shapes: Shapes, key: str, following: str) -> int:
+    """Factor by which a convolution in front of a pixel shuffle has more channels than the one behind it reads."""
+    return shapes[f"{key}.weight"][0] // shapes[f"{following}.weight"][1]
+
+
+def _carn_scales(shapes: Shapes) -> list[int]:
+    """Scales of the upsamplers, the largest first: the published networks have three."""
+    return [scale for scale in (4, 3, 2) if f"upsample.up{scale}.body.0.weight" in shapes]
+
+
+def _carn_groups(shapes: Shapes) -> int:
+    outputs, inputs = shapes["b1.b1.body.0.weight"][:2]
+    return outputs // inputs
+
+
+def _mean_range(state: State) -> int | None:
+    """The mean of DIV2K is below 1 in 0..1."""
+    bias = state.get("sub_mean.shifter.bias")
+    return None if not isinstance(bias, np.ndarray) else 255 if np.abs(bias).max() > 1 else 1
+
+
+def wdsr(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of https://github.com/JiahuiYu/wdsr_ntire2018 with plain kernels."""
+    names = {"mean": "mean", "head.0": "head", "tail.0": "tail", "skip.0": "skip"}
+    parts = ("expand", "", "project") if config["low_rank"] is None else ("expand", "", "squeeze", "project")
+    for k in range(config["blocks"]):
+        names |= {f"body.{k}.body.{i}": f"block{k + 1}_{part}" for i, part in enumerate(parts) if part}
+    return names
+
+
+def wdsr_state(state: State) -> dict[str, Any]:
+    """Adds what WDSR's code contains: its networks compute 0.5 * f(2 * (image - mean)) + mean for images in 0..1."""
+    result = folding.weight_norm(dict(state))
+    mean = np.asarray(DIV2K_MEAN)
+    for key in ("tail.0.weight", "tail.0.bias", "skip.0.bias"):  # the two factors of the skip's kernel cancel
+        result[key] = 0.5 * np.asarray(result[key], np.float64)
+    result["head.0.weight"] = 2.0 * np.asarray(result["head.0.weight"], np.float64)
+    result["skip.0.bias"] += np.repeat(mean, result["skip.0.bias"].size // 3)  # PixelShuffle's channels are c * s * s + ...
+    return {**result, "mean.bias": -mean}
+
+
+def _low_rank(shapes: Shapes) -> int | None:
+    return shapes["body.0.body.2.weight"][0] if "body.0.body.3.weight" in shapes else None
+
+
+def rdn(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of RDN as its authors and EDSR-PyTorch write them."""
+    names = {"SFENet1": "head", "SFENet2": "head2", "GFF.0": "blocks_fuse", "GFF.1": "body"}
+    steps = 2 if config["scale"] == 4 else 1
+    names |= {f"UPNet.{2 * k}": f"up{k + 1}" for k in range(steps)} | {f"UPNet.{2 * steps}": "tail"}
+    for k in range(config["blocks"]):
+        names |= {f"RDBs.{k}.convs.{i}.conv.0": f"block{k + 1}_conv{i + 1}" for i in range(config["layers"])}
+        names |= {f"RDBs.{k}.LFF": f"block{k + 1}_fuse"}
+    return names
+
+
+def rdn_state(state: State) -> dict[str, Any]:
+    """Converts the names of https://github.com/yjn870/RDN-pytorch, for images in 0..1, to those of `rdn`."""
+    steps = sum(key in state for key in ("upscale.0.weight", "upscale.2.weight"))
+    names = {"sfe1": "SFENet1", "sfe2": "SFENet2", "gff": "GFF", "output": f"UPNet.{2 * steps}", "upscale": "UPNet"}
+    result = {}
+    for key, value in state.items():
+        key = re.sub(r"rdbs\.(\d+)\.layers\.(\d+)\.conv\.", r"RDBs.\1.convs.\2.conv.0.", key)
+        key = re.sub(r"rdbs\.(\d+)\.lff\.", r"RDBs.\1.LFF.", key)
+        start, dot, rest = key.partition(".")
+        result[f"{names.get(start, start)}{dot}{rest}"] = value
+    return result
+
+
+def _rdn_scale(shapes: Shapes) -> int:
+    return 4 if "UPNet.4.weight" in shapes else math.isqrt(_growth(shapes, "UPNet.0", "UPNet.2"))
+
+
+def srresnet(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of https://github.com/Lornatang/SRGAN-PyTorch in the form that `srresnet_state` returns."""
+    names = {"conv1.0": "head", "conv1.1": "head_act", "conv2.0": "body", "conv3": "tail"}
+    for k in range(config["blocks"]):
+        names |= {f"trunk.{k}.rcb.{i}": f"block{k + 1}_{part}" for i, part in ((0, "conv1"), (2, "act"), (3, "conv2"))}
+    for k in range(2 if config["scale"] == 4 else 1):
+        names |= {f"upsampling.{k}.upsample_block.0": f"up{k + 1}", f"upsampling.{k}.upsample_block.2": f"up{k + 1}_act"}
+    return names
+
+
+def srresnet_state(state: State) -> dict[str, Any]:
+    """Folds the batch normalization of SRResNet; older versions of its code write conv_block1 for conv1."""
+    result = {key.replace("conv_block", "conv"): value for key, value in state.items()}
+    for match in folding.matches(result, r"(trunk\.\d+\.rcb|conv2)\.(\d)\.running_var"):
+        result = folding.batch_norm_after(result, f"{match[1]}.{int(match[2]) - 1}", f"{match[1]}.{match[2]}")
+    return result
+
+
+def _srresnet_scale(shapes: Shapes) -> int:
+    if "upsampling.1.upsample_block.0.weight" in shapes:
+        return 4
+    return math.isqrt(_growth(shapes, "upsampling.0.upsample_block.0", "conv3"))
+
+
+def msrresnet(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of BasicSR's MSRResNet."""
+    names = {"conv_first": "head", "upconv1": "up1", "conv_hr": "hr", "conv_last": "tail"}
+    names |= {"upconv2": "up2"} if config["scale"] == 4 else {}
+    return names | {f"body.{k}.conv{i}": f"block{k + 1}_conv{i}" for k in range(config["blocks"]) for i in (1, 2)}
+
+
+def _msrresnet_scale(shapes: Shapes) -> int:
+    return 4 if "upconv2.weight" in shapes else math.isqrt(_growth(shapes, "upconv1", "conv_hr"))
+
+
+ARCHITECTURES = {
+    "carn": Architecture(
+        carn,
+        {"channels": "entry.weight[0]", "cascades": "c*.body.0.weight", "groups": _carn_groups},
+        scale=lambda shapes: _carn_scales(shapes)[0],
+        variants=lambda shapes: tuple({"scale": scale} for scale in _carn_scales(shapes)[1:]),
+        unused=(r"upsample\.up\d\..*",),  # of the other scales
+        prepare=carn_state,
+        told_range=_mean_range,
+        forms=("groups",),
+    ),
+    "wdsr": Architecture(
+        wdsr,
+        {
+            "channels": "head.0.weight[0]",
+            "expanded": "body.0.body.0.weight[0]",
+            "low_rank": _low_rank,
+            "blocks": "body.*.body.0.weight",
+        },
+        scale="tail.0.weight[0]",
+        not_stored="a factor of the residuals other than 1",
+        prepare=wdsr_state,
+        told_range=lambda state: 1,
+    ),
+    "rdn": Architecture(
+        rdn,
+        {
+            "channels": "SFENet1.weight[0]",
+            "growth": "RDBs.0.convs.0.conv.0.weight[0]",
+            "blocks": "RDBs.*.LFF.weight",
+            "layers": "RDBs.0.convs.*.conv.0.weight",
+        },
+        255,
+        _rdn_scale,
+        prepare=rdn_state,
+        told_range=lambda state: 1 if "sfe1.weight" in state else None,
+    ),
+    "srresnet": Architecture(
+        srresnet,
+        {"channels": "conv1.0.weight[0]", "blocks": "trunk.*.rcb.0.weight"},
+        scale=_srresnet_scale,
+        prepare=srresnet_state,
+    ),
+    "msrresnet": Architecture(
+        msrresnet,
+        {"channels": "conv_first.weight[0]", "blocks": lambda shapes: read_size("body.*.conv1.weight", shapes)},
+        scale=_msrresnet_scale,
+    ),
+}
