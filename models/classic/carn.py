@@ -9,17 +9,48 @@ CARN-M (`groups=4`) has efficient residual blocks, Fig. 4b: two grouped convolut
 - The mean of DIV2K is subtracted from the input. The one that is added to the output is part of the last bias.
 """
 
+import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
+from keras import ops
 
 from mobile_sr.models import DIV2K_MEAN
 from mobile_sr.models.classic.upsampling import REACH, subpixel
-from mobile_sr.models.layers import ClippedReLU, GroupedConv2D, check_output_activation
+from mobile_sr.models.layers import ClippedReLU, DepthToSpace, GroupedConv2D, Shape, check_output_activation
 from mobile_sr.models.ntire2022.blocks import conv
 from mobile_sr.models.ntire2022.layers import Shift
 
 STAGES = (1, 2, 3)  # of a cascade
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class GroupedDepthToSpace(keras.layers.Layer):
+    """A DepthToSpace of each group of channels: [N, H, W, C * s * s] -> [N, H * s, W * s, C].
+
+    Behind a grouped convolution, a pixel shuffle moves the channels of each group to pixels of C / groups channels.
+
+    Args:
+        block_size: s.
+        groups: number of groups; must divide C.
+    """
+
+    def __init__(self, block_size: int, groups: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.block_size, self.groups = block_size, groups
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        parts = ops.split(x, self.groups, axis=-1)
+        return ops.concatenate([ops.depth_to_space(part, self.block_size) for part in parts], axis=-1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        n, h, w, c = input_shape
+        s = self.block_size
+        return (n, h and h * s, w and w * s, c // (s * s))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "block_size": self.block_size, "groups": self.groups}
 
 
 def build(
@@ -63,7 +94,9 @@ def build(
 
     lr = keras.Input((None, None, 3), name="lr")
     x = conv(Shift([-value for value in DIV2K_MEAN], name="mean")(lr), channels, "head")
-    x = subpixel(_cascade(x, block, cascades, ""), scale, convolution=lambda *args: three(*args, "relu"))
+    shuffle = DepthToSpace if groups == 1 else functools.partial(GroupedDepthToSpace, groups=groups)
+    x = _cascade(x, block, cascades, "")
+    x = subpixel(x, scale, convolution=lambda *args: three(*args, "relu"), shuffle=shuffle)
     sr = conv(x, 3, "tail", bias_initializer=keras.initializers.Constant(list(DIV2K_MEAN)))
     if output_activation == "clipped_relu":
         sr = ClippedReLU(name="sr")(sr)

@@ -18,6 +18,7 @@ def subpixel(
     channels: int | None = None,
     convolution: Convolution = conv,
     act: Callable[[keras.KerasTensor, str], keras.KerasTensor] | None = None,
+    shuffle: Callable[..., keras.layers.Layer] = DepthToSpace,
 ) -> keras.KerasTensor:
     """Upscales by sub-pixel convolutions up1, up2, ...: two of factor 2 at x4, one otherwise.
 
@@ -27,11 +28,12 @@ def subpixel(
         channels: output channels; None for C.
         convolution: function(x, filters, name).
         act: function(x, name) behind each pixel shuffle; None for none.
+        shuffle: function(factor, name) -> the layer that moves channels to pixels.
     Returns: [N, H * scale, W * scale, channels].
     """
     channels = channels or x.shape[-1]
     for step, factor in enumerate((2, 2) if scale == 4 else (scale,), 1):
-        x = DepthToSpace(factor, name=f"up{step}_pixels")(convolution(x, channels * factor**2, f"up{step}"))
+        x = shuffle(factor, name=f"up{step}_pixels")(convolution(x, channels * factor**2, f"up{step}"))
         x = x if act is None else act(x, f"up{step}_act")
     return x
 

@@ -9,7 +9,7 @@ without a skip. QuickSRNet-Large adds the input to the output, through a trained
 |---|---|---|---|---|
 | QuickSRNet-S | channels=32, blocks=2 | 22,860 | 27,195 | 33,264 |
 | QuickSRNet-M | channels=32, blocks=5 | 50,604 | 54,939 | 61,008 |
-| QuickSRNet-L | channels=64, blocks=11, anchor=1 | 414,972 | 423,687 | 435,888 |
+| QuickSRNet-L | channels=64, blocks=11, anchor=True | 414,972 | 423,687 | 435,888 |
 
 The published networks also have a scale of 1.5, which is not supported here.
 """
@@ -55,7 +55,7 @@ def build(
     output_activation: str = "clipped_relu",
     channels: int = 32,
     blocks: int = 2,
-    anchor: int = 0,
+    anchor: bool = False,
 ) -> keras.Model:
     """QuickSRNet as a functional Keras model.
 
@@ -64,7 +64,7 @@ def build(
         output_activation: 'clipped_relu' (the paper's) or 'linear'.
         channels: channels of the hidden layers.
         blocks: number of convolutions between the first and the last.
-        anchor: 1 to add a 1x1 convolution of the input before the clip (QuickSRNet-Large), 0 for none.
+        anchor: whether a 1x1 convolution of the input is added before the clip (QuickSRNet-Large).
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
     Raises: ValueError for an unknown output activation.
     """

@@ -80,7 +80,7 @@ ARCHITECTURES = {
         {
             "channels": "cnn.0.weight[0]",
             "blocks": lambda shapes: read_size("cnn.*.weight", shapes) - 1,
-            "anchor": lambda shapes: int("anchor.net.weight" in shapes),
+            "anchor": lambda shapes: "anchor.net.weight" in shapes,
         },
         scale="conv_last.weight[0]",
         told_range=lambda state: 1,  # its activations are clipped to 0..1

@@ -16,6 +16,11 @@ from mobile_sr.converters.pytorch import folding
 from mobile_sr.converters.pytorch.architecture import Architecture, Shapes, State, read_size
 from mobile_sr.models import DIV2K_MEAN
 
+# VDSR's conversions of Y, as in models/classic/vdsr.py, which imports Keras.
+TO_Y = np.array([[65.481], [128.553], [24.966]]) / 255
+OFFSET = 16 / 255
+FROM_Y = np.full((1, 3), 255 / 219)
+
 _STAGES = (1, 2, 3)  # of a cascade of CARN
 
 
@@ -48,6 +53,12 @@ def carn_state(state: State) -> dict[str, Any]:
         shapes = {key: np.shape(value) for key, value in result.items()}
         scale = 4 if "upsample.up.body.3.weight" in shapes else math.isqrt(_growth(shapes, "upsample.up.body.0", "exit"))
         result = {key.replace("upsample.up.", f"upsample.up{scale}."): value for key, value in result.items()}
+    groups = _carn_groups({key: np.shape(value) for key, value in result.items()})
+    for key in [key for key in result if groups > 1 and key.startswith("upsample.up")]:
+        # Within each group, from the channels of PixelShuffle to those of depth_to_space; keras_weights.py has no groups.
+        channels = result["exit.weight"].shape[1] // groups
+        split = np.reshape(result[key], (groups, channels, -1, *np.shape(result[key])[1:]))
+        result[key] = np.reshape(np.swapaxes(split, 1, 2), np.shape(result[key]))
     return result
 
 
@@ -159,6 +170,36 @@ def _msrresnet_scale(shapes: Shapes) -> int:
     return 4 if "upconv2.weight" in shapes else math.isqrt(_growth(shapes, "upconv1", "conv_hr"))
 
 
+def vdsr(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of https://github.com/twtygqyy/pytorch-vdsr in the form that `vdsr_state` returns."""
+    names = {"input": "conv1", "output": "tail"} | ({"luma": "luma", "rgb": "rgb"} if config["luma"] else {})
+    return names | {f"residual_layer.{k}.conv": f"conv{k + 2}" for k in range(config["blocks"])}
+
+
+def vdsr_state(state: State) -> dict[str, Any]:
+    """Adds biases of 0 and the conversions of Y, and converts the names of https://github.com/Lornatang/VDSR-PyTorch.
+
+    Raises:
+        KeyError: a key is missing.
+    """
+    names = {"conv1.0": "input", "conv2": "output"}
+    result = {}
+    for key, value in state.items():
+        prefix, _, part = key.rpartition(".")
+        prefix = re.sub(r"trunk\.(\d+)\.conv", r"residual_layer.\1.conv", names.get(prefix, prefix))
+        result[f"{prefix}.{part}"] = value
+    for key in [key for key in result if key.endswith(".weight")]:
+        result.setdefault(f"{key.removesuffix('.weight')}.bias", np.zeros(np.shape(result[key])[0]))
+    if _is_luma({key: np.shape(value) for key, value in result.items()}):
+        result |= {"luma.weight": TO_Y.T[:, :, None, None], "luma.bias": np.full(1, OFFSET)}
+        result |= {"rgb.weight": FROM_Y.T[:, :, None, None], "rgb.bias": np.zeros(3)}
+    return result
+
+
+def _is_luma(shapes: Shapes) -> bool:
+    return shapes["input.weight"][1] == 1
+
+
 ARCHITECTURES = {
     "carn": Architecture(
         carn,
@@ -206,5 +247,14 @@ ARCHITECTURES = {
         msrresnet,
         {"channels": "conv_first.weight[0]", "blocks": lambda shapes: read_size("body.*.conv1.weight", shapes)},
         scale=_msrresnet_scale,
+    ),
+    "vdsr": Architecture(
+        vdsr,
+        {"channels": "input.weight[0]", "blocks": "residual_layer.*.conv.weight", "luma": _is_luma},
+        scale=lambda shapes: 4,  # the same network for all scales
+        variants=({"scale": 3}, {"scale": 2}),
+        prepare=vdsr_state,
+        told_range=lambda state: 1,
+        forms=("luma",),
     ),
 }

@@ -6,11 +6,15 @@ import pytest
 from mobile_sr import models
 from mobile_sr.converters.pytorch import keras_weights, recognition
 from mobile_sr.converters.pytorch.key_maps import ARCHITECTURES
+from tests.models.classic.test_classic import SMALL as CLASSIC
+from tests.models.mobile.test_phones import SMALL as PHONES
 from tests.models.test_efficient import MINI, TEAMS
 
 SIZES = {
     **MINI,
     **TEAMS,
+    **CLASSIC,
+    **PHONES,
     "mobilesr": {"channels": 8, "ratios": (2, 3)},
 }
 SAME_NAMES = {"rfdn", "pruned_rfdn", "dilated_rfdn"}  # dilations and skips leave no trace
@@ -97,7 +101,23 @@ def branches(state):
     return result
 
 
+def unfold_shifter(state):
+    """CARN's second mean shift."""
+    identity = np.eye(3).reshape(3, 3, 1, 1)
+    shifts = {f"{name}.shifter.weight": identity for name in ("sub_mean", "add_mean")}
+    return {**state, **shifts, "add_mean.shifter.bias": np.full(3, 0.4)}
+
+
+def with_anchor(state):
+    """SESR in its collapsed form."""
+    state = {".conv_expand.".join(key.rsplit(".", 1)): value for key, value in state.items()}
+    anchor = np.repeat(np.eye(3), 4, axis=0)[:, :, None, None]
+    return {**state, "anchor.net.weight": anchor, "anchor.net.bias": np.zeros(12)}
+
+
 UNFOLD = {
+    "carn": unfold_shifter,
+    "sesr": with_anchor,
     "span": branches,
     "rlcsr": with_layer_attention,
     "aaln": opposite_means,
@@ -108,7 +128,8 @@ UNFOLD = {
 }
 
 
-SEVERAL = ("espcn", "fsrcnn", "edsr", "rcan")  # several forms have the same shapes, see maps/test_mobile.py and test_adadsr.py
+# Several forms have the same shapes, or there is one size: see maps/test_mobile.py, test_adadsr.py, test_classic.py, test_aimet.py.
+SEVERAL = ("espcn", "fsrcnn", "edsr", "rcan", "vdsr", "xlsr")
 
 
 @pytest.mark.parametrize("net", [net for net in ARCHITECTURES if net not in SEVERAL])
