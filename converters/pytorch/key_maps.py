@@ -13,6 +13,7 @@ from mobile_sr.converters.pytorch.maps import (
     mobile,
     ntire2022,
     residual,
+    sparse,
 )
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -24,5 +25,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     **compact.ARCHITECTURES,
     **aimet.ARCHITECTURES,
     **classic.ARCHITECTURES,
+    **sparse.ARCHITECTURES,
     **adadsr.ARCHITECTURES,
 }

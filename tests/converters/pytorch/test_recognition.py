@@ -19,6 +19,7 @@ SIZES = {
 }
 SAME_NAMES = {"rfdn", "pruned_rfdn", "dilated_rfdn"}  # dilations and skips leave no trace
 LAYOUT = {"Conv2D": (3, 2, 0, 1), "GroupedConv2D": (3, 2, 0, 1), "DepthwiseConv2D": (2, 3, 0, 1)}
+LAYOUT["SubPixelConv2DTranspose"] = (3, 2, 0, 1)
 
 
 def state_of(net, model, config):
@@ -115,7 +116,27 @@ def with_anchor(state):
     return {**state, "anchor.net.weight": anchor, "anchor.net.bias": np.zeros(12)}
 
 
+def merge_channels(state):
+    """SMSR's convolutions with the masks of their channels."""
+    result = {key: value for key, value in state.items() if "_to_" not in key}
+    for layer, dense in enumerate(SIZES["smsr"]["dense"]):
+        parts = {key.split(".")[-2]: value for key, value in state.items() if f"body.body.{layer}." in key}
+        rows = [
+            np.concatenate([parts[f"{a}_to_{b}"] for a in ("dense", "sparse") if f"{a}_to_{b}" in parts], axis=1)
+            for b in ("dense", "sparse")
+            if any(part.endswith(b) for part in parts)
+        ]
+        result[f"body.0.body.body.{layer}.weight"] = np.concatenate(rows)
+    dense = np.arange(8)[:, None] < np.array(SIZES["smsr"]["dense"])
+    result["body.0.body.ch_mask"] = np.stack([dense, ~dense], axis=-1)[None] * 1.0
+    result["body.0.spa_mask.5.weight"] = np.zeros((2, 2, 3, 3))
+    result["body.0.spa_mask.5.bias"] = np.zeros(2)
+    result |= {f"{name}.weight": np.eye(3).reshape(3, 3, 1, 1) for name in ("sub_mean", "add_mean")}
+    return {**result, "add_mean.bias": -result["sub_mean.bias"]}
+
+
 UNFOLD = {
+    "smsr": merge_channels,
     "carn": unfold_shifter,
     "sesr": with_anchor,
     "span": branches,

@@ -9,7 +9,7 @@ import pytest
 from mobile_sr import models
 from mobile_sr.converters.pytorch import keras_weights, recognition
 from mobile_sr.models.bicubic import BicubicUpscale
-from tests.converters.pytorch.maps.test_mobile import IMAGE, pixel_shuffle, relu
+from tests.converters.pytorch.maps.test_mobile import IMAGE, conv_transpose, pixel_shuffle, relu
 from tests.converters.pytorch.maps.test_mobile import conv as one_group
 
 MEAN = np.array((0.4488, 0.4371, 0.4040))[:, None, None]
@@ -187,6 +187,61 @@ def lornatang(state, scale):
         start, _, rest = key.partition(".")
         state[f"{names[start]}.{rest}"] = state.pop(key)
     return sr
+
+
+def smsr(state, scale):
+    """The authors' formula for training with masks of 0 and 1; two modules. The sides of an image must be even."""
+    image = IMAGE[:, :6, :8]
+    x = state.mean("sub_mean", image, -1)
+    head = x = state.conv("head.2", relu(state.conv("head.0", x, C)), C)
+    outputs, chosen = [], np.array([[[1, 0, 0, 1], [1, 0, 1, 1]][k % 2] for k in range(C)])  # [channels, layers]
+    for m in range(2):
+        source = f"body.{m}"
+        y = relu(state.conv(f"{source}.spa_mask.0", x, C // 4))
+        y = y.reshape(C // 4, 3, 2, 4, 2).mean(axis=(2, 4))
+        y = relu(state.conv(f"{source}.spa_mask.3", y, C // 4))
+        name = f"{source}.spa_mask.5"
+        state[f"{name}.weight"] = state.rng.normal(size=(C // 4, 2, 3, 3))
+        state[f"{name}.bias"] = state.rng.normal(0, 0.1, 2)
+        both = conv_transpose(state, name, y, 2, 1)
+        shift = np.median(both[1] - both[0])
+        state[f"{name}.bias"], both = state[f"{name}.bias"] + [shift, 0], both + np.array([shift, 0])[:, None, None]
+        mask = (both[1] > both[0]).astype(float)
+        assert mask.mean() == 0.5
+        state[f"{source}.body.ch_mask"] = np.stack([chosen, 1 - chosen], axis=-1)[None] * 0.3
+        fea, parts = x, []
+        for layer in range(4):
+            d = chosen[:, layer, None, None]
+            name = f"{source}.body.body.{layer}"
+            if layer == 0:
+                fea = state.conv(name, fea, C, bias=False) * (d + (1 - d) * mask)
+            else:
+                before = chosen[:, layer - 1, None, None]
+                dense, sparse = (state.conv(name, fea * part, C, bias=False) for part in (before, 1 - before))
+                fea = dense * (d + (1 - d) * mask) + sparse * mask
+            fea = relu(fea)
+            parts.append(fea)
+        y = state.conv(f"{source}.body.collect", np.concatenate(parts), C, 1)
+        gate = relu(state.conv(f"{source}.ca.conv_du.0", y.mean(axis=(1, 2), keepdims=True), C // 2, 1))
+        x = y / (1 + np.exp(-state.conv(f"{source}.ca.conv_du.2", gate, C, 1))) + x
+        outputs.append(x)
+    x = state.conv("collect.2", relu(state.conv("collect.0", np.concatenate(outputs), C, 1)), C) + head
+    return pixel_shuffle(state.conv("tail.0", x, 3 * scale**2), scale), image
+
+
+def test_the_function_of_smsr_is_kept():
+    """All channels of the first and last convolutions are dense, those of the second are sparse, and half of the third's."""
+    state = State()
+    tail, image = smsr(state, 2)
+    state.mean("add_mean", image, 1)
+    (candidate,) = recognition.candidates(state)
+    assert candidate.config == {"network": "smsr", "scale": 2, "channels": C, "dense": (8, 0, 4, 8) * 2, "reduction": 2}
+    config = models.complete({**candidate.config, "output_activation": "linear"})
+    model = models.build(config)
+    assert keras_weights.convert(model, config, state, 1) == []
+    x = image.transpose(1, 2, 0)[None].astype(np.float32)
+    expected = tail.transpose(1, 2, 0) + keras.ops.convert_to_numpy(BicubicUpscale(2, -0.75)(x))[0]
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(x))[0], expected, atol=2e-5 * np.ptp(expected))
 
 
 SIZE, TWO = {"channels": C}, {"channels": C, "blocks": 2}
