@@ -1,6 +1,6 @@
-"""Keys of the checkpoints of models/classic: CARN, WDSR, RDN, SRResNet, MSRResNet and VDSR.
+"""Keys of the checkpoints of models/classic: CARN, WDSR, RDN, SRResNet, MSRResNet, SAN and VDSR.
 
-EDSR and RCAN are in adadsr.py; FSRCNN and ESPCN are in mobile.py.
+EDSR and RCAN are in adadsr.py, FSRCNN and ESPCN in mobile.py, SMSR in sparse.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from mobile_sr.converters.pytorch import folding
 from mobile_sr.converters.pytorch.architecture import Architecture, Shapes, State, read_size
+from mobile_sr.converters.pytorch.maps import adadsr
 from mobile_sr.models import DIV2K_MEAN
 
 # VDSR's conversions of Y, as in models/classic/vdsr.py, which imports Keras.
@@ -170,6 +171,43 @@ def _msrresnet_scale(shapes: Shapes) -> int:
     return 4 if "upconv2.weight" in shapes else math.isqrt(_growth(shapes, "upconv1", "conv_hr"))
 
 
+def san(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of https://github.com/daitao/SAN in the form that `san_state` returns."""
+    names = {"sub_mean": "mean", "head.0": "head", "gamma": "source", "tail.1": "tail"}
+    names |= {f"tail.0.{2 * k}": f"up{k + 1}" for k in range(2 if config["scale"] == 4 else 1)}
+    names |= {f"non_local{k}.{part}": f"non_local{k}_{part.lower()}" for k in (1, 2) for part in ("theta", "phi", "g", "W")}
+    for k in range(config["groups"]):
+        source, target = f"RG.{k}", f"group{k + 1}"
+        names |= {f"{source}.soca.conv_du.0": f"{target}_squeeze", f"{source}.soca.conv_du.2": f"{target}_excite"}
+        names |= {f"{source}.conv_last": f"{target}_end"}
+        for i in range(config["blocks"]):
+            names |= {f"{source}.rcab.{i}.conv_first.{2 * j}": f"{target}_block{i + 1}_conv{j + 1}" for j in range(2)}
+    return names
+
+
+def san_state(state: State) -> dict[str, Any]:
+    """Adds the last mean to the last bias of SAN, and copies the non-local layer for its two uses.
+
+    The first mean is in 0..1 afterwards. It is in front of the first kernel, which takes the factor of another range.
+
+    Raises:
+        KeyError: a key is missing.
+        ValueError: a mean shift also scales.
+    """
+    result = folding.without_identity(dict(state), "sub_mean", "add_mean")
+    result["tail.1.bias"] = np.asarray(result["tail.1.bias"], np.float64) + result.pop("add_mean.bias")
+    result["sub_mean.bias"] = np.asarray(result["sub_mean.bias"], np.float64) / (adadsr.told_range(state) or 1)
+    for key in [key for key in result if key.startswith("non_local.non_local.")]:
+        value = result.pop(key)
+        result |= {key.replace("non_local.non_local.", f"non_local{k}."): value for k in (1, 2)}
+    result["gamma.weight"] = result.pop("gamma")
+    return result
+
+
+def _san_scale(shapes: Shapes) -> int:
+    return 4 if "tail.0.2.weight" in shapes else math.isqrt(_growth(shapes, "tail.0.0", "tail.1"))
+
+
 def vdsr(config: Mapping[str, Any]) -> dict[str, str]:
     """Keys of https://github.com/twtygqyy/pytorch-vdsr in the form that `vdsr_state` returns."""
     names = {"input": "conv1", "output": "tail"} | ({"luma": "luma", "rgb": "rgb"} if config["luma"] else {})
@@ -247,6 +285,20 @@ ARCHITECTURES = {
         msrresnet,
         {"channels": "conv_first.weight[0]", "blocks": lambda shapes: read_size("body.*.conv1.weight", shapes)},
         scale=_msrresnet_scale,
+    ),
+    "san": Architecture(
+        san,
+        {
+            "channels": "head.0.weight[0]",
+            "groups": "RG.*.conv_last.weight",
+            "blocks": "RG.0.rcab.*.conv_first.0.weight",
+            "reduction": lambda shapes: shapes["head.0.weight"][0] // shapes["RG.0.soca.conv_du.0.weight"][0],
+        },
+        255,
+        _san_scale,
+        unused=(r"conv_last\..*", r"non_local\.soca\..*", r"RG\.\d+\.gamma"),  # in the code, but not in its forward pass
+        prepare=san_state,
+        told_range=adadsr.told_range,
     ),
     "vdsr": Architecture(
         vdsr,

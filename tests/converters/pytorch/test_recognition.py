@@ -135,7 +135,16 @@ def merge_channels(state):
     return {**result, "add_mean.bias": -result["sub_mean.bias"]}
 
 
+def merge_non_local(state):
+    """SAN's non-local layer once, its factor without a prefix, and its mean shifts."""
+    result = {key.replace("non_local1.", "non_local.non_local."): value for key, value in state.items()}
+    result = {key: value for key, value in result.items() if not key.startswith("non_local2.")}
+    result |= {"gamma": result.pop("gamma.weight"), "add_mean.bias": -result["sub_mean.bias"]}
+    return result | {f"{name}.weight": np.eye(3).reshape(3, 3, 1, 1) for name in ("sub_mean", "add_mean")}
+
+
 UNFOLD = {
+    "san": merge_non_local,
     "smsr": merge_channels,
     "carn": unfold_shifter,
     "sesr": with_anchor,

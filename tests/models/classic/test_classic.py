@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mobile_sr import models
-from mobile_sr.models.classic import smsr
+from mobile_sr.models.classic import san, smsr
 from tests.models.test_receptive_field import reach
 
 # Small networks, also for the tests of the import and the export.
@@ -16,6 +16,7 @@ SMALL = {
     "srresnet": {"channels": 8, "blocks": 1},
     "msrresnet": {"channels": 8, "blocks": 1},
     "smsr": {"channels": 8, "dense": (3, 0, 8, 5), "reduction": 2},
+    "san": {"channels": 8, "groups": 1, "blocks": 1, "reduction": 2},
 }
 FORMS = [
     *({"network": net, **sizes} for net, sizes in SMALL.items()),
@@ -85,6 +86,22 @@ def test_parameters_of_smsr(scale, thousands):
     """Wang et al., Table 1, which has a second output of the mask's last convolution. The masks of the channels are not in it."""
     model = models.build({"network": "smsr", "scale": scale})
     assert round((model.count_params() - 3 + 5 * (16 * 9 + 1)) / 1000) == thousands
+
+
+@pytest.mark.slow
+def test_parameters_of_san():
+    """Dai et al., Table 4: 15.7M."""
+    assert models.build({"network": "san"}).count_params() == 15_676_871
+
+
+def test_the_root_of_the_covariance():
+    """Squared, it is the covariance, up to what the few iterations leave."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 9, 7, 3)).astype(np.float32)
+    means = keras.ops.convert_to_numpy(san.CovarianceRoot()(x))
+    for image, mean in zip(x, means, strict=True):
+        values, vectors = np.linalg.eigh(np.cov(image.reshape(-1, 3).T, bias=True))
+        np.testing.assert_allclose(mean.ravel(), (vectors * values**0.5 @ vectors.T).mean(axis=0), atol=2e-3)
 
 
 def test_the_mask_of_smsr():

@@ -244,6 +244,68 @@ def test_the_function_of_smsr_is_kept():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model(x))[0], expected, atol=2e-5 * np.ptp(expected))
 
 
+def softmax(x):
+    y = np.exp(x - x.max(axis=-1, keepdims=True))
+    return y / y.sum(axis=-1, keepdims=True)
+
+
+def covariance_root(x, iterations=5):
+    """The authors' iteration, [C, H, W] -> [C, C]."""
+    pixels = x.reshape(len(x), -1)
+    covariance = np.cov(pixels, bias=True)
+    y, z = covariance / np.trace(covariance), np.eye(len(x))
+    for _ in range(iterations):
+        y, z = 0.5 * y @ (3 * np.eye(len(x)) - z @ y), 0.5 * (3 * np.eye(len(x)) - z @ y) @ z
+    return y * np.trace(covariance) ** 0.5
+
+
+def san(state, scale):
+    """The authors' code, for images in 0..255: one non-local layer twice, and parameters that it does not use."""
+
+    def non_local(x):
+        result = np.zeros_like(x)
+        for rows in (slice(None, 3), slice(3, None)):
+            for columns in (slice(None, 4), slice(4, None)):
+                part = x[:, rows, columns]
+                theta, phi, g = (state.conv(f"non_local.non_local.{name}", part, 1, 1) for name in ("theta", "phi", "g"))
+                weights = softmax(theta.reshape(1, -1).T @ phi.reshape(1, -1))
+                y = (weights @ g.reshape(1, -1).T).T.reshape(1, *part.shape[1:])
+                result[:, rows, columns] = state.conv("non_local.non_local.W", y, C, 1) + part
+        return result
+
+    state["sub_mean.weight"] = state["add_mean.weight"] = np.eye(3).reshape(3, 3, 1, 1)
+    state["sub_mean.bias"], state["add_mean.bias"] = -255 * MEAN.ravel(), 255 * MEAN.ravel()
+    state["gamma"], state["RG.0.gamma"], state["conv_last.bias"] = np.array([0.3]), np.zeros(1), np.zeros(C)
+    state["head.0.weight"] = state.rng.normal(0, 0.001, (C, 3, 3, 3))  # small, for a softmax of several pixels
+    state["head.0.bias"] = state.rng.normal(0, 0.1, C)
+    head = state.conv("head.0", 255 * (IMAGE - MEAN), C)
+    source = x = non_local(head)
+    for k in range(2):
+        y = x
+        for i in range(2):
+            name = f"RG.{k}.rcab.{i}.conv_first"
+            y = y + state.conv(f"{name}.2", relu(state.conv(f"{name}.0", y, C)), C)
+        gate = state.conv(f"RG.{k}.soca.conv_du.0", covariance_root(y).mean(axis=0)[:, None, None], C // 2, 1)
+        y = y / (1 + np.exp(-state.conv(f"RG.{k}.soca.conv_du.2", relu(gate), C, 1)))
+        x = state.conv(f"RG.{k}.conv_last", y, C) + x + 0.3 * source
+    x = upsampled(state, lambda step: f"tail.0.{2 * step}", non_local(x) + head, scale)
+    return state.conv("tail.1", x, 3) / 255 + MEAN
+
+
+def test_the_function_of_san_is_kept():
+    state = State()
+    expected = san(state, 4).transpose(1, 2, 0)
+    (candidate,) = recognition.candidates(state)
+    sizes = {"channels": C, "groups": 2, "blocks": 2, "reduction": 2}
+    assert candidate.config == {"network": "san", "scale": 4, **sizes}
+    config = models.complete({**candidate.config, "output_activation": "linear"})
+    model = models.build(config)
+    assert sorted(keras_weights.convert(model, config, state)) == ["RG.0.gamma", "conv_last.bias"]
+    actual = keras.ops.convert_to_numpy(model(IMAGE.transpose(1, 2, 0)[None].astype(np.float32)))[0]
+    assert np.ptp(expected - MEAN.ravel()) > 1e-2
+    np.testing.assert_allclose(actual, expected, atol=2e-5 * np.ptp(expected))
+
+
 SIZE, TWO = {"channels": C}, {"channels": C, "blocks": 2}
 CASES = [
     ("carn", lambda state, scale: carn(state, scale, 1), 2, {**SIZE, "cascades": 2, "groups": 1}),
