@@ -96,7 +96,7 @@ def build(
     x = conv(Shift([-value for value in DIV2K_MEAN], name="mean")(lr), channels, "head")
     shuffle = DepthToSpace if groups == 1 else functools.partial(GroupedDepthToSpace, groups=groups)
     x = _cascade(x, block, cascades, "")
-    x = subpixel(x, scale, convolution=lambda *args: three(*args, "relu"), shuffle=shuffle)
+    x = subpixel(x, scale, convolution=functools.partial(three, activation="relu"), shuffle=shuffle)
     sr = conv(x, 3, "tail", bias_initializer=keras.initializers.Constant(list(DIV2K_MEAN)))
     if output_activation == "clipped_relu":
         sr = ClippedReLU(name="sr")(sr)

@@ -5,8 +5,9 @@ those of the authors' code, https://github.com/daitao/SAN. Every group adds the 
 one trained factor. The two non-local layers share their weights in that code; here each has its own, and imported ones are
 equal. The code computes the covariance from at most 1000x1000 pixels in the middle; here it is from all.
 
-For float only: in 8 bits, the iterations for the square root of a matrix lose their result. The non-local layers need memory for
-a sixteenth of the squared number of LR pixels, four times. Multiply-adds are counted without them and without the covariance.
+It is meant for float: in 8 bits a softmax over many pixels and the iterations for the square root of a matrix are coarse. The
+non-local layers need memory for the squared number of pixels of a quarter of the LR image. Multiply-adds are counted without
+them and without the covariance.
 """
 
 from collections.abc import Sequence

@@ -29,9 +29,9 @@ LAYERS = 4  # of a module
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class SparseMask(keras.layers.Layer):
-    """1 where the first of two inputs is positive, else 0, at the size of the second: [N, h, w, 1], [N, H, W, C] -> [N, H, W, 1].
+    """1 where the first of two inputs is positive, else 0: [N, h, w, 1], [N, H, W, C] -> [N, H, W, 1].
 
-    Computed as a steep ramp, which is one in 8 bits, too. h and w are at least H and W; the rest is cut off.
+    Computed as a steep ramp, for 8 bits, too. h and w are at least H and W; the rest is cut off.
     """
 
     SLOPE = 2.0**20
@@ -84,7 +84,8 @@ def build(
         return keras.layers.Multiply(name=name)([x, where])
 
     def module(x: keras.KerasTensor, numbers: Sequence[int], name: str) -> keras.KerasTensor:
-        where, kept = mask(x, f"{name}_mask"), []
+        where = mask(x, f"{name}_mask")
+        kept: list[keras.KerasTensor] = []
         before: dict[str, keras.KerasTensor] = {"dense": x}
         for layer, number in enumerate(numbers, 1):
             prefix, widths = f"{name}_layer{layer}", {"dense": number, "sparse": channels - number}

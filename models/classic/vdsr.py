@@ -27,7 +27,7 @@ def build(
     blocks: int = 18,
     luma: bool = False,
 ) -> keras.Model:
-    """VDSR as a functional Keras model; 668,227 parameters at every scale, 665,985 and 10 constants with `luma`.
+    """VDSR as a functional Keras model; 668,227 parameters at every scale, 665,921 and 10 constants with `luma`.
 
     Args:
         scale: 2, 3 or 4 (any positive int works).

@@ -1,7 +1,7 @@
 """WDSR-A and WDSR-B: residual blocks with many channels in front of the activation and few between the blocks.
 
-Paper: Yu et al., "Wide Activation for Efficient and Accurate Image Super-Resolution", arXiv 1808.08718, 2018, Figs. 1 and 2; the
-layers are those of the authors' code, https://github.com/JiahuiYu/wdsr_ntire2018. WDSR-B (`low_rank`) expands by a 1x1
+Paper: Yu et al., "Wide Activation for Efficient and Accurate Image Super-Resolution", arXiv 1808.08718, 2018, Figs. 1 and 2;
+the layers are those of the authors' code, https://github.com/JiahuiYu/wdsr_ntire2018. WDSR-B (`low_rank`) expands by a 1x1
 convolution, and reduces by a 1x1 convolution to a few channels and a 3x3 convolution. There is no convolution behind the pixel
 shuffle: a 5x5 convolution of the input is added in front of it.
 

@@ -37,8 +37,8 @@ def xlsr(config: Mapping[str, Any]) -> dict[str, str]:
 def sesr_state(state: State) -> dict[str, Any]:
     """Collapses the linear blocks of SESR, and removes the anchor, which repeats the input.
 
-    A block is a k x k convolution without a bias and a 1x1 convolution: together, a k x k convolution. The 3x3 ones have a skip,
-    which is the identity as a kernel. A collapsed block has the skip in its kernel already.
+    A block is a k x k convolution without a bias and a 1x1 convolution: together, a k x k convolution. The 3x3 ones have a
+    skip, which is the identity as a kernel. A collapsed block has the skip in its kernel already.
 
     Raises:
         KeyError: a key is missing.
@@ -91,7 +91,5 @@ ARCHITECTURES = {
         scale="conv_last.weight[0]",
         prepare=sesr_state,
     ),
-    "xlsr": Architecture(
-        xlsr, {}, scale=lambda shapes: math.isqrt(shapes["tail.2.weight"][0] // 3), agrees=_has_xlsr_sizes
-    ),
+    "xlsr": Architecture(xlsr, {}, scale=lambda shapes: math.isqrt(shapes["tail.2.weight"][0] // 3), agrees=_has_xlsr_sizes),
 }

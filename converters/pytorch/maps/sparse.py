@@ -22,7 +22,9 @@ def smsr(config: Mapping[str, Any]) -> dict[str, str]:
     names |= {"collect.0": "collect1", "collect.2": "collect2"}
     for k in range(len(config["dense"]) // _LAYERS):
         source, target = f"body.{k}", f"module{k + 1}"
-        names |= {f"{source}.spa_mask.{i}": f"{target}_mask_{part}" for i, part in ((0, "conv1"), (3, "conv2"), (5, "difference"))}
+        names |= {
+            f"{source}.spa_mask.{i}": f"{target}_mask_{part}" for i, part in ((0, "conv1"), (3, "conv2"), (5, "difference"))
+        }
         names |= {f"{source}.ca.conv_du.0": f"{target}_squeeze", f"{source}.ca.conv_du.2": f"{target}_excite"}
         names |= {f"{source}.body.collect": f"{target}_collect"}
         widths = {"dense": config["channels"], "sparse": 0}
@@ -45,7 +47,7 @@ def smsr_state(state: State) -> dict[str, Any]:
     result = folding.without_identity(dict(state), "sub_mean", "add_mean")
     if not np.array_equal(result.pop("add_mean.bias"), -result["sub_mean.bias"]):
         raise ValueError("the two mean shifts differ")
-    for match in folding.matches(state, r"(body\.\d+)\.body\.ch_mask"):
+    for match in folding.matches(result, r"(body\.\d+)\.body\.ch_mask"):
         source, mask = match[1], np.asarray(result.pop(match[0]))[0]  # [channels, layers, 2]
         is_dense = (mask[:, :, 0] > mask[:, :, 1]).T
         inputs = {"dense": np.arange(mask.shape[0]), "sparse": np.arange(0)}

@@ -119,7 +119,7 @@ def with_anchor(state):
 def merge_channels(state):
     """SMSR's convolutions with the masks of their channels."""
     result = {key: value for key, value in state.items() if "_to_" not in key}
-    for layer, dense in enumerate(SIZES["smsr"]["dense"]):
+    for layer in range(4):
         parts = {key.split(".")[-2]: value for key, value in state.items() if f"body.body.{layer}." in key}
         rows = [
             np.concatenate([parts[f"{a}_to_{b}"] for a in ("dense", "sparse") if f"{a}_to_{b}" in parts], axis=1)
@@ -158,7 +158,7 @@ UNFOLD = {
 }
 
 
-# Several forms have the same shapes, or there is one size: see maps/test_mobile.py, test_adadsr.py, test_classic.py, test_aimet.py.
+# Several forms have the same shapes, or there is one size: see test_mobile.py, test_adadsr.py and others in maps/.
 SEVERAL = ("espcn", "fsrcnn", "edsr", "rcan", "vdsr", "xlsr")
 
 

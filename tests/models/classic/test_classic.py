@@ -83,7 +83,7 @@ def test_costs_of_rdn(scale, thousands, printed):
 
 @pytest.mark.parametrize(("scale", "thousands"), [(2, 985), (3, 993), (4, 1006)])
 def test_parameters_of_smsr(scale, thousands):
-    """Wang et al., Table 1, which has a second output of the mask's last convolution. The masks of the channels are not in it."""
+    """Wang et al., Table 1, with a second output of the last convolution of a mask, and without the masks of channels."""
     model = models.build({"network": "smsr", "scale": scale})
     assert round((model.count_params() - 3 + 5 * (16 * 9 + 1)) / 1000) == thousands
 

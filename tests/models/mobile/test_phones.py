@@ -17,7 +17,10 @@ def rows(module):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if "=" in line and len(cells) > 4:
             options = dict(option.split("=") for option in cells[1].split(", "))
-            yield {name: value == "True" or int(value) for name, value in options.items()}, [int(cell.replace(",", "")) for cell in cells[2:]]
+            yield (
+                {name: value == "True" or int(value) for name, value in options.items()},
+                [int(cell.replace(",", "")) for cell in cells[2:]],
+            )
 
 
 @pytest.mark.parametrize("module", [quicksrnet, sesr], ids=lambda module: module.__name__.rpartition(".")[2])

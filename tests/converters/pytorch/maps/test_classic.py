@@ -158,12 +158,11 @@ def msrresnet(state, scale):
         x = x + state.conv(f"body.{k}.conv2", relu(state.conv(f"body.{k}.conv1", x, C)), C)
     x = upsampled(state, lambda step: f"upconv{step + 1}", x, scale, lambda name, y: leaky(y))
     sr = state.conv("conv_last", leaky(state.conv("conv_hr", x, C)), 3)
-    for axis in (1, 2):
-        side = IMAGE.shape[axis] if axis == 1 else IMAGE.shape[2]
+    base = IMAGE
+    for axis, side in ((1, IMAGE.shape[1]), (2, IMAGE.shape[2])):
         position = np.clip((np.arange(side * scale) + 0.5) / scale - 0.5, 0, side - 1)
         below = np.minimum(position.astype(int), side - 2)
         weight = (position - below).reshape((-1, 1) if axis == 1 else (-1,))
-        base = IMAGE if axis == 1 else base
         base = np.take(base, below, axis) * (1 - weight) + np.take(base, below + 1, axis) * weight
     return sr + base
 
@@ -324,9 +323,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("network", "publish", "scale", "sizes"), CASES, ids=[f"{net}_x{scale}" for net, _, scale, _ in CASES]
-)
+@pytest.mark.parametrize(("network", "publish", "scale", "sizes"), CASES, ids=[f"{net}_x{scale}" for net, _, scale, _ in CASES])
 def test_the_function_of_a_checkpoint_is_kept(network, publish, scale, sizes):
     """Under the prefix of several processes, too; only CARN and VDSR leave the scale open."""
     state = State()
