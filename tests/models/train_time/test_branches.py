@@ -227,5 +227,5 @@ def test_bfloat16_sums_the_branches_in_float32():
 def test_networks_without_branches_are_refused():
     with pytest.raises(ValueError, match="no 3x3 convolution"):
         branches.branched(models.build({"network": "srcnn", "scale": 2, "channels": 8}), "ecb")
-    with pytest.raises(ValueError, match=r"\('ecb', 'rep'\), got 'acb'"):
+    with pytest.raises(ValueError, match=r"\('ecb', 'rep', 'clb'\), got 'acb'"):
         branches.branched(models.build(DENSE), "acb")
