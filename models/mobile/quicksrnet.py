@@ -2,8 +2,8 @@
 
 Paper: Berger et al., "QuickSRNet: Plain Single-Image Super-Resolution Architecture for Faster Inference on Mobile Platforms",
 CVPRW 2023; the layers are those of https://github.com/quic/aimet-model-zoo (aimet_zoo_torch/common/super_resolution). Every
-convolution starts as the identity plus small random weights, so that the network starts near nearest-neighbour upscaling
-without a skip. QuickSRNet-Large adds the input to the output, through a trained 1x1 convolution.
+convolution starts as the identity plus the usual random weights: without these, the network starts as nearest-neighbour
+upscaling. QuickSRNet-Large adds the input to the output, through a trained 1x1 convolution.
 
 | name | options | parameters, x2 | x3 | x4 |
 |---|---|---|---|---|
