@@ -31,6 +31,7 @@ def giga(model, scale, pixels=None):
     return models.multiply_adds(model, pixels or 1280 * 720 / scale**2) / 1e9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "printed"), [(1, (222.8, 118.8, 90.9)), (4, (91.2, 46.1, 32.5))])
 def test_costs_of_carn(groups, printed):
     """Ahn et al., Tables 1 and 2. The parameters are those of one network with the upsamplers of x2, x3 and x4.
@@ -49,7 +50,7 @@ def test_costs_of_carn(groups, printed):
     assert round(total / 1000) == (1592 if groups == 1 else 412)
 
 
-@pytest.mark.parametrize(("scale", "printed"), [(2, 1_190_100), (3, 1_195_605), (4, 1_203_312)])
+@pytest.mark.parametrize(("scale", "printed"), [(2, 1_190_100), pytest.param(3, 1_195_605, marks=pytest.mark.slow)])
 def test_parameters_of_wdsr(scale, printed):
     """The first figure is from the README of the authors' code, with weight normalization; 1,196K at x3 in FGNAS, Table 2."""
     model = models.build({"network": "wdsr", "scale": scale})
@@ -81,6 +82,7 @@ def test_costs_of_rdn(scale, thousands, printed):
     assert round(giga(model, scale, (1280 // scale) * (720 // scale)), 1) == printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "thousands"), [(2, 985), (3, 993), (4, 1006)])
 def test_parameters_of_smsr(scale, thousands):
     """Wang et al., Table 1, with a second output of the last convolution of a mask, and without the masks of channels."""
@@ -140,9 +142,8 @@ def test_receptive_field_and_configuration(config):
     assert field is None or field - 1 <= reach(linear, 2) <= field
     rebuilt = keras.Model.from_config(linear.get_config())
     assert [w.shape for w in rebuilt.weights] == [w.shape for w in linear.weights]
-    for scale in (3, 4):
-        model = models.build({**config, "scale": scale})
-        assert model.compute_output_shape((2, 5, 7, 3)) == (2, 5 * scale, 7 * scale, 3)
+    model = models.build({**config, "scale": 4})
+    assert model.compute_output_shape((2, 5, 7, 3)) == (2, 20, 28, 3)
     with pytest.raises(ValueError, match="output_activation"):
         models.build({**config, "output_activation": "tanh"})
 
