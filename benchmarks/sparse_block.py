@@ -62,7 +62,7 @@ def network(height, width, channels):
     import keras
 
     from mobile_sr.models.adadsr import DepthMask
-    from mobile_sr.models.edsr import conv
+    from mobile_sr.models.classic.edsr import conv
 
     x, depth = (keras.Input((height, width, last), batch_size=1) for last in (channels, 1))
     y = x

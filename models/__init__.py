@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # of RGB in 0..1; EDSR and others subtract it
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
+CLASSIC = ("carn", "wdsr", "rdn", "srresnet", "msrresnet", "smsr", "san")  # peers of the papers, for import-weights and export
 COMPACT = ("compact", "span")  # small networks of others, for import-weights and export
 ORIGINAL = ("imdn_cca",)  # published before the challenge
 # Further teams of the challenge, for import-weights, export and training with --net.
@@ -26,12 +27,13 @@ DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "msdn"
 SEPARABLE = ("m_rfdn", "rfdnext", "depthwise_rfdn")
 ATTENTION = ("scet", "prrn", "aaln", "lwfanet", "rlcsr")
 TEAMS = (*DISTILLATION, *SEPARABLE, *ATTENTION, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "mdgn")
-MOBILE = ("etds", "ecbsr")  # networks of others for phones, for import-weights and export
+MOBILE = ("etds", "ecbsr", "quicksrnet", "sesr")  # networks of others for phones, for import-weights and export
 BLOCK_SUPERNET, PLAIN_SUPERNET = SUPERNETS = ("fgnas_supernet", "fgnas_plain_supernet")  # what a search trains
 _OWN = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", *SUPERNETS)
-NETWORKS = (*_OWN, *PEERS, *MOBILE, *COMPACT, *NTIRE_2022, *TEAMS, *ORIGINAL)
+NETWORKS = (*_OWN, *PEERS, *CLASSIC, *MOBILE, *COMPACT, *NTIRE_2022, *TEAMS, *ORIGINAL)
 CLASSSR = "classsr"  # networks and a classifier in joint training, see models/train_time/classsr.py
 _FOLDERS = {
+    "classic": ("srcnn", "vdsr", "fsrcnn", "espcn", "edsr", "rcan", *CLASSIC),
     "mobile": ("abpn", *MOBILE, *COMPACT),
     "ntire2022.distillation": ("rfdn", "efdn", "arfdn", "pruned_rfdn", *DISTILLATION),
     "ntire2022.separable": ("bsrn", *SEPARABLE),

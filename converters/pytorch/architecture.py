@@ -62,7 +62,7 @@ class Architecture:
             if isinstance(self.scale, str):
                 scale = math.isqrt(scale // 3)
             options = {"scale": scale, **{name: read_size(size, shapes) for name, size in self.sizes.items()}}
-            numbers = [value for value in options.values() if isinstance(value, int)]
+            numbers = [value for value in options.values() if isinstance(value, int) and not isinstance(value, bool)]
             return options if min(numbers) > 0 and self.agrees(shapes) else None
         except MISFITS:
             return None

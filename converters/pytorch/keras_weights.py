@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LISTED = 3  # number of keys that an error message lists
 # Layers without parameters that pass a factor on: f(k * x) = k * f(x) for k > 0. All others are taken not to.
 _HOMOGENEOUS = {"relu", "linear", "leaky_relu"}
-_NOT_HOMOGENEOUS = {"LayerNormalization", "WindowAttention", "ChannelAttention", "ReLU6", "SELU"}
+_NOT_HOMOGENEOUS = {"LayerNormalization", "RegionAttention", "WindowAttention", "ChannelAttention", "ReLU6", "SELU"}
 _GATES = ("sigmoid", "hard_sigmoid")
 
 
@@ -44,6 +44,7 @@ _PARTS: dict[str, dict[str, tuple[str, Function]]] = {
     "ChannelAttention": {"temperature": ("temperature", np.ravel)},
     "WeightedSum": {"x_scale.scale": ("x_scale", np.asarray), "res_scale.scale": ("res_scale", np.asarray)},
     "ScaledByDepth": {"bias": ("bias", np.asarray)},
+    "ShareSource": {"weight": ("gamma", np.asarray)},
     "Shift": {"bias": ("bias", np.asarray)},
     "WindowAttention": {
         "qkv.weight": ("inward", np.transpose),

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from mobile_sr.converters.pytorch.architecture import Architecture
-from mobile_sr.converters.pytorch.maps import adadsr, attention, compact, distillation, mobile, ntire2022, residual
+from mobile_sr.converters.pytorch.maps import (
+    adadsr,
+    aimet,
+    attention,
+    classic,
+    compact,
+    distillation,
+    mobile,
+    ntire2022,
+    residual,
+    sparse,
+)
 
 ARCHITECTURES: dict[str, Architecture] = {
     **ntire2022.ARCHITECTURES,
@@ -12,5 +23,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     **attention.ARCHITECTURES,
     **mobile.ARCHITECTURES,
     **compact.ARCHITECTURES,
+    **aimet.ARCHITECTURES,
+    **classic.ARCHITECTURES,
+    **sparse.ARCHITECTURES,
     **adadsr.ARCHITECTURES,
 }

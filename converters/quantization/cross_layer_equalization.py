@@ -62,14 +62,20 @@ def equalize(
 def channel_ranges(
     graph: FloatGraph, tensors: Sequence[int], samples: Sequence[Sample]
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Return {tensor: (minima [C], maxima [C])} of activations over all samples; C is the last axis."""
+    """Return {tensor: (minima [C], maxima [C])} of activations over all samples; C is the last axis.
+
+    An axis whose length depends on the sample, such as the pixels that attention reads, is one channel.
+    """
     ranges: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def measure(tensor: int, values: np.ndarray) -> None:
         flat = values.reshape(-1, values.shape[-1]) if values.ndim else values.reshape(1, 1)
         low, high = flat.min(axis=0), flat.max(axis=0)
         if tensor in ranges:
-            low, high = np.minimum(low, ranges[tensor][0]), np.maximum(high, ranges[tensor][1])
+            before = ranges[tensor]
+            if len(low) != len(before[0]):
+                low, high, before = low.min(keepdims=True), high.max(keepdims=True), (before[0].min(), before[1].max())
+            low, high = np.minimum(low, before[0]), np.maximum(high, before[1])
         ranges[tensor] = (low, high)
 
     graph.visit(tensors, samples, measure)

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", metavar="MODEL", help="start from the weights of a zoo name, model file or run folder")
     parser.add_argument(
         "--branches",
-        choices=("ecb", "rep"),
+        choices=("ecb", "rep", "clb"),
         help="train every 3x3 convolution as a sum of branches; in best.npz they are merged into one convolution",
     )
     common.add_degrade(parser, "degrade the LR images of training and validation")

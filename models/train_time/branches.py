@@ -1,9 +1,10 @@
-"""Training branches: 3x3 convolutions with kernels that sum linear branches, collapsed to plain ones after training.
+"""Training branches: convolutions with kernels that sum linear branches, collapsed to plain ones after training.
 
 Papers: Zhang, Zeng and Zhang, "Edge-oriented Convolution Block for Real-time Super Resolution on Mobile Devices", ACM MM
 2021 (`ecb`); Du et al., "Fast and Memory-Efficient Network Towards Efficient Image Super-Resolution", CVPRW 2022, its
-residual-in-residual re-parameterizable block (`rep`). Both papers run every branch on the features during training and merge
-the kernels at the end. Here the kernels are merged in every step: only one convolution runs, and the exported network is the
+residual-in-residual re-parameterizable block (`rep`); Bhardwaj et al., "Collapsible Linear Blocks for Super-Efficient Super
+Resolution", MLSys 2022 (`clb`). The first two papers run every branch on the features during training and merge the kernels at
+the end. Here, as in the third, the kernels are merged in every step: only one convolution runs, and the exported network is the
 trained one. docs/reference/training.md has the formulas, the initialization and further differences from the papers.
 """
 
@@ -15,8 +16,9 @@ from keras import ops
 
 from mobile_sr.models.layers import GroupedConv2D, Shape
 
-KINDS = ("ecb", "rep")
+KINDS = ("ecb", "rep", "clb")
 RATIO = 2  # middle channels of a branch, as a multiple of the fewer of its input and output channels; 2 in both papers
+WIDE = 256  # middle channels of a linear block of SESR (Bhardwaj et al. 2022)
 # Horizontal Sobel, vertical Sobel, Laplacian (Zhang et al. 2021), [3, 3, 3].
 EDGES = np.array(
     [[[1, 0, -1], [2, 0, -2], [1, 0, -1]], [[1, 2, 1], [0, 0, 0], [-1, -2, -1]], [[0, 1, 0], [1, -4, 1], [0, 1, 0]]], np.float32
@@ -27,21 +29,22 @@ _Mixin: Any = object  # Any: its methods and attributes are those of the layer t
 
 
 class Branched(_Mixin):
-    """Mixin that adds branches to a layer with a kernel [3, 3, C_in / groups, filters]; must be the first base class.
+    """Mixin that adds branches to a layer with a kernel [k, k, C_in / groups, filters]; must be the first base class.
 
-    The variable named `kernel` is the plain 3x3 branch. Within group g, with i input, m middle and o output channels, the
-    other branches are:
+    k is 3 for `ecb` and `rep`, and any number for `clb`. The variable named `kernel` is the plain branch. Within group g, with
+    i input, m middle and o output channels, the other branches are:
 
         ecb: expand[g, i, m] then squeeze[g, m, 3, 3, o]; edges[e, i, filters] * edge_scales[e, 1, filters], one 1x1 before
             each of EDGES
         rep: expand[g, i, m], then inner[g, m, 3, 3, m] with a skip around it, then reduce[g, m, o]
+        clb: wide[g, k, k, i, m] for m = WIDE, then reduce[g, m, o]
 
     The last factor of each product starts at 0. The layer has a single bias. Biases inside of the branches would only add to
     it, because the code of both papers pads the middle channels with their bias.
 
     Args:
         args: arguments of the layer.
-        branches: 'ecb' or 'rep'.
+        branches: one of KINDS.
         kwargs: further arguments of the layer.
     Raises: ValueError for other branches.
     """
@@ -62,6 +65,11 @@ class Branched(_Mixin):
         def factor(name: str, shape: tuple[int, ...], variance: float = 0.0) -> keras.Variable:
             return self.add_weight(shape=shape, initializer=keras.initializers.RandomNormal(0.0, variance**0.5), name=name)
 
+        if self.branches == "clb":
+            side = self._kernel.shape[0]
+            self.wide = factor("wide", (self.groups, side, side, inputs, WIDE), 1 / (side * side * inputs))
+            self.reduce = factor("reduce", (self.groups, WIDE, outputs))
+            return
         self.expand = factor("expand", (self.groups, inputs, middle), 1 / inputs)
         if self.branches == "ecb":
             self.squeeze = factor("squeeze", (self.groups, middle, 3, 3, outputs))
@@ -73,7 +81,7 @@ class Branched(_Mixin):
 
     @property
     def kernel(self) -> keras.KerasTensor:
-        """[3, 3, C_in / groups, filters]: the sum of all branches, in the layer's compute dtype."""
+        """[k, k, C_in / groups, filters]: the sum of all branches, in the layer's compute dtype."""
         return ops.cast(self.merged(), self.compute_dtype)
 
     @kernel.setter
@@ -82,6 +90,9 @@ class Branched(_Mixin):
 
     def merged(self) -> keras.KerasTensor:
         """The sum of all branches in float32: the kernel of the equivalent plain layer."""
+        if self.branches == "clb":
+            product = ops.einsum("ghwim,gmo->hwigo", self.wide, self.reduce)
+            return self._kernel + ops.reshape(product, self._kernel.shape)
         if self.branches == "ecb":
             product = ops.einsum("gim,gmhwo->hwigo", self.expand, self.squeeze)
             product = ops.reshape(product, self._kernel.shape)
@@ -100,6 +111,12 @@ def _known(kind: str) -> str:
     return kind
 
 
+def _is_large(kernel_size: int | tuple[int, int], kind: str) -> bool:
+    """Whether a convolution of this size has branches of this kind."""
+    sides = {kernel_size} if isinstance(kernel_size, int) else set(kernel_size)
+    return sides == {3} or (kind == "clb" and len(sides) == 1 and min(sides) > 1)
+
+
 def _skip(channels: int) -> np.ndarray:
     """The identity as a 3x3 kernel, [m, 3, 3, m] float32."""
     kernel = np.zeros((channels, 3, 3, channels), np.float32)
@@ -109,12 +126,12 @@ def _skip(channels: int) -> np.ndarray:
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class BranchedConv2D(Branched, keras.layers.Conv2D):
-    """keras.layers.Conv2D(kernel_size=3) with branches."""
+    """keras.layers.Conv2D with branches."""
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class BranchedGroupedConv2D(Branched, GroupedConv2D):
-    """GroupedConv2D(kernel_size=3) with branches within each group."""
+    """GroupedConv2D with branches within each group."""
 
 
 _BRANCHED = {keras.layers.Conv2D: BranchedConv2D, GroupedConv2D: BranchedGroupedConv2D}
@@ -123,7 +140,8 @@ _BRANCHED = {keras.layers.Conv2D: BranchedConv2D, GroupedConv2D: BranchedGrouped
 def branched(model: keras.Model, kind: str) -> keras.Model:
     """Returns a copy of a network with branches in its 3x3 convolutions, and with the same weights and outputs.
 
-    Layers with other kernel sizes, depthwise and transposed convolutions and layers inside of other layers do not change.
+    With `clb`, larger convolutions have branches, too. Layers with other kernel sizes, depthwise and transposed convolutions
+    and layers inside of other layers do not change.
 
     Args:
         model: a functional keras.Model.
@@ -134,13 +152,13 @@ def branched(model: keras.Model, kind: str) -> keras.Model:
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         config, layer_type = layer.get_config(), type(layer)
-        if layer_type in _BRANCHED and config["kernel_size"] in (3, (3, 3)):
+        if layer_type in _BRANCHED and _is_large(config["kernel_size"], kind):
             return _BRANCHED[layer_type].from_config({**config, "branches": kind})
         return layer_type.from_config(config)
 
     result = keras.models.clone_model(model, clone_function=clone)
     if not any(isinstance(layer, Branched) for layer in result.layers):
-        raise ValueError("no 3x3 convolution that could have branches")
+        raise ValueError(f"no 3x3 {'or larger ' if kind == 'clb' else ''}convolution that could have branches")
     values = {v.path: v for v in model.variables}
     for variable in result.variables:
         if variable.path in values:

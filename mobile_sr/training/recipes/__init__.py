@@ -21,7 +21,7 @@ from mobile_sr.training import networks, user_code
 from mobile_sr.training.hooks import Hooks
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "branches": ("none", "ecb", "rep"),
+    "branches": ("none", "ecb", "rep", "clb"),
     "loss": ("charbonnier", "l2", "psnr"),
     "optimizer": ("adam", "soap"),
     "select": ("", "rgb", "y", "uint8"),
@@ -129,7 +129,7 @@ class Recipe:
     validation_images: int = 8
     validation_crop: int = 96
     seed: int = 0
-    branches: str = "none"  # train-time branches of the 3x3 convolutions: 'none', 'ecb' or 'rep', see train_time/branches.py
+    branches: str = "none"  # train-time branches of the convolutions: 'none' or one of train_time.branches.KINDS
     loss: str = "charbonnier"  # or 'l2' or 'psnr', see losses.py
     psnr_eps: float = 0.01  # of loss 'psnr': RMS error, in 0..1, below which a patch counts less
     luminance_weight: float = 0.0  # weight of the same loss on Y, the channel that benchmark sets are scored in

@@ -6,15 +6,20 @@ import pytest
 from mobile_sr import models
 from mobile_sr.converters.pytorch import keras_weights, recognition
 from mobile_sr.converters.pytorch.key_maps import ARCHITECTURES
+from tests.models.classic.test_classic import SMALL as CLASSIC
+from tests.models.mobile.test_phones import SMALL as PHONES
 from tests.models.test_efficient import MINI, TEAMS
 
 SIZES = {
     **MINI,
     **TEAMS,
+    **CLASSIC,
+    **PHONES,
     "mobilesr": {"channels": 8, "ratios": (2, 3)},
 }
 SAME_NAMES = {"rfdn", "pruned_rfdn", "dilated_rfdn"}  # dilations and skips leave no trace
 LAYOUT = {"Conv2D": (3, 2, 0, 1), "GroupedConv2D": (3, 2, 0, 1), "DepthwiseConv2D": (2, 3, 0, 1)}
+LAYOUT["SubPixelConv2DTranspose"] = (3, 2, 0, 1)
 
 
 def state_of(net, model, config):
@@ -97,7 +102,52 @@ def branches(state):
     return result
 
 
+def unfold_shifter(state):
+    """CARN's second mean shift."""
+    identity = np.eye(3).reshape(3, 3, 1, 1)
+    shifts = {f"{name}.shifter.weight": identity for name in ("sub_mean", "add_mean")}
+    return {**state, **shifts, "add_mean.shifter.bias": np.full(3, 0.4)}
+
+
+def with_anchor(state):
+    """SESR in its collapsed form."""
+    state = {".conv_expand.".join(key.rsplit(".", 1)): value for key, value in state.items()}
+    anchor = np.repeat(np.eye(3), 4, axis=0)[:, :, None, None]
+    return {**state, "anchor.net.weight": anchor, "anchor.net.bias": np.zeros(12)}
+
+
+def merge_channels(state):
+    """SMSR's convolutions with the masks of their channels."""
+    result = {key: value for key, value in state.items() if "_to_" not in key}
+    for layer in range(4):
+        parts = {key.split(".")[-2]: value for key, value in state.items() if f"body.body.{layer}." in key}
+        rows = [
+            np.concatenate([parts[f"{a}_to_{b}"] for a in ("dense", "sparse") if f"{a}_to_{b}" in parts], axis=1)
+            for b in ("dense", "sparse")
+            if any(part.endswith(b) for part in parts)
+        ]
+        result[f"body.0.body.body.{layer}.weight"] = np.concatenate(rows)
+    dense = np.arange(8)[:, None] < np.array(SIZES["smsr"]["dense"])
+    result["body.0.body.ch_mask"] = np.stack([dense, ~dense], axis=-1)[None] * 1.0
+    result["body.0.spa_mask.5.weight"] = np.zeros((2, 2, 3, 3))
+    result["body.0.spa_mask.5.bias"] = np.zeros(2)
+    result |= {f"{name}.weight": np.eye(3).reshape(3, 3, 1, 1) for name in ("sub_mean", "add_mean")}
+    return {**result, "add_mean.bias": -result["sub_mean.bias"]}
+
+
+def merge_non_local(state):
+    """SAN's non-local layer once, its factor without a prefix, and its mean shifts."""
+    result = {key.replace("non_local1.", "non_local.non_local."): value for key, value in state.items()}
+    result = {key: value for key, value in result.items() if not key.startswith("non_local2.")}
+    result |= {"gamma": result.pop("gamma.weight"), "add_mean.bias": -result["sub_mean.bias"]}
+    return result | {f"{name}.weight": np.eye(3).reshape(3, 3, 1, 1) for name in ("sub_mean", "add_mean")}
+
+
 UNFOLD = {
+    "san": merge_non_local,
+    "smsr": merge_channels,
+    "carn": unfold_shifter,
+    "sesr": with_anchor,
     "span": branches,
     "rlcsr": with_layer_attention,
     "aaln": opposite_means,
@@ -108,7 +158,8 @@ UNFOLD = {
 }
 
 
-SEVERAL = ("espcn", "fsrcnn", "edsr", "rcan")  # several forms have the same shapes, see maps/test_mobile.py and test_adadsr.py
+# Several forms have the same shapes, or there is one size: see test_mobile.py, test_adadsr.py and others in maps/.
+SEVERAL = ("espcn", "fsrcnn", "edsr", "rcan", "vdsr", "xlsr")
 
 
 @pytest.mark.parametrize("net", [net for net in ARCHITECTURES if net not in SEVERAL])

@@ -196,3 +196,16 @@ def test_rounded_weights_are_representable_and_lose_less(network, per_tensor):
         steps = np.abs(old).max(axis=None if per_tensor else (0, 1, 2)) / 127
         nearest.append(np.round(old / steps) * steps)
     assert error(weights) < 0.7 * error(nearest)
+
+
+def test_an_axis_whose_length_depends_on_the_image_is_one_channel():
+    """Such as the pixels that attention reads: 4 in the first image, 9 in the second."""
+
+    class Graph:
+        def visit(self, tensors, samples, visitor):
+            for sample in samples:
+                visitor(tensors[0], sample)
+
+    samples = [np.arange(8.0).reshape(1, 2, 4), np.arange(-3.0, 6.0).reshape(1, 1, 9), np.full((1, 1, 9), 2.0)]
+    low, high = cross_layer_equalization.channel_ranges(Graph(), [7], samples)[7]
+    assert (low.tolist(), high.tolist()) == ([-3], [7])

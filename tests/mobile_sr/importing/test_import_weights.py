@@ -212,7 +212,7 @@ def test_refused_in_one_line(tmp_path, case):
     ("options", "said"),
     [
         ({"net": "imdn", "sizes": {}}, r"missing \(model.0.bias, .*unknown \(B1.c1_r.bias"),
-        ({"net": "xlsr", "sizes": {}}, "cannot be imported"),
+        ({"net": "chainsr", "sizes": {}}, "cannot be imported"),
         ({"scale": 3}, "upsampler.0.weight has the shape"),
         ({"sizes": {"blocks": 2}}, "18 missing"),
         ({"sizes": {"width": 2}}, "no such size; available: channels, middle"),

@@ -127,8 +127,7 @@ def test_rep_is_fmens_block_beside_a_3x3(layer_and_input):
     np.testing.assert_allclose(layer(x), by_group(layer, x, block), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", branches.KINDS)
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize(("net", "kind"), [*((net, kind) for net in NETS for kind in ("ecb", "rep")), ("fsrcnn", "clb")])
 def test_a_branched_net_starts_as_the_plain_one_and_collapses_into_it(net, kind):
     plain = randomized(models.build(NETS[net]), 1.0)
     start = outputs(plain)
@@ -160,6 +159,24 @@ def test_every_3x3_convolution_gets_branches_and_nothing_else():
     assert model.get_layer("head").activation is keras.activations.relu
     again = keras.Model.from_config(model.get_config())
     assert [w.shape for w in again.weights] == [w.shape for w in model.weights]
+
+
+def test_clb_is_the_linear_block_of_sesr_with_its_skip_in_the_kernel(layer_and_input):
+    """A wide convolution and a 1x1 one, run on the features; larger convolutions have branches, too."""
+    make, x = layer_and_input
+    layer = make("clb")
+    outer = layer.filters // layer.groups
+    assert layer.wide.shape == (layer.groups, 3, 3, x.shape[-1] // layer.groups, 256)
+
+    def block(group, part):
+        columns = slice(group * outer, (group + 1) * outer)
+        wide = conv(part, layer.wide[group])
+        return conv(part, layer._kernel[..., columns], layer.bias[columns]) + conv(wide, layer.reduce[group][None, None])
+
+    np.testing.assert_allclose(layer(x), by_group(layer, x, block), atol=2e-5)
+    model = branches.branched(models.build({"network": "sesr", "blocks": 1, "channels": 8}), "clb")
+    actual = [layer.name for layer in model.layers if isinstance(layer, branches.Branched)]
+    assert actual == ["head", "conv1", "tail"]
 
 
 def test_strides_and_no_padding():
@@ -210,5 +227,5 @@ def test_bfloat16_sums_the_branches_in_float32():
 def test_networks_without_branches_are_refused():
     with pytest.raises(ValueError, match="no 3x3 convolution"):
         branches.branched(models.build({"network": "srcnn", "scale": 2, "channels": 8}), "ecb")
-    with pytest.raises(ValueError, match=r"\('ecb', 'rep'\), got 'acb'"):
+    with pytest.raises(ValueError, match=r"\('ecb', 'rep', 'clb'\), got 'acb'"):
         branches.branched(models.build(DENSE), "acb")

@@ -8,7 +8,7 @@ mean is handled as in edsr.py.
 import keras
 from keras import ops
 
-from mobile_sr.models.edsr import Masked, assemble, conv
+from mobile_sr.models.classic.edsr import Masked, assemble, conv
 from mobile_sr.models.layers import Shape
 
 RECEPTIVE_FIELD = None  # the attention pools over the whole image
@@ -56,7 +56,7 @@ def build(
             for block in range(blocks):
                 name = f"group{group + 1}_block{block + 1}"
                 y = conv(conv(inside, channels, f"{name}_conv1", "relu"), channels, f"{name}_conv2")
-                y = _attention(masked(y, name, block, group), channels, reduction, name)
+                y = channel_attention(masked(y, name, block, group), channels, reduction, name)
                 inside = keras.layers.Add(name=name)([inside, y])
             x = keras.layers.Add(name=f"group{group + 1}")([x, conv(inside, channels, f"group{group + 1}_end")])
         return x
@@ -65,8 +65,15 @@ def build(
     return assemble("rcan", body, scale, output_activation, channels, depth, hidden, groups, depth_scales, mean_shift)
 
 
-def _attention(x: keras.KerasTensor, channels: int, reduction: int, name: str) -> keras.KerasTensor:
-    """Channel attention (Zhang et al., Sec. 3.3)."""
+def channel_attention(x: keras.KerasTensor, channels: int, reduction: int, name: str) -> keras.KerasTensor:
+    """Multiplies each channel by a number in 0..1 computed from the means of all (Sec. 3.3): [N, H, W, C] -> the same shape.
+
+    Args:
+        x: [N, H, W, C].
+        channels: C.
+        reduction: factor by which the first 1x1 convolution reduces the channels.
+        name: prefix of the layers' names.
+    """
     y = GlobalMean(name=f"{name}_mean")(x)
     y = conv(y, max(1, channels // reduction), f"{name}_squeeze", "relu", kernel_size=1)
     y = conv(y, channels, f"{name}_excite", "sigmoid", kernel_size=1)

@@ -12,7 +12,8 @@ import keras
 
 from mobile_sr.models import DIV2K_MEAN
 from mobile_sr.models.adadsr import DepthMask, adapter, check_depth
-from mobile_sr.models.layers import ClippedReLU, DepthToSpace, Shape, check_output_activation
+from mobile_sr.models.classic.upsampling import subpixel
+from mobile_sr.models.layers import ClippedReLU, Shape, check_output_activation
 from mobile_sr.models.ntire2022.layers import Shift
 
 Masked = Callable[..., keras.KerasTensor]  # masked(y, block, index, depth_map_index=0), see `assemble`
@@ -119,10 +120,8 @@ def conv(
 
 
 def _tail(x: keras.KerasTensor, scale: int, channels: int, output_activation: str) -> keras.KerasTensor:
-    """Sub-pixel convolutions, two of factor 2 for x4 and one otherwise, and a convolution to RGB."""
-    for index, factor in enumerate((2, 2) if scale == 4 else (scale,)):
-        x = DepthToSpace(factor, name=f"up{index + 1}_pixels")(conv(x, channels * factor**2, f"up{index + 1}"))
-    sr = conv(x, 3, "tail", bias_initializer=_div2k_mean)
+    """Sub-pixel convolutions and a convolution to RGB."""
+    sr = conv(subpixel(x, scale, channels), 3, "tail", bias_initializer=_div2k_mean)
     return ClippedReLU(name="sr")(sr) if output_activation == "clipped_relu" else sr
 
 
