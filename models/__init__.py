@@ -25,7 +25,8 @@ ORIGINAL = ("imdn_cca",)  # published before the challenge
 DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "msdn", "sfdn", "cl_rfdn", "bmdn", "esa_rfdn")
 SEPARABLE = ("m_rfdn", "rfdnext", "depthwise_rfdn")
 ATTENTION = ("scet", "prrn", "aaln", "lwfanet", "rlcsr")
-TEAMS = (*DISTILLATION, *SEPARABLE, *ATTENTION, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "mdgn")
+TRANSFORMER = ("imdtn", "hnct")
+TEAMS = (*DISTILLATION, *SEPARABLE, *ATTENTION, *TRANSFORMER, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "mdgn")
 MOBILE = ("etds", "ecbsr")  # networks of others for phones, for import-weights and export
 BLOCK_SUPERNET, PLAIN_SUPERNET = SUPERNETS = ("fgnas_supernet", "fgnas_plain_supernet")  # what a search trains
 _OWN = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", *SUPERNETS)
@@ -36,6 +37,7 @@ _FOLDERS = {
     "ntire2022.distillation": ("rfdn", "efdn", "arfdn", "pruned_rfdn", *DISTILLATION),
     "ntire2022.separable": ("bsrn", *SEPARABLE),
     "ntire2022.attention": (*ATTENTION, *ORIGINAL),
+    "ntire2022.transformer": TRANSFORMER,
     "ntire2022": (*NTIRE_2022, *TEAMS),
     "nas": ("fgnas", *SUPERNETS),
     "train_time": (CLASSSR,),

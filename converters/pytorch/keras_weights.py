@@ -20,6 +20,7 @@ _LISTED = 3  # number of keys that an error message lists
 # Layers without parameters that pass a factor on: f(k * x) = k * f(x) for k > 0. All others are taken not to.
 _HOMOGENEOUS = {"relu", "linear", "leaky_relu"}
 _NOT_HOMOGENEOUS = {"LayerNormalization", "WindowAttention", "ChannelAttention", "ReLU6", "SELU"}
+_NOT_HOMOGENEOUS |= {"PositionedWindowAttention", "PatchAttention", "SpatialSoftmax"}
 _GATES = ("sigmoid", "hard_sigmoid")
 
 
@@ -42,6 +43,7 @@ _PARTS: dict[str, dict[str, tuple[str, Function]]] = {
     "LayerNormalization": {"weight": ("gamma", np.asarray), "bias": ("beta", np.asarray)},
     "ChannelWeights": {"cw": ("weight", lambda w: w[0])},
     "ChannelAttention": {"temperature": ("temperature", np.ravel)},
+    "PositionedWindowAttention": {"relative_position_bias_table": ("position", np.asarray)},
     "WeightedSum": {"x_scale.scale": ("x_scale", np.asarray), "res_scale.scale": ("res_scale", np.asarray)},
     "ScaledByDepth": {"bias": ("bias", np.asarray)},
     "Shift": {"bias": ("bias", np.asarray)},

@@ -49,6 +49,8 @@ TEAMS = {
     "lwfanet": {**_ESA, "attention": 4, "upscaled": 6},
     "depthwise_rfdn": _DISTILLED,
     "rlcsr": {**_DISTILLED, "squeezed": 4, "blocks": 2},
+    "imdtn": {"channels": 16, "heads": 2, "window": 4, "hidden": 8, "blocks": 1},
+    "hnct": {"channels": 8, "heads": 2, "window": 4, "hidden": 12, "attention": 2, "blocks": 1},
     "imdn_cca": {**_ESA, "attention": 4},
     "compact": {"channels": 8, "blocks": 1},
     "span": {"channels": 8, "blocks": 2},
