@@ -24,7 +24,7 @@ ORIGINAL = ("imdn_cca",)  # published before the challenge
 # Further teams of the challenge, for import-weights, export and training with --net.
 DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "msdn", "sfdn", "cl_rfdn", "bmdn", "esa_rfdn")
 SEPARABLE = ("m_rfdn", "rfdnext", "depthwise_rfdn")
-ATTENTION = ("scet", "prrn", "aaln", "lwfanet", "rlcsr")
+ATTENTION = ("scet", "prrn", "aaln", "lwfanet", "rlcsr", "imdeception", "mdan", "nlffc")
 TRANSFORMER = ("imdtn", "hnct")
 TEAMS = (*DISTILLATION, *SEPARABLE, *ATTENTION, *TRANSFORMER, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "mdgn")
 MOBILE = ("etds", "ecbsr")  # networks of others for phones, for import-weights and export

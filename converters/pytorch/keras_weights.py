@@ -20,7 +20,7 @@ _LISTED = 3  # number of keys that an error message lists
 # Layers without parameters that pass a factor on: f(k * x) = k * f(x) for k > 0. All others are taken not to.
 _HOMOGENEOUS = {"relu", "linear", "leaky_relu"}
 _NOT_HOMOGENEOUS = {"LayerNormalization", "WindowAttention", "ChannelAttention", "ReLU6", "SELU"}
-_NOT_HOMOGENEOUS |= {"PositionedWindowAttention", "PatchAttention", "SpatialSoftmax"}
+_NOT_HOMOGENEOUS |= {"PositionedWindowAttention", "PatchAttention", "FineSoftmax"}
 _GATES = ("sigmoid", "hard_sigmoid")
 
 
@@ -188,6 +188,7 @@ def _range_factors(model: keras.Model, value_range: int) -> dict[tuple[str, str]
         return gates | {(name, "bias"): 1 / value_range for name in biased}
     first, last = _ends(model)
     factors = {(name, "kernel"): float(value_range) for name in first}
+    factors |= {(layer.name, "bias"): 1 / value_range for layer in model.layers if type(layer).__name__ == "Shift"}
     return factors | {(name, variable): 1 / value_range for name in last for variable in ("kernel", "bias")}
 
 

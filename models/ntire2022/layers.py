@@ -212,19 +212,30 @@ class ChannelShuffle(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
-class SpatialSoftmax(keras.layers.Layer):
-    """Softmax of each channel over all pixels: [N, H, W, C] -> [N, H, W, C].
+class FineSoftmax(keras.layers.Layer):
+    """Softmax over any axes: [N, H, W, C] -> [N, H, W, C].
 
-    Computed from exponentials rather than by SOFTMAX, whose 8-bit output has steps of 1/256: the values are about 1 / (H * W).
+    Computed from exponentials rather than by SOFTMAX, whose 8-bit output has steps of 1/256 in TFLite. These are too coarse if
+    there are many values: over H x W pixels they are 1 / (H * W) on average.
+
+    Args:
+        axes: (1, 2) for all pixels of a channel, (3,) for all channels of a pixel.
     """
 
+    def __init__(self, axes: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axes = tuple(axes)
+
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        powers = ops.exp(x - ops.max(x, axis=(1, 2), keepdims=True))
-        factor = ops.rsqrt(ops.sum(powers, axis=(1, 2), keepdims=True))  # TFLite has RSQRT in 8 bits, but no reciprocal
+        powers = ops.exp(x - ops.max(x, axis=self.axes, keepdims=True))
+        factor = ops.rsqrt(ops.sum(powers, axis=self.axes, keepdims=True))  # TFLite has RSQRT in 8 bits, but no reciprocal
         return powers * (factor * factor)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axes": self.axes}
 
 
 @keras.saving.register_keras_serializable("mobile_sr")

@@ -33,6 +33,22 @@ def hnct(config: Mapping[str, Any]) -> dict[str, str]:
     return names
 
 
+def imdeception(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of IMDeception as submitted, whose grouped convolutions are one convolution for each group."""
+    names = {"feat_conv0": "head", "conv_fuse0": "blocks_fuse", "conv_fuse1": "body", "conv_out": "tail"}
+    units = {"conv0": "stage1", "conv1": "stage2", "conv2": "stage3", "conv3_shal": "stage4"}
+    for index in range(1, 7):
+        source, target = f"block{index}" if index < 6 else "block6_shal", f"block{index}"
+        for a, b in units.items():
+            names |= {f"{source}.{a}.conv0.conv2d_block.{group}": f"{target}_{b}_grouped" for group in range(4)}
+            names |= {f"{source}.{a}.conv1": f"{target}_{b}_mix"}
+        names |= {f"{source}.conv_fuse0": f"{target}_fuse"}
+    for k, block in ((1, 2), (2, 4)):
+        names |= {f"self_attention{k}.conv_phi_theta_g": f"attended{block}_qkv"}
+        names |= {f"self_attention{k}.conv_out": f"attended{block}_project"}
+    return names
+
+
 def _swin(source: str, target: str, window: int) -> dict[str, str]:
     """Keys of two Swin Transformer layers."""
     parts = {"norm1": "norm1", "attn": "attention", "norm2": "norm2"}
@@ -52,6 +68,12 @@ def _swin_sizes(source: str) -> dict[str, Size]:
 
 
 ARCHITECTURES = {
+    "imdeception": Architecture(
+        imdeception,
+        {"core": "block6_shal.conv_fuse0.weight[0]"},
+        scale="conv_out.weight[0]",
+        not_stored="sizes of the windows and patches of the attention",
+    ),
     "imdtn": Architecture(
         imdtn,
         {
