@@ -127,7 +127,7 @@ def counts(model: keras.Model, height: int = 256, width: int = 256, script_skips
 
 
 def _script_linear(name: str, before: tuple[int, ...], after: tuple[int, ...]) -> int:
-    """What the script counts for a linear layer, see `counts`; the name tells what its second axis was in the published code."""
+    """What the script counts for a linear layer, see `counts`; the name tells the second axis in the published code."""
     pixels = after[1] * after[2]
     if name.endswith("_tokens_linear"):
         return pixels**2

@@ -59,19 +59,20 @@ def state(team: Team) -> str:
 
 def _row(team: Team) -> str:
     measures = f"{team.parameters:.3f} | {team.flops:.2f} | {team.activations:.2f} | {team.convolutions} | {team.psnr:.2f}"
-    return (
-        f"| {team.name} | {team.system} | {measures} | `{team.network}` | {f'`{team.file}`' if team.file else ''} | {state(team)} |\n"
-    )
+    file = f"`{team.file}`" if team.file else ""
+    return f"| {team.name} | {team.system} | {measures} | `{team.network}` | {file} | {state(team)} |\n"
 
 
 def page() -> str:
     """The page as Markdown."""
     teams = [team for team in TEAMS if team.name not in ("baseline", "AIM 2020 winner")]
-    published, checked = (sum(bool(value) for value in values) for values in zip(*((t.file, t.checked) for t in teams), strict=True))
+    published, checked = (
+        sum(bool(value) for value in column) for column in ([t.file for t in teams], [t.checked for t in teams])
+    )
     summary = (
-        f"The systems of all {len(teams)} teams are defined here, {published} with published weights, {checked} of them checked.\n"
-        "The report does not give all sizes of `restormer` and `vlesr`: their docstrings list our choices, and by how much the\n"
-        "measures differ. `nlffc` runs in float as a Keras model only.\n\n"
+        f"The systems of all {len(teams)} teams are defined here, {published} with published weights, {checked} checked. The\n"
+        "report does not give all sizes of `restormer` and `vlesr`: their docstrings list our choices, and by how much the measures\n"
+        "differ. `nlffc` runs in float only, as a Keras model.\n\n"
     )
     rows = "".join(map(_row, TEAMS))
     others = "".join(f"| {paper} | {system} | {f'`{net}`' if net else ''} | {what} |\n" for paper, system, net, what in OTHERS)

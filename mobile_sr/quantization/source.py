@@ -161,7 +161,9 @@ def from_keras(
         to_tflite.ConversionError: TensorFlow failed.
     """
     if reason := models.not_convertible(config):
-        raise UserError(f"{name}: {config['network']} cannot become a .tflite: {reason}; run and evaluate it as it is, in float")
+        raise UserError(
+            f"{name}: {config['network']} cannot become a .tflite: {reason}; run and evaluate it as it is, in float"
+        )
     with quiet():
         exported = models.build_for_export(config)
         exported.set_weights(keras_model.get_weights())

@@ -14,8 +14,8 @@ from mobile_sr.models.ntire2022.blocks import gelu, linear
 class PositionedWindowAttention(keras.layers.Layer):
     """Self-attention among the pixels of each window, with a position bias: [N, H, W, 3 * C] -> [N, H, W, C].
 
-    Source: Liu et al., "Swin Transformer", ICCV 2021, Sec. 3.2 and Eq. 4. The input has the queries, keys and values of all heads,
-    as PyTorch's qkv.chunk(3). The bias depends on the offset between two pixels and on the head.
+    Source: Liu et al., "Swin Transformer", ICCV 2021, Sec. 3.2 and Eq. 4. The input has the queries, keys and values of all
+    heads, as PyTorch's qkv.chunk(3). The bias depends on the offset between two pixels and on the head.
 
     Swin rolls a shifted image around its borders and masks the pairs of pixels from opposite borders with -100. Here the
     windows at the borders are smaller instead: half as high, half as wide, or both. The results are equal, and without the

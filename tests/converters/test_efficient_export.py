@@ -62,7 +62,9 @@ def test_onnx_equals_the_float_tflite_and_keras(tmp_path, net):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", ["imdn", "rlfn", "efdn", "fmen", "bsrn", "mobilesr", "arfdn", "imdn_plus", "abpn", "etds", "ecbsr", "vdsr"])
+@pytest.mark.parametrize(
+    "net", ["imdn", "rlfn", "efdn", "fmen", "bsrn", "mobilesr", "arfdn", "imdn_plus", "abpn", "etds", "ecbsr", "vdsr"]
+)
 def test_uint8_is_integer_throughout(tmp_path, net):
     _, sidecar = exported(tmp_path, net, "uint8")
     assert sidecar["agreement_with_keras"]["psnr_rgb"] > 38

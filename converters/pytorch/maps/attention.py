@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mobile_sr.converters.pytorch import folding
-from mobile_sr.converters.pytorch.architecture import Architecture
+from mobile_sr.converters.pytorch.architecture import Architecture, Shapes, read_size
 from mobile_sr.converters.pytorch.maps.common import ESA_THREE, STAGES, blocks, distillation, head_and_tail
 from mobile_sr.converters.pytorch.maps.ntire2022 import RFDN_SIZES
 
@@ -128,12 +128,15 @@ def _fold_rlcsr(state: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+_MDAN_UNITS = ("bs1", "bs11", "bs2", "bs22", "bs3", "bs33")
+
+
 def mdan(config: Mapping[str, Any]) -> dict[str, str]:
     """Keys of MDAN as submitted, prepared by `_fold_mdan`."""
     names = {"sub_mean": "mean", "conv_first": "head", "conv_add": "blocks_fuse", "out1": "tail"}
     units = {"group_conv": "groups", "depth_conv": "depthwise", "point_conv": "mix"}
     for k in range(1, config["blocks"] + 1):
-        for unit, source in enumerate(("bs1", "bs11", "bs2", "bs22", "bs3", "bs33"), 1):
+        for unit, source in enumerate(_MDAN_UNITS[: len(config["dilations"])], 1):
             target = f"block{k}_unit{unit}"
             names |= {f"BS{k}.{source}.conv_last": f"{target}_fuse"}
             for stage in STAGES:
@@ -155,6 +158,11 @@ def _fold_mdan(state: dict[str, Any]) -> dict[str, Any]:
         for part in ("weight", "bias"):
             result[f"upb{match[1]}.conv_end.{part}"] = factor * result[f"upb{match[1]}.conv_end.{part}"]
     return result
+
+
+def _mdan_dilations(shapes: Shapes) -> tuple[int, ...]:
+    """The published dilations of as many units as a block has; a state dict tells their number only."""
+    return (1, 1, 2, 2, 3, 3)[: read_size("BS1.bs*.conv_last.weight", shapes)]
 
 
 def nlffc(config: Mapping[str, Any]) -> dict[str, str]:
@@ -194,9 +202,10 @@ ARCHITECTURES = {
     ),
     "mdan": Architecture(
         mdan,
-        {"channels": "conv_first.weight[0]", "blocks": "upb*.conv_end.weight"},
+        {"channels": "conv_first.weight[0]", "blocks": "upb*.conv_end.weight", "dilations": _mdan_dilations},
         255,
         "out1.weight[0]",
+        not_stored="dilations",
         prepare=_fold_mdan,
     ),
     "nlffc": Architecture(

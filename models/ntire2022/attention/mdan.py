@@ -7,6 +7,8 @@ input. A mean is subtracted in front of the first convolution. Weight normalizat
 of the three attentions. Published for 0..255.
 """
 
+from collections.abc import Sequence
+
 import keras
 
 from mobile_sr.models import DIV2K_MEAN
@@ -17,7 +19,7 @@ from mobile_sr.models.ntire2022.layers import FineSoftmax, Shift
 
 RECEPTIVE_FIELD = None  # the attention sees the whole image
 GROUPS = 3
-DILATIONS = (1, 1, 2, 2, 3, 3)  # of the units of a block
+DILATIONS = (1, 1, 2, 2, 3, 3)
 
 
 def build(
@@ -25,6 +27,7 @@ def build(
     output_activation: str = "clipped_relu",
     channels: int = 48,
     blocks: int = 3,
+    dilations: Sequence[int] = DILATIONS,
     grouped_form: str | None = None,
 ) -> keras.Model:
     """MDAN as a functional Keras model.
@@ -34,6 +37,7 @@ def build(
         output_activation: 'clipped_relu' or 'linear' (the paper's).
         channels: feature channels, a multiple of 6.
         blocks: number of blocks, each followed by an attention.
+        dilations: dilation of each unit of a block.
         grouped_form: the form of layers.GroupedConv2D; None for training, 'grouped' for export.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
     Raises: ValueError for an unknown output activation or channels that are not a multiple of 6.
@@ -43,9 +47,7 @@ def build(
         raise ValueError(f"channels must be a multiple of 6, got {channels}")
 
     def separable(x: keras.KerasTensor, filters: int, name: str, dilation: int = 1) -> keras.KerasTensor:
-        y = GroupedConv2D(
-            channels, 1, GROUPS, kernel_initializer="glorot_uniform", form=grouped_form, name=f"{name}_groups"
-        )(x)
+        y = GroupedConv2D(channels, 1, GROUPS, kernel_initializer="glorot_uniform", form=grouped_form, name=f"{name}_groups")(x)
         y = keras.layers.DepthwiseConv2D(3, padding="same", dilation_rate=dilation, name=f"{name}_depthwise")(y)
         return conv1x1(y, filters, f"{name}_mix")
 
@@ -60,7 +62,7 @@ def build(
 
     def block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         y = x
-        for index, dilation in enumerate(DILATIONS, 1):
+        for index, dilation in enumerate(dilations, 1):
             y = unit(y, f"{name}_unit{index}", dilation)
         return keras.layers.Add(name=name)([y, x])
 

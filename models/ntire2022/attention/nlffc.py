@@ -9,8 +9,6 @@ TFLite has no operator for the inverse real FFT, and its RFFT2D supports lengths
 trained, imported, evaluated and run as a Keras model, in float.
 """
 
-from typing import Any
-
 import keras
 from keras import ops
 

@@ -23,30 +23,42 @@ from mobile_sr.models.ntire2022.layers import ChannelShuffle, GlobalPool
 
 RECEPTIVE_FIELD = None  # the attention pools over the whole image
 GROUPS = 4
-UNITS = 3  # in a block
-BLOCKS = 4
 
 
-def build(scale: int = 4, output_activation: str = "clipped_relu", channels: int = 64) -> keras.Model:
+def build(
+    scale: int = 4,
+    output_activation: str = "clipped_relu",
+    channels: int = 64,
+    blocks: int = 4,
+    units: int = 3,
+) -> keras.Model:
     """VLESR as a functional Keras model.
 
     Args:
         scale: 2, 3 or 4 (any positive int works); 335,472 parameters at x4.
         output_activation: 'clipped_relu' or 'linear' (the paper's).
         channels: feature channels, a multiple of 8.
+        blocks: number of blocks, an even number.
+        units: number of units in a block.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3].
-    Raises: ValueError for an unknown output activation or channels that are not a multiple of 8.
+    Raises: ValueError for an unknown output activation or channels or blocks that are not such multiples.
     """
+    if blocks < 2 or blocks % 2:
+        raise ValueError(f"blocks must be even, got {blocks}")
     if channels % 8:
         raise ValueError(f"channels must be a multiple of 8, got {channels}")
 
     def body(x: keras.KerasTensor) -> keras.KerasTensor:
         outputs = []
-        for index in range(1, BLOCKS + 1):
-            x = _block(x, f"block{index}")
+        for index in range(1, blocks + 1):
+            x = _block(x, units, f"block{index}")
             outputs.append(x)
-        outer, inner = (_joined([outputs[k], outputs[-1 - k]], f"pair{k + 1}") for k in (0, 1))
-        return _attention(_joined([outer, inner], "pairs"), "fused")
+        pairs = [_joined([outputs[k], outputs[-1 - k]], f"pair{k + 1}") for k in range(blocks // 2)]
+        x = pairs.pop()
+        while pairs:
+            x = _joined([pairs[-1], x], f"from_pair{len(pairs)}")
+            pairs.pop()
+        return _attention(x, "fused")
 
     return assemble("vlesr", scale, output_activation, channels, body)
 
@@ -55,10 +67,10 @@ def _joined(parts: list[keras.KerasTensor], name: str) -> keras.KerasTensor:
     return conv1x1(keras.layers.Concatenate(name=f"{name}_concat")(parts), parts[0].shape[-1], name)
 
 
-def _block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+def _block(x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
     """A RAB: units (LRCB) of two light convolutions with a skip, joined with their input; an attention and a skip."""
     y = x
-    for index in range(1, UNITS + 1):
+    for index in range(1, units + 1):
         unit = f"{name}_unit{index}"
         z = y
         for step in (1, 2):
@@ -69,7 +81,8 @@ def _block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 def _light_conv(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """LConv: a progressive grouped 1x1 convolution, a channel shuffle, a depthwise 3x3 and a 1x1 convolution."""
-    width, parts = x.shape[-1] // GROUPS, []
+    width = x.shape[-1] // GROUPS
+    parts: list[keras.KerasTensor] = []
     for group in range(GROUPS):
         part = ChannelRange(group * width, (group + 1) * width, name=f"{name}_group{group + 1}_in")(x)
         if parts:

@@ -1,10 +1,10 @@
 """HNCT of team mju_mnu in the NTIRE 2022 efficient super-resolution challenge.
 
-Papers: Li et al., CVPRW 2022, mju_mnu's section and Fig. 57; Fang et al., "A Hybrid Network of CNN and Transformer for Lightweight
-Image Super-Resolution", CVPRW 2022: blocks of an attention to pixels, Swin Transformer layers, a convolution and ESA.
-The transformer layers do not normalize what they read; a layer normalization precedes the first of each block instead, without a
-skip, as in the team's code. Features are extended by their mirror image to a multiple of the window. The team's code is for
-0..1; its weights were not published.
+Papers: Li et al., CVPRW 2022, mju_mnu's section and Fig. 57; Fang et al., "A Hybrid Network of CNN and Transformer for
+Lightweight Image Super-Resolution", CVPRW 2022: blocks of an attention to pixels, Swin Transformer layers, a convolution and
+ESA. The transformer layers do not normalize what they read; a layer normalization precedes the first of each block instead,
+without a skip, as in the team's code. Features are extended by their mirror image to a multiple of the window. The team's code
+is for 0..1; its weights were not published.
 """
 
 from collections.abc import Mapping
