@@ -21,7 +21,8 @@ _CHALLENGE = """## NTIRE 2022 efficient super-resolution
 
 Li et al., CVPRW 2022, Table 1: x4, a 256x256 input. Our networks have the printed parameters, FLOPs, activations and numbers of
 convolutions, except where a mean shift, a batch normalization or unused weights are folded away, for BSRN's FLOPs
-([networks.md](networks.md)), and for two that only the report describes. The files are in the folder `model_zoo/` of https://github.com/ofsoundof/NTIRE2022_ESR.
+([networks.md](networks.md)), and for two that only the report describes. The files are in the folder `model_zoo/` of
+https://github.com/ofsoundof/NTIRE2022_ESR.
 
 | team | system | parameters, M | FLOPs, G | activations, M | conv | PSNR, dB | `--net` | file | state |
 |---|---|---|---|---|---|---|---|---|---|
@@ -66,13 +67,11 @@ def _row(team: Team) -> str:
 def page() -> str:
     """The page as Markdown."""
     teams = [team for team in TEAMS if team.name not in ("baseline", "AIM 2020 winner")]
-    published, checked = (
-        sum(bool(value) for value in column) for column in ([t.file for t in teams], [t.checked for t in teams])
-    )
+    published, checked = len([team for team in teams if team.file]), len([team for team in teams if team.checked])
     summary = (
-        f"The systems of all {len(teams)} teams are defined here, {published} with published weights, {checked} checked. The\n"
-        "report does not give all sizes of `restormer` and `vlesr`: their docstrings list our choices, and by how much the measures\n"
-        "differ. `nlffc` runs in float only, as a Keras model.\n\n"
+        f"The systems of all {len(teams)} teams are defined here, {published} with published weights, {checked} checked.\n"
+        "The report does not give all sizes of `restormer` and `vlesr`: their docstrings list our choices, and by how much\n"
+        "the measures differ. `nlffc` runs in float only, as a Keras model.\n\n"
     )
     rows = "".join(map(_row, TEAMS))
     others = "".join(f"| {paper} | {system} | {f'`{net}`' if net else ''} | {what} |\n" for paper, system, net, what in OTHERS)

@@ -65,7 +65,7 @@ def activations(graph: FloatGraph) -> list[int]:
 
 
 def settle(graph: FloatGraph, ranges: Ranges, limit_tanh: bool = True) -> Ranges:
-    """Adapt ranges to the quantizer, see `measure`: activations that were always 0, results of pools, maxima, inputs of tanh."""
+    """Adapt ranges to the quantizer, see `measure`: activations that were always 0, pools, maxima, inputs of tanh."""
     ranges = dict(ranges)
     for op in graph.ops:  # always 0, e.g. the residual of a block that no image activated: it would give no scale
         for tensor in (t for t in op.outputs if ranges.get(t) == (0, 0)):
