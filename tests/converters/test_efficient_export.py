@@ -23,6 +23,7 @@ CENTRED = (
     "aaln",
     "rlcsr",
     "mdan",
+    "restormer",
 )  # their outputs are around mid-grey without a change
 
 
@@ -38,8 +39,9 @@ def model_file(folder, net):
         tail = model.get_layer("head_tail" if net == "scet" else "body" if net == "afdn" else "tail")
         kernel, *bias = tail.get_weights()
         tail.set_weights([kernel, *(value + 0.5 for value in bias)])
-    for part in ("row", "column", "square") if net == "rlcsr" else ():  # three tails, whose sum would leave 0..1 by far
-        tail = model.get_layer(f"tail_{part}")
+    tails = {"rlcsr": ("tail_row", "tail_column", "tail_square"), "restormer": ("tail",)}.get(net, ())
+    for name in tails:  # their sum with the upscaled input would leave 0..1 by far
+        tail = model.get_layer(name)
         tail.set_weights([value / 10 for value in tail.get_weights()])
     weights.save_model(folder / "net.npz", model, config)
     return folder / "net.npz"

@@ -52,7 +52,7 @@ TEAMS = {
     "imdeception": {"core": 4},
     "mdan": {"channels": 6, "blocks": 1, "dilations": (1, 1, 2)},
     "nlffc": {"channels": 4, "blocks": 2},
-    "vlesr": {"channels": 8, "blocks": 2, "units": 1},
+    "vlesr": {"channels": 32, "blocks": 2, "units": 1},
     "restormer": {"channels": 8, "hidden": 6, "heads": 2, "blocks": 1},
     "nas_rfdn": _DISTILLED,
     "imdtn": {"channels": 16, "heads": 2, "window": 4, "hidden": 8, "blocks": 1},
