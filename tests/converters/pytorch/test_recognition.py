@@ -131,7 +131,13 @@ UNFOLD = {
 SEVERAL = ("espcn", "fsrcnn", "edsr", "rcan")  # several forms have the same shapes, see maps/test_mobile.py and test_adadsr.py
 
 
-@pytest.mark.parametrize("net", [net for net in ARCHITECTURES if net not in SEVERAL])
+LARGE = ("imdeception", "mdan")  # many layers at any size
+
+
+@pytest.mark.parametrize(
+    "net",
+    [pytest.param(net, marks=pytest.mark.slow) if net in LARGE else net for net in ARCHITECTURES if net not in SEVERAL],
+)
 def test_every_network_is_recognized_as_itself(net):
     """With its sizes; every layer with weights has its keys, and the arrays fit the network."""
     config = {"network": net, "scale": 4 if net in ("mobilesr", "m_rfdn", "lwfanet", "nlffc") else 2, **SIZES[net]}
