@@ -24,9 +24,10 @@ COMPACT = ("compact", "span")  # small networks of others, for import-weights an
 ORIGINAL = ("imdn_cca",)  # published before the challenge
 # Further teams of the challenge, for import-weights, export and training with --net.
 DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "msdn", "sfdn", "cl_rfdn", "bmdn", "esa_rfdn")
-SEPARABLE = ("m_rfdn", "rfdnext", "depthwise_rfdn")
-ATTENTION = ("scet", "prrn", "aaln", "lwfanet", "rlcsr")
-TEAMS = (*DISTILLATION, *SEPARABLE, *ATTENTION, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "mdgn")
+SEPARABLE = ("m_rfdn", "rfdnext", "depthwise_rfdn", "nas_rfdn")
+ATTENTION = ("scet", "prrn", "aaln", "lwfanet", "rlcsr", "imdeception", "mdan", "nlffc", "vlesr")
+TRANSFORMER = ("imdtn", "hnct", "restormer")
+TEAMS = (*DISTILLATION, *SEPARABLE, *ATTENTION, *TRANSFORMER, "esan", "resdn", "efdn_nku", "rfesr", "nasnet_bn", "mdgn")
 MOBILE = ("etds", "ecbsr", "quicksrnet", "sesr")  # networks of others for phones, for import-weights and export
 BLOCK_SUPERNET, PLAIN_SUPERNET = SUPERNETS = ("fgnas_supernet", "fgnas_plain_supernet")  # what a search trains
 _OWN = ("xlsr", "chainsr", "fsrcnn", "espcn", "edsr", "rcan", "fgnas", *SUPERNETS)
@@ -38,6 +39,7 @@ _FOLDERS = {
     "ntire2022.distillation": ("rfdn", "efdn", "arfdn", "pruned_rfdn", *DISTILLATION),
     "ntire2022.separable": ("bsrn", *SEPARABLE),
     "ntire2022.attention": (*ATTENTION, *ORIGINAL),
+    "ntire2022.transformer": TRANSFORMER,
     "ntire2022": (*NTIRE_2022, *TEAMS),
     "nas": ("fgnas", *SUPERNETS),
     "train_time": (CLASSSR,),
@@ -104,6 +106,11 @@ def smallest_side(config: Mapping[str, Any]) -> int:
     """Minimum height and width of an input image, in LR pixels."""
     module = _module(config["network"])
     return module.smallest_side(complete(config)) if hasattr(module, "smallest_side") else getattr(module, "SMALLEST_SIDE", 1)
+
+
+def not_convertible(config: Mapping[str, Any]) -> str:
+    """Why the network cannot become a .tflite file; '' if it can."""
+    return getattr(_module(config["network"]), "NOT_CONVERTIBLE", "")
 
 
 def has_depth(config: Mapping[str, Any]) -> bool:

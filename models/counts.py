@@ -6,6 +6,7 @@ This is the only module that knows how many multiply-adds a layer performs.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -75,13 +76,14 @@ def counts(model: keras.Model, height: int = 256, width: int = 256, script_skips
 
     Li et al., CVPRW 2022, Table 1, lists them for 256x256 as its script counts them: multiply-adds of convolutions without
     biases, plus 1 for each output element of a ReLU, LeakyReLU or PReLU. Additions, products, concatenation, sigmoid, GELU,
-    SiLU, softmax, layer normalization, pooling, resizing and depth_to_space are free. Three rows depend on quirks of the
+    SiLU, softmax, layer normalization, pooling, resizing and depth_to_space are free. Five rows depend on quirks of the
     script:
 
     - It hooks modules. It misses FMEN's LeakyReLU, which is called as a function (`script_skips`).
     - For a linear layer it multiplies the lengths of the *second* axes of input and output, as if they were channels. In
-      BSRN and MobileSR they are heights or the pixels of a window: a layer on [1, H, W, C] counts H * H for any C.
-    - It does not count a linear layer as a convolution. The 1x1 layers of these two networks are therefore missing from
+      BSRN and MobileSR they are heights or the pixels of a window: a layer on [1, H, W, C] counts H * H for any C. In IMDTN
+      and HNCT they are the pixels of a window (layers named *_window6_linear) or of the whole image (*_tokens_linear).
+    - It does not count a linear layer as a convolution. The 1x1 layers of these networks are therefore missing from
       their activations and #Conv.
 
     Args:
@@ -114,7 +116,7 @@ def counts(model: keras.Model, height: int = 256, width: int = 256, script_skips
             products = after[1] * after[2] * per_pixel(layer)
             linear = layer.name.endswith("_linear")
             result["multiply_adds"] += products
-            result["script_flops"] += before[0][1] * after[1] if linear else products
+            result["script_flops"] += _script_linear(layer.name, before[0], after) if linear else products
             result["activations"] += 0 if linear else math.prod(after)
             result["convolutions"] += 0 if linear else 1
         if _rectifies(layer, kind):
@@ -122,6 +124,15 @@ def counts(model: keras.Model, height: int = 256, width: int = 256, script_skips
             result["script_flops"] += 0 if kind in script_skips else math.prod(after)
     result["flops"] += result["multiply_adds"]
     return result
+
+
+def _script_linear(name: str, before: tuple[int, ...], after: tuple[int, ...]) -> int:
+    """What the script counts for a linear layer, see `counts`; the name tells the second axis in the published code."""
+    pixels = after[1] * after[2]
+    if name.endswith("_tokens_linear"):
+        return pixels**2
+    window = re.search(r"_window(\d+)_linear$", name)
+    return pixels * int(window[1]) ** 2 if window else before[1] * after[1]
 
 
 def _rectifies(layer: keras.layers.Layer, kind: str) -> bool:

@@ -20,8 +20,9 @@ Written by `python -m tools.ntire2022 docs/reference/ntire2022.md`. The state of
 _CHALLENGE = """## NTIRE 2022 efficient super-resolution
 
 Li et al., CVPRW 2022, Table 1: x4, a 256x256 input. Our networks have the printed parameters, FLOPs, activations and numbers of
-convolutions, except where a mean shift, a batch normalization or unused weights are folded away and for BSRN's FLOPs
-([networks.md](networks.md)). The files are in the folder `model_zoo/` of https://github.com/ofsoundof/NTIRE2022_ESR.
+convolutions, except where a mean shift, a batch normalization or unused weights are folded away, for BSRN's FLOPs
+([networks.md](networks.md)), and for two that only the report describes. The files are in the folder `model_zoo/` of
+https://github.com/ofsoundof/NTIRE2022_ESR.
 
 | team | system | parameters, M | FLOPs, G | activations, M | conv | PSNR, dB | `--net` | file | state |
 |---|---|---|---|---|---|---|---|---|---|
@@ -58,25 +59,25 @@ OTHERS = (
 
 def state(team: Team) -> str:
     """The state of a system of the challenge, in words."""
-    if team.network is None:
-        return f"missing: {team.needs}"
-    return "published weights, checked" if team.checked else "published weights"
+    parts = ["published weights" if team.file else "untrained"]
+    return ", ".join([*parts, *(["checked"] if team.checked else []), *([team.remark] if team.remark else [])])
 
 
 def _row(team: Team) -> str:
-    network = f"`{team.network}`" if team.network else ""
     measures = f"{team.parameters:.3f} | {team.flops:.2f} | {team.activations:.2f} | {team.convolutions} | {team.psnr:.2f}"
-    return (
-        f"| {team.name} | {team.system} | {measures} | {network} | {f'`{team.file}`' if team.file else ''} | {state(team)} |\n"
-    )
+    file = f"`{team.file}`" if team.file else ""
+    return f"| {team.name} | {team.system} | {measures} | `{team.network}` | {file} | {state(team)} |\n"
 
 
 def page() -> str:
     """The page as Markdown."""
     teams = [team for team in TEAMS if team.name not in ("baseline", "AIM 2020 winner")]
-    ours = [team for team in teams if team.network]
-    checked = [team for team in ours if team.checked]
-    summary = f"{len(ours)} of the {len(teams)} teams' systems are defined here, {len(checked)} of them checked.\n\n"
+    published, checked = len([team for team in teams if team.file]), len([team for team in teams if team.checked])
+    summary = (
+        f"The systems of all {len(teams)} teams are defined here, {published} with published weights, {checked} checked.\n"
+        "The report does not give all sizes of `restormer` and `vlesr`: their docstrings list our choices, and by how much\n"
+        "the measures differ. `nlffc` runs in float only, as a Keras model.\n\n"
+    )
     rows = "".join(map(_row, TEAMS))
     others = "".join(f"| {paper} | {system} | {f'`{net}`' if net else ''} | {what} |\n" for paper, system, net, what in OTHERS)
     return f"{_HEAD}\n{_CHALLENGE.replace('| team', summary + '| team', 1)}{rows}\n{_OTHERS}{others}"

@@ -20,6 +20,7 @@ _LISTED = 3  # number of keys that an error message lists
 # Layers without parameters that pass a factor on: f(k * x) = k * f(x) for k > 0. All others are taken not to.
 _HOMOGENEOUS = {"relu", "linear", "leaky_relu"}
 _NOT_HOMOGENEOUS = {"LayerNormalization", "RegionAttention", "WindowAttention", "ChannelAttention", "ReLU6", "SELU"}
+_NOT_HOMOGENEOUS |= {"PositionedWindowAttention", "PatchAttention", "FineSoftmax"}
 _GATES = ("sigmoid", "hard_sigmoid")
 
 
@@ -42,6 +43,7 @@ _PARTS: dict[str, dict[str, tuple[str, Function]]] = {
     "LayerNormalization": {"weight": ("gamma", np.asarray), "bias": ("beta", np.asarray)},
     "ChannelWeights": {"cw": ("weight", lambda w: w[0])},
     "ChannelAttention": {"temperature": ("temperature", np.ravel)},
+    "PositionedWindowAttention": {"relative_position_bias_table": ("position", np.asarray)},
     "WeightedSum": {"x_scale.scale": ("x_scale", np.asarray), "res_scale.scale": ("res_scale", np.asarray)},
     "ScaledByDepth": {"bias": ("bias", np.asarray)},
     "ShareSource": {"weight": ("gamma", np.asarray)},
@@ -187,6 +189,7 @@ def _range_factors(model: keras.Model, value_range: int) -> dict[tuple[str, str]
         return gates | {(name, "bias"): 1 / value_range for name in biased}
     first, last = _ends(model)
     factors = {(name, "kernel"): float(value_range) for name in first}
+    factors |= {(layer.name, "bias"): 1 / value_range for layer in model.layers if type(layer).__name__ == "Shift"}
     return factors | {(name, variable): 1 / value_range for name in last for variable in ("kernel", "bias")}
 
 

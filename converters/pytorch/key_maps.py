@@ -14,6 +14,7 @@ from mobile_sr.converters.pytorch.maps import (
     ntire2022,
     residual,
     sparse,
+    transformer,
 )
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -21,6 +22,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     **distillation.ARCHITECTURES,
     **residual.ARCHITECTURES,
     **attention.ARCHITECTURES,
+    **transformer.ARCHITECTURES,
     **mobile.ARCHITECTURES,
     **compact.ARCHITECTURES,
     **aimet.ARCHITECTURES,

@@ -65,7 +65,7 @@ def activations(graph: FloatGraph) -> list[int]:
 
 
 def settle(graph: FloatGraph, ranges: Ranges, limit_tanh: bool = True) -> Ranges:
-    """Adapt ranges to the quantizer, see `measure`: activations that were always 0, the results of pools, inputs of tanh."""
+    """Adapt ranges to the quantizer, see `measure`: activations that were always 0, pools, maxima, inputs of tanh."""
     ranges = dict(ranges)
     for op in graph.ops:  # always 0, e.g. the residual of a block that no image activated: it would give no scale
         for tensor in (t for t in op.outputs if ranges.get(t) == (0, 0)):
@@ -76,10 +76,26 @@ def settle(graph: FloatGraph, ranges: Ranges, limit_tanh: bool = True) -> Ranges
         if graph.name(op) in _POOLS and op.inputs[0] in ranges:
             for tensor in _with_its_limits(graph, op, all_readers):
                 ranges[tensor] = ranges[op.inputs[0]]
+    _widen_maxima(graph, ranges)
     for tensor, readers in all_readers.items() if limit_tanh else ():
         if tensor in ranges and {reader and graph.name(reader) for reader in readers} == {"TANH"}:
             ranges[tensor] = max(ranges[tensor][0], TANH[0]), min(ranges[tensor][1], TANH[1])
     return ranges
+
+
+def _widen_maxima(graph: FloatGraph, ranges: Ranges) -> None:
+    """Give the maxima of a tensor, and what they are concatenated to, the range of the tensor itself, in place.
+
+    In 8 bits all three have one scale. The quantizer would take that of the last one, which may be too small for the tensor: it
+    then saturates.
+    """
+    maxima: set[int] = set()
+    for op in graph.ops:
+        known = [ranges[tensor] for tensor in op.inputs if tensor in ranges]
+        joined = graph.name(op) == "CONCATENATION" and maxima.intersection(op.inputs)
+        if known and op.outputs[0] in ranges and (joined or graph.name(op) == "REDUCE_MAX"):
+            maxima.add(op.outputs[0])
+            ranges[op.outputs[0]] = min(low for low, _ in known), max(high for _, high in known)
 
 
 def _with_its_limits(graph: FloatGraph, op: Any, readers: Mapping[int, Sequence[Any]]) -> list[int]:

@@ -8,10 +8,13 @@ from mobile_sr.converters.quantization.float_graph import FloatGraph
 
 
 def rewrite(graph: FloatGraph) -> int:
-    """Replace NEG by a product with -1, and SQUARE by a product with itself, in place. Returns how many were replaced."""
+    """Replace NEG by a product with -1, and SQUARE by a product with itself, in place. Returns how many were replaced.
+
+    Those of integers, in the arithmetic of dynamic sizes, stay.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    replaced = [op for op in graph.ops if graph.name(op) in ("NEG", "SQUARE")]
+    replaced = [op for op in graph.ops if graph.name(op) in ("NEG", "SQUARE") and graph.is_float(op.inputs[0])]
     for op in replaced:
         x, y = op.inputs[0], op.outputs[0]
         other = x if graph.name(op) == "SQUARE" else graph.add_constant(f"{graph.tensor_name(y)}/minus_1", _MINUS_ONE)

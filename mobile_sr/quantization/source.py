@@ -157,8 +157,13 @@ def from_keras(
         size: (height, width) of a fixed LR input, None for a dynamic size.
 
     Raises:
+        UserError: TFLite has no operators for the network.
         to_tflite.ConversionError: TensorFlow failed.
     """
+    if reason := models.not_convertible(config):
+        raise UserError(
+            f"{name}: {config['network']} cannot become a .tflite: {reason}; run and evaluate it as it is, in float"
+        )
     with quiet():
         exported = models.build_for_export(config)
         exported.set_weights(keras_model.get_weights())

@@ -212,7 +212,7 @@ def distillation_block(
     attention: Block,
     residual: bool = True,
     one: Convolution = conv1x1,
-    three: Convolution = conv,
+    three: Convolution | Sequence[Convolution] = conv,
     act: Block = leaky,
     dilations: Sequence[int] = (1, 1, 1),
     fuse: Convolution | None = None,
@@ -227,22 +227,23 @@ def distillation_block(
         attention: function(x, name).
         residual: whether the 3x3 convolutions of the stages have a skip.
         one: function(x, filters, name) for the 1x1 convolutions.
-        three: function(x, filters, name) for the 3x3 convolutions.
+        three: function(x, filters, name) for the 3x3 convolutions, or one for each stage.
         act: function(x, name) for the activations.
         dilations: dilation of the 3x3 convolution of each stage; their number is that of the stages.
         fuse: as `one`, for the 1x1 convolution of all that was set aside; None for `one`.
-        last: as `three`, for the last 3x3 convolution; None for `three`.
+        last: as `three`, for the last 3x3 convolution; None for that of the first stage.
     Returns: [N, H, W, C].
     """
     channels, kept = x.shape[-1], []
+    refine = [three] * len(dilations) if callable(three) else three
     for stage, dilation in enumerate(dilations, 1):
         prefix = f"{name}_stage{stage}"
         kept.append(act(one(x, distilled, f"{prefix}_distill"), f"{prefix}_distilled"))
         dilated = {"dilation_rate": dilation} if dilation > 1 else {}
-        y = three(x, channels, f"{prefix}_refine", **dilated)
+        y = refine[stage - 1](x, channels, f"{prefix}_refine", **dilated)
         x = act(keras.layers.Add(name=f"{prefix}_sum")([y, x]) if residual else y, f"{prefix}_refined")
     prefix = f"{name}_stage{len(dilations) + 1}"
-    kept.append(act((last or three)(x, distilled, prefix), f"{prefix}_refined"))
+    kept.append(act((last or refine[0])(x, distilled, prefix), f"{prefix}_refined"))
     x = (fuse or one)(keras.layers.Concatenate(name=f"{name}_concat")(kept), channels, f"{name}_fuse")
     return attention(x, f"{name}_esa")
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 from keras.src import backend
 
@@ -185,6 +186,56 @@ class NearestUpscale(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class ChannelShuffle(keras.layers.Layer):
+    """Channel shuffle (Zhang et al., "ShuffleNet", CVPR 2018): channel g * (C / groups) + c becomes c * groups + g.
+
+    Args:
+        groups: must divide the channels C.
+    """
+
+    def __init__(self, groups: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.groups = groups
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        order = np.arange(x.shape[-1]).reshape(self.groups, -1).T.ravel()
+        return ops.take(x, order, axis=-1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "groups": self.groups}
+
+
+@keras.saving.register_keras_serializable("mobile_sr")
+class FineSoftmax(keras.layers.Layer):
+    """Softmax over any axes: [N, H, W, C] -> [N, H, W, C].
+
+    Computed from exponentials rather than by SOFTMAX, whose 8-bit output has steps of 1/256 in TFLite. These are too coarse if
+    there are many values: over H x W pixels they are 1 / (H * W) on average.
+
+    Args:
+        axes: (1, 2) for all pixels of a channel, (3,) for all channels of a pixel.
+    """
+
+    def __init__(self, axes: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axes = tuple(axes)
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        powers = ops.exp(x - ops.max(x, axis=self.axes, keepdims=True))
+        factor = ops.rsqrt(ops.sum(powers, axis=self.axes, keepdims=True))  # TFLite has RSQRT in 8 bits, but no reciprocal
+        return powers * (factor * factor)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axes": self.axes}
 
 
 @keras.saving.register_keras_serializable("mobile_sr")

@@ -21,10 +21,10 @@ class Team:
         activations: elements of the convolutions' outputs, in millions.
         convolutions: number of convolutions.
         psnr: on DIV2K's validation images in dB.
-        network: name of our network, None if there is none.
+        network: name of our network.
         file: file of the published weights, None if they were not published.
         options: {argument of build(): value} that differ from the network's defaults.
-        needs: what our network would need, if there is none.
+        remark: what to know about our network.
         checked: whether our network has given the true output of the published one (docs/reference/ntire2022.md).
     """
 
@@ -35,15 +35,15 @@ class Team:
     activations: float
     convolutions: int
     psnr: float
-    network: str | None
+    network: str
     file: str | None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    needs: str = ""
+    remark: str = ""
     checked: bool = False
 
 
 _RFDN40 = {"channels": 40, "distilled": 20, "attention": 10}
-_UNPUBLISHED = "not published; only the report describes it"
+_REPORT = "built from the report"
 TEAMS = (
     Team("ByteESR", "RLFN", 0.317, 19.70, 80.05, 39, 29.00, "rlfn", "team04_rlfn.pth", checked=True),
     Team("NJU_Jet", "FMEN", 0.341, 22.28, 72.09, 34, 29.00, "fmen", "team03_fmen.pth", checked=True),
@@ -90,26 +90,24 @@ TEAMS = (
     Team("IMGWLH", "RLCSR", 0.362, 20.10, 136.35, 113, 29.01, "rlcsr", "team42_rlcsr.pt"),
     Team("imglhl", "RFESR", 0.381, 23.26, 144.05, 127, 29.03, "rfesr", "team36_rfesr.pt", checked=True),
     Team("whu_sigma", "dilated RFDN", 0.705, 43.88, 142.91, 64, 29.02, "dilated_rfdn", "team13_rfdn_dilated.pth", checked=True),
-    Team(
-        *("Aselsan Research", "IMDeception", 0.317, 20.71, 206.05, 134, 29.02, None, "team19_imdeception.pth"),
-        needs="block-wise non-local attention",
-    ),
+    Team("Aselsan Research", "IMDeception", 0.317, 20.71, 206.05, 134, 29.02, "imdeception", "team19_imdeception.pth"),
     Team("Drinktea", "AALN", 0.589, 36.92, 148.05, 67, 29.00, "aaln", "team11_aaln.pt"),
     Team("GDUT_SR", "PRRN", 0.414, 24.80, 260.05, 195, 29.05, "prrn", "team16_prrn.pth"),
     Team("Giantpandacv", "SCET", 0.683, 45.07, 361.23, 122, 29.07, "scet", "team30_scet.pth", checked=True),
     Team("neptune", "NASNetBN", 0.316, 38.03, 269.48, 45, 28.99, "nasnet_bn", "team28_nasnetbn.pth", checked=True),
     Team("XPixel", "BSRN", 0.156, 9.50, 65.76, 43, 29.01, "bsrn", "team18_bsrn.pth"),
     Team("NJUST_ESR", "MobileSR", 0.176, 8.73, 160.43, 25, 28.96, "mobilesr", "team20_mobilesr.pth"),
-    Team("TeamInception", "isotropic Restormer", 0.505, 32.42, 502.27, 74, 29.12, None, None, needs=_UNPUBLISHED),
-    Team("cceNBgdd", "VLESR", 0.339, 21.11, 404.16, 197, 28.97, None, None, needs=_UNPUBLISHED),
-    Team(
-        "ZLZ", "IMDTN", 0.372, 64.45, 57.51, 16, 29.00, None, "team09_imdtn.pth", needs="shifted windows with a position bias"
-    ),
-    Team("Express", "NAS of RFDB", 0.339, 20.41, 325.53, 148, 29.04, None, None, needs=_UNPUBLISHED),
+    Team("TeamInception", "isotropic Restormer", 0.505, 32.42, 502.27, 74, 29.12, "restormer", None, remark=_REPORT),
+    Team("cceNBgdd", "VLESR", 0.339, 21.11, 404.16, 197, 28.97, "vlesr", None, remark=_REPORT),
+    Team("ZLZ", "IMDTN", 0.372, 64.45, 57.51, 16, 29.00, "imdtn", "team09_imdtn.pth"),
+    Team("Express", "NAS of RFDB", 0.339, 20.41, 325.53, 148, 29.04, "nas_rfdn", None, remark=_REPORT),
     Team("Just Try", "LWFANet", 0.832, 135.30, 392.43, 207, 29.12, "lwfanet", "team27_lwfanet.pth"),
-    Team("ncepu_explorers", "MDAN", 0.390, 23.73, 994.25, 374, 29.09, None, "team23_mdan.pt", needs="softmax over all pixels"),
-    Team("mju_mnu", "HNCT", 0.345, 78.81, 46.76, 40, 29.06, None, None, needs="shifted windows; the weights are not published"),
-    Team("Virtual_Reality Team", "NLFFC", 0.423, 423.16, 2731.08, 82, 27.35, None, "team02_nlffc.pth", needs="FFT, float only"),
+    Team("ncepu_explorers", "MDAN", 0.390, 23.73, 994.25, 374, 29.09, "mdan", "team23_mdan.pt"),
+    Team("mju_mnu", "HNCT", 0.345, 78.81, 46.76, 40, 29.06, "hnct", None),
+    Team(
+        *("Virtual_Reality Team", "NLFFC", 0.423, 423.16, 2731.08, 82, 27.35, "nlffc", "team02_nlffc.pth"),
+        remark="no .tflite: it has FFTs",
+    ),
     Team("NTU607QCO-ESR", "SFDN", 0.433, 27.06, 108.89, 60, 27.79, "sfdn", "team08_sfdn.pt"),
     Team("Strong Tiger", "MDGN", 0.560, 36.64, 78.91, 23, 29.00, "mdgn", "team24_mdgn.pth"),
     Team("VAP", "CL-RFDN", 0.175, 10.83, 70.93, 63, 29.01, "cl_rfdn", "team29_clrfdn.pth"),

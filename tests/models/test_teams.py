@@ -8,7 +8,6 @@ from mobile_sr import models
 from mobile_sr.models.ntire2022.teams import TEAMS
 from tests.conftest import ROOT
 
-OURS = [team for team in TEAMS if team.network]
 QUICK = ("bmdn", "afdn", "msdn")
 PIXELS = 256**2
 # What Table 1 counts and we do not: (parameters, FLOPs, activations, convolutions), because the network has been simplified
@@ -21,6 +20,10 @@ FOLDED = {
     "lwfanet": (0, 0, 0, 2 * 10),
     # The same; and convolutions without use, lengths of the weight normalization and a factor.
     "rlcsr": (9280 + 9248 + 18464 + 165 + 6 * (192 + 80) + 160 + 3, 0, 0, 2),
+    # A grouped convolution is four there.
+    "imdeception": (0, 0, 0, 3 * 24),
+    # The mean shifts, as above; the lengths of the weight normalization, one per output channel, and three factors.
+    "mdan": (24 - 3 + 15_120 + 3, (9 + 9 * 16) * PIXELS, (3 + 3 * 16) * PIXELS, 2),
     # There: a convolution per block without use.
     "depthwise_rfdn": (4 * (9 * 12 * 12 + 12), 0, 0, 0),
     # Batch normalization: two parameters and two FLOPs per channel, and the biases that it adds to convolutions without one.
@@ -32,11 +35,14 @@ FOLDED = {
 }
 # Table 1 counts more than the challenge's script in its published form, 2.022 G.
 NOT_BY_THE_SCRIPT = {"bsrn": {"flops"}}
+# Only the report describes these, without all sizes. Their docstrings give the measures: (parameters M, FLOPs G, activations M,
+# convolutions).
+FROM_THE_REPORT = {"restormer": (0.505, 32.47, 501.61, 74), "vlesr": (0.335, 20.96, 403.70, 196)}
 
 
 @pytest.mark.parametrize(
     "team",
-    [team if team.network in QUICK else pytest.param(team, marks=pytest.mark.slow) for team in OURS],
+    [team if team.network in QUICK else pytest.param(team, marks=pytest.mark.slow) for team in TEAMS],
     ids=lambda t: t.name,
 )
 def test_the_printed_measures(team):
@@ -45,11 +51,14 @@ def test_the_printed_measures(team):
     extra = FOLDED.get(team.network, (0, 0, 0, 0))
     names = ("parameters", "script_flops", "activations", "convolutions")
     counts = {name: actual[name] + more for name, more in zip(names, extra, strict=True)}
-    assert counts["convolutions"] == team.convolutions
-    assert abs(counts["parameters"] / 1e6 - team.parameters) <= 0.0005 + 1e-9
-    assert abs(counts["activations"] / 1e6 - team.activations) <= 0.005 + 1e-9
+    printed = (team.parameters, team.flops, team.activations, team.convolutions)
+    parameters, flops, activations, convolutions = FROM_THE_REPORT.get(team.network, printed)
+    assert (parameters, flops, activations, convolutions) == pytest.approx(printed, rel=0.012)
+    assert counts["convolutions"] == convolutions
+    assert abs(counts["parameters"] / 1e6 - parameters) <= 0.0005 + 1e-9
+    assert abs(counts["activations"] / 1e6 - activations) <= 0.005 + 1e-9
     if "flops" not in NOT_BY_THE_SCRIPT.get(team.network, ()):
-        assert abs(counts["script_flops"] / 1e9 - team.flops) <= 0.005 + 1e-9
+        assert abs(counts["script_flops"] / 1e9 - flops) <= 0.005 + 1e-9
 
 
 def test_the_ranked_teams_are_those_of_table_1():
@@ -64,8 +73,7 @@ def test_the_ranked_teams_are_those_of_table_1():
 
 
 def test_every_network_of_the_challenge_has_a_team():
-    assert {team.network for team in OURS} == {*models.NTIRE_2022, *models.TEAMS}
-    assert all(bool(team.network) != bool(team.needs) for team in TEAMS)
+    assert {team.network for team in TEAMS} == {*models.NTIRE_2022, *models.TEAMS}
 
 
 def test_the_page_is_that_of_the_table():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mobile_sr.converters.pytorch import folding
-from mobile_sr.converters.pytorch.architecture import Architecture
+from mobile_sr.converters.pytorch.architecture import Architecture, Shapes, read_size
 from mobile_sr.converters.pytorch.maps.common import ESA_THREE, STAGES, blocks, distillation, head_and_tail
 from mobile_sr.converters.pytorch.maps.ntire2022 import RFDN_SIZES
 
@@ -47,7 +47,7 @@ def aaln(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _cancel_means(state: dict[str, Any]) -> dict[str, Any]:
-    """Removes AALN's second mean shift. Raises ValueError unless it is the opposite of the first."""
+    """Removes the second mean shift of AALN and MDAN. Raises ValueError unless it is the opposite of the first."""
     result = folding.without_identity(state, "sub_mean", "add_mean")
     if not np.allclose(result.pop("add_mean.bias"), -result["sub_mean.bias"]):
         raise ValueError("add_mean is not the opposite of sub_mean")
@@ -128,6 +128,54 @@ def _fold_rlcsr(state: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+_MDAN_UNITS = ("bs1", "bs11", "bs2", "bs22", "bs3", "bs33")
+
+
+def mdan(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of MDAN as submitted, prepared by `_fold_mdan`."""
+    names = {"sub_mean": "mean", "conv_first": "head", "conv_add": "blocks_fuse", "out1": "tail"}
+    units = {"group_conv": "groups", "depth_conv": "depthwise", "point_conv": "mix"}
+    for k in range(1, config["blocks"] + 1):
+        for unit, source in enumerate(_MDAN_UNITS[: len(config["dilations"])], 1):
+            target = f"block{k}_unit{unit}"
+            names |= {f"BS{k}.{source}.conv_last": f"{target}_fuse"}
+            for stage in STAGES:
+                for a, b in units.items():
+                    names |= {f"BS{k}.{source}.conv3_{stage}.{a}": f"{target}_stage{stage}_near_{b}"}
+                    names |= {f"BS{k}.{source}.convd_{stage}.{a}": f"{target}_stage{stage}_far_{b}"}
+        parts = {"tail1": "plain", "conv": "values", "conv_end": "fuse"}
+        parts |= {f"tail2.{a}": f"separable_{b}" for a, b in units.items()}
+        parts |= {f"conv3.{a}": f"logits_{b}" for a, b in units.items()}
+        names |= {f"upb{k}.{a}": f"attention{k}_{b}" for a, b in parts.items()}
+    return names
+
+
+def _fold_mdan(state: dict[str, Any]) -> dict[str, Any]:
+    """Folds MDAN's weight normalization and the factors behind its attentions, and removes the second mean shift."""
+    result = _cancel_means(folding.weight_norm(state))
+    for match in folding.matches(result, r"scale(\d+)\.scale"):
+        factor = float(np.asarray(result.pop(match[0])).reshape(()))
+        for part in ("weight", "bias"):
+            result[f"upb{match[1]}.conv_end.{part}"] = factor * result[f"upb{match[1]}.conv_end.{part}"]
+    return result
+
+
+def _mdan_dilations(shapes: Shapes) -> tuple[int, ...]:
+    """The published dilations of as many units as a block has; a state dict tells their number only."""
+    return (1, 1, 2, 2, 3, 3)[: read_size("BS1.bs*.conv_last.weight", shapes)]
+
+
+def nlffc(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of NLFFC as submitted."""
+    names = {"c0": "head"}
+    parts = {"conv0": "context_out", "conv1": "near", "conv2": "from_global", "SpT.conv": "spectrum"}
+    parts |= {"GlobContext.conv1": "context_mask", **{f"GlobContext.conv{k}": f"context_conv{k - 1}" for k in (2, 3, 4)}}
+    for k in range(1, config["blocks"] + 1):
+        names |= {f"b{k}.{a}": f"block{k}_{b}" for a, b in parts.items()}
+        names |= {f"c{k}": f"block{k}_mix" if k < config["blocks"] else "tail"}
+    return names
+
+
 _RFDN = {name: size for name, size in RFDN_SIZES.items() if name != "attention"}
 ARCHITECTURES = {
     "prrn": Architecture(prrn, {"channels": "conv_first.weight[0]", "blocks": "conv1_mid_*.weight"}),
@@ -151,6 +199,21 @@ ARCHITECTURES = {
             "upscaled": "conv_L.weight[0]",
         },
         scale=lambda shapes: 4 if "conv_up2.weight" in shapes else 2,
+    ),
+    "mdan": Architecture(
+        mdan,
+        {"channels": "conv_first.weight[0]", "blocks": "upb*.conv_end.weight", "dilations": _mdan_dilations},
+        255,
+        "out1.weight[0]",
+        not_stored="dilations",
+        prepare=_fold_mdan,
+    ),
+    "nlffc": Architecture(
+        nlffc,
+        {"channels": "c0.weight[0]", "blocks": "b*.SpT.conv.weight"},
+        255,
+        scale=lambda shapes: 4,
+        not_stored="the scale",
     ),
     "imdn_cca": Architecture(
         imdn_cca,

@@ -143,11 +143,31 @@ def merge_non_local(state):
     return result | {f"{name}.weight": np.eye(3).reshape(3, 3, 1, 1) for name in ("sub_mean", "add_mean")}
 
 
+def one_convolution_per_group(state):
+    """IMDeception's grouped convolutions, whose four names all got the whole kernel."""
+    result = dict(state)
+    for key, value in state.items():
+        if ".conv2d_block." in key:
+            result[key] = np.split(value, 4)[int(key.split(".")[-2])]
+    return result
+
+
+def with_factors(state):
+    """MDAN's factors behind its attentions, and its second mean shift."""
+    result = opposite_means(state)
+    for key in [key for key in state if ".conv_end." in key]:
+        result[key] = state[key] / 0.3
+        result[f"scale{key[3]}.scale"] = np.array([0.3])
+    return result
+
+
 UNFOLD = {
     "san": merge_non_local,
     "smsr": merge_channels,
     "carn": unfold_shifter,
     "sesr": with_anchor,
+    "imdeception": one_convolution_per_group,
+    "mdan": with_factors,
     "span": branches,
     "rlcsr": with_layer_attention,
     "aaln": opposite_means,
@@ -162,13 +182,19 @@ UNFOLD = {
 SEVERAL = ("espcn", "fsrcnn", "edsr", "rcan", "vdsr", "xlsr")
 
 
-@pytest.mark.parametrize("net", [net for net in ARCHITECTURES if net not in SEVERAL])
+LARGE = ("imdeception", "mdan")  # many layers at any size
+
+
+@pytest.mark.parametrize(
+    "net",
+    [pytest.param(net, marks=pytest.mark.slow) if net in LARGE else net for net in ARCHITECTURES if net not in SEVERAL],
+)
 def test_every_network_is_recognized_as_itself(net):
     """With its sizes; every layer with weights has its keys, and the arrays fit the network."""
-    config = {"network": net, "scale": 4 if net in ("mobilesr", "m_rfdn", "lwfanet") else 2, **SIZES[net]}
+    config = {"network": net, "scale": 4 if net in ("mobilesr", "m_rfdn", "lwfanet", "nlffc") else 2, **SIZES[net]}
     model, complete = models.build(config), models.complete(config)
     layers = list(ARCHITECTURES[net].names(complete).values())
-    assert sorted(layers) == sorted(layer.name for layer in model.layers if layer.weights)
+    assert sorted(set(layers)) == sorted(layer.name for layer in model.layers if layer.weights)
     state = state_of(net, model, complete)
     found = recognition.candidates(state)
     assert {candidate.network for candidate in found} == (SAME_NAMES if net in SAME_NAMES else {net})

@@ -9,6 +9,7 @@ from mobile_sr.converters import to_tflite
 from mobile_sr.converters.quantization import activation_ranges, float_graph, quantizer
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import flatbuffer
+from tests.converters.quantization.small_graphs import Builder
 
 SHAPES = ((1, 24, 20, 3), (1, 24, 20, 3), (1, 17, 31, 3))
 
@@ -158,3 +159,20 @@ def test_unusable_ranges_are_refused(ranges, message):
     with pytest.raises(ValueError, match=message):
         activation_ranges.store(graph, {key or name: limits for key, limits in ranges.items()})
     assert activation_ranges.stored(graph) == {}
+
+
+def test_maxima_have_the_range_of_their_tensor():
+    """In 8 bits all have one scale. Otherwise the convolution would get that of its maxima, and saturate below them."""
+    b = Builder()
+    kernel = np.random.default_rng(0).normal(0, 0.5, (4, 1, 1, 3))
+    x = b.op("CONV_2D", [b.inputs[0], kernel, np.array([-2, 0, 0.5, 0])], strideH=1, strideW=1)
+    parts = [b.op(name, [x, b.ints([3])], keepDims=True) for name in ("MEAN", "REDUCE_MAX")]
+    both = b.op("CONCATENATION", parts, axis=3)
+    graph = b.finished(b.op("MUL", [x, b.op("CONV_2D", [both, np.ones((1, 1, 1, 2)), np.zeros(1)], strideH=1, strideW=1)]))
+    sample = np.random.default_rng(1).uniform(0, 1, (1, 6, 8, 3)).astype(np.float32)
+    ranges = activation_ranges.measure(graph, [sample])
+    assert ranges[x][0] < -1
+    assert ranges[parts[1]] == ranges[both] == ranges[x]
+    integer = flatbuffer.parse(quantizer.convert(graph.packed(), "int8", [sample]))
+    (scale,) = {tuple(integer.tensors[op.outputs[0]].scales) for op in integer.ops if op.name == "REDUCE_MAX"}
+    assert scale[0] == pytest.approx((ranges[x][1] - ranges[x][0]) / 255)

@@ -21,3 +21,15 @@ def test_negation_and_square():
     parsed = flatbuffer.parse(quantizer.convert(data, "int8", [sample]))
     assert {tensor.dtype for tensor in parsed.tensors if tensor.name} <= {"int8", "int32"}
     assert [op.name for op in parsed.ops] == ["CONV_2D", "MUL", "MUL", "ADD"]
+
+
+def test_integers_stay():
+    """A dynamic size, such as the rows that a padding adds, can contain a NEG of integers."""
+    b = Builder()
+    y = b.op("RELU", [b.inputs[0]])
+    graph = b.finished(y)
+    size = graph.add_constant("size", np.array([3], np.int32))
+    negative = graph.add_constant("negative", np.array([0], np.int32))
+    graph.add_op(0, "NEG", [size], [negative])
+    assert integer_forms.rewrite(graph) == 0
+    assert graph.name(graph.ops[0]) == "NEG"
