@@ -172,9 +172,9 @@ def baselines_gate(rows: Sequence[dict[str, Any]], key: str = "psnr") -> float |
 
 
 def _published_db(published: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """{network: PSNR on DIV2K validation (RGB)} from the table; of several teams with one network, the first of TEAMS.
+    """{network: PSNR on DIV2K validation (RGB)} from the table.
 
-    RFDN has two rows, of which that for comparison is the network as it was first published.
+    Of several teams with one network, the last of TEAMS: RFDN is there also for comparison, as it was first published.
     """
     psnr = {row["team"]: row["psnr_validation"] for row in published}
     teams = [team for team in TEAMS if team.network and not team.options and team.name in psnr]
