@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr import backend, models
+from mobile_sr import backend, models, zoo
 from mobile_sr.benchmarking import virtual
 from mobile_sr.challenge import graph_counts, impulse, scoreboard
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite import receptive_field
 from mobile_sr.devices import names
-from mobile_sr.errors import UserError
+from mobile_sr.errors import UserError, did_you_mean
 from mobile_sr.evaluation import compare, evaluate
 from mobile_sr.files import read_json
 from mobile_sr.imaging import sample_images
@@ -132,6 +132,9 @@ def _open(
         option = "--scale" if scale is not None else "--set"
         raise UserError(f"{option}: for the name of a network or a checkpoint; {model} has a scale and sizes already")
     if sources.is_own(model):
+        if not path.suffix and not path.exists() and model not in zoo.names():
+            hint = did_you_mean(model, [*models.NETWORKS, *zoo.names()])
+            raise UserError(f"{model}: neither a network nor a packaged one nor a file{hint}")
         return _own_subject(model)
     return _Subject(model, None, True, {})
 

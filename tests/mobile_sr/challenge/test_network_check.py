@@ -84,7 +84,7 @@ def test_counts_of_a_graph():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["rlfm"], "rlfm"),
+        (["rlfm"], "rlfm: neither a network nor a packaged one nor a file; did you mean rlfn?"),
         (["etds", "--set", "width=3"], "etds: cannot be built: it has no argument 'width'"),
         (["etds", "--set", "blocks=1.5"], "--set blocks=1.5: expected NAME=N"),
         (["etds", "--scale", "0"], "--scale 0: must be 1 to"),
