@@ -13,10 +13,11 @@ from mobile_sr.evaluation import plots
 from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.imaging import metrics
 
+_TEST = "test, dB"  # heading of a column that only boards with a test set have
 _COLUMNS = (
     ("network", lambda row: row["name"]),
     ("PSNR, dB", lambda row: "untrained" if row["weights"] == "untrained" else _number(row["psnr"], ".2f")),
-    ("test, dB", lambda row: _number(row.get("psnr_test"), ".2f")),
+    (_TEST, lambda row: _number(row.get("psnr_test"), ".2f")),
     ("published", lambda row: _number(row["published_db"], ".2f")),
     ("runtime, ms", lambda row: f"{row['runtime_ms']:.0f}"),
     ("parameters", lambda row: f"{row['parameters']:,}"),
@@ -67,7 +68,8 @@ def _place(row: Mapping[str, Any], track: str) -> str:
 
 def _cells(result: Mapping[str, Any]) -> list[list[str]]:
     rows = sorted(result["rows"], key=lambda row: (not row["enters"], row["runtime_ms"]))
-    return [[heading for heading, _ in _COLUMNS], *([cell(row) for _, cell in _COLUMNS] for row in rows)]
+    columns = [column for column in _COLUMNS if column[0] != _TEST or result.get("test_set")]
+    return [[heading for heading, _ in columns], *([cell(row) for _, cell in columns] for row in rows)]
 
 
 def notes(result: Mapping[str, Any]) -> Iterator[str]:
@@ -104,7 +106,7 @@ def notes(result: Mapping[str, Any]) -> Iterator[str]:
 def text(result: Mapping[str, Any]) -> str:
     """Returns the table and its notes as text for a terminal."""
     cells = _cells(result)
-    widths = [max(len(line[k]) for line in cells) for k in range(len(_COLUMNS))]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
     lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
     return "\n".join(map(printable, [*lines, *notes(result)]))
 
@@ -145,7 +147,7 @@ def write(folder: str | Path, result: Mapping[str, Any], name: str = "scoreboard
     write_json(out / f"{name}.json", result)
     cells = _cells(result)
     table = [f"| {' | '.join(map(markdown_text, line))} |" for line in cells]
-    table.insert(1, "|---" * len(_COLUMNS) + "|")
+    table.insert(1, "|---" * len(cells[0]) + "|")
     explanations = "\n".join(f"- {markdown_text(note)}" for note in notes(result))
     page = out / f"{name}.md"
     parts = [_HEAD.format(**result) + "\n".join(table), explanations, *images]
