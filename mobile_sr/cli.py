@@ -42,6 +42,7 @@ COMMANDS = (
     "score",
     "serve",
     "import-weights",
+    "check-network",
 )
 
 

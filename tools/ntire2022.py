@@ -35,6 +35,7 @@ _OTHERS = """## Other systems
 OTHERS = (
     ("NTIRE 2024 (Wan et al., CVPRW 2024)", "SPAN", "span", "published weights"),
     ("Real-ESRGAN (Wang et al., ICCVW 2021)", "SRVGGNetCompact", "compact", "published weights"),
+    ("IMDN (Hui et al., ACM MM 2019), published code", "IMDN-RTC", "imdn_rtc", "published weights"),
     ("XLSR (Ayazoglu, CVPRW 2021)", "XLSR", "xlsr", "trained here, published weights (AIMET Model Zoo)"),
     ("XLSR", "FSRCNN", "fsrcnn", "trained here"),
     ("XLSR", "ESPCN", "espcn", "trained here"),

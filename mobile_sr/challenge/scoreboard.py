@@ -1,7 +1,7 @@
 """Scoreboard of the NTIRE 2022 efficient super-resolution challenge, for networks measured on this machine.
 
-Li et al., CVPRW 2022, Sec. 2.3 and Table 1: a network enters if it keeps the PSNR of the baseline. The main track ranks by
-runtime, sub-track 1 by the sum of the ranks in parameters and FLOPs, sub-track 2 by the sum of the ranks in all five measures.
+Li et al., CVPRW 2022, Sec. 2.3 and Table 1: a network enters if it keeps the PSNR of the baseline on two sets. The main track
+ranks by runtime, sub-track 1 by the sum of the ranks in parameters and FLOPs, sub-track 2 by that in all five measures.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Any
 
 from mobile_sr import models, zoo
 from mobile_sr.benchmarking import benchmark
+from mobile_sr.challenge import rules
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import evaluate
 from mobile_sr.imaging import metrics
 from mobile_sr.inference import model_files, upscaler, weights
+from mobile_sr.models.ntire2022.teams import TEAMS
 from mobile_sr.quantization import export
 
 FORMAT = "mobile-sr scoreboard 1"
@@ -29,20 +31,10 @@ TRACKS = {
     "overall": ("runtime_ms", "parameters", "flops", "activations", "memory_bytes"),
 }
 COUNTS = {"script": "script_flops", "true": "multiply_adds"}  # meaning of "flops" -> key of a row
-BASELINE, MARGIN_DB = "imdn", 29.13 - 28.95  # on DIV2K's validation set the baseline has 29.13 dB and 28.95 are required
-# PSNR on DIV2K validation (RGB) from Table 1, which lists IMDN and RFDN for comparison only, unranked.
-PUBLISHED_DB = {
-    "imdn": 29.13,
-    "rfdn": 29.04,
-    "rlfn": 29.00,
-    "fmen": 29.00,
-    "efdn": 29.01,
-    "bsrn": 29.01,
-    "mobilesr": 28.96,
-    "arfdn": 29.00,
-    "imdn_plus": 29.01,
-    "pruned_rfdn": 29.00,
-}
+RULES = rules.find("ntire2022")
+BASELINE = RULES.baseline["network"]
+# How far below the baseline the gates are on DIV2K's validation and test set, in dB.
+MARGINS_DB = tuple(psnr - gate for psnr, gate in zip(RULES.baseline["psnr"], RULES.gate_db, strict=True))
 
 
 @dataclasses.dataclass
@@ -109,20 +101,24 @@ def measure(
     threads: int = 1,
     log: Callable[[str], Any] = print,
     progress: Callable[[int, str], None] | None = None,
+    test_data: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measure entrants in one interleaved run of their float32 .tflite files and rank them.
 
     Args:
         board: entrants, all of one scale.
         data: folder of images for PSNR; None measures no PSNR, and all entrants take part.
-        gate: minimum PSNR in dB to take part. None is the PSNR of the baseline on `data` minus MARGIN_DB, if the baseline is
-            on the board with weights.
+        gate: minimum PSNR on `data` in dB to take part. None is the baseline's PSNR minus the first of MARGINS_DB, if the
+            baseline is on the board with weights.
         runs: timed runs of each file.
         threads: CPU threads.
         log: called with lines about the progress.
         progress: called with (number done, what was done).
-    Returns: JSON-able {"format", "environment", "scale", "set", "gate_db", "protocol", "rows"}. A row has {"name", "weights":
-        "given" or "untrained", "psnr": in dB (RGB, `scale` pixels cut) or None, "published_db", "enters", the counts of
+        test_data: folder of images for the second half of the gate, that on the test set: the baseline's PSNR there minus the
+            second of MARGINS_DB. None leaves it out.
+    Returns: JSON-able {"format", "environment", "scale", "set", "gate_db", "test_set", "test_gate_db", "protocol", "rows",
+        "published": `rules.published` at x4, else []}. A row has {"name", "weights": "given" or "untrained", "psnr" and
+        "psnr_test": in dB (RGB, `scale` pixels cut) or None, "published_db", "enters", the counts of
         `models.challenge_counts` at SIZE, "runtime_ms" (median wall time), "cpu_ms", "memory_bytes" (peak of a process that
         runs the file), "ranks": {"script": {measure: rank}, "true": ...}, "places": {"script": {track: place}, "true": ...}};
         ranks and places are None for entrants below the gate.
@@ -131,37 +127,58 @@ def measure(
     rows: list[dict[str, Any]] = []
     files: list[str] = []
     scale = board[0].config["scale"]
-    if data:
-        next(evaluate.each_pair(data, scale, [], scale))  # raises UserError before the work when there is no image
+    for images in [source for source in (data, test_data) if source]:
+        next(evaluate.each_pair(images, scale, [], scale))  # raises UserError early when there is no image
+    published = rules.published() if scale == 4 else []
+    published_db = _published_db(published)
     with tempfile.TemporaryDirectory() as folder:
         for entrant in board:
             model = entrant.model or untrained(entrant, Path(folder))
             log(f"{entrant.name}: {'weights of ' + model if entrant.model else 'untrained'}")
             files.append(str(export.export(model, folder, ["float32"], log=lambda line: None)[0]))
-            psnr = None
-            if data and entrant.model:
-                psnr = evaluate.evaluate(upscaler.load(model), data, "rgb", progress, ssim=False)["mean"]["psnr"]
-            row = {"name": entrant.name, "weights": "given" if entrant.model else "untrained", "psnr": psnr}
-            row["published_db"] = PUBLISHED_DB.get(entrant.config["network"]) if scale == 4 else None
+            row: dict[str, Any] = {"name": entrant.name, "weights": "given" if entrant.model else "untrained"}
+            for key, source in (("psnr", data), ("psnr_test", test_data)):
+                row[key] = None
+                if source and entrant.model:
+                    row[key] = evaluate.evaluate(upscaler.load(model), source, "rgb", progress, ssim=False)["mean"]["psnr"]
+            row["published_db"] = published_db.get(entrant.config["network"])
             rows.append(row | models.challenge_counts(entrant.config, *SIZE))
         timing = benchmark.benchmark(files, SIZE, threads, runs, progress=progress)
     for row, result in zip(rows, timing["results"], strict=True):
         row["runtime_ms"], row["cpu_ms"] = result["latency_ms"]["p50"], result["cpu_ms"]["p50"]
         row["memory_bytes"] = result["peak_memory_bytes"]
     gate = baselines_gate(rows) if gate is None else gate
+    gates = {"psnr": gate, "psnr_test": baselines_gate(rows, "psnr_test")}
     for row in rows:
-        row["enters"] = gate is None or row["psnr"] is None or row["psnr"] >= gate
+        halves = [(row[key], least) for key, least in gates.items()]
+        row["enters"] = all(psnr is None or least is None or psnr >= least for psnr, least in halves)
     give_places(rows)
-    protocol = metrics.protocol(scale, "rgb") if data else None
-    name = Path(data).name if data else None
+    protocol = metrics.protocol(scale, "rgb") if data or test_data else None
+    name, test_name = (Path(source).name if source else None for source in (data, test_data))
     head = {"format": FORMAT, "environment": timing["environment"], "scale": scale, "set": name, "gate_db": gate}
-    return {**head, "protocol": protocol, "rows": rows}
+    head |= {"test_set": test_name, "test_gate_db": gates["psnr_test"], "protocol": protocol}
+    return {**head, "rows": rows, "published": published}
 
 
-def baselines_gate(rows: Sequence[dict[str, Any]]) -> float | None:
-    """Returns the minimum PSNR to take part, in dB: MARGIN_DB below the baseline's; None if that was not measured."""
-    baseline = next((row["psnr"] for row in rows if row["name"] == BASELINE), None)
-    return None if baseline is None else baseline - MARGIN_DB
+def baselines_gate(rows: Sequence[dict[str, Any]], key: str = "psnr") -> float | None:
+    """Returns a half of the gate in dB, one of MARGINS_DB below the baseline; None if the baseline was not measured.
+
+    Args:
+        rows: rows of the board.
+        key: 'psnr' for the validation set, 'psnr_test' for the test set.
+    """
+    baseline = next((row[key] for row in rows if row["name"] == BASELINE), None)
+    return None if baseline is None else baseline - MARGINS_DB[key == "psnr_test"]
+
+
+def _published_db(published: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """{network: PSNR on DIV2K validation (RGB)} from the table.
+
+    Of several teams with one network, the last of TEAMS: RFDN is there also for comparison, as it was first published.
+    """
+    psnr = {row["team"]: row["psnr_validation"] for row in published}
+    teams = [team for team in TEAMS if team.network and not team.options and team.name in psnr]
+    return {team.network: psnr[team.name] for team in teams if team.network}
 
 
 def untrained(entrant: Entrant, folder: Path) -> str:
@@ -183,18 +200,8 @@ def give_places(rows: Sequence[dict[str, Any]]) -> None:
         row["ranks"], row["places"] = dict.fromkeys(COUNTS), dict.fromkeys(COUNTS)
     for count, key in COUNTS.items():
         measures = [{**row, "flops": row[key]} for row in entered]
-        ranks = {m: places([row[m] for row in measures]) for m in TRACKS["overall"]}
-        tracks = {track: standings([ranks[m] for m in of]) for track, of in TRACKS.items()}
+        ranks = {m: rules.places([row[m] for row in measures]) for m in TRACKS["overall"]}
+        tracks = {track: rules.standings([ranks[m] for m in of]) for track, of in TRACKS.items()}
         for k, row in enumerate(entered):
             row["ranks"][count] = {m: ranks[m][k] for m in ranks}
             row["places"][count] = {track: tracks[track][k] for track in tracks}
-
-
-def places(values: Sequence[float]) -> list[int]:
-    """Returns the rank of each value, 1 for the smallest. Equal values share the better rank, and the next one is skipped."""
-    return [1 + sum(other < value for other in values) for value in values]
-
-
-def standings(ranks: Sequence[Sequence[float]]) -> list[int]:
-    """Returns the places by the sums of ranks, [measures][networks] -> [networks] (the challenge's ranking statistic)."""
-    return places([sum(of_one) for of_one in zip(*ranks, strict=True)])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobile_sr.challenge.scoreboard import BASELINE
+from mobile_sr.challenge import rules
+from mobile_sr.challenge.scoreboard import BASELINE, RULES
 from mobile_sr.converters.printable import markdown_text, printable
 from mobile_sr.evaluation import plots
 from mobile_sr.files import make_folder, write_json, write_text
 from mobile_sr.imaging import metrics
 
+_TEST = "test, dB"  # heading of a column that only boards with a test set have
 _COLUMNS = (
     ("network", lambda row: row["name"]),
     ("PSNR, dB", lambda row: "untrained" if row["weights"] == "untrained" else _number(row["psnr"], ".2f")),
+    (_TEST, lambda row: _number(row.get("psnr_test"), ".2f")),
     ("published", lambda row: _number(row["published_db"], ".2f")),
     ("runtime, ms", lambda row: f"{row['runtime_ms']:.0f}"),
     ("parameters", lambda row: f"{row['parameters']:,}"),
@@ -40,6 +43,16 @@ challenge (Li et al., CVPRW 2022).
 
 """
 
+_PUBLISHED = """## Published measures, for reference
+
+Table 1 of the report: times on a Titan Xp GPU in PyTorch, not comparable with those above. A team is ranked if it reaches
+28.95 dB on DIV2K's validation set and 28.65 dB on its test set.
+
+Parameters, activations and memory in millions, FLOPs in thousands of millions, PSNR in dB, runtime in ms.
+
+| team | validation | test | runtime | parameters | FLOPs | activations | memory | conv | main | sub-track 1 | sub-track 2 |
+|---|---|---|---|---|---|---|---|---|---|---|---|"""
+
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
@@ -55,7 +68,8 @@ def _place(row: Mapping[str, Any], track: str) -> str:
 
 def _cells(result: Mapping[str, Any]) -> list[list[str]]:
     rows = sorted(result["rows"], key=lambda row: (not row["enters"], row["runtime_ms"]))
-    return [[heading for heading, _ in _COLUMNS], *([cell(row) for _, cell in _COLUMNS] for row in rows)]
+    columns = [column for column in _COLUMNS if column[0] != _TEST or result.get("test_set")]
+    return [[heading for heading, _ in columns], *([cell(row) for _, cell in columns] for row in rows)]
 
 
 def notes(result: Mapping[str, Any]) -> Iterator[str]:
@@ -71,8 +85,14 @@ def notes(result: Mapping[str, Any]) -> Iterator[str]:
         f"thread(s), on this machine ({where['cpu']}); memory: peak of a process that runs the file."
     )
     yield "Ranks use the FLOPs of the challenge's script; if true multiply-adds give another rank, it follows in brackets."
-    if result["set"] is None:
+    if result["set"] is None and result.get("test_set") is None:
         yield "No PSNR was measured (--data); all networks are ranked."
+        return
+    if test := result.get("test_set"):
+        least = result["test_gate_db"]
+        gate = f"networks below {least:.2f} dB are not ranked" if least is not None else f"no gate without {BASELINE}"
+        yield f"Test set, the second half of the gate: {test}; {gate}."
+    if result["set"] is None:
         return
     published_known = any(row["published_db"] is not None for row in result["rows"])
     published = " Published: Table 1 of the report, on DIV2K's validation set." if published_known else ""
@@ -86,9 +106,28 @@ def notes(result: Mapping[str, Any]) -> Iterator[str]:
 def text(result: Mapping[str, Any]) -> str:
     """Returns the table and its notes as text for a terminal."""
     cells = _cells(result)
-    widths = [max(len(line[k]) for line in cells) for k in range(len(_COLUMNS))]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
     lines = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in cells]
     return "\n".join(map(printable, [*lines, *notes(result)]))
+
+
+def published_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the published table of 2022 in Markdown with the places that the rules give.
+
+    Args:
+        rows: from `rules.published`.
+    """
+    lines = [_PUBLISHED]
+    teams = [row for row in rows if row["team"] not in rules.COMPARED]
+    ranked = {row["team"]: found for row, found in zip(teams, RULES.rank(teams), strict=True)}
+    for row in rows:
+        found = ranked.get(row["team"])
+        track = "| - | - | -" if found is None else "".join(f"| {found[name]} " for name in RULES.tracks)
+        psnr = f"{row['psnr_validation']:.2f} | {row['psnr_test']:.2f}"
+        cost = f"{row['runtime_ms']:.2f} | {row['parameters'] / 1e6:.3f} | {row['flops'] / 1e9:.2f}"
+        further = f"{row['activations'] / 1e6:.2f} | {row['memory'] / 1e6:.2f} | {row['convolutions']}"
+        lines.append(f"| {row['team']} | {psnr} | {cost} | {further} {track.rstrip()} |")
+    return "\n".join(lines)
 
 
 def write(folder: str | Path, result: Mapping[str, Any], name: str = "scoreboard") -> Path:
@@ -108,8 +147,11 @@ def write(folder: str | Path, result: Mapping[str, Any], name: str = "scoreboard
     write_json(out / f"{name}.json", result)
     cells = _cells(result)
     table = [f"| {' | '.join(map(markdown_text, line))} |" for line in cells]
-    table.insert(1, "|---" * len(_COLUMNS) + "|")
+    table.insert(1, "|---" * len(cells[0]) + "|")
     explanations = "\n".join(f"- {markdown_text(note)}" for note in notes(result))
     page = out / f"{name}.md"
-    write_text(page, _HEAD.format(**result) + "\n".join(table) + f"\n\n{explanations}\n\n" + "\n\n".join(images) + "\n")
+    parts = [_HEAD.format(**result) + "\n".join(table), explanations, *images]
+    if result.get("published"):
+        parts.append(published_table(result["published"]))
+    write_text(page, "\n\n".join(parts) + "\n")
     return page

@@ -44,11 +44,12 @@ def run(args: argparse.Namespace) -> None:
     file = args.file or args.checkpoint
     if not file or (args.file and args.checkpoint):
         raise UserError("give one FILE, the checkpoint to import")
-    sizes = dict(_size(text) for text in args.set)
+    sizes = dict(size(text) for text in args.set)
     import_weights.import_weights(file, args.out, args.net, args.scale, args.range, sizes, args.verify, args.map)
 
 
-def _size(text: str) -> tuple[str, int | str]:
+def size(text: str) -> tuple[str, int | str]:
+    """Returns (name, value) of --set NAME=VALUE. Raises UserError for another form."""
     from mobile_sr.errors import UserError
 
     name, equals, value = text.partition("=")

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     board.add_argument("--weights", metavar="DIR", help="folder with the results of import-weights, DIR/NAME for each network")
     board.add_argument("--data", help="folder of the PSNR set (default: no PSNR)")
+    board.add_argument("--test-data", help="folder of a second PSNR set, for the challenge's gate on its test set")
     board.add_argument("--gate", type=float, metavar="DB", help="minimum PSNR to be ranked (default: 0.18 below the baseline)")
     board.add_argument("--scale", type=int, help="of all networks (default 4)")
     board.add_argument("--threads", type=int, help="CPU threads (default 1)")
@@ -43,8 +44,8 @@ def run(args: argparse.Namespace) -> None:
     if args.scoreboard:
         _scoreboard(args)
         return
-    for name in ("net", "weights", "data", "gate", "scale", "threads", "runs", "out"):
-        if getattr(args, name):
+    for name in ("net", "weights", "data", "test-data", "gate", "scale", "threads", "runs", "out"):
+        if getattr(args, name.replace("-", "_")):
             raise UserError(f"--{name} requires --scoreboard")
     from mobile_sr import zoo
 
@@ -97,7 +98,8 @@ def _scoreboard(args: argparse.Namespace) -> None:
     def log(line: str) -> None:
         print(line, file=sys.stderr)
 
-    result = scoreboard.measure(board, args.data, args.gate, given["runs"], given["threads"], log, common.progress)
+    measured = (args.data, args.gate, given["runs"], given["threads"], log, common.progress, args.test_data)
+    result = scoreboard.measure(board, *measured)
     common.clear_progress()
     print(scoreboard_page.text(result), file=out)
     if args.out:

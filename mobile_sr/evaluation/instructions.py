@@ -73,14 +73,25 @@ def of_patch(path: str | Path, side: int) -> float | None:
 
 def _costs(data: bytes, graph: flatbuffer.Graph, image: int, size: tuple[int, ...]) -> list[arm64_cost.OperatorCost]:
     """Returns the cost of each operator for a shape of the image input."""
+    return arm64_cost.estimate(graph, shapes(data, graph, image, size))
+
+
+def shapes(data: bytes, graph: flatbuffer.Graph, image: int, size: tuple[int, ...]) -> dict[int, list[int]]:
+    """Returns {tensor index: shape} of all tensors for a shape of the image input.
+
+    Args:
+        data: bytes of a file that the runtime accepts, with the graph as its first subgraph.
+        graph: its graph.
+        image: tensor index of the image input.
+        size: shape of the image input, such as (1, H, W, 3).
+    """
     # Without XNNPACK, which does not tell the shapes inside of its partitions.
     interpreter = runtime.create_interpreter(data, delegate=False)
     interpreter.resize_tensor_input(image, size)
     interpreter.allocate_tensors()
     if min(graph.tensors[image].shape) < 0:  # some shapes are known after a run only
         interpreter.invoke()
-    shapes = {int(tensor["index"]): tensor["shape"].tolist() for tensor in interpreter.get_tensor_details()}
-    return arm64_cost.estimate(graph, shapes)
+    return {int(tensor["index"]): tensor["shape"].tolist() for tensor in interpreter.get_tensor_details()}
 
 
 def describe(record: dict[str, Any]) -> str:

@@ -30,7 +30,16 @@ PATHS = ("sparse", "dense")
 
 
 class AuditError(Exception):
-    """A converted file failed its audit; it was not written."""
+    """A converted file failed its audit; it was not written.
+
+    Attributes:
+        checks: the checks that failed, [{"check", "passed", "found"}]; () if the conversion itself failed.
+    """
+
+    def __init__(self, message: str, checks: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Keeps the message and the checks."""
+        super().__init__(message)
+        self.checks = tuple(checks)
 
     def __str__(self) -> str:
         return str(UserError(super().__str__()))  # with the names of arguments or of options
@@ -325,7 +334,7 @@ def make_sidecar(
     failed = [c for c in checks if not c["passed"]]
     if failed:
         reasons = "; ".join(f"{c['check']} (found {c['found']}{'; ' + c['help'] if 'help' in c else ''})" for c in failed)
-        raise AuditError(f"{precision}: the converted file failed its audit: {reasons}")
+        raise AuditError(f"{precision}: the converted file failed its audit: {reasons}", failed)
     return {
         "format": sidecars.FORMAT,
         "scale": source.scale,

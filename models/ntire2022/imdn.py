@@ -31,10 +31,11 @@ def build(
     if channels % 4:
         raise ValueError(f"channels must be a multiple of 4, got {channels}")
 
-    return assemble("imdn", scale, output_activation, channels, in_a_row(_block, blocks))
+    return assemble("imdn", scale, output_activation, channels, in_a_row(block, blocks))
 
 
-def _block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+def block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Applies a block: each of three stages sets a quarter of the channels aside, [N, H, W, C] -> [N, H, W, C]."""
     channels, y = x.shape[-1], x
     kept: list[keras.KerasTensor] = []
     aside = channels // 4

@@ -59,6 +59,7 @@ TEAMS = {
     "hnct": {"channels": 8, "heads": 2, "window": 4, "hidden": 12, "attention": 2, "blocks": 1},
     "imdn_cca": {**_ESA, "attention": 4},
     "compact": {"channels": 8, "blocks": 1},
+    "imdn_rtc": {"channels": 8, "blocks": 1},
     "span": {"channels": 8, "blocks": 2},
 }
 MINI = {
@@ -148,6 +149,15 @@ def test_selu_is_kerass():
     x = np.linspace(-6, 6, 97).astype(np.float32)
     ours = keras.ops.convert_to_numpy(challenge_layers.SELU()(x))
     np.testing.assert_allclose(ours, keras.ops.convert_to_numpy(keras.activations.selu(x)), atol=1e-6)
+
+
+def test_imdn_rtc():
+    """The parameters of the published class with its own sizes, and multiply-adds counted by hand for one pixel."""
+    found = models.challenge_counts({"network": "imdn_rtc"}, 1, 1)
+    block = 9 * (12 * 12 + 2 * 9 * 12 + 9 * 3) + 12 * 12
+    assert found["parameters"] == 20_190
+    assert found["multiply_adds"] == 9 * 3 * 12 + 5 * block + 12 * 12 + 9 * 12 * 12
+    assert found["convolutions"] == 1 + 5 * 5 + 2
 
 
 def test_compact():

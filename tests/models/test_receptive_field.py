@@ -13,6 +13,7 @@ NETWORKS = [{"network": "xlsr"}, CHAIN, {"network": "fsrcnn"}, {"network": "espc
 EFFICIENT = [
     {"network": "imdn", "channels": 8, "blocks": 1},
     {"network": "imdn_plus", "channels": 12, "blocks": 1},
+    {"network": "imdn_rtc", "channels": 8, "blocks": 1},
     {"network": "fmen", "channels": 8, "attention": 6, "blocks": 0},
     {"network": "abpn", "channels": 8, "blocks": 2},
     {"network": "etds", "channels": 8, "blocks": 2},

@@ -1,4 +1,4 @@
-"""Small networks of others: Real-ESRGAN's Compact and SPAN."""
+"""Small networks of others: Real-ESRGAN's Compact, SPAN and IMDN-RTC."""
 
 from __future__ import annotations
 
@@ -70,7 +70,21 @@ def _merged(*arrays: np.ndarray) -> dict[str, np.ndarray]:
     return {"weight": weight, "bias": last[:, :, 0, 0] @ inner + last_bias + skip_bias}
 
 
+def imdn_rtc(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of IMDN-RTC: those of the challenge's IMDN with other names in the blocks."""
+    names, count = {"model.0": "head", "model.2": "tail"}, config["blocks"]
+    for k in range(count):
+        names |= {f"model.1.sub.{k}.c{stage}": f"block{k + 1}_conv{stage}" for stage in (1, 2, 3, 4)}
+        names |= {f"model.1.sub.{k}.c5": f"block{k + 1}_fuse"}
+    return names | {f"model.1.sub.{count}": "body"}
+
+
 ARCHITECTURES = {
+    "imdn_rtc": Architecture(
+        imdn_rtc,
+        {"channels": "model.0.weight[0]", "blocks": "model.1.sub.*.c5.weight"},
+        scale="model.2.weight[0]",
+    ),
     "compact": Architecture(
         compact,
         {"channels": "body.0.weight[0]", "blocks": lambda shapes: _last(shapes) // 2 - 1},

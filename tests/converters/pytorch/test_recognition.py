@@ -18,8 +18,12 @@ SIZES = {
     "mobilesr": {"channels": 8, "ratios": (2, 3)},
 }
 SAME_NAMES = {"rfdn", "pruned_rfdn", "dilated_rfdn"}  # dilations and skips leave no trace
-LAYOUT = {"Conv2D": (3, 2, 0, 1), "GroupedConv2D": (3, 2, 0, 1), "DepthwiseConv2D": (2, 3, 0, 1)}
-LAYOUT["SubPixelConv2DTranspose"] = (3, 2, 0, 1)
+LAYOUT = {
+    "Conv2D": (3, 2, 0, 1),
+    "GroupedConv2D": (3, 2, 0, 1),
+    "DepthwiseConv2D": (2, 3, 0, 1),
+    "SubPixelConv2DTranspose": (3, 2, 0, 1),
+}
 
 
 def state_of(net, model, config):
@@ -203,6 +207,19 @@ def test_every_network_is_recognized_as_itself(net):
     assert not own.is_published
     unused = keras_weights.convert(model, complete, state, 1)
     assert unused == {"rfesr": ["c.0.weight", "B1.b0.body.3.conv_f.bias"], "rlcsr": ["LR_conv.bias"]}.get(net, [])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"network": "espcn", "scale": 3},
+        {"network": "fsrcnn", "scale": 3},
+    ],
+    ids=lambda config: config["network"],
+)
+def test_networks_of_several_forms_are_taken_for_no_other(config):
+    state = state_of(config["network"], models.build(config), models.complete(config))
+    assert {candidate.network for candidate in recognition.candidates(state)} == {config["network"]}
 
 
 def test_prefixes_and_other_networks_in_a_file():

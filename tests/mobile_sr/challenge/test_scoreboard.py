@@ -1,56 +1,11 @@
-"""The challenge's ranking, and a board of small networks."""
+"""A board of small networks."""
 
-import csv
 import json
 from unittest import mock
 
 import pytest
 
-from mobile_sr.challenge import scoreboard, scoreboard_page
-from tests.conftest import ROOT
-
-TABLE = ROOT / "tests" / "data" / "ntire2022_table1.csv"
-MEASURES = scoreboard.TRACKS["overall"]
-
-
-@pytest.fixture(scope="module")
-def table():
-    """Table 1 of Li et al. 2022: {column: values} of the 35 ranked teams, sums and ranks as printed."""
-    rows = list(csv.DictReader(TABLE.open()))
-    teams = {"team": [row["team"] for row in rows]}
-    return teams | {key: [float(row[key]) for row in rows] for key in rows[0] if key != "team"}
-
-
-def test_measures_rank_as_in_table_1(table):
-    """Values that are printed alike were ranked before they were rounded; no other rank may differ."""
-    alike = {}
-    for measure in MEASURES:
-        values, printed = table[measure], table[f"{measure}_rank"]
-        for team, value, found, rank in zip(table["team"], values, scoreboard.places(values), printed, strict=True):
-            assert found <= rank < found + values.count(value), (team, measure)
-            if found != rank:
-                alike.setdefault(measure, []).append(team)
-    parameters = ["NKU-ESR", "Alpan Team", "Aselsan Research", "Express"]
-    assert alike == {"parameters": parameters, "flops": ["Dragon"]}
-
-
-@pytest.mark.parametrize("track", ["complexity", "overall"])
-def test_places_are_those_of_table_1(table, track):
-    """Every place of both sub-tracks. Alpan Team and MegSR both have 18 in sub-track 1: the paper prints place 9 for one
-    and place 10 for the other, though its other ties share a place (3 and 3, 50 and 50, 54 and 54, 63 and 63)."""
-    ranks = [table[f"{measure}_rank"] for measure in scoreboard.TRACKS[track]]
-    assert [sum(of_one) for of_one in zip(*ranks, strict=True)] == table[f"{track}_sum"]
-    found = dict(zip(table["team"], scoreboard.standings(ranks), strict=True))
-    printed = dict(zip(table["team"], table[track], strict=True))
-    odd = {team: (found[team], printed[team]) for team in found if found[team] != printed[team]}
-    assert odd == ({"Alpan Team": (9, 10)} if track == "complexity" else {})
-    if track == "complexity":
-        assert found["MegSR"] == found["Alpan Team"] == 9
-        assert [table["complexity_sum"][table["team"].index(team)] for team in ("MegSR", "Alpan Team")] == [18, 18]
-
-
-def test_main_track_is_by_runtime(table):
-    assert scoreboard.standings([table["runtime_ms_rank"]]) == table["main"] == scoreboard.places(table["runtime_ms"])
+from mobile_sr.challenge import rules, scoreboard, scoreboard_page
 
 
 def row(name, psnr, enters, cost):
@@ -85,6 +40,7 @@ def made(tmp_path_factory, image_folder, run_here):
     weights.save_model(folder / "weights" / "srcnn" / "best.npz", models.build(config), config)
     nets = ["--net", "srcnn", "--net", "espcn", "--net", "xlsr_x2"]
     arguments = ["--scale", 2, "--weights", folder / "weights", "--data", image_folder, "--gate", 25, "--runs", 2]
+    arguments += ["--test-data", image_folder]
     with mock.patch.object(scoreboard, "SIZE", (64, 64)):
         done = run_here("models", "--scoreboard", *nets, *arguments, "--out", folder / "out")
     assert done.returncode == 0, done.stderr
@@ -106,6 +62,9 @@ def test_board(made):
     assert xlsr["published_db"] is None
     assert all(r["runtime_ms"] > 0 and r["memory_bytes"] > 1e6 for r in found["rows"])
     assert found["gate_db"] == 25
+    assert (srcnn["psnr_test"], espcn["psnr_test"], xlsr["psnr_test"]) == (srcnn["psnr"], None, xlsr["psnr"])
+    assert found["test_gate_db"] is None  # the baseline is not on the board
+    assert found["published"] == []  # of x4
     assert found["protocol"]["shave"] == 2
     assert (folder / "scoreboard_psnr.svg").exists()
     assert (folder / "scoreboard_activations.svg").exists()
@@ -120,6 +79,22 @@ def test_gate_is_the_baselines():
     """As far below the baseline's PSNR on the same set as the challenge's 28.95 dB was on its own."""
     assert scoreboard.baselines_gate([row("rlfn", 28.5, True, 1), row("imdn", 29.13, True, 2)]) == pytest.approx(28.95)
     assert scoreboard.baselines_gate([row("rlfn", 28.5, True, 1), row("imdn", None, True, 2)]) is None
+    assert scoreboard.baselines_gate([{"name": "imdn", "psnr_test": 28.78}], "psnr_test") == pytest.approx(28.65)
+
+
+def test_the_published_table():
+    """Its places are the printed ones, except for Alpan Team's in sub-track 1 (test_rules.py)."""
+    rows = rules.published()
+    lines = scoreboard_page.published_table(rows).splitlines()[-45:]
+    assert lines[0] == "| ByteESR | 29.00 | 28.72 | 27.11 | 0.317 | 19.70 | 80.05 | 377.91 | 39 | 1 | 11 | 2 |"
+    assert [line.split(" |")[-4:-1] for line in lines[35:]] == [[" -", " -", " -"]] * 10
+    for line, row in zip(lines[:35], rows, strict=False):
+        assert row["team"] == "Alpan Team" or line.endswith(f"| {row['main']} | {row['complexity']} | {row['overall']} |")
+
+
+def test_published_psnr():
+    found = scoreboard._published_db(rules.published())
+    assert (found["rfdn"], found["imdn"], found["rlfn"], found["esan"]) == (29.04, 29.13, 29.00, 29.01)
 
 
 def test_notes_name_the_image_set():
