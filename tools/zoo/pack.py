@@ -58,10 +58,10 @@ def pack(runs, name, data, training_note, half=False, reason=""):
     with tempfile.TemporaryDirectory() as place:  # packaged weights that differ from their sidecars would be refused
         file = Path(place) / f"{name}.npz"
         weights.save_model(file, model, config, kept, "float16" if half else "float32")
-        export.export(file, place, list(zoo.VARIANTS))
+        exported = export.export(file, place, list(zoo.VARIANTS))
+        colours = _colour_errors(name, exported, flat_colours.LIMIT)
         for made in Path(place).iterdir():
             files.write_bytes(folder / made.name, made.read_bytes())
-    colours = _colour_errors(name, flat_colours.LIMIT)
     text = io.StringIO()
     columns = dict.fromkeys(name for row in rows for name in row)  # older stages have fewer
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
@@ -94,9 +94,9 @@ def pack(runs, name, data, training_note, half=False, reason=""):
     return card
 
 
-def _colour_errors(name, limit):
-    """{variant: flat_colours.measure} of the packaged files. Raises: UserError when one is beyond `limit` levels."""
-    models = {variant: upscaler.load(f"{name}:{variant}") for variant in zoo.VARIANTS}
+def _colour_errors(name, exported, limit):
+    """{variant: flat_colours.measure} of the exported files. Raises: UserError when one is beyond `limit` levels."""
+    models = {variant: upscaler.load(str(file)) for variant, file in zip(zoo.VARIANTS, exported, strict=True)}
     found = {variant: flat_colours.measure(model, model.scale) for variant, model in models.items()}
     for variant, errors in found.items():
         if errors["flat"] > limit:

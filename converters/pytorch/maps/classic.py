@@ -188,15 +188,12 @@ def san(config: Mapping[str, Any]) -> dict[str, str]:
 def san_state(state: State) -> dict[str, Any]:
     """Adds the last mean to the last bias of SAN, and copies the non-local layer for its two uses.
 
-    The first mean is in 0..1 afterwards. It is in front of the first kernel, which takes the factor of another range.
-
     Raises:
         KeyError: a key is missing.
         ValueError: a mean shift also scales.
     """
     result = folding.without_identity(dict(state), "sub_mean", "add_mean")
     result["tail.1.bias"] = np.asarray(result["tail.1.bias"], np.float64) + result.pop("add_mean.bias")
-    result["sub_mean.bias"] = np.asarray(result["sub_mean.bias"], np.float64) / (adadsr.told_range(state) or 1)
     for key in [key for key in result if key.startswith("non_local.non_local.")]:
         value = result.pop(key)
         result |= {key.replace("non_local.non_local.", f"non_local{k}."): value for k in (1, 2)}

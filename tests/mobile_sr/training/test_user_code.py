@@ -127,8 +127,8 @@ def test_recipe_objects(files):
     assert (recipe.steps, recipe.network) == (4, {"network": "espcn", "scale": 2})
     with pytest.raises(UserError, match="--smoke: a Recipe object is used as it is"):
         recipes.load(recipe, smoke=True)
-    with pytest.raises(UserError, match="--net esdr: expected FILE.py:FUNCTION or a network; did you mean edsr?"):
-        recipes.load(recipe, net="esdr")
+    with pytest.raises(UserError, match="--net fsrcn: expected FILE.py:FUNCTION or a network; did you mean fsrcnn?"):
+        recipes.load(recipe, net="fsrcn")
     recipe.patch = 0
     with pytest.raises(UserError, match="recipe mine: patch is 0; must be a whole number of at least 1"):
         recipes.load(recipe)
