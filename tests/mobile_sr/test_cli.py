@@ -80,13 +80,13 @@ def test_upscale_with_the_default_model_and_a_page(run_here, tmp_path, photo):
         write_image(tmp_path / "in" / name, photo[:40, :50])
     result = run_here("upscale", tmp_path / "in", "--out", tmp_path / "out", "--compare")
     assert result.returncode == 0, result.stderr
-    assert result.stderr == "mobile-sr upscale: with xlsr_x3:uint8, the default; --model chooses another\n"
-    np.testing.assert_array_equal(read_image(tmp_path / "out" / "b.png"), load("xlsr_x3:uint8")(photo[:40, :50]))
+    assert result.stderr == "mobile-sr upscale: with chainsr_m_x3:uint8, the default; --model chooses another\n"
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "b.png"), load("chainsr_m_x3:uint8")(photo[:40, :50]))
     assert f"compare: {tmp_path / 'out' / 'compare.html'}" in result.stdout
     page = (tmp_path / "out" / "compare.html").read_text()
     assert "a&lt;b&gt;.png" in page
     sources = re.findall(r'alt="b.png: (\S+)" src="data:image/png;base64,([^"]+)"', page)
-    assert [label for label, _ in sources] == ["bicubic", "xlsr_x3:uint8"] * 2  # whole images, then crops
+    assert [label for label, _ in sources] == ["bicubic", "chainsr_m_x3:uint8"] * 2  # whole images, then crops
     whole = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for _, data in sources[:2]]
     np.testing.assert_array_equal(whole[0], imresize(photo[:40, :50], 3))
     np.testing.assert_array_equal(whole[1], read_image(tmp_path / "out" / "b.png"))
