@@ -178,7 +178,7 @@ Alternatives with better delegate support:
 - Grouped convolutions (XLSR): `export --dense-groups`: the same output bytes for 2.0 times the multiply-adds of XLSR
   x3.
 - Dynamic sizes: `export --height --width`; otherwise the resizing to the image (ESA) is refused.
-- MobileSR: none. Its windows are tensors of six dimensions, and its layer normalization stays partly in float.
+- MobileSR: none. Its windows are tensors of six dimensions.
 - `abpn`, `edsr`, and `xlsr` with `--dense-groups` have neither pooled attention nor LeakyReLU, and both delegates run
   them as a whole.
 
