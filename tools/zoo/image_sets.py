@@ -51,8 +51,10 @@ def of_training(stages: Iterable[Mapping[str, Any]], start: Mapping[str, Any] | 
         UserError: the images of a stage are of no listed set.
     """
     found, hashes = read(), {stage["data"]["sha256"]: stage["recipe"]["name"] for stage in stages}
-    if start:
-        hashes |= {stage["data"]["sha256"]: start["name"] for stage in zoo.card(start["name"])["training"]["stages"]}
+    while start:  # an entry may itself have started from another one
+        before = zoo.card(start["name"])["training"]
+        hashes |= {stage["data"]["sha256"]: start["name"] for stage in before["stages"]}
+        start = before["start"]
     known = {digest for each in found for digest in each.sha256}
     for digest, name in hashes.items():
         if digest not in known:

@@ -201,6 +201,10 @@ def test_the_set_with_the_most_conditions_decides(monkeypatch):
     assert image_sets.of_training(stages[:1], None) == free
     assert image_sets.of_training(stages, None) == research
     assert image_sets.of_training(stages[:1], {"name": "xlsr_x3"}).product == zoo.card("xlsr_x3")["product"]
+    older = {"first": {"stages": stages[1:], "start": None}, "second": {"stages": stages[:1], "start": {"name": "first"}}}
+    with monkeypatch.context() as patched:
+        patched.setattr(zoo, "card", lambda name: {"training": older[name]})
+        assert image_sets.of_training(stages[:1], {"name": "second"}) == research
     other = {"recipe": {"name": "b"}, "data": {"sha256": "0" * 64}}
     with pytest.raises(UserError, match=r"b: images of unknown licence .*; add their set to image_sets.json"):
         image_sets.of_training([*stages, other], None)
