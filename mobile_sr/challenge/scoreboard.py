@@ -137,10 +137,12 @@ def measure(
             log(f"{entrant.name}: {'weights of ' + model if entrant.model else 'untrained'}")
             files.append(str(export.export(model, folder, ["float32"], log=lambda line: None)[0]))
             row: dict[str, Any] = {"name": entrant.name, "weights": "given" if entrant.model else "untrained"}
-            for key, source in (("psnr", data), ("psnr_test", test_data)):
-                row[key] = None
-                if source and entrant.model:
-                    row[key] = evaluate.evaluate(upscaler.load(model), source, "rgb", progress, ssim=False)["mean"]["psnr"]
+            row |= {"psnr": None, "psnr_test": None}
+            scored = {"psnr": data, "psnr_test": test_data} if entrant.model else {}
+            runner = upscaler.load(model) if any(scored.values()) else None
+            for key, source in scored.items():
+                if source and runner:
+                    row[key] = evaluate.evaluate(runner, source, "rgb", progress, ssim=False)["mean"]["psnr"]
             row["published_db"] = published_db.get(entrant.config["network"])
             rows.append(row | models.challenge_counts(entrant.config, *SIZE))
         timing = benchmark.benchmark(files, SIZE, threads, runs, progress=progress)

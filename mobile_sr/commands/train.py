@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from mobile_sr.commands import common
-from mobile_sr.models import SUPERNETS
 
 HELP = "train a recipe on a folder of images"
 
@@ -56,21 +55,17 @@ def run(args: argparse.Namespace) -> int | None:
 
 def _all_stages(args: argparse.Namespace) -> int | None:
     """Train the recipe and those that it starts from, one after another."""
+    from mobile_sr import models
     from mobile_sr.errors import UserError
     from mobile_sr.training import distributed, recipes
 
-    for option, given in {
-        "--init": args.init,
-        "--resume": args.resume,
-        "--net": args.net,
-        "--architecture": args.architecture,
-    }.items():
-        if given:
-            raise UserError(f"{option} is for a single stage; leave out --all-stages or {option}")
+    for option in ("init", "resume", "net", "architecture"):
+        if getattr(args, option):
+            raise UserError(f"--{option} is for a single stage; leave out --all-stages or --{option}")
     if max(args.processes, distributed.processes()) > 1:
         raise UserError("--all-stages trains in a single process; train each stage with --processes")
     names = recipes.stages(args.recipe)
-    searches = [name for name in names if recipes.load(name).network["network"] in SUPERNETS]
+    searches = [name for name in names if recipes.load(name).network["network"] in models.SUPERNETS]
     if searches:
         raise UserError(f"{args.recipe} starts from a search ({searches[0]}): run mobile-sr search, then train --init")
     init = None

@@ -202,11 +202,11 @@ def _start_from(model: keras.Model, network: Mapping[str, Any], init: str | Path
     from mobile_sr.models.train_time import growth
 
     start, config = weights.load_model(model_files.trained(init)[0])
-    small, large = (models.complete(c) if c["network"] == growth.NETWORK else c for c in (config, network))
-    if growth.applies(small, large):
+    if growth.applies(config, network):
+        small, large = models.complete(config), models.complete(network)
         print(f"{init}: grown from {small['layers']} layers to {large['layers']}, ", end="", file=sys.stderr)
         print(f"and from {small['channels']} channels to {large['channels']}", file=sys.stderr)
-        return growth.grow(start, small, model, large)
+        return growth.grow(start, config, model, network)
     ignored = {*extensions.added(), "scale"}
     if models.CUSTOM in (network["network"], config["network"]):  # the shapes of its arrays decide
         ignored |= {"graph", "source", "receptive_field", "smallest_side"}

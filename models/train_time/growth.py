@@ -5,38 +5,40 @@ which the ReLU after it does not change. Added channels have the initial weights
 but the old ones do not read them yet: these weights start at 0, and training changes them. (Net2Net copies channels instead.)
 Unlike a copy, an added channel does not need noise to become different from another one.
 
-A chain of 12 layers that is trained from random weights can end below one of 8 layers, which it never does from the weights of
-that one (docs/measurements/chainsr.md).
+A chain of 12 layers that was trained from random weights ended below one of 8 layers; grown from that one, it ended above it
+(docs/measurements/chainsr.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mobile_sr import models
 
 if TYPE_CHECKING:
     import keras
 
 NETWORK = "chainsr"
-_FREE = {"network", "scale", "channels", "layers", "widths", "output_activation"}  # what may differ, or has no influence
+_FREE = {"network", "scale", "channels", "layers", "widths"}  # what may differ
 
 
 def applies(small: Mapping[str, Any], large: Mapping[str, Any]) -> bool:
-    """Whether `grow` accepts two complete configurations, and has something to grow.
+    """Whether `grow` accepts two configurations, and has something to grow.
 
     Both are of ChainSR without exits. The larger one has at least as many layers, and at least as many channels in every layer.
     """
     if small["network"] != NETWORK or large["network"] != NETWORK:
         return False
+    small, large = models.complete(small), models.complete(large)
     if any(small[key] != large[key] for key in {*small, *large} - _FREE) or large["exits"]:
         return False
     old, new = _widths(small), _widths(large)
     if len(old) > len(new) or small["channels"] > large["channels"] or (old, small["channels"]) == (new, large["channels"]):
         return False
-    kept = _positions(len(old), len(new))
-    return all(before <= new[index] for before, index in _old_widths(small["channels"], old, kept, len(new)))
+    return all(before <= after for (_, before), after in zip(_layers(small, large), new, strict=True))
 
 
 def grow(start: keras.Model, small: Mapping[str, Any], model: keras.Model, large: Mapping[str, Any]) -> set[str]:
@@ -44,28 +46,25 @@ def grow(start: keras.Model, small: Mapping[str, Any], model: keras.Model, large
 
     Args:
         start: the smaller network.
-        small: its complete configuration (`models.complete`).
+        small: its configuration.
         model: the larger network with its initial weights. Modified in place.
-        large: its complete configuration; `applies(small, large)`.
+        large: its configuration; `applies(small, large)`.
     Returns: the paths of the variables that were set: all of them, or all but those of the last convolution, which keep their
         initial values, if the scales differ.
     """
-    old, new = _widths(small), _widths(large)
-    kept = _positions(len(old), len(new))
-    width = small["channels"]  # channels that have their old values, in front of a layer
-    set_paths = _set(model.get_layer("head"), *start.get_layer("head").get_weights())
-    for index in range(len(new)):
-        layer = model.get_layer(f"conv{index + 1}")
-        if index in kept:
-            set_paths |= _set(layer, *start.get_layer(f"conv{kept.index(index) + 1}").get_weights())
-            width = old[kept.index(index)]
+    small, large = models.complete(small), models.complete(large)
+    paths = _set(model.get_layer("head"), *start.get_layer("head").get_weights())
+    for number, (source, width) in enumerate(_layers(small, large), 1):
+        if source:
+            values = start.get_layer(f"conv{source}").get_weights()
         else:
             identity = np.zeros((3, 3, width, width), np.float32)
             identity[1, 1] = np.eye(width)
-            set_paths |= _set(layer, identity, np.zeros(width, np.float32))
+            values = [identity, np.zeros(width, np.float32)]
+        paths |= _set(model.get_layer(f"conv{number}"), *values)
     if small["scale"] == large["scale"]:
-        set_paths |= _set(model.get_layer("tail"), *start.get_layer("tail").get_weights())
-    return set_paths
+        paths |= _set(model.get_layer("tail"), *start.get_layer("tail").get_weights())
+    return paths
 
 
 def _set(layer: keras.layers.Layer, kernel: np.ndarray, bias: np.ndarray) -> set[str]:
@@ -84,15 +83,14 @@ def _widths(config: Mapping[str, Any]) -> list[int]:
     return [*config["widths"]] or [config["channels"]] * config["layers"]
 
 
-def _positions(old: int, new: int) -> list[int]:
-    """The indices of `old` layers among `new` ones, evenly spread; an added layer is in front of the next old one."""
-    return [round((index + 1) * new / old) - 1 for index in range(old)]
+def _layers(small: Mapping[str, Any], large: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    """(number of the old layer, 0 for an added one, channels with old values behind it) for each layer of the larger network.
 
-
-def _old_widths(channels: int, old: list[int], kept: list[int], layers: int) -> list[tuple[int, int]]:
-    """(channels that have their old values after a layer, its index) for all layers of the larger network."""
-    width, result = channels, []
-    for index in range(layers):
-        width = old[kept.index(index)] if index in kept else width
-        result.append((width, index))
-    return result
+    The old layers are evenly spread; an added one is in front of the next old one.
+    """
+    old, width, count = _widths(small), small["channels"], large["layers"]
+    sources = {round(number * count / len(old)): number for number in range(1, len(old) + 1)}
+    for number in range(1, count + 1):
+        source = sources.get(number, 0)
+        width = old[source - 1] if source else width
+        yield source, width

@@ -75,9 +75,10 @@ def test_at_another_scale_the_last_convolution_keeps_its_initial_weights():
         {"channels": 3, "layers": 4},
         {"channels": 4, "layers": 4, "exits": [2]},
         {"channels": 4, "layers": 3, "widths": [4, 3, 4]},
+        {"channels": 4, "layers": 3, "output_activation": "linear"},
         {"network": "xlsr"},
     ],
-    ids=["equal", "fewer_layers", "fewer_channels", "exits", "a_narrow_layer", "another_network"],
+    ids=["equal", "fewer_layers", "fewer_channels", "exits", "a_narrow_layer", "another_output", "another_network"],
 )
 def test_applies_rejects_what_cannot_keep_the_outputs(large):
     large = {"network": "chainsr", **large}
