@@ -10,7 +10,7 @@ exit; best.npz has the highest mean score of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,12 +35,6 @@ class ExitsTraining(extensions.Training):
         self.exits = models.exits(recipe.network)
         self.columns = tuple(f"exit{layers}_psnr_{space}" for layers in self.exits for space in ("rgb", "y"))
         self._scores: dict[float | None, Sequence[float]] = {}
-
-    def initialize(self, model: keras.Model, loaded: Collection[str], images: Callable[[], np.ndarray]) -> None:
-        """Copies the last convolution of given weights to the exits that they lack."""
-        for layers in self.exits[:-1]:
-            if "tail/kernel" in loaded and f"tail_{layers}/kernel" not in loaded:
-                model.get_layer(f"tail_{layers}").set_weights(model.get_layer("tail").get_weights())
 
     def losses(self, loss: Any) -> dict[str, Any]:
         """Adds `exits_loss`."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
-import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from mobile_sr.inference import model_files, weights
 from mobile_sr.training import (
     distributed,
     hooks,
+    initial_weights,
     networks,
     recipes,
     run_folder_checks,
@@ -125,7 +124,7 @@ def _train(
         _check_same_run(out, previous, config)
     elif first:
         if init:
-            loaded = _start_from(model, recipe.network, init)
+            loaded = initial_weights.load(model, recipe.network, init, source)
         extension.initialize(model, loaded, lambda: source.validation()[0])
     score_start = len(loaded) == len(model.variables)
     if recipe.branches != "none":
@@ -188,42 +187,6 @@ def check_run_folder(out: str | Path, resume: bool) -> Path:
         raise UserError(f"{out}: no run to resume (config.json is missing)")
     check_folder(out)
     return config_file
-
-
-def _start_from(model: keras.Model, network: Mapping[str, Any], init: str | Path) -> set[str]:
-    """Copy the weights of `init` into `model`.
-
-    From another scale of the same network, copies all arrays whose shape does not depend on the scale. From the backbone of an
-    extended network, copies all arrays but those of the extension. A smaller ChainSR is grown (models/train_time/growth.py).
-
-    Returns:
-        The paths of the arrays that were set.
-    """
-    from mobile_sr.models.train_time import growth
-
-    start, config = weights.load_model(model_files.trained(init)[0])
-    if growth.applies(config, network):
-        small, large = models.complete(config), models.complete(network)
-        print(f"{init}: grown from {small['layers']} layers to {large['layers']}, ", end="", file=sys.stderr)
-        print(f"and from {small['channels']} channels to {large['channels']}", file=sys.stderr)
-        return growth.grow(start, config, model, network)
-    ignored = {*extensions.added(), "scale"}
-    if models.CUSTOM in (network["network"], config["network"]):  # the shapes of its arrays decide
-        ignored |= {"graph", "source", "receptive_field", "smallest_side"}
-    for key in sorted({*network, *config} - ignored):
-        if network.get(key) != config.get(key):
-            have, want = (textwrap.shorten(str(value.get(key)), 60) for value in (config, network))
-            raise UserError(f"{init}: its {key} is {have}, but the recipe trains {want}; use another --init or --recipe")
-    sources = {v.path: v for v in start.variables}
-    matches = [v for v in model.variables if v.path in sources and sources[v.path].shape == v.shape]
-    if not matches:
-        raise UserError(f"{init}: none of its arrays fits the recipe's network; use another --init or --recipe")
-    for variable in matches:
-        variable.assign(sources[variable.path])
-    if len(matches) < len(model.variables):
-        loaded = f"loaded {len(matches)} of {len(model.variables)} arrays"
-        print(f"{init}: {loaded}; the others are initialized from scratch", file=sys.stderr)
-    return {v.path for v in matches}
 
 
 def _branched(model: keras.Model, recipe: recipes.Recipe) -> keras.Model:
