@@ -24,10 +24,12 @@ The layers can also have different numbers of channels (`widths`), as a search f
 With `exits`, the network also has outputs after fewer of its layers. Such an exit adds the skip and a last convolution of its
 own. It computes what a ChainSR of that many layers computes: its file has the same operators and costs the same instructions.
 Only one last convolution runs, so one for each exit costs nothing but its 27 * channels * scale**2 weights, 4 KB in a uint8
-file of 16 channels at x3. A shared one would have to suit the features of every depth.
+file of 16 channels at x3. A shared one would have to suit the features of every depth. The exits share all other layers, or
+have layers of their own (`shared_layers`), which makes them independent networks in one model. As only one exit runs, sharing
+saves memory, 2.3 KB for each layer of 16 channels, but no time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -43,6 +45,7 @@ def build(
     layers: int = 12,
     widths: Sequence[int] = (),
     exits: Sequence[int] = (),
+    shared_layers: bool = True,
 ) -> keras.Model:
     """ChainSR as a functional Keras model.
 
@@ -54,6 +57,7 @@ def build(
         widths: channels of each of the `layers`, the last of which has `channels`; empty for `channels` everywhere.
         exits: ascending numbers of layers, from 1 to below `layers`, after which there is a further exit; these layers have
             `channels`, too.
+        shared_layers: whether the exits share the layers before them. False gives each exit a chain of its own.
     Returns: keras.Model, [N, H, W, 3] float32 RGB in 0..1 -> [N, H * scale, W * scale, 3]. With exits, it has a second output
         [N, H * scale, W * scale, 3 * E]: the images of all exits in ascending order, the last of which equals the first output.
     Raises: ValueError for an unknown output activation, invalid widths or other exits.
@@ -66,20 +70,25 @@ def build(
         raise ValueError(f"exits must follow layers of {channels} channels, got exits {list(exits)} and widths {list(widths)}")
     lr = keras.Input((None, None, 3), name="lr")
 
-    def end(x: keras.KerasTensor, suffix: str = "") -> keras.KerasTensor:
+    widths = widths or [channels] * layers
+
+    def end(x: keras.KerasTensor, head: keras.KerasTensor, suffix: str) -> keras.KerasTensor:
         x = keras.layers.Add(name=f"skip{suffix}")([x, head])
         x = conv(x, 3 * scale * scale, f"tail{suffix}", bias_initializer=GRAY)
         if output_activation == "clipped_relu":
             x = ClippedReLU(name=f"clip{suffix}")(x)
         return DepthToSpace(scale, name=f"sr{suffix}")(x)
 
-    x = head = conv(lr, channels, "head", activation="relu")
-    images = []
-    for index, width in enumerate(widths or [channels] * layers):
-        x = conv(x, width, f"conv{index + 1}", activation="relu")
-        if index + 1 in exits:
-            images.append(end(x, f"_{index + 1}"))
-    images.append(end(x))
+    def chain(last: int, own: str) -> Iterator[keras.KerasTensor]:
+        """The images of a chain of `last` layers, the names of which end with `own`: at its end and at the exits in it."""
+        x = head = conv(lr, channels, f"head{own}", activation="relu")
+        for index, width in enumerate(widths[:last], 1):
+            x = conv(x, width, f"conv{index}{own}", activation="relu")
+            if index == last or (index in exits and shared_layers):
+                yield end(x, head, "" if index == layers else f"_{index}")
+
+    ends = [layers] if shared_layers else [*exits, layers]
+    images = [image for last in ends for image in chain(last, "" if last == layers else f"_{last}")]
     outputs = [images[-1], keras.layers.Concatenate(name="exits")(images)] if exits else images[-1]
     return keras.Model(lr, outputs, name=f"chainsr_x{scale}")
 
@@ -110,12 +119,13 @@ def split_exits(model: keras.Model, config: Mapping[str, Any]) -> list[tuple[ker
     """
     result = []
     for layers in (*config["exits"], config["layers"]):
-        own = {**config, "layers": layers, "exits": [], "widths": list(config["widths"][:layers])}
+        own = {key: value for key, value in config.items() if key not in ("exits", "shared_layers")}
+        own |= {"layers": layers, "widths": list(config["widths"][:layers])}
         net = build(**{key: value for key, value in own.items() if key != "network"})
-        tail = "tail" if layers == config["layers"] else f"tail_{layers}"
+        suffix = "" if layers == config["layers"] else f"_{layers}"
         for layer in net.layers:
-            layer.set_weights(
-                model.get_layer(tail if layer.name == "tail" else layer.name).get_weights() if layer.weights else []
-            )
-        result.append((net, {key: value for key, value in own.items() if value or key not in ("exits", "widths")}))
+            if layer.weights:
+                shared = config["shared_layers"] and layer.name != "tail"
+                layer.set_weights(model.get_layer(layer.name if shared else layer.name + suffix).get_weights())
+        result.append((net, {key: value for key, value in own.items() if value or key != "widths"}))
     return result

@@ -46,8 +46,9 @@ def test_the_long_skip_adds_the_first_features():
     np.testing.assert_array_equal(keras.Model(model.input, model.get_layer("skip").output)(x), head)
 
 
-def test_an_exit_is_a_network_of_fewer_layers():
-    config = {**SMALL, "layers": 4, "exits": [1, 3]}
+@pytest.mark.parametrize("shared", [True, False], ids=["shared layers", "layers of their own"])
+def test_an_exit_is_a_network_of_fewer_layers(shared):
+    config = {**SMALL, "layers": 4, "exits": [1, 3], "shared_layers": shared}
     model = models.build(config)
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
@@ -61,6 +62,7 @@ def test_an_exit_is_a_network_of_fewer_layers():
         assert own == {**SMALL, "output_activation": "clipped_relu", "layers": layers}
         assert net.count_params() == models.build({**SMALL, "layers": layers}).count_params()
         np.testing.assert_array_equal(net(x), images[..., 3 * index : 3 * index + 3])
+    assert shared or model.count_params() == sum(net.count_params() for net, _ in parts)
     for exits in ([3, 1], [4], [0], [2, 2]):
         with pytest.raises(ValueError, match=r"exits must be ascending numbers from 1 to 3, got \["):
             models.build({**config, "exits": exits})
