@@ -51,7 +51,7 @@ class Sidecar:
         order: 'rgb' or 'bgr' of 3 channels; 'y' (16..235) or 'y_full' (0..255) of 1 channel.
         signatures: names of the file's signatures, [] if it has a single unnamed one.
         exits: of a file with a signature for each exit of a network, the one with the fewest layers first, {"signature",
-            "layers", "receptive_field", "multiply_adds", "instructions"}; the last two per LR pixel, the last one None if unknown.
+            "layers", "receptive_field", "multiply_adds", "instructions"}: the last two per LR pixel, the last one may be None.
         desired_depth: [0, D] in blocks for networks with a desired depth.
         multiply_adds: `depth_counts.costs` of networks with depth masks.
         checks: checks of the audit, [{"check": text, "passed": bool, "found": anything}].

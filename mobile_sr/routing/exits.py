@@ -53,8 +53,8 @@ class ExitsUpscaler(route.RoutedUpscaler):
         classifier = route.Always(len(nets) - 1, len(nets), 1)
         super().__init__(name, nets, costs, classifier, 1, None, instructions and [0.0, *instructions], exits)
         last = nets[-1]
-        self.depth, self.receptive_field, self.fixed, self.smallest = self.max_depth, last.receptive_field, last.fixed, last.smallest
-        self.io, self.device, self.default_tile = last.io, last.device, last.default_tile
+        self.depth, self.receptive_field, self.default_tile = self.max_depth, last.receptive_field, last.default_tile
+        self.fixed, self.smallest, self.io, self.device = last.fixed, last.smallest, last.io, last.device
 
     @property
     def net_names(self) -> list[str]:
@@ -71,11 +71,15 @@ class ExitsUpscaler(route.RoutedUpscaler):
     def depth_for(self, image: np.ndarray, tile: int | None = None) -> float:
         """As `Upscaler.depth_for`: the layers of the largest exit within the budget, without running any."""
         if not self.budget:
-            return self.check_depth(self.depth)
+            assert self.depth is not None  # no call and no command sets it to None
+            return self.depth
         size = image.shape[0], image.shape[1]
         costs, _ = self._costs_in(self._limit(size)[0])
         uniform = [cost * net.pixels(size, tile) for cost, net in zip(costs, self.nets, strict=True)]
         return float(self.exits[self._largest(uniform, size)])
+
+    def _index(self, depth: float | None) -> int:
+        return [float(layers) for layers in self.exits].index(depth or 0.0)
 
     def run_once(self, image: np.ndarray) -> np.ndarray:
         """As `Upscaler.run_once`, of the last exit."""
@@ -99,7 +103,7 @@ class ExitsUpscaler(route.RoutedUpscaler):
     ) -> np.ndarray:
         self.check_image(image)
         chosen = self.depth_for(image, tile) if depth is None else self.check_depth(depth)
-        index, size = [*self.exits].index(chosen), (image.shape[0], image.shape[1])
+        index, size = self._index(chosen), (image.shape[0], image.shape[1])
         self.tally.add_image(np.array([[index]]), size, max(size), classified=False)
         self.tally.add_run(index, self.nets[index].pixels(size, tile))
         return run(self.nets[index])
@@ -109,10 +113,11 @@ class ExitsUpscaler(route.RoutedUpscaler):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """As `Upscaler.with_figures`: {"exit": {"layers", "multiply_adds", "instructions"}}, the last two of the image."""
         depth = self.depth_for(image, tile)
-        index = [*self.exits].index(depth)
+        index = self._index(depth)
         pixels = self.nets[index].pixels((image.shape[0], image.shape[1]), tile)
-        counts = [self.net_costs[index] * pixels, self._instructions and self._instructions[1 + index] * pixels]
-        return self(image, tile, progress, depth), {"exit": dict(zip(("layers", *tally.KINDS), (int(depth), *counts), strict=True))}
+        counts = self.net_costs[index] * pixels, self._instructions and self._instructions[1 + index] * pixels
+        used = dict(zip(("layers", *tally.KINDS), (int(depth), *counts), strict=True))
+        return self(image, tile, progress, depth), {"exit": used}
 
     def describe_figures(self, figures: Mapping[str, Any]) -> str:
         """As `Upscaler.describe_figures`."""
@@ -138,6 +143,6 @@ def of_tflite(name: str, runner: litert.TFLiteModel, device: Device | None) -> E
     entries = runner.sidecar.exits
     names = [model_files.with_option(name, "signature", entry["signature"]) for entry in entries]
     nets = [upscaler.load(each, threads=runner.threads, check=False, device=device) for each in names]
-    counted = [entry.get("instructions") for entry in entries]
-    layers, costs = ([entry[key] for entry in entries] for key in ("layers", "multiply_adds"))
+    columns: list[list[Any]] = [[entry.get(key) for entry in entries] for key in ("layers", *tally.KINDS)]
+    layers, costs, counted = columns
     return ExitsUpscaler(name, nets, layers, costs, None if None in counted else counted)

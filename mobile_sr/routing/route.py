@@ -53,7 +53,7 @@ class RoutedUpscaler(upscaler.Upscaler):
         name: str,
         nets: Sequence[upscaler.Upscaler],
         costs: Sequence[float],
-        classifier: Classifier,
+        classifier: Classifier | Always,
         patch: int,
         overlap: int | None = None,
         instructions: Sequence[float] | None = None,

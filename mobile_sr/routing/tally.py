@@ -49,9 +49,10 @@ class Tally:
         """Returns the counts, or None if there are none.
 
         Returns:
-            {"patches" or "images": {network: share 0..1}, "multiply_adds": {"chosen", "done", "largest"}}, multiply-adds per LR pixel, and
-            "instructions" with the same keys if these are known. "chosen" counts the chosen networks without overlaps and
-            classifier, as ClassSR does. "done" includes both. "largest" is the cost of the largest network without overlaps.
+            {"patches" or "images": {network: share 0..1}, "multiply_adds": {"chosen", "done", "largest"}}, multiply-adds per LR
+            pixel, and "instructions" with the same keys if these are known. "chosen" counts the chosen networks without
+            overlaps and classifier, as ClassSR does. "done" includes both. "largest" is the cost of the largest network
+            without overlaps.
         """
         if not self._pixels:
             return None
