@@ -205,6 +205,11 @@ class Upscaler:
         """Returns statistics of the images upscaled so far for JSON results: {} here; subclasses add their own keys."""
         return {}
 
+    @property
+    def model_string(self) -> str:
+        """The model string of the network that runs: `name`, or with the signature that its depth selects."""
+        return self.name
+
     def where(self) -> dict[str, str]:
         """Returns {"device": label} for JSON results; {} for a model that runs on this machine."""
         return {} if self.device is None else {"device": self.device}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -159,16 +160,21 @@ def export(
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
             file = folder / f"{source.name}_{f'{target}_' if target else ''}{kind}.tflite"
             photographs = calibrations.PHOTOGRAPHS if "clip" in methods else 0
-            arguments = (samples, photographs, one_scale, paths[precision], dense_groups, max_colour_error, rounded)
-
-            def convert_one(one: Source, data: bytes, arguments: Any = (precision, *arguments)) -> tuple[bytes, dict[str, Any]]:
-                return _convert(one, data, *arguments)
-
+            convert = functools.partial(
+                _convert,
+                precision=precision,
+                samples=samples,
+                per_tensor=one_scale,
+                path=paths[precision],
+                dense_groups=dense_groups,
+                max_colour_error=max_colour_error,
+                rounded=rounded,
+            )
             if exits:
-                about = (precision, samples, photographs, convert_one)
+                about = (precision, samples, photographs, convert)
                 data, sidecar = exits_export.convert(exits, prepared, weights, *about)
             else:
-                data, sidecar = convert_one(source, weights)
+                data, sidecar = convert(source, weights, photographs=photographs)
         sidecar["calibration"] = record if integer or rounded else None
         sidecar["equalization"] = None if weights is source.data else prepared.equalization
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"

@@ -15,7 +15,7 @@ import numpy as np
 
 from mobile_sr import models
 from mobile_sr.inference import litert, model_files, upscaler
-from mobile_sr.routing import route, tally
+from mobile_sr.routing import classifier, route, tally
 
 if TYPE_CHECKING:
     import keras
@@ -28,9 +28,11 @@ class ExitsUpscaler(route.RoutedUpscaler):
 
     Attributes:
         depth: number of layers of the exit of calls that pass none; that of the last exit unless set.
+        strings: model strings of the exits of a file, () without one.
     """
 
     has_details = True
+    strings: Sequence[str] = ()
     chosen_for = "images"
 
     def __init__(
@@ -50,11 +52,16 @@ class ExitsUpscaler(route.RoutedUpscaler):
             costs: their multiply-adds per LR pixel.
             instructions: their Arm instructions per LR pixel, if they are known.
         """
-        classifier = route.Always(len(nets) - 1, len(nets), 1)
-        super().__init__(name, nets, costs, classifier, 1, None, instructions and [0.0, *instructions], exits)
+        always = classifier.Always(len(nets) - 1, len(nets), 1)
+        super().__init__(name, nets, costs, always, 1, None, instructions and [0.0, *instructions], exits)
         last = nets[-1]
         self.depth, self.receptive_field, self.default_tile = self.max_depth, last.receptive_field, last.default_tile
         self.fixed, self.smallest, self.io, self.device = last.fixed, last.smallest, last.io, last.device
+
+    @property
+    def model_string(self) -> str:
+        """As `Upscaler.model_string`; with a budget, which may select several exits, that of the file."""
+        return self.name if self.budget or not self.strings else self.strings[self._index(self.depth)]
 
     @property
     def net_names(self) -> list[str]:
@@ -145,4 +152,6 @@ def of_tflite(name: str, runner: litert.TFLiteModel, device: Device | None) -> E
     nets = [upscaler.load(each, threads=runner.threads, check=False, device=device) for each in names]
     columns: list[list[Any]] = [[entry.get(key) for entry in entries] for key in ("layers", *tally.KINDS)]
     layers, costs, counted = columns
-    return ExitsUpscaler(name, nets, layers, costs, None if None in counted else counted)
+    result = ExitsUpscaler(name, nets, layers, costs, None if None in counted else counted)
+    result.strings = names
+    return result

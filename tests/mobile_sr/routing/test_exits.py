@@ -112,6 +112,7 @@ def test_commands_choose_an_exit_and_say_so(file, run_here, few_images, tmp_path
     result = run_here("compare", "--reference", STATIC[0], "--model", file, "--depth", 5, *data)
     assert (result.returncode, json.loads(out.read_text())["drop_db"]) == (0, 0)
     assert "images: exit5 100.0%" in result.stdout
+    assert json.loads(out.read_text())["model"]["audit"]["signature"] == "exit5"
     result = run_here(
         "upscale", few_images / "p0.png", "--model", file, "--budget-gmacs", 0.45, "--out", tmp_path / "up", "--json", out
     )
