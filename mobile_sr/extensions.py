@@ -16,10 +16,8 @@ handles:
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -168,16 +166,16 @@ class Export:
     def check_upscaler(self, model: str) -> None:
         """Raises UserError if the Keras model, loaded from `model`, is not one that upscales images."""
 
-    def parts(self, model: str) -> AbstractContextManager[list[Path]]:
-        """Returns a context with .npz files of the networks that a model consists of and that are exported one by one.
+    def exits(self, model: keras.Model | None) -> list[tuple[keras.Model, dict[str, Any]]]:
+        """Returns the networks, (model, configuration), that become the signatures of one file, the default one last.
 
         Args:
-            model: .npz file or run folder.
+            model: the Keras model in its export form.
 
         Returns:
-            A context manager of the files, which exist within it; of [] if the model is exported as one.
+            The networks; [] if the model becomes a file with one of its own.
         """
-        return contextlib.nullcontext([])
+        return []
 
     def path(self, requested: str | None, precision: str, model: str | Path) -> str:
         """Returns the path, 'sparse' or 'dense', for a precision.

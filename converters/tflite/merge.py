@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobile_sr.converters.tflite import flatbuffer, op_order
 
+DEFAULT = "serving_default"  # signature that runtimes and apps run unless another one is chosen
+
 # Fields of operator options that hold the index of a subgraph.
 _CALLS = ("thenSubgraphIndex", "elseSubgraphIndex", "condSubgraphIndex", "bodySubgraphIndex", "initSubgraphIndex", "subgraph")
 
 
-def merge(parts: Mapping[str, bytes], outputs: Sequence[str]) -> bytes:
+def merge(parts: Mapping[str, bytes], outputs: Sequence[str], has_default: bool = False) -> bytes:
     """Merge several .tflite files into one file with a signature for each.
 
     A constant is stored once, whatever its shape: the [C, 3, 3, C] kernel of a convolution and the [C, 9 * C] kernel of the
@@ -21,6 +24,7 @@ def merge(parts: Mapping[str, bytes], outputs: Sequence[str]) -> bytes:
     Args:
         parts: {name of the signature: bytes of a .tflite file}. The signature refers to the first subgraph of the part.
         outputs: names of the outputs, in their order. Inputs keep their names.
+        has_default: whether the first part is also the signature DEFAULT, which then comes before all others.
 
     Returns:
         The bytes of the merged file.
@@ -60,6 +64,10 @@ def merge(parts: Mapping[str, bytes], outputs: Sequence[str]) -> bytes:
             subgraph.name = f"{name}_{(subgraph.name or b'').decode()}"
         merged.subgraphs += part.subgraphs
         merged.signatureDefs.append(_signature(schema, name, first, part, outputs))
+    if has_default:
+        default = copy.copy(merged.signatureDefs[0])
+        default.signatureKey = DEFAULT
+        merged.signatureDefs.insert(0, default)
     op_order.order(merged)
     return flatbuffer.pack(merged)
 
@@ -70,6 +78,22 @@ def constant_bytes(data: bytes) -> int:
 
     model = schema.Model.GetRootAs(data, 0)
     return sum(model.Buffers(i).DataLength() for i in range(model.BuffersLength()))
+
+
+def kernels(data: bytes) -> int:
+    """Count the different kernels of convolutions that a .tflite file stores, in all of its subgraphs together."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    return len(
+        {
+            subgraph.tensors[op.inputs[1]].buffer
+            for subgraph in model.subgraphs
+            for op in subgraph.operators
+            if codes[op.opcodeIndex] == schema.BuiltinOperator.CONV_2D
+        }
+    )
 
 
 def _code(merged: Any, code: Any) -> int:

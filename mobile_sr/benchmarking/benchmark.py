@@ -24,7 +24,7 @@ from mobile_sr.devices import engines
 from mobile_sr.errors import UserError
 from mobile_sr.files import sha256_file
 from mobile_sr.imaging.sample_images import generated
-from mobile_sr.inference import litert, model_io
+from mobile_sr.inference import litert, model_files, model_io
 from mobile_sr.inference.model_files import locate_tflite, split
 
 if TYPE_CHECKING:
@@ -134,11 +134,20 @@ def check(model: str, file: litert.TFLiteModel) -> dict[str, Any] | None:
 
 
 def at_depth(models: Sequence[str], depth: float) -> list[str]:
-    """Adds a desired depth to the model strings whose files support one. Raises UserError if none does."""
+    """Adds a desired depth, or the signature of an exit, to the model strings whose files support it.
+
+    Raises:
+        UserError: no file does, or a file has exits after other numbers of layers.
+    """
     result, count = [], 0
     for model in models:
-        if open_model(model, 1).adjustable:
-            model, count = f"{model}{',' if split(model)[1] else '@'}desired_depth={depth:g}", count + 1
+        file = open_model(model, 1)
+        exits = {entry["layers"]: entry["signature"] for entry in file.sidecar.exits}
+        if exits and depth not in exits:
+            raise UserError(f"{model}: depth {depth:g} is not one of its exits, {', '.join(map(str, exits))}")
+        if exits or file.adjustable:
+            option = ("signature", exits[depth]) if exits else ("desired_depth", f"{depth:g}")
+            model, count = model_files.with_option(model, *option), count + 1
         result.append(model)
     if not count:
         raise UserError(f"--depth {depth:g}: none of the files supports a desired depth")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mobile_sr.commands import common
@@ -41,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nets",
         action="store_true",
-        help="also measure every network of a routed model alone; with further models, also print all by cost",
+        help="also measure every network of a routed model, or every exit of a network, alone; with further models, also print "
+        "all by cost",
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of a .tflite (default 1)")
     common.add_json(parser)
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     # All models first: a wrong name is reported at once.
     models = [upscaler.load(name, args.scale, args.threads, check=False, device=device) for name in args.model]
     if args.nets and not any(isinstance(model, route.RoutedUpscaler) for model in models):
-        raise UserError(f"--nets: {args.model[0]} is not a routed model (.route.json)")
+        raise UserError(f"--nets: {args.model[0]} is not a routed model (.route.json) and has no exits")
     common.set_depth(args, *models)
     for model in models:
         upscaler.check_output(model)
@@ -109,7 +109,8 @@ def _print(name: str, result: Mapping[str, Any], out: TextIO) -> None:
     if "routing" in result:
         print_line(tally.describe(result["routing"]), file=out)
     if "nets" in result:
-        for row in [{"name": "routed", "psnr": mean["psnr"], "routing": result["routing"]}, *result["nets"]]:
+        chosen = {"name": "as chosen", "psnr": mean["psnr"], "routing": result["routing"]}
+        for row in [chosen, *result["nets"]]:
             done = {words: row["routing"][key]["done"] for key, words in tally.KINDS.items() if key in row["routing"]}
             costs = ", ".join(f"{cost:,.0f} {words}" for words, cost in done.items())
             psnr = "-" if row["psnr"] is None else f"{row['psnr']:.3f}"
@@ -121,17 +122,23 @@ def _alone(model: RoutedUpscaler, index: int, folder: str, space: str, degraded:
     from mobile_sr.evaluation import evaluate
 
     result = evaluate.evaluate(model.alone(index), folder, space, common.progress, ssim=False, degraded=degraded)
-    return {"name": Path(model.nets[index].name).stem, "psnr": result["mean"]["psnr"], "routing": result["routing"]}
+    return {"name": model.net_names[index], "psnr": result["mean"]["psnr"], "routing": result["routing"]}
 
 
 def _curve(models: Sequence[Upscaler], results: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """The models, and the networks of routed models, whose instructions are known."""
+    """The models, the networks of routed models and the exits of networks, whose instructions are known."""
     from mobile_sr.evaluation import compare
+    from mobile_sr.routing import exits
     from mobile_sr.routing.cost_curve import usable
 
     points = []
     for model, result in zip(models, results, strict=True):
-        rows = [{"name": model.name, "psnr": result["mean"]["psnr"], "routing": result.get("routing")}, *result.get("nets", ())]
+        rows = [{"name": model.name, "psnr": result["mean"]["psnr"], "routing": result.get("routing")}]
+        if isinstance(model, exits.ExitsUpscaler):
+            own = [{**row, "name": f"{model.name} {row['name']}"} for row in result["nets"]]
+            rows = [*rows, *own] if model.budget else own  # without a budget, the model runs one of its exits
+        else:
+            rows += result.get("nets", ())
         for row in rows:
             if counts := row["routing"]:
                 cost = counts.get("instructions", {}).get("done")

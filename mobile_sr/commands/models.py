@@ -7,6 +7,8 @@ Example: mobile-sr models
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from mobile_sr.commands import common
 
@@ -57,19 +59,23 @@ def run(args: argparse.Namespace) -> None:
     print(heading, file=out)
     for card in cards:
         files = ", ".join([card["name"], *(f"{card['name']}:{v}" for v in zoo.VARIANTS)])
-        scores = card["scores"]["Set5"]["y"]
-        print(
-            f"{card['name']:<{width}} {card['parameters']:>10,} {card['multiply_adds_720p'] / 1e9:>9.2f}G   "
-            f"{scores['float32']:>7.2f} {scores['uint8']:>7.2f} {scores['float32'] - scores['uint8']:>6.3f}   "
-            f"{'any' if card['product'] else 'research':<8}   {files}",
-            file=out,
-        )
+        use = "any" if card["product"] else "research"
+        print(f"{card['name']:<{width}} {card['parameters']:>10,} {_figures(card)}   {use:<8}   {files}", file=out)
+        for each in card.get("exits", []):
+            print(f"{'':<{width}} {'':>10} {_figures(each)}   {'':<8}   --depth {each['layers']}", file=out)
     print(
         "Mult-Adds for a 1280x720 output; PSNR in dB; use: what the weights are licensed for, products included (any) or",
         file=out,
     )
     print("research only; protocol, training and licence of each network: --json", file=out)
     common.write_json_result(args, cards)
+
+
+def _figures(card: Mapping[str, Any]) -> str:
+    """The multiply-adds and the PSNR of an entry or of one of its exits."""
+    scores = card["scores"]["Set5"]["y"]
+    psnr = f"{scores['float32']:>7.2f} {scores['uint8']:>7.2f} {scores['float32'] - scores['uint8']:>6.3f}"
+    return f"{card['multiply_adds_720p'] / 1e9:>9.2f}G   {psnr}"
 
 
 def _scoreboard(args: argparse.Namespace) -> None:

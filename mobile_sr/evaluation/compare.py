@@ -165,7 +165,7 @@ def compare(
 
 def facts(model: Upscaler) -> dict[str, Any]:
     """Returns the `file_facts` of a loaded model, and how its values are read."""
-    return ({} if model.is_object else file_facts(model.name)) | model_io.facts(model.io, model.figures)
+    return ({} if model.is_object else file_facts(model.model_string)) | model_io.facts(model.io, model.figures)
 
 
 def colour_error(model: Upscaler) -> dict[str, Any]:

@@ -131,6 +131,7 @@ class TFLiteModel:
         remaining = dict(options or {})
         self.sidecar = sidecars.read(self.path, data) if self.path else sidecars.Sidecar()
         graph = parse_graph(data, self.name, remaining.pop("signature", model_files.own_signature(self.sidecar)))
+        self.sidecar = self.sidecar.of_signature(graph.signature)
         sidecars.check_graph(self.sidecar, graph, self.name)
         self._has_dense = graph.signature != "dense" and "dense" in graph.signatures
         asked = tensor_layout.given(self.name, remaining, self.sidecar)

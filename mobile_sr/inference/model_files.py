@@ -45,6 +45,11 @@ def split(model: str | Path) -> tuple[str, dict[str, str]]:
     return name, options
 
 
+def with_option(model: str | Path, key: str, value: object) -> str:
+    """Returns a model string with one more option behind '@'."""
+    return f"{model}{',' if split(model)[1] else '@'}{key}={value}"
+
+
 def needs_conversion(name: str) -> bool:
     """Whether a name without options is a network that runs only after its conversion (`mobile_sr/importing/foreign.py`).
 

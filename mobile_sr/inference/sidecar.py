@@ -50,6 +50,8 @@ class Sidecar:
         channels: 3 for RGB, 1 for luminance (Y).
         order: 'rgb' or 'bgr' of 3 channels; 'y' (16..235) or 'y_full' (0..255) of 1 channel.
         signatures: names of the file's signatures, [] if it has a single unnamed one.
+        exits: of a file with a signature for each exit of a network, the one with the fewest layers first, {"signature",
+            "layers", "receptive_field", "multiply_adds", "instructions"}: the last two per LR pixel, the last one may be None.
         desired_depth: [0, D] in blocks for networks with a desired depth.
         multiply_adds: `depth_counts.costs` of networks with depth masks.
         checks: checks of the audit, [{"check": text, "passed": bool, "found": anything}].
@@ -67,6 +69,7 @@ class Sidecar:
     channels: int | None = None
     order: str | None = None
     signatures: list[str] = dataclasses.field(default_factory=list)
+    exits: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     desired_depth: list[float] | None = None
     multiply_adds: dict[str, Any] | None = None
     checks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -74,6 +77,13 @@ class Sidecar:
     def limits(self, scalar: str) -> Sequence[float] | None:
         """Returns (min, max) of a scalar input of the file; None if the sidecar does not record them."""
         return {"desired_depth": self.desired_depth}.get(scalar)
+
+    def of_signature(self, signature: str | None) -> Sidecar:
+        """Returns the facts about one signature of the file: with those of an exit, and without `exits`, if it is one."""
+        for entry in self.exits:
+            if entry["signature"] == signature:
+                return dataclasses.replace(self, receptive_field=entry["receptive_field"], exits=[])
+        return self
 
 
 def path_of(file: str | Path) -> Path:
@@ -211,6 +221,18 @@ def _names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value) and len(set(value)) == len(value)
 
 
+def _exits(value: Any) -> bool:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        return False
+    for entry in value:
+        counts = [entry.get("multiply_adds"), 0 if entry.get("instructions") is None else entry["instructions"]]
+        fields = [entry.get("layers"), entry.get("receptive_field")]
+        if not all(is_int_in(field, 1, MAX_SIDE) for field in fields) or not all(number(n, 0, MAX_COST) for n in counts):
+            return False
+    layers = [entry["layers"] for entry in value]
+    return _names([entry.get("signature") for entry in value]) and layers == sorted(set(layers))
+
+
 def _range(value: Any) -> bool:
     return isinstance(value, list) and all(type(end) is int for end in value) and value in ([0, 1], [0, 255], [-1, 1])
 
@@ -258,6 +280,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any], bool]] = {
     "channels": ("3 or 1", lambda x: type(x) is int and x in ORDERS, False),
     "order": ("rgb, bgr, y or y_full", lambda x: any(x in orders for orders in ORDERS.values()), False),
     "signatures": ("a list of names", _names, False),
+    "exits": ("a list of exits that docs/reference/sidecar.md describes", _exits, False),
     "desired_depth": ("null or [0, number of blocks]", _depths, False),
     "multiply_adds": ("null or the counts that docs/reference/sidecar.md describes", lambda x: x is None or _costs(x), False),
     "audit": ("an object with a list of checks", _audit, True),

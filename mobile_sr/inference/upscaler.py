@@ -38,6 +38,7 @@ CONVERSION = "mobile_sr.importing.foreign"  # module with load(model, threads) -
 # Networks with an input besides the image: name of that input -> module with of_keras(name, model, config) -> Upscaler and
 # of_tflite(name, runner) -> Upscaler.
 DEPTH_MAPS = "mobile_sr.adadsr.depth_upscaler"  # of networks with a depth map
+EXITS = "mobile_sr.routing.exits"  # of networks with exits, with of_tflite(name, runner, device) and of_keras as above
 ADJUSTABLE = {"desired_depth": DEPTH_MAPS}
 _NO_DEPTH_MAP = "has no depth map; only networks with AdaDSR's adapter have one"
 UNKNOWN_RECEPTIVE_FIELD = 16  # overlap in LR pixels for files without a recorded receptive field
@@ -203,6 +204,11 @@ class Upscaler:
     def summary(self) -> dict[str, Any]:
         """Returns statistics of the images upscaled so far for JSON results: {} here; subclasses add their own keys."""
         return {}
+
+    @property
+    def model_string(self) -> str:
+        """The model string of the network that runs: `name`, or with the signature that its depth selects."""
+        return self.name
 
     def where(self) -> dict[str, str]:
         """Returns {"device": label} for JSON results; {} for a model that runs on this machine."""
@@ -432,8 +438,10 @@ def _tflite(name: str, path: Path, threads: int, options: Mapping[str, str], dev
     runner = litert.TFLiteModel(path, threads, options, device)
     known = runner.sidecar
     field = runner.io.reach(known.receptive_field)
-    if runner.adjustable:
-        upscaler: Upscaler = _adjustable(runner.adjustable.name).of_tflite(name, runner)
+    if known.exits:
+        upscaler: Upscaler = importlib.import_module(EXITS).of_tflite(name, runner, device)
+    elif runner.adjustable:
+        upscaler = _adjustable(runner.adjustable.name).of_tflite(name, runner)
     elif runner.has_map:
         upscaler = importlib.import_module(DEPTH_MAPS).of_tflite(name, runner)
     else:

@@ -88,8 +88,7 @@ def load(model: str | Path) -> Start:
         folded = _fold(model, keras_model)
         return Start(folded, file, file.stem, archive.scale, None, archive.io, options, folded is not keras_model)
     file, base = model_files.trained(model)
-    if models.has_depth(weights.read_arrays(file)[1].get("config", {})):
-        raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
+    check_outputs(model, file)
     with quiet():
         keras_model, config = weights.load_model(file)
     folded = _fold(model, keras_model)
@@ -102,6 +101,15 @@ def load(model: str | Path) -> Start:
         folded = models.build(config)
         folded.set_weights(arrays)
     return Start(folded, file, base, config["scale"], config, model_io.ModelIO(), is_folded=folded is not keras_model)
+
+
+def check_outputs(model: str | Path, file: Path) -> None:
+    """Raises UserError if the network of an .npz file, opened as `model`, has further outputs beside the SR output."""
+    config = weights.read_arrays(file)[1].get("config", {})
+    if models.has_depth(config):
+        raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
+    if models.exits(config):
+        raise UserError(f"{model}: has exits; qat trains one at a time: give one of the files NAME_exitK.npz in its run folder")
 
 
 def _fold(name: str | Path, model: keras.Model) -> keras.Model:

@@ -21,7 +21,7 @@ from mobile_sr.errors import UserError
 from mobile_sr.files import cache_folder, check_folder, make_folder, sha256_file, temporary_folder, write_bytes, write_json
 from mobile_sr.inference import litert, weights
 from mobile_sr.inference import sidecar as sidecars
-from mobile_sr.qat import description
+from mobile_sr.qat import description, keras_start
 from mobile_sr.qat.history import History
 from mobile_sr.quantization import source as sources
 from mobile_sr.quantization import verification
@@ -80,8 +80,7 @@ def train(
     if find_spec("tensorflow_model_optimization") is None or find_spec("tf_keras") is None:
         raise UserError("qat needs tensorflow-model-optimization and tf_keras: pip install 'mobile-sr[train]'")
     file, name = model_files.trained(model)
-    if models.has_depth(weights.read_arrays(file)[1].get("config", {})):
-        raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
+    keras_start.check_outputs(model, file)
     out = Path(out)
     if (out / "config.json").exists():
         raise UserError(f"{out}: already contains a run; use another --out")

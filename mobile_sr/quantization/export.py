@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from mobile_sr.inference import litert, tensor_values
 from mobile_sr.inference import sidecar as sidecars
 from mobile_sr.inference.onnx_model import OnnxModel
 from mobile_sr.quantization import calibration as calibrations
-from mobile_sr.quantization import preparation, snapdragon_files, targets, verification
+from mobile_sr.quantization import exits_export, preparation, snapdragon_files, targets, verification
 from mobile_sr.quantization import source as sources
 from mobile_sr.quantization.source import Source
 
@@ -102,10 +103,9 @@ def export(
         ranges: {name of an activation in the float32 .tflite: (minimum, maximum)}, for integer files, in place of the ranges
             measured on the calibration images; for example those that QAT learned. Not with 'equalize', which scales them.
         log: called with lines about the progress.
-    Returns: the paths of the files. A network with exits (models/chainsr.py) has files for each of them, NAME_exitK_...
+    Returns: the paths of the files. That of a network with exits (models/chainsr.py) has a signature for each of them.
     Raises: UserError for unusable arguments, AuditError when a file fails its audit.
     """
-    settings: Any = {key: value for key, value in locals().items() if key != "model"}
     chosen = None if target is None else targets.find(target)
     precisions = chosen.precisions[:1] if chosen and precisions is None else precisions or ()
     unknown = [p for p in precisions if p not in PRECISIONS]
@@ -125,15 +125,15 @@ def export(
     if ranges is not None and "equalize" in methods:
         raise UserError("ranges: cannot be combined with the method equalize, which changes them")
     backend.require_tensorflow("export")
-    with sources.parts(model) as parts:
-        if parts:
-            return [file for part in parts for file in export(part, **settings)]
     integers = any(p in to_tflite.CALIBRATED for p in precisions)
     calibrated = integers or float_weights in ("equalized", "rounded")
     source = _open(model, size, precisions, dense_groups, options, chosen)
     if chosen and chosen.fixed_size and size is None and source.size is not None:
         height, width = source.size
         log(f"{source.name}: {target} needs a fixed size, here {width}x{height} LR pixels; larger images run in tiles")
+    exits = exits_export.find(source)
+    if exits:
+        exits_export.check(model, precisions, chips)
     dense_groups = dense_groups or (chosen is not None and not chosen.groups and grouped_conv.has_groups(source.data))
     for note in source.notes:
         log(f"{source.name}: {note}")
@@ -160,8 +160,21 @@ def export(
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
             file = folder / f"{source.name}_{f'{target}_' if target else ''}{kind}.tflite"
             photographs = calibrations.PHOTOGRAPHS if "clip" in methods else 0
-            arguments = (samples, photographs, one_scale, paths[precision], dense_groups, max_colour_error, rounded)
-            data, sidecar = _convert(source, weights, precision, *arguments)
+            convert = functools.partial(
+                _convert,
+                precision=precision,
+                samples=samples,
+                per_tensor=one_scale,
+                path=paths[precision],
+                dense_groups=dense_groups,
+                max_colour_error=max_colour_error,
+                rounded=rounded,
+            )
+            if exits:
+                about = (precision, samples, photographs, convert)
+                data, sidecar = exits_export.convert(exits, prepared, weights, *about)
+            else:
+                data, sidecar = convert(source, weights, photographs=photographs)
         sidecar["calibration"] = record if integer or rounded else None
         sidecar["equalization"] = None if weights is source.data else prepared.equalization
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,21 +106,6 @@ def is_own(model: Any) -> bool:
     if path.exists():
         return path.is_dir() or path.suffix.lower() == ".npz"
     return path.suffix.lower() not in FILES
-
-
-def parts(model: Any) -> AbstractContextManager[list[Path]]:
-    """Return a context with the networks that a model consists of and that are exported one by one; [] for most models.
-
-    Args:
-        model: as for `export.export`.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    if not is_own(model):
-        return contextlib.nullcontext([])
-    config = weights.read_arrays(model_files.trained(model)[0])[1].get("config")
-    return extensions.export(config if isinstance(config, dict) else {}).parts(str(model))
 
 
 def open_own(model: str | Path, size: tuple[int, int] | None) -> Source:

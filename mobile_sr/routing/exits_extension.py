@@ -10,8 +10,9 @@ from mobile_sr.routing.exits_training import ExitsTraining as Training
 
 NETWORKS = "networks with exits"
 ADDED = ("exits",)
+UPSCALER = "mobile_sr.routing.exits"
 
-__all__ = ["ADDED", "NETWORKS", "Export", "Training", "handles"]
+__all__ = ["ADDED", "NETWORKS", "UPSCALER", "Export", "Training", "handles"]
 
 
 def handles(network: Mapping[str, Any]) -> bool:

@@ -10,16 +10,13 @@ exit; best.npz has the highest mean score of all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mobile_sr import extensions, models
-from mobile_sr.errors import UserError
-from mobile_sr.files import temporary_folder
 from mobile_sr.inference import model_files, weights
 
 if TYPE_CHECKING:
@@ -77,20 +74,12 @@ class ExitsTraining(extensions.Training):
 
 
 class ExitsExport(extensions.Export):
-    """The export of networks with exits: one file for each."""
+    """The export of networks with exits: a signature for each."""
 
-    def check_upscaler(self, model: str) -> None:
-        """Refuses them."""
-        raise UserError(
-            f"{model}: has several exits; `mobile-sr export --model {model}` writes a file for each, "
-            f"`mobile-sr route --model {model}` also a routed model; or give one of the files NAME_exitK.npz in its run folder"
-        )
-
-    @contextmanager
-    def parts(self, model: str) -> Iterator[list[Path]]:
-        """As `extensions.Export.parts`: NAME_exitK.npz for each exit, K layers, in a temporary folder."""
-        with temporary_folder("mobile_sr_exits.") as folder:
-            yield split(model, folder)
+    def exits(self, model: keras.Model | None) -> list[tuple[keras.Model, dict[str, Any]]]:
+        """As `extensions.Export.exits`: the exits, the one with the fewest layers first."""
+        assert model is not None  # as for every network of mobile_sr.models
+        return models.split_exits(model, self.network)
 
 
 def exits_loss(loss: Any, exit_weight: float, teacher_weight: float) -> Any:

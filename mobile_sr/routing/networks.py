@@ -47,6 +47,8 @@ def find(names: Sequence[str]) -> list[Network]:
         file, stem = model_files.trained(name)
         with quiet():
             model, config = weights.load_model(file)
+        if models.exits(config):
+            raise UserError(f"{name}: has exits, which are routed alone; give it without other networks")
         field = models.receptive_field(config)
         if field is None or models.has_depth(config):
             what = "has AdaDSR's adapter" if models.has_depth(config) else "depends on the whole image"

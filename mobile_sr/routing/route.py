@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.devices import engines
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json, sha256_file
-from mobile_sr.inference import litert, tensor_values, upscaler
+from mobile_sr.inference import upscaler
 from mobile_sr.inference.weights import MAX_SCALE
 from mobile_sr.routing import image_budget
+from mobile_sr.routing.classifier import Always, Classifier
 from mobile_sr.routing.tally import Tally
 
 FORMAT = 1
@@ -42,16 +42,18 @@ class RoutedUpscaler(upscaler.Upscaler):
         tally: counts of the patches processed since loading, or since a new Tally was assigned.
         exits: numbers of layers of the networks if these are the exits of one, else (). `max_depth` and `depth` are one of
             them; a `depth` of None leaves the choice to the classifier.
+        chosen_for: what a network is chosen for, a key of the tally.
     """
 
     budget_units = ("ms", "gmacs", "instructions")
+    chosen_for = "patches"
 
     def __init__(
         self,
         name: str,
         nets: Sequence[upscaler.Upscaler],
         costs: Sequence[float],
-        classifier: Classifier,
+        classifier: Classifier | Always,
         patch: int,
         overlap: int | None = None,
         instructions: Sequence[float] | None = None,
@@ -69,9 +71,14 @@ class RoutedUpscaler(upscaler.Upscaler):
         self.nets, self.patch, self.overlap = nets, patch, overlap
         self.net_costs, self._instructions = costs, instructions
         self.exits, self.max_depth = exits, float(exits[-1]) if exits else None
-        self._classifier: Classifier | _Always = classifier
+        self._classifier: Classifier | Always = classifier
         self._ms: Sequence[float] | None = None  # per LR pixel of the classifier and of the networks, once measured
         self.tally = self.new_tally()
+
+    @property
+    def net_names(self) -> list[str]:
+        """Names of the networks."""
+        return [Path(net.name).stem for net in self.nets]
 
     def _upscale(
         self, image: np.ndarray, tile: int | None, progress: upscaler.Progress | None, depth: float | None
@@ -98,7 +105,7 @@ class RoutedUpscaler(upscaler.Upscaler):
     def alone(self, index: int) -> RoutedUpscaler:
         """Returns a model that runs one of the networks on everything, without a classifier, and counts its cost."""
         other = copy.copy(self)
-        other._classifier = _Always(index, len(self.nets), self.patch)
+        other._classifier = Always(index, len(self.nets), self.patch)
         other._instructions = self._instructions and [0.0, *self._instructions[1:]]
         other.depth = other.budget = None
         other.tally = other.new_tally()
@@ -113,7 +120,7 @@ class RoutedUpscaler(upscaler.Upscaler):
         costs: dict[str, tuple[Sequence[float], float]] = {"multiply_adds": (self.net_costs, self._classifier.multiply_adds)}
         if self._instructions:
             costs["instructions"] = (self._instructions[1:], self._instructions[0])
-        return Tally([Path(net.name).stem for net in self.nets], costs)
+        return Tally(self.net_names, costs, self.chosen_for)
 
     def choose(self, image: np.ndarray) -> np.ndarray:
         """Returns the network that the classifier chooses for each patch: [ceil(H / patch), ceil(W / patch)] ints."""
@@ -176,11 +183,9 @@ class RoutedUpscaler(upscaler.Upscaler):
 
     def _within_budget(self, image: np.ndarray, tile: int | None) -> tuple[np.ndarray, bool]:
         """Returns the networks of the patches under `budget`, and whether the classifier was run."""
-        assert self.budget
         size = image.shape[:2]
-        ((unit, budget),) = self.budget.items()
+        unit, limit = self._limit(size)
         costs, classifier = self._costs_in(unit)
-        limit = budget * {"ms": 1.0, "gmacs": 1e9, "instructions": float(math.prod(size))}[unit]
         padded = math.prod(-(-side // self.patch) * self.patch for side in size)
 
         def cost(chosen: np.ndarray) -> float:
@@ -189,19 +194,35 @@ class RoutedUpscaler(upscaler.Upscaler):
                 for index, inner in self._plan(chosen, size)
             )
 
-        uniform = [cost(self._everywhere(index, size)) for index in range(len(costs))]
-        if uniform[0] > limit:
-            minimum = uniform[0] / limit * budget
-            raise UserError(
-                f"{self.name}: {size[1]}x{size[0]} costs {minimum:.4g} {UNITS[unit]}, more than the budget of {budget:g}"
-            )
-        best = max(index for index, value in enumerate(uniform) if value <= limit)
+        best = self._largest([cost(self._everywhere(index, size)) for index in range(len(costs))], size)
         if best == len(costs) - 1:
             return self._everywhere(best, size), False
         chosen = image_budget.choose(self._logits(image), costs, cost, limit - padded * classifier)
         if chosen is None or max(index for index, _ in self._plan(chosen, size)) <= best:
             return self._everywhere(best, size), False  # one network for all is at least as good
         return chosen, True
+
+    def _limit(self, size: tuple[int, int]) -> tuple[str, float]:
+        """Returns the unit of `budget`, and the budget for an image of (H, W) in the costs of `_costs_in`."""
+        assert self.budget
+        ((unit, budget),) = self.budget.items()
+        return unit, budget * {"ms": 1.0, "gmacs": 1e9, "instructions": float(math.prod(size))}[unit]
+
+    def _largest(self, uniform: Sequence[float], size: tuple[int, int]) -> int:
+        """Returns the largest network within `budget`, from the cost of each network for the whole image of (H, W).
+
+        Raises:
+            UserError: not even the first one is.
+        """
+        assert self.budget
+        unit, limit = self._limit(size)
+        if uniform[0] > limit:
+            budget = self.budget[unit]
+            minimum = uniform[0] / limit * budget
+            raise UserError(
+                f"{self.name}: {size[1]}x{size[0]} costs {minimum:.4g} {UNITS[unit]}, more than the budget of {budget:g}"
+            )
+        return max(index for index, value in enumerate(uniform) if value <= limit)
 
     def _costs_in(self, unit: str) -> tuple[Sequence[float], float]:
         """Returns the costs per LR pixel of the networks and of the classifier in a unit of `budget`."""
@@ -262,70 +283,6 @@ def plan(
         return whole if whole[0] <= cost else (cost, halves[0][1] + halves[1][1])
 
     return best((0, chosen.shape[0], 0, chosen.shape[1]))[1]
-
-
-class Classifier:
-    """The classifier's .tflite: maps [H, W, 3] uint8 to logits [H / patch, W / patch, classes].
-
-    H and W must be multiples of the patch.
-    """
-
-    def __init__(self, path: str | Path, patch: int, classes: int, multiply_adds: float, threads: int = 1) -> None:
-        """Opens a file.
-
-        Args:
-            path: the .tflite file.
-            patch: side of a patch in LR pixels.
-            classes: number of networks.
-            multiply_adds: multiply-adds of the classifier per LR pixel.
-            threads: CPU threads.
-
-        Raises:
-            UserError: the file is unusable or not such a classifier.
-        """
-        self.name, self.patch, self.classes, self.multiply_adds = str(path), patch, classes, multiply_adds
-        data = litert.read_file(path)
-        graph = litert.parse_graph(data, path)
-        ends = [[graph.tensors[i] for i in indices] for indices in (graph.inputs, graph.outputs)]
-        for tensors, channels in zip(ends, (3, classes), strict=True):
-            is_valid = len(tensors) == 1 and tensors[0].dtype in ("float32", "uint8", "int8") and len(tensors[0].shape) == 4
-            if not is_valid or tensors[0].shape[3] not in (-1, channels):
-                raise UserError(f"{path}: not a patch classifier for {classes} networks")
-        (self._image,), (self._logits,) = ends
-        self._input, self._output = graph.inputs[0], graph.outputs[0]
-        self._interpreter = engines.open_interpreter(data, self.name, threads)
-        self._size: tuple[int, int] | None = None
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Returns the float32 logits of an image's patches. Raises UserError if the runtime fails or returns another shape."""
-        size = image.shape[:2]
-        if size != self._size:
-            engines.allocate(self._interpreter, self.name, (1, *size, 3), self._input)
-            self._size = size
-        self._interpreter.set_tensor(self._input, tensor_values.encode(image, self._image)[None])
-        try:
-            self._interpreter.invoke()
-        except (ValueError, RuntimeError) as error:
-            raise UserError(f"{self.name}: failed while running ({str(error).splitlines()[0]})") from None
-        logits = tensor_values.real(self._interpreter.get_tensor(self._output)[0], self._logits)
-        expected = (size[0] // self.patch, size[1] // self.patch, self.classes)
-        if logits.shape != expected:
-            raise UserError(f"{self.name}: returns {logits.shape} for {size[1]}x{size[0]}, expected {expected}")
-        return logits
-
-
-class _Always:
-    """A classifier that always chooses the same network, for nothing."""
-
-    multiply_adds = 0.0
-
-    def __init__(self, index: int, classes: int, patch: int) -> None:
-        self._logits, self._patch = np.eye(classes, dtype=np.float32)[index], patch
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Returns logits, as `Classifier`."""
-        rows, columns = (side // self._patch for side in image.shape[:2])
-        return np.broadcast_to(self._logits, (rows, columns, len(self._logits)))
 
 
 def load(path: Path, threads: int = 1) -> RoutedUpscaler:

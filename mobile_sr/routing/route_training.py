@@ -22,6 +22,7 @@ from mobile_sr.files import check_folder, sha256_file, temporary_folder, write_b
 from mobile_sr.inference import upscaler
 from mobile_sr.quantization import export
 from mobile_sr.routing import budget as budgets
+from mobile_sr.routing import classifier as classifiers
 from mobile_sr.routing import exits_training, joint_training, networks, route
 from mobile_sr.training import dataset as data
 
@@ -286,7 +287,7 @@ def _entry(path: Path, cost: float, **more: Any) -> dict[str, Any]:
 
 def _held_out(measured: Measured, costs: np.ndarray, classifier: str | Path) -> dict[str, Any]:
     """Runs the classifier's file on the held-out patches. Returns shares, multiply-adds per LR pixel and errors."""
-    run = route.Classifier(classifier, measured.side, len(costs), 0)
+    run = classifiers.Classifier(classifier, measured.side, len(costs), 0)
     patches, errors = measured.patches[measured.held_out], measured.errors[measured.held_out]
     chosen = np.array([run(part)[0, 0].argmax() for part in patches])
     return {

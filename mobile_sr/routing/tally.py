@@ -11,14 +11,17 @@ import numpy as np
 class Tally:
     """Counts patches, and the cost per LR pixel of the chosen networks and of all computation."""
 
-    def __init__(self, names: Sequence[str], costs: Mapping[str, tuple[Sequence[float], float]]) -> None:
+    def __init__(
+        self, names: Sequence[str], costs: Mapping[str, tuple[Sequence[float], float]], chosen_for: str = "patches"
+    ) -> None:
         """Starts with zero counts.
 
         Args:
             names: names of the networks, the cheapest first.
             costs: {kind of cost: (that of each network, that of the classifier)} per LR pixel.
+            chosen_for: what a network is chosen for, one of CHOSEN_FOR.
         """
-        self._names, self._costs = names, costs
+        self._names, self._costs, self._chosen_for = names, costs, chosen_for
         self._patches = np.zeros(len(names), int)
         self._kept, self._run = np.zeros(len(names)), np.zeros(len(names))
         self._pixels = self._classified = 0
@@ -46,15 +49,16 @@ class Tally:
         """Returns the counts, or None if there are none.
 
         Returns:
-            {"patches": {network: share 0..1}, "multiply_adds": {"chosen", "done", "largest"}}, multiply-adds per LR pixel, and
-            "instructions" with the same keys if these are known. "chosen" counts the chosen networks without overlaps and
-            classifier, as ClassSR does. "done" includes both. "largest" is the cost of the largest network without overlaps.
+            {"patches" or "images": {network: share 0..1}, "multiply_adds": {"chosen", "done", "largest"}}, multiply-adds per LR
+            pixel, and "instructions" with the same keys if these are known. "chosen" counts the chosen networks without
+            overlaps and classifier, as ClassSR does. "done" includes both. "largest" is the cost of the largest network
+            without overlaps.
         """
         if not self._pixels:
             return None
         shares = self._patches / self._patches.sum()
         result: dict[str, Any] = {
-            "patches": {name: float(share) for name, share in zip(self._names, shares, strict=True)},
+            self._chosen_for: {name: float(share) for name, share in zip(self._names, shares, strict=True)},
         }
         for kind, (costs, classifier) in self._costs.items():
             done = float(self._run @ np.array(costs, float)) + self._classified * classifier
@@ -63,12 +67,14 @@ class Tally:
         return result
 
 
+CHOSEN_FOR = ("patches", "images")
 KINDS = {"multiply_adds": "multiply-adds", "instructions": "Cortex-A76 instructions (estimated)"}
 
 
 def describe(summary: Mapping[str, Any]) -> str:
     """Formats a Tally's summary as one line."""
-    parts = ["patches: " + ", ".join(f"{name} {share:.1%}" for name, share in summary["patches"].items())]
+    (chosen_for,) = summary.keys() & set(CHOSEN_FOR)
+    parts = [f"{chosen_for}: " + ", ".join(f"{name} {share:.1%}" for name, share in summary[chosen_for].items())]
     for kind, words in KINDS.items():
         if counts := summary.get(kind):
             chosen, done = (f"{counts[key]:,.0f} ({counts[key] / counts['largest']:.1%})" for key in ("chosen", "done"))

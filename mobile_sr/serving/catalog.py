@@ -8,7 +8,7 @@ from typing import Any
 
 from mobile_sr import zoo
 from mobile_sr.errors import UserError
-from mobile_sr.files import sha256
+from mobile_sr.files import read_json, sha256
 from mobile_sr.inference import litert, tensor_values
 from mobile_sr.inference.model_files import locate_tflite
 
@@ -56,8 +56,9 @@ def facts(model: str | Path) -> tuple[dict[str, Any], Path]:
 
 
 def packaged() -> list[str]:
-    """Lists the packaged .tflite files that the page can run, xlsr_x3 first: those without a desired depth."""
-    names = sorted(name for name in zoo.names() if not zoo.resolve(f"{name}:uint8").stem.endswith("_sparse_uint8"))
+    """Lists the packaged .tflite files that the page can run, xlsr_x3 first: those without several signatures."""
+    sidecars = {name: read_json(zoo.resolve(f"{name}:uint8").with_suffix(".json")) for name in zoo.names()}
+    names = sorted(name for name, sidecar in sidecars.items() if not sidecar.get("signatures"))
     names.sort(key=lambda name: name != "xlsr_x3")
     return [f"{name}:{variant}" for name in names for variant in ("uint8", "float32")]
 

@@ -7,7 +7,7 @@ docs/measurements/devices.json.
 from pathlib import Path
 
 from mobile_sr import files, models, zoo
-from tools.zoo import command_line, device_pages, peer_pages, templates
+from tools.zoo import command_line, device_pages, exits, peer_pages, templates
 
 _TEXT = templates.Page("card")
 
@@ -20,6 +20,8 @@ def task(config):
     parts = [_TEXT.fill(f"network {network}")]
     if network == "espcn" and config.get("activation") == "relu":
         parts.append(_TEXT.fill("relu"))
+    if models.exits(config):
+        parts.append(_TEXT.fill("with exits", layers=", ".join(map(str, models.exits(config)))))
     if models.has_depth(config):
         parts.append(f" {_TEXT.fill('adapter')}")
     if config.get("depth") == "input":
@@ -54,6 +56,8 @@ def card(name):
         validation=f"{training['validation_psnr_rgb']:.3f}",
         log=training["log"],
         at_depth=_TEXT.fill("at depth", depth=depth[1]) if depth else "",
+        exits=_exits(name, entry),
+        of_exits=_TEXT.fill("of exits") if exits.of(entry) else "",
         scores="\n".join(f"- {s}: {v['y']['float32']:.2f} -> {v['y']['uint8']:.2f}" for s, v in scores.items()),
         front=peer_pages.card_section(name),
         flat=_errors(entry, "flat"),
@@ -63,6 +67,14 @@ def card(name):
         licence=entry["licence"].replace("README, Licence", "[README, Licence](../../../README.md#licence)"),
     )
     return templates.wrap(text) + "\n"
+
+
+def _exits(name, entry):
+    """The table of an entry's exits; "" without any."""
+    if not exits.of(entry):
+        return ""
+    table = exits.table(entry, device_pages.of_exits(name))
+    return _TEXT.fill("exits", name=name, table=table, layers=exits.of(entry)[0]["layers"])
 
 
 def _file(path):

@@ -19,8 +19,18 @@ Figures = dict[str, dict[str, Any]]  # {key of a setting: figures}
 
 def instructions(name: str, cpu: str = "cortex-a76") -> float | None:
     """Returns the instructions per LR pixel of a packaged network's uint8 file; None if they were not measured."""
-    row = devices.current(devices.FILE).get(f"{name}:{devices.VARIANT}", {}).get(cpu, {})
-    return row.get("instructions_per_lr_pixel")
+    return _instructions(devices.current(devices.FILE), f"{name}:{devices.VARIANT}", cpu)
+
+
+def of_exits(name: str, cpu: str = "cortex-a76") -> list[float | None]:
+    """Returns the instructions per LR pixel of each exit of a packaged network, the one with the fewest layers first."""
+    last, *others = devices.forms(name)
+    measured = devices.current(devices.FILE)
+    return [_instructions(measured, model, cpu) for model in (*others, last)]
+
+
+def _instructions(measured: dict[str, Figures], model: str, cpu: str) -> float | None:
+    return measured.get(model, {}).get(cpu, {}).get("instructions_per_lr_pixel")
 
 
 def results_section(names: Sequence[str]) -> str:
@@ -55,7 +65,7 @@ def card_section(name: str) -> str:
     notes: list[str] = []
     columns = [_cells(measured[model], model, notes) for model in forms]
     header = _header(arm=", instructions per LR pixel")
-    if len(devices.forms(name)) > 1:
+    if any(model.endswith(devices.DENSE) for model in forms):
         notes.append(_TEXT.fill("depth"))
     return _TEXT.fill(
         "card",
@@ -67,7 +77,9 @@ def card_section(name: str) -> str:
 
 
 def _title(model: str) -> str:
-    return model.partition(":")[0] + (_DENSE if model.endswith(devices.DENSE) else "")
+    name, _, layers = model.partition(devices.EXIT)
+    text = name.partition(":")[0] + (_DENSE if model.endswith(devices.DENSE) else "")
+    return f"{text}, exit after {layers} layers" if layers else text
 
 
 def _conditions(stored: dict[str, Any]) -> dict[str, Any]:

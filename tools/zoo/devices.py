@@ -29,6 +29,7 @@ FILE = Path(__file__).parents[2] / "docs" / "measurements" / "devices.json"
 SIZE = (64, 64)  # LR (H, W) of counts and residency
 VARIANT = "uint8"
 DENSE = "@signature=dense"  # of AdaDSR: the form without a depth map
+EXIT = "@signature=exit"  # of a network with exits, followed by a number of layers
 
 
 class Setting(NamedTuple):
@@ -50,9 +51,11 @@ SETTINGS = (
 
 
 def forms(name: str) -> list[str]:
-    """Returns the models of a packaged network: its uint8 file, and AdaDSR's dense form."""
-    model = f"{name}:{VARIANT}"
-    return [model, model + DENSE] if models.has_depth(zoo.card(name)["config"]) else [model]
+    """Returns the models of a packaged network: its uint8 file, AdaDSR's dense form, and the exits before the last one."""
+    model, config = f"{name}:{VARIANT}", zoo.card(name)["config"]
+    if models.has_depth(config):
+        return [model, model + DENSE]
+    return [model, *(f"{model}{EXIT}{layers}" for layers in models.exits(config)[:-1])]
 
 
 def digest(model: str) -> str:

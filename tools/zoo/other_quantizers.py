@@ -127,12 +127,17 @@ def measure(run, images, scale):
 
 
 def packaged(name):
-    """The bytes of an entry's float32 .tflite; of a file with a sparse path, its dense signature alone."""
+    """The bytes of an entry's float32 .tflite, see `alone`."""
     path = zoo.resolve(f"{name}:float32")
-    data = path.read_bytes()
-    if not path.stem.endswith("_sparse_float32"):
+    return alone(path.read_bytes(), "dense" if path.stem.endswith("_sparse_float32") else None)
+
+
+def alone(data, signature=None):
+    """The bytes of one signature of a .tflite: of a file with a sparse path the dense one, of one with exits the default."""
+    graph = litert.parse_graph(data, signature=signature)
+    if len(graph.signatures) < 2:
         return data
-    alone = float_graph.FloatGraph(litert.as_first_subgraph(data, litert.parse_graph(data, signature="dense")))
+    alone = float_graph.FloatGraph(litert.as_first_subgraph(data, graph))
     alone.model.subgraphs = [alone.graph]
     codes = sorted({op.opcodeIndex for op in alone.ops})  # TensorFlow's calibrator does not know all of the sparse path's
     alone.model.operatorCodes = [alone.model.operatorCodes[code] for code in codes]
@@ -173,7 +178,7 @@ def exported(name, float_weights):
     with tempfile.TemporaryDirectory() as folder:
         options = {"float_weights": float_weights, "path": "dense", "log": lambda line: None}
         (path,) = export.export(name, folder, ["float32"], **options)
-        return path.read_bytes()
+        return alone(path.read_bytes())
 
 
 def write(names, data):

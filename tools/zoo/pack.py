@@ -6,6 +6,7 @@ from an entry of another scale, the card says so: the steps of that entry are no
 
 DIR contains Set5, Set14 and B100, and any of _MORE_SETS. Writes NAME.npz, NAME_float32.tflite and NAME_uint8.tflite with
 sidecars, NAME.json (the card) and NAME_log.csv into mobile_sr/zoo/. For maintainers: all figures of an entry are measured here.
+The figures of a network with exits are those of its last one; `exits` in the card has those of each.
 """
 
 import csv
@@ -16,12 +17,11 @@ from pathlib import Path
 
 from mobile_sr import backend, files, models, zoo
 from mobile_sr.errors import UserError
-from mobile_sr.evaluation import evaluate
 from mobile_sr.imaging import flat_colours, metrics
-from mobile_sr.inference import model_files, upscaler, weights
+from mobile_sr.inference import model_files, weights
 from mobile_sr.quantization import export
 from mobile_sr.training.run_folder import read_history
-from tools.zoo import command_line, image_sets, other_quantizers
+from tools.zoo import command_line, exits, image_sets, other_quantizers
 
 _MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
 
@@ -59,7 +59,7 @@ def pack(runs, name, data, training_note, half=False, reason=""):
         file = Path(place) / f"{name}.npz"
         weights.save_model(file, model, config, kept, "float16" if half else "float32")
         exported = export.export(file, place, list(zoo.VARIANTS))
-        colours = _colour_errors(name, exported, flat_colours.LIMIT)
+        colours = exits.colour_errors(name, exported, flat_colours.LIMIT)
         for made in Path(place).iterdir():
             files.write_bytes(folder / made.name, made.read_bytes())
     text = io.StringIO()
@@ -68,14 +68,26 @@ def pack(runs, name, data, training_note, half=False, reason=""):
     writer.writeheader()
     writer.writerows(rows)
     files.write_text(folder / f"{name}_log.csv", text.getvalue())
+    pixels, sets = 1280 * 720 // config["scale"] ** 2, [s for s in (*zoo.SETS, *_MORE_SETS) if (Path(data) / s).is_dir()]
+    scores = {s: exits.scores(name, Path(data) / s) for s in sets}
+    parts = [
+        {
+            "layers": own.get("layers"),
+            "multiply_adds_720p": models.multiply_adds(net, pixels),
+            "scores": {s: scores[s][index] for s in sets},
+            "colour_error": colours[index],
+        }
+        for index, (net, own) in enumerate(exits.networks(model, config))
+    ]
     card = {
         "name": name,
         "config": config,
         "parameters": model.count_params(),
-        "multiply_adds_720p": models.multiply_adds(model, 1280 * 720 // config["scale"] ** 2),
+        "multiply_adds_720p": parts[-1]["multiply_adds_720p"],
         "protocol": metrics.protocol(config["scale"], "y"),
-        "scores": {s: _scores(name, Path(data) / s) for s in (*zoo.SETS, *_MORE_SETS) if (Path(data) / s).is_dir()},
-        "colour_error": colours,
+        "scores": parts[-1]["scores"],
+        "colour_error": parts[-1]["colour_error"],
+        **({"exits": parts} if len(parts) > 1 else {}),
         "plain_quantization": other_quantizers.entry(name, Path(data) / "Set5"),
         "training": {
             "note": training_note,
@@ -92,16 +104,6 @@ def pack(runs, name, data, training_note, half=False, reason=""):
     }
     files.write_json(folder / f"{name}.json", card)
     return card
-
-
-def _colour_errors(name, exported, limit):
-    """{variant: flat_colours.measure} of the exported files. Raises: UserError when one is beyond `limit` levels."""
-    models = {variant: upscaler.load(str(file)) for variant, file in zip(zoo.VARIANTS, exported, strict=True)}
-    found = {variant: flat_colours.measure(model, model.scale) for variant, model in models.items()}
-    for variant, errors in found.items():
-        if errors["flat"] > limit:
-            raise UserError(f"{name}:{variant}: {flat_colours.describe(errors)}; at most {limit} are packaged")
-    return found
 
 
 def _start(run):
@@ -132,19 +134,6 @@ def _log(runs):
         stages += found
         offset += sum(stage["steps"] for stage in found)
     return stages, rows
-
-
-def _scores(name, folder):
-    """{"y": {variant: mean PSNR}, "rgb": ..., "ssim_y": ...} of both packaged files."""
-    result = {"y": {}, "rgb": {}, "ssim_y": {}}
-    for variant in zoo.VARIANTS:
-        model = upscaler.load(f"{name}:{variant}")
-        for space in ("y", "rgb"):
-            mean = evaluate.evaluate(model, folder, space)["mean"]
-            result[space][variant] = round(mean["psnr"], 4)
-            if space == "y":
-                result["ssim_y"][variant] = round(mean["ssim"], 5)
-    return result
 
 
 def main():

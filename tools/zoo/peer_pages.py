@@ -17,6 +17,8 @@ _SCORES = (f"{peers.SET}, float32", f"{peers.SET}, uint8", "drop")
 def section(scale: int) -> str:
     """Returns the section of results.md for a scale: table, chart, and which packaged networks are below the line."""
     rows = sorted(peers.networks(scale), key=lambda network: network.instructions or float("inf"))
+    shown = [*rows, *(each for found in peers.of_exits(scale).values() for each in found[:-1])]  # the last one is the entry
+    shown.sort(key=lambda network: network.instructions or float("inf"))
     cited = list(dict.fromkeys(source for network in rows for source in network.sources))
     texts = peers.sources()
     notes = [_TEXT.fill("source", number=number, text=texts[source]) for number, source in enumerate(cited, 1)]
@@ -24,7 +26,7 @@ def section(scale: int) -> str:
     return _TEXT.fill(
         "section",
         scale=scale,
-        table=templates.table([*_HEADER, *_SCORES, *other_sets], [_row(network, cited) for network in rows]),
+        table=templates.table([*_HEADER, *_SCORES, *other_sets], [_row(network, cited) for network in shown]),
         chart=_TEXT.fill("chart", scale=scale) if chart(scale) else "",
         line="\n\n".join(_line(rows)),
         notes="\n\n".join(notes),
@@ -60,7 +62,8 @@ def card_section(name: str) -> str:
 def chart(scale: int) -> str | None:
     """Returns the SVG of PSNR against instructions; None if no packaged network of the scale has a count.
 
-    The PSNR is that in uint8 if it is known for at least half of the other networks, else that in float32.
+    The PSNR is that in uint8 if it is known for at least half of the other networks, else that in float32. The exits of a
+    packaged network are a curve of their own.
     """
     counted = [network for network in peers.networks(scale) if network.instructions is not None]
     others = [network for network in counted if not network.own]
@@ -68,9 +71,13 @@ def chart(scale: int) -> str | None:
         return None
     known = [network for network in others if network.psnr("uint8") is not None]
     precision = "uint8" if 2 * len(known) >= len(others) else "float32"
+    curves = {name: [one for one in found if one.instructions is not None] for name, found in peers.of_exits(scale).items()}
+    static = [network for network in counted if network.name not in curves]
     series = [
-        (title, _points(counted, own, precision), False) for title, own in (("mobile-sr", True), ("networks of others", False))
+        (title, _points(static, own, precision), False) for title, own in (("mobile-sr", True), ("networks of others", False))
     ]
+    for name, found in curves.items():  # the label at the last one is enough
+        series.append((f"{name}, exits", [(x, y, "") for x, y, _ in _points(found, True, precision)], True))
     line = peers.front([(x, y) for _, points, _ in series for x, y, _ in points])
     return plots.plot(
         f"{peers.SET}, x{scale}, {precision} (gray: the best at each cost)",

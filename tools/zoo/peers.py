@@ -19,7 +19,7 @@ from mobile_sr.devices import names
 from mobile_sr.devices.device import Device
 from mobile_sr.inference import weights
 from mobile_sr.quantization import export
-from tools.zoo import command_line, device_pages, devices
+from tools.zoo import command_line, device_pages, devices, exits
 
 FILE = Path(__file__).parent / "peers.json"
 SET = "Set5"  # the only set whose float32 scores are the authors' own under our protocol, too
@@ -69,6 +69,23 @@ def _peer(row: dict[str, Any]) -> Network:
     scores = {precision: row[precision] for precision in PRECISIONS}
     cited = tuple(row[f"{precision}_source"] for precision in PRECISIONS[::-1] if row[precision])
     return Network(row["name"], False, *counts, scores, cited)
+
+
+def of_exits(scale: int) -> dict[str, list[Network]]:
+    """Returns {entry: its exits} of the packaged networks of a scale that have some, the exit with the fewest layers first."""
+    result = {}
+    for name in zoo.names():
+        card = zoo.card(name)
+        if exits.of(card) and card["config"]["scale"] == scale:
+            counted = zip(exits.of(card), device_pages.of_exits(name), strict=True)
+            result[name] = [_exit(name, each, instructions) for each, instructions in counted]
+    return result
+
+
+def _exit(name: str, each: dict[str, Any], instructions: float | None) -> Network:
+    title = f"{name}, exit after {each['layers']} layers"
+    scores = {precision: {s: each["scores"][s]["y"][precision] for s in zoo.SETS} for precision in PRECISIONS}
+    return Network(title, True, None, each["multiply_adds_720p"], instructions, scores)
 
 
 class Comparison(NamedTuple):

@@ -12,7 +12,7 @@ from mobile_sr.benchmarking import benchmark
 from mobile_sr.evaluation import plots
 from mobile_sr.training.recipes import with_new_names
 from mobile_sr.training.run_folder import read_history
-from tools.zoo import command_line, device_pages, image_sets, peer_pages, published, templates
+from tools.zoo import command_line, device_pages, exits, image_sets, peer_pages, published, templates
 
 _TEXT = templates.Page("results")
 _HOST = zoo.FOLDER / "host.json"
@@ -278,6 +278,7 @@ def _section(name):
     return _TEXT.fill(
         "entry",
         name=name,
+        exits=_TEXT.fill("exits", table=exits.table(card, device_pages.of_exits(name))) if exits.of(card) else "",
         scores=templates.table(["", *(f"{s} {space}" for s in scores for space in ("Y", "RGB"))], rows),
         ssim=", ".join(f"{s} {v['ssim_y']['float32']:.4f} -> {v['ssim_y']['uint8']:.4f}" for s, v in scores.items()),
         note=training["note"],
@@ -295,6 +296,8 @@ def _section(name):
 def _curve_remarks(stages):
     """What the figures of the validation curve are."""
     first, last = (with_new_names(stages[k]["recipe"]) for k in (0, -1))
+    if last["network"].get("exits"):
+        yield _TEXT.fill("mean of exits")
     if first["ema_decay"]:
         yield _TEXT.fill("averaged weights", steps=f"{round(1 / (1 - first['ema_decay'])):,}")
     depth = _max_depth(last["network"])

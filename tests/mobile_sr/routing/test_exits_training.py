@@ -1,4 +1,4 @@
-"""Training with exits: the loss, the start, what a validation records, an exact resume, and one file for each exit."""
+"""Training with exits: the loss, the start, what a validation records, an exact resume, and the exported file."""
 
 import csv
 import json
@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobile_sr import extensions, models
+from mobile_sr import extensions, load, models
+from mobile_sr.converters.tflite import merge
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import instructions
-from mobile_sr.inference import litert, weights
+from mobile_sr.inference import weights
 from mobile_sr.quantization.export import export
-from mobile_sr.routing import exits_training, route_training
+from mobile_sr.routing import exits_training, networks, route_training
 from mobile_sr.training import train_loop
-from tests.conftest import assert_same_arrays, smoke_recipe
+from tests.conftest import assert_same_arrays, make_image, smoke_recipe
 from tests.mobile_sr.test_cli import one_line
 
 NETWORK = {"network": "chainsr", "scale": 2, "channels": 4, "layers": 3, "exits": [1, 2], "output_activation": "clipped_relu"}
@@ -120,28 +121,61 @@ def test_branches_and_rounded_activations_train_exits_too(image_folder, cache, t
 
 def test_what_is_refused(run_here, image_folder, tmp_path):
     path = save(tmp_path / "n.npz")
-    result = run_here("evaluate", "--model", path, "--data", image_folder)
-    one_line(result, f"{path}: has several exits; `mobile-sr export --model {path}` writes a file for each")
+    qat = ("qat", "--model", path, "--data", image_folder, "--out", tmp_path / "out")
+    one_line(run_here(*qat), f"{path}: has exits; qat trains one at a time: give one of the files NAME_exitK.npz")
+    with pytest.raises(UserError, match=f"{path}: has exits, which are routed alone"):
+        networks.find([path, "chainsr_s_x3"])
     train = ("train", "--recipe", "chainsr_m_exits_x2", "--smoke", "--data", image_folder, "--out", tmp_path / "out")
     result = run_here(*train, "--set", "network.layers=8")
     assert (result.returncode, "exits must be ascending numbers from 1 to 7, got [2, 4, 8]" in result.stderr) == (2, True)
     one_line(run_here(*train, "--set", "select=uint8"), "use rgb or y")
 
 
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory):
+    """A network with exits, n.npz, and its float32 and uint8 file."""
+    folder = tmp_path_factory.mktemp("deploy")
+    model = save(folder / "n.npz")
+    return model, *export(model, folder / "deploy", ["float32", "uint8"], log=lambda line: None)
+
+
 @pytest.mark.slow
-def test_export_writes_a_file_for_each_exit_that_costs_what_a_plain_network_costs(tmp_path):
-    options = {"methods": (), "log": lambda line: None}
-    files = export(save(tmp_path / "n.npz"), tmp_path / "deploy", ["uint8"], **options)
-    assert [file.name for file in files] == [f"n_exit{layers}_uint8.tflite" for layers in (1, 2, 3)]
-    for layers, file in zip((1, 2, 3), files, strict=True):
+def test_one_file_has_the_exits_and_each_costs_what_a_plain_network_costs(deployed, tmp_path):
+    _, float32, uint8 = deployed
+    assert (float32.name, uint8.name) == ("n_float32.tflite", "n_uint8.tflite")
+    sidecar = json.loads(uint8.with_suffix(".json").read_text())
+    assert sidecar["signatures"] == ["serving_default", "exit3", "exit2", "exit1"]
+    assert (sidecar["config"]["exits"], sidecar["receptive_field"]) == ([1, 2], 5)
+    assert sidecar["audit"]["checks"][0] == {"check": "weights stored once", "passed": True, "found": "7 kernels of 7"}
+    for file in (float32, uint8):
+        assert merge.kernels(file.read_bytes()) == 7  # the first, three layers, and the last one of each exit
+    for layers, entry in zip((1, 2, 3), sidecar["exits"], strict=True):
         static = save(tmp_path / f"s{layers}.npz", layers=layers, exits=[])
-        (other,) = export(static, tmp_path / "static", ["uint8"], **options)
-        costs = [instructions.of_patch(path, 32) for path in (file, other)]
-        assert costs[0] == costs[1] > 0
-        sidecar = json.loads(file.with_suffix(".json").read_text())
-        assert (sidecar["receptive_field"], sidecar["config"]["layers"]) == (layers + 2, layers)
-        assert "exits" not in sidecar["config"]
-        assert litert.delegate_partitions(file.read_bytes(), file) == 1
+        (other,) = export(static, tmp_path / "static", ["uint8"], methods=(), log=lambda line: None)
+        assert entry["instructions"] == instructions.of_patch(other, 32) > 0
+        assert (entry["signature"], entry["layers"], entry["receptive_field"]) == (f"exit{layers}", layers, layers + 2)
+        assert entry["multiply_adds"] == models.multiply_adds(weights.load_model(static)[0], 1)
+        assert sum(f"(exit{layers})" in check["check"] for check in sidecar["audit"]["checks"]) == 11
+
+
+@pytest.mark.slow
+def test_the_exits_of_all_forms_agree(deployed):
+    model, float32, uint8 = (load(path) for path in deployed)
+    image = make_image(20, 26)
+    for layers in (1, 2, 3):
+        keras = model(image, depth=layers).astype(int)
+        assert np.abs(keras - float32(image, depth=layers)).max() <= 1
+        alone = load(f"{deployed[2]}@signature=exit{layers}")(image)
+        np.testing.assert_array_equal(uint8(image, depth=layers), alone)
+    assert model.summary()["routing"]["images"] == {"exit1": 1 / 3, "exit2": 1 / 3, "exit3": 1 / 3}
+    assert "instructions" not in float32.summary()["routing"]
+
+
+@pytest.mark.slow
+def test_files_of_one_output_are_refused(deployed, run_here, tmp_path):
+    result = run_here("export", "--model", deployed[0], "--out", tmp_path / "out", "--precision", "onnx")
+    one_line(result, f"--precision onnx: {deployed[0]} has exits, and such a file has one output")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

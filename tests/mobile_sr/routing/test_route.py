@@ -12,7 +12,7 @@ from mobile_sr import load, models
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import compare, evaluate
 from mobile_sr.inference import weights
-from mobile_sr.routing import budget, route, route_training, tally
+from mobile_sr.routing import budget, classifier, route, route_training, tally
 from tests.conftest import make_image
 from tests.mobile_sr.test_cli import modules_after, one_line
 
@@ -275,7 +275,7 @@ def test_unusable_sidecars_are_refused(routed, tmp_path):
     refused("is unusable", scale=3)
     refused("is missing", classifier={**good["classifier"], "file": "b9.tflite"})
     with pytest.raises(UserError, match="not a patch classifier"):
-        route.Classifier(routed / "b1_uint8.tflite", PATCH, 2, 1)
+        classifier.Classifier(routed / "b1_uint8.tflite", PATCH, 2, 1)
     path.write_text(json.dumps({**good, "classifier": {**first}}))
     with pytest.raises(UserError, match=r"returns .* expected"):
         load(path)(make_image(20, 20))

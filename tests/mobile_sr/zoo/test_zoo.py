@@ -13,7 +13,7 @@ from mobile_sr.files import sha256_file
 from mobile_sr.imaging import pairs, sample_images
 from mobile_sr.inference import weights
 from tests.conftest import ROOT
-from tools.zoo import cards, devices, image_sets, other_quantizers, pack, published, results, templates
+from tools.zoo import cards, devices, exits, image_sets, other_quantizers, pack, published, results, templates
 
 ENTRIES = zoo.names()
 DOCS = ROOT / "docs"
@@ -30,7 +30,10 @@ def test_cards_match_their_files(name):
     model, config = weights.load_model(zoo.resolve(name))
     assert card["config"] == config
     assert card["parameters"] == model.count_params()
-    assert card["multiply_adds_720p"] == models.multiply_adds(model, 1280 * 720 // config["scale"] ** 2)
+    parts, pixels = exits.networks(model, config), 1280 * 720 // config["scale"] ** 2
+    assert card["multiply_adds_720p"] == models.multiply_adds(parts[-1][0], pixels)
+    for each, (net, own) in zip(exits.of(card), parts if exits.of(card) else (), strict=True):
+        assert (each["layers"], each["multiply_adds_720p"]) == (own["layers"], models.multiply_adds(net, pixels))
     for variant in zoo.VARIANTS:
         path = zoo.resolve(f"{name}:{variant}")
         sidecar = json.loads(path.with_suffix(".json").read_text())
