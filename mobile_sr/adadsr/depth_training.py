@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,8 @@ class DepthRecipe(Protocol):
     seed: int
     fixed_depth: float
     depth_weight: float
+    depth_hinge: str
+    depth_price: float
 
 
 class DepthTraining(extensions.Training):
@@ -47,8 +50,10 @@ class DepthTraining(extensions.Training):
             adadsr.start_at(model, lr, self.recipe.fixed_depth or (self.max_depth or 0) / 2)
 
     def losses(self, loss: Any) -> dict[str, Any]:
-        """Adds `depth_hinge`, weighted as the recipe says."""
-        return {"loss": [loss, depth_hinge], "loss_weights": [1.0, self.recipe.depth_weight]}
+        """Adds `depth_loss` with the recipe's weights."""
+        r = self.recipe
+        depth = functools.partial(depth_loss, weight=r.depth_weight, price=r.depth_price, whole_batch=r.depth_hinge == "batch")
+        return {"loss": [loss, depth]}
 
     def batch(self, lr: Any, hr: Any, step: int, share: slice) -> tuple[Any, Any]:
         """Adds the step's desired depths to the targets, and to the inputs if the network has one."""
@@ -87,23 +92,43 @@ class DepthTraining(extensions.Training):
         return "".join(f"  depth {depth:.2f}" + ("" if desired is None else f" for {desired:g}") for desired, depth in depths)
 
 
-def depth_hinge(desired: Any, depth_map: Any) -> Any:
-    """Returns AdaDSR's depth loss (Liu et al. 2020, Sec. 3.4).
+def depth_loss(desired: Any, depth_map: Any, *, weight: float, price: float, whole_batch: bool) -> Any:
+    """Returns the weighted hinge plus the price of all depth: weight * `depth_hinge` + price * mean depth.
 
-    It is max(0, mean depth - desired depth), averaged over images and depth maps.
+    The hinge is 0 below the desired depth, so only the price makes the adapter save blocks there that gain nothing.
+
+    Args:
+        desired, depth_map, whole_batch: as for `depth_hinge`.
+        weight: of the hinge, per block.
+        price: per block.
+    """
+    from keras import ops
+
+    loss = weight * depth_hinge(desired, depth_map, whole_batch)
+    return loss + price * ops.mean(ops.cast(depth_map, "float32")) if price else loss
+
+
+def depth_hinge(desired: Any, depth_map: Any, whole_batch: bool = False) -> Any:
+    """Returns AdaDSR's depth loss (Liu et al. 2020, Sec. 3.4): max(0, mean depth - desired depth), averaged over depth maps.
 
     Args:
         desired: [N, 1] desired depths in blocks.
         depth_map: [N, H, W, M] depth maps in blocks.
+        whole_batch: compare the means over all images, so that a smooth image can leave its blocks to a detailed one. Else
+            each image is compared for itself, and the result is averaged over images.
     """
     from keras import ops
 
     mean = ops.mean(ops.cast(depth_map, "float32"), axis=(1, 2))
-    return ops.mean(ops.relu(mean - ops.cast(desired, "float32")))
+    excess = mean - ops.cast(desired, "float32")
+    return ops.mean(ops.relu(ops.mean(excess, axis=0) if whole_batch else excess))
 
 
 def desired_depths(recipe: DepthRecipe, max_depth: int | None, step: int) -> np.ndarray:
     """Returns the desired depth of each image of a step, [batch, 1] float32, in blocks.
+
+    With a hinge on the whole batch, all images of a step have the same desired depth: means over images with different ones
+    would let the images with a small desired depth use the blocks of the others.
 
     Args:
         recipe: the recipe.
@@ -113,7 +138,9 @@ def desired_depths(recipe: DepthRecipe, max_depth: int | None, step: int) -> np.
     """
     if max_depth is None:
         return np.full((recipe.batch, 1), recipe.fixed_depth, np.float32)
-    return np.random.default_rng([recipe.seed, step, 1]).uniform(0, max_depth, (recipe.batch, 1)).astype(np.float32)
+    draws = 1 if recipe.depth_hinge == "batch" else recipe.batch
+    depths = np.random.default_rng([recipe.seed, step, 1]).uniform(0, max_depth, (draws, 1)).astype(np.float32)
+    return np.repeat(depths, recipe.batch // draws, axis=0)
 
 
 def at_full_depth(model: keras.Model, network: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:

@@ -26,9 +26,20 @@ def test_desired_depths_are_inputs_and_targets():
     np.testing.assert_array_equal(target, np.full((4, 1), 4, np.float32))
 
 
-def test_the_hinge_is_the_second_loss():
-    adjustable = hooks("adaedsr_b8_x2")
-    assert adjustable.losses("mae") == {"loss": ["mae", depth_training.depth_hinge], "loss_weights": [1.0, 2e-3]}
+def test_the_depth_loss_is_the_second_one():
+    """2e-3 * max(0, 4 - 3) over the batch, plus the price of 4 blocks. Each image for itself would have a hinge of 1.5."""
+    depths = np.array([[1], [7]], np.float32)
+    desired, depth_map = np.full((2, 1), 3, np.float32), depths[:, :, None, None] * np.ones((1, 2, 2, 1), np.float32)
+    first, loss = hooks("adaedsr_b8_x2").losses("mae")["loss"]
+    assert first == "mae"
+    assert float(loss(desired, depth_map)) == pytest.approx(2e-3 * 1 + 1e-4 * 4)
+    _, loss = hooks("adaedsr_paper_x2").losses("mae")["loss"]
+    assert float(loss(desired, depth_map)) == pytest.approx(0.01 / 255 * (0 + 4) / 2)
+
+
+def test_images_that_share_a_hinge_share_a_desired_depth():
+    assert np.ptp(depth_training.desired_depths(hooks("adaedsr_b8_x2").recipe, 8, 3)) == 0
+    assert np.ptp(depth_training.desired_depths(hooks("adaedsr_paper_x2").recipe, 8, 3)) > 0
 
 
 def test_a_validation_covers_the_depths_and_remembers_their_means():

@@ -20,8 +20,16 @@ def test_hinge_equals_the_paper():
     assert value == pytest.approx((0.5 + 0 + 0 + 0) / 4)
 
 
+def test_hinge_of_a_batch_compares_means_over_its_images():
+    depth = np.zeros((2, 2, 2, 2), np.float32)
+    depth[0, ..., 0], depth[1, ..., 0] = 4, 1  # mean 2.5, desired 2
+    depth[..., 1] = 1
+    value = float(depth_training.depth_hinge(np.full((2, 1), 2, np.float32), depth, whole_batch=True))
+    assert value == pytest.approx((0.5 + 0) / 2)
+
+
 def test_desired_depths_are_seeded_and_cover_all_blocks():
-    recipe = recipes.load("adaedsr_b8_x2")
+    recipe = recipes.load("adaedsr_paper_x2")
     recipe.batch = 500
     depths = depth_training.desired_depths(recipe, 8, 3)
     assert depths.shape == (500, 1)
