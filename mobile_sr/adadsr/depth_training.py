@@ -56,17 +56,23 @@ class DepthTraining(extensions.Training):
         return {"loss": [loss, depth]}
 
     def batch(self, lr: Any, hr: Any, step: int, share: slice) -> tuple[Any, Any]:
-        """Adds the step's desired depths to the targets, and to the inputs if the network has one."""
-        return self._with_depth(lr, hr, desired_depths(self.recipe, self.max_depth, step)[share])
+        """Adds the step's desired depths to the targets, and to the inputs if the network has one.
+
+        With a hinge on the whole batch, the target of a patch of one colour is 0: it needs no block at any desired depth.
+        """
+        desired = desired_depths(self.recipe, self.max_depth, step)[share]
+        flat = np.ptp(lr, axis=(1, 2)).max(axis=-1, keepdims=True) == 0 if self.recipe.depth_hinge == "batch" else False
+        return self._with_depth(lr, hr, desired, np.where(flat, np.float32(0), desired))
 
     def signature(self, lr: Any, hr: Any) -> tuple[Any, Any]:
         """As `batch`, for tf.TensorSpecs."""
         import tensorflow as tf
 
-        return self._with_depth(lr, hr, tf.TensorSpec((self.recipe.batch, 1), tf.float32))
+        depth = tf.TensorSpec((self.recipe.batch, 1), tf.float32)
+        return self._with_depth(lr, hr, depth, depth)
 
-    def _with_depth(self, lr: Any, hr: Any, depth: Any) -> tuple[Any, Any]:
-        return lr if self.max_depth is None else (lr, depth), (hr, depth)
+    def _with_depth(self, lr: Any, hr: Any, desired: Any, target: Any) -> tuple[Any, Any]:
+        return lr if self.max_depth is None else (lr, desired), (hr, target)
 
     def start_validation(self) -> Sequence[float | None]:
         """Returns a quarter, half, three quarters and all of the blocks for a network with a desired depth."""
@@ -93,35 +99,51 @@ class DepthTraining(extensions.Training):
 
 
 def depth_loss(desired: Any, depth_map: Any, *, weight: float, price: float, whole_batch: bool) -> Any:
-    """Returns the weighted hinge plus the price of all depth: weight * `depth_hinge` + price * mean depth.
+    """Returns the weighted hinge plus the price of all depth: weight * hinge + price * mean depth.
 
     The hinge is 0 below the desired depth, so only the price makes the adapter save blocks there that gain nothing.
 
     Args:
-        desired, depth_map, whole_batch: as for `depth_hinge`.
+        desired: [N, 1] desired depths in blocks.
+        depth_map: [N, H, W, M] depth maps in blocks.
         weight: of the hinge, per block.
         price: per block.
+        whole_batch: `batch_hinge` in place of `depth_hinge`.
     """
     from keras import ops
 
-    loss = weight * depth_hinge(desired, depth_map, whole_batch)
+    loss = weight * (batch_hinge if whole_batch else depth_hinge)(desired, depth_map)
     return loss + price * ops.mean(ops.cast(depth_map, "float32")) if price else loss
 
 
-def depth_hinge(desired: Any, depth_map: Any, whole_batch: bool = False) -> Any:
-    """Returns AdaDSR's depth loss (Liu et al. 2020, Sec. 3.4): max(0, mean depth - desired depth), averaged over depth maps.
+def depth_hinge(desired: Any, depth_map: Any) -> Any:
+    """Returns AdaDSR's depth loss (Liu et al. 2020, Sec. 3.4).
 
-    Args:
-        desired: [N, 1] desired depths in blocks.
-        depth_map: [N, H, W, M] depth maps in blocks.
-        whole_batch: compare the means over all images, so that a smooth image can leave its blocks to a detailed one. Else
-            each image is compared for itself, and the result is averaged over images.
+    It is max(0, mean depth - desired depth), averaged over images and depth maps. Arguments as for `depth_loss`.
     """
     from keras import ops
 
-    mean = ops.mean(ops.cast(depth_map, "float32"), axis=(1, 2))
-    excess = mean - ops.cast(desired, "float32")
-    return ops.mean(ops.relu(ops.mean(excess, axis=0) if whole_batch else excess))
+    return ops.mean(ops.relu(_excess(desired, depth_map)))
+
+
+def batch_hinge(desired: Any, depth_map: Any) -> Any:
+    """Returns the depth loss on means over the whole batch, so that smooth images can leave their blocks to detailed ones.
+
+    It is max(0, mean excess of the images), averaged over depth maps, plus `depth_hinge` of the images whose desired depth is
+    0: others cannot make up for their excess. Arguments as for `depth_loss`.
+    """
+    from keras import ops
+
+    excess = _excess(desired, depth_map)
+    own = ops.where(ops.equal(desired, 0), ops.relu(excess), 0.0)
+    return ops.mean(ops.relu(ops.mean(excess, axis=0))) + ops.mean(own)
+
+
+def _excess(desired: Any, depth_map: Any) -> Any:
+    """Mean depth minus desired depth of each image and depth map, [N, M]."""
+    from keras import ops
+
+    return ops.mean(ops.cast(depth_map, "float32"), axis=(1, 2)) - ops.cast(desired, "float32")
 
 
 def desired_depths(recipe: DepthRecipe, max_depth: int | None, step: int) -> np.ndarray:

@@ -15,15 +15,24 @@ def hooks(name, batch=4):
 
 
 def test_desired_depths_are_inputs_and_targets():
-    adjustable = hooks("adaedsr_b8_x2")
-    expected = depth_training.desired_depths(adjustable.recipe, 8, 3)
-    (lr, depth), (hr, target) = adjustable.batch("lr", "hr", 3, slice(1, 3))
-    assert (lr, hr) == ("lr", "hr")
+    paper, lr = hooks("adaedsr_paper_x2"), np.zeros((2, 4, 4, 3), np.float32)
+    expected = depth_training.desired_depths(paper.recipe, 32, 3)
+    (given, depth), (hr, target) = paper.batch(lr, "hr", 3, slice(1, 3))
+    assert (given is lr, hr) == (True, "hr")
     np.testing.assert_array_equal(depth, expected[1:3])
-    assert target is depth
-    inputs, (hr, target) = hooks("fadaedsr_b8_x2").batch("lr", "hr", 3, slice(None))
-    assert (inputs, hr) == ("lr", "hr")
+    np.testing.assert_array_equal(target, depth)
+    inputs, (hr, target) = hooks("fadaedsr_b8_x2").batch(np.random.default_rng(0).random((4, 4, 4, 3)), "hr", 3, slice(None))
+    assert (inputs.shape, hr) == ((4, 4, 4, 3), "hr")
     np.testing.assert_array_equal(target, np.full((4, 1), 4, np.float32))
+
+
+def test_patches_of_one_colour_aim_at_depth_0():
+    lr = np.zeros((3, 4, 4, 3), np.float32)
+    lr[0], lr[1, 2, 3, 1] = (0.1, 0.2, 0.3), 1 / 255
+    (_, depth), (_, target) = hooks("adaedsr_b8_x2", batch=3).batch(lr, "hr", 3, slice(None))
+    assert depth.min() == depth.max() > 0
+    np.testing.assert_array_equal(target[:, 0], [0, depth[1, 0], 0])
+    assert target.dtype == np.float32
 
 
 def test_the_depth_loss_is_the_second_one():
@@ -32,7 +41,7 @@ def test_the_depth_loss_is_the_second_one():
     desired, depth_map = np.full((2, 1), 3, np.float32), depths[:, :, None, None] * np.ones((1, 2, 2, 1), np.float32)
     first, loss = hooks("adaedsr_b8_x2").losses("mae")["loss"]
     assert first == "mae"
-    assert float(loss(desired, depth_map)) == pytest.approx(2e-3 * 1 + 1e-4 * 4)
+    assert float(loss(desired, depth_map)) == pytest.approx(2e-3 * 1 + 7e-5 * 4)
     _, loss = hooks("adaedsr_paper_x2").losses("mae")["loss"]
     assert float(loss(desired, depth_map)) == pytest.approx(0.01 / 255 * (0 + 4) / 2)
 

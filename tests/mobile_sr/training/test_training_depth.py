@@ -24,8 +24,14 @@ def test_hinge_of_a_batch_compares_means_over_its_images():
     depth = np.zeros((2, 2, 2, 2), np.float32)
     depth[0, ..., 0], depth[1, ..., 0] = 4, 1  # mean 2.5, desired 2
     depth[..., 1] = 1
-    value = float(depth_training.depth_hinge(np.full((2, 1), 2, np.float32), depth, whole_batch=True))
+    value = float(depth_training.batch_hinge(np.full((2, 1), 2, np.float32), depth))
     assert value == pytest.approx((0.5 + 0) / 2)
+
+
+def test_hinge_of_an_image_without_detail_is_its_own():
+    depth = np.full((2, 2, 2, 1), 1, np.float32)  # desired: 0 and 8, so the mean is far below
+    value = float(depth_training.batch_hinge(np.array([[0], [8]], np.float32), depth))
+    assert value == pytest.approx(1 / 2)
 
 
 def test_desired_depths_are_seeded_and_cover_all_blocks():
