@@ -33,10 +33,12 @@ def uniform(model, depth):
 
 
 def runner_of(file, precision, folder):
-    """Returns the Upscaler of a weights file, in float32 by Keras, in uint8 by the dense .tflite that is exported to `folder`."""
+    """Returns the Upscaler of a weights file: in float32 by Keras, in uint8 by a dense .tflite that is exported to `folder`."""
     if precision == "float32":
         return upscaler.load(str(file))
-    return upscaler.load(str(export.export(file, folder, ["uint8"], path="dense", log=lambda line: None)[0]))
+    return upscaler.load(
+        str(export.export(file, folder, ["uint8"], path="dense", max_colour_error=255, log=lambda line: None)[0])
+    )
 
 
 def measure(runner, costs, pairs, scale, depth):
@@ -70,7 +72,8 @@ def main(data, ada, precision, images, sets, folder):
     to_giga = 1280 * 720 / scale**2 / 1e9
     for name in sets:
         psnr, used, _ = np.transpose([row[name] for row in flat])
-        print(f"\n| {name}, {precision} | mean depth | Mult-Adds, G | PSNR, dB | above uniform depth, dB |\n|---|---|---|---|---|")
+        print(f"\n| {name}, {precision} | mean depth | Mult-Adds, G | PSNR, dB | above uniform depth, dB |")
+        print("|---|---|---|---|---|")
         for depth, row in enumerate(flat):
             print(f"| uniform, {depth} | {depth} | {row[name][1] * to_giga:.1f} | {row[name][0]:.3f} | |")
         for depth, (score, work, mean) in zip(desired, maps[name], strict=True):

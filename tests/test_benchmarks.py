@@ -74,7 +74,8 @@ def test_tables_of_adadsr(depth_file, tmp_path):
     write_image(tmp_path / "Set5" / "a.png", make_image(48, 56, seed=1))
     lines = list(script["tables"]([f"AdaEDSR={depth_file}"], tmp_path, ["Set5"], True))[2:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert [row[:4] for row in rows] == [["AdaEDSR", "x2", d, n] for d in ("0.75", "1.5", "2.25", "3") for n in ("a.png", "Set5")]
+    depths = ("0.75", "1.5", "2.25", "3")
+    assert [row[:4] for row in rows] == [["AdaEDSR", "x2", depth, of] for depth in depths for of in ("a.png", "Set5")]
     assert [row[4:7] for row in rows[::2]] == [row[4:7] for row in rows[1::2]]
     assert [row[7:] for row in rows[-2:]] == [["", "", ""], ["38.21", "0.9611", "650.60"]]  # the published row of d = 32
     _, config = weights.load_model(depth_file)
