@@ -129,14 +129,15 @@ def depth_hinge(desired: Any, depth_map: Any) -> Any:
 def batch_hinge(desired: Any, depth_map: Any) -> Any:
     """Returns the depth loss on means over the whole batch, so that smooth images can leave their blocks to detailed ones.
 
-    It is max(0, mean excess of the images), averaged over depth maps, plus `depth_hinge` of the images whose desired depth is
-    0: others cannot make up for their excess. Arguments as for `depth_loss`.
+    It is max(0, mean excess of the images), averaged over depth maps, plus the `depth_hinge` of the images whose desired depth
+    is 0, averaged over these: others cannot make up for their excess. Arguments as for `depth_loss`.
     """
     from keras import ops
 
     excess = _excess(desired, depth_map)
-    own = ops.where(ops.equal(desired, 0), ops.relu(excess), 0.0)
-    return ops.mean(ops.relu(ops.mean(excess, axis=0))) + ops.mean(own)
+    is_flat = ops.cast(ops.equal(desired, 0), "float32")
+    own = ops.sum(is_flat * ops.mean(ops.relu(excess), axis=1, keepdims=True)) / ops.maximum(ops.sum(is_flat), 1.0)
+    return ops.mean(ops.relu(ops.mean(excess, axis=0))) + own
 
 
 def _excess(desired: Any, depth_map: Any) -> Any:

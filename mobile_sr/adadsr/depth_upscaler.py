@@ -185,7 +185,7 @@ def of_keras(name: str, model: keras.Model, config: Mapping[str, Any]) -> MapUps
 
 
 def of_file(name: str, runner: litert.TFLiteModel | OnnxModel) -> MapUpscaler:
-    """Returns the Upscaler of an opened .tflite or .onnx with a depth map; its adjustable input, if any, is the desired depth."""
+    """Returns the Upscaler of an opened file with a depth map; its adjustable input, if any, is the desired depth."""
     known = runner.sidecar
     field, costs = known.receptive_field, known.multiply_adds
     if runner.adjustable is None:

@@ -17,7 +17,7 @@ from mobile_sr.inference import sidecar as sidecars
 MAX_VALUES = 2**28  # in a fixed input or output
 
 
-SR = "sr"  # output of files with a depth map (converters/to_onnx.py)
+SR, DEPTH_MAP = "sr", "depth_map"  # outputs of files with a depth map (converters/to_onnx.py)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class OnnxModel:
         fixed: (H, W) if the input size is fixed, else None.
         adjustable: the second input, which `run_at` sets; None if the file has none or an option fixes it.
         value: value of the second input; its maximum unless assigned. None without one.
-        has_map: whether the second output is a depth map.
+        has_map: whether the second output is a depth map, whose costs the sidecar has.
         map_channels: channels of that map; 0 without.
     """
 
@@ -107,9 +107,10 @@ class OnnxModel:
         inputs.sort(key=lambda end: len(end.shape) != 4)  # the image, then the scalar
         outputs.sort(key=lambda end: end.name != SR)
         self.adjustable, self.value = self._find_scalar(inputs[1:], options)
-        self.has_map = len(outputs) == 2 and (self.value is not None or self.sidecar.multiply_adds is not None)
+        with_map = [end.name for end in outputs] == [SR, DEPTH_MAP]
+        self.has_map = with_map and self.sidecar.multiply_adds is not None
         expected = "expected one float32 image as input and one as output"
-        if len(inputs) != 1 + (self.value is not None) or len(outputs) != 1 + self.has_map:
+        if len(inputs) != 1 + (self.value is not None) or len(outputs) != 1 + with_map:
             raise UserError(f"{self.path}: has {len(inputs)} inputs and {len(outputs)} outputs; {expected}")
         for end, what in ((inputs[0], "input"), (outputs[0], "output")):
             reason = tensor_layout.why_not_image(end.shape) if what == "input" or len(end.shape) == 4 else None
@@ -119,7 +120,7 @@ class OnnxModel:
                 )
         self._in, self._outs = inputs[0].name, [end.name for end in outputs]
         self._scalar = inputs[1].name if len(inputs) == 2 else None
-        self.map_channels = int(outputs[1].shape[-1]) if self.has_map else 0
+        self.map_channels = int(outputs[1].shape[-1]) if with_map else 0
         return inputs[0], outputs[0]
 
     def _find_scalar(self, others: Sequence[Any], options: dict[str, str]) -> tuple[Adjustable | None, float | None]:

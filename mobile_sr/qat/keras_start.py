@@ -89,7 +89,8 @@ def load(model: str | Path) -> Start:
         return Start(folded, file, file.stem, archive.scale, None, archive.io, options, folded is not keras_model)
     file, base = model_files.trained(model)
     if models.has_depth(weights.read_arrays(file)[1].get("config", {})):
-        raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
+        instead = f"mobile-sr train --init {model} --set activation_bits=8, then mobile-sr export"
+        raise UserError(f"{model}: qat does not support networks with depth masks; use {instead}")
     with quiet():
         keras_model, config = weights.load_model(file)
     folded = _fold(model, keras_model)

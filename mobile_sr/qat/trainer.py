@@ -81,7 +81,8 @@ def train(
         raise UserError("qat needs tensorflow-model-optimization and tf_keras: pip install 'mobile-sr[train]'")
     file, name = model_files.trained(model)
     if models.has_depth(weights.read_arrays(file)[1].get("config", {})):
-        raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
+        instead = f"mobile-sr train --init {model} --set activation_bits=8, then mobile-sr export"
+        raise UserError(f"{model}: qat does not support networks with depth masks; use {instead}")
     out = Path(out)
     if (out / "config.json").exists():
         raise UserError(f"{out}: already contains a run; use another --out")

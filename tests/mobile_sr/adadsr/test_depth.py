@@ -328,6 +328,7 @@ def test_counts():
     assert depth_counts.count({**costs, "span": 2}, depth) == pytest.approx(25 * 1010 + 20 * 20 + 7)  # 0.375 of both
 
 
+@pytest.mark.slow
 def test_an_onnx_file_has_the_depth(depth_file, image, tmp_path):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
@@ -344,6 +345,23 @@ def test_an_onnx_file_has_the_depth(depth_file, image, tmp_path):
     np.testing.assert_array_equal(fixed(image), model(image, depth=1.25))
     with pytest.raises(UserError, match=r"desired_depth=4: expected a number from 0 to 3"):
         upscaler.load(f"{file}@desired_depth=4")
+
+
+@pytest.mark.slow
+def test_an_onnx_file_of_a_fixed_depth_has_a_map(image, tmp_path):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    config = {"network": "edsr", "scale": 2, "blocks": 2, "channels": 8, "depth": "fixed"}
+    weights.save_model(tmp_path / "fixed.npz", models.build(config), config)
+    (file,) = export.export(tmp_path / "fixed.npz", tmp_path, ["onnx"], log=lambda line: None)
+    expected, actual = (upscaler.load(one).with_depth_map(image) for one in (tmp_path / "fixed.npz", file))
+    assert np.abs(expected[0].astype(int) - actual[0]).max() <= 1
+    np.testing.assert_allclose(actual[1], expected[1], atol=1e-4)
+    file.with_suffix(".json").unlink()
+    alone = upscaler.load(file)
+    np.testing.assert_array_equal(alone(image), actual[0])
+    with pytest.raises(UserError, match="no depth map"):
+        alone.with_depth_map(image)
 
 
 @pytest.mark.slow  # test_evaluate_and_compare_accept_a_depth uses a file with one
