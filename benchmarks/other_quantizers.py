@@ -97,7 +97,7 @@ _REST = """
 - Rounding the weights is the larger part of XLSR's loss. With int16 activations, XLSR x3 still loses 0.38 of 0.49 dB
   ([quantization.md](quantization.md#modes)).
 
-AdaEDSR has a second input, which the conversion to ONNX does not support here.
+AdaEDSR has a second input; ONNX Runtime's quantization was not run for it.
 
 ## Training for other quantizers
 

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from mobile_sr.converters.quiet import quiet
+from mobile_sr.converters.tflite import flatbuffer
 
 OPSET = 17
+_OUTPUTS = {"output_0": "sr", "output_1": "depth_map"}  # names in the signatures of our networks with a depth map
 
 
 def convert(tflite: bytes) -> bytes:
     """Convert a float32 .tflite file to ONNX.
 
     The input `lr` is [batch, height, width, 3] float32 in 0..1, the output is `sr`. Layout and range are those of the
-    .tflite file.
+    .tflite file. Networks with a depth map also have the output `depth_map`, and the input `desired_depth` if the .tflite has.
 
     Args:
         tflite: bytes of the .tflite file.
@@ -44,7 +46,7 @@ def convert(tflite: bytes) -> bytes:
                 model, _ = tf2onnx.convert.from_tflite(str(path), opset=OPSET)
             except Exception as error:  # tf2onnx raises many types
                 raise RuntimeError(f"tf2onnx cannot convert it: {error}") from error
-    _name_inputs_and_outputs(model.graph)
+    _name_inputs_and_outputs(model.graph, flatbuffer.parse(tflite))
     _expand_gelu(onnx, model.graph)
     try:
         onnx.checker.check_model(model)
@@ -101,15 +103,24 @@ def _expand_gelu(onnx: Any, graph: Any) -> None:
     graph.node.extend(nodes)
 
 
-def _name_inputs_and_outputs(graph: Any) -> None:
-    """Name the input lr and the output sr, and give their dynamic dimensions names."""
-    names = {graph.input[0].name: "lr", graph.output[0].name: "sr"}
+def _name_inputs_and_outputs(graph: Any, source: flatbuffer.Graph) -> None:
+    """Name the inputs and outputs (lr and sr, if there is one of each), and give the images' dynamic dimensions names."""
+    names: dict[str, str] = {}
+    for values, indices, signature, only in (
+        (graph.input, source.inputs, source.input_names, "lr"),
+        (graph.output, source.outputs, source.output_names, "sr"),
+    ):
+        if len(values) == 1:
+            names[values[0].name] = only
+            continue
+        wanted = {source.tensors[index].name: _OUTPUTS.get(signature[index], signature[index]) for index in indices}
+        names.update({value.name: wanted[value.name] for value in values})
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
-    dimensions = ((graph.input[0], ("batch", "height", "width")), (graph.output[0], ("batch", "sr_height", "sr_width")))
-    for value, sides in dimensions:
+    for value in [*graph.input, *graph.output]:
         value.name = names[value.name]
+        sides = ("batch", *(f"sr_{side}" if value.name == "sr" else side for side in ("height", "width")))
         for dim, side in zip(value.type.tensor_type.shape.dim, sides, strict=False):
             if not dim.dim_value:
                 dim.dim_param = side

@@ -160,9 +160,6 @@ class Export:
         """Keeps the configuration."""
         self.network = network
 
-    def check_precisions(self, model: str | Path, precisions: Sequence[str]) -> None:
-        """Raises UserError if the network, loaded from `model`, cannot be exported in one of the precisions."""
-
     def check_upscaler(self, model: str) -> None:
         """Raises UserError if the Keras model, loaded from `model`, is not one that upscales images."""
 

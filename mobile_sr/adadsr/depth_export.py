@@ -27,11 +27,6 @@ class DepthExport(extensions.Export):
         super().__init__(network)
         self.max_value = models.max_depth(network)
 
-    def check_precisions(self, model: str | Path, precisions: Sequence[str]) -> None:
-        """Refuses ONNX."""
-        if "onnx" in precisions:
-            raise UserError(f"{model}: has a depth map; networks with depth maps are exported to .tflite only")
-
     def path(self, requested: str | None, precision: str, model: str | Path) -> str:
         """Prefers 'sparse' where the precision has it."""
         has_sparse = precision in files.SPARSE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,8 @@ class DepthRecipe(Protocol):
     seed: int
     fixed_depth: float
     depth_weight: float
+    depth_hinge: str
+    depth_price: float
 
 
 class DepthTraining(extensions.Training):
@@ -47,21 +50,29 @@ class DepthTraining(extensions.Training):
             adadsr.start_at(model, lr, self.recipe.fixed_depth or (self.max_depth or 0) / 2)
 
     def losses(self, loss: Any) -> dict[str, Any]:
-        """Adds `depth_hinge`, weighted as the recipe says."""
-        return {"loss": [loss, depth_hinge], "loss_weights": [1.0, self.recipe.depth_weight]}
+        """Adds `depth_loss` with the recipe's weights."""
+        r = self.recipe
+        depth = functools.partial(depth_loss, weight=r.depth_weight, price=r.depth_price, whole_batch=r.depth_hinge == "batch")
+        return {"loss": [loss, depth]}
 
     def batch(self, lr: Any, hr: Any, step: int, share: slice) -> tuple[Any, Any]:
-        """Adds the step's desired depths to the targets, and to the inputs if the network has one."""
-        return self._with_depth(lr, hr, desired_depths(self.recipe, self.max_depth, step)[share])
+        """Adds the step's desired depths to the targets, and to the inputs if the network has one.
+
+        With a hinge on the whole batch, the target of a patch of one colour is 0: it needs no block at any desired depth.
+        """
+        desired = desired_depths(self.recipe, self.max_depth, step)[share]
+        flat = np.ptp(lr, axis=(1, 2)).max(axis=-1, keepdims=True) == 0 if self.recipe.depth_hinge == "batch" else False
+        return self._with_depth(lr, hr, desired, np.where(flat, np.float32(0), desired))
 
     def signature(self, lr: Any, hr: Any) -> tuple[Any, Any]:
         """As `batch`, for tf.TensorSpecs."""
         import tensorflow as tf
 
-        return self._with_depth(lr, hr, tf.TensorSpec((self.recipe.batch, 1), tf.float32))
+        depth = tf.TensorSpec((self.recipe.batch, 1), tf.float32)
+        return self._with_depth(lr, hr, depth, depth)
 
-    def _with_depth(self, lr: Any, hr: Any, depth: Any) -> tuple[Any, Any]:
-        return lr if self.max_depth is None else (lr, depth), (hr, depth)
+    def _with_depth(self, lr: Any, hr: Any, desired: Any, target: Any) -> tuple[Any, Any]:
+        return lr if self.max_depth is None else (lr, desired), (hr, target)
 
     def start_validation(self) -> Sequence[float | None]:
         """Returns a quarter, half, three quarters and all of the blocks for a network with a desired depth."""
@@ -87,23 +98,60 @@ class DepthTraining(extensions.Training):
         return "".join(f"  depth {depth:.2f}" + ("" if desired is None else f" for {desired:g}") for desired, depth in depths)
 
 
-def depth_hinge(desired: Any, depth_map: Any) -> Any:
-    """Returns AdaDSR's depth loss (Liu et al. 2020, Sec. 3.4).
+def depth_loss(desired: Any, depth_map: Any, *, weight: float, price: float, whole_batch: bool) -> Any:
+    """Returns the weighted hinge plus the price of all depth: weight * hinge + price * mean depth.
 
-    It is max(0, mean depth - desired depth), averaged over images and depth maps.
+    The hinge is 0 below the desired depth, so only the price makes the adapter save blocks there that gain nothing.
 
     Args:
         desired: [N, 1] desired depths in blocks.
         depth_map: [N, H, W, M] depth maps in blocks.
+        weight: of the hinge, per block.
+        price: per block.
+        whole_batch: `batch_hinge` in place of `depth_hinge`.
     """
     from keras import ops
 
-    mean = ops.mean(ops.cast(depth_map, "float32"), axis=(1, 2))
-    return ops.mean(ops.relu(mean - ops.cast(desired, "float32")))
+    loss = weight * (batch_hinge if whole_batch else depth_hinge)(desired, depth_map)
+    return loss + price * ops.mean(ops.cast(depth_map, "float32")) if price else loss
+
+
+def depth_hinge(desired: Any, depth_map: Any) -> Any:
+    """Returns AdaDSR's depth loss (Liu et al. 2020, Sec. 3.4).
+
+    It is max(0, mean depth - desired depth), averaged over images and depth maps. Arguments as for `depth_loss`.
+    """
+    from keras import ops
+
+    return ops.mean(ops.relu(_excess(desired, depth_map)))
+
+
+def batch_hinge(desired: Any, depth_map: Any) -> Any:
+    """Returns the depth loss on means over the whole batch, so that smooth images can leave their blocks to detailed ones.
+
+    It is max(0, mean excess of the images), averaged over depth maps, plus the `depth_hinge` of the images whose desired depth
+    is 0, averaged over these: others cannot make up for their excess. Arguments as for `depth_loss`.
+    """
+    from keras import ops
+
+    excess = _excess(desired, depth_map)
+    is_flat = ops.cast(ops.equal(desired, 0), "float32")
+    own = ops.sum(is_flat * ops.mean(ops.relu(excess), axis=1, keepdims=True)) / ops.maximum(ops.sum(is_flat), 1.0)
+    return ops.mean(ops.relu(ops.mean(excess, axis=0))) + own
+
+
+def _excess(desired: Any, depth_map: Any) -> Any:
+    """Mean depth minus desired depth of each image and depth map, [N, M]."""
+    from keras import ops
+
+    return ops.mean(ops.cast(depth_map, "float32"), axis=(1, 2)) - ops.cast(desired, "float32")
 
 
 def desired_depths(recipe: DepthRecipe, max_depth: int | None, step: int) -> np.ndarray:
     """Returns the desired depth of each image of a step, [batch, 1] float32, in blocks.
+
+    With a hinge on the whole batch, all images of a step have the same desired depth: means over images with different ones
+    would let the images with a small desired depth use the blocks of the others.
 
     Args:
         recipe: the recipe.
@@ -113,7 +161,9 @@ def desired_depths(recipe: DepthRecipe, max_depth: int | None, step: int) -> np.
     """
     if max_depth is None:
         return np.full((recipe.batch, 1), recipe.fixed_depth, np.float32)
-    return np.random.default_rng([recipe.seed, step, 1]).uniform(0, max_depth, (recipe.batch, 1)).astype(np.float32)
+    draws = 1 if recipe.depth_hinge == "batch" else recipe.batch
+    depths = np.random.default_rng([recipe.seed, step, 1]).uniform(0, max_depth, (draws, 1)).astype(np.float32)
+    return np.repeat(depths, recipe.batch // draws, axis=0)
 
 
 def at_full_depth(model: keras.Model, network: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:

@@ -15,6 +15,8 @@ from mobile_sr.inference import litert, model_files, upscaler
 if TYPE_CHECKING:
     import keras
 
+    from mobile_sr.inference.onnx_model import OnnxModel
+
 DESIRED_DEPTH = "desired_depth"  # name of the input, see `upscaler.ADJUSTABLE`
 HEAT_MAP = 320  # maximum of a heat map's longer side, in pixels
 
@@ -182,8 +184,8 @@ def of_keras(name: str, model: keras.Model, config: Mapping[str, Any]) -> MapUps
     return DepthUpscaler(name, scale, run, lambda *args: adapter(*args)[0], field, max_depth, costs, smallest=smallest)
 
 
-def of_tflite(name: str, runner: litert.TFLiteModel) -> MapUpscaler:
-    """Returns the Upscaler of an opened .tflite with a depth map; its adjustable input, if any, is the desired depth."""
+def of_file(name: str, runner: litert.TFLiteModel | OnnxModel) -> MapUpscaler:
+    """Returns the Upscaler of an opened file with a depth map; its adjustable input, if any, is the desired depth."""
     known = runner.sidecar
     field, costs = known.receptive_field, known.multiply_adds
     if runner.adjustable is None:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,26 @@ from mobile_sr.inference import sidecar as sidecars
 MAX_VALUES = 2**28  # in a fixed input or output
 
 
+SR, DEPTH_MAP = "sr", "depth_map"  # outputs of files with a depth map (converters/to_onnx.py)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adjustable:
+    """A scalar input whose value may change with each run, such as AdaDSR's desired depth.
+
+    Attributes:
+        name: name of the input.
+        limits: (min, max) of the value, from the sidecar.
+    """
+
+    name: str
+    limits: Sequence[float]
+
+
 class OnnxModel:
     """A single-image super-resolution ONNX file: one float32 image to one larger image, see `tensor_layout`.
+
+    A file that this project exported may also have a depth map as its second output, and a desired depth as its second input.
 
     Attributes:
         path: the file, or "model" for bytes.
@@ -26,6 +44,10 @@ class OnnxModel:
         layout: layout of its tensors.
         scale: the scale factor, determined by running the network once.
         fixed: (H, W) if the input size is fixed, else None.
+        adjustable: the second input, which `run_at` sets; None if the file has none or an option fixes it.
+        value: value of the second input; its maximum unless assigned. None without one.
+        has_map: whether the second output is a depth map, whose costs the sidecar has.
+        map_channels: channels of that map; 0 without.
     """
 
     def __init__(self, model: str | Path | bytes, threads: int = 1, options: Mapping[str, str] | None = None) -> None:
@@ -34,7 +56,8 @@ class OnnxModel:
         Args:
             model: a path, or the bytes of a file that this project converted (float values in 0..1).
             threads: CPU threads.
-            options: such as {"range": "255", "order": "bgr", "layout": "nchw"}, see docs/reference/models.md.
+            options: such as {"range": "255", "order": "bgr", "layout": "nchw", name of the second input: number}, see
+                docs/reference/models.md.
 
         Raises:
             UserError: the file is unusable, ONNX Runtime is not installed, or an option is invalid.
@@ -52,9 +75,6 @@ class OnnxModel:
         if not isinstance(model, bytes):
             self.sidecar = sidecars.read(model, data)
         asked = tensor_layout.given(self.path, remaining, self.sidecar)
-        unknown = remaining.keys() - set(model_io.OPTIONS)
-        if unknown:
-            raise UserError(f"{self.path}: unknown option '{min(unknown)}'; supported: {', '.join(model_io.ALL_OPTIONS)}")
         session = onnxruntime.SessionOptions()
         session.intra_op_num_threads = threads
         session.log_severity_level = 4
@@ -63,7 +83,10 @@ class OnnxModel:
                 self._session = onnxruntime.InferenceSession(data, session, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises types that are not public
             raise UserError(f"{self.path}: not a usable ONNX model ({str(error).splitlines()[0]})") from None
-        image, sr = self._ends()
+        image, sr = self._ends(remaining)
+        unknown = remaining.keys() - set(model_io.OPTIONS)
+        if unknown:
+            raise UserError(f"{self.path}: unknown option '{min(unknown)}'; supported: {', '.join(model_io.ALL_OPTIONS)}")
         self._check_sizes(image, sr)
         try:
             layouts = tensor_layout.find(image.shape, sr.shape, *asked)
@@ -75,11 +98,19 @@ class OnnxModel:
         if not isinstance(model, bytes):
             self._choices = model_io.possible(self.path, remaining, self.sidecar, channels=self.layout.channels)
 
-    def _ends(self) -> tuple[Any, Any]:
-        """Returns ONNX Runtime's (input, output) and sets their names. Raises UserError if they are not single images."""
+    def _ends(self, options: dict[str, str]) -> tuple[Any, Any]:
+        """Returns ONNX Runtime's (input, output) and sets their names. Raises UserError if they are not single images.
+
+        Sets the attributes about a second input and output, too, and removes the value of that input from `options`.
+        """
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        inputs.sort(key=lambda end: len(end.shape) != 4)  # the image, then the scalar
+        outputs.sort(key=lambda end: end.name != SR)
+        self.adjustable, self.value = self._find_scalar(inputs[1:], options)
+        with_map = [end.name for end in outputs] == [SR, DEPTH_MAP]
+        self.has_map = with_map and self.sidecar.multiply_adds is not None
         expected = "expected one float32 image as input and one as output"
-        if len(inputs) != 1 or len(outputs) != 1:
+        if len(inputs) != 1 + (self.value is not None) or len(outputs) != 1 + with_map:
             raise UserError(f"{self.path}: has {len(inputs)} inputs and {len(outputs)} outputs; {expected}")
         for end, what in ((inputs[0], "input"), (outputs[0], "output")):
             reason = tensor_layout.why_not_image(end.shape) if what == "input" or len(end.shape) == 4 else None
@@ -87,8 +118,27 @@ class OnnxModel:
                 raise UserError(
                     f"{self.path}: {what} {end.name} is {end.type} {end.shape}{f', {reason}' if reason else ''}; {expected}"
                 )
-        self._in, self._out = inputs[0].name, outputs[0].name
+        self._in, self._outs = inputs[0].name, [end.name for end in outputs]
+        self._scalar = inputs[1].name if len(inputs) == 2 else None
+        self.map_channels = int(outputs[1].shape[-1]) if with_map else 0
         return inputs[0], outputs[0]
+
+    def _find_scalar(self, others: Sequence[Any], options: dict[str, str]) -> tuple[Adjustable | None, float | None]:
+        """Returns the second input with its limits, and its value. (None, None) if there is none that is known."""
+        if len(others) != 1 or list(others[0].shape) != [1, 1] or others[0].type != "tensor(float)":
+            return None, None
+        name = others[0].name
+        limits, text = self.sidecar.limits(name), options.pop(name, None)
+        if text is None:
+            return (Adjustable(name, limits), float(limits[1])) if limits else (None, None)
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or (limits and not limits[0] <= value <= limits[1]):
+            valid = f"a number from {limits[0]:g} to {limits[1]:g}" if limits else "a number"
+            raise UserError(f"{self.path}: {name}={text}: expected {valid}")
+        return None, value
 
     def _check_sizes(self, image: Any, sr: Any) -> None:
         """Checks types and fixed sizes before anything runs. Raises UserError if they cannot be an image of a sane size."""
@@ -122,11 +172,35 @@ class OnnxModel:
 
     def _invoke(self, values: np.ndarray) -> np.ndarray:
         """Returns the output tensor for an input tensor. Raises UserError if ONNX Runtime fails."""
+        return self._run(values, self._outs[:1])[0]
+
+    def _run(self, values: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
+        """Returns output tensors. Raises UserError if ONNX Runtime fails."""
+        feeds = {self._in: values}
+        if self._scalar:
+            feeds[self._scalar] = np.full((1, 1), self.value, np.float32)
         try:
-            return self._session.run([self._out], {self._in: values})[0]
+            result: list[np.ndarray] = self._session.run(list(names), feeds)
+            return result
         except Exception as error:  # see above
             raise UserError(f"{self.path}: failed on {list(values.shape)} ({str(error).splitlines()[0]})") from None
 
     def run(self, image: np.ndarray) -> np.ndarray:
         """Upscales [H, W, 3] uint8 RGB to [H * s, W * s, 3] float32 in 0..1. Raises UserError if ONNX Runtime fails."""
         return model_io.run_float(self._forward, image, self.io)
+
+    def run_at(self, image: np.ndarray, value: float | None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (SR output as `run`, depth map [H, W, M] float32) at a value of the second input; None for a file without."""
+        self.value = self.value if value is None else value
+        maps = []
+
+        def forward(image: np.ndarray, range_in: int) -> np.ndarray:
+            sr, depth_map = self._run(self.layout.to_input(tensor_values.to_float(image, range_in)), self._outs)
+            maps.append(depth_map[0])
+            return self.layout.from_output(sr)
+
+        return model_io.run_float(forward, image, self.io), maps[0]
+
+    def run_map(self, image: np.ndarray, value: float) -> np.ndarray:
+        """Returns the depth map of `run_at` alone. It costs as much: ONNX Runtime runs the whole graph."""
+        return self.run_at(image, value)[1]

@@ -36,7 +36,7 @@ DEFAULT_TILE = 256  # LR pixels; images with a side above twice this length are 
 EXTENSIONS = {ROUTED: "mobile_sr.routing.route"}
 CONVERSION = "mobile_sr.importing.foreign"  # module with load(model, threads) -> Upscaler, for networks of `needs_conversion`
 # Networks with an input besides the image: name of that input -> module with of_keras(name, model, config) -> Upscaler and
-# of_tflite(name, runner) -> Upscaler.
+# of_file(name, runner) -> Upscaler.
 DEPTH_MAPS = "mobile_sr.adadsr.depth_upscaler"  # of networks with a depth map
 EXITS = "mobile_sr.routing.exits"  # of networks with exits, with of_tflite(name, runner, device) and of_keras as above
 ADJUSTABLE = {"desired_depth": DEPTH_MAPS}
@@ -441,9 +441,9 @@ def _tflite(name: str, path: Path, threads: int, options: Mapping[str, str], dev
     if known.exits:
         upscaler: Upscaler = importlib.import_module(EXITS).of_tflite(name, runner, device)
     elif runner.adjustable:
-        upscaler = _adjustable(runner.adjustable.name).of_tflite(name, runner)
+        upscaler = _adjustable(runner.adjustable.name).of_file(name, runner)
     elif runner.has_map:
-        upscaler = importlib.import_module(DEPTH_MAPS).of_tflite(name, runner)
+        upscaler = importlib.import_module(DEPTH_MAPS).of_file(name, runner)
     else:
         upscaler = Upscaler(name, runner.scale, runner.run, field, runner.fixed, known.smallest_side)
     upscaler.io = runner.io
@@ -463,7 +463,10 @@ def _onnx(name: str, path: Path, threads: int, options: Mapping[str, str]) -> Up
     runner = OnnxModel(path, threads, options)
     known = runner.sidecar
     field = runner.io.reach(known.receptive_field)
-    upscaler = Upscaler(name, runner.scale, runner.run, field, runner.fixed, smallest=known.smallest_side)
+    if runner.has_map:
+        upscaler: Upscaler = importlib.import_module(DEPTH_MAPS).of_file(name, runner)
+    else:
+        upscaler = Upscaler(name, runner.scale, runner.run, field, runner.fixed, smallest=known.smallest_side)
     upscaler.io = runner.io
     return upscaler
 

@@ -107,7 +107,8 @@ def check_outputs(model: str | Path, file: Path) -> None:
     """Raises UserError if the network of an .npz file, opened as `model`, has further outputs beside the SR output."""
     config = weights.read_arrays(file)[1].get("config", {})
     if models.has_depth(config):
-        raise UserError(f"{model}: qat does not support networks with depth masks; use mobile-sr export")
+        instead = f"mobile-sr train --init {model} --set activation_bits=8, then mobile-sr export"
+        raise UserError(f"{model}: qat does not support networks with depth masks; use {instead}")
     if models.exits(config):
         raise UserError(f"{model}: has exits; qat trains one at a time: give one of the files NAME_exitK.npz in its run folder")
 

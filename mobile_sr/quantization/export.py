@@ -18,7 +18,6 @@ from mobile_sr.files import make_folder, sha256, write_bytes
 from mobile_sr.imaging import flat_colours
 from mobile_sr.inference import litert, tensor_values
 from mobile_sr.inference import sidecar as sidecars
-from mobile_sr.inference.onnx_model import OnnxModel
 from mobile_sr.quantization import calibration as calibrations
 from mobile_sr.quantization import exits_export, preparation, snapdragon_files, targets, verification
 from mobile_sr.quantization import source as sources
@@ -225,7 +224,6 @@ def _open(
         raise AuditError(str(error)) from None
     if target is not None:
         targets.check_size(target, source.size)
-    source.extension.check_precisions(model, precisions)
     if dense_groups and not grouped_conv.has_groups(source.data):
         raise UserError(f"--dense-groups: {model} has no grouped convolutions")
     if any(p in to_tflite.CALIBRATED for p in precisions) and _narrow_attention(source.data):
@@ -319,10 +317,10 @@ def _convert_onnx(
         raise UserError(f"--precision onnx needs onnx and tf2onnx: pip install 'mobile-sr[onnx]' ({error})") from None
     except RuntimeError as error:
         raise AuditError(str(error)) from None
-    run = verification.open_bytes(tflite, source).run
-    agreement = verification.measure_agreement(run, OnnxModel(data).run, source.scale, source.size)
+    agreement = verification.onnx_agreement(source, tflite, data)
     checks = [verification.error_check("the float32 .tflite", agreement, 1e-5)]
-    return data, make_sidecar(source, "onnx", to_onnx.describe(data), data, checks, {"agreement_with_tflite": agreement})
+    facts = to_onnx.describe(data) | source.extension.facts(source.model, "onnx")
+    return data, make_sidecar(source, "onnx", facts, data, checks, {"agreement_with_tflite": agreement})
 
 
 def make_sidecar(

@@ -15,6 +15,7 @@ from mobile_sr.converters.tflite import audit
 from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.importing import foreign
 from mobile_sr.inference import litert, model_io, tensor_values, upscaler
+from mobile_sr.inference.onnx_model import OnnxModel
 from mobile_sr.quantization.source import Source
 
 
@@ -95,6 +96,16 @@ def signature_agreement(source: Source, data: bytes, signature: str | None = Non
     for value in source.extension.values():
         expected = source.runner(value) if truth is None else runner(truth, value)
         results.append(measure_agreement(expected, runner(signature, value), source.scale, source.size))
+    return max(results, key=lambda agreement: agreement["largest_error"])
+
+
+def onnx_agreement(source: Source, tflite: bytes, data: bytes) -> dict[str, Any]:
+    """`measure_agreement` of the .onnx file `data` with a .tflite, the worst over the values of the second input."""
+    results = []
+    for value in source.extension.values():
+        options = source.extension.options(value)
+        expected = open_bytes(tflite, source, options).run
+        results.append(measure_agreement(expected, OnnxModel(data, options=options).run, source.scale, source.size))
     return max(results, key=lambda agreement: agreement["largest_error"])
 
 

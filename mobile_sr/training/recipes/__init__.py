@@ -26,6 +26,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("adam", "soap"),
     "select": ("", "rgb", "y", "uint8"),
     "mixing": ("none", "mixup", "cutmix", "colours"),
+    "depth_hinge": ("image", "batch"),
 }
 _TUPLES = ("brightness_factors", "downscale_factors")
 # Field names of earlier versions. They occur in config.json files, and --set still accepts them.
@@ -121,6 +122,8 @@ class Recipe:
     peak_learning_rate: float = 25e-4
     end_learning_rate: float = 1e-4
     depth_weight: float = 0.0  # weight of AdaDSR's hinge loss on the mean depth
+    depth_hinge: str = "image"  # 'image': the hinge limits each image's mean depth; 'batch': that of the whole batch
+    depth_price: float = 0.0  # weight of the mean depth itself, which also counts below the desired depth
     exit_weight: float = 1.0  # weight of the loss of each exit but the last, in a network with exits
     fixed_depth: float = 0.0  # mean depth, in blocks, that the hinge loss allows a network without a desired depth
     warmup_fraction: float = 0.01  # share of the steps in which the learning rate rises from start to peak

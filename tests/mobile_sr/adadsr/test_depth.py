@@ -328,6 +328,42 @@ def test_counts():
     assert depth_counts.count({**costs, "span": 2}, depth) == pytest.approx(25 * 1010 + 20 * 20 + 7)  # 0.375 of both
 
 
+@pytest.mark.slow
+def test_an_onnx_file_has_the_depth(depth_file, image, tmp_path):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    (file,) = export.export(depth_file, tmp_path, ["onnx"], log=lambda line: None)
+    keras_model, model = upscaler.load(depth_file), upscaler.load(file)
+    assert (model.max_depth, model.costs) == (3, keras_model.costs)
+    for depth in (1.25, None):
+        expected, actual = (one.with_depth_map(image, depth=depth) for one in (keras_model, model))
+        assert np.abs(expected[0].astype(int) - actual[0]).max() <= 1
+        np.testing.assert_allclose(actual[1], expected[1], atol=1e-4)
+    np.testing.assert_array_equal(model.depth_map(image, 1.25), model.with_depth_map(image, depth=1.25)[1])
+    fixed = upscaler.load(f"{file}@desired_depth=1.25")
+    assert fixed.max_depth is None
+    np.testing.assert_array_equal(fixed(image), model(image, depth=1.25))
+    with pytest.raises(UserError, match=r"desired_depth=4: expected a number from 0 to 3"):
+        upscaler.load(f"{file}@desired_depth=4")
+
+
+@pytest.mark.slow
+def test_an_onnx_file_of_a_fixed_depth_has_a_map(image, tmp_path):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    config = {"network": "edsr", "scale": 2, "blocks": 2, "channels": 8, "depth": "fixed"}
+    weights.save_model(tmp_path / "fixed.npz", models.build(config), config)
+    (file,) = export.export(tmp_path / "fixed.npz", tmp_path, ["onnx"], log=lambda line: None)
+    expected, actual = (upscaler.load(one).with_depth_map(image) for one in (tmp_path / "fixed.npz", file))
+    assert np.abs(expected[0].astype(int) - actual[0]).max() <= 1
+    np.testing.assert_allclose(actual[1], expected[1], atol=1e-4)
+    file.with_suffix(".json").unlink()
+    alone = upscaler.load(file)
+    np.testing.assert_array_equal(alone(image), actual[0])
+    with pytest.raises(UserError, match="no depth map"):
+        alone.with_depth_map(image)
+
+
 @pytest.mark.slow  # test_evaluate_and_compare_accept_a_depth uses a file with one
 def test_the_other_commands_support_files_with_two_paths(depth_file, sparse_file, few_images, tmp_path, cli):
     code, out, err = cli("inspect", "--model", sparse_file)
@@ -340,7 +376,6 @@ def test_the_other_commands_support_files_with_two_paths(depth_file, sparse_file
     weights.save_model(tmp_path / "narrow.npz", models.build(narrow), narrow)
     for arguments, said in (
         (("inspect", "--reference", sparse_file, *common), "control flow"),
-        (("export", "--model", depth_file, "--precision", "onnx", "--out", tmp_path / "o"), "to .tflite only"),
         (("export", "--model", tmp_path / "narrow.npz", "--precision", "uint8", "--out", tmp_path / "o"), "4 channels"),
         (("qat", "--model", depth_file, "--data", few_images, "--out", tmp_path / "q"), "depth masks"),
     ):

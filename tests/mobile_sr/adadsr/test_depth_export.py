@@ -29,9 +29,6 @@ def test_what_cannot_be_exported():
     hooks = DepthExport(ADJUSTABLE)
     with pytest.raises(UserError, match="--path sparse: not supported for int16; use float32"):
         hooks.path("sparse", "int16", "net.npz")
-    with pytest.raises(UserError, match=r"net\.npz: has a depth map"):
-        hooks.check_precisions("net.npz", ["uint8", "onnx"])
-    hooks.check_precisions("net.npz", ["uint8"])
 
 
 def test_a_file_is_compared_at_three_depths():

@@ -15,20 +15,40 @@ def hooks(name, batch=4):
 
 
 def test_desired_depths_are_inputs_and_targets():
-    adjustable = hooks("adaedsr_b8_x2")
-    expected = depth_training.desired_depths(adjustable.recipe, 8, 3)
-    (lr, depth), (hr, target) = adjustable.batch("lr", "hr", 3, slice(1, 3))
-    assert (lr, hr) == ("lr", "hr")
+    paper, lr = hooks("adaedsr_paper_x2"), np.zeros((2, 4, 4, 3), np.float32)
+    expected = depth_training.desired_depths(paper.recipe, 32, 3)
+    (given, depth), (hr, target) = paper.batch(lr, "hr", 3, slice(1, 3))
+    assert (given is lr, hr) == (True, "hr")
     np.testing.assert_array_equal(depth, expected[1:3])
-    assert target is depth
-    inputs, (hr, target) = hooks("fadaedsr_b8_x2").batch("lr", "hr", 3, slice(None))
-    assert (inputs, hr) == ("lr", "hr")
+    np.testing.assert_array_equal(target, depth)
+    inputs, (hr, target) = hooks("fadaedsr_b8_x2").batch(np.random.default_rng(0).random((4, 4, 4, 3)), "hr", 3, slice(None))
+    assert (inputs.shape, hr) == ((4, 4, 4, 3), "hr")
     np.testing.assert_array_equal(target, np.full((4, 1), 4, np.float32))
 
 
-def test_the_hinge_is_the_second_loss():
-    adjustable = hooks("adaedsr_b8_x2")
-    assert adjustable.losses("mae") == {"loss": ["mae", depth_training.depth_hinge], "loss_weights": [1.0, 2e-3]}
+def test_patches_of_one_colour_aim_at_depth_0():
+    lr = np.zeros((3, 4, 4, 3), np.float32)
+    lr[0], lr[1, 2, 3, 1] = (0.1, 0.2, 0.3), 1 / 255
+    (_, depth), (_, target) = hooks("adaedsr_b8_x2", batch=3).batch(lr, "hr", 3, slice(None))
+    assert depth.min() == depth.max() > 0
+    np.testing.assert_array_equal(target[:, 0], [0, depth[1, 0], 0])
+    assert target.dtype == np.float32
+
+
+def test_the_depth_loss_is_the_second_one():
+    """2e-3 * max(0, 4 - 3) over the batch, plus the price of 4 blocks. Each image for itself would have a hinge of 1.5."""
+    depths = np.array([[1], [7]], np.float32)
+    desired, depth_map = np.full((2, 1), 3, np.float32), depths[:, :, None, None] * np.ones((1, 2, 2, 1), np.float32)
+    first, loss = hooks("adaedsr_b8_x2").losses("mae")["loss"]
+    assert first == "mae"
+    assert float(loss(desired, depth_map)) == pytest.approx(2e-3 * 1 + 7e-5 * 4)
+    _, loss = hooks("adaedsr_paper_x2").losses("mae")["loss"]
+    assert float(loss(desired, depth_map)) == pytest.approx(0.01 / 255 * (0 + 4) / 2)
+
+
+def test_images_that_share_a_hinge_share_a_desired_depth():
+    assert np.ptp(depth_training.desired_depths(hooks("adaedsr_b8_x2").recipe, 8, 3)) == 0
+    assert np.ptp(depth_training.desired_depths(hooks("adaedsr_paper_x2").recipe, 8, 3)) > 0
 
 
 def test_a_validation_covers_the_depths_and_remembers_their_means():

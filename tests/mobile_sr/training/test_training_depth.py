@@ -20,8 +20,24 @@ def test_hinge_equals_the_paper():
     assert value == pytest.approx((0.5 + 0 + 0 + 0) / 4)
 
 
+def test_hinge_of_a_batch_compares_means_over_its_images():
+    depth = np.zeros((2, 2, 2, 2), np.float32)
+    depth[0, ..., 0], depth[1, ..., 0] = 4, 1  # mean 2.5, desired 2
+    depth[..., 1] = 1
+    value = float(depth_training.batch_hinge(np.full((2, 1), 2, np.float32), depth))
+    assert value == pytest.approx((0.5 + 0) / 2)
+
+
+def test_hinge_of_an_image_without_detail_is_its_own():
+    depth = np.full((4, 2, 2, 2), 2, np.float32)  # desired: 0 and 8, so the mean is far below
+    depth[0] = [1, 0]
+    value = float(depth_training.batch_hinge(np.array([[0], [8], [0], [8]], np.float32), depth))
+    assert value == pytest.approx((0.5 + 2) / 2)
+    assert float(depth_training.batch_hinge(np.full((4, 1), 8, np.float32), depth)) == 0
+
+
 def test_desired_depths_are_seeded_and_cover_all_blocks():
-    recipe = recipes.load("adaedsr_b8_x2")
+    recipe = recipes.load("adaedsr_paper_x2")
     recipe.batch = 500
     depths = depth_training.desired_depths(recipe, 8, 3)
     assert depths.shape == (500, 1)
@@ -43,6 +59,16 @@ def test_depth_networks_train(name, image_folder, tmp_path, cache, capsys):
     _, network = weights.load_model(tmp_path / "best.npz")
     assert models.has_depth(network)
     assert "depth" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_depth_networks_train_with_rounded_activations_and_weights(image_folder, tmp_path, cache):
+    recipe = recipes.load("adaedsr_b8_x2", smoke=True, steps=2)
+    recipe.validate_every, recipe.activation_bits, recipe.weight_bits = 2, 8, 8
+    train_loop.train(recipe, image_folder, tmp_path, cache=cache)
+    arrays, _ = weights.read_arrays(tmp_path / "best.npz")
+    assert arrays.keys() == {v.path for v in models.build(recipe.network).variables}
+    assert all(np.isfinite(array).all() for array in arrays.values())
 
 
 @pytest.mark.slow

@@ -1,0 +1,93 @@
+"""What AdaDSR's depth map is worth: `python benchmarks/depth_map_gain.py DATA ADA [--precision float32|uint8] [--images N]`.
+
+Compares an AdaEDSR with the same weights at a uniform depth, where the adapter's last kernel is 0 and its bias is 0, 1, ... D:
+every pixel then computes the same blocks. Both are scored at their executed multiply-adds, the adapter included; the gain is
+the PSNR at a desired depth minus that of the uniform depths, interpolated linearly at equal multiply-adds. Prints the
+table of docs/measurements/adadsr.md. uint8 exports one file per uniform depth.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from mobile_sr import models
+from mobile_sr.adadsr import depth_counts
+from mobile_sr.evaluation import evaluate
+from mobile_sr.imaging import metrics
+from mobile_sr.inference import model_files, upscaler, weights
+from mobile_sr.quantization import export
+
+
+def uniform(model, depth):
+    """Sets the depth map of a Keras model to one depth everywhere."""
+    last = model.get_layer("adapter5")
+    kernel, bias = last.get_weights()
+    last.set_weights([np.zeros_like(kernel), np.full_like(bias, depth)])
+
+
+def runner_of(file, precision, folder):
+    """Returns the Upscaler of a weights file: in float32 by Keras, in uint8 by a dense .tflite that is exported to `folder`."""
+    if precision == "float32":
+        return upscaler.load(str(file))
+    return upscaler.load(
+        str(export.export(file, folder, ["uint8"], path="dense", max_colour_error=255, log=lambda line: None)[0])
+    )
+
+
+def measure(runner, costs, pairs, scale, depth):
+    """Returns (mean PSNR in Y, mean multiply-adds per LR pixel, mean depth) of a set."""
+    rows = []
+    for _, hr, lr, gray in pairs:
+        sr, depths = runner.with_depth_map(lr, depth=depth)
+        used = depth_counts.count(costs, depths) / (lr.shape[0] * lr.shape[1])
+        rows.append((metrics.psnr(sr, hr, "y", scale, gray), used, depths.mean()))
+    return np.mean(rows, axis=0)
+
+
+def main(data, ada, precision, images, sets, folder):
+    """Prints one table per set."""
+    file, _ = model_files.trained(ada)
+    model, config = weights.load_model(file)
+    scale, blocks = config["scale"], int(models.max_depth(config))
+    costs = depth_counts.costs(model, precision == "uint8")
+    pairs = {name: list(evaluate.each_pair(data / name, scale, []))[:images] for name in sets}
+    adaptive = runner_of(file, precision, folder / "adaptive")
+    desired = [0.5, *range(1, blocks + 1)]
+    maps = {name: [measure(adaptive, costs, pairs[name], scale, depth) for depth in desired] for name in sets}
+    flat = []
+    for depth in range(blocks + 1):
+        uniform(model, depth)
+        path = folder / f"uniform{depth}.npz"
+        weights.save_model(path, model, config)
+        runner = runner_of(path, precision, folder / str(depth))
+        flat.append({name: measure(runner, costs, pairs[name], scale, blocks) for name in sets})
+        print(f"uniform depth {depth}", file=sys.stderr)
+    to_giga = 1280 * 720 / scale**2 / 1e9
+    for name in sets:
+        psnr, used, _ = np.transpose([row[name] for row in flat])
+        print(f"\n| {name}, {precision} | mean depth | Mult-Adds, G | PSNR, dB | above uniform depth, dB |")
+        print("|---|---|---|---|---|")
+        for depth, row in enumerate(flat):
+            print(f"| uniform, {depth} | {depth} | {row[name][1] * to_giga:.1f} | {row[name][0]:.3f} | |")
+        for depth, (score, work, mean) in zip(desired, maps[name], strict=True):
+            gain = score - np.interp(work, used, psnr)
+            print(f"| d = {depth:g} | {mean:.2f} | {work * to_giga:.1f} | {score:.3f} | {gain:+.3f} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("ada")
+    parser.add_argument("--precision", default="float32", choices=["float32", "uint8"])
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--sets", nargs="+", default=["Set5", "B100"])
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        main(args.data, args.ada, args.precision, args.images, args.sets, Path(scratch))
