@@ -10,7 +10,7 @@ from mobile_sr import models, zoo
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import evaluate
 from mobile_sr.imaging import flat_colours
-from mobile_sr.inference import upscaler
+from mobile_sr.inference import upscaler, weights
 from mobile_sr.routing.exits import ExitsUpscaler
 from tools.zoo import templates
 
@@ -36,6 +36,30 @@ def alone(model: upscaler.Upscaler) -> list[upscaler.Upscaler]:
 def networks(model: keras.Model, config: Mapping[str, Any]) -> list[tuple[keras.Model, Mapping[str, Any]]]:
     """Returns the (model, configuration) of each exit of a network; [that of the network] without exits."""
     return [*models.split_exits(model, config)] if models.exits(config) else [(model, config)]
+
+
+def join(names: Sequence[str]) -> tuple[keras.Model, dict[str, Any]]:
+    """Returns a network, and its configuration, the exits of which are the networks of packaged entries, with all their layers.
+
+    Args:
+        names: of ChainSR entries of one scale and width, without exits, the one with the fewest layers first.
+
+    Raises:
+        UserError: the entries differ in more than their layers.
+    """
+    loaded = [weights.load_model(zoo.FOLDER / f"{name}.npz") for name in names]
+    config = dict(loaded[-1][1])
+    for name, (_, own) in zip(names, loaded, strict=True):
+        if {**own, "layers": 0} != {**config, "layers": 0}:
+            raise UserError(f"{name}: cannot be joined with {names[-1]}: {own} and {config} differ in more than their layers")
+    config |= {"exits": [own["layers"] for _, own in loaded[:-1]], "shared_layers": False}
+    model = models.build(config)
+    for net, own in loaded:
+        suffix = "" if own["layers"] == config["layers"] else f"_{own['layers']}"
+        for layer in net.layers:
+            if layer.weights:
+                model.get_layer(layer.name + suffix).set_weights(layer.get_weights())
+    return model, config
 
 
 def colour_errors(name: str, files: Sequence[Path], limit: int) -> list[dict[str, dict[str, Any]]]:

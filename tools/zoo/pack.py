@@ -7,6 +7,8 @@ from an entry of another scale, the card says so: the steps of that entry are no
 DIR contains Set5, Set14 and B100, and any of _MORE_SETS. Writes NAME.npz, NAME_float32.tflite and NAME_uint8.tflite with
 sidecars, NAME.json (the card) and NAME_log.csv into mobile_sr/zoo/. For maintainers: all figures of an entry are measured here.
 The figures of a network with exits are those of its last one; `exits` in the card has those of each.
+
+With --join, RUN... are entries of the zoo, the smallest first, and the new one has their networks as its exits, in one file.
 """
 
 import csv
@@ -26,12 +28,13 @@ from tools.zoo import command_line, exits, image_sets, other_quantizers
 _MORE_SETS = ("Urban100", "Manga109", "DIV2K_valid_HR")
 
 
-def pack(runs, name, data, training_note, half=False, reason=""):
+def pack(runs, name, data, training_note, half=False, reason="", join=False):
     """Write the entry; returns its card.
 
     Args:
         half: store float16 in the .npz; all files are exported from it.
         reason: one sentence on why it is packaged where others are better at its cost; "" keeps that of the replaced entry.
+        join: `runs` are the names of the entries to join.
 
     Raises: UserError when a set is missing or a folder is not a run, before anything is written.
     """
@@ -40,19 +43,23 @@ def pack(runs, name, data, training_note, half=False, reason=""):
         if not (Path(data) / each).is_dir():
             raise UserError(f"{data}: has no folder {each}; --data needs {', '.join(zoo.SETS)}")
     stages, rows = _log(runs)
-    start = _start(runs[0])
-    if runs == [name] and not training_note:
+    start = _start(runs[-1] if join else runs[0])
+    if join:
+        training_note += f"The networks of {', '.join(runs)}, each trained alone, in one file."
+    elif runs == [name] and not training_note:
         training_note = zoo.card(name)["training"]["note"]
     elif start:
         training_note += f" Started from {start['name']} after {start['steps']:,} steps: all arrays of equal shape."
     images = image_sets.of_training(stages, start)
+    if join and len({zoo.card(each)["licence"] for each in runs}) > 1:
+        raise UserError(f"{name}: {', '.join(runs)} have different licences")
     if images.images not in training_note:
         training_note = f"{images.images[0].upper()}{images.images[1:]}, LR by MATLAB bicubic. {training_note}"
     if name in zoo.names():
         reason = reason or zoo.card(name).get("reason", "")
     best, _ = model_files.trained(runs[-1])
     backend.require_keras(name)
-    model, config = weights.load_model(best)
+    model, config = exits.join(runs) if join else weights.load_model(best)
     meta = weights.read_arrays(best)[1]
     kept = {key: meta[key] for key in ("step", "validation_psnr_rgb")}
     with tempfile.TemporaryDirectory() as place:  # packaged weights that differ from their sidecars would be refused
@@ -145,8 +152,9 @@ def main():
     parser.add_argument("--training", default="", help="the training in a sentence or two; the images are added")
     parser.add_argument("--half", action="store_true", help="keep the weights in float16")
     parser.add_argument("--reason", default="", help="why it is packaged where others are better at its cost, one sentence")
+    parser.add_argument("--join", action="store_true", help="join entries of the zoo: one file with an exit for each")
     args = parser.parse_args()
-    card = parser.run(pack, args.runs, args.name, args.data, args.training, args.half, args.reason)
+    card = parser.run(pack, args.runs, args.name, args.data, args.training, args.half, args.reason, args.join)
     print(json.dumps(card["scores"], indent=2))
 
 

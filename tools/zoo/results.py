@@ -7,7 +7,7 @@ no times. The figures of virtual devices are those of docs/measurements/devices.
 
 import datetime
 
-from mobile_sr import files, zoo
+from mobile_sr import files, models, zoo
 from mobile_sr.benchmarking import benchmark
 from mobile_sr.evaluation import plots
 from mobile_sr.training.recipes import with_new_names
@@ -110,12 +110,17 @@ def charts():
 
 
 def table():
-    """The lines of README's table: the cost of each entry, and its scores before and after quantization."""
+    """The lines of README's table: the cost of each entry, and its scores before and after quantization.
+
+    Entries whose scores on clean images at full cost are not what they are for are left out: AdaDSR, which is a demonstration,
+    exits, which are entries of their own, and robust networks.
+    """
     header = [f"Y, {_BOTH} (drop)", "parameters", "Mult-Adds", "A76 instructions", *zoo.SETS]
     rows = [
         [name, *_counts(card), _number(device_pages.instructions(name), ",.0f"), *_psnr(card)]
         for _, own in _by_scale()
         for name, card in own
+        if not (models.has_depth(card["config"]) or exits.of(card) or card["training"]["stages"][-1]["recipe"].get("degrade"))
     ]
     return templates.table(header, rows).split("\n")
 

@@ -3,13 +3,15 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
-from mobile_sr import load, zoo
+from mobile_sr import load, models, zoo
 from mobile_sr.errors import UserError
 from mobile_sr.files import read_json, write_json
 from mobile_sr.imaging import flat_colours
 from mobile_sr.imaging.images import write_image
+from mobile_sr.inference import weights
 from mobile_sr.routing.exits import ExitsUpscaler
 from tests.conftest import make_image
 from tests.mobile_sr.routing.test_exits_training import NETWORK, save
@@ -28,8 +30,6 @@ def entry(tmp_path, monkeypatch):
     for path in zoo.FOLDER.iterdir():
         if path.is_file():
             (folder / path.name).symlink_to(path)
-    from mobile_sr.inference import weights
-
     model, config = weights.load_model(save(run / "best.npz"))
     weights.save_model(run / "best.npz", model, config, {"step": 2, "validation_psnr_rgb": 21.0})
     recipe = {"name": "chainsr_m_exits_x2", "steps": 2, "batch": 1, "patch": 8, "ema_decay": 0, "network": NETWORK}
@@ -86,3 +86,14 @@ def test_an_entry_with_exits(entry, tmp_path, monkeypatch, run_here):
         ["--depth", str(layers)] for layers in (1, 2, 3)
     ]
     assert json.loads((tmp_path / "models.json").read_text())[zoo.names().index(NAME)]["exits"] == exits.of(entry)
+
+
+def test_joined_entries_keep_their_outputs():
+    names = ["chainsr_s_x3", "chainsr_m_x3"]
+    model, config = exits.join(names)
+    lr = np.random.default_rng(0).random((1, 9, 8, 3), np.float32)
+    parts = models.split_exits(model, config)
+    for name, (net, _) in zip(names, parts, strict=True):
+        np.testing.assert_array_equal(net(lr), weights.load_model(zoo.FOLDER / f"{name}.npz")[0](lr))
+    with pytest.raises(UserError, match=r"^xlsr_x3: cannot be joined with chainsr_m_x3: .* differ in more than their layers"):
+        exits.join(["xlsr_x3", "chainsr_m_x3"])
