@@ -2,7 +2,9 @@
 
 FILE is an exported uint8 .tflite with exits. The plain networks have random weights, which change the count by 0.1 % at most.
 Prints the table of docs/measurements/routing.md: instructions per LR pixel counted on virtual:arm64 (Cortex-A76, 64x64 LR
-pixels), and CPU ms on this machine for SIZE x SIZE LR pixels (default 256), one thread, medians of interleaved rounds.
+pixels), and CPU time on this machine for SIZE x SIZE LR pixels (default 256), one thread, in interleaved rounds. Each file is
+opened twice, in the order exit, plain, plain, exit. The ratio is that of the sums, and the last column that of the two equal
+plain files: how far the times repeat.
 """
 
 import os
@@ -22,7 +24,7 @@ from mobile_sr.files import read_json
 from mobile_sr.inference import weights
 from mobile_sr.quantization import export
 
-COUNTED, RUNS = (64, 64), 60
+COUNTED, RUNS = (64, 64), 120
 
 
 def plain(config, layers, folder):
@@ -35,23 +37,32 @@ def plain(config, layers, folder):
     return str(export.export(file, folder, ["uint8"], methods=(), log=lambda line: None)[0])
 
 
+def counts(exits, static):
+    """Returns the (instructions per LR pixel of an exit, of its plain network) for each exit."""
+    results = virtual.measure([*exits, *static], names.find("virtual:arm64", "cortex-a76"), COUNTED)["results"]
+    found = [result["instructions_per_lr_pixel"] for result in results]
+    return list(zip(found[: len(exits)], found[len(exits) :], strict=True))
+
+
+def times(own, static, side):
+    """Returns (median CPU ms of the plain network, ratio of the exit to it, ratio of the plain network to itself)."""
+    results = benchmark.benchmark([own, static, static, own], (side, side), 1, RUNS)["results"]
+    first, second, third, last = (result["ratio_to_first"] for result in results)
+    return results[1]["cpu_ms"]["p50"], (first + last) / (second + third), second / third
+
+
 def main(file, side=256):
     """Prints the table."""
     sidecar = read_json(Path(file).with_suffix(".json"))
+    header = ["layers", "instructions: exit", "plain", "ratio", "CPU ms, plain", "ratio", "plain to itself"]
+    print(f"| {' | '.join(header)} |", "|---" * len(header) + "|", sep="\n")
     with tempfile.TemporaryDirectory() as folder:
-        rows = [entry["layers"] for entry in sidecar["exits"]]
         exits = [f"{file}@signature={entry['signature']}" for entry in sidecar["exits"]]
-        static = [plain(sidecar["config"], layers, Path(folder)) for layers in rows]
-        counts = virtual.measure([*exits, *static], names.find("virtual:arm64", "cortex-a76"), COUNTED)["results"]
-        times = benchmark.benchmark([*exits, *static], (side, side), 1, RUNS)["results"]
-    print("| layers | instructions: exit | plain | ratio | CPU ms: exit | plain | ratio |\n|---|---|---|---|---|---|---|")
-    for index, layers in enumerate(rows):
-        pairs = [(result[index], result[index + len(rows)]) for result in (counts, times)]
-        (a, b), (c, d) = (
-            [row[key] if one is None else row[key][one] for row in pair]
-            for pair, key, one in zip(pairs, ("instructions_per_lr_pixel", "cpu_ms"), (None, "p50"), strict=True)
-        )
-        print(f"| {layers} | {a:,.1f} | {b:,.1f} | {a / b:.4f} | {c:.2f} | {d:.2f} | {c / d:.3f} |", flush=True)
+        static = [plain(sidecar["config"], entry["layers"], Path(folder)) for entry in sidecar["exits"]]
+        for index, (own, other) in enumerate(counts(exits, static)):
+            ms, ratio, again = times(exits[index], static[index], side)
+            costs = f"{own:,.1f} | {other:,.1f} | {own / other:.4f} | {ms:.2f} | {ratio:.3f} | {again:.3f}"
+            print(f"| {sidecar['exits'][index]['layers']} | {costs} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -139,20 +139,21 @@ def add_depth(parser: argparse.ArgumentParser) -> None:
         "--depth",
         type=float,
         metavar="D",
-        help="desired depth in blocks of an AdaDSR network (default: all), or layers of an exit of a routed model",
+        help="desired depth in blocks of an AdaDSR network (default: all), or layers of an exit (default: the last one)",
     )
     group.add_argument(
         "--budget-ms",
         type=float,
         metavar="T",
-        help="choose the depth of each image, or the networks of a routed model, for T ms on this machine",
+        help="choose the depth or exit of each image, or the networks of a routed model, for T ms on this machine",
     )
     group.add_argument("--budget-gmacs", type=float, metavar="G", help="likewise for G * 10^9 multiply-adds")
     group.add_argument(
         "--budget-instructions",
         type=float,
         metavar="N",
-        help="choose the networks of a routed uint8 model for N estimated Cortex-A76 instructions per LR pixel of the image",
+        help="choose the exit, or the networks of a routed model, for N estimated Cortex-A76 instructions per LR pixel of the "
+        "image; uint8 files",
     )
 
 
@@ -212,7 +213,8 @@ def set_depth(args: argparse.Namespace, *models: Upscaler) -> None:
     ]
     for unit, budget in given.items():
         if not adjustable:
-            what = "this budget" if models[-1].budget_units else "a desired depth; budgets are for AdaDSR and routed models"
+            others = "a desired depth; budgets are for AdaDSR, routed models and exits"
+            what = "this budget" if models[-1].budget_units else others
             raise UserError(f"--budget-{unit}: {models[-1].name} does not support {what}")
         if not budget > 0:
             raise UserError(f"--budget-{unit} {budget:g}: must be above 0")
