@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mobile_sr.inference.upscaler import Upscaler
 
 HELP = "upscale images or a video"
-_DEFAULTS = {2: "xlsr_x2:uint8", 3: "chainsr_m_x3:uint8", 4: "xlsr_x4:uint8"}  # highest PSNR on Set5 at each scale
+_DEFAULTS = {scale: f"chainsr_m_x{scale}:uint8" for scale in (2, 3, 4)}  # weights for any use
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         help="zoo name, .tflite[@KEY=VALUE,...], .onnx, model file, run folder, bicubic (default chainsr_m_x3:uint8; with "
-        "--scale 2 or 4 xlsr_x2:uint8 or xlsr_x4:uint8)",
+        "--scale 2 or 4 chainsr_m_x2:uint8 or chainsr_m_x4:uint8)",
     )
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder for the results (NAME.png), or a file name for one image or video"

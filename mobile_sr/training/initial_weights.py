@@ -16,7 +16,7 @@ from mobile_sr.training import sources
 if TYPE_CHECKING:
     import keras
 
-_FIT_BATCHES = 8  # of training patches that missing last convolutions are fitted to
+_FIT_BATCHES = 32  # of training patches that missing last convolutions are fitted to
 
 
 def load(model: keras.Model, network: Mapping[str, Any], init: str | Path, source: sources.Source) -> set[str]:

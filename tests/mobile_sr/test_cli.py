@@ -91,7 +91,7 @@ def test_upscale_with_the_default_model_and_a_page(run_here, tmp_path, photo):
     np.testing.assert_array_equal(whole[0], imresize(photo[:40, :50], 3))
     np.testing.assert_array_equal(whole[1], read_image(tmp_path / "out" / "b.png"))
     result = run_here("upscale", tmp_path / "in" / "b.png", "--scale", "2", "--out", tmp_path / "big.png", "--compare")
-    assert result.stderr.startswith("mobile-sr upscale: with xlsr_x2:uint8, the default")
+    assert result.stderr.startswith("mobile-sr upscale: with chainsr_m_x2:uint8, the default")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["big.png", "big_compare.html", "in", "out"]
 
 
