@@ -1,9 +1,11 @@
-"""What AdaDSR's depth map is worth: `python benchmarks/depth_map_gain.py DATA ADA [--precision float32|uint8] [--images N]`.
+"""What AdaDSR's depth map is worth: `python benchmarks/depth_map_gain.py DATA ADA [--precision float32|uint8] ...`.
 
 Compares an AdaEDSR with the same weights at a uniform depth, where the adapter's last kernel is 0 and its bias is 0, 1, ... D:
 every pixel then computes the same blocks. Both are scored at their executed multiply-adds, the adapter included; the gain is
 the PSNR at a desired depth minus that of the uniform depths, interpolated linearly at equal multiply-adds. Prints the
-table of docs/measurements/adadsr.md. uint8 exports one file per uniform depth.
+table of docs/measurements/adadsr.md. uint8 exports one file per uniform depth, and counts what the 8-bit sparse path executes.
+Last, it prints the largest mean depth on images of one colour at each desired depth (128x128 LR pixels, the colours of
+`flat_colours`).
 """
 
 import argparse
@@ -20,9 +22,11 @@ import numpy as np
 from mobile_sr import models
 from mobile_sr.adadsr import depth_counts
 from mobile_sr.evaluation import evaluate
-from mobile_sr.imaging import metrics
+from mobile_sr.imaging import flat_colours, metrics
 from mobile_sr.inference import model_files, upscaler, weights
 from mobile_sr.quantization import export
+
+SIDE = 128  # LR pixels of images of one colour
 
 
 def uniform(model, depth):
@@ -51,7 +55,13 @@ def measure(runner, costs, pairs, scale, depth):
     return np.mean(rows, axis=0)
 
 
-def main(data, ada, precision, images, sets, folder):
+def depth_of_colours(runner, desired):
+    """Returns the largest mean depth on an image of one colour at a desired depth."""
+    images = [flat_colours.flat(colour, SIDE, SIDE) for colour in flat_colours.COLOURS]
+    return max(float(runner.depth_map(image, desired).mean()) for image in images)
+
+
+def main(data, ada, precision, images, sets, uniform_depths, desired, folder):
     """Prints one table per set."""
     file, _ = model_files.trained(ada)
     model, config = weights.load_model(file)
@@ -59,26 +69,28 @@ def main(data, ada, precision, images, sets, folder):
     costs = depth_counts.costs(model, precision == "uint8")
     pairs = {name: list(evaluate.each_pair(data / name, scale, []))[:images] for name in sets}
     adaptive = runner_of(file, precision, folder / "adaptive")
-    desired = [0.5, *range(1, blocks + 1)]
+    desired = desired or list(range(1, blocks + 1))
     maps = {name: [measure(adaptive, costs, pairs[name], scale, depth) for depth in desired] for name in sets}
-    flat = []
-    for depth in range(blocks + 1):
+    flat = {}
+    for depth in uniform_depths or range(blocks + 1):
         uniform(model, depth)
         path = folder / f"uniform{depth}.npz"
         weights.save_model(path, model, config)
         runner = runner_of(path, precision, folder / str(depth))
-        flat.append({name: measure(runner, costs, pairs[name], scale, blocks) for name in sets})
+        flat[depth] = {name: measure(runner, costs, pairs[name], scale, blocks) for name in sets}
         print(f"uniform depth {depth}", file=sys.stderr)
     to_giga = 1280 * 720 / scale**2 / 1e9
     for name in sets:
-        psnr, used, _ = np.transpose([row[name] for row in flat])
+        psnr, used, _ = np.transpose([row[name] for row in flat.values()])
         print(f"\n| {name}, {precision} | mean depth | Mult-Adds, G | PSNR, dB | above uniform depth, dB |")
         print("|---|---|---|---|---|")
-        for depth, row in enumerate(flat):
+        for depth, row in flat.items():
             print(f"| uniform, {depth} | {depth} | {row[name][1] * to_giga:.1f} | {row[name][0]:.3f} | |")
         for depth, (score, work, mean) in zip(desired, maps[name], strict=True):
-            gain = score - np.interp(work, used, psnr)
-            print(f"| d = {depth:g} | {mean:.2f} | {work * to_giga:.1f} | {score:.3f} | {gain:+.3f} |")
+            gain = f"{score - np.interp(work, used, psnr):+.3f}" if used[0] <= work <= used[-1] else ""
+            print(f"| d = {depth:g} | {mean:.2f} | {work * to_giga:.1f} | {score:.3f} | {gain} |")
+    print("\nmean depth on images of one colour, at most:", end=" ")
+    print(", ".join(f"{depth_of_colours(adaptive, depth):.2f} at d = {depth:g}" for depth in desired))
 
 
 if __name__ == "__main__":
@@ -86,8 +98,10 @@ if __name__ == "__main__":
     parser.add_argument("data", type=Path)
     parser.add_argument("ada")
     parser.add_argument("--precision", default="float32", choices=["float32", "uint8"])
-    parser.add_argument("--images", type=int)
+    parser.add_argument("--images", type=int, help="number of images of each set (default: all)")
+    parser.add_argument("--uniform", type=int, nargs="+", help="ascending uniform depths (default: 0 to all blocks)")
+    parser.add_argument("--desired", type=float, nargs="+", help="desired depths (default: 1 to all blocks)")
     parser.add_argument("--sets", nargs="+", default=["Set5", "B100"])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        main(args.data, args.ada, args.precision, args.images, args.sets, Path(scratch))
+        main(args.data, args.ada, args.precision, args.images, args.sets, args.uniform, args.desired, Path(scratch))
