@@ -40,8 +40,10 @@ def uniform(data, depth):
     """
     graph = flatbuffer.parse(data)
     maps = [index for index, name in graph.output_names.items() if name == "output_1"]
-    conv = next(op for op in graph.ops if maps[0] in op.outputs)
-    assert conv.name == "CONV_2D", conv.name
+    producers = {output: op for op in graph.ops for output in op.outputs}
+    conv = producers[maps[0]]
+    while conv.name != "CONV_2D":  # QUANTIZE, or a limit
+        conv = producers[conv.inputs[0]]
     model = schema.ModelT.InitFromPackedBuf(data, 0)
     image, kernel, bias = (model.subgraphs[0].tensors[index] for index in conv.inputs)
     values = np.float32(depth)
