@@ -48,7 +48,9 @@ def uniform(data, depth):
     image, kernel, bias = (model.subgraphs[0].tensors[index] for index in conv.inputs)
     values = np.float32(depth)
     if graph.tensors[conv.inputs[1]].dtype == "int8":
-        values = np.int32(round(depth / (image.quantization.scale[0] * kernel.quantization.scale[0])))
+        step = float(graph.tensors[maps[0]].scales[0])
+        level = int(depth / step)  # a level above the depth would make one more block active
+        values = np.int32(round(level * step / (image.quantization.scale[0] * kernel.quantization.scale[0])))
     model.buffers[kernel.buffer].data = np.zeros_like(model.buffers[kernel.buffer].data)
     model.buffers[bias.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
     return flatbuffer.pack(model)
