@@ -96,6 +96,11 @@ def _scales(lows: np.ndarray, highs: np.ndarray, strength: float) -> np.ndarray:
     return scale
 
 
+def apply_scales(graph: FloatGraph, groups: ChannelGroups, scale: np.ndarray) -> None:
+    """Scale the channel groups of a graph in place; `scale` is [channel groups]."""
+    _apply(graph, groups, scale, np.zeros(len(scale)))
+
+
 def _apply(graph: FloatGraph, groups: ChannelGroups, scale: np.ndarray, shift: np.ndarray) -> dict[str, dict[str, float]]:
     """`equalize`'s result for the scale and shift of every channel group; shifts are in units of the unscaled channels."""
     record = {}

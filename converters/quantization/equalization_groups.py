@@ -49,8 +49,15 @@ class ChannelGroups:
         added_constants: {constant tensor: channel groups} of the constants that additions must scale along.
     """
 
-    def __init__(self, graph: FloatGraph, fixed: Collection[int] = ()) -> None:
-        self._fixed_kernels = set(fixed)  # constants that must not change
+    def __init__(self, graph: FloatGraph, fixed: Collection[int] = (), free_products: Collection[int] = ()) -> None:
+        """Find the groups.
+
+        Args:
+            graph: the network.
+            fixed: constants that must not change.
+            free_products: results of MUL whose channels form new groups, because their masks are scaled (mask_scaling.py).
+        """
+        self._fixed_kernels, self._free_products = set(fixed), set(free_products)
         self._parent: list[int] = [0]
         self._ranges: list[int] = []
         self._fixed = {0}  # channel groups that must not be shifted
@@ -71,6 +78,15 @@ class ChannelGroups:
     def tensors(self) -> list[int]:
         """Indices of all float activations, with the inputs."""
         return list(self._channels)
+
+    @property
+    def count(self) -> int:
+        """Number of channel groups."""
+        return len(self._parent)
+
+    def of(self, tensor: int) -> np.ndarray | None:
+        """Return the channel groups of a tensor, [C] as `roots`; None for one that is not known."""
+        return self.roots(self._channels[tensor].groups) if tensor in self._channels else None
 
     def roots(self, groups: Iterable[int]) -> np.ndarray:
         """[C] indices of channel groups into arrays over all groups."""
@@ -185,6 +201,10 @@ class ChannelGroups:
                 a, b = b, a
             self._fixed.update(a.groups)
             self._pin(b)  # a mask or an attention
+            if op.outputs[0] in self._free_products:
+                own = self._new_groups(len(a.groups))
+                self._fixed.update(own)
+                return own
             return a.groups if len(a.groups) >= len(b.groups) else None
         known, tensor = (a, op.inputs[1]) if a is not None else (b, op.inputs[0])
         if known is None or not self._per_channel(tensor, len(known.groups)):

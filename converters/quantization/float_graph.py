@@ -258,12 +258,12 @@ class FloatGraph:
         samples: Sequence[Mapping[int, np.ndarray]],
         visitor: Callable[[int, np.ndarray], object],
     ) -> None:
-        original = self.graph.outputs, self.model.signatureDefs
-        self.graph.outputs, self.model.signatureDefs = tensors, []
+        original = self.graph.outputs, self.model.signatureDefs, self.graph.operators
+        self.graph.outputs, self.model.signatureDefs, self.graph.operators = tensors, [], self._before(tensors)
         try:
             interpreter = runtime.create_interpreter(flatbuffer.pack(self.model))
         finally:
-            self.graph.outputs, self.model.signatureDefs = original
+            self.graph.outputs, self.model.signatureDefs, self.graph.operators = original
         shapes = None
         for sample in samples:
             if shapes != (shapes := {tensor: array.shape for tensor, array in sample.items()}):
@@ -278,6 +278,15 @@ class FloatGraph:
                 values = interpreter.tensor(tensor)()
                 visitor(tensor, values)
                 del values  # a view; the interpreter refuses to run while one exists
+
+    def _before(self, tensors: Iterable[int]) -> list[Any]:
+        """The operators on which tensors depend."""
+        wanted, result = set(tensors), []
+        for op in reversed(self.ops):
+            if wanted.intersection(op.outputs):
+                wanted.update(op.inputs)
+                result.append(op)
+        return result[::-1]
 
     def _new_buffer(self, values: np.ndarray) -> int:
         buffer = self._schema.BufferT()

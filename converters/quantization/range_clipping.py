@@ -4,11 +4,15 @@ A range from the smallest to the largest value spends most of the 256 steps on a
 the least squared error of rounding and clipping (Nagel et al., "A White Paper on Neural Network Quantization", 2021, Sec. 3.1)
 is narrower. Its ends are not inside the range of flat colours and ramps: there a clipped value would change the colour of a
 whole area.
+
+The error of a tensor that only a LeakyReLU or a sigmoid reads is that of the result. A LeakyReLU of slope 0.05 divides the
+error of negative values by 20, so their end is clipped much farther.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +25,7 @@ from mobile_sr.converters.quantization.saturation import FIXED_SCALE, keeps_valu
 BINS = 2048  # of the histogram of a tensor, over its whole range
 POSITIONS = 40_000  # approximate number of image positions in a histogram
 NARROWEST = 0.3  # of the distance from 0 to an end: the closest that the end may come to 0
+NARROWEST_INPUT = 0.02  # the same for the input of a function that flattens one end, such as LeakyReLU
 _CANDIDATES = 36  # positions of each end that are compared
 
 
@@ -43,8 +48,9 @@ def least_error(graph: FloatGraph, photographs: Sequence[Sample], exact: Sequenc
     kept = _kept(graph)
     histograms = _histograms(graph, [t for t in _computed(graph) if t in whole and t not in kept], photographs, whole)
     result = dict(whole)
+    readers = graph.readers()
     for tensor, counts in histograms.items():
-        result[tensor] = _best(counts, whole[tensor], inner.get(tensor, (0.0, 0.0)))
+        result[tensor] = _best(counts, whole[tensor], inner.get(tensor, (0.0, 0.0)), _function(graph, readers[tensor]))
     for op in graph.ops:  # in the order of execution
         inputs = [result[tensor] for tensor in op.inputs if tensor in result]
         if graph.name(op) in SAME_SCALE and inputs:
@@ -85,15 +91,40 @@ def _histograms(graph: FloatGraph, tensors: Sequence[int], samples: Sequence[Sam
     return histograms
 
 
-def _best(counts: np.ndarray, whole: tuple[float, float], inner: tuple[float, float]) -> tuple[float, float]:
-    """The range of least squared error between `inner` and `whole`, over which the values were counted."""
+def _function(graph: FloatGraph, readers: Sequence[Any]) -> Callable[[np.ndarray], np.ndarray] | None:
+    """The increasing function that alone reads a tensor, and that flattens one end or both; None without one."""
+    names = {graph.name(op) if op is not None else "" for op in readers}
+    if names == {"LEAKY_RELU"}:
+        slope = max(float(op.builtinOptions.alpha) for op in readers)
+        return lambda x: np.where(x < 0, slope * x, x)
+    if names == {"LOGISTIC"}:
+        return lambda x: 1 / (1 + np.exp(-x))
+    return None
+
+
+def _best(
+    counts: np.ndarray,
+    whole: tuple[float, float],
+    inner: tuple[float, float],
+    function: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> tuple[float, float]:
+    """The range of least squared error behind `function`, between `inner` and `whole`, over which the values were counted."""
+    is_linear = function is None
+    function = function or (lambda x: x)
     low, high = whole
-    centers = low + (np.arange(len(counts)) + 0.5) * (high - low) / len(counts)
-    shares = np.linspace(NARROWEST, 1, _CANDIDATES)
+    edges = np.linspace(low, high, len(counts) + 1)
+    values = function((edges[:-1] + edges[1:]) / 2)
+    slopes = np.diff(function(edges)) * len(counts) / (high - low)
+    shares = np.linspace(NARROWEST if is_linear else NARROWEST_INPUT, 1, _CANDIDATES)
+    if not is_linear:  # a value of flat colours is clipped where the result changes by a step at most
+        step = (values[-1] - values[0]) / 256
+        near = edges[(function(edges) <= function(np.array(inner[0])) + step) & (edges <= 0)]
+        far = edges[(function(edges) >= function(np.array(inner[1])) - step) & (edges >= 0)]
+        inner = float(near.max(initial=inner[0])), float(far.min(initial=inner[1]))
     lows, highs = np.minimum(low * shares, min(inner[0], 0.0)), np.maximum(high * shares, max(inner[1], 0.0))
-    below = np.square(np.maximum(lows[:, None] - centers, 0)) @ counts
-    above = np.square(np.maximum(centers - highs[:, None], 0)) @ counts
-    rounding = counts.sum() * np.square((highs - lows[:, None]) / 255) / 12
+    below = np.square(np.maximum(function(lows)[:, None] - values, 0)) @ counts
+    above = np.square(np.maximum(values - function(highs)[:, None], 0)) @ counts
+    rounding = (np.square(slopes) @ counts) * np.square((highs - lows[:, None]) / 255) / 12
     row, column = np.unravel_index(np.argmin(below[:, None] + above + rounding), rounding.shape)
     return float(lows[row]), float(highs[column])
 

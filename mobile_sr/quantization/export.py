@@ -144,7 +144,8 @@ def export(
     samples = source.samples(crops)
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(samples)} images ...")
-    prepared = preparation.prepare(source, samples, methods, per_tensor, integers, float_weights, chosen, ranges)
+    eight_bits = any(p in ("uint8", "int8") for p in precisions)
+    prepared = preparation.prepare(source, samples, methods, per_tensor, integers, float_weights, chosen, ranges, eight_bits)
     source = prepared.source
     written: list[Path] = []
     for precision in precisions:
@@ -176,6 +177,8 @@ def export(
                 data, sidecar = convert(source, weights, photographs=photographs)
         sidecar["calibration"] = record if integer or rounded else None
         sidecar["equalization"] = None if weights is source.data else prepared.equalization
+        if weights is prepared.rounded and prepared.masks:
+            sidecar["masks"] = prepared.masks
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"
         if precision in ("uint8", "int8"):
             measured = "least squared error" if "clip" in methods else "minimum and maximum"

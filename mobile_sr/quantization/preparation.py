@@ -6,7 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mobile_sr.converters.quantization import activation_ranges, cross_layer_equalization, gptq, prelu
+from mobile_sr.converters.quantization import (
+    activation_ranges,
+    cross_layer_equalization,
+    gptq,
+    mask_scaling,
+    prelu,
+)
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.errors import UserError
 from mobile_sr.quantization import targets
@@ -25,6 +31,7 @@ class Prepared:
         rounded: the float .tflite of integer files.
         is_rounded: whether the weights of the latter are rounded.
         equalization: the record of equalization.
+        masks: the record of `mask_scaling.scale_masks`, for `rounded` only.
     """
 
     source: Source
@@ -32,6 +39,7 @@ class Prepared:
     rounded: bytes
     is_rounded: bool = False
     equalization: dict[str, Any] | None = None
+    masks: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def prepare(
@@ -43,8 +51,12 @@ def prepare(
     float_weights: str | None,
     target: targets.Target | None,
     ranges: Mapping[str, tuple[float, float]] | None,
+    eight_bits: bool = False,
 ) -> Prepared:
     """Equalize the weights, give the network the upsampler of the target, round. PReLU is rewritten for integer files only.
+
+    With the rounding, the masks of attentions are scaled for 8-bit files (mask_scaling.py). This changes the function slightly,
+    as the rounding does, so float files do not have it.
 
     Equalization sees the ordinary network: it would scale the constant channel of a transposed convolution.
 
@@ -53,6 +65,7 @@ def prepare(
         samples: its calibration samples.
         methods, per_tensor, float_weights, ranges: as for `export.export`.
         integers: whether one of the files has integer activations.
+        eight_bits: whether one of them has 8-bit activations.
         target: the target of the files, None without one.
 
     Raises:
@@ -73,6 +86,10 @@ def prepare(
         layers = cross_layer_equalization.equalize(graph, samples, strength)
         result.equalization = {"strength": strength, "layers": layers}
         result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
+        if eight_bits and "round" in methods and (masks := mask_scaling.scale_masks(graph, samples)):
+            cross_layer_equalization.equalize(graph, samples, strength)
+            result.rounded = targets.with_upsampler(graph.packed(), upsampler)
+            result.masks = masks
     if "round" in methods:
         graph = FloatGraph(result.rounded)
         gptq.round_weights(graph, samples, per_tensor)

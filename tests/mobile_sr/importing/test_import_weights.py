@@ -278,6 +278,41 @@ def test_published_weights_give_the_published_output(tmp_path, name):
     assert truth.max_error(lambda lr: keras.ops.convert_to_numpy(model(lr)), pairs) < 2e-5
 
 
+def torch_zip(path, state):
+    """Writes float32 arrays as PyTorch's zip file of an OrderedDict of tensors, byte by byte: PyTorch is not installed."""
+
+    def text(value):
+        return b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()
+
+    def integers(values):
+        return b"(" + b"".join(b"J" + int(value).to_bytes(4, "little") for value in values) + b"t"
+
+    dictionary = b"ccollections\nOrderedDict\n)R"
+    program = b"\x80\x02" + dictionary + b"("
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, (key, array) in enumerate(state.items()):
+            archive.writestr(f"state/data/{number}", array.astype("<f4").tobytes())
+            storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(number)) + text("cpu")
+            storage += b"J" + array.size.to_bytes(4, "little") + b"tQ"
+            strides = [int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim)]
+            sides = b"J\0\0\0\0" + integers(array.shape) + integers(strides)
+            program += text(key) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + sides + b"\x89" + dictionary + b"tR"
+        archive.writestr("state/data.pkl", program + b"u.")
+    return path
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in REFERENCES])
+def test_published_weights_are_the_same_in_a_pth_file(tmp_path, name):
+    """The import sees nothing of a file but these arrays, so test_published_weights_give_the_published_output holds for it."""
+    checkpoint = REFERENCE / f"{name}_state.npz"
+    if not checkpoint.exists():
+        pytest.skip("needs the published weights: ../shared/reference, beside MOBILE_SR_DATA")
+    expected = torch_checkpoint.read(checkpoint)
+    found = torch_checkpoint.read(torch_zip(tmp_path / "state.pth", expected))
+    assert list(found) == list(expected)
+    assert all(np.array_equal(found[key], value) and found[key].dtype == value.dtype for key, value in expected.items())
+
+
 def true_output(path, scale=1.0):
     """The output that PyTorch computed for rlfn_zip.pth, as a file for --verify."""
     known = np.load(DATA / "rlfn_truth.npz")
