@@ -65,7 +65,11 @@ def chart(scale: int) -> str | None:
     The PSNR is that in uint8 if it is known for at least half of the other networks, else that in float32. The exits of a
     packaged network are a curve of their own.
     """
-    counted = [network for network in peers.networks(scale) if network.instructions is not None]
+    counted = [
+        network
+        for network in peers.networks(scale)
+        if network.instructions is not None and not (network.own and peers.is_robust(zoo.card(network.name)))
+    ]
     others = [network for network in counted if not network.own]
     if len(others) == len(counted):
         return None

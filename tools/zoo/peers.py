@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,6 +96,11 @@ class Comparison(NamedTuple):
     precision: str  # in which the two are compared: in uint8, or in float32 if the uint8 PSNR of one is not known
     psnr: float  # of this network, in dB
     beaten: float  # of the other one
+
+
+def is_robust(card: Mapping[str, Any]) -> bool:
+    """Whether an entry was trained for degraded LR images. Charts leave it out: its aim is not PSNR on clean ones."""
+    return bool(card["training"]["stages"][-1]["recipe"].get("degrade"))
 
 
 def better(network: Network, others: list[Network]) -> list[Comparison]:

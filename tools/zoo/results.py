@@ -12,7 +12,7 @@ from mobile_sr.benchmarking import benchmark
 from mobile_sr.evaluation import plots
 from mobile_sr.training.recipes import with_new_names
 from mobile_sr.training.run_folder import read_history
-from tools.zoo import command_line, device_pages, exits, image_sets, peer_pages, published, templates
+from tools.zoo import command_line, device_pages, exits, image_sets, peer_pages, peers, published, templates
 
 _TEXT = templates.Page("results")
 _HOST = zoo.FOLDER / "host.json"
@@ -91,12 +91,17 @@ def charts():
     host, drawn = _host()["cpu_ms_p50"], {}
     index = zoo.SETS.index(_PLOTTED)
     for scale, own in _by_scale():
-        costs = [(card["multiply_adds_720p"] / 1e9, card["scores"][_PLOTTED]["y"]["float32"], name) for name, card in own]
+        costs = [
+            (card["multiply_adds_720p"] / 1e9, card["scores"][_PLOTTED]["y"]["float32"], name)
+            for name, card in own
+            if not (peers.is_robust(card) or exits.of(card))
+        ]
         papers = [(row.cost / 1e9, row.psnr[index], row.name) for row in published.ROWS[scale] if row.cost]
         title, psnr = f"{_PLOTTED}, x{scale}", "PSNR, dB (Y, float)"
         series = [("mobile-sr", costs, False), ("published", papers, False)]
         drawn[f"results_x{scale}.svg"] = plots.plot(title, "multiply-adds of a 1280x720 output, G", psnr, series, log_x=True)
     names = [name for name in zoo.names() if f"{name}:float32" in host]
+    names = [name for name in names if not (peers.is_robust(zoo.card(name)) or exits.of(zoo.card(name)))]
     points = {v: [(host[f"{n}:{v}"], zoo.card(n)["scores"][_PLOTTED]["y"][v]) for n in names] for v in zoo.VARIANTS}
     links = list(zip(*points.values(), strict=True))
     labels = {"float32": names, "uint8": [""] * len(links)}  # one label for the pair
@@ -120,7 +125,7 @@ def table():
         [name, *_counts(card), _number(device_pages.instructions(name), ",.0f"), *_psnr(card)]
         for _, own in _by_scale()
         for name, card in own
-        if not (models.has_depth(card["config"]) or exits.of(card) or card["training"]["stages"][-1]["recipe"].get("degrade"))
+        if not (models.has_depth(card["config"]) or exits.of(card) or peers.is_robust(card))
     ]
     return templates.table(header, rows).split("\n")
 
