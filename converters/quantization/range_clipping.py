@@ -116,11 +116,6 @@ def _best(
     values = function((edges[:-1] + edges[1:]) / 2)
     slopes = np.diff(function(edges)) * len(counts) / (high - low)
     shares = np.linspace(NARROWEST if is_linear else NARROWEST_INPUT, 1, _CANDIDATES)
-    if not is_linear:  # a value of flat colours is clipped where the result changes by a step at most
-        step = (values[-1] - values[0]) / 256
-        near = edges[(function(edges) <= function(np.array(inner[0])) + step) & (edges <= 0)]
-        far = edges[(function(edges) >= function(np.array(inner[1])) - step) & (edges >= 0)]
-        inner = float(near.max(initial=inner[0])), float(far.min(initial=inner[1]))
     lows, highs = np.minimum(low * shares, min(inner[0], 0.0)), np.maximum(high * shares, max(inner[1], 0.0))
     below = np.square(np.maximum(function(lows)[:, None] - values, 0)) @ counts
     above = np.square(np.maximum(values - function(highs)[:, None], 0)) @ counts

@@ -279,7 +279,7 @@ def test_published_weights_give_the_published_output(tmp_path, name):
 
 
 def torch_zip(path, state):
-    """Writes float32 arrays as PyTorch's zip file of an OrderedDict of tensors, byte by byte: PyTorch is not installed."""
+    """Writes float32 and int64 arrays as the zip file that PyTorch writes for an OrderedDict of tensors."""
 
     def text(value):
         return b"X" + len(value.encode()).to_bytes(4, "little") + value.encode()
@@ -291,8 +291,9 @@ def torch_zip(path, state):
     program = b"\x80\x02" + dictionary + b"("
     with zipfile.ZipFile(path, "w") as archive:
         for number, (key, array) in enumerate(state.items()):
-            archive.writestr(f"state/data/{number}", array.astype("<f4").tobytes())
-            storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(number)) + text("cpu")
+            kind, dtype = (b"Long", "<i8") if array.dtype == np.int64 else (b"Float", "<f4")
+            archive.writestr(f"state/data/{number}", array.astype(dtype).tobytes())
+            storage = b"(" + text("storage") + b"ctorch\n" + kind + b"Storage\n" + text(str(number)) + text("cpu")
             storage += b"J" + array.size.to_bytes(4, "little") + b"tQ"
             strides = [int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim)]
             sides = b"J\0\0\0\0" + integers(array.shape) + integers(strides)
