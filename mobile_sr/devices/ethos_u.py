@@ -97,7 +97,8 @@ class EthosUSession:
                 data = simplify.fix_size(data, shape)
             except ValueError as error:
                 raise UserError(f"{name}: {error}; export it with --height and --width") from None
-            graph = flatbuffer.parse(data)
+        data = _with_names(data)
+        graph = flatbuffer.parse(data)
         printed, self._figures = _compile(data, name, device.accelerator)
         self.residency = residency(graph, printed)
 
@@ -124,6 +125,16 @@ class EthosUSession:
 
     def close(self) -> None:
         """See `Session.close`; there is nothing to free."""
+
+
+def _with_names(data: bytes) -> bytes:
+    """Returns a .tflite whose tensors have different names: vela reports operators by the names of their outputs."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    for index, tensor in enumerate(model.subgraphs[0].tensors):
+        tensor.name = f"tensor{index}"
+    return flatbuffer.pack(model)
 
 
 def _compile(data: bytes, name: str | Path, accelerator: str) -> tuple[str, dict[str, str]]:

@@ -118,6 +118,15 @@ def test_one_signature_of_several_is_compiled():
 
 
 @needs_vela
+def test_a_file_without_names_of_tensors_has_the_same_report():
+    """The exits of a file but the last have no names of inner tensors."""
+    own, static = (opened(name).device_facts() for name in ("chainsr_exits_x3:uint8@signature=exit5", "chainsr_s_x3:uint8"))
+    assert own[0] == static[0]
+    assert list(own[0].refused.values()) == ["Unsupported opType"]
+    assert own[1]["cycles"] == static[1]["cycles"]
+
+
+@needs_vela
 def test_control_flow_is_refused():
     with pytest.raises(
         UserError, match="sparse_uint8.tflite: virtual:ethos-u compiles no control flow; .*; try @signature=dense$"
