@@ -84,8 +84,9 @@ def build(
         x = head = conv(lr, channels, f"head{own}", activation="relu")
         for index, width in enumerate(widths[:last], 1):
             x = conv(x, width, f"conv{index}{own}", activation="relu")
-            if index == last or (index in exits and shared_layers):
-                yield end(x, head, "" if index == layers else f"_{index}")
+            if index in exits and shared_layers:
+                yield end(x, head, f"_{index}")
+        yield end(x, head, own)
 
     ends = [layers] if shared_layers else [*exits, layers]
     images = [image for last in ends for image in chain(last, "" if last == layers else f"_{last}")]

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import mobile_sr
 from mobile_sr import models
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
-from mobile_sr.training import hooks, losses, networks, recipes, run_folder, selection, train_loop
+from mobile_sr.training import hooks, initial_weights, losses, networks, recipes, run_folder, selection, train_loop
 from tests.conftest import ROOT, assert_same_arrays, smoke_recipe
 
 PAGE = ROOT / "docs" / "guide" / "own_recipe.md"
@@ -194,8 +195,10 @@ def test_a_network_from_outside_resumes_with_the_same_file(files, image_folder, 
     start = networks.resolve({"network": "net.py:build", "scale": 2, "channels": 4})
     (files / "net.py").write_text((files / "net.py").read_text() + "# changed\n")
     model = models.build(start)
-    loaded = train_loop._start_from(model, start, "run")  # of another scale and another version of the file
-    assert loaded == {f"conv2d{k}/{part}" for k in ("", "_1") for part in ("kernel", "bias")}
+    images = np.zeros((1, 8, 8, 3), np.float32), np.zeros((1, 16, 16, 3), np.float32)
+    source = types.SimpleNamespace(batch=lambda step, share: images)
+    loaded = initial_weights.load(model, start, "run", source)  # of another scale and another version of the file
+    assert loaded == {f"conv2d{k}/{part}" for k in ("", "_1", "_2") for part in ("kernel", "bias")}  # the last is fitted
     with pytest.raises(UserError, match="run: its network is custom, but the recipe trains espcn"):
-        train_loop._start_from(model, {"network": "espcn", "scale": 3}, "run")
+        initial_weights.load(model, {"network": "espcn", "scale": 3}, "run", source)
     assert recipes.load("espcn_x3", net="espcn").network == {"network": "espcn", "scale": 3}
