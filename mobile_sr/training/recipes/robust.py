@@ -3,9 +3,8 @@
 The result upscales photos and video as they are. On clean images it is below the network that it starts from, because it
 cannot tell faint texture from noise. Flat colours and ramps get noise and JPEG, too.
 
-Result: 4,000 steps of xlsr_robust_x2 gained 0.6 to 0.9 dB (Y) over the clean network at JPEG 75 with noise 2, and 4,500 steps
-of xlsr_robust_x3 0.4 to 0.7 dB (docs/measurements/training.md). All 60,000 steps were not measured. Cost: about 100
-minutes at the 0.1 CPU seconds of a step (busy machine, --bfloat16 on TensorFlow).
+Result: 4,000 steps of chainsr_m_robust_x2 and 5,000 of chainsr_m_robust_x3 gained 0.5 to 1.4 dB (Y, uint8) over the clean
+networks at JPEG 75 with noise 2 (docs/measurements/training.md). All 60,000 steps were not measured.
 
     mobile-sr train --recipe xlsr_robust_x3 --init xlsr_x3 --data TRAIN --out runs/robust
     mobile-sr train --recipe chainsr_m_robust_x3 --init runs/chainsr_m --data TRAIN --out runs/chainsr_m_robust
