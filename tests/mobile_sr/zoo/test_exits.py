@@ -82,9 +82,9 @@ def test_an_entry_with_exits(entry, tmp_path, monkeypatch, run_here):
     assert "(RGB, the mean of all exits)" in card
     assert f"{NAME}, exit after 1 layers" in page
     result = run_here("models", "--json", tmp_path / "models.json")
-    assert [line.split()[-2:] for line in result.stdout.splitlines() if "--depth" in line] == [
-        ["--depth", str(layers)] for layers in (1, 2, 3)
-    ]
+    lines = [line.split() for line in result.stdout.splitlines()]
+    first = [words[:1] for words in lines].index([NAME]) + 1
+    assert [words[-2:] for words in lines[first : first + 3]] == [["--depth", str(layers)] for layers in (1, 2, 3)]
     assert json.loads((tmp_path / "models.json").read_text())[zoo.names().index(NAME)]["exits"] == exits.of(entry)
 
 
