@@ -56,7 +56,7 @@ def build(
     probabilities = keras.layers.Softmax(dtype="float32", name="classes")(logits)
     outputs = Frozen(classifier_steps, name="frozen")(outputs)
     weights = keras.layers.UpSampling2D(patch * scale, dtype="float32", name="weights")(probabilities)
-    return keras.Model(lr, [WeightedSum(dtype="float32", name="sr")([weights, *outputs]), probabilities], name="classsr")
+    return keras.Model(lr, [ProbabilitySum(dtype="float32", name="sr")([weights, *outputs]), probabilities], name="classsr")
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
@@ -97,7 +97,7 @@ class Frozen(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mobile_sr")
-class WeightedSum(keras.layers.Layer):
+class ProbabilitySum(keras.layers.Layer):
     """The sum of images [N, H, W, 3], each multiplied by one channel of the first input, [N, H, W, images]."""
 
     def call(self, tensors: Sequence[Any]) -> Any:

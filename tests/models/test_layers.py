@@ -1,8 +1,11 @@
+import re
+
 import keras
 import numpy as np
 import pytest
 
 from mobile_sr.models.layers import FORMS, ClippedReLU, DepthToSpace, GroupedConv2D, PReLU, SubPixelConv2DTranspose
+from tests.conftest import ROOT
 
 
 def plain_grouped(x, kernel, bias, groups):
@@ -109,3 +112,11 @@ def test_prelu_is_its_definition_and_keeps_slopes_at_most_one():
     layer.set_weights([slopes])
     np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(x)), np.where(x > 0, x, slopes * x), atol=1e-6)
     np.testing.assert_allclose(layer.alpha.constraint(np.array([0.5, 1.5], np.float32)), [0.5, 1.0])
+
+
+def test_registered_layers_have_different_names():
+    """Of two classes of one name, the one that is imported last would replace the other in networks built from a configuration."""
+    pattern = re.compile(r'register_keras_serializable\("mobile_sr"\)\s+class (\w+)')
+    names = [name for path in sorted((ROOT / "models").rglob("*.py")) for name in pattern.findall(path.read_text())]
+    assert len(names) > 10
+    assert sorted(names) == sorted(set(names))
