@@ -115,7 +115,7 @@ def test_prelu_is_its_definition_and_keeps_slopes_at_most_one():
 
 
 def test_registered_layers_have_different_names():
-    """Of two classes of one name, the one that is imported last would replace the other in networks built from a configuration."""
+    """Of two with one name, the class that is imported last replaces the other in networks built from a configuration."""
     pattern = re.compile(r'register_keras_serializable\("mobile_sr"\)\s+class (\w+)')
     names = [name for path in sorted((ROOT / "models").rglob("*.py")) for name in pattern.findall(path.read_text())]
     assert len(names) > 10
