@@ -94,14 +94,13 @@ def charts():
         costs = [
             (card["multiply_adds_720p"] / 1e9, card["scores"][_PLOTTED]["y"]["float32"], name)
             for name, card in own
-            if not (peers.is_robust(card) or exits.of(card))
+            if _is_one_clean_network(card)
         ]
         papers = [(row.cost / 1e9, row.psnr[index], row.name) for row in published.ROWS[scale] if row.cost]
         title, psnr = f"{_PLOTTED}, x{scale}", "PSNR, dB (Y, float)"
         series = [("mobile-sr", costs, False), ("published", papers, False)]
         drawn[f"results_x{scale}.svg"] = plots.plot(title, "multiply-adds of a 1280x720 output, G", psnr, series, log_x=True)
-    names = [name for name in zoo.names() if f"{name}:float32" in host]
-    names = [name for name in names if not (peers.is_robust(zoo.card(name)) or exits.of(zoo.card(name)))]
+    names = [name for name in zoo.names() if f"{name}:float32" in host and _is_one_clean_network(zoo.card(name))]
     points = {v: [(host[f"{n}:{v}"], zoo.card(n)["scores"][_PLOTTED]["y"][v]) for n in names] for v in zoo.VARIANTS}
     links = list(zip(*points.values(), strict=True))
     labels = {"float32": names, "uint8": [""] * len(links)}  # one label for the pair
@@ -125,9 +124,14 @@ def table():
         [name, *_counts(card), _number(device_pages.instructions(name), ",.0f"), *_psnr(card)]
         for _, own in _by_scale()
         for name, card in own
-        if not (models.has_depth(card["config"]) or exits.of(card) or peers.is_robust(card))
+        if _is_one_clean_network(card) and not models.has_depth(card["config"])
     ]
     return templates.table(header, rows).split("\n")
+
+
+def _is_one_clean_network(card):
+    """Whether an entry is neither a set of exits, which are entries of their own, nor robust."""
+    return not (exits.of(card) or peers.is_robust(card))
 
 
 def _counts(card):
