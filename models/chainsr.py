@@ -123,10 +123,25 @@ def split_exits(model: keras.Model, config: Mapping[str, Any]) -> list[tuple[ker
         own = {key: value for key, value in config.items() if key not in ("exits", "shared_layers")}
         own |= {"layers": layers, "widths": list(config["widths"][:layers])}
         net = build(**{key: value for key, value in own.items() if key != "network"})
-        suffix = "" if layers == config["layers"] else f"_{layers}"
-        for layer in net.layers:
-            if layer.weights:
-                shared = config["shared_layers"] and layer.name != "tail"
-                layer.set_weights(model.get_layer(layer.name if shared else layer.name + suffix).get_weights())
+        for whole, layer in exit_layers(model, config, net, layers):
+            layer.set_weights(whole.get_weights())
         result.append((net, {key: value for key, value in own.items() if value or key != "widths"}))
     return result
+
+
+def exit_layers(
+    model: keras.Model, config: Mapping[str, Any], net: keras.Model, layers: int
+) -> Iterator[tuple[keras.layers.Layer, keras.layers.Layer]]:
+    """The pairs of layers with weights of a network with exits and of one of its exits as a network of its own.
+
+    Args:
+        model: the network with exits.
+        config: its configuration, with all arguments of `build`.
+        net: the exit.
+        layers: its number of layers.
+    """
+    suffix = "" if layers == config["layers"] else f"_{layers}"
+    for layer in net.layers:
+        if layer.weights:
+            shared = config["shared_layers"] and layer.name != "tail"
+            yield model.get_layer(layer.name if shared else layer.name + suffix), layer

@@ -47,6 +47,8 @@ def join(names: Sequence[str]) -> tuple[keras.Model, dict[str, Any]]:
     Raises:
         UserError: the entries differ in more than their layers.
     """
+    from mobile_sr.models import chainsr
+
     loaded = [weights.load_model(zoo.FOLDER / f"{name}.npz") for name in names]
     config = dict(loaded[-1][1])
     for name, (_, own) in zip(names, loaded, strict=True):
@@ -55,10 +57,8 @@ def join(names: Sequence[str]) -> tuple[keras.Model, dict[str, Any]]:
     config |= {"exits": [own["layers"] for _, own in loaded[:-1]], "shared_layers": False}
     model = models.build(config)
     for net, own in loaded:
-        suffix = "" if own["layers"] == config["layers"] else f"_{own['layers']}"
-        for layer in net.layers:
-            if layer.weights:
-                model.get_layer(layer.name + suffix).set_weights(layer.get_weights())
+        for whole, layer in chainsr.exit_layers(model, config, net, own["layers"]):
+            whole.set_weights(layer.get_weights())
     return model, config
 
 
