@@ -81,8 +81,7 @@ class _Layer:
         assert kernel is not None  # by _is_rounded
         self._shape = kernel.shape
         self.kernel = kernel.reshape(len(kernel), *(kernel.shape[1:-1] or (1, 1)), kernel.shape[-1]).astype(np.float64)
-        options = op.builtinOptions
-        self._dilation = (options.dilationHFactor, options.dilationWFactor) if self.name == "CONV_2D" else (1, 1)
+        self._dilation = dilation(op) if self.name == "CONV_2D" else (1, 1)
         self.parts = [_Part(taps, InputHessian()) for taps in self._taps()]
 
     def _taps(self) -> Iterator[tuple[list[int], list[int]]]:
@@ -104,7 +103,7 @@ class _Layer:
         for part in self.parts:
             size = len(part.taps[0]), len(part.taps[1])
             if size not in by_size:
-                by_size[size] = _patches(values, size, groups, step, self._dilation)
+                by_size[size] = patches(values, size, groups, step, self._dilation)
             part.hessian.add(by_size[size])
 
     def round(self, graph: FloatGraph, per_tensor: bool) -> None:
@@ -120,7 +119,7 @@ class _Layer:
             rounded, mean_error = np.empty_like(flat), np.empty(flat.shape[1])
             for group, columns in enumerate(np.split(np.arange(flat.shape[1]), len(part.hessian.sums))):
                 mean, moments = part.hessian.of(group)
-                rounded[:, columns] = _gptq(flat[:, columns], moments, steps[columns])
+                rounded[:, columns] = round_columns(flat[:, columns], moments, steps[columns])
                 mean_error[columns] = mean @ (flat[:, columns] - rounded[:, columns])  # the bias compensates for it
             result[index] = rounded.reshape(kernel[index].shape)
             mean_errors.append(mean_error)
@@ -131,8 +130,13 @@ class _Layer:
         graph.set_constant(bias, (values + np.mean(mean_errors, axis=0)).astype(np.float32))  # all phases share one bias
 
 
-def _patches(x: np.ndarray, size: tuple[int, int], groups: int, step: int, dilation: tuple[int, int] = (1, 1)) -> np.ndarray:
-    """The inputs of each output position of a SAME convolution, [positions, groups, kernel height * width * C / groups].
+def dilation(op: Any) -> tuple[int, int]:
+    """Return the dilation of a convolution, for rows and columns."""
+    return op.builtinOptions.dilationHFactor, op.builtinOptions.dilationWFactor
+
+
+def patches(x: np.ndarray, size: tuple[int, int], groups: int, step: int, dilation: tuple[int, int] = (1, 1)) -> np.ndarray:
+    """Return the inputs of each output position of a SAME convolution, [positions, groups, kernel height * width * C / groups].
 
     Only every `step`-th row and column is included. The positions of a strided convolution are a subset of these; on average
     they have the same inputs.
@@ -175,7 +179,7 @@ class InputHessian:
         return self.shift[group] + mean, self.products[group] / self.count - np.outer(mean, mean)
 
 
-def _gptq(weights: np.ndarray, moments: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def round_columns(weights: np.ndarray, moments: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Round weights [inputs, outputs] to multiples of `steps` [outputs], for inputs with second moments [inputs, inputs].
 
     The largest weight of every column stays at +-127 steps (with a shared scale: where it is that large). The converter then

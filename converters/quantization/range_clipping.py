@@ -7,11 +7,13 @@ whole area.
 
 The error of a tensor that only a LeakyReLU or a sigmoid reads is that of the result. A LeakyReLU of slope 0.05 divides the
 error of negative values by 20, so their end is clipped much farther.
+
+The operands of a sum get the step of the sum where that lowers the error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ BINS = 2048  # of the histogram of a tensor, over its whole range
 POSITIONS = 40_000  # approximate number of image positions in a histogram
 NARROWEST = 0.3  # of the distance from 0 to an end: the closest that the end may come to 0
 NARROWEST_INPUT = 0.02  # the same for the input of a function that flattens one end, such as LeakyReLU
+_ABOVE = 1 + 1e-6  # times a step: steps up to this one are equal
 _CANDIDATES = 36  # positions of each end that are compared
 
 
@@ -57,7 +60,34 @@ def least_error(graph: FloatGraph, photographs: Sequence[Sample], exact: Sequenc
             for tensor in (t for t in op.outputs if t in result and t not in kept):
                 low, high = min(low for low, _ in inputs), max(high for _, high in inputs)
                 result[tensor] = max(low, whole[tensor][0]), min(high, whole[tensor][1])
-    return activation_ranges.settle(graph, result)
+    result = activation_ranges.settle(graph, result)
+    _align_sums(graph, result, histograms)
+    return result
+
+
+def _align_sums(graph: FloatGraph, ranges: Ranges, changeable: Collection[int]) -> None:
+    """Give both operands of a sum the step of the sum, in place, where that lowers the error of the three roundings.
+
+    A sum of multiples of its own step is exact: its rounding goes away, and those of the operands grow. The last sum comes
+    first, so the trunk of residual blocks gets one step. Only tensors `changeable` change.
+    """
+    for op in reversed(graph.ops):
+        tensors = [tensor for tensor in op.inputs if tensor in ranges]
+        if graph.name(op) not in ("ADD", "SUB") or len(set(tensors)) != 2 or op.outputs[0] not in ranges:
+            continue
+        step = _step(ranges[op.outputs[0]])
+        steps = [_step(ranges[tensor]) for tensor in tensors]
+        if max(steps) > step * _ABOVE or sum(own**2 for own in steps) < step**2:
+            continue
+        if any(tensor not in changeable and own * _ABOVE < step for tensor, own in zip(tensors, steps, strict=True)):
+            continue
+        for tensor in tensors:
+            zero = np.round(-ranges[tensor][0] / step)
+            ranges[tensor] = float(-zero * step), float((255 - zero) * step)
+
+
+def _step(limits: tuple[float, float]) -> float:
+    return (limits[1] - limits[0]) / 255
 
 
 def _computed(graph: FloatGraph) -> list[int]:

@@ -1,7 +1,8 @@
 """Export of a network with exits (models/chainsr.py): one .tflite with a signature for each of them.
 
-The network is equalized, rounded and given activation ranges as a whole and then cut at its exits. The layers that they share
-therefore become the same bytes, which the file stores once. An exit is audited and compared with its network like any file.
+The network is equalized, rounded, given activation ranges and fitted as a whole and then cut at its exits. The layers that they
+share therefore become the same bytes, which the file stores once. An exit is audited and compared with its network like any
+file.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mobile_sr import extensions, models
-from mobile_sr.converters.quantization import range_clipping
+from mobile_sr.converters.quantization import layer_fit, range_clipping
 from mobile_sr.converters.tflite import flatbuffer, merge, truncation
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import instructions
@@ -88,6 +89,7 @@ def convert(
     exits: Sequence[Exit],
     prepared: Prepared,
     weights: bytes,
+    unrounded: bytes | None,
     precision: str,
     samples: Sequence[Any],
     photographs: int,
@@ -99,6 +101,7 @@ def convert(
         exits: the exits.
         prepared: the prepared whole network.
         weights: its float .tflite for this precision.
+        unrounded: the one to fit the convolutions to (layer_fit.py), None not to fit them.
         precision: precision of the file.
         samples: calibration samples.
         photographs: how many of them may be clipped, 0 for none.
@@ -106,6 +109,8 @@ def convert(
     """
     if photographs and precision in ("uint8", "int8"):
         weights = range_clipping.store(weights, samples[:photographs], samples[photographs:])
+    if unrounded:
+        weights = layer_fit.fit(weights, unrounded, samples)
     parts: dict[str, Converted] = {}
     originals = cut(prepared.source.data, len(exits))
     for each, original, data in zip(exits, originals, cut(weights, len(exits)), strict=True):

@@ -10,7 +10,7 @@ from typing import Any
 
 from mobile_sr import __version__, backend, extensions
 from mobile_sr.converters import to_onnx, to_tflite
-from mobile_sr.converters.quantization import image_ends, range_clipping
+from mobile_sr.converters.quantization import image_ends, layer_fit, range_clipping
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit, grouped_conv
 from mobile_sr.errors import UserError
@@ -24,7 +24,7 @@ from mobile_sr.quantization import source as sources
 from mobile_sr.quantization.source import Source
 
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
-METHODS = ("equalize", "round", "clip")
+METHODS = ("equalize", "round", "clip", "fit")
 INTEGER_WEIGHTS = (*to_tflite.CALIBRATED, "dynamic")
 PATHS = ("sparse", "dense")
 
@@ -85,8 +85,8 @@ def export(
         seed: of the calibration crops.
         per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
         methods: members of METHODS, which reduce the loss of integer files: 'equalize'
-            (converters/quantization/cross_layer_equalization.py), 'round' (gptq.py beside it) and 'clip' (range_clipping.py),
-            which is for 8-bit files.
+            (converters/quantization/cross_layer_equalization.py), 'round' (gptq.py beside it), 'clip' (range_clipping.py) and
+            'fit' (layer_fit.py). The last two are for 8-bit files.
         float_weights: weights of the files other than integer ones. 'trained'; 'equalized'; or 'rounded', which are also on the
             grid of 8-bit integers: another quantizer then finds the integers of `methods`. These files differ slightly from the
             network. None selects 'equalized' beside an integer file if `methods` contains 'equalize', else 'trained'.
@@ -152,10 +152,12 @@ def export(
         integer, one_scale = precision in to_tflite.CALIBRATED, per_tensor and precision in INTEGER_WEIGHTS
         weights = prepared.rounded if precision in INTEGER_WEIGHTS else prepared.plain
         rounded = weights is prepared.rounded and prepared.is_rounded
+        is_fitted = "fit" in methods and (precision in ("uint8", "int8") or (rounded and precision in ("float32", "onnx")))
+        unrounded = prepared.unrounded if is_fitted else None
         log(f"{source.name}: converting to {precision} ...")
         if precision == "onnx":
             file = folder / f"{source.name}.onnx"
-            data, sidecar = _convert_onnx(source, weights, dense_groups, max_colour_error, rounded)
+            data, sidecar = _convert_onnx(source, weights, samples, dense_groups, max_colour_error, rounded, unrounded)
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
             file = folder / f"{source.name}_{f'{target}_' if target else ''}{kind}.tflite"
@@ -172,9 +174,9 @@ def export(
             )
             if exits:
                 about = (precision, samples, photographs, convert)
-                data, sidecar = exits_export.convert(exits, prepared, weights, *about)
+                data, sidecar = exits_export.convert(exits, prepared, weights, unrounded, *about)
             else:
-                data, sidecar = convert(source, weights, photographs=photographs)
+                data, sidecar = convert(source, weights, photographs=photographs, unrounded=unrounded)
         sidecar["calibration"] = record if integer or rounded else None
         sidecar["equalization"] = None if weights is source.data else prepared.equalization
         if weights is prepared.rounded and prepared.masks:
@@ -248,16 +250,20 @@ def _convert(
     dense_groups: bool = False,
     max_colour_error: int = 0,
     rounded: bool = False,
+    unrounded: bytes | None = None,
 ) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of one precision of the float .tflite `prepared`, audited and compared with the original.
 
     Only files of `rounded` weights may differ from the original by more than float rounding. The extreme values of the first
-    `photographs` samples may be clipped.
+    `photographs` samples may be clipped. The convolutions of 8-bit files and of rounded float32
+    weights are fitted to those of the float .tflite `unrounded`.
     """
     if precision in ("uint8", "int8"):
         prepared = image_ends.limit(prepared, tensor_values.RANGES[source.io.range_out])
         if photographs:
             prepared = range_clipping.store(prepared, samples[:photographs], samples[photographs:])
+    if unrounded:
+        prepared = layer_fit.fit(prepared, unrounded, samples, per_tensor)
     try:
         data, dense = source.extension.convert(source.model, prepared, precision, samples, per_tensor, source.size, path)
     except (to_tflite.ConversionError, extensions.ConversionFailed) as error:
@@ -309,11 +315,17 @@ def _narrow_attention(data: bytes) -> bool:
 
 
 def _convert_onnx(
-    source: Source, prepared: bytes, dense_groups: bool, max_colour_error: int, rounded: bool
+    source: Source,
+    prepared: bytes,
+    samples: Sequence[Any],
+    dense_groups: bool,
+    max_colour_error: int,
+    rounded: bool,
+    unrounded: bytes | None,
 ) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of an ONNX file, converted from the float32 .tflite and compared with it in ONNX Runtime."""
-    options = (dense_groups, max_colour_error, rounded)
-    tflite, _ = _convert(source, prepared, "float32", (), 0, False, "dense", *options)
+    options = (dense_groups, max_colour_error, rounded, unrounded)
+    tflite, _ = _convert(source, prepared, "float32", samples, 0, False, "dense", *options)
     try:
         data = to_onnx.convert(tflite)
     except ImportError as error:

@@ -29,6 +29,7 @@ class Prepared:
         source: the network, with the upsampler of the target.
         plain: the float .tflite of float files.
         rounded: the float .tflite of integer files.
+        unrounded: the same with weights that are not rounded.
         is_rounded: whether the weights of the latter are rounded.
         equalization: the record of equalization.
         masks: the record of `mask_scaling.scale_masks`, for `rounded` only.
@@ -37,6 +38,7 @@ class Prepared:
     source: Source
     plain: bytes
     rounded: bytes
+    unrounded: bytes
     is_rounded: bool = False
     equalization: dict[str, Any] | None = None
     masks: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -73,7 +75,7 @@ def prepare(
     """
     upsampler = "depth_to_space" if target is None else target.upsampler
     data = targets.with_upsampler(source.data, upsampler)
-    result = Prepared(dataclasses.replace(source, data=data), data, data)
+    result = Prepared(dataclasses.replace(source, data=data), data, data, data)
     if not integers and float_weights not in ("equalized", "rounded"):
         return result
     graph = FloatGraph(source.data)
@@ -90,6 +92,7 @@ def prepare(
             cross_layer_equalization.equalize(graph, samples, strength)
             result.rounded = targets.with_upsampler(graph.packed(), upsampler)
             result.masks = masks
+    result.unrounded = result.rounded
     if "round" in methods:
         graph = FloatGraph(result.rounded)
         gptq.round_weights(graph, samples, per_tensor)

@@ -307,7 +307,9 @@ class TrainingRun:
         """Copy the trained weights to the scored network: averaged if the recipe says so, with branches collapsed."""
         target = self._branched or self._scored
         if self.recipe.ema_decay and self.step:  # before the first step there is no average yet
-            self.model.optimizer.finalize_variable_values(target.trainable_variables)
+            trained = {id(variable) for variable in self.model.trainable_variables}
+            pairs = zip(self.model.variables, target.variables, strict=True)
+            self.model.optimizer.finalize_variable_values([own for variable, own in pairs if id(variable) in trained])
         else:
             target.set_weights(self.model.get_weights())
         if self._branched:

@@ -133,6 +133,8 @@ def _train(
         model = _with_rounded_weights(model, recipe)
     if recipe.activation_bits:
         model = _rounded(model, recipe)
+    if recipe.train_only:
+        _freeze_others(model, recipe)
 
     model.compile(optimizer=_optimizer(recipe), **extension.losses(losses.make_loss(recipe)))
     model.optimizer.build(model.trainable_variables)
@@ -219,6 +221,18 @@ def _with_rounded_weights(model: keras.Model, recipe: recipes.Recipe) -> keras.M
         return rounded_weights.with_rounded_weights(model)
     except ValueError as error:
         raise UserError(f"weight_bits {recipe.weight_bits} for {recipe.network['network']}: {error}") from None
+
+
+def _freeze_others(model: keras.Model, recipe: recipes.Recipe) -> None:
+    """Exclude the layers from training whose names do not begin with the recipe's text."""
+    with_weights = [layer for layer in model.layers if layer.trainable_weights]
+    for layer in with_weights:
+        layer.trainable = layer.name.startswith(recipe.train_only)
+    if not model.trainable_weights:
+        names = ", ".join(layer.name for layer in with_weights)
+        raise UserError(
+            f"--set train_only={recipe.train_only}: no layer with weights has a name that begins so; there are: {names}"
+        )
 
 
 def _check_same_run(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -75,8 +75,8 @@ def test_the_bias_keeps_the_mean_of_every_channel(layer):
 @pytest.mark.parametrize(("width", "every"), [(299, 1), (300, 2)])
 def test_moments_are_of_about_40000_positions(monkeypatch, width, every):
     """From 1.5**2 * 40,000 positions on, every second one of each axis is used."""
-    steps, patches = [], gptq._patches
-    monkeypatch.setattr(gptq, "_patches", lambda *args: steps.append(args[3]) or patches(*args))
+    steps, patches = [], gptq.patches
+    monkeypatch.setattr(gptq, "patches", lambda *args: steps.append(args[3]) or patches(*args))
     start = keras.Input((None, None, 1))
     model = keras.Model(start, keras.layers.Conv2D(1, 1)(keras.layers.Conv2D(1, 1)(start)))
     rounded_weights(model, [np.random.default_rng(0).random((1, 300, width, 1), np.float32)])

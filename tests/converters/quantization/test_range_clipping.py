@@ -112,3 +112,55 @@ def test_an_activation_that_is_always_0_gets_a_range():
     ranges = range_clipping.least_error(graph, photographs())
     assert ranges[dead][0] < ranges[dead][1]
     assert run(graph, photographs()[0])[0].max() == 1
+
+
+def sum_of(*lines):
+    """A graph that adds convolutions factor * gray + offset for each (factor, offset): the graph, its operands and the sum."""
+    builder = Builder(SHAPE)
+    operands = [
+        builder.op(
+            "CONV_2D", [0, np.full((1, 1, 1, 3), factor / 3, np.float32), np.full(1, offset, np.float32)], strideH=1, strideW=1
+        )
+        for factor, offset in lines
+    ]
+    added = builder.op("ADD", operands)
+    return builder.finished(builder.conv(added, 1, 3)), operands, added
+
+
+def grays():
+    """Gray images, black and white among them."""
+    return [np.broadcast_to(image.mean(axis=-1, keepdims=True), SHAPE).copy() for image in photographs()] + [
+        np.full(SHAPE, level, np.float32) for level in (0, 1)
+    ]
+
+
+def step(limits):
+    return (limits[1] - limits[0]) / 255
+
+
+@pytest.mark.parametrize(
+    ("lines", "aligned"),
+    [
+        (((2, 0), (-1.5, 1.5)), True),
+        (((-2, 0), (1.5, -1.5)), True),
+        (((2, 0), (1.5, 0)), False),  # both finer than the sum
+        (((2, 0), (-1.9, 0)), False),  # the sum finer than both
+    ],
+)
+def test_operands_get_the_step_of_their_sum_where_that_lowers_the_error(lines, aligned):
+    graph, operands, added = sum_of(*lines)
+    ranges = range_clipping.least_error(graph, grays(), grays())
+    steps = [step(ranges[tensor]) for tensor in operands]
+    assert (steps == pytest.approx([step(ranges[added])] * 2, rel=1e-6)) == aligned
+    assert all(low <= 0 <= high for low, high in ranges.values())
+
+
+def test_a_sum_of_aligned_operands_is_exact():
+    """All three have one scale in the file."""
+    graph, operands, added = sum_of((2, 0), (-1.5, 1.5))
+    for tensor, name in zip((*operands, added), ("a", "b", "sum"), strict=True):
+        graph.graph.tensors[tensor].name = name.encode()
+    data = quantizer.convert(range_clipping.store(graph.packed(), grays(), grays()), "int8", grays())
+    scales = {tensor.name: float(tensor.scales[0]) for tensor in flatbuffer.parse(data).tensors if len(tensor.scales) == 1}
+    assert scales["a"] == pytest.approx(scales["sum"], rel=1e-6)
+    assert scales["b"] == pytest.approx(scales["sum"], rel=1e-6)

@@ -1,0 +1,186 @@
+"""Fits each convolution to its result in the float network, with its inputs as the 8-bit file computes them.
+
+Rounding changes the inputs of a layer. A part of the change is a linear function of these inputs, above all that of weights:
+where a long skip carries the image through the first convolution, it is most of the final error. Least squares over calibration
+images remove this part, layer by layer in the order of execution, and the fitted weights are rounded as in gptq.py. Frantar et
+al. (gptq.py) fit to the inputs of the float network instead.
+
+The fit needs many positions. With 40,000 of them, it fits their noise: chainsr_m_x3 then lost 0.04 dB and gained 0.02 with
+600,000 (docs/measurements/quantization.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mobile_sr.converters.quantization import gptq, quantizer
+from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
+from mobile_sr.converters.tflite.constants import BIASED
+
+POSITIONS = 600_000  # approximate number of image positions for the last layer
+EVERY = 2  # the other layers are fitted on every second sample
+MOST_LAYERS = 64  # with more convolutions only the last one is fitted: each one needs a run of the layers before it
+FEWEST = 20  # positions for each input weight of an output
+RIDGE = 1e-4  # pulls the weights to those before the fit; a share of the mean variance of the inputs
+_SOURCE, _WEIGHTS, _ = BIASED["CONV_2D"]
+
+
+def fit(data: bytes, original: bytes, samples: Sequence[Sample], per_tensor: bool = False) -> bytes:
+    """Fit the convolutions of a float .tflite to those of the original network.
+
+    Only ordinary ones are fitted: without groups, of stride 1, with SAME padding.
+
+    Args:
+        data: float .tflite with the weights and ranges for the quantizer (quantizer.convert).
+        original: float .tflite with the same channels, before its weights were rounded.
+        samples: inputs on which to fit, such as [1, H, W, 3] float32 images.
+        per_tensor: whether the quantized file has one scale for a whole kernel.
+
+    Returns:
+        The float .tflite with fitted weights, rounded to values of the quantizer.
+    """
+    graph, target = FloatGraph(data), FloatGraph(original)
+    quantized = FloatGraph(quantizer.convert(data, "int8", samples, per_tensor))
+    convolutions = [_convolutions(each) for each in (graph, target, quantized)]
+    if len({len(each) for each in convolutions}) > 1:  # operators became convolutions in the integer form
+        return data
+    layers = list(zip(*convolutions, strict=True))
+    for index, (op, target_op, quantized_op) in enumerate(layers):
+        is_last = index == len(layers) - 1
+        if _is_ordinary(graph, op) and (is_last or len(layers) <= MOST_LAYERS):
+            own = samples if is_last else samples[::EVERY]
+            if fitted := _fitted(graph, op, _moments(target, target_op, quantized, quantized_op, own), per_tensor):
+                graph.set_constant(op.inputs[_WEIGHTS], fitted[0])
+                graph.set_constant(graph.bias(op), fitted[1])
+                _replace(quantized, quantized_op, *fitted, per_tensor)
+    return graph.packed()
+
+
+def _convolutions(graph: FloatGraph) -> list[Any]:
+    return [op for op in graph.ops if graph.name(op) == "CONV_2D"]
+
+
+def _is_ordinary(graph: FloatGraph, op: Any) -> bool:
+    kernel, options = graph.shape(op.inputs[_WEIGHTS]), op.builtinOptions
+    has_same_padding = options.padding == 0 or kernel[1:3] == [1, 1]
+    is_dense = graph.shape(op.inputs[_SOURCE])[-1] == kernel[-1] and (options.strideH, options.strideW) == (1, 1)
+    return is_dense and has_same_padding and graph.has_constant_weights(op)
+
+
+def _fitted(graph: FloatGraph, op: Any, moments: _Moments, per_tensor: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """(kernel, bias) of a convolution, None if the positions are too few."""
+    kernel = graph.constant(op.inputs[_WEIGHTS])
+    assert kernel is not None  # by _is_ordinary
+    flat = np.moveaxis(kernel.astype(np.float64), 0, -1).reshape(-1, len(kernel))
+    if moments.count < FEWEST * len(flat):
+        return None
+    mean, covariance, goal, products = moments.of()
+    ridge = RIDGE * np.diag(covariance).mean() * np.eye(len(flat))
+    if not ridge.any():  # all inputs of the layer are constant
+        return None
+    fitted = flat + np.linalg.solve(covariance + ridge, products - covariance @ flat)
+    steps = np.broadcast_to(np.abs(fitted).max(axis=None if per_tensor else 0) / 127, len(kernel))
+    rounded = gptq.round_columns(fitted, covariance, np.maximum(steps, 1e-12))
+    return rounded.T.reshape(kernel.shape).astype(np.float32), (goal - mean @ rounded).astype(np.float32)
+
+
+def _moments(
+    target: FloatGraph, target_op: Any, quantized: FloatGraph, quantized_op: Any, samples: Sequence[Sample]
+) -> _Moments:
+    """The moments of a convolution's inputs in the 8-bit graph and its results in the float graph, without activation."""
+    goals: list[np.ndarray] = []
+
+    def keep(_: int, values: np.ndarray) -> None:
+        step = _step(values, len(samples))
+        goals.append(values[:, ::step, ::step].reshape(-1, values.shape[-1]).copy())
+
+    activation = target.activation(target_op)
+    target.set_activation(target_op, "NONE")
+    target.visit(target_op.outputs, samples, keep)
+    target.set_activation(target_op, activation)
+
+    moments, remaining, source = _Moments(), iter(goals), quantized_op.inputs[_SOURCE]
+    size = quantized.shape(quantized_op.inputs[_WEIGHTS])[1:3]
+
+    def add(_: int, values: np.ndarray) -> None:
+        patches = gptq.patches(
+            real(quantized, source, values), (size[0], size[1]), 1, _step(values, len(samples)), gptq.dilation(quantized_op)
+        )
+        moments.add(patches[:, 0], next(remaining))
+
+    quantized.visit([source], [integers(quantized, sample) for sample in samples], add)
+    return moments
+
+
+def _step(values: np.ndarray, count: int) -> int:
+    """Every how many rows and columns of one of `count` samples to use."""
+    return max(1, round((values.shape[1] * values.shape[2] * count / POSITIONS) ** 0.5))
+
+
+def _replace(quantized: FloatGraph, op: Any, weights: np.ndarray, bias: np.ndarray, per_tensor: bool) -> None:
+    """Give a convolution of an 8-bit graph other weights, which are values of the quantizer."""
+    scales = np.abs(weights).max(axis=None if per_tensor else (1, 2, 3)).reshape(-1).astype(np.float64) / 127
+    input_scale, _ = _quantization(quantized, op.inputs[_SOURCE])
+    scales = np.maximum(scales, np.maximum(np.abs(bias) / (input_scale * 2.0**30), 1e-12))  # the bias is an int32
+    entries = (
+        (op.inputs[_WEIGHTS], np.round(weights / scales.reshape(-1, 1, 1, 1)).astype(np.int8), scales),
+        (quantized.bias(op), np.round(bias / (scales * input_scale)).astype(np.int32), scales * input_scale),
+    )
+    for tensor, values, own in entries:
+        quantized.set_constant(tensor, values)
+        quantization = quantized.graph.tensors[tensor].quantization
+        if quantization is not None:
+            quantization.scale, quantization.zeroPoint = own.astype(np.float32).tolist(), [0] * len(own)
+
+
+def integers(graph: FloatGraph, sample: Sample) -> list[np.ndarray]:
+    """Return a sample as the inputs of an int8 graph."""
+    by_tensor = graph.by_tensor(sample)
+    result = []
+    for tensor in graph.graph.inputs:
+        scale, zero = _quantization(graph, tensor)
+        result.append(np.clip(np.round(by_tensor[tensor] / scale) + zero, -128, 127).astype(np.int8))
+    return result
+
+
+def real(graph: FloatGraph, tensor: int, values: np.ndarray) -> np.ndarray:
+    """Return the float32 values of an activation of an int8 graph."""
+    scale, zero = _quantization(graph, tensor)
+    return (values.astype(np.float32) - zero) * scale
+
+
+def _quantization(graph: FloatGraph, tensor: int) -> tuple[np.float32, np.float32]:
+    """(scale, zero point) of an activation."""
+    entry = graph.graph.tensors[tensor].quantization
+    return np.float32(entry.scale[0]), np.float32(entry.zeroPoint[0])
+
+
+class _Moments:
+    """Running means and second moments of inputs x and goals y. The means of the first sample are subtracted throughout."""
+
+    def __init__(self) -> None:
+        self.count = 0  # positions
+        self._x: Any = 0.0  # sums
+        self._y: Any = 0.0
+        self._xx: Any = 0.0
+        self._xy: Any = 0.0
+        self._shift: tuple[np.ndarray, np.ndarray] | None = None
+
+    def add(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Add inputs [positions, inputs] and goals [positions, outputs]."""
+        if self._shift is None:
+            self._shift = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
+        x, y = (values - shift.astype(np.float32) for values, shift in zip((x, y), self._shift, strict=True))
+        self.count += len(x)
+        self._x, self._y = self._x + x.sum(axis=0, dtype=np.float64), self._y + y.sum(axis=0, dtype=np.float64)
+        self._xx, self._xy = self._xx + x.T @ x, self._xy + x.T @ y
+
+    def of(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return (mean of x, covariance of x, mean of y, covariance of x with y)."""
+        assert self._shift is not None, "no sample was added"
+        x, y = self._x / self.count, self._y / self.count
+        shifts = [shift.astype(np.float32) for shift in self._shift]
+        return shifts[0] + x, self._xx / self.count - np.outer(x, x), shifts[1] + y, self._xy / self.count - np.outer(x, y)
