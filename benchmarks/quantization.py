@@ -16,7 +16,7 @@ import numpy as np
 import one_partition
 import prelu_forms
 import quantization_peers
-from quantization_bench import CHOSEN, PLAIN, UNCLIPPED, Bench
+from quantization_bench import CHOSEN, PLAIN, UNCLIPPED, UNFITTED, Bench
 
 from mobile_sr import zoo
 from mobile_sr.converters.quantization import activation_ranges
@@ -41,7 +41,8 @@ def methods(bench):
     bench.row("centred and scaled, 1.0", **{**PLAIN, "center": True, "strength": 1.0})
     for strength in (0.5, 0.75, 1.0):
         bench.row(f"centred, scaled {strength}, rounding by the inputs", **{**UNCLIPPED, "strength": strength})
-    bench.row("centred, scaled 1.0, rounding by the inputs, clipped (the default)", **CHOSEN)
+    bench.row("centred, scaled 1.0, rounding by the inputs, clipped", **UNFITTED)
+    bench.row("centred, scaled 1.0, rounding by the inputs, clipped, fitted (the default)", **CHOSEN)
 
 
 def modes(bench):
@@ -53,13 +54,13 @@ def modes(bench):
     bench.row("uint8, all methods (the default)", **CHOSEN)
     bench.row("uint8 per tensor, plain", per_tensor=True, **PLAIN)
     for strength in (0, 0.25, 0.5, 1.0):
-        arguments = {**CHOSEN, "strength": strength, "per_tensor": True}
+        arguments = {**UNFITTED, "strength": strength, "per_tensor": True}
         bench.row(f"uint8 per tensor, centred, scaled {strength}, rounding by the inputs", **arguments)
 
 
 def calibration_study(bench):
     """Prints the effect of the calibration images on equalization and rounding."""
-    header("XLSR x3, uint8, all methods but clipping; calibrated on")
+    header("XLSR x3, uint8, neither clipped nor fitted; calibrated on")
     crops = calibration.COUNT
     natural, exchanged, flat = bench.images[:crops], bench.images[crops : 2 * crops], bench.images[2 * crops :]
     whole = [lr[None].astype(np.float32) / 255 for lr in calibration._lr_images(None, 3, np.random.default_rng(0))]
@@ -88,7 +89,7 @@ def tanh_study(data):
         *((-end, end * 127 / 128) for end in (2.8, -activation_ranges.TANH[0], 2.3)),
     ):
         with mock.patch.object(activation_ranges, "TANH", (low, high)):
-            bench.row("as measured" if low == -math.inf else f"{low:.2f}..{high:.2f}", **CHOSEN)
+            bench.row("as measured" if low == -math.inf else f"{low:.2f}..{high:.2f}", **UNFITTED)
 
 
 def networks(data):
@@ -102,19 +103,19 @@ def networks(data):
 
 def merged(data):
     """Prints the effect of merging two linear layers of XLSR."""
-    header("uint8, all methods")
+    header("uint8, all methods but fitting")
     for name in XLSR:
         bench = Bench(zoo.FOLDER / f"{name}.npz", data)
-        bench.row(f"{name} as it is", **CHOSEN)
+        bench.row(f"{name} as it is", **UNFITTED)
         bench.model = merged_linear.merge(bench.model, bench.config)
         bench.row(f"{name} merged, plain", **PLAIN)
-        bench.row(f"{name} merged", **CHOSEN)
+        bench.row(f"{name} merged", **UNFITTED)
 
 
 def hybrid(bench):
     """Prints the simulated effect of 16-bit outputs in single layers."""
     header("XLSR x3, 16 bits in")
-    ranges = hybrid_precision.ranges_of(bench.convert(**CHOSEN))
+    ranges = hybrid_precision.ranges_of(bench.convert(**UNFITTED))
     model = bench.prepared_keras()
     layers = [layer.name for layer in model.layers if hasattr(layer, "kernel")][:-1]
     choices = {"no layer": (), **{name: (name,) for name in layers}}
@@ -170,7 +171,11 @@ otherwise. XLSR x3 in float: {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:
 - **Rounding by the inputs** (`converters/quantization/gptq.py`): the integers of a kernel are chosen to change the layer's
   *output* least, given the second moments of its inputs. The bias compensates the mean error.
 - **Clipping** (`converters/quantization/range_clipping.py`): the range of an activation has the least squared error of rounding
-  and clipping on photographs, and contains all values of flat colours and ramps."""
+  and clipping on photographs, and contains all values of flat colours and ramps. The operands of a sum get the step of the sum
+  where that lowers the error: the sum is then exact.
+- **Fitting** (`converters/quantization/layer_fit.py`): layer by layer, the weights get the least squared error against the
+  float network's result, with the inputs that the 8-bit file computes, and are rounded again. Later layers so make up for
+  the weights of earlier ones."""
 
 _METHODS = """
 Scaling alone reduces the error of the activations but increases that of the weights: at full strength, the input

@@ -9,7 +9,14 @@ import numpy as np
 
 from mobile_sr import models
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization, gptq, keras_sync, quantizer, range_clipping
+from mobile_sr.converters.quantization import (
+    cross_layer_equalization,
+    gptq,
+    keras_sync,
+    layer_fit,
+    quantizer,
+    range_clipping,
+)
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.evaluation import evaluate
 from mobile_sr.imaging import metrics
@@ -17,9 +24,10 @@ from mobile_sr.inference import litert, upscaler, weights
 from mobile_sr.quantization import calibration
 
 SETS = ("DIV2K_valid_crop256", "Set5")
-CHOSEN = {"strength": cross_layer_equalization.STRENGTH, "center": True, "round": True, "clip": True}
-UNCLIPPED = {**CHOSEN, "clip": False}
-PLAIN = {"strength": 0, "center": False, "round": False, "clip": False}
+CHOSEN = {"strength": cross_layer_equalization.STRENGTH, "center": True, "round": True, "clip": True, "fit": True}
+UNFITTED = {**CHOSEN, "fit": False}
+UNCLIPPED = {**UNFITTED, "clip": False}
+PLAIN = {"strength": 0, "center": False, "round": False, "clip": False, "fit": False}
 
 
 class Bench:
@@ -34,20 +42,23 @@ class Bench:
         self.images, _ = calibration.calibration_set(None, scale)
         self.float = self.scores(self.convert("float32", **PLAIN))
 
-    def prepared(self, *, images=None, strength, center, round, per_tensor=False, clip=False):
-        """Returns the float graph with equalized and rounded weights."""
+    def prepared(self, *, images=None, strength, center, round, per_tensor=False, clip=False, fit=False):
+        """Returns the float graph with equalized and rounded weights; `clip` and `fit` change nothing."""
         graph = FloatGraph(to_tflite.float_tflite(self.model))
         cross_layer_equalization.equalize(graph, images or self.images, strength, center)
         if round:
             gptq.round_weights(graph, images or self.images, per_tensor)
         return graph
 
-    def convert(self, precision="uint8", *, images=None, clip, per_tensor=False, **methods):
+    def convert(self, precision="uint8", *, images=None, clip, fit, per_tensor=False, **methods):
         """Returns the bytes of a .tflite. `clip` is for the default images: it clips extreme values of their first ones."""
         data = self.prepared(images=images, per_tensor=per_tensor, **methods).packed()
         if clip and precision in ("uint8", "int8"):
             assert images is None
             data = range_clipping.store(data, self.images[: calibration.PHOTOGRAPHS], self.images[calibration.PHOTOGRAPHS :])
+        if fit and precision in ("uint8", "int8"):
+            unrounded = self.prepared(images=images, **{**methods, "round": False}).packed()
+            data = layer_fit.fit(data, unrounded, images or self.images, per_tensor)
         return quantizer.convert(data, precision, images or self.images, per_tensor)
 
     def prepared_keras(self):

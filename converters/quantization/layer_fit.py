@@ -20,11 +20,12 @@ from mobile_sr.converters.quantization import gptq, quantizer
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.tflite.constants import BIASED
 
-POSITIONS = 600_000  # approximate number of image positions for the last layer
-EVERY = 2  # the other layers are fitted on every second sample
+POSITIONS = 600_000  # image positions of the fit, at most about this number
+WORK = 4e10  # likewise, positions times the square of the input weights of an output: seconds for a wide layer
+EVERY = 2  # all layers but the last one are fitted on every second sample
 MOST_LAYERS = 64  # with more convolutions only the last one is fitted: each one needs a run of the layers before it
 FEWEST = 20  # positions for each input weight of an output
-RIDGE = 1e-4  # pulls the weights to those before the fit; a share of the mean variance of the inputs
+RIDGE = 1e-3  # pulls the weights to those before the fit, a share of the mean variance of the inputs; 1e-4 distorts test cards
 _SOURCE, _WEIGHTS, _ = BIASED["CONV_2D"]
 
 
@@ -92,9 +93,11 @@ def _moments(
 ) -> _Moments:
     """The moments of a convolution's inputs in the 8-bit graph and its results in the float graph, without activation."""
     goals: list[np.ndarray] = []
+    _, *size, channels = quantized.shape(quantized_op.inputs[_WEIGHTS])
+    positions = min(POSITIONS, WORK / (size[0] * size[1] * channels) ** 2)
 
     def keep(_: int, values: np.ndarray) -> None:
-        step = _step(values, len(samples))
+        step = _step(values, len(samples), positions)
         goals.append(values[:, ::step, ::step].reshape(-1, values.shape[-1]).copy())
 
     activation = target.activation(target_op)
@@ -103,11 +106,14 @@ def _moments(
     target.set_activation(target_op, activation)
 
     moments, remaining, source = _Moments(), iter(goals), quantized_op.inputs[_SOURCE]
-    size = quantized.shape(quantized_op.inputs[_WEIGHTS])[1:3]
 
     def add(_: int, values: np.ndarray) -> None:
         patches = gptq.patches(
-            real(quantized, source, values), (size[0], size[1]), 1, _step(values, len(samples)), gptq.dilation(quantized_op)
+            real(quantized, source, values),
+            (size[0], size[1]),
+            1,
+            _step(values, len(samples), positions),
+            gptq.dilation(quantized_op),
         )
         moments.add(patches[:, 0], next(remaining))
 
@@ -115,9 +121,9 @@ def _moments(
     return moments
 
 
-def _step(values: np.ndarray, count: int) -> int:
-    """Every how many rows and columns of one of `count` samples to use."""
-    return max(1, round((values.shape[1] * values.shape[2] * count / POSITIONS) ** 0.5))
+def _step(values: np.ndarray, count: int, positions: float) -> int:
+    """Every how many rows and columns of one of `count` samples to use for that number of positions together."""
+    return max(1, round((values.shape[1] * values.shape[2] * count / positions) ** 0.5))
 
 
 def _replace(quantized: FloatGraph, op: Any, weights: np.ndarray, bias: np.ndarray, per_tensor: bool) -> None:

@@ -13,7 +13,7 @@ The operands of a sum get the step of the sum where that lowers the error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,11 +61,12 @@ def least_error(graph: FloatGraph, photographs: Sequence[Sample], exact: Sequenc
                 low, high = min(low for low, _ in inputs), max(high for _, high in inputs)
                 result[tensor] = max(low, whole[tensor][0]), min(high, whole[tensor][1])
     result = activation_ranges.settle(graph, result)
-    _align_sums(graph, result, histograms)
+    free = {tensor for tensor in histograms if not {graph.name(op) for op in readers[tensor] if op}.intersection(SAME_SCALE)}
+    _align_sums(graph, result, free)
     return result
 
 
-def _align_sums(graph: FloatGraph, ranges: Ranges, changeable: Collection[int]) -> None:
+def _align_sums(graph: FloatGraph, ranges: Ranges, changeable: set[int]) -> None:
     """Give both operands of a sum the step of the sum, in place, where that lowers the error of the three roundings.
 
     A sum of multiples of its own step is exact: its rounding goes away, and those of the operands grow. The last sum comes
@@ -81,7 +82,7 @@ def _align_sums(graph: FloatGraph, ranges: Ranges, changeable: Collection[int]) 
             continue
         if any(tensor not in changeable and own * _ABOVE < step for tensor, own in zip(tensors, steps, strict=True)):
             continue
-        for tensor in tensors:
+        for tensor in changeable.intersection(tensors):
             zero = np.round(-ranges[tensor][0] / step)
             ranges[tensor] = float(-zero * step), float((255 - zero) * step)
 

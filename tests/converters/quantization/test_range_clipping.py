@@ -164,3 +164,16 @@ def test_a_sum_of_aligned_operands_is_exact():
     scales = {tensor.name: float(tensor.scales[0]) for tensor in flatbuffer.parse(data).tensors if len(tensor.scales) == 1}
     assert scales["a"] == pytest.approx(scales["sum"], rel=1e-6)
     assert scales["b"] == pytest.approx(scales["sum"], rel=1e-6)
+
+
+def test_an_operand_that_is_also_concatenated_keeps_its_step():
+    """It shares the scale of the concatenation."""
+    builder = Builder(SHAPE)
+    lines = ((2, 0), (-1.5, 1.5))
+    first, second = (
+        builder.op("CONV_2D", [0, np.full((1, 1, 1, 3), a / 3, np.float32), np.full(1, b, np.float32)], strideH=1, strideW=1)
+        for a, b in lines
+    )
+    joined = builder.op("CONCATENATION", [builder.op("ADD", [first, second]), second], axis=3)
+    graph = builder.finished(builder.conv(joined, 2, 3))
+    assert range_clipping.least_error(graph, grays(), grays())[second] == pytest.approx((0, 1.5))

@@ -196,6 +196,21 @@ def test_init_from_another_scale_loads_all_but_the_tail_and_fits_it(model_file, 
     assert all(np.array_equal(given[name], taken[name]) == (not name.startswith("tail/")) for name in given)
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_train_only_some_layers(finished, image_folder, tmp_path, cache, ema_decay):
+    start = finished / "best.npz"
+    recipe = smoke(steps=4, ema_decay=ema_decay, train_only="map")
+    train_loop.train(recipe, image_folder, tmp_path / "run", init=start, cache=cache)
+    before, after = (weights.read_arrays(file)[0] for file in (start, tmp_path / "run" / "last.npz"))
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed == {"map/kernel", "map/bias"}
+
+
+def test_train_only_unknown_layers(image_folder, tmp_path, cache):
+    with pytest.raises(UserError, match=r"train_only=head: .* begins so; there are: feature, map, tail"):
+        train_loop.train(smoke(train_only="head"), image_folder, tmp_path / "run", cache=cache)
+
+
 def test_training_learns(image_folder, tmp_path, cache):
     recipe = smoke(steps=40, validate_every=40, warmup_fraction=0.1, ema_decay=0.0)
     start = smoke(steps=1, validate_every=1, ema_decay=0.0)
