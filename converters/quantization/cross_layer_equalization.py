@@ -21,7 +21,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from mobile_sr.converters.quantization import weight_axes
+from mobile_sr.converters.quantization import weight_storage
 from mobile_sr.converters.quantization.equalization_groups import ChannelGroups
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.tflite.constants import BIASED
@@ -137,7 +137,7 @@ def _apply_to_convolution(
     bias = bias_values.astype(np.float64)
     if np.any(before[1]):  # only possible for 1x1 convolutions and matrix products without groups
         bias = bias + weights.reshape(len(weights), -1) @ before[1]
-    weights = weights / weight_axes.on_inputs(name, weights, before[0]) * weight_axes.on_outputs(name, weights, own[0])
+    weights = weights / weight_storage.on_inputs(name, weights, before[0]) * weight_storage.on_outputs(name, weights, own[0])
     bias = (bias - own[1]) * own[0]
     graph.set_constant(weights_index, weights.astype(np.float32))
     graph.set_constant(bias_index, bias.astype(np.float32))

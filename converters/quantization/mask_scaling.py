@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.quantization import cross_layer_equalization, weight_axes
+from mobile_sr.converters.quantization import cross_layer_equalization, weight_storage
 from mobile_sr.converters.quantization.equalization_groups import ChannelGroups
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.tflite.constants import BIASED
@@ -155,5 +155,5 @@ def _change(graph: FloatGraph, convolution: Any, slope: np.ndarray, shift: np.nd
     weights, values = graph.constant(kernel), graph.constant(bias)
     assert weights is not None  # by has_constant_weights
     assert values is not None  # likewise
-    graph.set_constant(kernel, (weights * weight_axes.on_outputs(name, weights, slope)).astype(np.float32))
+    graph.set_constant(kernel, (weights * weight_storage.on_outputs(name, weights, slope)).astype(np.float32))
     graph.set_constant(bias, (values * slope + shift).astype(np.float32))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.quantization import weight_axes
+from mobile_sr.converters.quantization import weight_storage
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite.constants import BIASED
 
@@ -88,7 +88,7 @@ def _scale_outputs(graph: FloatGraph, op: Any, factor: np.ndarray) -> None:
     bias = graph.constant(graph.bias(op))
     assert weights is not None  # by has_constant_weights
     assert bias is not None
-    scaled = weights * weight_axes.on_outputs(name, weights, factor)
+    scaled = weights * weight_storage.on_outputs(name, weights, factor)
     graph.set_constant(op.inputs[BIASED[name][1]], scaled.astype(np.float32))
     graph.set_constant(graph.bias(op), (bias * factor).astype(np.float32))
 
@@ -98,7 +98,7 @@ def _scale_inputs(graph: FloatGraph, op: Any, factor: np.ndarray) -> None:
     name = graph.name(op)
     weights = graph.constant(op.inputs[BIASED[name][1]])
     assert weights is not None  # by has_constant_weights
-    scaled = weights * weight_axes.on_inputs(name, weights, factor)
+    scaled = weights * weight_storage.on_inputs(name, weights, factor)
     graph.set_constant(op.inputs[BIASED[name][1]], scaled.astype(np.float32))
 
 

@@ -1,4 +1,4 @@
-"""Stores the weights of a float graph as float16 or int8, as TensorFlow's converter does."""
+"""Stores the weights of a float graph as float16 or int8, as TensorFlow's converter does, and scales the axes of weights."""
 
 from __future__ import annotations
 
@@ -51,3 +51,28 @@ def as_int8(graph: FloatGraph, per_tensor: bool = False) -> None:
         if name == "FULLY_CONNECTED":
             op.builtinOptions.asymmetricQuantizeInputs = True
         graph.set_version(op, _VERSIONS[name])
+
+
+def on_outputs(name: str, weights: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Return factors [C_out] of the output channels in a shape that broadcasts against the weights.
+
+    Args:
+        name: operator, such as 'CONV_2D'.
+        weights: [1, k, k, C_out] of a depthwise convolution; [C_out, k, k, C_in / groups] or [C_out, C_in] of others.
+        factors: one per output channel.
+    """
+    return factors if name == "DEPTHWISE_CONV_2D" else factors.reshape(-1, *[1] * (weights.ndim - 1))
+
+
+def on_inputs(name: str, weights: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Return factors [C_in] of the input channels in a shape that broadcasts against the weights.
+
+    Args:
+        name, weights: as for `on_outputs`.
+        factors: one per input channel.
+    """
+    if name == "DEPTHWISE_CONV_2D":  # output channel o reads o // multiplier
+        return np.repeat(factors, weights.shape[-1] // len(factors))
+    per_group = factors.reshape(-1, weights.shape[-1])
+    per_output = np.repeat(per_group, len(weights) // len(per_group), axis=0)
+    return per_output.reshape(len(weights), *[1] * (weights.ndim - 2), -1)

@@ -86,7 +86,7 @@ def export(
         per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
         methods: members of METHODS, which reduce the loss of integer files: 'equalize'
             (converters/quantization/cross_layer_equalization.py), 'round' (gptq.py beside it), 'clip' (range_clipping.py) and
-            'fit' (layer_fit.py). The last two are for 8-bit files.
+            'fit' (layer_fit.py). The last two are for 8-bit files, 'fit' also for float32 and ONNX ones of rounded weights.
         float_weights: weights of the files other than integer ones. 'trained'; 'equalized'; or 'rounded', which are also on the
             grid of 8-bit integers: another quantizer then finds the integers of `methods`. These files differ slightly from the
             network. None selects 'equalized' beside an integer file if `methods` contains 'equalize', else 'trained'.
@@ -255,8 +255,7 @@ def _convert(
     """(bytes, sidecar) of one precision of the float .tflite `prepared`, audited and compared with the original.
 
     Only files of `rounded` weights may differ from the original by more than float rounding. The extreme values of the first
-    `photographs` samples may be clipped. The convolutions of 8-bit files and of rounded float32
-    weights are fitted to those of the float .tflite `unrounded`.
+    `photographs` samples may be clipped. The convolutions are fitted to those of the float .tflite `unrounded`, if it is given.
     """
     if precision in ("uint8", "int8"):
         prepared = image_ends.limit(prepared, tensor_values.RANGES[source.io.range_out])

@@ -119,7 +119,7 @@ def test_trained_weights_beside_an_integer_file(fsrcnn_file, trained, tmp_path):
 
 def test_dynamic_has_the_weights_of_the_integer_files_beside_it(fsrcnn_file, tmp_path):
     """Rounding equalized weights to the nearest integer costs more than rounding the trained ones."""
-    arguments = {"precisions": ["dynamic", "uint8"], "max_colour_error": 255}
+    arguments = {"precisions": ["dynamic", "uint8"], "max_colour_error": 255, "methods": ["equalize", "round", "clip"]}
     _, sidecar = run(fsrcnn_file, tmp_path, **arguments)
     assert sidecar["rounding"] == "second moments of the inputs"
     files = (tmp_path / f"small_{precision}.tflite" for precision in ("dynamic", "uint8"))
