@@ -22,8 +22,8 @@ from mobile_sr.converters.tflite.constants import BIASED
 
 POSITIONS = 600_000  # image positions of the fit, at most about this number
 WORK = 4e10  # likewise, positions times the square of the input weights of an output: seconds for a wide layer
-EVERY = 2  # all layers but the last one are fitted on every second sample
-MOST_LAYERS = 64  # with more convolutions only the last one is fitted: each one needs a run of the layers before it
+EVERY = 2  # all layers but the last ones are fitted on every second sample
+MOST_LAYERS = 64  # with more convolutions only the last ones are fitted: each one needs a run of the layers before it
 FEWEST = 20  # positions for each input weight of an output
 RIDGE = 1e-3  # pulls the weights to those before the fit, a share of the mean variance of the inputs; 1e-4 distorts test cards
 _SOURCE, _WEIGHTS, _ = BIASED["CONV_2D"]
@@ -48,9 +48,9 @@ def fit(data: bytes, original: bytes, samples: Sequence[Sample], per_tensor: boo
     convolutions = [_convolutions(each) for each in (graph, target, quantized)]
     if len({len(each) for each in convolutions}) > 1:  # operators became convolutions in the integer form
         return data
-    layers = list(zip(*convolutions, strict=True))
-    for index, (op, target_op, quantized_op) in enumerate(layers):
-        is_last = index == len(layers) - 1
+    layers, last = list(zip(*convolutions, strict=True)), _last(graph)
+    for op, target_op, quantized_op in layers:
+        is_last = any(op is each for each in last)
         if _is_ordinary(graph, op) and (is_last or len(layers) <= MOST_LAYERS):
             own = samples if is_last else samples[::EVERY]
             if fitted := _fitted(graph, op, _moments(target, target_op, quantized, quantized_op, own), per_tensor):
@@ -62,6 +62,19 @@ def fit(data: bytes, original: bytes, samples: Sequence[Sample], per_tensor: boo
 
 def _convolutions(graph: FloatGraph) -> list[Any]:
     return [op for op in graph.ops if graph.name(op) == "CONV_2D"]
+
+
+def _last(graph: FloatGraph) -> list[Any]:
+    """The convolutions with no other one between them and an output of the graph: one for each exit of a network."""
+    producers, waiting = graph.producers(), list(graph.graph.outputs)
+    found: list[Any] = []
+    while waiting:
+        op = producers.get(waiting.pop())
+        if op is not None and graph.name(op) == "CONV_2D":
+            found.append(op)
+        elif op is not None:
+            waiting += op.inputs
+    return found
 
 
 def _is_ordinary(graph: FloatGraph, op: Any) -> bool:

@@ -25,8 +25,6 @@ from tools.zoo import command_line, device_pages, devices, exits
 FILE = Path(__file__).parent / "peers.json"
 SET = "Set5"  # the only set whose float32 scores are the authors' own under our protocol, too
 PRECISIONS = ("uint8", "float32")
-EQUAL_PSNR = 0.01  # dB below which a difference does not count: exits and the networks they were joined from
-EQUAL_COST = 1e-3  # likewise, a share of the instructions
 
 
 class Network(NamedTuple):
@@ -108,7 +106,7 @@ def is_robust(card: Mapping[str, Any]) -> bool:
 def better(network: Network, others: list[Network]) -> list[Comparison]:
     """Returns the networks that another one is below: those compared in uint8 first, the highest PSNR first.
 
-    A network is not below one of equal cost and PSNR. PSNR within 0.01 dB and costs within 0.1 % are equal.
+    A network is not below one of equal cost and PSNR.
     """
     found = []
     for other in others:
@@ -117,8 +115,6 @@ def better(network: Network, others: list[Network]) -> list[Comparison]:
             continue
         ours, theirs = network.scores[precision][SET], other.scores[precision][SET]
         gain, saving = theirs - ours, network.instructions - other.instructions
-        gain = 0.0 if abs(gain) < EQUAL_PSNR else gain
-        saving = 0.0 if abs(saving) < EQUAL_COST * network.instructions else saving
         if min(gain, saving) >= 0 < max(gain, saving):
             found.append(Comparison(other, precision, theirs, ours))
     return sorted(found, key=lambda one: (PRECISIONS.index(one.precision), -one.psnr, one.network.instructions))

@@ -95,7 +95,6 @@ def test_the_8_bit_graph_follows_the_fit():
     """Each layer sees the fitted layers before it: the replaced weights are those that the quantizer writes in the end."""
     graph = network()
     data, original = rounded(graph), graph.packed()
-    replaced = []
     with mock.patch.object(layer_fit, "_replace", side_effect=layer_fit._replace) as replace:
         fitted = layer_fit.fit(data, original, smooth())
     replaced = replace.call_args_list[0].args[0]  # the graph, which all calls change
@@ -110,6 +109,17 @@ def test_a_deep_network_has_only_its_last_layer_fitted(monkeypatch):
     data = rounded(graph)
     before, after = kernels(data), kernels(layer_fit.fit(data, graph.packed(), smooth()))
     assert [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)] == [False, False, True]
+
+
+def test_every_exit_has_a_last_convolution(monkeypatch):
+    """Each is fitted on all samples, so that an exit gets the weights of its network alone."""
+    monkeypatch.setattr(layer_fit, "MOST_LAYERS", 1)
+    builder = Builder(SHAPE)
+    first = builder.conv(0, 3, 4, 3)
+    ends = [builder.op("RELU", [builder.conv(x, 4, 3, 3)]) for x in (first, builder.conv(first, 4, 4, 3))]
+    data = (graph := builder.finished(*ends)).packed()
+    before, after = kernels(rounded(graph)), kernels(layer_fit.fit(rounded(graph), data, smooth()))
+    assert [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)] == [False, False, True, True]
 
 
 LAST = {

@@ -114,15 +114,16 @@ def test_an_activation_that_is_always_0_gets_a_range():
     assert run(graph, photographs()[0])[0].max() == 1
 
 
+def line(builder, factor, offset):
+    """A convolution that computes factor * gray + offset of the input."""
+    weights, bias = np.full((1, 1, 1, 3), factor / 3, np.float32), np.full(1, offset, np.float32)
+    return builder.op("CONV_2D", [0, weights, bias], strideH=1, strideW=1)
+
+
 def sum_of(*lines):
     """A graph that adds convolutions factor * gray + offset for each (factor, offset): the graph, its operands and the sum."""
     builder = Builder(SHAPE)
-    operands = [
-        builder.op(
-            "CONV_2D", [0, np.full((1, 1, 1, 3), factor / 3, np.float32), np.full(1, offset, np.float32)], strideH=1, strideW=1
-        )
-        for factor, offset in lines
-    ]
+    operands = [line(builder, factor, offset) for factor, offset in lines]
     added = builder.op("ADD", operands)
     return builder.finished(builder.conv(added, 1, 3)), operands, added
 
@@ -169,11 +170,7 @@ def test_a_sum_of_aligned_operands_is_exact():
 def test_an_operand_that_is_also_concatenated_keeps_its_step():
     """It shares the scale of the concatenation."""
     builder = Builder(SHAPE)
-    lines = ((2, 0), (-1.5, 1.5))
-    first, second = (
-        builder.op("CONV_2D", [0, np.full((1, 1, 1, 3), a / 3, np.float32), np.full(1, b, np.float32)], strideH=1, strideW=1)
-        for a, b in lines
-    )
+    first, second = line(builder, 2, 0), line(builder, -1.5, 1.5)
     joined = builder.op("CONCATENATION", [builder.op("ADD", [first, second]), second], axis=3)
     graph = builder.finished(builder.conv(joined, 2, 3))
     assert range_clipping.least_error(graph, grays(), grays())[second] == pytest.approx((0, 1.5))
