@@ -58,7 +58,8 @@ class Bench:
             data = range_clipping.store(data, self.images[: calibration.PHOTOGRAPHS], self.images[calibration.PHOTOGRAPHS :])
         if fit and precision in ("uint8", "int8"):
             unrounded = self.prepared(images=images, **{**methods, "round": False}).packed()
-            data = layer_fit.fit(data, unrounded, images or self.images, per_tensor)
+            photographs = None if images else calibration.PHOTOGRAPHS
+            data = layer_fit.fit(data, unrounded, images or self.images, per_tensor, photographs)
         return quantizer.convert(data, precision, images or self.images, per_tensor)
 
     def prepared_keras(self):

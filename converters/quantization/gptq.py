@@ -157,20 +157,23 @@ class InputHessian:
     """
 
     def __init__(self) -> None:
-        self.count = 0  # positions so far
+        self.count = 0.0  # weighted positions so far
         self.shift: np.ndarray | None = None  # [groups, inputs], subtracted from all patches
         self.sums: Any = 0.0  # [groups, inputs] from the first `add` on
         self.products: Any = 0.0  # [groups, inputs, inputs] from the first `add` on
 
-    def add(self, patches: np.ndarray) -> None:
-        """Add patches, [positions, groups, inputs] float32; products are float32, sums of the patches float64."""
+    def add(self, patches: np.ndarray, weight: float = 1) -> None:
+        """Add patches, [positions, groups, inputs] float32, each `weight` times.
+
+        Products are float32, sums of the patches float64.
+        """
         groups = patches.swapaxes(0, 1)
         if self.shift is None:
             self.shift = groups.mean(axis=1, dtype=np.float64).astype(np.float32)
         groups = groups - self.shift[:, None]
-        self.count += len(patches)
-        self.sums = self.sums + groups.sum(axis=1, dtype=np.float64)
-        self.products = self.products + groups.swapaxes(1, 2) @ groups
+        self.count += weight * len(patches)
+        self.sums = self.sums + weight * groups.sum(axis=1, dtype=np.float64)
+        self.products = self.products + np.float32(weight) * (groups.swapaxes(1, 2) @ groups)
 
     def of(self, group: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the mean [inputs] and the covariance [inputs, inputs] of a group."""

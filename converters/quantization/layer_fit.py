@@ -6,7 +6,8 @@ images remove this part, layer by layer in the order of execution, and the fitte
 al. (gptq.py) fit to the inputs of the float network instead.
 
 The fit needs many positions. With 40,000 of them, it fits their noise: chainsr_m_x3 then lost 0.04 dB and gained 0.02 with
-600,000 (docs/measurements/quantization.md).
+600,000 (docs/measurements/quantization.md). Flat colours and ramps are small images; with no more weight than their positions,
+xlsr_x3 was off by 4 levels on blue instead of 3.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ WORK = 4e10  # likewise, positions times the square of the input weights of an o
 EVERY = 2  # all layers but the last ones are fitted on every second sample
 MOST_LAYERS = 64  # with more convolutions only the last ones are fitted: each one needs a run of the layers before it
 FEWEST = 20  # positions for each input weight of an output
+PLAIN = 1152  # positions that a flat colour or a ramp counts as, whatever its size: twice those of the default ones
 RIDGE = 1e-3  # pulls the weights to those before the fit, a share of the mean variance of the inputs; 1e-4 distorts test cards
 _SOURCE, _WEIGHTS, _ = BIASED["CONV_2D"]
 
 
-def fit(data: bytes, original: bytes, samples: Sequence[Sample], per_tensor: bool = False) -> bytes:
+def fit(
+    data: bytes, original: bytes, samples: Sequence[Sample], per_tensor: bool = False, photographs: int | None = None
+) -> bytes:
     """Fit the convolutions of a float .tflite to those of the original network.
 
     Only ordinary ones are fitted: without groups, of stride 1, with SAME padding.
@@ -39,6 +43,8 @@ def fit(data: bytes, original: bytes, samples: Sequence[Sample], per_tensor: boo
         original: float .tflite with the same channels, before its weights were rounded.
         samples: inputs on which to fit, such as [1, H, W, 3] float32 images.
         per_tensor: whether the quantized file has one scale for a whole kernel.
+        photographs: how many samples come before the flat colours and ramps, each of which counts as PLAIN positions; None
+            for all.
 
     Returns:
         The float .tflite with fitted weights, rounded to values of the quantizer.
@@ -49,10 +55,11 @@ def fit(data: bytes, original: bytes, samples: Sequence[Sample], per_tensor: boo
     if len({len(each) for each in convolutions}) > 1:  # operators became convolutions in the integer form
         return data
     layers, last = list(zip(*convolutions, strict=True)), _last(graph)
+    numbered = [(sample, photographs is None or index < photographs) for index, sample in enumerate(samples)]
     for op, target_op, quantized_op in layers:
         is_last = any(op is each for each in last)
         if _is_ordinary(graph, op) and (is_last or len(layers) <= MOST_LAYERS):
-            own = samples if is_last else samples[::EVERY]
+            own = numbered if is_last else numbered[::EVERY]
             if fitted := _fitted(graph, op, _moments(target, target_op, quantized, quantized_op, own), per_tensor):
                 graph.set_constant(op.inputs[_WEIGHTS], fitted[0])
                 graph.set_constant(graph.bias(op), fitted[1])
@@ -84,30 +91,36 @@ def _is_ordinary(graph: FloatGraph, op: Any) -> bool:
     return is_dense and has_same_padding and graph.has_constant_weights(op)
 
 
-def _fitted(graph: FloatGraph, op: Any, moments: _Moments, per_tensor: bool) -> tuple[np.ndarray, np.ndarray] | None:
+def _fitted(graph: FloatGraph, op: Any, moments: gptq.InputHessian, per_tensor: bool) -> tuple[np.ndarray, np.ndarray] | None:
     """(kernel, bias) of a convolution, None if the positions are too few."""
     kernel = graph.constant(op.inputs[_WEIGHTS])
     assert kernel is not None  # by _is_ordinary
     flat = np.moveaxis(kernel.astype(np.float64), 0, -1).reshape(-1, len(kernel))
     if moments.count < FEWEST * len(flat):
         return None
-    mean, covariance, goal, products = moments.of()
+    means, products = moments.of(0)
+    mean, goal = np.split(means, [len(flat)])
+    covariance, with_goal = np.split(products[: len(flat)], [len(flat)], axis=1)
     ridge = RIDGE * np.diag(covariance).mean() * np.eye(len(flat))
     if not ridge.any():  # all inputs of the layer are constant
         return None
-    fitted = flat + np.linalg.solve(covariance + ridge, products - covariance @ flat)
+    fitted = flat + np.linalg.solve(covariance + ridge, with_goal - covariance @ flat)
     steps = np.broadcast_to(np.abs(fitted).max(axis=None if per_tensor else 0) / 127, len(kernel))
     rounded = gptq.round_columns(fitted, covariance, np.maximum(steps, 1e-12))
     return rounded.T.reshape(kernel.shape).astype(np.float32), (goal - mean @ rounded).astype(np.float32)
 
 
 def _moments(
-    target: FloatGraph, target_op: Any, quantized: FloatGraph, quantized_op: Any, samples: Sequence[Sample]
-) -> _Moments:
-    """The moments of a convolution's inputs in the 8-bit graph and its results in the float graph, without activation."""
+    target: FloatGraph, target_op: Any, quantized: FloatGraph, quantized_op: Any, samples: Sequence[tuple[Sample, bool]]
+) -> gptq.InputHessian:
+    """The moments of a convolution's inputs in the 8-bit graph, followed by its results in the float graph, without activation.
+
+    The samples are (input, whether it is a photograph).
+    """
     goals: list[np.ndarray] = []
     _, *size, channels = quantized.shape(quantized_op.inputs[_WEIGHTS])
     positions = min(POSITIONS, WORK / (size[0] * size[1] * channels) ** 2)
+    inputs, kinds = [sample for sample, _ in samples], [is_photograph for _, is_photograph in samples]
 
     def keep(_: int, values: np.ndarray) -> None:
         step = _step(values, len(samples), positions)
@@ -115,22 +128,18 @@ def _moments(
 
     activation = target.activation(target_op)
     target.set_activation(target_op, "NONE")
-    target.visit(target_op.outputs, samples, keep)
+    target.visit(target_op.outputs, inputs, keep)
     target.set_activation(target_op, activation)
 
-    moments, remaining, source = _Moments(), iter(goals), quantized_op.inputs[_SOURCE]
+    moments, remaining, source = gptq.InputHessian(), zip(goals, kinds, strict=True), quantized_op.inputs[_SOURCE]
 
     def add(_: int, values: np.ndarray) -> None:
-        patches = gptq.patches(
-            real(quantized, source, values),
-            (size[0], size[1]),
-            1,
-            _step(values, len(samples), positions),
-            gptq.dilation(quantized_op),
-        )
-        moments.add(patches[:, 0], next(remaining))
+        step = _step(values, len(samples), positions)
+        patches = gptq.patches(real(quantized, source, values), (size[0], size[1]), 1, step, gptq.dilation(quantized_op))
+        goal, is_photograph = next(remaining)
+        moments.add(np.concatenate([patches, goal[:, None]], axis=2), 1 if is_photograph else PLAIN / (len(goal) * step**2))
 
-    quantized.visit([source], [integers(quantized, sample) for sample in samples], add)
+    quantized.visit([source], [integers(quantized, sample) for sample in inputs], add)
     return moments
 
 
@@ -175,31 +184,3 @@ def _quantization(graph: FloatGraph, tensor: int) -> tuple[np.float32, np.float3
     """(scale, zero point) of an activation."""
     entry = graph.graph.tensors[tensor].quantization
     return np.float32(entry.scale[0]), np.float32(entry.zeroPoint[0])
-
-
-class _Moments:
-    """Running means and second moments of inputs x and goals y. The means of the first sample are subtracted throughout."""
-
-    def __init__(self) -> None:
-        self.count = 0  # positions
-        self._x: Any = 0.0  # sums
-        self._y: Any = 0.0
-        self._xx: Any = 0.0
-        self._xy: Any = 0.0
-        self._shift: tuple[np.ndarray, np.ndarray] | None = None
-
-    def add(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Add inputs [positions, inputs] and goals [positions, outputs]."""
-        if self._shift is None:
-            self._shift = x.mean(axis=0, dtype=np.float64), y.mean(axis=0, dtype=np.float64)
-        x, y = (values - shift.astype(np.float32) for values, shift in zip((x, y), self._shift, strict=True))
-        self.count += len(x)
-        self._x, self._y = self._x + x.sum(axis=0, dtype=np.float64), self._y + y.sum(axis=0, dtype=np.float64)
-        self._xx, self._xy = self._xx + x.T @ x, self._xy + x.T @ y
-
-    def of(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return (mean of x, covariance of x, mean of y, covariance of x with y)."""
-        assert self._shift is not None, "no sample was added"
-        x, y = self._x / self.count, self._y / self.count
-        shifts = [shift.astype(np.float32) for shift in self._shift]
-        return shifts[0] + x, self._xx / self.count - np.outer(x, x), shifts[1] + y, self._xy / self.count - np.outer(x, y)

@@ -18,6 +18,7 @@ from mobile_sr.errors import UserError
 from mobile_sr.evaluation import instructions
 from mobile_sr.files import sha256
 from mobile_sr.inference import upscaler
+from mobile_sr.quantization import calibration
 from mobile_sr.quantization.preparation import Prepared
 from mobile_sr.quantization.source import Source
 
@@ -110,7 +111,7 @@ def convert(
     if photographs and precision in ("uint8", "int8"):
         weights = range_clipping.store(weights, samples[:photographs], samples[photographs:])
     if unrounded:
-        weights = layer_fit.fit(weights, unrounded, samples)
+        weights = layer_fit.fit(weights, unrounded, samples, photographs=calibration.PHOTOGRAPHS)
     parts: dict[str, Converted] = {}
     originals = cut(prepared.source.data, len(exits))
     for each, original, data in zip(exits, originals, cut(weights, len(exits)), strict=True):

@@ -262,7 +262,7 @@ def _convert(
         if photographs:
             prepared = range_clipping.store(prepared, samples[:photographs], samples[photographs:])
     if unrounded:
-        prepared = layer_fit.fit(prepared, unrounded, samples, per_tensor)
+        prepared = layer_fit.fit(prepared, unrounded, samples, per_tensor, calibrations.PHOTOGRAPHS)
     try:
         data, dense = source.extension.convert(source.model, prepared, precision, samples, per_tensor, source.size, path)
     except (to_tflite.ConversionError, extensions.ConversionFailed) as error:
