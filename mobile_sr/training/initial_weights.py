@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -52,7 +53,10 @@ def load(model: keras.Model, network: Mapping[str, Any], init: str | Path, sourc
         if len(loaded) < len(model.variables):
             said.append(f"loaded {len(loaded)} of {len(model.variables)} arrays")
     if len(loaded) < len(model.variables):
-        fitted = output_fit.fit(model, loaded, lambda: (source.batch(step, slice(None)) for step in range(_FIT_BATCHES)))
+        depth = models.max_depth(network)
+        further = [] if depth is None else [float(depth)]
+        batches = functools.partial(map, lambda step: source.batch(step, slice(None)), range(_FIT_BATCHES))
+        fitted = output_fit.fit(model, loaded, batches, further)
         if fitted:
             said.append(f"fitted {len(fitted)} to training images")
         loaded |= fitted

@@ -112,3 +112,15 @@ def test_adapter_starts_from_its_backbone(image_folder, tmp_path, cache, capsys)
     other.network["blocks"] = 3
     with pytest.raises(UserError, match="the recipe trains"):
         train_loop.train(other, image_folder, tmp_path / "no", init=tmp_path / "edsr", cache=cache)
+
+
+def test_another_scale_gets_a_fitted_upsampler(depth_file, image_folder, tmp_path, cache, capsys):
+    network = weights.load_model(depth_file)[1]
+    recipe = recipes.load("adaedsr_b8_x3", smoke=True, steps=1)
+    recipe.network = {**network, "scale": 3}
+    recipe.start_learning_rate = recipe.peak_learning_rate = recipe.end_learning_rate = 0.0
+    train_loop.train(recipe, image_folder, tmp_path / "run", init=depth_file, cache=cache)
+    assert "arrays; fitted 4 to training images\nstep 0  validation" in capsys.readouterr().err
+    given, taken = (weights.read_arrays(file)[0] for file in (depth_file, tmp_path / "run" / "best.npz"))
+    changed = {name.split("/")[0] for name in given if not np.array_equal(given[name], taken[name])}
+    assert changed == {"up1", "tail"}
