@@ -15,10 +15,10 @@ Instructions per LR pixel of a uint8 file in the sizes of the recipes, estimated
 | m | 16 | 12 | 3,720 | 4,040 | 4,370 |
 | l | 32 | 8 | 7,870 | 8,370 | 8,870 |
 
-At x3, the files of s, sp and m were counted as a whole: 2,191, 2,987 and 4,050. The last convolutions of x2 and x4, with 12 and
-48 outputs, were not counted. A size has the same layers at every scale, so that `--init` can start from another scale. With 13
-layers, m would need 4,300 at x3, but at x2 more than XLSR's 3,985. Other networks within the budget of l at x3 (9,000), not
-trained yet: 16 channels and 30 layers (8,810), 24 and 10 (8,330), 28 and 9 (8,730), 48 and 3 (7,410).
+The packaged files, counted as a whole, need at most 0.5 % more (docs/measurements/results.md). A size has the same layers at
+every scale, so that `--init` can start from another scale. With 13 layers, m would need 4,300 at x3, but at x2 more than
+XLSR's 3,985. Other networks within the budget of l at x3 (9,000), not trained: 16 channels and 30 layers (8,810), 24 and 10
+(8,330), 28 and 9 (8,730), 48 and 3 (7,410).
 
 The layers can also have different numbers of channels (`widths`), as a search finds them (nas/fgnas_plain_supernet.py).
 With `exits`, the network also has outputs after fewer of its layers. Such an exit adds the skip and a last convolution of its
