@@ -53,8 +53,8 @@ def load(model: keras.Model, network: Mapping[str, Any], init: str | Path, sourc
         if len(loaded) < len(model.variables):
             said.append(f"loaded {len(loaded)} of {len(model.variables)} arrays")
     if len(loaded) < len(model.variables):
-        depth = models.max_depth(network)
-        further = [] if depth is None else [float(depth)]
+        second = extensions.export(network).max_value
+        further = [] if second is None else [float(second)]
         batches = functools.partial(map, lambda step: source.batch(step, slice(None)), range(_FIT_BATCHES))
         fitted = output_fit.fit(model, loaded, batches, further)
         if fitted:
