@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -55,8 +54,8 @@ def load(model: keras.Model, network: Mapping[str, Any], init: str | Path, sourc
     if len(loaded) < len(model.variables):
         second = extensions.export(network).max_value
         further = [] if second is None else [float(second)]
-        batches = functools.partial(map, lambda step: source.batch(step, slice(None)), range(_FIT_BATCHES))
-        fitted = output_fit.fit(model, loaded, batches, further)
+        steps = range(_FIT_BATCHES)
+        fitted = output_fit.fit(model, loaded, lambda: (source.batch(step, slice(None)) for step in steps), further)
         if fitted:
             said.append(f"fitted {len(fitted)} to training images")
         loaded |= fitted

@@ -75,7 +75,7 @@ class _End:
         channels = [convolution.filters // factor**2 for convolution, factor in self.stages]
         needed = [3 * int(np.prod([factor**2 for _, factor in self.stages[k + 1 :]])) for k in range(len(self.stages))]
         if self.last is None:
-            return len(channels) == 1 and channels == [3]
+            return channels == [3]
         return all(have >= want for have, want in zip(channels, needed, strict=True))
 
     def targets(self, hr: np.ndarray) -> np.ndarray:
@@ -113,9 +113,10 @@ def _missing(model: keras.Model, loaded: set[str]) -> Iterator[_End]:
         end = _end(layer)
         if end is None or not end.fits() or not all(map(_is_plain, end.layers)):
             continue
-        own = [{variable.path for variable in each.variables} & loaded for each in end.layers]
+        if all({variable.path for variable in each.variables} & loaded for each in end.layers):
+            continue
         before = keras.Model(model.inputs, end.first.input)
-        if not all(own) and {variable.path for variable in before.variables} <= loaded:
+        if {variable.path for variable in before.variables} <= loaded:
             yield end
 
 

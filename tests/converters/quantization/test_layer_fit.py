@@ -122,6 +122,20 @@ def test_every_exit_has_a_last_convolution(monkeypatch):
     assert [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)] == [False, False, True, True]
 
 
+def test_a_flat_colour_counts_the_same_at_every_size():
+    counted = []
+
+    def add(moments, patches, weight=1):
+        counted.append(len(patches) * weight)
+        original(moments, patches, weight)
+
+    original, graph = gptq.InputHessian.add, network()
+    flats = [np.full((1, side, side, 3), 0.5, np.float32) for side in (24, 12, 6)]
+    with mock.patch.object(gptq.InputHessian, "add", add):
+        layer_fit.fit(graph.packed(), graph.packed(), [*smooth(3), *flats], photographs=3)
+    assert counted[-6:] == [576] * 3 + [pytest.approx(layer_fit.PLAIN)] * 3  # of the last layer, which sees all samples
+
+
 LAST = {
     "a stride": lambda builder, x: builder.conv(x, 3, 3, 3, stride=2),
     "groups": lambda builder, x: builder.conv(x, 3, 3, 3, groups=3),
