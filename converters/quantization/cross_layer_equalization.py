@@ -56,7 +56,9 @@ def equalize(
         free = groups.shiftable()
         free &= np.isfinite(lows.min(axis=0))
         shift[free] = (lows.min(axis=0)[free] + highs.max(axis=0)[free]) / 2
-    return _apply(graph, groups, _scales(lows - shift, highs - shift, strength), shift)
+    scale = _scales(lows - shift, highs - shift, strength)
+    scale *= _tensor_scales((lows - shift) * scale, (highs - shift) * scale, _tensors(groups), strength)
+    return _apply(graph, groups, scale, shift)
 
 
 def channel_ranges(
@@ -94,6 +96,37 @@ def _scales(lows: np.ndarray, highs: np.ndarray, strength: float) -> np.ndarray:
         scale = np.minimum(scale, headroom.min(axis=0) ** strength)
     scale[0] = 1.0
     return scale
+
+
+def _tensors(groups: ChannelGroups) -> list[np.ndarray]:
+    """The channel groups of each convolution's result; results with common groups are one entry."""
+    found: list[set[int]] = []
+    for _, own in groups.convolutions.values():
+        roots = set(groups.roots(own).tolist())
+        common = [each for each in found if each & roots]
+        found = [each for each in found if not each & roots] + [roots.union(*common)]
+    return [np.array(sorted(each)) for each in found if 0 not in each]
+
+
+def _tensor_scales(lows: np.ndarray, highs: np.ndarray, tensors: Sequence[np.ndarray], strength: float) -> np.ndarray:
+    """[channel groups]: factors with which whole tensors fill the ranges that they share with others, in a concatenation.
+
+    A range that only the channels of one tensor have grows with it, at no cost. `lows` and `highs` are [shared ranges, channel
+    groups], `tensors` the channel groups that have one factor.
+    """
+    factors = np.ones(lows.shape[1])
+    present = np.isfinite(lows)
+    for own in tensors:
+        others = present.copy()
+        others[:, own] = False
+        common = others.any(axis=1) & present[:, own].any(axis=1)
+        headroom = np.inf
+        for limits in (-lows[common], highs[common]):
+            whole, largest = limits.max(axis=1, initial=0), limits[:, own].max(axis=1, initial=0)
+            headroom = min(headroom, np.where(largest > 0, whole / np.maximum(largest, 1e-30), np.inf).min(initial=np.inf))
+        if np.isfinite(headroom):
+            factors[own] = min(max(headroom, 1.0), MAX_SCALE) ** strength
+    return factors
 
 
 def apply_scales(graph: FloatGraph, groups: ChannelGroups, scale: np.ndarray) -> None:

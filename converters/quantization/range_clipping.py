@@ -3,7 +3,8 @@
 A range from the smallest to the largest value spends most of the 256 steps on a few extremes of photographs. The range with
 the least squared error of rounding and clipping (Nagel et al., "A White Paper on Neural Network Quantization", 2021, Sec. 3.1)
 is narrower. Its ends are not inside the range of flat colours and ramps: there a clipped value would change the colour of a
-whole area.
+whole area. Where these values reach so far that they would increase the error on photographs by more than half, as in deep
+networks with attention, some of them are clipped, too; fitting (layer_fit.py) then makes up for most of it.
 
 The error of a tensor that only a LeakyReLU or a sigmoid reads is that of the result. A LeakyReLU of slope 0.05 divides the
 error of negative values by 20, so their end is clipped much farther.
@@ -29,7 +30,12 @@ POSITIONS = 40_000  # approximate number of image positions in a histogram
 NARROWEST = 0.3  # of the distance from 0 to an end: the closest that the end may come to 0
 NARROWEST_INPUT = 0.02  # the same for the input of a function that flattens one end, such as LeakyReLU
 _ABOVE = 1 + 1e-6  # times a step: steps up to this one are equal
+DEAREST = 1.5  # times the least squared error on photographs: what containing the values of flat colours may cost
+_COARSER = 1.5  # times its step: the largest step that a sum may give a tensor that other operators read, too
 _CANDIDATES = 36  # positions of each end that are compared
+
+
+_Function = Callable[[np.ndarray], np.ndarray]
 
 
 def least_error(graph: FloatGraph, photographs: Sequence[Sample], exact: Sequence[Sample] = ()) -> Ranges:
@@ -40,7 +46,7 @@ def least_error(graph: FloatGraph, photographs: Sequence[Sample], exact: Sequenc
     Args:
         graph: the network.
         photographs: inputs whose extreme values may be clipped, such as [1, H, W, 3] float32 images.
-        exact: inputs without any value beyond the ranges, such as flat colours.
+        exact: inputs without any value beyond the ranges, such as flat colours, unless that costs more than DEAREST.
 
     Returns:
         {tensor: (minimum, maximum)} of the inputs of the graph and the float results of its operators.
@@ -53,7 +59,8 @@ def least_error(graph: FloatGraph, photographs: Sequence[Sample], exact: Sequenc
     result = dict(whole)
     readers = graph.readers()
     for tensor, counts in histograms.items():
-        result[tensor] = _best(counts, whole[tensor], inner.get(tensor, (0.0, 0.0)), _function(graph, readers[tensor]))
+        function = _function(graph, readers[tensor])
+        result[tensor] = _affordable(counts, whole[tensor], inner.get(tensor, (0.0, 0.0)), function)
     for op in graph.ops:  # in the order of execution
         inputs = [result[tensor] for tensor in op.inputs if tensor in result]
         if graph.name(op) in SAME_SCALE and inputs:
@@ -62,15 +69,18 @@ def least_error(graph: FloatGraph, photographs: Sequence[Sample], exact: Sequenc
                 result[tensor] = max(low, whole[tensor][0]), min(high, whole[tensor][1])
     result = activation_ranges.settle(graph, result)
     free = {tensor for tensor in histograms if not {graph.name(op) for op in readers[tensor] if op}.intersection(SAME_SCALE)}
-    _align_sums(graph, result, free)
+    shared = {tensor for tensor in free if len({id(op) for op in readers[tensor]}) > 1}
+    _align_sums(graph, result, free, shared)
     return result
 
 
-def _align_sums(graph: FloatGraph, ranges: Ranges, changeable: set[int]) -> None:
+def _align_sums(graph: FloatGraph, ranges: Ranges, changeable: set[int], shared: set[int]) -> None:
     """Give both operands of a sum the step of the sum, in place, where that lowers the error of the three roundings.
 
     A sum of multiples of its own step is exact: its rounding goes away, and those of the operands grow. The last sum comes
-    first, so the trunk of residual blocks gets one step. Only tensors `changeable` change.
+    first, so the trunk of residual blocks gets one step. Only tensors `changeable` change, and little those that are `shared`
+    with other operators: a long skip's sum can have a step of many times that of its first operand, which the network's first
+    block also reads.
     """
     for op in reversed(graph.ops):
         tensors = [tensor for tensor in op.inputs if tensor in ranges]
@@ -80,7 +90,8 @@ def _align_sums(graph: FloatGraph, ranges: Ranges, changeable: set[int]) -> None
         steps = [_step(ranges[tensor]) for tensor in tensors]
         if max(steps) > step * _ABOVE or sum(own**2 for own in steps) < step**2:
             continue
-        if any(tensor not in changeable and own * _ABOVE < step for tensor, own in zip(tensors, steps, strict=True)):
+        factors = [_COARSER if tensor in shared else np.inf if tensor in changeable else _ABOVE for tensor in tensors]
+        if any(own * factor < step for own, factor in zip(steps, factors, strict=True)):
             continue
         for tensor in changeable.intersection(tensors):
             zero = np.round(-ranges[tensor][0] / step)
@@ -122,7 +133,7 @@ def _histograms(graph: FloatGraph, tensors: Sequence[int], samples: Sequence[Sam
     return histograms
 
 
-def _function(graph: FloatGraph, readers: Sequence[Any]) -> Callable[[np.ndarray], np.ndarray] | None:
+def _function(graph: FloatGraph, readers: Sequence[Any]) -> _Function | None:
     """The increasing function that alone reads a tensor, and that flattens one end or both; None without one."""
     names = {graph.name(op) if op is not None else "" for op in readers}
     if names == {"LEAKY_RELU"}:
@@ -133,13 +144,26 @@ def _function(graph: FloatGraph, readers: Sequence[Any]) -> Callable[[np.ndarray
     return None
 
 
-def _best(
-    counts: np.ndarray,
-    whole: tuple[float, float],
-    inner: tuple[float, float],
-    function: Callable[[np.ndarray], np.ndarray] | None = None,
+def _affordable(
+    counts: np.ndarray, whole: tuple[float, float], inner: tuple[float, float], function: _Function | None
 ) -> tuple[float, float]:
-    """The range of least squared error behind `function`, between `inner` and `whole`, over which the values were counted."""
+    """The range of least error that contains `inner`, or as much of it as DEAREST allows."""
+    least, (low, high) = _best(counts, whole, (0.0, 0.0), function)
+    for share in np.linspace(1, 0, 21):  # of the distance from the ends of the least error
+        limits = (
+            min(low + share * (inner[0] - low), inner[0], key=abs),
+            min(high + share * (inner[1] - high), inner[1], key=abs),
+        )
+        error, found = _best(counts, whole, limits, function)
+        if error <= DEAREST * least:
+            break
+    return found
+
+
+def _best(
+    counts: np.ndarray, whole: tuple[float, float], inner: tuple[float, float], function: _Function | None = None
+) -> tuple[float, tuple[float, float]]:
+    """The least squared error behind `function` of a range from `inner` to `whole`, the range of the bins, and that range."""
     is_linear = function is None
     function = function or (lambda x: x)
     low, high = whole
@@ -151,8 +175,9 @@ def _best(
     below = np.square(np.maximum(function(lows)[:, None] - values, 0)) @ counts
     above = np.square(np.maximum(values - function(highs)[:, None], 0)) @ counts
     rounding = (np.square(slopes) @ counts) * np.square((highs - lows[:, None]) / 255) / 12
-    row, column = np.unravel_index(np.argmin(below[:, None] + above + rounding), rounding.shape)
-    return float(lows[row]), float(highs[column])
+    errors = below[:, None] + above + rounding
+    row, column = np.unravel_index(np.argmin(errors), errors.shape)
+    return float(errors[row, column]), (float(lows[row]), float(highs[column]))
 
 
 def store(data: bytes, photographs: Sequence[Sample], exact: Sequence[Sample] = ()) -> bytes:

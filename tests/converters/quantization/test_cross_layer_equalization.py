@@ -11,6 +11,7 @@ from mobile_sr.converters import to_tflite
 from mobile_sr.converters.quantization import cross_layer_equalization, gptq, keras_sync
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.models.layers import GroupedConv2D, PReLU
+from tests.converters.quantization.small_graphs import Builder, run
 
 
 def images(count=3, side=24, seed=0):
@@ -209,3 +210,25 @@ def test_an_axis_whose_length_depends_on_the_image_is_one_channel():
     samples = [np.arange(8.0).reshape(1, 2, 4), np.arange(-3.0, 6.0).reshape(1, 1, 9), np.full((1, 1, 9), 2.0)]
     low, high = cross_layer_equalization.channel_ranges(Graph(), [7], samples)[7]
     assert (low.tolist(), high.tolist()) == ([-3], [7])
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_a_small_tensor_fills_the_range_of_a_concatenation(strength):
+    """Its own range, before the rectifier, grows with it."""
+    builder = Builder()
+    small, large = builder.conv(0, 3, 4, 3), builder.conv(0, 3, 2, 3)
+    parts = [builder.op("LEAKY_RELU", [x], alpha=0.05) for x in (small, large)]
+    joined = builder.op("CONCATENATION", parts, axis=3)
+    graph = builder.finished(builder.conv(joined, 6, 3))
+    for op in graph.ops:  # values of both signs in both parts
+        if op.outputs[0] in (small, large):
+            _, kernel, bias = op.inputs
+            graph.set_constant(kernel, graph.constant(kernel) / (50 if op.outputs[0] == small else 1))
+            graph.set_constant(bias, graph.constant(bias) * 0)
+    samples = images()
+    before = run(graph, samples[0])[0]
+    cross_layer_equalization.equalize(graph, samples, strength)
+    np.testing.assert_allclose(run(graph, samples[0])[0], before, atol=1e-5 * np.abs(before).max())
+    low, high = cross_layer_equalization.channel_ranges(graph, [joined], samples)[joined]
+    used = max(low[:4].min() / low.min(), high[:4].max() / high.max())  # share of the range at the end that is reached first
+    assert used == pytest.approx(1, rel=1e-4) if strength else used < 0.2

@@ -174,3 +174,30 @@ def test_an_operand_that_is_also_concatenated_keeps_its_step():
     joined = builder.op("CONCATENATION", [builder.op("ADD", [first, second]), second], axis=3)
     graph = builder.finished(builder.conv(joined, 2, 3))
     assert range_clipping.least_error(graph, grays(), grays())[second] == pytest.approx((0, 1.5))
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_an_operand_that_others_read_gets_no_far_coarser_step(is_shared):
+    """The sum of a long skip has six times the step of its first operand, which another convolution reads as well."""
+    builder = Builder(SHAPE)
+    first, second = line(builder, 1, 0), line(builder, -6, 6)
+    ends = [builder.conv(builder.op("ADD", [first, second]), 1, 3)]
+    if is_shared:
+        ends.append(builder.conv(first, 1, 3))
+    ranges = range_clipping.least_error(builder.finished(*ends), grays(), grays())
+    assert step(ranges[first]) == pytest.approx((1 if is_shared else 6) / 255)
+
+
+@pytest.mark.parametrize(("colour", "contained"), [(0.7, True), (1.9, False)])
+def test_flat_colours_far_beyond_photographs_are_clipped(colour, contained):
+    """Containing them would make the steps on photographs several times as coarse; the limit is half of the error more."""
+    builder = Builder(SHAPE)
+    wide = line(builder, 1, 0)
+    graph = builder.finished(builder.conv(wide, 1, 3))
+    images = grays()[:-2]
+    low, high = range_clipping.least_error(graph, images, [np.full(SHAPE, colour, np.float32)])[wide]
+    alone = range_clipping.least_error(graph, images)[wide]
+    values = np.stack(images).mean(axis=-1)
+    assert (high >= colour * 0.9999) == contained
+    assert squared_error(values, low, high) < 1.6 * squared_error(values, *alone)
+    assert high > alone[1]
