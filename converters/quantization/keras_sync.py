@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization, gptq, prelu
+from mobile_sr.converters.quantization import cross_layer_equalization, gptq, mask_scaling, prelu
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.tflite.constants import BIASED
 
@@ -54,8 +54,9 @@ def prepare(
     strength: float,
     per_tensor: bool = False,
     export_form: keras.Model | None = None,
+    rounded: bool = True,
 ) -> bool:
-    """Equalize a functional Keras model and round its weights (gptq.py) in place, as `export` does for its integer files.
+    """Equalize a functional Keras model in place, scale its masks and round its weights, as `export` does for 8-bit files.
 
     Args:
         model: the model.
@@ -64,6 +65,7 @@ def prepare(
         strength: exponent of the equalization's scales.
         per_tensor: use one scale for a whole kernel instead of one for each of its output channels.
         export_form: as for `equalize`.
+        rounded: whether to round the weights (gptq.py).
 
     Returns:
         Whether the weights are exactly those of `export`. Otherwise, biases of phases are their means, or kernels without a
@@ -75,16 +77,21 @@ def prepare(
     exported = model if export_form is None else export_form
     exported.set_weights(model.get_weights())
     try:
-        exact = copy_weights(*_prepared(data, samples, strength, per_tensor), exported)
+        exact = copy_weights(*_prepared(data, samples, strength, per_tensor, rounded), exported)
     except ValueError:
         exact = False
-        copy_weights(*_prepared(data, samples, strength, per_tensor, exported), exported)
+        copy_weights(*_prepared(data, samples, strength, per_tensor, rounded, exported), exported)
     model.set_weights(exported.get_weights())
     return exact
 
 
 def _prepared(
-    data: bytes, samples: Sequence[Sample], strength: float, per_tensor: bool, model: keras.Model | None = None
+    data: bytes,
+    samples: Sequence[Sample],
+    strength: float,
+    per_tensor: bool,
+    rounded: bool,
+    model: keras.Model | None = None,
 ) -> tuple[FloatGraph, FloatGraph]:
     """A graph before and after equalization and rounding; only what a model can have, if one is given."""
     before, after = FloatGraph(data), FloatGraph(data)
@@ -92,6 +99,10 @@ def _prepared(
         prelu.rewrite(graph)
     fixed = set() if model is None else _fixed_kernels(after, model)
     cross_layer_equalization.equalize(after, samples, strength, center=model is None, fixed=fixed)
+    if model is None and mask_scaling.scale_masks(after, samples):
+        cross_layer_equalization.equalize(after, samples, strength)
+    if not rounded:
+        return before, after
     if model is not None:
         fixed |= {
             op.inputs[BIASED[name][1]] for op in after.ops if (name := after.name(op)) in BIASED and not _has_bias(before, op)

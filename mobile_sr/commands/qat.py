@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 from mobile_sr.commands import common
-from mobile_sr.qat.settings import Settings
+from mobile_sr.qat.settings import RATES, Settings
 
 ENGINES = ("keras", "tfmot")
 HELP = "quantization-aware training: fine-tune for uint8 and convert"
@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the .tflite, its sidecar and the run files")
     parser.add_argument("--steps", type=int, default=default.steps, help="number of steps (default %(default)s)")
     parser.add_argument("--per-tensor", action="store_true", help="one scale per kernel instead of one per output channel")
-    parser.add_argument("--rate", type=float, default=default.rate, help="peak learning rate of Adam (default %(default)s)")
+    rates = ", ".join(f"{rate:g} for {engine}" for engine, (rate, _) in RATES.items())
+    parser.add_argument("--rate", type=float, help=f"peak learning rate of Adam (default {rates} and --round-weights)")
     parser.add_argument("--batch", type=int, default=default.batch, help="patches per step (default %(default)s)")
     parser.add_argument("--patch", type=int, default=default.patch, help="side of a patch in LR pixels (default %(default)s)")
     parser.add_argument("--seed", type=int, default=default.seed, help="seed (default %(default)s)")
@@ -33,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="keras",
         help="keras: fake quantization in this process, for any functional network, then export (default); "
         "tfmot: tensorflow-model-optimization, with learned ranges in the file",
+    )
+    parser.add_argument(
+        "--round-weights",
+        action="store_true",
+        help="engine keras: round the weights during the training, too (default: after it, which loses less)",
     )
     parser.add_argument(
         "--max-colour-error",
@@ -56,11 +62,20 @@ def run(args: argparse.Namespace) -> int:
 
     if args.resume and args.engine != "keras":
         raise UserError(f"--resume: not supported by --engine {args.engine}")
-
+    if args.round_weights and args.engine != "keras":
+        raise UserError(f"--round-weights: --engine {args.engine} always rounds them")
     if args.max_colour_error < 0:
         raise UserError(f"--max-colour-error {args.max_colour_error}: must be at least 0")
+    rate, range_rate = RATES["tfmot" if args.round_weights else args.engine]
     settings = Settings(
-        steps=args.steps, rate=args.rate, batch=args.batch, patch=args.patch, seed=args.seed, per_tensor=args.per_tensor
+        steps=args.steps,
+        rate=rate if args.rate is None else args.rate,
+        range_rate=range_rate,
+        batch=args.batch,
+        patch=args.patch,
+        seed=args.seed,
+        per_tensor=args.per_tensor,
+        rounded_weights=args.round_weights,
     )
     if args.per_tensor:
         # Equalization gives output channels ranges too different for one scale (docs/measurements/qat.md).

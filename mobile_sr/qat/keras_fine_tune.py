@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 TYPICAL = 0.1  # RMS of the weights of networks for 0..1; variables with smaller values get smaller steps
 SMALLEST_SHARE = 0.01  # of the step, for biases that are 0
+NEGLIGIBLE = 1e-3  # of the RMS of a variable: values that do not show by which factor the equalization changed them
+LARGEST_RATIO = 64.0  # of the steps of an equalized value, as cross_layer_equalization.MAX_SCALE
 
 Report = Callable[[int, float | None, float | None, float | None], object]
 
@@ -61,14 +63,13 @@ class FineTuning:
         self._io = io or ModelIO()
         self._in, self._out = (tensor_values.RANGES[key] for key in (self._io.range_in, self._io.range_out))
         try:
-            self.net = QuantizedNetwork(model, settings.per_tensor, self._in, self._out)
+            self.net = QuantizedNetwork(model, settings.per_tensor, self._in, self._out, settings.rounded_weights)
         except ValueError as error:
             raise UserError(str(error)) from None
         self._teacher = [(v, tf.constant(value)) for v, value in zip(model.variables, teacher, strict=True)]
         self._weights = list(model.trainable_variables)
-        # Adam's steps have one size for all variables. The biases of networks published for 0..255 are 255 times smaller.
-        sizes = [float(np.sqrt(np.mean(np.square(v.numpy())))) for v in self._weights]
-        self._shares = [min(1.0, max(SMALLEST_SHARE, size / TYPICAL)) for size in sizes]
+        before = {v.path: np.asarray(value) for v, value in zip(model.variables, teacher, strict=True)}
+        self._shares = [tf.constant(_shares(before[v.path], v.numpy())) for v in self._weights]
         self._limits = [self.net.low, self.net.high] if settings.ranges == "learned" else []
         self._optimizers = [keras.optimizers.Adam(0.0, epsilon=1e-8) for _ in range(2)]
         for optimizer, variables in zip(self._optimizers, (self._weights, self._limits), strict=True):
@@ -136,7 +137,7 @@ class FineTuning:
                 report(self.step, losses[-1], None, speed)
 
     def measure_ranges(self) -> None:
-        """Set the activation ranges to those of the calibration images with the current rounded weights, as an export does.
+        """Set the activation ranges to those of the calibration images with the current weights, as an export does.
 
         Raises:
             UserError: when a value is not finite.
@@ -229,3 +230,23 @@ class FineTuning:
         if score > self.best[0]:
             self.best, self._best = (score, self.step), self._values()
         return score
+
+
+def _shares(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """The share of the learning rate for each value of a variable.
+
+    Adam's steps have one size for all values. The biases of networks published for 0..255 are 255 times smaller than those of
+    other variables, and an equalized kernel has values of very different size. They get the steps that the network would have
+    before its equalization, which multiplies values and steps alike.
+
+    Args:
+        before: the variable before the equalization.
+        now: the same after it.
+    """
+    size = float(np.sqrt(np.mean(np.square(before))))
+    share = min(1.0, max(SMALLEST_SHARE, size / TYPICAL))
+    known = np.abs(before) > NEGLIGIBLE * size
+    ratios = np.abs(np.divide(now, before, out=np.ones(now.shape, np.float32), where=known))
+    if known.any():
+        ratios[~known] = np.median(ratios[known])
+    return (share * np.clip(ratios, 1 / LARGEST_RATIO, LARGEST_RATIO)).astype(np.float32)

@@ -123,21 +123,23 @@ def _fold(name: str | Path, model: keras.Model) -> keras.Model:
         raise UserError(f"{name}: {error}") from None
 
 
-def prepare(start: Start, crops: Sequence[np.ndarray], strength: float, per_tensor: bool) -> str | None:
-    """Give the network the weights of `export`'s uint8 file: equalized and rounded by GPTQ. Works in place.
+def prepare(start: Start, crops: Sequence[np.ndarray], strength: float, per_tensor: bool, rounded: bool = True) -> str | None:
+    """Give the network the weights of `export`'s uint8 file before its method `fit`. Works in place.
 
     Args:
         start: the network.
         crops: calibration images, [1, H, W, 3] float32 in 0..1.
         strength: of the equalization; 0 only centres the channels.
         per_tensor: one scale per kernel instead of one per output channel.
+        rounded: whether to round the weights by GPTQ, or only to equalize them.
 
     Returns:
         None, or how the weights differ from those of the file.
     """
     source = _saved(start) if start.is_folded else start.source()
     try:
-        exact = keras_sync.prepare(start.model, source.data, source.samples(crops), strength, per_tensor, source.model)
+        settings = (strength, per_tensor, source.model, rounded)
+        exact = keras_sync.prepare(start.model, source.data, source.samples(crops), *settings)
     except ValueError as error:  # the converter merged weights
         return f"as trained, because {error}"
     return None if exact else "without changes that the network cannot have, such as biases that differ between phases"

@@ -47,11 +47,12 @@ class Candidate:
     """A uint8 file.
 
     Attributes:
-        methods: methods of its export; none for a trained network.
+        methods: methods of its export.
         score: mean PSNR (RGB) in dB on the held-out images.
         data: its bytes.
         sidecar: its sidecar.
         ranges: {activation of the float .tflite: (low, high)} of learned ranges.
+        trained: whether it is of the trained network.
     """
 
     methods: Sequence[str]
@@ -59,6 +60,7 @@ class Candidate:
     data: bytes
     sidecar: dict[str, Any]
     ranges: Mapping[str, tuple[float, float]] | None = None
+    trained: bool = False
 
 
 def train(
@@ -139,8 +141,8 @@ def train(
         sample = crops[0][:, : keras_ranges.SAMPLE_SIDE, : keras_ranges.SAMPLE_SIDE]
         exports = Exports(start, model, sample, settings, source, max_colour_error, validation, work, log)
         chosen, scores = choose(exports, tuning, at_ptq, log)
-    record |= {"methods": list(chosen.methods), "file_psnr_rgb": scores, "trained": not chosen.methods}
-    if chosen.methods:  # the network of export's file
+    record |= {"methods": list(chosen.methods), "file_psnr_rgb": scores, "trained": chosen.trained}
+    if not chosen.trained:  # the network of export's file
         start.model.set_weights(teacher)
     else:
         record |= {"ranges": tuning.ranges(), "tensor_ranges": chosen.ranges}
@@ -148,7 +150,7 @@ def train(
     stored = ("step", "validation_psnr_rgb", "trained", "tensor_ranges")
     start.save(best, {key: record[key] for key in stored if key in record})
     chosen.sidecar["weights"] = {"file": best.name, "sha256": sha256_file(best)}
-    if not chosen.methods:
+    if chosen.trained:
         agreement = verification.measure_agreement(tuning.upscale, _runner(chosen.data), start.scale)
         chosen.sidecar["agreement_with_fake_quantized"] = agreement
     target = out / f"{start.name}_uint8.tflite"
@@ -211,7 +213,8 @@ def _prepare(
     try:
         keras_fine_tune.QuantizedNetwork(start.model)  # names a layer that is not supported, before the slow part
         with quiet():
-            reason = keras_start.prepare(start, crops, settings.equalize, settings.per_tensor)
+            rounded = settings.rounded_weights
+            reason = keras_start.prepare(start, crops, settings.equalize, settings.per_tensor, rounded)
         if reason:
             log(f"{model}: the initial weights are not those of export's uint8 file: {reason}")
         with quiet():
@@ -219,7 +222,7 @@ def _prepare(
             if settings.ranges == "learned":  # measured ones are the whole ranges again after each validation
                 keras_start.clip_ranges(start, tuning.net, crops)
                 tuning.begin()
-            return tuning, not reason
+            return tuning, rounded and not reason
     except UserError:
         raise
     except ValueError as error:
@@ -251,7 +254,9 @@ class Exports:
         return self._export("PTQ", self.model, methods=export.METHODS)
 
     def trained(self, net: QuantizedNetwork) -> Candidate:
-        """The trained network with its weights rounded to nearest, and with its ranges if they were learned.
+        """The trained network, with its ranges if they were learned.
+
+        Weights that the training rounded are rounded to nearest, others by the methods of `export`.
 
         Raises:
             export.AuditError: as for export.export, or a flat colour is too far from the network before the training: a range
@@ -264,7 +269,8 @@ class Exports:
             source = self.start.source(file)
             ranges = keras_ranges.of_tensors(net, source.data, source.samples([self.sample])[0])
         options = {} if self.start.config is not None else {"options": self.start.options}
-        made = self._export("QAT", file, methods=(), ranges=ranges, **options)
+        methods = () if self.settings.rounded_weights else ("round", "fit") if ranges else ("round", "clip", "fit")
+        made = dataclasses.replace(self._export("QAT", file, methods=methods, ranges=ranges, **options), trained=True)
         errors, check = verification.colour_check(self.start.source(), made.data, self.max_colour_error)
         if not check["passed"]:
             raise export.AuditError(f"uint8: {flat_colours.describe(errors)} of the network before the training")

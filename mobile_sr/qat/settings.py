@@ -9,6 +9,7 @@ from typing import Any
 from mobile_sr.errors import UserError
 
 RANGES = ("measured", "learned", "moving", "fixed")
+RATES = {"keras": (1e-4, 2e-3), "tfmot": (2e-5, 1e-2)}  # of each engine: peak learning rates of the weights and of the ranges
 
 
 @dataclasses.dataclass
@@ -20,13 +21,18 @@ class Settings:
 
     steps: int = 2000
     # Peak learning rate of the weights. It rises during `warmup_fraction` of the steps, then falls linearly to a hundredth.
-    rate: float = 2e-5
+    rate: float = RATES["keras"][0]
     warmup_fraction: float = 0.05
-    range_rate: float = 1e-2  # peak learning rate of learned ranges; engine keras: as a share of a range's initial width
+    range_rate: float = RATES["keras"][
+        1
+    ]  # peak learning rate of learned ranges; engine keras: as a share of a range's initial width
     batch: int = 16
     patch: int = 32
     seed: int = 0
     per_tensor: bool = False
+    # Engine keras: whether the training rounds the weights, too. Else they are rounded after it, with the inputs that they then
+    # have (converters/quantization/gptq.py and layer_fit.py), which costs less.
+    rounded_weights: bool = False
     equalize: float = 1.0  # strength of the cross-layer equalization before the fine-tuning; 0 is off
     # One of RANGES. Engine keras: 'learned', or 'measured': those of the calibration images, measured again before each
     # validation. Engine tfmot: 'learned', 'moving' or 'fixed'.

@@ -100,7 +100,8 @@ def export(
         options: value range, channel order and layout of a network from elsewhere, as in {"range": 255, "order": "bgr"}; a
             model string can have them behind '@' instead. Without them they are measured.
         ranges: {name of an activation in the float32 .tflite: (minimum, maximum)}, for integer files, in place of the ranges
-            measured on the calibration images; for example those that QAT learned. Not with 'equalize', which scales them.
+            measured on the calibration images. Not with 'equalize', which scales them. A network of `qat` has its own for
+            8-bit files; 'clip' then selects these, and without 'equalize'.
         log: called with lines about the progress.
     Returns: the paths of the files. That of a network with exits (models/chainsr.py) has a signature for each of them.
     Raises: UserError for unusable arguments, AuditError when a file fails its audit.
@@ -133,6 +134,10 @@ def export(
     exits = exits_export.find(source)
     if exits:
         exits_export.check(model, precisions, chips)
+    is_learned = ranges is None and bool(learned := preparation.learned_ranges(source, precisions, methods, chosen))
+    if is_learned:
+        ranges, methods = learned, [method for method in methods if method not in ("equalize", "clip")]
+        log(f"{source.name}: keeps the {len(learned)} activation ranges of its quantization-aware training")
     dense_groups = dense_groups or (chosen is not None and not chosen.groups and grouped_conv.has_groups(source.data))
     for note in source.notes:
         log(f"{source.name}: {note}")
@@ -184,7 +189,7 @@ def export(
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"
         if precision in ("uint8", "int8"):
             measured = "least squared error" if "clip" in methods else "minimum and maximum"
-            sidecar["ranges"] = "given" if ranges else measured
+            sidecar["ranges"] = "learned" if is_learned else "given" if ranges else measured
         if not is_poor and precision != "onnx":
             selected = source.extension.options(source.extension.max_value) | (
                 {"signature": paths[precision]} if paths[precision] == "sparse" else {}

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mobile_sr.converters import to_tflite
 from mobile_sr.converters.quantization import (
     activation_ranges,
     cross_layer_equalization,
@@ -109,6 +110,23 @@ def prepare(
     elif float_weights == "trained":
         result.plain = data
     return result
+
+
+def learned_ranges(
+    source: Source, precisions: Sequence[str], methods: Sequence[str], target: targets.Target | None
+) -> dict[str, tuple[float, float]]:
+    """Return the activation ranges that `qat` learned for a network, those of tensors that its form for a target has.
+
+    Returns:
+        {name of an activation: (minimum, maximum)}; {} where they are not used: they are for 8 bits and replace those of the
+        method clip, which must be among the methods.
+    """
+    calibrated = {each for each in precisions if each in to_tflite.CALIBRATED}
+    if not source.learned_ranges or "clip" not in methods or not calibrated or not calibrated <= {"uint8", "int8"}:
+        return {}
+    graph = FloatGraph(targets.with_upsampler(source.data, "depth_to_space" if target is None else target.upsampler))
+    names = {graph.tensor_name(tensor) for tensor in activation_ranges.activations(graph)}
+    return {name: limits for name, limits in source.learned_ranges.items() if name in names}
 
 
 def check_float_weights(float_weights: str | None, methods: Sequence[str]) -> None:

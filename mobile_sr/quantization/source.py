@@ -50,6 +50,7 @@ class Source:
         io: value ranges and channels of the network.
         hint: how to give other value ranges and channels; None for a model string.
         extremes: further calibration samples, in the form of the network's input.
+        learned_ranges: {activation of `data`: (minimum, maximum)} that `qat` learned for 8 bits; {} for a network without.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Source:
     io: model_io.ModelIO = dataclasses.field(default_factory=model_io.ModelIO)
     hint: str | None = None
     extremes: Sequence[np.ndarray] = ()
+    learned_ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     @property
     def reference_key(self) -> str:
@@ -125,6 +127,8 @@ def open_own(model: str | Path, size: tuple[int, int] | None) -> Source:
     extensions.export(config).check_upscaler(str(model))
     source = from_keras(keras_model, config, name, size)
     source.facts["weights"] = {"file": file.name, "sha256": sha256_file(file)}
+    learned = weights.read_arrays(file)[1].get("tensor_ranges") or {}
+    source.learned_ranges = {name: (float(low), float(high)) for name, (low, high) in learned.items()}
     return source
 
 

@@ -33,7 +33,12 @@ class QuantizedNetwork:
     """
 
     def __init__(
-        self, model: keras.Model, per_tensor: bool = False, input_range: Range = (0, 1), output_range: Range = (0, 1)
+        self,
+        model: keras.Model,
+        per_tensor: bool = False,
+        input_range: Range = (0, 1),
+        output_range: Range = (0, 1),
+        rounded_weights: bool = True,
     ) -> None:
         """Plans the quantizers.
 
@@ -41,13 +46,14 @@ class QuantizedNetwork:
             model: a functional keras.Model with one input and one output.
             per_tensor: one scale per kernel instead of one per output channel.
             input_range, output_range: black and white. The input and the output have 256 levels from one to the other.
+            rounded_weights: whether the weights are rounded, too, or the activations alone.
         Raises: ValueError, naming the layer, for a layer that is not supported.
         """
         self.model = model
         plan = _Plan(model, per_tensor, input_range, output_range)
         self._steps, self.names = plan.steps, plan.names
         self._input = plan.quantizers[id(model.inputs[0])]
-        self._weights = [pair for step in plan.steps for pair in step.behaviour.weights]
+        self._weights = [pair for step in plan.steps for pair in step.behaviour.weights if rounded_weights]
         self._fixed = np.array([limits is not None for limits in plan.fixed])
         start = np.array([limits or (0.0, 1.0) for limits in plan.fixed], np.float32)
         self._start, self._limits = start, plan.limits
@@ -61,7 +67,7 @@ class QuantizedNetwork:
         return self._run(x, lambda value, index: quantize_to_range(value, low[index], high[index]))
 
     def measure(self, x: Any) -> tuple[Any, Any]:
-        """Runs the network with rounded weights only: ([quantizers] minima, [quantizers] maxima) of its tensors."""
+        """Runs the network with exact activations: ([quantizers] minima, [quantizers] maxima) of its tensors."""
         lows: dict[int, Any] = {}
         highs: dict[int, Any] = {}
 

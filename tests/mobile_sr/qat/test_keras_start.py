@@ -23,9 +23,9 @@ class Start(types.SimpleNamespace):
 def test_the_settings_reach_the_equalization(monkeypatch, strength, per_tensor, exact):
     calls = []
     monkeypatch.setattr(keras_start.keras_sync, "prepare", lambda *args: calls.append(args) or exact)
-    reason = keras_start.prepare(Start(is_folded=False, model="network"), [np.float32(0.25)], strength, per_tensor)
+    reason = keras_start.prepare(Start(is_folded=False, model="network"), [np.float32(0.25)], strength, per_tensor, not exact)
     ((model, data, samples, *settings),) = calls
-    assert (model, samples, settings) == ("network", [0.5], [strength, per_tensor, "original"])
+    assert (model, samples, settings) == ("network", [0.5], [strength, per_tensor, "original", not exact])
     assert data.startswith(b"TFL3", 4)
     assert (reason is None) == exact
 

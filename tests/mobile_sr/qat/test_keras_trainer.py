@@ -16,7 +16,7 @@ from mobile_sr.converters.tflite import audit, flatbuffer
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
 from mobile_sr.models.layers import DepthToSpace
-from mobile_sr.qat import keras_fine_tune, keras_trainer
+from mobile_sr.qat import keras_fine_tune, keras_trainer, trainer
 from mobile_sr.qat.settings import Settings
 from mobile_sr.quantization import export
 from tests.conftest import make_image
@@ -79,9 +79,9 @@ def test_a_run_of_ours(model_file, image_folder, tmp_path, cache):
     sidecar = json.loads(file.with_suffix(".json").read_text())
     assert max(score for score in sidecar["qat"]["file_psnr_rgb"].values() if score is not None) == best
     assert sidecar["qat"]["engine"] == "keras"
-    recipe = {True: (None, "to nearest"), False: (1, "second moments of the inputs")}
-    strength, rounding = recipe[sidecar["qat"]["trained"]]
-    assert ((sidecar["equalization"] or {}).get("strength"), sidecar["rounding"]) == (strength, rounding)
+    strength = {True: None, False: 1}[sidecar["qat"]["trained"]]
+    assert (sidecar["equalization"] or {}).get("strength") == strength
+    assert sidecar["rounding"] == "second moments of the inputs"
     assert ("agreement_with_fake_quantized" in sidecar) == ("ranges" in sidecar["qat"]) == sidecar["qat"]["trained"]
     rows = list(csv.DictReader((tmp_path / "out" / "history.csv").open()))
     assert [int(row["step"]) for row in rows] == [0, 1, 2]
@@ -96,7 +96,7 @@ def test_a_foreign_network(image_folder, tmp_path, cache, small_crops, exports):
     assert (Path(start), arguments["methods"]) == (tmp_path / "theirs.keras", export.METHODS)
     assert (precisions, arguments["calibration"]) == (["uint8"], image_folder)
     for exported, _, others in trained:  # none if no step improved the network
-        assert (exported.name, others["methods"]) == ("theirs.keras", ())
+        assert (exported.name, others["methods"]) == ("theirs.keras", ("round", "fit"))
     assert file == tmp_path / "out" / "theirs_uint8.tflite"
     tuned = keras.saving.load_model(tmp_path / "out" / "best.keras")
     assert [layer.name for layer in tuned.layers][1] == "first"
@@ -133,6 +133,30 @@ def test_an_interrupted_run_resumes(image_folder, tmp_path, cache, small_crops, 
     whole, run = (keras.saving.load_model(tmp_path / name / "best.keras").get_weights() for name in ("whole", "run"))
     for a, b in zip(whole, run, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_rounded_weights_are_only_converted(image_folder, tmp_path, cache, small_crops, exports, monkeypatch):
+    """The training rounds them to nearest: export's methods would move them."""
+    monkeypatch.setitem(SETTINGS, "rounded_weights", True)
+    monkeypatch.setattr(keras_fine_tune.FineTuning, "_validate", _improving)
+    train(foreign(tmp_path / "theirs.keras"), image_folder, tmp_path / "out", cache=cache)
+    assert [arguments["methods"] for _, _, arguments in exports] == [export.METHODS, ()]
+
+
+def _improving(tuning, *args):
+    tuning.best, tuning._best = (float(tuning.step), tuning.step), tuning._values()
+    return float(tuning.step)
+
+
+def test_the_rates_of_an_engine(monkeypatch, image_folder, tmp_path, model_file, run_here):
+    found = []
+    for module in (keras_trainer, trainer):
+        monkeypatch.setattr(module, "train", lambda *args, **options: found.append(args[3]) or ("file", 30.0))
+    given = ("--model", model_file, "--data", image_folder)
+    for index, options in enumerate(((), ("--round-weights",), ("--engine", "tfmot"), ("--rate", 0.5))):
+        assert run_here("qat", *given, "--out", tmp_path / str(index), *options).returncode == 0
+    assert [(each.rate, each.range_rate) for each in found] == [(1e-4, 2e-3), (2e-5, 1e-2), (2e-5, 1e-2), (0.5, 2e-3)]
+    assert [each.rounded_weights for each in found] == [False, True, False, False]
 
 
 def choose(ptq, qat, step=1, at_ptq=True):
@@ -192,7 +216,7 @@ def test_a_trained_file_must_keep_the_flat_colours_from_before_the_training(monk
     with pytest.raises(export.AuditError, match="flat colours within 6 levels .* of the network before the training"):
         exports.trained(None)
     exports.max_colour_error = 6
-    assert exports.trained(None) is made
+    assert exports.trained(None) == dataclasses.replace(made, trained=True)
 
 
 def test_without_an_improvement_the_file_is_that_of_export(image_folder, tmp_path, cache, monkeypatch):
@@ -260,6 +284,7 @@ def test_refused_options(image_folder, tmp_path, model_file, run_here, depth_fil
     for options, message in (
         (("--resume",), "no run to resume (config.json is missing)"),
         (("--resume", "--engine", "tfmot"), "--resume: not supported by --engine tfmot"),
+        (("--round-weights", "--engine", "tfmot"), "--round-weights: --engine tfmot always rounds them"),
         (("--max-colour-error", -1), "--max-colour-error -1: must be at least 0"),
     ):
         done = run_here("qat", *given, *options)

@@ -13,7 +13,7 @@ from mobile_sr.converters.tflite.constants import BIASED
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
 from mobile_sr.quantization import source
-from mobile_sr.quantization.export import export
+from mobile_sr.quantization.export import METHODS, export
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,27 @@ def test_weights_without_their_method_are_refused(fsrcnn_file, tmp_path, choice,
     with pytest.raises(UserError, match="use trained, equalized, rounded"):
         export(fsrcnn_file, tmp_path / "out", ["float32"], float_weights="best")
     assert not (tmp_path / "out").exists()
+
+
+def test_learned_ranges(fsrcnn_file, tmp_path):
+    """A network of `qat` keeps its ranges in 8-bit files, unless it is converted without methods."""
+    model, config = weights.load_model(fsrcnn_file)
+    graph = FloatGraph(source.open_own(fsrcnn_file, None).data)
+    first = next(graph.tensor_name(op.outputs[0]) for op in graph.ops if graph.name(op) == "CONV_2D")
+    file = tmp_path / "tuned.npz"
+    weights.save_model(file, model, config, {"tensor_ranges": {first: [-1.25, 2.5], "of another target": [0.0, 1.0]}})
+    for methods, precisions, expected in (
+        (METHODS, ["uint8"], ("learned", None)),
+        (["equalize", "round"], ["uint8"], ("minimum and maximum", 1.0)),
+    ):
+        lines = []
+        (path,) = export(file, tmp_path / expected[0], precisions, methods=methods, max_colour_error=255, log=lines.append)
+        sidecar = json.loads(path.with_suffix(".json").read_text())
+        assert (sidecar["ranges"], (sidecar["equalization"] or {}).get("strength")) == expected
+        stored = [each.quantization for each in FloatGraph(path.read_bytes()).graph.tensors]
+        steps = [each.scale[0] for each in stored if each is not None and each.scale is not None]
+        is_used = np.isclose(steps, 3.75 / 255, rtol=1e-6, atol=0).any()
+        assert is_used == any("keeps the 1 activation ranges" in line for line in lines) == (expected[0] == "learned")
 
 
 def test_given_ranges(fsrcnn_file, tmp_path):

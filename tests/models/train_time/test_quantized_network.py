@@ -118,6 +118,19 @@ def test_a_trace_is_that_of_the_float_network():
     assert np.abs(ops.convert_to_numpy(net(X)) - np.clip(trace[-1][1], 0, 1)).max() > 1e-3
 
 
+def test_only_the_activations_are_rounded_on_request():
+    """The largest values of the tensors are then those of the float network."""
+    model = network(lambda lr: conv(lr, name="a", activation="relu"))
+    expected = float(ops.max(keras.Model(model.input, model.get_layer("a").output)(X)))
+    highest = {}
+    for rounded in (True, False):
+        net = calibrated(model, rounded_weights=rounded)
+        highest[rounded] = ranges(net)["a"][1]
+        assert np.abs(ops.convert_to_numpy(net(X)) - np.clip(model(X), 0, 1)).max() > 1e-3
+    assert highest[False] == pytest.approx(expected, rel=1e-6)
+    assert highest[True] != pytest.approx(expected, rel=1e-4)
+
+
 def test_learned_ranges_keep_their_limits():
     net = calibrated(network(lambda lr: conv(conv(lr, name="a"), activation="tanh", name="t")))
     net.low.assign(net.low * 0 + 1)
