@@ -58,6 +58,7 @@ def equalize(
         shift[free] = (lows.min(axis=0)[free] + highs.max(axis=0)[free]) / 2
     scale = _scales(lows - shift, highs - shift, strength)
     scale *= _tensor_scales((lows - shift) * scale, (highs - shift) * scale, _tensors(groups), strength)
+    scale = np.minimum(scale, MAX_SCALE)
     return _apply(graph, groups, scale, shift)
 
 
@@ -125,7 +126,7 @@ def _tensor_scales(lows: np.ndarray, highs: np.ndarray, tensors: Sequence[np.nda
             whole, largest = limits.max(axis=1, initial=0), limits[:, own].max(axis=1, initial=0)
             headroom = min(headroom, np.where(largest > 0, whole / np.maximum(largest, 1e-30), np.inf).min(initial=np.inf))
         if np.isfinite(headroom):
-            factors[own] = min(max(headroom, 1.0), MAX_SCALE) ** strength
+            factors[own] = max(headroom, 1.0) ** strength
     return factors
 
 

@@ -3,7 +3,7 @@
 A range from the smallest to the largest value spends most of the 256 steps on a few extremes of photographs. The range with
 the least squared error of rounding and clipping (Nagel et al., "A White Paper on Neural Network Quantization", 2021, Sec. 3.1)
 is narrower. Its ends are not inside the range of flat colours and ramps: there a clipped value would change the colour of a
-whole area. Where these values reach so far that they would increase the error on photographs by more than half, as in deep
+whole area. Where these values reach so far that they would more than double the error on photographs, as in deep
 networks with attention, some of them are clipped, too; fitting (layer_fit.py) then makes up for most of it.
 
 The error of a tensor that only a LeakyReLU or a sigmoid reads is that of the result. A LeakyReLU of slope 0.05 divides the
@@ -30,7 +30,7 @@ POSITIONS = 40_000  # approximate number of image positions in a histogram
 NARROWEST = 0.3  # of the distance from 0 to an end: the closest that the end may come to 0
 NARROWEST_INPUT = 0.02  # the same for the input of a function that flattens one end, such as LeakyReLU
 _ABOVE = 1 + 1e-6  # times a step: steps up to this one are equal
-DEAREST = 1.5  # times the least squared error on photographs: what containing the values of flat colours may cost
+DEAREST = 2.0  # times the least squared error on photographs: what containing the values of flat colours may cost
 _COARSER = 1.5  # times its step: the largest step that a sum may give a tensor that other operators read, too
 _CANDIDATES = 36  # positions of each end that are compared
 

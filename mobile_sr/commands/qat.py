@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--round-weights",
         action="store_true",
-        help="engine keras: round the weights during the training, too (default: after it, which loses less)",
+        help="engine keras: round the weights during the training, too (default: after it; always with --per-tensor)",
     )
     parser.add_argument(
         "--max-colour-error",
@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--round-weights: --engine {args.engine} always rounds them")
     if args.max_colour_error < 0:
         raise UserError(f"--max-colour-error {args.max_colour_error}: must be at least 0")
-    rate, range_rate = RATES["tfmot" if args.round_weights else args.engine]
+    is_rounded = args.engine == "keras" and (args.round_weights or args.per_tensor)
+    rate, range_rate = RATES["tfmot" if is_rounded else args.engine]
     settings = Settings(
         steps=args.steps,
         rate=rate if args.rate is None else args.rate,
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         patch=args.patch,
         seed=args.seed,
         per_tensor=args.per_tensor,
-        rounded_weights=args.round_weights,
+        rounded_weights=is_rounded,
     )
     if args.per_tensor:
         # Equalization gives output channels ranges too different for one scale (docs/measurements/qat.md).

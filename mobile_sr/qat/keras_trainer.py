@@ -145,9 +145,9 @@ def train(
     if not chosen.trained:  # the network of export's file
         start.model.set_weights(teacher)
     else:
-        record |= {"ranges": tuning.ranges(), "tensor_ranges": chosen.ranges}
+        record |= {"ranges": tuning.ranges(), "tensor_ranges": chosen.ranges, "export_methods": list(chosen.methods)}
     best = out / f"best{start.suffix}"
-    stored = ("step", "validation_psnr_rgb", "trained", "tensor_ranges")
+    stored = ("step", "validation_psnr_rgb", "trained", "tensor_ranges", "export_methods")
     start.save(best, {key: record[key] for key in stored if key in record})
     chosen.sidecar["weights"] = {"file": best.name, "sha256": sha256_file(best)}
     if chosen.trained:
@@ -256,7 +256,9 @@ class Exports:
     def trained(self, net: QuantizedNetwork) -> Candidate:
         """The trained network, with its ranges if they were learned.
 
-        Weights that the training rounded are rounded to nearest, others by the methods of `export`.
+        Weights that the training rounded are rounded to nearest, others by the methods of `export`: the better of two files,
+        with and without `fit`. Fitting repeats the float network layer by layer, also where the training found results that
+        suit 8 bits better.
 
         Raises:
             export.AuditError: as for export.export, or a flat colour is too far from the network before the training: a range
@@ -269,8 +271,19 @@ class Exports:
             source = self.start.source(file)
             ranges = keras_ranges.of_tensors(net, source.data, source.samples([self.sample])[0])
         options = {} if self.start.config is not None else {"options": self.start.options}
-        methods = () if self.settings.rounded_weights else ("round", "fit") if ranges else ("round", "clip", "fit")
-        made = dataclasses.replace(self._export("QAT", file, methods=methods, ranges=ranges, **options), trained=True)
+        choices: list[tuple[str, ...]] = [()]
+        if not self.settings.rounded_weights:
+            choices = [("round",), ("round", "fit")] if ranges else [("round", "clip"), ("round", "clip", "fit")]
+        candidates = []
+        for methods in choices:
+            try:
+                label = "QAT, fitted" if "fit" in methods else "QAT"
+                candidates.append(self._export(label, file, methods=methods, ranges=ranges, **options))
+            except export.AuditError as error:
+                if methods == choices[-1] and not candidates:
+                    raise
+                self.log(f"{label}: {error}")
+        made = dataclasses.replace(max(candidates, key=lambda candidate: candidate.score), trained=True)
         errors, check = verification.colour_check(self.start.source(), made.data, self.max_colour_error)
         if not check["passed"]:
             raise export.AuditError(f"uint8: {flat_colours.describe(errors)} of the network before the training")

@@ -101,7 +101,7 @@ def export(
             model string can have them behind '@' instead. Without them they are measured.
         ranges: {name of an activation in the float32 .tflite: (minimum, maximum)}, for integer files, in place of the ranges
             measured on the calibration images. Not with 'equalize', which scales them. A network of `qat` has its own for
-            8-bit files; 'clip' then selects these, and without 'equalize'.
+            8-bit files: 'clip' then selects these, with those of `methods` that are best for the trained network.
         log: called with lines about the progress.
     Returns: the paths of the files. That of a network with exits (models/chainsr.py) has a signature for each of them.
     Raises: UserError for unusable arguments, AuditError when a file fails its audit.
@@ -136,7 +136,7 @@ def export(
         exits_export.check(model, precisions, chips)
     is_learned = ranges is None and bool(learned := preparation.learned_ranges(source, precisions, methods, chosen))
     if is_learned:
-        ranges, methods = learned, [method for method in methods if method not in ("equalize", "clip")]
+        ranges, methods = learned, [method for method in methods if method in source.learned_methods]
         log(f"{source.name}: keeps the {len(learned)} activation ranges of its quantization-aware training")
     dense_groups = dense_groups or (chosen is not None and not chosen.groups and grouped_conv.has_groups(source.data))
     for note in source.notes:

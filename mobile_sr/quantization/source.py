@@ -51,6 +51,7 @@ class Source:
         hint: how to give other value ranges and channels; None for a model string.
         extremes: further calibration samples, in the form of the network's input.
         learned_ranges: {activation of `data`: (minimum, maximum)} that `qat` learned for 8 bits; {} for a network without.
+        learned_methods: methods of `export` for 8-bit files with these ranges.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Source:
     hint: str | None = None
     extremes: Sequence[np.ndarray] = ()
     learned_ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    learned_methods: Sequence[str] = ()
 
     @property
     def reference_key(self) -> str:
@@ -127,8 +129,10 @@ def open_own(model: str | Path, size: tuple[int, int] | None) -> Source:
     extensions.export(config).check_upscaler(str(model))
     source = from_keras(keras_model, config, name, size)
     source.facts["weights"] = {"file": file.name, "sha256": sha256_file(file)}
-    learned = weights.read_arrays(file)[1].get("tensor_ranges") or {}
+    meta = weights.read_arrays(file)[1]
+    learned = meta.get("tensor_ranges") or {}
     source.learned_ranges = {name: (float(low), float(high)) for name, (low, high) in learned.items()}
+    source.learned_methods = meta.get("export_methods", ())
     return source
 
 

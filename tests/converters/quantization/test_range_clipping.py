@@ -190,7 +190,7 @@ def test_an_operand_that_others_read_gets_no_far_coarser_step(is_shared):
 
 @pytest.mark.parametrize(("colour", "contained"), [(0.7, True), (1.9, False)])
 def test_flat_colours_far_beyond_photographs_are_clipped(colour, contained):
-    """Containing them would make the steps on photographs several times as coarse; the limit is half of the error more."""
+    """Containing them would make the steps on photographs several times as coarse; the limit is twice the error."""
     builder = Builder(SHAPE)
     wide = line(builder, 1, 0)
     graph = builder.finished(builder.conv(wide, 1, 3))
@@ -199,5 +199,5 @@ def test_flat_colours_far_beyond_photographs_are_clipped(colour, contained):
     alone = range_clipping.least_error(graph, images)[wide]
     values = np.stack(images).mean(axis=-1)
     assert (high >= colour * 0.9999) == contained
-    assert squared_error(values, low, high) < 1.6 * squared_error(values, *alone)
+    assert squared_error(values, low, high) < 2.1 * squared_error(values, *alone)
     assert high > alone[1]

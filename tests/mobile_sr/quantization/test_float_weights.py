@@ -143,7 +143,12 @@ def test_learned_ranges(fsrcnn_file, tmp_path):
     graph = FloatGraph(source.open_own(fsrcnn_file, None).data)
     first = next(graph.tensor_name(op.outputs[0]) for op in graph.ops if graph.name(op) == "CONV_2D")
     file = tmp_path / "tuned.npz"
-    weights.save_model(file, model, config, {"tensor_ranges": {first: [-1.25, 2.5], "of another target": [0.0, 1.0]}})
+    weights.save_model(
+        file,
+        model,
+        config,
+        {"tensor_ranges": {first: [-1.25, 2.5], "of another target": [0.0, 1.0]}, "export_methods": ["round"]},
+    )
     for methods, precisions, expected in (
         (METHODS, ["uint8"], ("learned", None)),
         (["equalize", "round"], ["uint8"], ("minimum and maximum", 1.0)),
