@@ -23,9 +23,8 @@ class Settings:
     # Peak learning rate of the weights. It rises during `warmup_fraction` of the steps, then falls linearly to a hundredth.
     rate: float = RATES["keras"][0]
     warmup_fraction: float = 0.05
-    range_rate: float = RATES["keras"][
-        1
-    ]  # peak learning rate of learned ranges; engine keras: as a share of a range's initial width
+    # Peak learning rate of learned ranges; engine keras: as a share of a range's initial width.
+    range_rate: float = RATES["keras"][1]
     batch: int = 16
     patch: int = 32
     seed: int = 0

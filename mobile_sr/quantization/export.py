@@ -134,7 +134,9 @@ def export(
     exits = exits_export.find(source)
     if exits:
         exits_export.check(model, precisions, chips)
-    is_learned = ranges is None and bool(learned := preparation.learned_ranges(source, precisions, methods, chosen))
+    is_learned = ranges is None and bool(
+        learned := preparation.learned_ranges(source, precisions, methods, float_weights, chosen)
+    )
     if is_learned:
         ranges, methods = learned, [method for method in methods if method in source.learned_methods]
         log(f"{source.name}: keeps the {len(learned)} activation ranges of its quantization-aware training")

@@ -20,6 +20,7 @@ from mobile_sr.quantization import targets
 from mobile_sr.quantization.source import Source
 
 FLOAT_WEIGHTS = ("trained", "equalized", "rounded")
+_NEEDED = {"equalized": "equalize", "rounded": "round"}  # method that each needs
 
 
 @dataclasses.dataclass
@@ -113,16 +114,22 @@ def prepare(
 
 
 def learned_ranges(
-    source: Source, precisions: Sequence[str], methods: Sequence[str], target: targets.Target | None
+    source: Source,
+    precisions: Sequence[str],
+    methods: Sequence[str],
+    float_weights: str | None,
+    target: targets.Target | None,
 ) -> dict[str, tuple[float, float]]:
     """Return the activation ranges that `qat` learned for a network, those of tensors that its form for a target has.
 
     Returns:
         {name of an activation: (minimum, maximum)}; {} where they are not used: they are for 8 bits and replace those of the
-        method clip, which must be among the methods.
+        method clip, which must be among the methods. Float files beside must not need a method that the ranges rule out.
     """
     calibrated = {each for each in precisions if each in to_tflite.CALIBRATED}
     if not source.learned_ranges or "clip" not in methods or not calibrated or not calibrated <= {"uint8", "int8"}:
+        return {}
+    if float_weights in _NEEDED and _NEEDED[float_weights] not in source.learned_methods:
         return {}
     graph = FloatGraph(targets.with_upsampler(source.data, "depth_to_space" if target is None else target.upsampler))
     names = {graph.tensor_name(tensor) for tensor in activation_ranges.activations(graph)}
@@ -133,6 +140,6 @@ def check_float_weights(float_weights: str | None, methods: Sequence[str]) -> No
     """Raise UserError for a choice of `float_weights` that the methods do not produce."""
     if float_weights not in (None, *FLOAT_WEIGHTS):
         raise UserError(f"--float-weights {float_weights}: use {', '.join(FLOAT_WEIGHTS)}")
-    needed = {"equalized": "equalize", "rounded": "round"}.get(float_weights or "")
+    needed = _NEEDED.get(float_weights or "")
     if needed and needed not in methods:
         raise UserError(f"--float-weights {float_weights}: needs {needed} in --methods")

@@ -130,9 +130,12 @@ def open_own(model: str | Path, size: tuple[int, int] | None) -> Source:
     source = from_keras(keras_model, config, name, size)
     source.facts["weights"] = {"file": file.name, "sha256": sha256_file(file)}
     meta = weights.read_arrays(file)[1]
-    learned = meta.get("tensor_ranges") or {}
-    source.learned_ranges = {name: (float(low), float(high)) for name, (low, high) in learned.items()}
-    source.learned_methods = meta.get("export_methods", ())
+    try:
+        learned = (meta.get("tensor_ranges") or {}).items()
+        source.learned_ranges = {str(name): (float(low), float(high)) for name, (low, high) in learned}
+        source.learned_methods = tuple(str(method) for method in meta.get("export_methods") or ())
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(f"{model}: its activation ranges are damaged; run qat again") from None
     return source
 
 

@@ -152,15 +152,26 @@ def test_learned_ranges(fsrcnn_file, tmp_path):
     for methods, precisions, expected in (
         (METHODS, ["uint8"], ("learned", None)),
         (["equalize", "round"], ["uint8"], ("minimum and maximum", 1.0)),
+        (METHODS, ["uint8", "float32"], ("least squared error", 1.0)),  # equalized float weights
     ):
         lines = []
-        (path,) = export(file, tmp_path / expected[0], precisions, methods=methods, max_colour_error=255, log=lines.append)
+        options = {"methods": methods, "float_weights": "equalized" if len(precisions) > 1 else None}
+        path, *_ = export(file, tmp_path / expected[0], precisions, **options, max_colour_error=255, log=lines.append)
         sidecar = json.loads(path.with_suffix(".json").read_text())
         assert (sidecar["ranges"], (sidecar["equalization"] or {}).get("strength")) == expected
         stored = [each.quantization for each in FloatGraph(path.read_bytes()).graph.tensors]
         steps = [each.scale[0] for each in stored if each is not None and each.scale is not None]
         is_used = np.isclose(steps, 3.75 / 255, rtol=1e-6, atol=0).any()
         assert is_used == any("keeps the 1 activation ranges" in line for line in lines) == (expected[0] == "learned")
+
+
+@pytest.mark.parametrize("damaged", [{"tensor_ranges": [1]}, {"tensor_ranges": {"a": 1}}, {"export_methods": 1}])
+def test_damaged_learned_ranges_are_one_line(fsrcnn_file, tmp_path, damaged):
+    model, config = weights.load_model(fsrcnn_file)
+    weights.save_model(tmp_path / "tuned.npz", model, config, damaged)
+    with pytest.raises(UserError, match="its activation ranges are damaged"):
+        export(tmp_path / "tuned.npz", tmp_path / "out", ["uint8"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_given_ranges(fsrcnn_file, tmp_path):
