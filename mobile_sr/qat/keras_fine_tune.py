@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mobile_sr.converters.quantization.cross_layer_equalization import MAX_SCALE
 from mobile_sr.errors import UserError
 from mobile_sr.imaging.metrics import psnr
 from mobile_sr.inference import tensor_values
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 TYPICAL = 0.1  # RMS of the weights of networks for 0..1; variables with smaller values get smaller steps
 SMALLEST_SHARE = 0.01  # of the step, for biases that are 0
 NEGLIGIBLE = 1e-3  # of the RMS of a variable: values that do not show by which factor the equalization changed them
-LARGEST_RATIO = 64.0  # of the steps of an equalized value, as cross_layer_equalization.MAX_SCALE
 
 Report = Callable[[int, float | None, float | None, float | None], object]
 
@@ -249,4 +249,4 @@ def _shares(before: np.ndarray, now: np.ndarray) -> np.ndarray:
     ratios = np.abs(np.divide(now, before, out=np.ones(now.shape, np.float32), where=known))
     if known.any():
         ratios[~known] = np.median(ratios[known])
-    return (share * np.clip(ratios, 1 / LARGEST_RATIO, LARGEST_RATIO)).astype(np.float32)
+    return (share * np.clip(ratios, 1 / MAX_SCALE, MAX_SCALE)).astype(np.float32)

@@ -271,13 +271,12 @@ class Exports:
             source = self.start.source(file)
             ranges = keras_ranges.of_tensors(net, source.data, source.samples([self.sample])[0])
         options = {} if self.start.config is not None else {"options": self.start.options}
-        choices: list[tuple[str, ...]] = [()]
-        if not self.settings.rounded_weights:
-            choices = [("round",), ("round", "fit")] if ranges else [("round", "clip"), ("round", "clip", "fit")]
+        unfitted = ("round",) if ranges else ("round", "clip")
+        choices: list[tuple[str, ...]] = [()] if self.settings.rounded_weights else [unfitted, (*unfitted, "fit")]
         candidates = []
         for methods in choices:
+            label = "QAT, fitted" if "fit" in methods else "QAT"
             try:
-                label = "QAT, fitted" if "fit" in methods else "QAT"
                 candidates.append(self._export(label, file, methods=methods, ranges=ranges, **options))
             except export.AuditError as error:
                 if methods == choices[-1] and not candidates:

@@ -134,10 +134,8 @@ def export(
     exits = exits_export.find(source)
     if exits:
         exits_export.check(model, precisions, chips)
-    is_learned = ranges is None and bool(
-        learned := preparation.learned_ranges(source, precisions, methods, float_weights, chosen)
-    )
-    if is_learned:
+    learned = {} if ranges is not None else preparation.learned_ranges(source, precisions, methods, float_weights, chosen)
+    if learned:
         ranges, methods = learned, [method for method in methods if method in source.learned_methods]
         log(f"{source.name}: keeps the {len(learned)} activation ranges of its quantization-aware training")
     dense_groups = dense_groups or (chosen is not None and not chosen.groups and grouped_conv.has_groups(source.data))
@@ -191,7 +189,7 @@ def export(
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"
         if precision in ("uint8", "int8"):
             measured = "least squared error" if "clip" in methods else "minimum and maximum"
-            sidecar["ranges"] = "learned" if is_learned else "given" if ranges else measured
+            sidecar["ranges"] = "learned" if learned else "given" if ranges else measured
         if not is_poor and precision != "onnx":
             selected = source.extension.options(source.extension.max_value) | (
                 {"signature": paths[precision]} if paths[precision] == "sparse" else {}
