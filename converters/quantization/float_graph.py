@@ -15,7 +15,7 @@ from mobile_sr.converters.tflite.constants import BIASED
 if TYPE_CHECKING:
     from ai_edge_litert import schema_py_generated as schema
 
-Sample = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
+Sample = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray] | Mapping[int, np.ndarray]
 _MAX_RUN_BYTES = 2**30  # of activations in one run; larger networks are measured in several runs
 
 
@@ -110,6 +110,11 @@ class FloatGraph:
         self.graph.tensors[tensor].shapeSignature = entry.shapeSignature
         return tensor
 
+    def set_shape(self, tensor: int, like: int) -> None:
+        """Give a tensor the shape of another one."""
+        entry, other = self.graph.tensors[tensor], self.graph.tensors[like]
+        entry.shape, entry.shapeSignature = list(other.shape), other.shapeSignature
+
     def layer_name(self, tensor: int) -> str:
         """Return the name of the layer that made a tensor: 'head' for 'net_1/head_1/Relu;net_1/...' as Keras names it."""
         parts = self.tensor_name(tensor).split(";")[0].split("/")
@@ -200,13 +205,14 @@ class FloatGraph:
         return flatbuffer.pack(self.model)
 
     def by_tensor(self, sample: Sample) -> dict[int, np.ndarray]:
-        """Return {input tensor: array} of a sample: an array, arrays, or a dict by the names of the signature.
+        """Return {input tensor: array} of a sample: an array, arrays, or a dict by the names of the signature or by tensor.
 
         Several arrays belong to the inputs with as many axes, because converters reorder inputs.
         """
         if isinstance(sample, Mapping):
-            indices = {entry.name.decode(): entry.tensorIndex for entry in self.model.signatureDefs[0].inputs}
-            return {indices[name]: np.asarray(array) for name, array in sample.items()}
+            entries = self.model.signatureDefs[0].inputs if self.model.signatureDefs else []
+            indices = {entry.name.decode(): entry.tensorIndex for entry in entries}
+            return {key if isinstance(key, int) else indices[key]: np.asarray(array) for key, array in sample.items()}
         arrays = [np.asarray(array) for array in ([sample] if isinstance(sample, np.ndarray) else sample)]
         inputs = list(self.graph.inputs)
         axes = [len(self.shape(tensor)) for tensor in inputs]

@@ -11,6 +11,7 @@ import numpy as np
 from mobile_sr.converters import to_tflite
 from mobile_sr.converters.quantization import cross_layer_equalization, gptq, mask_scaling, prelu
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
+from mobile_sr.converters.quantization.mixing import channel_mixing
 from mobile_sr.converters.tflite.constants import BIASED
 
 if TYPE_CHECKING:
@@ -43,6 +44,30 @@ def equalize(
     graph = FloatGraph(data)
     record = cross_layer_equalization.equalize(graph, samples, strength, fixed=_fixed_kernels(graph, exported))
     copy_weights(FloatGraph(data), graph, exported)
+    model.set_weights(exported.get_weights())
+    return record
+
+
+def mix(model: keras.Model, data: bytes, samples: Sequence[Sample], export_form: keras.Model | None = None) -> dict[str, float]:
+    """Mix the channels of a functional Keras model in place, as `channel_mixing.mix`. Its output stays the same.
+
+    Args:
+        model: the model.
+        data: its float .tflite.
+        samples: its inputs, such as [1, H, W, 3] float32 images.
+        export_form: as for `equalize`.
+
+    Returns:
+        The record of the changes.
+
+    Raises:
+        ValueError: a changed constant belongs to no variable of the model, which is then unchanged.
+    """
+    exported = model if export_form is None else export_form
+    exported.set_weights(model.get_weights())
+    before, after = FloatGraph(data), FloatGraph(data)
+    record = channel_mixing.mix(after, samples, widen=False)
+    copy_weights(before, after, exported)
     model.set_weights(exported.get_weights())
     return record
 

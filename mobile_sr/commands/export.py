@@ -43,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--per-tensor", action="store_true", help="one scale per integer kernel, as some NPUs require")
     parser.add_argument(
         "--methods",
-        default="equalize,round,clip,fit",
-        help="methods that reduce the loss of integer files: equalize (cross-layer equalization), round (GPTQ), clip "
-        "(activation ranges of least squared error, 8-bit files), fit (the last convolution fitted to the float output, 8-bit "
-        "files); 'none' for the quantization of TensorFlow alone (default %(default)s)",
+        default="mix,equalize,round,clip,fit",
+        help="methods that reduce the loss of integer files: mix (channels of linear tensors combined), equalize (cross-layer "
+        "equalization), round (GPTQ), clip (activation ranges of least squared error, 8-bit files), fit (weights fitted to the "
+        "float network's results, 8-bit files); 'none' for the quantization of TensorFlow alone (default %(default)s)",
     )
     parser.add_argument(
         "--float-weights",

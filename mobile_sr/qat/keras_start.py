@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ class Start:
         config: configuration of a network of mobile_sr.models; None for a foreign .keras file.
         io: value ranges and channel order.
         options: options of a foreign file, as in {"range": "255"}.
-        is_folded: whether batch normalization of the file was folded into the layers before it.
+        is_changed: whether the weights differ from those of the file: batch normalization was folded, or channels were mixed.
     """
 
     model: keras.Model
@@ -46,7 +47,7 @@ class Start:
     config: dict[str, Any] | None
     io: model_io.ModelIO
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    is_folded: bool = False
+    is_changed: bool = False
 
     @property
     def suffix(self) -> str:
@@ -100,7 +101,7 @@ def load(model: str | Path) -> Start:
         arrays = folded.get_weights()
         folded = models.build(config)
         folded.set_weights(arrays)
-    return Start(folded, file, base, config["scale"], config, model_io.ModelIO(), is_folded=folded is not keras_model)
+    return Start(folded, file, base, config["scale"], config, model_io.ModelIO(), is_changed=folded is not keras_model)
 
 
 def check_outputs(model: str | Path, file: Path) -> None:
@@ -123,6 +124,19 @@ def _fold(name: str | Path, model: keras.Model) -> keras.Model:
         raise UserError(f"{name}: {error}") from None
 
 
+def mix(start: Start, crops: Sequence[np.ndarray]) -> None:
+    """Mix the network's channels in place, as `export`'s method `mix`, where its variables can have the mixed weights.
+
+    Args:
+        start: the network.
+        crops: calibration images, [1, H, W, 3] float32 in 0..1.
+    """
+    source = _saved(start) if start.is_changed else start.source()
+    with contextlib.suppress(ValueError):  # the converter merged weights
+        if keras_sync.mix(start.model, source.data, source.samples(crops), source.model):
+            start.is_changed = True
+
+
 def prepare(start: Start, crops: Sequence[np.ndarray], strength: float, per_tensor: bool, rounded: bool = True) -> str | None:
     """Give the network the weights of `export`'s uint8 file before its method `fit`. Works in place.
 
@@ -136,7 +150,7 @@ def prepare(start: Start, crops: Sequence[np.ndarray], strength: float, per_tens
     Returns:
         None, or how the weights differ from those of the file.
     """
-    source = _saved(start) if start.is_folded else start.source()
+    source = _saved(start) if start.is_changed else start.source()
     try:
         settings = (strength, per_tensor, source.model, rounded)
         exact = keras_sync.prepare(start.model, source.data, source.samples(crops), *settings)

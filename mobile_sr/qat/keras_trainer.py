@@ -209,10 +209,12 @@ def _prepare(
     """Set up the training from the weights and ranges of `export`'s file. Also returns whether it starts from exactly these."""
     from mobile_sr.qat import keras_fine_tune
 
-    teacher = start.model.get_weights()
     try:
         keras_fine_tune.QuantizedNetwork(start.model)  # names a layer that is not supported, before the slow part
         with quiet():
+            if settings.equalize and not settings.per_tensor:
+                keras_start.mix(start, crops)
+            teacher = start.model.get_weights()
             rounded = settings.rounded_weights
             reason = keras_start.prepare(start, crops, settings.equalize, settings.per_tensor, rounded)
         if reason:

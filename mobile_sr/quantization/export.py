@@ -24,7 +24,7 @@ from mobile_sr.quantization import source as sources
 from mobile_sr.quantization.source import Source
 
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
-METHODS = ("equalize", "round", "clip", "fit")
+METHODS = ("mix", "equalize", "round", "clip", "fit")
 INTEGER_WEIGHTS = (*to_tflite.CALIBRATED, "dynamic")
 PATHS = ("sparse", "dense")
 
@@ -84,9 +84,10 @@ def export(
         calibration: folder of calibration images for the integer files, None for sample images of scikit-image.
         seed: of the calibration crops.
         per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
-        methods: members of METHODS, which reduce the loss of integer files: 'equalize'
-            (converters/quantization/cross_layer_equalization.py), 'round' (gptq.py beside it), 'clip' (range_clipping.py) and
-            'fit' (layer_fit.py). The last two are for 8-bit files, 'fit' also for float32 and ONNX ones of rounded weights.
+        methods: members of METHODS, which reduce the loss of integer files: 'mix'
+            (converters/quantization/mixing/channel_mixing.py; not with `per_tensor`), 'equalize' (cross_layer_equalization.py
+            beside it), 'round' (gptq.py), 'clip' (range_clipping.py) and 'fit' (layer_fit.py). The last two are for 8-bit
+            files, 'fit' also for float32 and ONNX ones of rounded weights.
         float_weights: weights of the files other than integer ones. 'trained'; 'equalized'; or 'rounded', which are also on the
             grid of 8-bit integers: another quantizer then finds the integers of `methods`. These files differ slightly from the
             network. None selects 'equalized' beside an integer file if `methods` contains 'equalize', else 'trained'.
@@ -184,6 +185,8 @@ def export(
                 data, sidecar = convert(source, weights, photographs=photographs, unrounded=unrounded)
         sidecar["calibration"] = record if integer or rounded else None
         sidecar["equalization"] = None if weights is source.data else prepared.equalization
+        if weights is not source.data and prepared.mixing:
+            sidecar["mixing"] = prepared.mixing
         if weights is prepared.rounded and prepared.masks:
             sidecar["masks"] = prepared.masks
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"

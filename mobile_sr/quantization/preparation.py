@@ -15,6 +15,7 @@ from mobile_sr.converters.quantization import (
     prelu,
 )
 from mobile_sr.converters.quantization.float_graph import FloatGraph
+from mobile_sr.converters.quantization.mixing import channel_mixing
 from mobile_sr.errors import UserError
 from mobile_sr.quantization import targets
 from mobile_sr.quantization.source import Source
@@ -34,6 +35,7 @@ class Prepared:
         unrounded: the same with weights that are not rounded.
         is_rounded: whether the weights of the latter are rounded.
         equalization: the record of equalization.
+        mixing: the record of `channel_mixing.mix`.
         masks: the record of `mask_scaling.scale_masks`, for `rounded` only.
     """
 
@@ -43,6 +45,7 @@ class Prepared:
     unrounded: bytes
     is_rounded: bool = False
     equalization: dict[str, Any] | None = None
+    mixing: dict[str, float] = dataclasses.field(default_factory=dict)
     masks: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -83,6 +86,9 @@ def prepare(
     graph = FloatGraph(source.data)
     if integers and prelu.rewrite(graph):
         result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
+    if "mix" in methods and not per_tensor and (mixed := channel_mixing.mix(graph, samples)):
+        result.plain = result.rounded = targets.with_upsampler(graph.packed(), upsampler)
+        result.mixing = mixed
     if "equalize" in methods:
         # Scaling makes the output channels differ in size, and one scale per kernel suits only equal ones
         # (docs/measurements/quantization.md).

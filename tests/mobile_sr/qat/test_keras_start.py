@@ -23,7 +23,7 @@ class Start(types.SimpleNamespace):
 def test_the_settings_reach_the_equalization(monkeypatch, strength, per_tensor, exact):
     calls = []
     monkeypatch.setattr(keras_start.keras_sync, "prepare", lambda *args: calls.append(args) or exact)
-    reason = keras_start.prepare(Start(is_folded=False, model="network"), [np.float32(0.25)], strength, per_tensor, not exact)
+    reason = keras_start.prepare(Start(is_changed=False, model="network"), [np.float32(0.25)], strength, per_tensor, not exact)
     ((model, data, samples, *settings),) = calls
     assert (model, samples, settings) == ("network", [0.5], [strength, per_tensor, "original", not exact])
     assert data.startswith(b"TFL3", 4)
@@ -35,5 +35,5 @@ def test_merged_weights_are_a_reason(monkeypatch):
         raise ValueError("kernel 'a' was merged")
 
     monkeypatch.setattr(keras_start.keras_sync, "prepare", prepare)
-    reason = keras_start.prepare(Start(is_folded=False, model="network"), [], 0.5, False)
+    reason = keras_start.prepare(Start(is_changed=False, model="network"), [], 0.5, False)
     assert reason == "as trained, because kernel 'a' was merged"

@@ -1,0 +1,1 @@
+"""Mixes the channels of linear tensors, so that 8 bits represent them with less noise at the network's output."""
