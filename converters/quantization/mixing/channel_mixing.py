@@ -4,9 +4,9 @@ Equalization gives every channel the whole range of 8 bits. It cannot change tha
 the one that carries the luminance, for example. A matrix M over the channels can (linear_spaces.py). It spreads what matters
 over many channels, so that their rounding errors average out, and directions that do not matter to the output get the rest.
 
-With e of variance step**2 / 12 in every channel of the mixed tensor, the output's error is tr(S B B^T) step**2 / 12, where B is
-the inverse of M and S the sensitivity of the tensor before (sensitivity.py); the step is 1 / 255 of the mixed tensor's range. M
-is the matrix with the least sum of these errors over all tensors of a space, found by gradient descent.
+With errors of variance step**2 / 12 in every channel of the mixed tensor, that of the output is tr(S B B^T) step**2 / 12, where
+B is the inverse of M and S the sensitivity of the tensor before (sensitivity.py); the step is 1 / 255 of the mixed tensor's
+range. M is the matrix with the least sum of these errors over all tensors of a space, found by gradient descent.
 
 Learned transformations of activations are known from language models (Liu et al., "SpinQuant", ICLR 2025: rotations; Sun et
 al., "FlatQuant", ICML 2025: any invertible matrix). Theirs minimize a training loss or the error of a layer, and run partly as
@@ -36,6 +36,7 @@ DIRECTIONS = 256  # random ones in which the first positions have their largest 
 FEWEST = 6  # rows and columns of a sample at which values are measured
 LEVELS = 255  # the noise for the sensitivity has this share of a channel's peak as its standard deviation
 BETAS = 0.9, 0.999  # of Adam
+NEGLIGIBLE = 0.05  # error that is too small to matter, as a share of that of rounding the output to 8 bits
 WORTHWHILE = 0.9  # share of the error that a mixing may leave; smaller gains are not worth it
 LARGEST_CONDITION = 1e4  # of M: beyond, float32 weights would change the float network
 
@@ -65,8 +66,11 @@ def mix(graph: FloatGraph, samples: Sequence[Sample], widen: bool = True) -> dic
             [noise[tensor] * np.outer(peaks, peaks) for tensor in space.tensors],
             is_shifted=space.is_pointwise(graph),
         )
+        plain = error.of(np.eye(space.channels))
+        if plain < NEGLIGIBLE:
+            continue
         matrix = _least(error, np.kron(np.eye(space.channels // space.block), np.ones((space.block, space.block))))
-        share = error.of(matrix) / error.of(np.eye(space.channels))
+        share = error.of(matrix) / plain
         if share <= WORTHWHILE and np.linalg.cond(matrix) <= LARGEST_CONDITION:
             linear_spaces.apply(graph, space, matrix / peaks)
             record[graph.layer_name(space.tensors[0])] = share
@@ -137,7 +141,7 @@ def _end(space: LinearSpace, tensor: int) -> int:
 
 
 class _Error:
-    """The expected squared error at the output, a function of the matrix.
+    """The expected squared error at the output as a function of the matrix, in units of the error of rounding the output.
 
     A tensor by itself has a range for each channel, because equalization will scale each of them. Several tensors have common
     scales, so the widest channel determines the step of each tensor.

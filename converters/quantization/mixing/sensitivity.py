@@ -12,10 +12,10 @@ Inputs = Mapping[int, np.ndarray]  # {input tensor: array}
 
 
 def sensitivity(graph: FloatGraph, tensor: int, samples: Sequence[Inputs], amplitudes: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return S, [C, C], of a tensor: noise e, independent from pixel to pixel, changes the output by E[e^T S e] for each pixel.
+    """Return S, [C, C], of a tensor: noise e, independent from pixel to pixel, changes the largest output by E[e^T S e].
 
-    The change is the sum of squares over the largest output. All channels get the same noise, one after the other; the products
-    of the changes are the elements of S.
+    This is the mean squared change, in units of the square of the output's range. All channels get the same noise, one after
+    the other; the products of the changes are the elements of S.
 
     Args:
         graph: the network.
@@ -37,6 +37,7 @@ def sensitivity(graph: FloatGraph, tensor: int, samples: Sequence[Inputs], ampli
     graph.graph.inputs = [*before[2], noise]
     rng = np.random.default_rng(seed)
     total, power = np.zeros((len(amplitudes), len(amplitudes))), 0.0
+    span, share = 0.0, 1.0  # of the output; pixels of the tensor for each of its values
     try:
         for inputs, shape in zip(samples, shapes, strict=True):
             pattern = rng.standard_normal(shape[:-1]).astype(np.float32)
@@ -44,11 +45,12 @@ def sensitivity(graph: FloatGraph, tensor: int, samples: Sequence[Inputs], ampli
             changes = (outputs[1:] - outputs[0]) / amplitudes[:, None]
             total += changes @ changes.T
             power += float(np.square(pattern, dtype=np.float64).sum())
+            span, share = max(span, float(np.ptp(outputs[0]))), pattern.size / outputs.shape[1]
     finally:
         graph.graph.operators, kept, graph.graph.inputs = before
         for op, own in zip(graph.ops, kept, strict=True):
             op.inputs = own
-    return total / power
+    return total / power * share / max(span, 1e-30) ** 2
 
 
 def _patterns(pattern: np.ndarray, amplitudes: np.ndarray) -> list[np.ndarray]:

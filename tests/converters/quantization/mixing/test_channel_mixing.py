@@ -55,14 +55,15 @@ def test_a_tensor_that_cannot_gain_stays():
     assert channel_mixing.mix(FloatGraph(before), images(4, SHAPE)) == {}
 
 
-def test_the_sensitivity_of_a_linear_tail_is_its_gram_matrix():
+def test_the_sensitivity_of_a_linear_tail_is_that_of_its_gram_matrix():
     builder = Builder()
     x = builder.conv(0, 3, 4, layer="head")
     graph = builder.finished(builder.conv(x, 4, 3, layer="tail"))
     operators, inputs = list(graph.ops), list(graph.graph.inputs)
     kernel = graph.constant(graph.ops[1].inputs[1]).reshape(3, 4).astype(np.float64)
     found = sensitivity.sensitivity(graph, x, [graph.by_tensor(images()[0])], np.full(4, 0.1))
-    np.testing.assert_allclose(found, kernel.T @ kernel, atol=1e-4 * np.abs(kernel.T @ kernel).max())
+    expected = kernel.T @ kernel / 3 / np.ptp(run(graph, images()[0])[0]) ** 2  # of three values, in units of the range
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
     assert (list(graph.ops), list(graph.graph.inputs)) == (operators, inputs)
     assert run(graph, images()[0])[0].shape == IMAGE
 
@@ -82,6 +83,7 @@ def test_the_gradient_is_that_of_the_error(case):
         np.testing.assert_allclose(gradient[place], difference, rtol=2e-2, atol=2e-2)
 
 
-def test_large_networks_are_not_mixed(monkeypatch):
-    monkeypatch.setattr(channel_mixing, "MOST_WORK", 1.0)
+@pytest.mark.parametrize(("constant", "value"), [("MOST_WORK", 1.0), ("NEGLIGIBLE", 1e9)])
+def test_networks_that_are_too_large_or_lose_nothing_are_not_mixed(monkeypatch, constant, value):
+    monkeypatch.setattr(channel_mixing, constant, value)
     assert channel_mixing.mix(luminance(), images(4, SHAPE)) == {}
