@@ -57,7 +57,7 @@ def equalize(
         free &= np.isfinite(lows.min(axis=0))
         shift[free] = (lows.min(axis=0)[free] + highs.max(axis=0)[free]) / 2
     scale = _scales(lows - shift, highs - shift, strength)
-    scale *= _tensor_scales((lows - shift) * scale, (highs - shift) * scale, _tensors(groups), strength)
+    scale *= _class_scales((lows - shift) * scale, (highs - shift) * scale, strength)
     scale = np.minimum(scale, MAX_SCALE)
     return _apply(graph, groups, scale, shift)
 
@@ -99,25 +99,26 @@ def _scales(lows: np.ndarray, highs: np.ndarray, strength: float) -> np.ndarray:
     return scale
 
 
-def _tensors(groups: ChannelGroups) -> list[np.ndarray]:
-    """The channel groups of each convolution's result; results with common groups are one entry."""
-    found: list[set[int]] = []
-    for _, own in groups.convolutions.values():
-        roots = set(groups.roots(own).tolist())
-        common = [each for each in found if each & roots]
-        found = [each for each in found if not each & roots] + [roots.union(*common)]
-    return [np.array(sorted(each)) for each in found if 0 not in each]
+def _classes(present: np.ndarray) -> list[np.ndarray]:
+    """The channel groups that have the same shared ranges, such as those of a convolution's result, without group 0.
+
+    `present` is [shared ranges, channel groups]: whether a range contains a group.
+    """
+    members: dict[bytes, list[int]] = {}
+    for group in np.flatnonzero(present.any(axis=0)):
+        members.setdefault(present[:, group].tobytes(), []).append(int(group))
+    return [np.array(own) for own in members.values() if 0 not in own]
 
 
-def _tensor_scales(lows: np.ndarray, highs: np.ndarray, tensors: Sequence[np.ndarray], strength: float) -> np.ndarray:
-    """[channel groups]: factors with which whole tensors fill the ranges that they share with others, in a concatenation.
+def _class_scales(lows: np.ndarray, highs: np.ndarray, strength: float) -> np.ndarray:
+    """[channel groups]: factors with which whole classes fill the ranges that they share with others, in a concatenation.
 
-    A range that only the channels of one tensor have grows with it, at no cost. `lows` and `highs` are [shared ranges, channel
-    groups], `tensors` the channel groups that have one factor.
+    A range that only the channels of one class have grows with it, at no cost. `lows` and `highs` are [shared ranges, channel
+    groups].
     """
     factors = np.ones(lows.shape[1])
     present = np.isfinite(lows)
-    for own in tensors:
+    for own in _classes(present):
         others = present.copy()
         others[:, own] = False
         common = others.any(axis=1) & present[:, own].any(axis=1)

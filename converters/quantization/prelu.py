@@ -4,6 +4,8 @@ PRELU itself is not among XNNPACK's 8-bit operators and would split the network 
 of at most 1, max(x, 0) + slope * min(x, 0) = x + relu((slope - 1) * x). A larger slope is folded into the convolution before
 and the operators behind where that is possible: with u = -slope * x, the PReLU of slope 1 / slope gives minus the value.
 Elsewhere the difference is subtracted instead: x - relu((1 - slope) * x). LEAKY_RELU stays: XNNPACK runs it.
+
+x + (1 - slope) * relu(-x), the four operators of models/ntire2022/layers.py's AnySlopePReLU, are a PReLU, too.
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ from mobile_sr.converters.tflite.constants import BIASED
 
 
 def rewrite(graph: FloatGraph) -> int:
-    """Replace PRELU with constant slopes in place. The output does not change, up to float rounding.
+    """Replace PReLU with constant slopes in place. The output does not change, up to float rounding.
 
     Returns:
-        The number of replaced operators.
+        The number of replaced PReLUs.
     """
+    _join_parts(graph)
     count = 0
     for op in list(graph.ops):
         if graph.name(op) != "PRELU":
@@ -37,6 +40,31 @@ def rewrite(graph: FloatGraph) -> int:
         _replace(graph, op, slopes)
         count += 1
     return count
+
+
+def _join_parts(graph: FloatGraph) -> None:
+    """Replace x + factor * relu(-x) by PRELU in place."""
+    producers, readers = graph.producers(), graph.readers()
+
+    def only(tensor: int, name: str) -> Any:
+        """The operator of this name, without a fused activation, that writes a tensor for a single reader; None without one."""
+        op = producers.get(tensor)
+        is_it = op is not None and graph.name(op) == name and graph.activation(op) == "NONE"
+        return op if is_it and len(readers[tensor]) == 1 else None
+
+    for op in [op for op in graph.ops if graph.name(op) == "ADD" and graph.activation(op) == "NONE"]:
+        for x, term in (op.inputs, op.inputs[::-1]):
+            product = only(term, "MUL")
+            factors = [] if product is None else [k for k in product.inputs if graph.constant(k) is not None]
+            relu = only(next(k for k in product.inputs if k not in factors), "RELU") if len(factors) == 1 else None
+            negative = None if relu is None else only(relu.inputs[0], "NEG")
+            if negative is not None and negative.inputs == [x]:
+                factor = graph.constant(factors[0])
+                assert factor is not None  # by `factors`
+                slopes = graph.add_constant(f"{graph.tensor_name(op.outputs[0])}/slopes", np.float32(1) - factor)
+                graph.add_op(graph.ops.index(op), "PRELU", [x, slopes], op.outputs)
+                graph.graph.operators = [each for each in graph.ops if each not in (op, product, relu, negative)]
+                break
 
 
 def _slopes(graph: FloatGraph, op: Any) -> np.ndarray | None:

@@ -97,7 +97,7 @@ def behaviour(operation: Any, per_tensor: bool = False) -> Behaviour:
         names = ("inward", "outward", "weight") if kind != "LayerNormalization" else ()
         matrices = [getattr(operation, name) for name in names if hasattr(operation, name)]
         return Behaviour(weights=tuple((w, _weight_quantizer((0,) if len(w.shape) > 1 else None)) for w in matrices))
-    if kind in ("PReLU", "ScalarPReLU") and type(operation).__module__.startswith("mobile_sr"):
+    if kind in ("PReLU", "ScalarPReLU", "AnySlopePReLU") and type(operation).__module__.startswith("mobile_sr"):
         return Behaviour(inside=("own",), weights=((operation.alpha, _round_slope),), run=_prelu)
     if kind == "PReLU":
         return Behaviour(weights=((operation.alpha, _weight_quantizer(None)),))
@@ -218,14 +218,17 @@ def _silu(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], inside
 
 
 def _prelu(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], inside: Sequence[Quantize]) -> Any:
-    """models/layers.py's PReLU with a rounded product; its constant, alpha - 1, is rounded by `_round_slope`."""
-    return args[0] + inside[0](ops.relu(args[0] * (layer.alpha - 1.0)))
+    """PReLU as converters/quantization/prelu.py writes it, with a rounded product; `_round_slope` rounds its constant."""
+    slope = layer.alpha - 1.0
+    sign = ops.stop_gradient(ops.where(slope > 0, -1.0, 1.0))
+    return args[0] + sign * inside[0](ops.relu(args[0] * slope * sign))
 
 
 def _round_slope(alpha: Any) -> Any:
     slope = alpha - 1.0
-    low = ops.stop_gradient(ops.minimum(ops.min(slope), 0.0))
-    return quantize_to_range(slope, low, 0.0) + 1.0
+    sign = ops.stop_gradient(ops.where(slope > 0, -1.0, 1.0))
+    low = ops.stop_gradient(ops.minimum(ops.min(slope * sign), 0.0))
+    return quantize_to_range(slope * sign, low, 0.0) * sign + 1.0
 
 
 def _weight_quantizer(axes: tuple[int, ...] | None) -> Quantize:

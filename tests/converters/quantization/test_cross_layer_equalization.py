@@ -232,3 +232,24 @@ def test_a_small_tensor_fills_the_range_of_a_concatenation(strength):
     low, high = cross_layer_equalization.channel_ranges(graph, [joined], samples)[joined]
     used = max(low[:4].min() / low.min(), high[:4].max() / high.max())  # share of the range at the end that is reached first
     assert used == pytest.approx(1, rel=1e-4) if strength else used < 0.2
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_a_small_part_of_a_tensor_fills_its_range(strength):
+    """Behind the split, a rectifier reads the small part; the range behind it grows with the part."""
+    builder = Builder()
+    whole = builder.conv(0, 3, 6, 3)
+    small, large = builder.op("SPLIT", [builder.ints(3), whole], outputs=2, numSplits=2)
+    rectified = builder.op("LEAKY_RELU", [small], alpha=0.05)
+    graph = builder.finished(builder.op("ADD", [builder.conv(rectified, 3, 3), builder.conv(large, 3, 3)]))
+    _, kernel, bias = graph.ops[0].inputs
+    sizes = np.array([0.02, 0.02, 0.02, 1, 1, 1], np.float32)
+    graph.set_constant(kernel, graph.constant(kernel) * sizes.reshape(-1, 1, 1, 1))
+    graph.set_constant(bias, graph.constant(bias) * 0)
+    samples = images()
+    before = run(graph, samples[0])[0]
+    cross_layer_equalization.equalize(graph, samples, strength)
+    np.testing.assert_allclose(run(graph, samples[0])[0], before, atol=1e-5 * np.abs(before).max())
+    low, high = cross_layer_equalization.channel_ranges(graph, [whole], samples)[whole]
+    used = max(low[:3].min() / low.min(), high[:3].max() / high.max())
+    assert used == pytest.approx(1, rel=1e-4) if strength else used < 0.2

@@ -164,3 +164,26 @@ def test_leaky_relu_stays_because_xnnpack_runs_it():
     data = quantizer.convert(graph.packed(), "int8", small_graphs.images(2, (1, 16, 16, 3)))
     assert small_graphs.names(data) == ["CONV_2D", "LEAKY_RELU", "CONV_2D"]
     assert litert.delegate_partitions(data) == 1
+
+
+@pytest.mark.parametrize("name", SLOPES)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_four_operators_of_one_prelu(name, swapped):
+    """x + (1 - slope) * relu(-x), as AnySlopePReLU is converted."""
+    b = Builder()
+    x = b.conv(b.inputs[0], 3, 4)
+    terms = [x, b.op("MUL", [b.op("RELU", [b.op("NEG", [x])]), 1 - slopes(name).reshape(-1)])]
+    y = b.op("ADD", terms[::-1] if swapped else terms)
+    check(b.finished(b.conv(y, 4, 3, 3)), ["CONV_2D", *SLOPES[name][2], "CONV_2D"])
+
+
+def test_four_operators_of_something_else():
+    """Another part reads the product, or the sum is not one with x."""
+    b = Builder()
+    x = b.conv(b.inputs[0], 3, 4)
+    product = b.op("MUL", [b.op("RELU", [b.op("NEG", [x])]), np.full(4, 0.75)])
+    other = b.op("ADD", [b.conv(b.inputs[0], 3, 4), b.op("MUL", [b.op("RELU", [b.op("NEG", [x])]), np.full(4, 0.75)])])
+    graph = b.finished(b.op("ADD", [x, product]), product, other)
+    names = small_graphs.names(graph)
+    assert prelu.rewrite(graph) == 0
+    assert small_graphs.names(graph) == names

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from mobile_sr import models
 from mobile_sr.models.layers import ClippedReLU, DepthToSpace, PReLU, SubPixelConv2DTranspose
+from mobile_sr.models.ntire2022.layers import AnySlopePReLU
 from mobile_sr.models.train_time import quantized_layers
 from mobile_sr.models.train_time.quantized_network import QuantizedNetwork
 
@@ -175,9 +176,15 @@ def test_the_phases_of_a_transposed_convolution_have_a_scale_each():
     np.testing.assert_allclose(ops.convert_to_numpy(quantize(ops.convert_to_tensor(kernel))), expected, atol=1e-4)
 
 
-def test_the_product_in_a_prelu_is_rounded():
-    net = calibrated(network(lambda lr: PReLU(name="p")(conv(lr, name="a"))))
+@pytest.mark.parametrize("prelu", [PReLU, AnySlopePReLU])
+def test_the_product_in_a_prelu_is_rounded(prelu):
+    model = network(lambda lr: prelu(name="p")(conv(lr, name="a")), clip=False)
+    if prelu is AnySlopePReLU:
+        model.get_layer("p").set_weights([np.array([-0.5, 0.25, 1.0, 2.0])])
+    net = calibrated(model)
     assert net.names == ["lr", "a", "p", "p (inside)", "tail"]
+    expected = np.clip(ops.convert_to_numpy(model(X)), *ranges(net)["tail"])
+    assert np.abs(ops.convert_to_numpy(net(X)) - expected).mean() < 0.02 * np.ptp(expected)
 
 
 def test_per_tensor_weights():
