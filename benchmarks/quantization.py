@@ -16,7 +16,7 @@ import numpy as np
 import one_partition
 import prelu_forms
 import quantization_peers
-from quantization_bench import CHOSEN, PLAIN, UNCLIPPED, UNFITTED, Bench
+from quantization_bench import CHOSEN, PLAIN, UNCLIPPED, UNFITTED, UNMIXED, Bench
 
 from mobile_sr import zoo
 from mobile_sr.converters.quantization import activation_ranges
@@ -42,7 +42,8 @@ def methods(bench):
     for strength in (0.5, 0.75, 1.0):
         bench.row(f"centred, scaled {strength}, rounding by the inputs", **{**UNCLIPPED, "strength": strength})
     bench.row("centred, scaled 1.0, rounding by the inputs, clipped", **UNFITTED)
-    bench.row("centred, scaled 1.0, rounding by the inputs, clipped, fitted (the default)", **CHOSEN)
+    bench.row("centred, scaled 1.0, rounding by the inputs, clipped, fitted", **UNMIXED)
+    bench.row("mixed, centred, scaled 1.0, rounding by the inputs, clipped, fitted (the default)", **CHOSEN)
 
 
 def modes(bench):
@@ -163,6 +164,9 @@ otherwise. XLSR x3 in float: {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:
 
 `mobile-sr export` applies these methods before TensorFlow's converter. They need no training and take seconds.
 
+- **Mixing** (`converters/quantization/mixing/channel_mixing.py`): the channels of a tensor that only convolutions write and
+  read, without an activation, are replaced by combinations of them. Those which matter to the output are spread over many
+  channels, so that their rounding errors average out ([below](#channel-mixing)).
 - **Scaling** (`converters/quantization/cross_layer_equalization.py`): each channel is scaled until it fills the range of its
   tensor, and the next kernel is divided by the scale. The exponent is the strength.
 - **Centring** (the same file): a channel that only 1x1 convolutions read is shifted until its range is symmetric. Most

@@ -18,16 +18,19 @@ from mobile_sr.converters.quantization import (
     range_clipping,
 )
 from mobile_sr.converters.quantization.float_graph import FloatGraph
+from mobile_sr.converters.quantization.mixing import channel_mixing
 from mobile_sr.evaluation import evaluate
 from mobile_sr.imaging import metrics
 from mobile_sr.inference import litert, upscaler, weights
 from mobile_sr.quantization import calibration
 
 SETS = ("DIV2K_valid_crop256", "Set5")
-CHOSEN = {"strength": cross_layer_equalization.STRENGTH, "center": True, "round": True, "clip": True, "fit": True}
-UNFITTED = {**CHOSEN, "fit": False}
+STRENGTH = cross_layer_equalization.STRENGTH
+CHOSEN = {"mix": True, "strength": STRENGTH, "center": True, "round": True, "clip": True, "fit": True}
+UNMIXED = {**CHOSEN, "mix": False}
+UNFITTED = {**UNMIXED, "fit": False}
 UNCLIPPED = {**UNFITTED, "clip": False}
-PLAIN = {"strength": 0, "center": False, "round": False, "clip": False, "fit": False}
+PLAIN = {"mix": False, "strength": 0, "center": False, "round": False, "clip": False, "fit": False}
 
 
 class Bench:
@@ -42,9 +45,11 @@ class Bench:
         self.images, _ = calibration.calibration_set(None, scale)
         self.float = self.scores(self.convert("float32", **PLAIN))
 
-    def prepared(self, *, images=None, strength, center, round, per_tensor=False, clip=False, fit=False):
-        """Returns the float graph with equalized and rounded weights; `clip` and `fit` change nothing."""
+    def prepared(self, *, images=None, mix, strength, center, round, per_tensor=False, clip=False, fit=False):
+        """Returns the float graph with mixed, equalized and rounded weights; `clip` and `fit` change nothing."""
         graph = FloatGraph(to_tflite.float_tflite(self.model))
+        if mix:
+            channel_mixing.mix(graph, images or self.images)
         cross_layer_equalization.equalize(graph, images or self.images, strength, center)
         if round:
             gptq.round_weights(graph, images or self.images, per_tensor)

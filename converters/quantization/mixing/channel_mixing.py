@@ -29,7 +29,7 @@ POSITIONS = 20_000  # approximate number of image positions at which the values 
 MOST_VALUES = 2**26  # of all tensors together
 IMAGES = 2  # number of crops on which the sensitivity is measured
 MEASURED = 4  # tensors of a space with a sensitivity of their own; the others have that of the nearest one
-MOST_WORK = 3e12  # multiply-adds for the sensitivities of a space; larger networks are not mixed
+MOST_WORK = 3e12  # multiply-adds for the sensitivities of a space, about a minute, and likewise for the descent
 ROUNDS, STEPS = 8, 300  # of the gradient descent; between the rounds it gets the positions with the largest values
 RATE = 0.03  # of Adam, at the start
 DIRECTIONS = 256  # random ones in which the first positions have their largest values
@@ -116,7 +116,10 @@ def _crops(graph: FloatGraph, samples: Sequence[Sample]) -> list[Inputs]:
 
 
 def _measurable(graph: FloatGraph, space: LinearSpace, crops: Sequence[Inputs]) -> int:
-    """The number of tensors of a space for which the sensitivity can be measured; 0 if even one is too much work."""
+    """The number of tensors of a space for which the sensitivity can be measured; 0 if that or the descent is too much work."""
+    descent = 2 * len(space.tensors) * (4 * DIRECTIONS) * space.channels**2 * ROUNDS * STEPS
+    if descent > MOST_WORK:
+        return 0
     weights = sum(math.prod(graph.shape(op.inputs[1])) for op in graph.ops if graph.name(op) == "CONV_2D")
     pixels = sum(max(math.prod(array.shape[1:-1]) for array in inputs.values()) for inputs in crops)
     return min(MEASURED, int(MOST_WORK / (weights * pixels * space.channels)))

@@ -1,7 +1,7 @@
 """Finds the tensors of a float graph whose channels may be mixed: only convolutions write them and read them.
 
-Such tensors are linear in between: results of convolutions without activation, their sums, products with a mask that all
-channels share, concatenations, resized tensors, depth_to_space. An invertible matrix M over their channels, multiplied into the
+Such tensors are linear in between: results of convolutions without activation, their sums, products with a number or a mask of
+all channels, concatenations, resized tensors, depth_to_space. An invertible matrix M over their channels, multiplied into the
 convolutions that write them, and its inverse, multiplied into those that read them, leave the network's output as it is.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 
+_FACTORS = [[False], [False, True]]  # whether the operands of a product have one channel: times a number, or times a mask
 _TILE = 8  # channels that the kernels of XNNPACK compute together
 _MOVES = ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "AVERAGE_POOL_2D")  # the same for every channel
 
@@ -152,7 +153,8 @@ class _Finder:
         if name in ("ADD", "SUB"):
             return len(inputs) == 2 and shapes[0] == shapes[1]
         if name == "MUL":
-            return len(inputs) == 2 and sorted(shape[-1] == 1 for shape in shapes) == [False, True]
+            factors = [values for tensor in op.inputs if (values := graph.constant(tensor)) is not None]
+            return all(values.size == 1 for values in factors) and sorted(shape[-1] == 1 for shape in shapes) in _FACTORS
         return name in _MOVES
 
     def _channels(self, tensor: int) -> int:

@@ -19,6 +19,10 @@ def graph(case):
         x = builder.op("SUB", [x, builder.conv(x, CHANNELS, CHANNELS, 3, layer="block")])
     elif case == "mask of all channels":
         x = builder.op("MUL", [x, builder.conv(0, 3, 1, layer="mask")])
+    elif case == "number":
+        x = builder.op("ADD", [x, builder.op("MUL", [builder.conv(x, CHANNELS, CHANNELS, layer="block"), np.float32(0.1)])])
+    elif case == "factor of each channel":
+        x = builder.op("MUL", [x, np.arange(1.0, CHANNELS + 1)])
     elif case == "concatenation":
         x = builder.op("CONCATENATION", [builder.conv(0, 3, 3, layer="first"), x], axis=3)
     elif case == "nearest":
@@ -58,6 +62,8 @@ def written(found, space):
         ("sum", [["block", "head"]]),
         ("difference", [["block", "head"]]),
         ("mask of all channels", [["head"]]),
+        ("number", [["block", "head"]]),
+        ("factor of each channel", []),
         ("concatenation", [["first"], ["head"]]),
         ("nearest", [["head"]]),
         ("depth_to_space", [["head"], ["up"]]),
