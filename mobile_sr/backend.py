@@ -28,6 +28,20 @@ def choose_backend(name: str | None = None) -> None:
     os.environ["KERAS_BACKEND"] = name
     with quiet():
         import keras  # noqa: F401  quiet: its backend prints start-up messages
+    if name == "tensorflow":
+        correct_tensorflow()
+
+
+def correct_tensorflow() -> None:
+    """Keep TensorFlow from fusing operators in its graphs.
+
+    TensorFlow 2.21 with oneDNN, its default on x86 CPUs, turns a convolution, a sum and a LeakyReLU into one operator that
+    computes something else, in `tf.function` and `predict`, but not when it runs eagerly or with XLA. The blocks of RFDN are of
+    this form.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"remapping": False})
 
 
 def is_bfloat16_fast(devices: Path = Path("/dev"), cpu: Path = Path("/proc/cpuinfo")) -> bool:

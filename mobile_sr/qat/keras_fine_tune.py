@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mobile_sr import backend
 from mobile_sr.converters.quantization.cross_layer_equalization import MAX_SCALE
 from mobile_sr.errors import UserError
 from mobile_sr.imaging.metrics import psnr
@@ -59,6 +60,7 @@ class FineTuning:
         Raises:
             UserError: for a layer that is not supported.
         """
+        backend.correct_tensorflow()
         self.model, self.settings, self.calibration = model, settings, calibration
         self._io = io or ModelIO()
         self._in, self._out = (tensor_values.RANGES[key] for key in (self._io.range_in, self._io.range_out))
