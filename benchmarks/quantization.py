@@ -259,7 +259,7 @@ _HYBRID = """
 "no layer" with the real file above):"""
 
 _REST = """
-Most of the remaining drop comes from the shortcut and the layer after it. In a real file of this kind, XNNPACK, which
+Most of the drop without mixing comes from the shortcut and the layer after it. In a real file of this kind, XNNPACK, which
 has only 8-bit convolutions, would run separate partitions. That costs too much time for 0.02 dB, so only `--precision
 int16` is offered.
 
