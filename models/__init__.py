@@ -20,7 +20,7 @@ DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # of RGB in 0..1; EDSR and others subtrac
 NTIRE_2022 = ("imdn", "rfdn", "rlfn", "fmen", "efdn", "bsrn", "arfdn", "imdn_plus", "pruned_rfdn", "mobilesr")
 PEERS = ("srcnn", "vdsr", "abpn")
 CLASSIC = ("carn", "wdsr", "rdn", "srresnet", "msrresnet", "smsr", "san")  # peers of the papers, for import-weights and export
-COMPACT = ("compact", "span", "imdn_rtc")  # small networks of others, for import-weights and export
+COMPACT = ("compact", "span", "imdn_rtc", "bicubic_plus_plus", "pan")  # small networks of others, for import-weights and export
 ORIGINAL = ("imdn_cca",)  # published before the challenge
 # Further teams of the challenge, for import-weights, export and training with --net.
 DISTILLATION = ("repafdn", "dilated_rfdn", "faster_rfdn", "afdn", "fden", "msdn", "sfdn", "cl_rfdn", "bmdn", "esa_rfdn")

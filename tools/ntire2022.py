@@ -36,6 +36,8 @@ OTHERS = (
     ("NTIRE 2024 (Wan et al., CVPRW 2024)", "SPAN", "span", "published weights"),
     ("Real-ESRGAN (Wang et al., ICCVW 2021)", "SRVGGNetCompact", "compact", "published weights"),
     ("IMDN (Hui et al., ACM MM 2019), published code", "IMDN-RTC", "imdn_rtc", "published weights"),
+    ("NTIRE 2023 real-time (Bilecen and Ayazoglu, CVPRW 2023)", "Bicubic++", "bicubic_plus_plus", "published weights"),
+    ("AIM 2020 (Zhao et al., ECCVW 2020)", "PAN", "pan", "published weights"),
     ("XLSR (Ayazoglu, CVPRW 2021)", "XLSR", "xlsr", "trained here, published weights (AIMET Model Zoo)"),
     ("XLSR", "FSRCNN", "fsrcnn", "trained here"),
     ("XLSR", "ESPCN", "espcn", "trained here"),

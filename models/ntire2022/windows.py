@@ -181,16 +181,29 @@ class MirrorPad(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("mobile_sr")
 class CropLike(keras.layers.Layer):
-    """The top left part of the first input, as large as the second: [N, H', W', C], [N, H, W, K] -> [N, H, W, C]."""
+    """The top left part of the first input, of the second's size times s: [N, H', W', C], [N, H, W, K] -> [N, H * s, W * s, C].
+
+    Args:
+        scale: s.
+    """
+
+    def __init__(self, scale: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = scale
 
     def call(self, inputs: tuple[keras.KerasTensor, keras.KerasTensor]) -> keras.KerasTensor:
         x, like = inputs
-        _, height, width, _ = ops.shape(like)
+        height, width = (side * self.scale for side in ops.shape(like)[1:3])
+        if isinstance(height, int) and isinstance(width, int) and x.shape[1:3] == (height, width):
+            return x  # at a fixed size, no operator that copies the image
         return x[:, :height, :width]
 
     def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
         x, like = input_shape
-        return (x[0], *like[1:3], x[-1])
+        return (x[0], *(side and side * self.scale for side in like[1:3]), x[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale}
 
 
 def to_windows(x: keras.KerasTensor, height: int, width: int) -> keras.KerasTensor:

@@ -61,6 +61,8 @@ TEAMS = {
     "compact": {"channels": 8, "blocks": 1},
     "imdn_rtc": {"channels": 8, "blocks": 1},
     "span": {"channels": 8, "blocks": 2},
+    "bicubic_plus_plus": {"channels": 8, "blocks": 1},
+    "pan": {"channels": 8, "upscaled": 6, "blocks": 1},
 }
 MINI = {
     **{name: {"channels": 8, "distilled": 4, "attention": 2, "blocks": 1} for name in ("rfdn", "efdn", "bsrn", "arfdn")},
@@ -158,6 +160,42 @@ def test_imdn_rtc():
     assert found["parameters"] == 20_190
     assert found["multiply_adds"] == 9 * 3 * 12 + 5 * block + 12 * 12 + 9 * 12 * 12
     assert found["convolutions"] == 1 + 5 * 5 + 2
+
+
+def test_bicubic_plus_plus():
+    """The parameters of the published class at x3, and its multiply-adds for two by two pixels, counted by hand."""
+    found = models.challenge_counts({"network": "bicubic_plus_plus"}, 2, 2)
+    products = 9 * (3 * 32 + 2 * 32 * 32 + 32 * 108)
+    assert found["parameters"] == found["multiply_adds"] == products == 50_400
+
+
+def test_bicubic_plus_plus_pads_like_pytorch():
+    """The first convolution is centered on pixels 0, 2, 4, ... of the image, with one row and column of zeros around it.
+
+    PyTorch's padding=1 does that for even and for odd sides. Each output block is twice the scale, cut at an odd side.
+    """
+    config = {"network": "bicubic_plus_plus", "scale": 2, "channels": 1, "blocks": 0}
+    model = models.build(config, output_activation="linear")
+    taps = np.arange(1.0, 10.0).reshape(3, 3)
+    head, tail = np.zeros((3, 3, 3, 1)), np.zeros((3, 3, 1, 48))
+    head[:, :, 0, 0], tail[1, 1] = taps, 0.5  # the skip adds the features to themselves
+    model.set_weights([head, tail])
+    x = np.random.default_rng(0).random((1, 5, 4, 3)).astype(np.float32)
+    padded = np.pad(x[0, :, :, 0], 1)
+    features = [[np.sum(padded[y : y + 3, x : x + 3] * taps) for x in (0, 2)] for y in (0, 2, 4)]
+    expected = np.repeat(np.repeat(features, 4, axis=0), 4, axis=1)[:10]
+    actual = keras.ops.convert_to_numpy(model(x))[0]
+    np.testing.assert_allclose(actual, expected[..., None].repeat(3, axis=2), rtol=1e-5)
+
+
+def test_pan():
+    """The parameters of the published class; without weights, bilinear upscaling. Its README prints 272K parameters at x4."""
+    counts = [models.build({"network": "pan", "scale": scale}).count_params() for scale in (2, 3, 4)]
+    assert counts == [261_403, 261_403, 272_419]
+    model = models.build({"network": "pan", "scale": 2, **TEAMS["pan"]})
+    model.set_weights([np.zeros(w.shape) for w in model.get_weights()])
+    x = np.array([[0.0, 1.0]], np.float32).reshape(1, 1, 2, 1).repeat(3, axis=3)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(x))[0, :, :, 0], [[0, 0.25, 0.75, 1]] * 2)
 
 
 def test_compact():

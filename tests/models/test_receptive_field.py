@@ -14,6 +14,7 @@ EFFICIENT = [
     {"network": "imdn", "channels": 8, "blocks": 1},
     {"network": "imdn_plus", "channels": 12, "blocks": 1},
     {"network": "imdn_rtc", "channels": 8, "blocks": 1},
+    {"network": "pan", "channels": 8, "upscaled": 6, "blocks": 1},
     {"network": "fmen", "channels": 8, "attention": 6, "blocks": 0},
     {"network": "abpn", "channels": 8, "blocks": 2},
     {"network": "etds", "channels": 8, "blocks": 2},

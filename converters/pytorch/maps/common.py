@@ -11,6 +11,9 @@ COARSE_THREE = {"conv_max": "conv1", "conv3": "conv2", "conv3_": "conv3"}
 ESA_THREE = ESA | COARSE_THREE
 ESA_ONE = ESA | {"conv3": "conv1"}
 ESA_TWO = {"conv1": "reduce", "conv_f": "skip", "conv4": "expand", "conv_2": "conv1", "conv_3": "conv2", "conv_23": "conv3"}
+# The self-calibrated block with pixel attention of PAN and SCET.
+SC_PA = {"conv1_a": "plain1", "k1.0": "plain2", "conv1_b": "masked1", "PAConv.k2": "masked_gate", "PAConv.k3": "masked2"}
+SC_PA |= {"PAConv.k4": "masked3", "conv3": "fuse"}
 
 
 def blocks(config: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,14 +1,16 @@
-"""Small networks of others: Real-ESRGAN's Compact, SPAN and IMDN-RTC."""
+"""Small networks of others: Real-ESRGAN's Compact, SPAN, IMDN-RTC, Bicubic++ and PAN."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from mobile_sr import models
-from mobile_sr.converters.pytorch.architecture import Architecture, Shapes
+from mobile_sr.converters.pytorch.architecture import Architecture, Shapes, read_size
+from mobile_sr.converters.pytorch.maps.common import SC_PA
 
 
 def compact(config: Mapping[str, Any]) -> dict[str, str]:
@@ -79,11 +81,58 @@ def imdn_rtc(config: Mapping[str, Any]) -> dict[str, str]:
     return names | {f"model.1.sub.{count}": "body"}
 
 
+def bicubic_plus_plus(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of Bicubic++: convolutions in turn."""
+    return {"conv0": "head", "conv_out": "tail"} | {f"conv{k}": f"conv{k}" for k in range(1, config["blocks"] + 1)}
+
+
+def _bicubic_plus_plus_blocks(shapes: Shapes) -> int:
+    """Its blocks: the convolutions conv0, conv1, ... without the first."""
+    count: int = read_size("conv*.weight", shapes)
+    return count - 1
+
+
+def _bicubic_plus_plus_scale(shapes: Shapes) -> int:
+    """Its scale: the pixel shuffle is by twice the scale."""
+    return math.isqrt(shapes["conv_out.weight"][0] // 3) // 2
+
+
+def pan(config: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of PAN. Those of its blocks are SCET's with another prefix."""
+    names = {"conv_first": "head", "trunk_conv": "body", "conv_last": "tail"}
+    for step in (1, 2) if config["scale"] == 4 else (1,):
+        names |= {f"upconv{step}": f"up{step}_conv", f"att{step}.conv": f"up{step}_attention_conv"}
+        names |= {f"HRconv{step}": f"up{step}_refine"}
+    for k in range(config["blocks"]):
+        names |= {f"SCPA_trunk.{k}.{source}": f"block{k + 1}_{target}" for source, target in SC_PA.items()}
+    return names
+
+
+def _pan_variants(shapes: Shapes) -> tuple[dict[str, Any], ...]:
+    """x2 and x3 have the same shapes: the sample image tells them apart."""
+    return () if "upconv2.weight" in shapes else ({"scale": 3},)
+
+
 ARCHITECTURES = {
     "imdn_rtc": Architecture(
         imdn_rtc,
         {"channels": "model.0.weight[0]", "blocks": "model.1.sub.*.c5.weight"},
         scale="model.2.weight[0]",
+    ),
+    "bicubic_plus_plus": Architecture(
+        bicubic_plus_plus,
+        {"channels": "conv0.weight[0]", "blocks": _bicubic_plus_plus_blocks},
+        scale=_bicubic_plus_plus_scale,
+    ),
+    "pan": Architecture(
+        pan,
+        {
+            "channels": "conv_first.weight[0]",
+            "upscaled": "upconv1.weight[0]",
+            "blocks": "SCPA_trunk.*.conv3.weight",
+        },
+        scale=lambda shapes: 4 if "upconv2.weight" in shapes else 2,
+        variants=_pan_variants,
     ),
     "compact": Architecture(
         compact,

@@ -9,7 +9,7 @@ import numpy as np
 
 from mobile_sr.converters.pytorch import folding
 from mobile_sr.converters.pytorch.architecture import Architecture, Shapes, read_size
-from mobile_sr.converters.pytorch.maps.common import ESA, ESA_THREE, blocks
+from mobile_sr.converters.pytorch.maps.common import ESA, ESA_THREE, SC_PA, blocks
 
 
 def esan(config: Mapping[str, Any]) -> dict[str, str]:
@@ -144,10 +144,8 @@ def mdgn(config: Mapping[str, Any]) -> dict[str, str]:
 def scet(config: Mapping[str, Any]) -> dict[str, str]:
     """Keys of SCET as submitted, prepared by `_reorder`."""
     names = {"conv3": "head", "path1.2": "body", "path1.4": "body_tail", "path2.1": "head_tail"}
-    parts = {"conv1_a": "plain1", "k1.0": "plain2", "conv1_b": "masked1", "PAConv.k2": "masked_gate", "PAConv.k3": "masked2"}
-    parts |= {"PAConv.k4": "masked3", "conv3": "fuse"}
     for k in range(config["blocks"]):
-        names |= {f"path1.0.arr.{k}.{source}": f"block{k + 1}_{target}" for source, target in parts.items()}
+        names |= {f"path1.0.arr.{k}.{source}": f"block{k + 1}_{target}" for source, target in SC_PA.items()}
     parts = {
         "norm1.body": "norm1",
         "norm2.body": "norm2",

@@ -43,7 +43,7 @@ def build(
     lr = keras.Input((None, None, 3), name="lr")
     features = x = conv(lr, channels, "head")
     for index in range(blocks):
-        x = _pixel_attention_block(x, f"block{index + 1}")
+        x = pixel_attention_block(x, f"block{index + 1}")
     x = conv(_transformer(x, "transformer", heads, hidden), channels, "body")
     both = [
         conv(DepthToSpace(scale, name=f"{name}_pixels")(y), 3, f"{name}_tail") for y, name in ((x, "body"), (features, "head"))
@@ -58,8 +58,14 @@ def _unbiased(x: keras.KerasTensor, filters: int, name: str, kernel_size: int = 
     return conv(x, filters, name, kernel_size, use_bias=False, **options)
 
 
-def _pixel_attention_block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    """SCPA: two halves of 3x3 convolutions, one of them masked."""
+def pixel_attention_block(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """SC-PA: two halves of 3x3 convolutions, one of them masked (Zhao et al., ECCVW 2020, Fig. 2).
+
+    Args:
+        x: [N, H, W, C]; C is even.
+        name: prefix of the layers' names.
+    Returns: [N, H, W, C].
+    """
     half = x.shape[-1] // 2
     plain = leaky(_unbiased(x, half, f"{name}_plain1"), f"{name}_plain_act1", 0.2)
     plain = leaky(_unbiased(plain, half, f"{name}_plain2", 3), f"{name}_plain_act2", 0.2)

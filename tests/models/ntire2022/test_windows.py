@@ -83,3 +83,14 @@ def test_mirror_padding_is_numpys(repeat_edge, always, mode):
     assert layer.compute_output_shape((None, 8, 5, 2)) == (None, *expected.shape[1:])
     back = windows.CropLike()([actual, x])
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(back), x)
+
+
+def test_crop_to_a_multiple_of_the_size():
+    x = np.random.default_rng(0).normal(size=(1, 8, 12, 2)).astype(np.float32)
+    layer = windows.CropLike(2)
+    cut = layer([x, np.zeros((1, 3, 5, 7), np.float32)])
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(cut), x[:, :6, :10])
+    assert layer.compute_output_shape(((None, None, None, 2), (None, None, 5, 7))) == (None, None, 10, 2)
+    assert windows.CropLike.from_config(layer.get_config()).scale == 2
+    same = keras.ops.convert_to_tensor(x)
+    assert layer.call([same, np.zeros((1, 4, 6, 7), np.float32)]) is same
