@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mobile_sr.converters.quantization.cross_layer_equalization import MAX_SCALE
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.quantization.mixing import linear_spaces
 from mobile_sr.converters.quantization.mixing.linear_spaces import LinearSpace
@@ -92,9 +93,12 @@ def _values(graph: FloatGraph, tensors: Sequence[int], samples: Sequence[Sample]
 
 
 def _peaks(values: Sequence[np.ndarray]) -> np.ndarray:
-    """[C]: the largest absolute value of each channel in all tensors; not 0."""
+    """[C]: the largest absolute value of each channel in all tensors; at least a share of that of all channels.
+
+    A channel that is nearly always zero must not become large where it is not, on other images.
+    """
     peaks = np.max([np.abs(own).max(axis=0) for own in values], axis=0).astype(np.float64)
-    return np.maximum(peaks, max(peaks.max(), 1e-30) * 1e-6)
+    return np.maximum(peaks, max(peaks.max(), 1e-30) / MAX_SCALE)
 
 
 def _crops(graph: FloatGraph, samples: Sequence[Sample]) -> list[Inputs]:

@@ -87,3 +87,8 @@ def test_the_gradient_is_that_of_the_error(case):
 def test_networks_that_are_too_large_or_lose_nothing_are_not_mixed(monkeypatch, constant, value):
     monkeypatch.setattr(channel_mixing, constant, value)
     assert channel_mixing.mix(luminance(), images(4, SHAPE)) == {}
+
+
+def test_a_channel_that_is_nearly_always_zero_is_scaled_by_a_limited_factor():
+    values = [np.array([[1.0, 1e-4, 0.0], [-2.0, 0.0, 0.0]], np.float32)]
+    np.testing.assert_allclose(channel_mixing._peaks(values), [2, 2 / 64, 2 / 64])
