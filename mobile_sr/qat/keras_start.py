@@ -131,7 +131,7 @@ def mix(start: Start, crops: Sequence[np.ndarray]) -> None:
         start: the network.
         crops: calibration images, [1, H, W, 3] float32 in 0..1.
     """
-    source = _saved(start) if start.is_changed else start.source()
+    source = _present(start)
     with contextlib.suppress(ValueError):  # the converter merged weights
         if keras_sync.mix(start.model, source.data, source.samples(crops), source.model):
             start.is_changed = True
@@ -150,7 +150,7 @@ def prepare(start: Start, crops: Sequence[np.ndarray], strength: float, per_tens
     Returns:
         None, or how the weights differ from those of the file.
     """
-    source = _saved(start) if start.is_changed else start.source()
+    source = _present(start)
     try:
         settings = (strength, per_tensor, source.model, rounded)
         exact = keras_sync.prepare(start.model, source.data, source.samples(crops), *settings)
@@ -171,6 +171,11 @@ def clip_ranges(start: Start, net: QuantizedNetwork, crops: Sequence[np.ndarray]
     samples = source.samples(crops)
     sample = source.samples([crops[0][:, : keras_ranges.SAMPLE_SIDE, : keras_ranges.SAMPLE_SIDE]])[0]
     keras_ranges.clip(net, source.data, sample, samples[: calibration.PHOTOGRAPHS], samples[calibration.PHOTOGRAPHS :])
+
+
+def _present(start: Start) -> sources.Source:
+    """The network with its present weights before the training, from its own file where it still has those."""
+    return _saved(start) if start.is_changed else start.source()
 
 
 def _saved(start: Start) -> sources.Source:

@@ -219,14 +219,18 @@ def _silu(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any], inside
 
 def _prelu(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], inside: Sequence[Quantize]) -> Any:
     """PReLU as converters/quantization/prelu.py writes it, with a rounded product; `_round_slope` rounds its constant."""
-    slope = layer.alpha - 1.0
-    sign = ops.stop_gradient(ops.where(slope > 0, -1.0, 1.0))
+    slope, sign = _slope_and_sign(layer.alpha)
     return args[0] + sign * inside[0](ops.relu(args[0] * slope * sign))
 
 
-def _round_slope(alpha: Any) -> Any:
+def _slope_and_sign(alpha: Any) -> tuple[Any, Any]:
+    """The slope of the product, and the sign with which it is added, so that the rounded constant is never positive."""
     slope = alpha - 1.0
-    sign = ops.stop_gradient(ops.where(slope > 0, -1.0, 1.0))
+    return slope, ops.stop_gradient(ops.where(slope > 0, -1.0, 1.0))
+
+
+def _round_slope(alpha: Any) -> Any:
+    slope, sign = _slope_and_sign(alpha)
     low = ops.stop_gradient(ops.minimum(ops.min(slope * sign), 0.0))
     return quantize_to_range(slope * sign, low, 0.0) * sign + 1.0
 

@@ -56,12 +56,12 @@ def mix(graph: FloatGraph, samples: Sequence[Sample], widen: bool = True) -> dic
     if widen:
         linear_spaces.widen(graph)
     crops = _crops(graph, samples)
-    spaces = [space for space in linear_spaces.find(graph) if _measurable(graph, space, crops)]
-    values = _values(graph, [tensor for space in spaces for tensor in space.tensors], samples)
+    spaces = [(space, count) for space in linear_spaces.find(graph) if (count := _measurable(graph, space, crops))]
+    values = _values(graph, [tensor for space, _ in spaces for tensor in space.tensors], samples)
     record = {}
-    for space in spaces:
+    for space, count in spaces:
         peaks = _peaks([values[tensor] for tensor in space.tensors])
-        noise = _sensitivities(graph, space, crops, peaks)
+        noise = _sensitivities(graph, space, crops, peaks, count)
         error = _Error(
             [(values[tensor] / peaks).astype(np.float32) for tensor in space.tensors],
             [noise[tensor] * np.outer(peaks, peaks) for tensor in space.tensors],
@@ -130,12 +130,11 @@ def _measurable(graph: FloatGraph, space: LinearSpace, crops: Sequence[Inputs]) 
 
 
 def _sensitivities(
-    graph: FloatGraph, space: LinearSpace, crops: Sequence[Inputs], amplitudes: np.ndarray
+    graph: FloatGraph, space: LinearSpace, crops: Sequence[Inputs], amplitudes: np.ndarray, count: int
 ) -> dict[int, np.ndarray]:
-    """{tensor: S} of a space, measured for a few tensors; the others have that of the nearest one."""
-    possible = _measurable(graph, space, crops)
+    """{tensor: S} of a space, measured for `count` tensors; the others have that of the nearest one."""
     ends = [tensor for tensor in space.tensors if tensor not in space.in_sums]
-    chosen = [ends[k] for k in sorted({round(k) for k in np.linspace(len(ends) - 1, 0, possible)})]
+    chosen = [ends[k] for k in sorted({round(k) for k in np.linspace(len(ends) - 1, 0, count)})]
     own = {tensor: sensitivity(graph, tensor, crops, amplitudes / LEVELS) for tensor in chosen}
     nearest = {end: own[min(chosen, key=lambda other: abs(ends.index(other) - k))] for k, end in enumerate(ends)}
     return {tensor: nearest[_end(space, tensor)] for tensor in space.tensors}

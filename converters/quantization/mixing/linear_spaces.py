@@ -105,16 +105,16 @@ class _Finder:
                 self._strike(tensor)
         elif name == "CONCATENATION":
             self._parts[out] = [part for tensor in op.inputs for part in self._parts.get(tensor, [tensor])]
-        else:
+        elif name == "DEPTH_TO_SPACE":
             self._root(out)
+            self._phases[out] = inputs[0]
+            self._strike(inputs[0])
+        else:
             for tensor in inputs:
                 if self._channels(tensor) == self._channels(out):
                     self._join(tensor, out)
                 else:
-                    self._strike(tensor)  # a mask, or the phases of a depth_to_space
-            if name == "DEPTH_TO_SPACE":
-                self._phases[out] = inputs[0]
-                self._strike(inputs[0])
+                    self._strike(tensor)  # a mask
             if name in ("ADD", "SUB"):
                 self._in_sums.update(dict.fromkeys(inputs, out))
 

@@ -212,6 +212,17 @@ def test_an_axis_whose_length_depends_on_the_image_is_one_channel():
     assert (low.tolist(), high.tolist()) == ([-3], [7])
 
 
+def check_use(graph, tensor, small, strength):
+    """Equalize: the output stays, and the first `small` channels of a tensor fill its range, but not with strength 0."""
+    samples = images()
+    before = run(graph, samples[0])[0]
+    cross_layer_equalization.equalize(graph, samples, strength)
+    np.testing.assert_allclose(run(graph, samples[0])[0], before, atol=1e-5 * np.abs(before).max())
+    low, high = cross_layer_equalization.channel_ranges(graph, [tensor], samples)[tensor]
+    used = max(low[:small].min() / low.min(), high[:small].max() / high.max())  # at the end that is reached first
+    assert used == pytest.approx(1, rel=1e-4) if strength else used < 0.2
+
+
 @pytest.mark.parametrize("strength", [0.0, 1.0])
 def test_a_small_tensor_fills_the_range_of_a_concatenation(strength):
     """Its own range, before the rectifier, grows with it."""
@@ -225,13 +236,7 @@ def test_a_small_tensor_fills_the_range_of_a_concatenation(strength):
             _, kernel, bias = op.inputs
             graph.set_constant(kernel, graph.constant(kernel) / (50 if op.outputs[0] == small else 1))
             graph.set_constant(bias, graph.constant(bias) * 0)
-    samples = images()
-    before = run(graph, samples[0])[0]
-    cross_layer_equalization.equalize(graph, samples, strength)
-    np.testing.assert_allclose(run(graph, samples[0])[0], before, atol=1e-5 * np.abs(before).max())
-    low, high = cross_layer_equalization.channel_ranges(graph, [joined], samples)[joined]
-    used = max(low[:4].min() / low.min(), high[:4].max() / high.max())  # share of the range at the end that is reached first
-    assert used == pytest.approx(1, rel=1e-4) if strength else used < 0.2
+    check_use(graph, joined, 4, strength)
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0])
@@ -246,10 +251,4 @@ def test_a_small_part_of_a_tensor_fills_its_range(strength):
     sizes = np.array([0.02, 0.02, 0.02, 1, 1, 1], np.float32)
     graph.set_constant(kernel, graph.constant(kernel) * sizes.reshape(-1, 1, 1, 1))
     graph.set_constant(bias, graph.constant(bias) * 0)
-    samples = images()
-    before = run(graph, samples[0])[0]
-    cross_layer_equalization.equalize(graph, samples, strength)
-    np.testing.assert_allclose(run(graph, samples[0])[0], before, atol=1e-5 * np.abs(before).max())
-    low, high = cross_layer_equalization.channel_ranges(graph, [whole], samples)[whole]
-    used = max(low[:3].min() / low.min(), high[:3].max() / high.max())
-    assert used == pytest.approx(1, rel=1e-4) if strength else used < 0.2
+    check_use(graph, whole, 3, strength)
