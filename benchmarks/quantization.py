@@ -164,11 +164,11 @@ otherwise. XLSR x3 in float: {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:
 
 `mobile-sr export` applies these methods before TensorFlow's converter. They need no training and take seconds.
 
-- **Mixing** (`converters/quantization/mixing/channel_mixing.py`): the channels of a tensor that only convolutions write and
+- **Mixing** (`converters/quantization/channels/channel_mixing.py`): the channels of a tensor that only convolutions write and
   read, without an activation, are replaced by combinations of them. Those which matter to the output are spread over many
   channels, so that their rounding errors average out ([below](#channel-mixing)).
-- **Scaling** (`converters/quantization/cross_layer_equalization.py`): each channel is scaled until it fills the range of its
-  tensor, and the next kernel is divided by the scale. The exponent is the strength.
+- **Scaling** (`converters/quantization/channels/cross_layer_equalization.py`): each channel is scaled until it fills the range
+  of its tensor, and the next kernel is divided by the scale. The exponent is the strength.
 - **Centring** (the same file): a channel that only 1x1 convolutions read is shifted until its range is symmetric. Most
   of the noise came from XLSR's shortcut: its 16 channels share one range with those of the last block (`mobile-sr
   inspect --reference`).
@@ -179,7 +179,9 @@ otherwise. XLSR x3 in float: {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:
   where that lowers the error: the sum is then exact.
 - **Fitting** (`converters/quantization/layer_fit.py`): layer by layer, the weights get the least squared error against the
   float network's result, with the inputs that the 8-bit file computes, and are rounded again. Later layers so make up for
-  the weights of earlier ones. Each flat colour and ramp counts as 1,152 positions, twice its own."""
+  the weights of earlier ones. Each flat colour and ramp counts as 1,152 positions, twice its own.
+- **Spare channels** (`converters/quantization/channels/spare_channels.py`): channels that are nearly always zero become copies,
+  shifted by half a step, of those whose rounding costs the most ([below](#spare-channels)). XLSR has none."""
 
 _METHODS = """
 Scaling alone reduces the error of the activations but increases that of the weights: at full strength, the input

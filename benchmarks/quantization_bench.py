@@ -9,16 +9,9 @@ import numpy as np
 
 from mobile_sr import models
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import (
-    cross_layer_equalization,
-    gptq,
-    keras_sync,
-    layer_fit,
-    quantizer,
-    range_clipping,
-)
+from mobile_sr.converters.quantization import gptq, keras_sync, layer_fit, quantizer, range_clipping
+from mobile_sr.converters.quantization.channels import channel_mixing, cross_layer_equalization
 from mobile_sr.converters.quantization.float_graph import FloatGraph
-from mobile_sr.converters.quantization.mixing import channel_mixing
 from mobile_sr.evaluation import evaluate
 from mobile_sr.imaging import metrics
 from mobile_sr.inference import litert, upscaler, weights

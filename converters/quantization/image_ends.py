@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mobile_sr.converters.quantization import saturation
-from mobile_sr.converters.quantization.equalization_groups import SAME_SCALE
+from mobile_sr.converters.quantization.channels.equalization_groups import SAME_SCALE
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 
 _ALMOST_ONE = np.nextafter(np.float32(1), np.float32(0))  # a product with 1 would be removed, and with it the second scale

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization, gptq, mask_scaling, prelu
+from mobile_sr.converters.quantization import gptq, prelu
+from mobile_sr.converters.quantization.channels import channel_mixing, cross_layer_equalization, mask_scaling
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
-from mobile_sr.converters.quantization.mixing import channel_mixing
 from mobile_sr.converters.tflite.constants import BIASED
 
 if TYPE_CHECKING:

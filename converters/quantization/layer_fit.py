@@ -67,6 +67,12 @@ def fit(
     return graph.packed()
 
 
+def fits_all(graph: FloatGraph) -> bool:
+    """Return whether `fit` fits all convolutions of a graph that have enough positions."""
+    layers = _convolutions(graph)
+    return len(layers) <= MOST_LAYERS and all(_is_ordinary(graph, op) for op in layers)
+
+
 def _convolutions(graph: FloatGraph) -> list[Any]:
     return [op for op in graph.ops if graph.name(op) == "CONV_2D"]
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from mobile_sr.converters.quantization import activation_ranges
 from mobile_sr.converters.quantization.activation_ranges import Ranges
-from mobile_sr.converters.quantization.equalization_groups import SAME_SCALE
+from mobile_sr.converters.quantization.channels.equalization_groups import SAME_SCALE
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.quantization.saturation import FIXED_SCALE, keeps_values
 

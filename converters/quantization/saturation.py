@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from mobile_sr.converters.quantization.activation_ranges import Ranges
-from mobile_sr.converters.quantization.equalization_groups import SAME_SCALE
+from mobile_sr.converters.quantization.channels.equalization_groups import SAME_SCALE
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import flatbuffer
 

@@ -43,10 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--per-tensor", action="store_true", help="one scale per integer kernel, as some NPUs require")
     parser.add_argument(
         "--methods",
-        default="mix,equalize,round,clip,fit",
+        default="mix,equalize,round,clip,spare,fit",
         help="methods that reduce the loss of integer files: mix (channels of linear tensors combined), equalize (cross-layer "
-        "equalization), round (GPTQ), clip (activation ranges of least squared error, 8-bit files), fit (weights fitted to the "
-        "float network's results, 8-bit files); 'none' for the quantization of TensorFlow alone (default %(default)s)",
+        "equalization), round (GPTQ); for 8-bit files also clip (ranges of least squared error), spare (channels that "
+        "are nearly always zero become copies of important ones; with fit), fit (weights fitted to the float network's "
+        "results); 'none' for the quantization of TensorFlow alone (default %(default)s)",
     )
     parser.add_argument(
         "--float-weights",

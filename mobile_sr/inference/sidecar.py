@@ -27,6 +27,7 @@ FORMAT = 1
 MAX_BYTES = 16 * 1024**2  # far larger than any sidecar
 MAX_SIDE = 4096  # LR pixels
 MAX_SCALE = 16
+MAX_CHANNELS = 65536
 MAX_COST = 1e15  # multiply-adds
 ORDERS = {3: ("rgb", "bgr"), 1: (luminance.STUDIO, luminance.FULL)}  # by number of channels, the usual one first
 PRECISIONS = ("float32", "float16", "uint8", "int8", "int16", "dynamic", "onnx")
@@ -54,6 +55,7 @@ class Sidecar:
             "layers", "receptive_field", "multiply_adds", "instructions"}: the last two per LR pixel, the last one may be None.
         desired_depth: [0, D] in blocks for networks with a desired depth.
         multiply_adds: `depth_counts.costs` of networks with depth masks.
+        spare_channels: of 8-bit files, `spare_channels.choose` (converters/quantization/channels).
         checks: checks of the audit, [{"check": text, "passed": bool, "found": anything}].
     """
 
@@ -72,6 +74,7 @@ class Sidecar:
     exits: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     desired_depth: list[float] | None = None
     multiply_adds: dict[str, Any] | None = None
+    spare_channels: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     checks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def limits(self, scalar: str) -> Sequence[float] | None:
@@ -233,6 +236,14 @@ def _exits(value: Any) -> bool:
     return _names([entry.get("signature") for entry in value]) and layers == sorted(set(layers))
 
 
+def _copies(value: Any) -> bool:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        return False
+    shifts = [entry.get("shifts") for entry in value]
+    numbers = all(is_int_in(entry.get(key), 0, MAX_CHANNELS) for entry in value for key in ("channel", "copies"))
+    return numbers and all(isinstance(own, dict) and own and all(number(x, 0, 1e6) for x in own.values()) for own in shifts)
+
+
 def _range(value: Any) -> bool:
     return isinstance(value, list) and all(type(end) is int for end in value) and value in ([0, 1], [0, 255], [-1, 1])
 
@@ -281,6 +292,7 @@ _FIELDS: dict[str, tuple[str, Callable[[Any], Any], bool]] = {
     "order": ("rgb, bgr, y or y_full", lambda x: any(x in orders for orders in ORDERS.values()), False),
     "signatures": ("a list of names", _names, False),
     "exits": ("a list of exits that docs/reference/sidecar.md describes", _exits, False),
+    "spare_channels": ("a list of channels, the channels that they copy, and their shifts", _copies, False),
     "desired_depth": ("null or [0, number of blocks]", _depths, False),
     "multiply_adds": ("null or the counts that docs/reference/sidecar.md describes", lambda x: x is None or _costs(x), False),
     "audit": ("an object with a list of checks", _audit, True),

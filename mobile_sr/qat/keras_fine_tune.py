@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from mobile_sr import backend
-from mobile_sr.converters.quantization.cross_layer_equalization import MAX_SCALE
+from mobile_sr.converters.quantization.channels.cross_layer_equalization import MAX_SCALE
 from mobile_sr.errors import UserError
 from mobile_sr.imaging.metrics import psnr
 from mobile_sr.inference import tensor_values

@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mobile_sr import extensions, models
-from mobile_sr.converters.quantization import layer_fit, range_clipping
 from mobile_sr.converters.tflite import flatbuffer, merge, truncation
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import instructions
 from mobile_sr.files import sha256
 from mobile_sr.inference import upscaler
-from mobile_sr.quantization import calibration
+from mobile_sr.quantization import preparation
 from mobile_sr.quantization.preparation import Prepared
 from mobile_sr.quantization.source import Source
 
@@ -90,11 +89,9 @@ def convert(
     exits: Sequence[Exit],
     prepared: Prepared,
     weights: bytes,
-    unrounded: bytes | None,
-    precision: str,
     samples: Sequence[Any],
-    photographs: int,
     convert_one: Callable[[Source, bytes], Converted],
+    **fitting: Any,
 ) -> Converted:
     """Returns the file with a signature for each exit, and its sidecar.
 
@@ -102,23 +99,19 @@ def convert(
         exits: the exits.
         prepared: the prepared whole network.
         weights: its float .tflite for this precision.
-        unrounded: the one to fit the convolutions to (layer_fit.py), None not to fit them.
-        precision: precision of the file.
         samples: calibration samples.
-        photographs: how many of them may be clipped, 0 for none.
         convert_one: converts the float .tflite of an exit, given as its own network, and audits the result.
+        fitting: further arguments of `preparation.fit`.
     """
-    if photographs and precision in ("uint8", "int8"):
-        weights = range_clipping.store(weights, samples[:photographs], samples[photographs:])
-    if unrounded:
-        weights = layer_fit.fit(weights, unrounded, samples, photographs=calibration.PHOTOGRAPHS)
+    weights, copies = preparation.fit(weights, samples=samples, **fitting)
     parts: dict[str, Converted] = {}
     originals = cut(prepared.source.data, len(exits))
     for each, original, data in zip(exits, originals, cut(weights, len(exits)), strict=True):
         parts[each.signature] = convert_one(dataclasses.replace(each.source, data=original), data)
     data = merge.merge({name: parts[name][0] for name in reversed(parts)}, OUTPUTS, has_default=True)
     entries = [{**each.facts, "instructions": _instructions(parts[each.signature][0])} for each in exits]
-    return data, _sidecar(prepared.source, data, {name: sidecar for name, (_, sidecar) in parts.items()}, entries)
+    sidecar = _sidecar(prepared.source, data, {name: sidecar for name, (_, sidecar) in parts.items()}, entries)
+    return data, sidecar | ({"spare_channels": copies} if copies else {})
 
 
 def _instructions(data: bytes) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mobile_sr import __version__, backend, extensions
 from mobile_sr.converters import to_onnx, to_tflite
-from mobile_sr.converters.quantization import image_ends, layer_fit, range_clipping
+from mobile_sr.converters.quantization import image_ends
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import audit, grouped_conv
 from mobile_sr.errors import UserError
@@ -24,7 +24,7 @@ from mobile_sr.quantization import source as sources
 from mobile_sr.quantization.source import Source
 
 PRECISIONS = (*to_tflite.PRECISIONS, "onnx")
-METHODS = ("mix", "equalize", "round", "clip", "fit")
+METHODS = ("mix", "equalize", "round", "clip", "spare", "fit")
 INTEGER_WEIGHTS = (*to_tflite.CALIBRATED, "dynamic")
 PATHS = ("sparse", "dense")
 
@@ -85,9 +85,9 @@ def export(
         seed: of the calibration crops.
         per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
         methods: members of METHODS, which reduce the loss of integer files: 'mix'
-            (converters/quantization/mixing/channel_mixing.py; not with `per_tensor`), 'equalize' (cross_layer_equalization.py
-            beside it), 'round' (gptq.py), 'clip' (range_clipping.py) and 'fit' (layer_fit.py). The last two are for 8-bit
-            files, 'fit' also for float32 and ONNX ones of rounded weights.
+            (converters/quantization/channels/channel_mixing.py; not with `per_tensor`), 'equalize' (cross_layer_equalization.py
+            beside it), 'round' (gptq.py), 'clip' (range_clipping.py), 'spare' (channels/spare_channels.py; needs 'fit') and
+            'fit' (layer_fit.py). The last three are for 8-bit files, 'fit' also for float32 and ONNX ones of rounded weights.
         float_weights: weights of the files other than integer ones. 'trained'; 'equalized'; or 'rounded', which are also on the
             grid of 8-bit integers: another quantizer then finds the integers of `methods`. These files differ slightly from the
             network. None selects 'equalized' beside an integer file if `methods` contains 'equalize', else 'trained'.
@@ -167,7 +167,8 @@ def export(
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
             file = folder / f"{source.name}_{f'{target}_' if target else ''}{kind}.tflite"
-            photographs = calibrations.PHOTOGRAPHS if "clip" in methods else 0
+            is_eight_bits = precision in ("uint8", "int8")
+            photographs = calibrations.PHOTOGRAPHS if "clip" in methods and is_eight_bits else 0
             convert = functools.partial(
                 _convert,
                 precision=precision,
@@ -178,11 +179,15 @@ def export(
                 max_colour_error=max_colour_error,
                 rounded=rounded,
             )
+            fitting: dict[str, Any] = {
+                "unrounded": unrounded,
+                "photographs": photographs,
+                "spare": "spare" in methods and is_eight_bits,
+            }
             if exits:
-                about = (precision, samples, photographs, convert)
-                data, sidecar = exits_export.convert(exits, prepared, weights, unrounded, *about)
+                data, sidecar = exits_export.convert(exits, prepared, weights, samples, convert, **fitting)
             else:
-                data, sidecar = convert(source, weights, photographs=photographs, unrounded=unrounded)
+                data, sidecar = convert(source, weights, **fitting)
         sidecar["calibration"] = record if integer or rounded else None
         sidecar["equalization"] = None if weights is source.data else prepared.equalization
         if weights is not source.data and prepared.mixing:
@@ -259,6 +264,7 @@ def _convert(
     max_colour_error: int = 0,
     rounded: bool = False,
     unrounded: bytes | None = None,
+    spare: bool = False,
 ) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of one precision of the float .tflite `prepared`, audited and compared with the original.
 
@@ -267,10 +273,7 @@ def _convert(
     """
     if precision in ("uint8", "int8"):
         prepared = image_ends.limit(prepared, tensor_values.RANGES[source.io.range_out])
-        if photographs:
-            prepared = range_clipping.store(prepared, samples[:photographs], samples[photographs:])
-    if unrounded:
-        prepared = layer_fit.fit(prepared, unrounded, samples, per_tensor, calibrations.PHOTOGRAPHS)
+    prepared, copies = preparation.fit(prepared, unrounded, samples, photographs, per_tensor, spare)
     try:
         data, dense = source.extension.convert(source.model, prepared, precision, samples, per_tensor, source.size, path)
     except (to_tflite.ConversionError, extensions.ConversionFailed) as error:
@@ -303,7 +306,8 @@ def _convert(
     if path == "sparse" and integer:
         between = verification.signature_agreement(source, data, "sparse", truth="dense")
         checks.append(verification.error_check("the dense signature (sparse)", between, 1.01 / 255))
-    return data, make_sidecar(source, precision, facts, data, checks, {f"agreement_with_{source.reference_key}": agreement})
+    sidecar = make_sidecar(source, precision, facts, data, checks, {f"agreement_with_{source.reference_key}": agreement})
+    return data, sidecar | ({"spare_channels": copies} if copies else {})
 
 
 def _narrow_attention(data: bytes) -> bool:

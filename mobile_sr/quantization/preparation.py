@@ -7,17 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import (
-    activation_ranges,
-    cross_layer_equalization,
-    gptq,
-    mask_scaling,
-    prelu,
-)
+from mobile_sr.converters.quantization import activation_ranges, gptq, layer_fit, prelu, range_clipping
+from mobile_sr.converters.quantization.channels import channel_mixing, cross_layer_equalization, mask_scaling, spare_channels
 from mobile_sr.converters.quantization.float_graph import FloatGraph
-from mobile_sr.converters.quantization.mixing import channel_mixing
 from mobile_sr.errors import UserError
-from mobile_sr.quantization import targets
+from mobile_sr.quantization import calibration, targets
 from mobile_sr.quantization.source import Source
 
 FLOAT_WEIGHTS = ("trained", "equalized", "rounded")
@@ -117,6 +111,38 @@ def prepare(
     elif float_weights == "trained":
         result.plain = data
     return result
+
+
+def fit(
+    weights: bytes,
+    unrounded: bytes | None,
+    samples: Sequence[Any],
+    photographs: int = 0,
+    per_tensor: bool = False,
+    spare: bool = False,
+) -> tuple[bytes, spare_channels.Record]:
+    """Choose activation ranges for 8 bits, use spare channels (channels/spare_channels.py) and fit the weights (layer_fit.py).
+
+    Args:
+        weights: the float .tflite of `prepare`.
+        unrounded: the one to fit the convolutions to; None does not fit them.
+        samples: calibration samples.
+        photographs: how many of the samples may be clipped; 0 stores no ranges (range_clipping.py).
+        per_tensor: whether the file has one scale for each kernel.
+        spare: whether to use spare channels. This needs ranges, and that all convolutions are fitted.
+
+    Returns:
+        The float .tflite to convert, and the record of the spare channels.
+    """
+    if photographs:
+        weights = range_clipping.store(weights, samples[:photographs], samples[photographs:])
+    if not unrounded:
+        return weights, []
+    record: spare_channels.Record = []
+    if spare and layer_fit.fits_all(graph := FloatGraph(weights)):
+        record = spare_channels.choose(graph, samples, calibration.PHOTOGRAPHS)
+        weights, unrounded = (spare_channels.applied(data, record) for data in (weights, unrounded))
+    return layer_fit.fit(weights, unrounded, samples, per_tensor, calibration.PHOTOGRAPHS), record
 
 
 def learned_ranges(

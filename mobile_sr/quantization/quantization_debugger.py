@@ -5,6 +5,7 @@ The kinds are weights, activations and output rounding. docs/reference/layer_rep
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mobile_sr.converters import to_tflite
+from mobile_sr.converters.quantization.channels import spare_channels
 from mobile_sr.converters.tflite import constants, flatbuffer, layer_matching, partial_quantization
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import compare, evaluate
@@ -114,12 +116,23 @@ def _split(scores: Mapping[str, Sequence[Mapping[str, float | None]]]) -> dict[s
 
 
 class _Pair:
-    """The float and the integer file, opened, with their layers matched."""
+    """The float and the integer file, opened, with their layers matched.
+
+    Attributes:
+        plain: the float file.
+        reference: the same, with copies of channels where the integer file has them (channels/spare_channels.py).
+    """
 
     def __init__(self, reference: str | Path, model: str | Path, threads: int):
         (self.reference, self.graph, self._field), (self.model, self.model_graph, _) = (
             _open(name, threads) for name in (reference, model)
         )
+        self.plain = self.reference
+        names = {tensor.name for tensor in self.graph.tensors}
+        if copies := [entry for entry in self.model.sidecar.spare_channels if not names.isdisjoint(entry["shifts"])]:
+            with contextlib.suppress(ValueError):  # a reference from elsewhere: its channels are compared as they are
+                self.reference = self.reference.with_graph(spare_channels.applied(self.reference.data, copies), str(reference))
+                self.graph = litert.parse_graph(self.reference.data, reference)
         try:
             self.match = layer_matching.match(self.reference.data, self.graph, self.model.data, self.model_graph)
         except (layer_matching.MatchError, flatbuffer.TFLiteFileError) as error:
@@ -145,7 +158,7 @@ class _Pair:
             "simulated": (indices, inner + output),
         }
         files = {key: self.simulated(*parts) for key, parts in chosen.items()}
-        files |= {"reference": self.reference, "model": self.model}
+        files |= {"reference": self.plain, "model": self.model}
         return {key: upscaler.Upscaler(key, self.scale, file.run, self._field, file.fixed) for key, file in files.items()}
 
     def simulated(self, weights: Collection[int], grids: Collection[int]) -> litert.TFLiteModel:

@@ -96,7 +96,7 @@ def test_unknown_methods_are_refused(run_here, tmp_path):
     result = run_here("export", "--model", "xlsr_x3", "--out", tmp_path / "out", "--methods", "equalise")
     assert result.returncode == 2
     assert "equalise" in result.stderr
-    assert "mix, equalize, round, clip, fit or none" in result.stderr
+    assert "mix, equalize, round, clip, spare, fit or none" in result.stderr
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="int32"):
         export("xlsr_x3", tmp_path / "out", ["int32"])

@@ -7,7 +7,7 @@ from keras import layers
 
 from mobile_sr.converters.formats import to_float_tflite
 from mobile_sr.converters.quantization import activation_ranges, prelu, quantizer, saturation
-from mobile_sr.converters.quantization.equalization_groups import ChannelGroups
+from mobile_sr.converters.quantization.channels.equalization_groups import ChannelGroups
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import flatbuffer
 from tests.converters.quantization import small_graphs

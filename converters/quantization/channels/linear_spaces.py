@@ -188,11 +188,11 @@ def widen(graph: FloatGraph) -> None:
         narrow, wide = (graph.shape(tensor)[-1] for tensor in (source, out))
         if writer is None or None in others or not _appends_zeros(graph, op) or -(-narrow // _TILE) != -(-wide // _TILE):
             continue
-        if not all(_is_dense(graph, each) for each in (writer, *others)) or graph.activation(writer) != "NONE":
+        if not all(is_dense(graph, each) for each in (writer, *others)) or graph.activation(writer) != "NONE":
             continue
         for each, axis in ((writer, 0), *((other, 3) for other in others)):
             kernel = graph.constant(each.inputs[1])
-            assert kernel is not None  # by _is_dense
+            assert kernel is not None  # by is_dense
             amounts = [(0, wide - narrow if k == axis else 0) for k in range(4)]
             graph.set_constant(each.inputs[1], np.pad(kernel, amounts))
         bias = graph.constant(graph.bias(writer))
@@ -212,7 +212,8 @@ def _appends_zeros(graph: FloatGraph, op: Any) -> bool:
     return not amounts[:-1].any() and amounts[-1][0] == 0
 
 
-def _is_dense(graph: FloatGraph, op: Any) -> bool:
+def is_dense(graph: FloatGraph, op: Any) -> bool:
+    """Return whether an operator is a convolution with constant weights and without groups."""
     if graph.name(op) != "CONV_2D" or not graph.has_constant_weights(op):
         return False
     return graph.shape(op.inputs[1])[-1] == graph.shape(op.inputs[0])[-1]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mobile_sr.converters.quantization import quantizer
+from mobile_sr.converters.quantization.channels import channel_mixing, sensitivity
 from mobile_sr.converters.quantization.float_graph import FloatGraph
-from mobile_sr.converters.quantization.mixing import channel_mixing, sensitivity
 from tests.converters.quantization.small_graphs import IMAGE, Builder, images, run
 
 SHAPE = (1, 24, 32, 3)

@@ -20,15 +20,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mobile_sr.converters.quantization.cross_layer_equalization import MAX_SCALE
+from mobile_sr.converters.quantization.channels import linear_spaces, sensitivity
+from mobile_sr.converters.quantization.channels.cross_layer_equalization import MAX_SCALE
+from mobile_sr.converters.quantization.channels.linear_spaces import LinearSpace
+from mobile_sr.converters.quantization.channels.sensitivity import Inputs
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
-from mobile_sr.converters.quantization.mixing import linear_spaces
-from mobile_sr.converters.quantization.mixing.linear_spaces import LinearSpace
-from mobile_sr.converters.quantization.mixing.sensitivity import Inputs, sensitivity
 
 POSITIONS = 20_000  # approximate number of image positions at which the values of a tensor are measured
 MOST_VALUES = 2**26  # of all tensors together
-IMAGES = 2  # number of crops on which the sensitivity is measured
 MEASURED = 4  # tensors of a space with a sensitivity of their own; the others have that of the nearest one
 MOST_WORK = 3e12  # multiply-adds for the sensitivities of a space, about a minute, and likewise for the descent
 ROUNDS, STEPS = 8, 300  # of the gradient descent; between the rounds it gets the positions with the largest values
@@ -55,7 +54,7 @@ def mix(graph: FloatGraph, samples: Sequence[Sample], widen: bool = True) -> dic
     """
     if widen:
         linear_spaces.widen(graph)
-    crops = _crops(graph, samples)
+    crops = sensitivity.crops(graph, samples)
     spaces = [(space, count) for space in linear_spaces.find(graph) if (count := _measurable(graph, space, crops))]
     values = _values(graph, [tensor for space, _ in spaces for tensor in space.tensors], samples)
     record = {}
@@ -101,24 +100,6 @@ def _peaks(values: Sequence[np.ndarray]) -> np.ndarray:
     return np.maximum(peaks, max(peaks.max(), 1e-30) / MAX_SCALE)
 
 
-def _crops(graph: FloatGraph, samples: Sequence[Sample]) -> list[Inputs]:
-    """Inputs for the sensitivity: the middle of a few samples, as large as the smallest one, with which the network works."""
-    by_tensor = [graph.by_tensor(sample) for sample in samples]
-    images = [array for inputs in by_tensor for array in inputs.values() if array.ndim == 4]
-    sides = [min((array.shape[axis] for array in images), default=0) for axis in (1, 2)]
-    result: list[Inputs] = []
-    for index in np.linspace(0, len(samples) / 2, IMAGES, endpoint=False).astype(int):
-        cut = dict(by_tensor[index])
-        for tensor, array in cut.items():
-            if array.ndim == 4:
-                rows, columns = (
-                    slice((whole - side) // 2, (whole + side) // 2) for whole, side in zip(array.shape[1:3], sides, strict=True)
-                )
-                cut[tensor] = array[:, rows, columns]
-        result.append(cut)
-    return result
-
-
 def _measurable(graph: FloatGraph, space: LinearSpace, crops: Sequence[Inputs]) -> int:
     """The number of tensors of a space for which the sensitivity can be measured; 0 if that or the descent is too much work."""
     descent = 2 * len(space.tensors) * (4 * DIRECTIONS) * space.channels**2 * ROUNDS * STEPS
@@ -135,7 +116,7 @@ def _sensitivities(
     """{tensor: S} of a space, measured for `count` tensors; the others have that of the nearest one."""
     ends = [tensor for tensor in space.tensors if tensor not in space.in_sums]
     chosen = [ends[k] for k in sorted({round(k) for k in np.linspace(len(ends) - 1, 0, count)})]
-    own = {tensor: sensitivity(graph, tensor, crops, amplitudes / LEVELS) for tensor in chosen}
+    own = {tensor: sensitivity.sensitivity(graph, tensor, crops, amplitudes / LEVELS) for tensor in chosen}
     nearest = {end: own[min(chosen, key=lambda other: abs(ends.index(other) - k))] for k, end in enumerate(ends)}
     return {tensor: nearest[_end(space, tensor)] for tensor in space.tensors}
 

@@ -6,9 +6,31 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mobile_sr.converters.quantization.float_graph import FloatGraph
+from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 
 Inputs = Mapping[int, np.ndarray]  # {input tensor: array}
+IMAGES = 2  # number of crops on which the sensitivity is measured
+
+
+def crops(graph: FloatGraph, samples: Sequence[Sample]) -> list[Inputs]:
+    """Return IMAGES inputs: the middle of some of the first half of the samples, as large as the smallest one that they have.
+
+    The network works with that size.
+    """
+    by_tensor = [graph.by_tensor(sample) for sample in samples]
+    images = [array for inputs in by_tensor for array in inputs.values() if array.ndim == 4]
+    sides = [min((array.shape[axis] for array in images), default=0) for axis in (1, 2)]
+    result: list[Inputs] = []
+    for index in np.linspace(0, len(samples) / 2, IMAGES, endpoint=False).astype(int):
+        cut = dict(by_tensor[index])
+        for tensor, array in cut.items():
+            if array.ndim == 4:
+                rows, columns = (
+                    slice((whole - side) // 2, (whole + side) // 2) for whole, side in zip(array.shape[1:3], sides, strict=True)
+                )
+                cut[tensor] = array[:, rows, columns]
+        result.append(cut)
+    return result
 
 
 def sensitivity(graph: FloatGraph, tensor: int, samples: Sequence[Inputs], amplitudes: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -41,11 +63,11 @@ def sensitivity(graph: FloatGraph, tensor: int, samples: Sequence[Inputs], ampli
     try:
         for inputs, shape in zip(samples, shapes, strict=True):
             pattern = rng.standard_normal(shape[:-1]).astype(np.float32)
-            outputs = _outputs(graph, [{**inputs, noise: values} for values in _patterns(pattern, amplitudes)])
-            changes = (outputs[1:] - outputs[0]) / amplitudes[:, None]
+            images = outputs(graph, [{**inputs, noise: values} for values in _patterns(pattern, amplitudes)])
+            changes = (images[1:] - images[0]) / amplitudes[:, None]
             total += changes @ changes.T
             power += float(np.square(pattern, dtype=np.float64).sum())
-            span, share = max(span, float(np.ptp(outputs[0]))), pattern.size / outputs.shape[1]
+            span, share = max(span, float(np.ptp(images[0]))), pattern.size / images.shape[1]
     finally:
         graph.graph.operators, kept, graph.graph.inputs = before
         for op, own in zip(graph.ops, kept, strict=True):
@@ -61,8 +83,8 @@ def _patterns(pattern: np.ndarray, amplitudes: np.ndarray) -> list[np.ndarray]:
     return result
 
 
-def _outputs(graph: FloatGraph, samples: Sequence[Inputs]) -> np.ndarray:
-    """[samples, values] of the largest output."""
+def outputs(graph: FloatGraph, samples: Sequence[Inputs]) -> np.ndarray:
+    """Return the values of the largest output for samples of one size, [samples, values] float64."""
     found: dict[int, list[np.ndarray]] = {}
 
     def keep(tensor: int, values: np.ndarray) -> None:

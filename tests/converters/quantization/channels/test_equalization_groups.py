@@ -7,8 +7,9 @@ different ranges, so that it is equalized exactly if the operator allows it.
 import numpy as np
 import pytest
 
-from mobile_sr.converters.quantization import cross_layer_equalization, quantizer
-from mobile_sr.converters.quantization.equalization_groups import SAME_SCALE, ChannelGroups
+from mobile_sr.converters.quantization import quantizer
+from mobile_sr.converters.quantization.channels import cross_layer_equalization
+from mobile_sr.converters.quantization.channels.equalization_groups import SAME_SCALE, ChannelGroups
 from mobile_sr.converters.tflite import flatbuffer
 from tests.converters.quantization import small_graphs
 from tests.converters.quantization.small_graphs import Builder

@@ -22,7 +22,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from mobile_sr.converters.quantization import weight_storage
-from mobile_sr.converters.quantization.equalization_groups import ChannelGroups
+from mobile_sr.converters.quantization.channels.equalization_groups import ChannelGroups
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.tflite.constants import BIASED
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mobile_sr.converters.quantization.mixing import linear_spaces
+from mobile_sr.converters.quantization.channels import linear_spaces
 from tests.converters.quantization.small_graphs import Builder, images, names, run
 
 CHANNELS = 4

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from mobile_sr.converters.quantization import cross_layer_equalization, weight_storage
-from mobile_sr.converters.quantization.equalization_groups import ChannelGroups
+from mobile_sr.converters.quantization import weight_storage
+from mobile_sr.converters.quantization.channels import cross_layer_equalization
+from mobile_sr.converters.quantization.channels.equalization_groups import ChannelGroups
 from mobile_sr.converters.quantization.float_graph import FloatGraph, Sample
 from mobile_sr.converters.tflite.constants import BIASED
 

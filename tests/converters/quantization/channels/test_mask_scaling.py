@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mobile_sr.converters.quantization import mask_scaling
+from mobile_sr.converters.quantization.channels import mask_scaling
 from tests.converters.quantization.small_graphs import Builder, images, run
 
 

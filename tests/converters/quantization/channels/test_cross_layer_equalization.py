@@ -8,7 +8,8 @@ import pytest
 
 from mobile_sr import models
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import cross_layer_equalization, gptq, keras_sync
+from mobile_sr.converters.quantization import gptq, keras_sync
+from mobile_sr.converters.quantization.channels import cross_layer_equalization
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.models.layers import GroupedConv2D, PReLU
 from tests.converters.quantization.small_graphs import Builder, run
