@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,13 +39,11 @@ def equalize(
         ValueError: a changed constant belongs to no variable of the model, which is then unchanged.
         to_tflite.ConversionError: TensorFlow failed.
     """
-    exported = model if export_form is None else export_form
-    exported.set_weights(model.get_weights())
-    data = to_tflite.float_tflite(exported)
-    graph = FloatGraph(data)
-    record = cross_layer_equalization.equalize(graph, samples, strength, fixed=_fixed_kernels(graph, exported))
-    copy_weights(FloatGraph(data), graph, exported)
-    model.set_weights(exported.get_weights())
+    with _exported(model, export_form) as exported:
+        data = to_tflite.float_tflite(exported)
+        graph = FloatGraph(data)
+        record = cross_layer_equalization.equalize(graph, samples, strength, fixed=_fixed_kernels(graph, exported))
+        copy_weights(FloatGraph(data), graph, exported)
     return record
 
 
@@ -63,12 +62,10 @@ def mix(model: keras.Model, data: bytes, samples: Sequence[Sample], export_form:
     Raises:
         ValueError: a changed constant belongs to no variable of the model, which is then unchanged.
     """
-    exported = model if export_form is None else export_form
-    exported.set_weights(model.get_weights())
     before, after = FloatGraph(data), FloatGraph(data)
     record = channel_mixing.mix(after, samples, widen=False)
-    copy_weights(before, after, exported)
-    model.set_weights(exported.get_weights())
+    with _exported(model, export_form) as exported:
+        copy_weights(before, after, exported)
     return record
 
 
@@ -99,15 +96,21 @@ def prepare(
     Raises:
         ValueError: a changed constant belongs to no variable of the model, which is then unchanged.
     """
+    with _exported(model, export_form) as exported:
+        try:
+            return copy_weights(*_prepared(data, samples, strength, per_tensor, rounded), exported)
+        except ValueError:
+            copy_weights(*_prepared(data, samples, strength, per_tensor, rounded, exported), exported)
+            return False
+
+
+@contextlib.contextmanager
+def _exported(model: keras.Model, export_form: keras.Model | None) -> Iterator[keras.Model]:
+    """The model in its export form; the model gets the weights that this one has at the end."""
     exported = model if export_form is None else export_form
     exported.set_weights(model.get_weights())
-    try:
-        exact = copy_weights(*_prepared(data, samples, strength, per_tensor, rounded), exported)
-    except ValueError:
-        exact = False
-        copy_weights(*_prepared(data, samples, strength, per_tensor, rounded, exported), exported)
+    yield exported
     model.set_weights(exported.get_weights())
-    return exact
 
 
 def _prepared(
