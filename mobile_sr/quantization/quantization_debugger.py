@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from mobile_sr.converters import to_tflite
+from mobile_sr.converters.quantization import integer_forms
 from mobile_sr.converters.quantization.channels import spare_channels
+from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.tflite import constants, flatbuffer, layer_matching, partial_quantization
 from mobile_sr.errors import UserError
 from mobile_sr.evaluation import compare, evaluate
@@ -120,7 +122,8 @@ class _Pair:
 
     Attributes:
         plain: the float file.
-        reference: the same, with copies of channels where the integer file has them (channels/spare_channels.py).
+        reference: the same function with operators (integer_forms.py) and copies of channels (channels/spare_channels.py) like
+            those of the integer file.
     """
 
     def __init__(self, reference: str | Path, model: str | Path, threads: int):
@@ -128,11 +131,10 @@ class _Pair:
             _open(name, threads) for name in (reference, model)
         )
         self.plain = self.reference
-        names = {tensor.name for tensor in self.graph.tensors}
-        if copies := [entry for entry in self.model.sidecar.spare_channels if not names.isdisjoint(entry["shifts"])]:
-            with contextlib.suppress(ValueError):  # a reference from elsewhere: its channels are compared as they are
-                self.reference = self.reference.with_graph(spare_channels.applied(self.reference.data, copies), str(reference))
-                self.graph = litert.parse_graph(self.reference.data, reference)
+        data = self._in_integer_form(self.reference.data)
+        if data != self.reference.data:
+            self.reference = self.reference.with_graph(data, str(reference))
+            self.graph = litert.parse_graph(data, reference)
         try:
             self.match = layer_matching.match(self.reference.data, self.graph, self.model.data, self.model_graph)
         except (layer_matching.MatchError, flatbuffer.TFLiteFileError) as error:
@@ -144,6 +146,17 @@ class _Pair:
         self.scale = self.reference.scale
         if self.model.scale != self.scale:
             raise UserError(f"{reference} has scale {self.scale}, {model} has {self.model.scale}")
+
+    def _in_integer_form(self, data: bytes) -> bytes:
+        """The float file with the operators and the copies of channels that the integer file has in place of its own."""
+        graph = FloatGraph(data)
+        if integer_forms.rewrite(graph):
+            data = flatbuffer.pack(graph.model)
+        names = {tensor.name for tensor in self.graph.tensors}
+        if copies := [entry for entry in self.model.sidecar.spare_channels if not names.isdisjoint(entry["shifts"])]:
+            with contextlib.suppress(ValueError):  # a reference from elsewhere: its channels are compared as they are
+                data = spare_channels.applied(data, copies)
+        return data
 
     def variants(self) -> dict[str, upscaler.Upscaler]:
         """{"reference" or part: Upscaler} of the split."""

@@ -10,6 +10,7 @@ from mobile_sr.converters.tflite.constants import Constants
 from mobile_sr.errors import UserError
 from mobile_sr.inference import litert
 from mobile_sr.quantization import layer_report, quantization_debugger, suggestions
+from tests.converters.quantization.small_graphs import Builder
 
 DAMAGED = "gblock2_grouped"  # a layer in the middle: everything behind it is bad, too
 
@@ -280,6 +281,20 @@ def test_what_does_not_fit_is_refused(nets, images, tmp_path, model_file):
     ):
         with pytest.raises(UserError, match=words):
             quantization_debugger.locate(reference, model, images)
+
+
+def test_operators_that_become_others_in_8_bits_are_matched(tmp_path, images):
+    """Normalizations contain NEG and SQUARE, which the quantizer replaces by products."""
+    builder = Builder((1, -1, -1, 3))
+    x = builder.conv(0, 3, 3, 3)
+    x = builder.conv(builder.op("ADD", [builder.op("NEG", [x]), builder.op("SQUARE", [x])]), 3, 12)
+    graph = builder.finished(builder.op("DEPTH_TO_SPACE", [x], blockSize=2))
+    samples = [hr[None, :48, :48].astype(np.float32) / 255 for _, hr in images]
+    (tmp_path / "float.tflite").write_bytes(graph.packed())
+    (tmp_path / "int8.tflite").write_bytes(quantizer.convert(graph.packed(), "int8", samples))
+    found = quantization_debugger.locate(tmp_path / "float.tflite", tmp_path / "int8.tflite", images[:1])
+    assert [row["op"] for row in found["layers"]] == ["INPUT", "CONV_2D", "MUL", "MUL", "ADD", "CONV_2D", "DEPTH_TO_SPACE"]
+    assert all(row["sqnr_db"] > 15 for row in found["layers"])
 
 
 def test_float16_and_int8_files_are_matched_too(exported, images):
