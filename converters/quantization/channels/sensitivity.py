@@ -36,8 +36,9 @@ def crops(graph: FloatGraph, samples: Sequence[Sample]) -> list[Inputs]:
 def sensitivity(graph: FloatGraph, tensor: int, samples: Sequence[Inputs], amplitudes: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return S, [C, C], of a tensor: noise e, independent from pixel to pixel, changes the largest output by E[e^T S e].
 
-    This is the mean squared change, in units of the square of the output's range. All channels get the same noise, one after
-    the other; the products of the changes are the elements of S.
+    This is the mean squared change, in units of the square of the output's range; in a network with exits, whose largest output
+    has an image of each, the sum over them. All channels get the same noise, one after the other; the products of the changes
+    are the elements of S.
 
     Args:
         graph: the network.
@@ -72,7 +73,7 @@ def sensitivity(graph: FloatGraph, tensor: int, samples: Sequence[Inputs], ampli
         graph.graph.operators, kept, graph.graph.inputs = before
         for op, own in zip(graph.ops, kept, strict=True):
             op.inputs = own
-    return total / power * share / max(span, 1e-30) ** 2
+    return total / power * share * image_count(graph) / max(span, 1e-30) ** 2
 
 
 def _patterns(pattern: np.ndarray, amplitudes: np.ndarray) -> list[np.ndarray]:
@@ -81,6 +82,12 @@ def _patterns(pattern: np.ndarray, amplitudes: np.ndarray) -> list[np.ndarray]:
     for channel, amplitude in enumerate(amplitudes):
         result[channel + 1][..., channel] = pattern * np.float32(amplitude)
     return result
+
+
+def image_count(graph: FloatGraph) -> int:
+    """Return how many images the largest output has: several in a network with exits, whose other output has one."""
+    channels = [graph.shape(tensor)[-1] for tensor in graph.graph.outputs]
+    return max(channels) // min(channels) if min(channels) == 3 else 1
 
 
 def outputs(graph: FloatGraph, samples: Sequence[Inputs]) -> np.ndarray:

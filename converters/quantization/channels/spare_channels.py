@@ -35,7 +35,7 @@ from mobile_sr.converters.tflite import flatbuffer
 
 CANDIDATES = 4  # channels of a bundle, those that seem to matter the least, without which the output is measured
 LINEAR = 0.999  # share of the values that an activation must not cut in a channel that is shifted
-MOST_CHANGE = 0.75  # levels of 255: largest RMS change of a flat colour or a ramp without a spare channel
+MOST_CHANGE = 1.5  # levels of 255: largest RMS change of a flat colour or a ramp without a spare channel
 NEGLIGIBLE = 0.1  # gain that is too small to matter, as a share of the error of rounding the output to 8 bits
 MOST_WORK = 3e12  # multiply-adds for the measurements of a bundle, about a minute
 LEVELS = 255
@@ -88,7 +88,7 @@ def choose(graph: FloatGraph, samples: Sequence[Sample], photographs: int) -> Re
         return []
     measured = _measure(graph, written, samples[:photographs])
     crops, images = sensitivity.crops(graph, samples), _images(graph, samples)
-    span = max(max(float(np.ptp(image)) for image in images), 1e-30)
+    span, count = max(max(float(np.ptp(image)) for image in images), 1e-30), sensitivity.image_count(graph)
     record: list[dict[str, Any]] = []
     for bundle in bundles:
         linear = {tensor: _linear(graph, op, measured[tensor]) for tensor, op in bundle.writers.items()}
@@ -100,7 +100,7 @@ def choose(graph: FloatGraph, samples: Sequence[Sample], photographs: int) -> Re
         changes: dict[int, float] = {}
         for channel in np.argsort(power)[:CANDIDATES]:
             others = _without(graph, bundle, int(channel), samples)
-            squares = [float(np.square(a - b).mean()) / span**2 for a, b in zip(images, others, strict=True)]
+            squares = [count * float(np.square(a - b).mean()) / span**2 for a, b in zip(images, others, strict=True)]
             if max(squares[photographs:], default=0) ** 0.5 * LEVELS <= MOST_CHANGE:
                 changes[int(channel)] = float(np.mean(squares[:photographs]))
         record += _entries(graph, bundle, _assign(changes, noise), linear, steps)
