@@ -180,8 +180,9 @@ otherwise. XLSR x3 in float: {:.2f} / {:.2f} dB (DIV2K, Y / RGB) and {:.2f} / {:
 - **Fitting** (`converters/quantization/layer_fit.py`): layer by layer, the weights get the least squared error against the
   float network's result, with the inputs that the 8-bit file computes, and are rounded again. Later layers so make up for
   the weights of earlier ones. Each flat colour and ramp counts as 1,152 positions, twice its own.
-- **Spare channels** (`converters/quantization/channels/spare_channels.py`): channels that are nearly always zero become copies,
-  shifted by half a step, of those whose rounding costs the most ([below](#spare-channels)). XLSR has none."""
+- **Spare channels** (`converters/quantization/channels/spare_channels.py`): channels that the network does not use become
+  copies, shifted by half a step, of those whose rounding costs the most ([below](#spare-channels)). Not for grouped
+  convolutions."""
 
 _METHODS = """
 Scaling alone reduces the error of the activations but increases that of the weights: at full strength, the input

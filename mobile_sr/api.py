@@ -200,7 +200,7 @@ def export(
     calibration: str | Path | None = None,
     seed: int = 0,
     per_tensor: bool = False,
-    methods: Sequence[str] = ("mix", "equalize", "round", "clip", "fit"),
+    methods: Sequence[str] = ("mix", "equalize", "round", "clip", "spare", "fit"),
     float_weights: str | None = None,
     path: str | None = None,
     dense_groups: bool = False,
@@ -225,7 +225,7 @@ def export(
         calibration: folder of images for the integer files; None for the packaged ones.
         seed: of the calibration crops.
         per_tensor: one scale per integer kernel instead of one per output channel.
-        methods: what lowers the loss of integer files: 'mix', 'equalize', 'round', 'clip', 'fit'.
+        methods: what lowers the loss of integer files: 'mix', 'equalize', 'round', 'clip', 'spare', 'fit'.
         float_weights: weights of float and ONNX files: 'trained'; 'equalized', the same function; 'rounded', also on the grid
             of 8-bit integers, for quantization by another tool. None: 'equalized' beside an integer file, else 'trained'.
         path: 'sparse' or 'dense' for networks with AdaDSR's depth masks.

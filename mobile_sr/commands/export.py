@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--methods",
         default="mix,equalize,round,clip,spare,fit",
         help="methods that reduce the loss of integer files: mix (channels of linear tensors combined), equalize (cross-layer "
-        "equalization), round (GPTQ); for 8-bit files also clip (ranges of least squared error), spare (channels that "
-        "are nearly always zero become copies of important ones; with fit), fit (weights fitted to the float network's "
+        "equalization), round (GPTQ); for 8-bit files also clip (ranges of least squared error), spare (channels that the "
+        "network does not use become copies of important ones; with clip and fit), fit (weights fitted to the float network's "
         "results); 'none' for the quantization of TensorFlow alone (default %(default)s)",
     )
     parser.add_argument(

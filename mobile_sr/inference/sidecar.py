@@ -240,6 +240,8 @@ def _copies(value: Any) -> bool:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         return False
     shifts = [entry.get("shifts") for entry in value]
+    if any(entry.get("channel") == entry.get("copies") for entry in value):
+        return False
     numbers = all(is_int_in(entry.get(key), 0, MAX_CHANNELS) for entry in value for key in ("channel", "copies"))
     return numbers and all(isinstance(own, dict) and own and all(number(x, 0, 1e6) for x in own.values()) for own in shifts)
 

@@ -86,7 +86,7 @@ def export(
         per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
         methods: members of METHODS, which reduce the loss of integer files: 'mix'
             (converters/quantization/channels/channel_mixing.py; not with `per_tensor`), 'equalize' (cross_layer_equalization.py
-            beside it), 'round' (gptq.py), 'clip' (range_clipping.py), 'spare' (channels/spare_channels.py; needs 'fit') and
+            beside it), 'round' (gptq.py), 'clip' (range_clipping.py), 'spare' (channels/spare_channels.py; needs both) and
             'fit' (layer_fit.py). The last three are for 8-bit files, 'fit' also for float32 and ONNX ones of rounded weights.
         float_weights: weights of the files other than integer ones. 'trained'; 'equalized'; or 'rounded', which are also on the
             grid of 8-bit integers: another quantizer then finds the integers of `methods`. These files differ slightly from the
@@ -185,7 +185,9 @@ def export(
                 "spare": "spare" in methods and is_eight_bits,
             }
             if exits:
-                data, sidecar = exits_export.convert(exits, prepared, weights, samples, convert, **fitting)
+                data, sidecar = exits_export.convert(
+                    exits, prepared, weights, samples, convert, per_tensor=one_scale, **fitting
+                )
             else:
                 data, sidecar = convert(source, weights, **fitting)
         sidecar["calibration"] = record if integer or rounded else None

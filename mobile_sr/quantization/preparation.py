@@ -141,7 +141,8 @@ def fit(
     record: spare_channels.Record = []
     if spare and layer_fit.fits_all(graph := FloatGraph(weights)):
         record = spare_channels.choose(graph, samples, calibration.PHOTOGRAPHS)
-        weights, unrounded = (spare_channels.applied(data, record) for data in (weights, unrounded))
+        if record:
+            weights, unrounded = (spare_channels.applied(data, record) for data in (weights, unrounded))
     return layer_fit.fit(weights, unrounded, samples, per_tensor, calibration.PHOTOGRAPHS), record
 
 

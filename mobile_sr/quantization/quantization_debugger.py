@@ -149,9 +149,10 @@ class _Pair:
 
     def _in_integer_form(self, data: bytes) -> bytes:
         """The float file with the operators and the copies of channels that the integer file has in place of its own."""
-        graph = FloatGraph(data)
-        if integer_forms.rewrite(graph):
-            data = flatbuffer.pack(graph.model)
+        if not any(op.name in ("NEG", "SQUARE") for op in self.model_graph.ops):
+            graph = FloatGraph(data)
+            if integer_forms.rewrite(graph):
+                data = flatbuffer.pack(graph.model)
         names = {tensor.name for tensor in self.graph.tensors}
         if copies := [entry for entry in self.model.sidecar.spare_channels if not names.isdisjoint(entry["shifts"])]:
             with contextlib.suppress(ValueError):  # a reference from elsewhere: its channels are compared as they are

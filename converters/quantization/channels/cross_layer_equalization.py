@@ -113,9 +113,9 @@ def _classes(present: np.ndarray) -> list[np.ndarray]:
 def _class_scales(lows: np.ndarray, highs: np.ndarray, strength: float) -> np.ndarray:
     """[channel groups]: factors with which whole classes fill the ranges that they share with others, in a concatenation.
 
-    A range that only the channels of one class have grows with it, at no cost. So a class also shrinks to the width of channels
-    that cannot be scaled, where it shares ranges with no others: the values that a GELU's result multiplies, behind a
-    convolution of both. `lows` and `highs` are [shared ranges, channel groups].
+    A range that only the channels of one class have grows with it, at no cost. A class also shrinks, to the width of channels
+    that cannot be scaled, where it shares ranges with no others. Such channels are the gate of a gated layer, the input of a
+    GELU, whose result multiplies the class. `lows` and `highs` are [shared ranges, channel groups].
     """
     factors = np.ones(lows.shape[1])
     present = np.isfinite(lows)
@@ -124,21 +124,21 @@ def _class_scales(lows: np.ndarray, highs: np.ndarray, strength: float) -> np.nd
         others[:, own] = False
         common = others.any(axis=1) & present[:, own].any(axis=1)
         headroom = np.inf
-        if others[common, 1:].any():
-            for limits in (-lows[common], highs[common]):
-                whole, largest = limits.max(axis=1, initial=0), limits[:, own].max(axis=1, initial=0)
-                headroom = min(headroom, np.where(largest > 0, whole / np.maximum(largest, 1e-30), np.inf).min(initial=np.inf))
-            headroom = max(headroom, 1.0)
-        elif common.any():
-            fixed, width = (
-                np.maximum(-lows[common][:, own_or_fixed], 0).max(axis=1)
-                + np.maximum(highs[common][:, own_or_fixed], 0).max(axis=1)
-                for own_or_fixed in ([0], own)
-            )
-            headroom = max(float((fixed / np.maximum(width, 1e-30)).min()), 1 / MAX_SCALE)
+        for limits in (-lows[common], highs[common]):
+            whole, largest = limits.max(axis=1, initial=0), limits[:, own].max(axis=1, initial=0)
+            headroom = min(headroom, np.where(largest > 0, whole / np.maximum(largest, 1e-30), np.inf).min(initial=np.inf))
+        headroom = max(headroom, 1.0)
+        if common.any() and not others[common, 1:].any():
+            fixed, width = (_widths(lows[common][:, of], highs[common][:, of]) for of in ([0], own))
+            headroom = min(headroom, max(float((fixed / np.maximum(width, 1e-30)).min()), 1 / MAX_SCALE))
         if np.isfinite(headroom):
             factors[own] = headroom**strength
     return factors
+
+
+def _widths(lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+    """[ranges]: the widths of ranges that contain 0, from [ranges, channel groups]."""
+    return np.maximum(highs, 0).max(axis=1) - np.minimum(lows, 0).min(axis=1)
 
 
 def apply_scales(graph: FloatGraph, groups: ChannelGroups, scale: np.ndarray) -> None:

@@ -33,7 +33,14 @@ def crops(graph: FloatGraph, samples: Sequence[Sample]) -> list[Inputs]:
     return result
 
 
-def sensitivity(graph: FloatGraph, tensor: int, samples: Sequence[Inputs], amplitudes: np.ndarray, seed: int = 0) -> np.ndarray:
+def sensitivity(
+    graph: FloatGraph,
+    tensor: int,
+    samples: Sequence[Inputs],
+    amplitudes: np.ndarray,
+    seed: int = 0,
+    span: float | None = None,
+) -> np.ndarray:
     """Return S, [C, C], of a tensor: noise e, independent from pixel to pixel, changes the largest output by E[e^T S e].
 
     This is the mean squared change, in units of the square of the output's range; in a network with exits, whose largest output
@@ -46,6 +53,7 @@ def sensitivity(graph: FloatGraph, tensor: int, samples: Sequence[Inputs], ampli
         samples: inputs of the network.
         amplitudes: [C] standard deviations of the noise in each channel, small enough for the network to be linear.
         seed: of the noise.
+        span: range of the output; None for that on the samples.
     """
     from ai_edge_litert import schema_py_generated as schema
 
@@ -60,7 +68,7 @@ def sensitivity(graph: FloatGraph, tensor: int, samples: Sequence[Inputs], ampli
     graph.graph.inputs = [*before[2], noise]
     rng = np.random.default_rng(seed)
     total, power = np.zeros((len(amplitudes), len(amplitudes))), 0.0
-    span, share = 0.0, 1.0  # of the output; pixels of the tensor for each of its values
+    widest, share = 0.0, 1.0  # range of the output; pixels of the tensor for each of its values
     try:
         for inputs, shape in zip(samples, shapes, strict=True):
             pattern = rng.standard_normal(shape[:-1]).astype(np.float32)
@@ -68,12 +76,12 @@ def sensitivity(graph: FloatGraph, tensor: int, samples: Sequence[Inputs], ampli
             changes = (images[1:] - images[0]) / amplitudes[:, None]
             total += changes @ changes.T
             power += float(np.square(pattern, dtype=np.float64).sum())
-            span, share = max(span, float(np.ptp(images[0]))), pattern.size / images.shape[1]
+            widest, share = max(widest, float(np.ptp(images[0]))), pattern.size / images.shape[1]
     finally:
         graph.graph.operators, kept, graph.graph.inputs = before
         for op, own in zip(graph.ops, kept, strict=True):
             op.inputs = own
-    return total / power * share * image_count(graph) / max(span, 1e-30) ** 2
+    return total / power * share * image_count(graph) / (span or max(widest, 1e-30)) ** 2
 
 
 def _patterns(pattern: np.ndarray, amplitudes: np.ndarray) -> list[np.ndarray]:
@@ -87,7 +95,7 @@ def _patterns(pattern: np.ndarray, amplitudes: np.ndarray) -> list[np.ndarray]:
 def image_count(graph: FloatGraph) -> int:
     """Return how many images the largest output has: several in a network with exits, whose other output has one."""
     channels = [graph.shape(tensor)[-1] for tensor in graph.graph.outputs]
-    return max(channels) // min(channels) if min(channels) == 3 else 1
+    return max(channels) // 3 if min(channels) == 3 and all(count % 3 == 0 for count in channels) else 1
 
 
 def outputs(graph: FloatGraph, samples: Sequence[Inputs]) -> np.ndarray:

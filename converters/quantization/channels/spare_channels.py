@@ -1,16 +1,19 @@
-"""Spare channels: those that are nearly always zero get shifted copies of the channels whose rounding costs the most.
+"""Spare channels: those that a network does not use get shifted copies of the channels whose rounding costs the most.
 
 A tensor of step s rounds each channel to multiples of s. A copy that is shifted by s / 2 is rounded at the points in between,
 so the mean of both has the resolution s / 2; and the mean of n of them, each shifted by s / n more, has s / n. One copy leaves
 a quarter of the noise, two leave a ninth. The convolutions that read the tensor take this mean, and their biases undo the
-shift. It costs nothing: the channels were computed before, as zeros. At the image's border, where a kernel reads zeros from
+shift. It costs nothing: the channels are there anyway. At the image's border, where a kernel reads zeros from
 outside, the shift is not undone; that is no more than the error of rounding.
 
-Trained networks have such channels. The first layer of ChainSR carries the image over the long skip in 5 of its 16 channels;
-most of the others are never active. Its rounding was nearly all that the 8-bit file lost at x2 (docs/measurements/chainsr.md).
+Trained networks have such channels. The first layer of ChainSR carries the image over the long skip in 5 of its channels;
+some of the others are never active. Its rounding was nearly all that the 8-bit file lost at x2 (docs/measurements/chainsr.md).
 
-A channel is copied in all tensors that sums connect. It is shifted in those results of convolutions where no activation cuts
-it.
+A channel is copied in all tensors that sums connect. It is shifted in the one result of a convolution whose rounding costs
+the most, among those where no activation cuts it.
+
+A channel is spare only if the network can do without it on graphics, too: another channel of that layer is active on 3 % of the
+pixels of photographs, and without it graphics change by up to 145 levels.
 
 Zhao et al., "Improving Neural Network Quantization without Retraining using Outlier Channel Splitting", ICML 2019, add
 channels to a network for half of its largest values, likewise half a step apart.
@@ -35,12 +38,14 @@ from mobile_sr.converters.tflite import flatbuffer
 
 CANDIDATES = 4  # channels of a bundle, those that seem to matter the least, without which the output is measured
 LINEAR = 0.999  # share of the values that an activation must not cut in a channel that is shifted
-MOST_CHANGE = 1.5  # levels of 255: largest RMS change of a flat colour or a ramp without a spare channel
+MOST_CHANGE = 1.0  # levels of 255: largest RMS change of any sample without the spare channels of a bundle
+LARGEST_CHANGE = 24  # levels of 255: likewise, largest change of any value
+HARD = 8  # photographs that are also used with each channel black or white, like graphics
 NEGLIGIBLE = 0.1  # gain that is too small to matter, as a share of the error of rounding the output to 8 bits
 MOST_WORK = 3e12  # multiply-adds for the measurements of a bundle, about a minute
 LEVELS = 255
 ROUNDING = 1 / 12 / LEVELS**2  # mean squared error of rounding the output to 8 bits, as a share of its range squared
-_ACTIVATIONS = ("NONE", "RELU")
+_ACTIVATIONS = ("NONE", "RELU")  # of convolutions
 
 Record = Sequence[dict[str, Any]]
 
@@ -63,7 +68,7 @@ class _Bundle:
 
     def shifts(self, own: Mapping[int, float]) -> dict[int, float]:
         """{tensor: shift} of all tensors from those of the convolutions' results."""
-        result = dict(own)
+        result: dict[int, float] = dict(own)
         for op in self.sums:
             result[op.outputs[0]] = sum(result[tensor] for tensor in op.inputs)
         return result
@@ -81,34 +86,48 @@ def choose(graph: FloatGraph, samples: Sequence[Sample], photographs: int) -> Re
         {"channel": the spare channel, "copies": the channel that it becomes a copy of, "shifts": {name of each tensor: shift}}
         for each copy.
     """
-    steps = {tensor: (high - low) / 255 for tensor, (low, high) in activation_ranges.stored(graph).items()}
-    bundles = [bundle for bundle in _bundles(graph) if all(tensor in steps for tensor in bundle.tensors)]
-    written = [tensor for bundle in bundles for tensor in bundle.writers]
-    if not written:
+    steps = {tensor: (high - low) / LEVELS for tensor, (low, high) in activation_ranges.stored(graph).items()}
+    names = [graph.tensor_name(tensor) for op in graph.ops for tensor in op.outputs]
+    bundles = [
+        bundle
+        for bundle in _bundles(graph)
+        if bundle.writers and all(each in steps and names.count(graph.tensor_name(each)) == 1 for each in bundle.tensors)
+    ]
+    if not bundles:
         return []
-    measured = _measure(graph, written, samples[:photographs])
-    crops, images = sensitivity.crops(graph, samples), _images(graph, samples)
-    span, count = max(max(float(np.ptp(image)) for image in images), 1e-30), sensitivity.image_count(graph)
+    measured = _measure(graph, [tensor for bundle in bundles for tensor in bundle.writers], samples[:photographs])
+    crops = sensitivity.crops(graph, samples)
+    samples = [*samples, *_graphics(graph, samples[:photographs])]
+    images = _images(graph, samples)
+    span = max(max(float(np.ptp(image)) for image in images), 1e-30)
     record: list[dict[str, Any]] = []
     for bundle in bundles:
         linear = {tensor: _linear(graph, op, measured[tensor]) for tensor, op in bundle.writers.items()}
         if not any(mask.any() for mask in linear.values()) or not _is_affordable(graph, bundle, crops, samples):
             continue
-        noise, power = _noise(graph, bundle, steps, linear, measured, crops)
+        noise, power = _noise(graph, bundle, steps, linear, measured, crops, span)
         if noise.max() < NEGLIGIBLE * ROUNDING:
             continue
-        changes: dict[int, float] = {}
-        for channel in np.argsort(power)[:CANDIDATES]:
-            others = _without(graph, bundle, int(channel), samples)
-            squares = [count * float(np.square(a - b).mean()) / span**2 for a, b in zip(images, others, strict=True)]
-            if max(squares[photographs:], default=0) ** 0.5 * LEVELS <= MOST_CHANGE:
-                changes[int(channel)] = float(np.mean(squares[:photographs]))
-        record += _entries(graph, bundle, _assign(changes, noise), linear, steps)
+        changes = _changes(graph, bundle, np.argsort(power)[:CANDIDATES].tolist(), samples, photographs, images, span)
+        record += _entries(graph, _assign(changes, noise.max(axis=0)), noise.argmax(axis=0), steps, bundle)
     return record
 
 
+def _graphics(graph: FloatGraph, photographs: Sequence[Sample]) -> list[Sample]:
+    """Some of the photographs with each channel black or white, by its median: saturated colours, hard edges and detail."""
+    result: list[Sample] = []
+    for sample in photographs[:HARD]:
+        inputs = graph.by_tensor(sample)
+        for tensor, array in inputs.items():
+            if array.ndim == 4:
+                limits = array.max(), array.min()
+                inputs[tensor] = np.where(array > np.median(array, axis=(1, 2), keepdims=True), *limits).astype(array.dtype)
+        result.append(inputs)
+    return result
+
+
 def applied(data: bytes, record: Record) -> bytes:
-    """Return a float .tflite whose spare channels are copies. But for what these contained, the output stays the same.
+    """Return a float .tflite whose spare channels are copies. Except for what these contained, the output stays the same.
 
     Args:
         data: the float .tflite of `choose`, also with other weights, or a part of it.
@@ -178,13 +197,13 @@ def _bundles(graph: FloatGraph) -> list[_Bundle]:
         return tensor
 
     for op in graph.ops:
-        result, is_homogeneous = op.outputs[0], graph.activation(op) in _ACTIVATIONS
+        result = op.outputs[0]
         if is_dense(graph, op):
             root(result)
             writers[result] = op
             readers.append((op, op.inputs[0]))
-            barred.update([] if is_homogeneous else [result])
-        elif is_homogeneous and graph.name(op) == "ADD" and _is_sum(graph, op):
+            barred.update([] if graph.activation(op) in _ACTIVATIONS else [result])
+        elif graph.name(op) == "ADD" and graph.activation(op) == "NONE" and _is_sum(graph, op):
             sums.append(op)
             for tensor in op.inputs:
                 parent[root(tensor)] = root(result)
@@ -254,23 +273,50 @@ def _noise(
     linear: Mapping[int, np.ndarray],
     measured: Mapping[int, _Values],
     crops: Sequence[Inputs],
+    span: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """[C] each: the error at the output by the roundings that a shifted copy improves, and about that without a channel."""
-    noise, power = np.zeros((2, graph.shape(bundle.tensors[0])[-1]))
+    """[writers, C]: the error at the output by roundings that a shifted copy improves; [C]: about that without a channel."""
+    noise, power = [], np.zeros(graph.shape(bundle.tensors[0])[-1])
     for tensor, mask in linear.items():
         amplitudes = np.full(len(mask), max(steps[tensor], 1e-12))
-        own = np.diag(sensitivity.sensitivity(graph, tensor, crops, amplitudes))
-        noise += np.where(mask, own * steps[tensor] ** 2 / 12, 0)
+        own = np.diag(sensitivity.sensitivity(graph, tensor, crops, amplitudes, span=span))
+        noise.append(np.where(mask, own * steps[tensor] ** 2 / 12, 0))
         power += own * measured[tensor].squares
-    return noise, power
+    return np.array(noise), power
 
 
-def _without(graph: FloatGraph, bundle: _Bundle, channel: int, samples: Sequence[Sample]) -> list[np.ndarray]:
-    """The images of a network in which no convolution reads a channel."""
+def _changes(
+    graph: FloatGraph,
+    bundle: _Bundle,
+    candidates: Sequence[int],
+    samples: Sequence[Sample],
+    photographs: int,
+    images: Sequence[np.ndarray],
+    span: float,
+) -> dict[int, float]:
+    """{candidate: mean squared change of photographs without it}, of those that together change no sample by too much.
+
+    `images` are the outputs of the network on the samples, `span` their range. Photographs come first.
+    """
+    changes: dict[int, float] = {}
+    before = 0.0
+    for candidate in candidates:
+        others = _without(graph, bundle, [*changes, candidate], samples)
+        differences = [(a - b) / span for a, b in zip(images, others, strict=True)]
+        squares = [sensitivity.image_count(graph) * float(np.square(each).mean()) for each in differences]
+        largest = max(float(np.abs(each).max()) for each in differences)
+        if max(squares) ** 0.5 * LEVELS <= MOST_CHANGE and largest * LEVELS <= LARGEST_CHANGE:
+            after = float(np.mean(squares[:photographs]))
+            changes[candidate], before = max(after - before, 0.0), after
+    return changes
+
+
+def _without(graph: FloatGraph, bundle: _Bundle, channels: Sequence[int], samples: Sequence[Sample]) -> list[np.ndarray]:
+    """The images of a network in which no convolution reads some channels."""
     kernels = [(op, _weights(graph, op)[0]) for op, _ in bundle.readers]
     for op, kernel in kernels:
         changed = kernel.copy()
-        changed[..., channel] = 0
+        changed[..., list(channels)] = 0
         graph.set_constant(op.inputs[1], changed.astype(np.float32))
     images = _images(graph, samples)
     for op, kernel in kernels:
@@ -290,7 +336,7 @@ def _assign(changes: Mapping[int, float], noise: np.ndarray) -> dict[int, list[i
 
     Args:
         changes: {channel that may be spare: mean squared change of the output without it}.
-        noise: [C], that of the roundings that a shifted copy improves.
+        noise: [C], that of the rounding that a shifted copy improves.
     """
     copies: dict[int, list[int]] = {}
     for spare in sorted(changes, key=lambda each: changes[each]):
@@ -298,27 +344,21 @@ def _assign(changes: Mapping[int, float], noise: np.ndarray) -> dict[int, list[i
         gains = noise * (1 / counts**2 - 1 / (counts + 1) ** 2)
         gains[[spare, *itertools.chain(*copies.values())]] = 0
         best = int(gains.argmax())
-        if spare in copies or gains[best] <= max(changes[spare], NEGLIGIBLE * ROUNDING):
-            break
-        copies.setdefault(best, []).append(spare)
+        if spare not in copies and gains[best] > max(changes[spare], NEGLIGIBLE * ROUNDING):
+            copies.setdefault(best, []).append(spare)
     return copies
 
 
 def _entries(
-    graph: FloatGraph,
-    bundle: _Bundle,
-    copies: Mapping[int, Sequence[int]],
-    linear: Mapping[int, np.ndarray],
-    steps: Mapping[int, float],
+    graph: FloatGraph, copies: Mapping[int, Sequence[int]], writers: np.ndarray, steps: Mapping[int, float], bundle: _Bundle
 ) -> Record:
-    """The record of a bundle's copies."""
+    """The record of a bundle's copies; `writers` [C] are the numbers of the tensors that shift each channel."""
     record = []
+    tensors = list(bundle.writers)
     for channel, own in copies.items():
+        shifted = tensors[writers[channel]]
         for number, spare in enumerate(own, 1):
-            share = number / (len(own) + 1)
-            shifts = {
-                graph.tensor_name(tensor): share * steps[tensor] if linear[tensor][channel] else 0.0
-                for tensor in bundle.writers
-            }
+            shift = number / (len(own) + 1) * steps[shifted]
+            shifts = {graph.tensor_name(tensor): shift if tensor == shifted else 0.0 for tensor in tensors}
             record.append({"channel": spare, "copies": channel, "shifts": shifts})
     return record

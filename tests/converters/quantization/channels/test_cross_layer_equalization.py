@@ -253,3 +253,24 @@ def test_a_small_part_of_a_tensor_fills_its_range(strength):
     graph.set_constant(kernel, graph.constant(kernel) * sizes.reshape(-1, 1, 1, 1))
     graph.set_constant(bias, graph.constant(bias) * 0)
     check_use(graph, whole, 3, strength)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "own", "other", "factor"),
+    [
+        ((-3, 3), (-40, 40), None, 6 / 80),  # the values of a gated layer shrink to the width of the gate
+        ((0, 6), (-40, 40), None, 6 / 80),
+        ((-10, 10), (-1, 1), None, 10),
+        ((0, 10), (-1, 1), None, 1),  # growth must not widen the common range
+        ((-3, 3), (-40, 40), (-2, 2), 1),  # other free channels would have to shrink, too
+        ((-0.001, 0.001), (-40, 40), None, 1 / 64),
+    ],
+)
+def test_a_class_of_channels_beside_ones_that_cannot_be_scaled(fixed, own, other, factor):
+    """Two tensors of one range: channels that keep their scale (group 0) and a class (1), perhaps a further class (2)."""
+    lows, highs = (
+        np.array([[fixed[end], own[end], empty if other is None else other[end]], [empty, own[end], empty]], float)
+        for end, empty in ((0, np.inf), (1, -np.inf))
+    )
+    found = cross_layer_equalization._class_scales(lows, highs, 1.0)
+    assert found[1] == pytest.approx(factor)

@@ -12,19 +12,25 @@ SHAPE = (1, 24, 32, 3)
 DEAD = 3  # channel of the head and of the layer behind it
 
 
-def skip(dead=True, kernel=1, activation="RELU", seed=0):
-    """A head whose four channels are the colours and, without `dead`, their mean; a layer; a sum of both; a tail."""
+def skip(dead=True, kernel=1, rare=None, sum_activation=None, seed=0):
+    """A head whose four channels are the colours and, without `dead`, their mean; a layer; a sum of both; a tail.
+
+    `rare`: weights and bias of the last channel instead.
+    """
     builder = Builder((1, -1, -1, 3), seed=seed)
     rng = np.random.default_rng(seed)
     weights = np.zeros((4, 1, 1, 3), np.float32)
     weights[[0, 1, 2], 0, 0, [0, 1, 2]] = 1
     weights[DEAD] = -1 if dead else 1 / 3
-    options = {"strideH": 1, "strideW": 1, "activation": activation}
-    head = builder.op("CONV_2D", [0, weights, np.full(4, 0 if dead else 0.1, np.float32)], layer="head", **options)
+    bias = np.full(4, 0 if dead else 0.1, np.float32)
+    if rare:
+        weights[DEAD, 0, 0], bias[DEAD] = rare
+    options = {"strideH": 1, "strideW": 1, "activation": "RELU"}
+    head = builder.op("CONV_2D", [0, weights, bias], layer="head", **options)
     inner = rng.normal(0, 0.1, (4, 1, 1, 4))
     inner[DEAD] = -0.1 if dead else 0.1
     features = builder.op("CONV_2D", [head, inner.astype(np.float32), np.zeros(4, np.float32)], layer="inner", **options)
-    x = builder.op("ADD", [head, features], layer="sum")
+    x = builder.op("ADD", [head, features], layer="sum", activation=sum_activation)
     tail = rng.normal(0, 0.3, (3, kernel, kernel, 4)) / kernel**2
     return builder.finished(
         builder.op("CONV_2D", [x, tail.astype(np.float32), np.zeros(3, np.float32)], strideH=1, strideW=1, layer="tail")
@@ -73,14 +79,33 @@ def test_a_kernel_beyond_one_pixel_undoes_the_shift_but_for_the_border():
     assert 1e-5 < np.abs(after - before).max() < shift
 
 
+def rarely_active():
+    """A network and images, on which a channel is active only where red is bright and the others are dark."""
+    return skip(rare=([20, -20, -20], 1.2)), [0.4 + 0.6 * image for image in bright()]
+
+
+def test_without_graphics_a_rarely_active_channel_would_be_spare(monkeypatch):
+    monkeypatch.setattr(spare_channels, "HARD", 0)
+    graph, samples = rarely_active()
+    assert spare_channels.choose(ranged(graph, samples), samples, len(samples))
+
+
 @pytest.mark.parametrize(
-    "case", ["all channels matter", "a colour needs the channel", "too much work", "nothing to gain", "nothing linear"]
+    "case",
+    [
+        *("all channels matter", "a colour needs the channel", "graphics need the channel", "a sum cuts", "too much work"),
+        *("nothing to gain", "nothing linear"),
+    ],
 )
 def test_channels_stay_where_copies_would_not_help(monkeypatch, case):
     samples = bright()
     graph = skip(dead=case != "all channels matter")
     photographs = len(samples)
-    if case == "a colour needs the channel":  # on negative inputs, the channel is active
+    if case == "graphics need the channel":
+        graph, samples = rarely_active()
+    elif case == "a sum cuts":
+        graph = skip(sum_activation="RELU")
+    elif case == "a colour needs the channel":  # on negative inputs, the channel is active
         samples = [*samples, -np.ones(SHAPE, np.float32)]
     elif case == "too much work":
         monkeypatch.setattr(spare_channels, "MOST_WORK", 1.0)
