@@ -86,8 +86,9 @@ def export(
         per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
         methods: members of METHODS, which reduce the loss of integer files: 'mix'
             (converters/quantization/channels/channel_mixing.py; not with `per_tensor`), 'equalize' (cross_layer_equalization.py
-            beside it), 'round' (gptq.py), 'clip' (range_clipping.py), 'spare' (channels/spare_channels.py; needs both) and
-            'fit' (layer_fit.py). The last three are for 8-bit files, 'fit' also for float32 and ONNX ones of rounded weights.
+            beside it), 'round' (gptq.py), 'clip' (range_clipping.py), 'spare' (channels/spare_channels.py; needs 'clip' and
+            'fit') and 'fit' (layer_fit.py). The last three are for 8-bit files, 'fit' also for float32 and ONNX ones of rounded
+            weights.
         float_weights: weights of the files other than integer ones. 'trained'; 'equalized'; or 'rounded', which are also on the
             grid of 8-bit integers: another quantizer then finds the integers of `methods`. These files differ slightly from the
             network. None selects 'equalized' beside an integer file if `methods` contains 'equalize', else 'trained'.
@@ -158,7 +159,8 @@ def export(
         integer, one_scale = precision in to_tflite.CALIBRATED, per_tensor and precision in INTEGER_WEIGHTS
         weights = prepared.rounded if precision in INTEGER_WEIGHTS else prepared.plain
         rounded = weights is prepared.rounded and prepared.is_rounded
-        is_fitted = "fit" in methods and (precision in ("uint8", "int8") or (rounded and precision in ("float32", "onnx")))
+        is_eight_bits = precision in ("uint8", "int8")
+        is_fitted = "fit" in methods and (is_eight_bits or (rounded and precision in ("float32", "onnx")))
         unrounded = prepared.unrounded if is_fitted else None
         log(f"{source.name}: converting to {precision} ...")
         if precision == "onnx":
@@ -167,7 +169,6 @@ def export(
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
             file = folder / f"{source.name}_{f'{target}_' if target else ''}{kind}.tflite"
-            is_eight_bits = precision in ("uint8", "int8")
             photographs = calibrations.PHOTOGRAPHS if "clip" in methods and is_eight_bits else 0
             convert = functools.partial(
                 _convert,
@@ -197,7 +198,7 @@ def export(
         if weights is prepared.rounded and prepared.masks:
             sidecar["masks"] = prepared.masks
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"
-        if precision in ("uint8", "int8"):
+        if is_eight_bits:
             measured = "least squared error" if "clip" in methods else "minimum and maximum"
             sidecar["ranges"] = "learned" if learned else "given" if ranges else measured
         if not is_poor and precision != "onnx":

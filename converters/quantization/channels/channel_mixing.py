@@ -15,7 +15,6 @@ operators of their own. Here they minimize the error of the output, and cost not
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -105,9 +104,7 @@ def _measurable(graph: FloatGraph, space: LinearSpace, crops: Sequence[Inputs]) 
     descent = 2 * len(space.tensors) * (4 * DIRECTIONS) * space.channels**2 * ROUNDS * STEPS
     if descent > MOST_WORK:
         return 0
-    weights = sum(math.prod(graph.shape(op.inputs[1])) for op in graph.ops if graph.name(op) == "CONV_2D")
-    pixels = sum(max(math.prod(array.shape[1:-1]) for array in inputs.values()) for inputs in crops)
-    return min(MEASURED, int(MOST_WORK / (weights * pixels * space.channels)))
+    return min(MEASURED, int(MOST_WORK / (sensitivity.work(graph, crops) * space.channels)))
 
 
 def _sensitivities(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -72,11 +73,12 @@ def sensitivity(
     try:
         for inputs, shape in zip(samples, shapes, strict=True):
             pattern = rng.standard_normal(shape[:-1]).astype(np.float32)
-            images = outputs(graph, [{**inputs, noise: values} for values in _patterns(pattern, amplitudes)])
-            changes = (images[1:] - images[0]) / amplitudes[:, None]
+            noisy_inputs = [{**inputs, noise: values} for values in _patterns(pattern, amplitudes)]
+            found = np.stack([image.astype(np.float64).ravel() for image in images(graph, noisy_inputs)])
+            changes = (found[1:] - found[0]) / amplitudes[:, None]
             total += changes @ changes.T
             power += float(np.square(pattern, dtype=np.float64).sum())
-            widest, share = max(widest, float(np.ptp(images[0]))), pattern.size / images.shape[1]
+            widest, share = max(widest, float(np.ptp(found[0]))), pattern.size / found.shape[1]
     finally:
         graph.graph.operators, kept, graph.graph.inputs = before
         for op, own in zip(graph.ops, kept, strict=True):
@@ -98,12 +100,14 @@ def image_count(graph: FloatGraph) -> int:
     return max(channels) // 3 if min(channels) == 3 and all(count % 3 == 0 for count in channels) else 1
 
 
-def outputs(graph: FloatGraph, samples: Sequence[Inputs]) -> np.ndarray:
-    """Return the values of the largest output for samples of one size, [samples, values] float64."""
+def images(graph: FloatGraph, samples: Sequence[Sample]) -> list[np.ndarray]:
+    """Return the largest output on each sample."""
     found: dict[int, list[np.ndarray]] = {}
+    graph.visit(graph.graph.outputs, samples, lambda tensor, values: found.setdefault(tensor, []).append(values.copy()))
+    return max(found.values(), key=lambda values: values[0].size)
 
-    def keep(tensor: int, values: np.ndarray) -> None:
-        found.setdefault(tensor, []).append(values.astype(np.float64).ravel())
 
-    graph.visit(graph.graph.outputs, samples, keep)
-    return max((np.stack(arrays) for arrays in found.values()), key=lambda values: values.size)
+def work(graph: FloatGraph, samples: Sequence[Sample]) -> int:
+    """Return about how many multiply-adds the convolutions of a graph need for samples."""
+    weights = sum(math.prod(graph.shape(op.inputs[1])) for op in graph.ops if graph.name(op) == "CONV_2D")
+    return weights * sum(max(math.prod(array.shape[1:-1]) for array in graph.by_tensor(each).values()) for each in samples)

@@ -3,8 +3,8 @@
 A tensor of step s rounds each channel to multiples of s. A copy that is shifted by s / 2 is rounded at the points in between,
 so the mean of both has the resolution s / 2; and the mean of n of them, each shifted by s / n more, has s / n. One copy leaves
 a quarter of the noise, two leave a ninth. The convolutions that read the tensor take this mean, and their biases undo the
-shift. It costs nothing: the channels are there anyway. At the image's border, where a kernel reads zeros from
-outside, the shift is not undone; that is no more than the error of rounding.
+shift. It costs nothing: the channels are there anyway. At the image's border, where a kernel reads zeros from outside, the
+shift is not undone; that is no more than the error of rounding.
 
 Trained networks have such channels. The first layer of ChainSR carries the image over the long skip in 5 of its channels;
 some of the others are never active. Its rounding was nearly all that the 8-bit file lost at x2 (docs/measurements/chainsr.md).
@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,18 +92,23 @@ def choose(graph: FloatGraph, samples: Sequence[Sample], photographs: int) -> Re
         for bundle in _bundles(graph)
         if bundle.writers and all(each in steps and names.count(graph.tensor_name(each)) == 1 for each in bundle.tensors)
     ]
+    crops, graphics = sensitivity.crops(graph, samples), _graphics(graph, samples[:photographs])
+    once, whole = sensitivity.work(graph, crops), sensitivity.work(graph, [*samples, *graphics])
+    bundles = [
+        bundle
+        for bundle in bundles
+        if len(bundle.writers) * graph.shape(bundle.tensors[0])[-1] * once + (CANDIDATES + 1) * whole <= MOST_WORK
+    ]
+    measured = _measure(graph, [tensor for bundle in bundles for tensor in bundle.writers], samples[:photographs])
+    linear = {t: _linear(graph, op, measured[t]) for bundle in bundles for t, op in bundle.writers.items()}
+    bundles = [bundle for bundle in bundles if any(linear[tensor].any() for tensor in bundle.writers)]
     if not bundles:
         return []
-    measured = _measure(graph, [tensor for bundle in bundles for tensor in bundle.writers], samples[:photographs])
-    crops = sensitivity.crops(graph, samples)
-    samples = [*samples, *_graphics(graph, samples[:photographs])]
-    images = _images(graph, samples)
+    samples = [*samples, *graphics]
+    images = sensitivity.images(graph, samples)
     span = max(max(float(np.ptp(image)) for image in images), 1e-30)
     record: list[dict[str, Any]] = []
     for bundle in bundles:
-        linear = {tensor: _linear(graph, op, measured[tensor]) for tensor, op in bundle.writers.items()}
-        if not any(mask.any() for mask in linear.values()) or not _is_affordable(graph, bundle, crops, samples):
-            continue
         noise, power = _noise(graph, bundle, steps, linear, measured, crops, span)
         if noise.max() < NEGLIGIBLE * ROUNDING:
             continue
@@ -255,17 +259,6 @@ def _linear(graph: FloatGraph, op: Any, values: _Values) -> np.ndarray:
     return (values.positive >= LINEAR) | (graph.activation(op) == "NONE")
 
 
-def _is_affordable(graph: FloatGraph, bundle: _Bundle, crops: Sequence[Inputs], samples: Sequence[Sample]) -> bool:
-    weights = sum(math.prod(graph.shape(op.inputs[1])) for op in graph.ops if graph.name(op) == "CONV_2D")
-
-    def pixels(inputs: Sequence[Inputs]) -> int:
-        return sum(max(math.prod(array.shape[1:-1]) for array in each.values()) for each in inputs)
-
-    channels, whole = graph.shape(bundle.tensors[0])[-1], [graph.by_tensor(sample) for sample in samples]
-    runs = len(bundle.writers) * channels * pixels(crops) + (CANDIDATES + 1) * pixels(whole)
-    return weights * runs <= MOST_WORK
-
-
 def _noise(
     graph: FloatGraph,
     bundle: _Bundle,
@@ -277,7 +270,8 @@ def _noise(
 ) -> tuple[np.ndarray, np.ndarray]:
     """[writers, C]: the error at the output by roundings that a shifted copy improves; [C]: about that without a channel."""
     noise, power = [], np.zeros(graph.shape(bundle.tensors[0])[-1])
-    for tensor, mask in linear.items():
+    for tensor in bundle.writers:
+        mask = linear[tensor]
         amplitudes = np.full(len(mask), max(steps[tensor], 1e-12))
         own = np.diag(sensitivity.sensitivity(graph, tensor, crops, amplitudes, span=span))
         noise.append(np.where(mask, own * steps[tensor] ** 2 / 12, 0))
@@ -318,17 +312,10 @@ def _without(graph: FloatGraph, bundle: _Bundle, channels: Sequence[int], sample
         changed = kernel.copy()
         changed[..., list(channels)] = 0
         graph.set_constant(op.inputs[1], changed.astype(np.float32))
-    images = _images(graph, samples)
+    images = sensitivity.images(graph, samples)
     for op, kernel in kernels:
         graph.set_constant(op.inputs[1], kernel.astype(np.float32))
     return images
-
-
-def _images(graph: FloatGraph, samples: Sequence[Sample]) -> list[np.ndarray]:
-    """The largest output on each sample."""
-    found: dict[int, list[np.ndarray]] = {}
-    graph.visit(graph.graph.outputs, samples, lambda tensor, values: found.setdefault(tensor, []).append(values.copy()))
-    return max(found.values(), key=lambda images: images[0].size)
 
 
 def _assign(changes: Mapping[int, float], noise: np.ndarray) -> dict[int, list[int]]:
