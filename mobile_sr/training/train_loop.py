@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -127,6 +128,8 @@ def _train(
             loaded = initial_weights.load(model, recipe.network, init, source)
         extension.initialize(model, loaded, lambda: source.validation()[0])
     score_start = len(loaded) == len(model.variables)
+    if recipe.spare_channels:
+        _clear_channels(model, recipe, source if first and not previous else None)
     if recipe.branches != "none":
         model = _branched(model, recipe)
     if recipe.weight_bits:
@@ -199,6 +202,22 @@ def _branched(model: keras.Model, recipe: recipes.Recipe) -> keras.Model:
         return branches.branched(model, recipe.branches)
     except ValueError as error:
         raise UserError(f"branches {recipe.branches} for {recipe.network['network']}: {error}") from None
+
+
+def _clear_channels(model: keras.Model, recipe: recipes.Recipe, source: sources.Source | None) -> None:
+    """Clear the recipe's spare channels in `model`, or with None for `source` only check that it can have them."""
+    from mobile_sr.models.train_time import spare_channels
+
+    option = f"spare_channels {recipe.spare_channels}"
+    if recipe.branches != "none":
+        raise UserError(f"{option}: branches would use the channels again; use --set branches=none")
+    try:
+        spare_channels.check(recipe.network, recipe.spare_channels)
+    except ValueError as error:
+        raise UserError(f"{option} for {recipe.network['network']}: {error}") from None
+    if source is not None:
+        channels = spare_channels.clear(model, recipe.network, recipe.spare_channels, source.validation()[0])
+        print(f"spare channels: {', '.join(map(str, channels))}", file=sys.stderr)
 
 
 def _rounded(model: keras.Model, recipe: recipes.Recipe) -> keras.Model:

@@ -63,7 +63,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"chainsr_{size}": ("chainsr", {"size": size}) for size in _CHAINSR},
     **{
         f"chainsr_{size}_{stage}": ("chainsr", {"size": size, "stage": stage})
-        for stage in ("long", "uint8")
+        for stage in ("long", "spare", "uint8")
         for size in _CHAINSR
     },
     **{f"chainsr_{size}_exits": ("chainsr", {"size": size, "exits": True}) for size in ("m", "l")},  # chainsr.EXITS
@@ -92,7 +92,7 @@ COMBINING: dict[str, tuple[str, dict[str, Any]]] = {"classsr": ("classsr", {})}
 EXPECTED_INIT: dict[str, str] = {
     "xlsr_finetune": "xlsr_zoo",
     **{f"chainsr_{size}_long": f"chainsr_{size if size in ('s', 'sp') else 'sp'}" for size in _CHAINSR},  # sp grows to m and l
-    **{f"chainsr_{size}_uint8": f"chainsr_{size}_long" for size in _CHAINSR},
+    **{f"chainsr_{size}_{stage}": f"chainsr_{size}_long" for stage in ("spare", "uint8") for size in _CHAINSR},
     "xlsr_robust": "xlsr_zoo",
     **{f"chainsr_{size}_robust": f"chainsr_{size}_long" for size in _CHAINSR},
     "adaedsr_b8": "edsr_b8",
@@ -144,6 +144,7 @@ class Recipe:
     optimizer: str = "adam"  # or 'soap', see soap.py
     activation_bits: int = 0  # bits of rounded activations, see models/train_time/fake_quantization.py; 0 is off
     weight_bits: int = 0  # 8: compute with weights rounded to 8 bits, see models/train_time/rounded_weights.py
+    spare_channels: int = 0  # channels that ChainSR leaves unused, see models/train_time/spare_channels.py
     flat_share: float = 0.0  # probability of a flat colour or a ramp instead of a crop, see flat_colours.patch
     select: str = ""  # score that selects best.npz: 'rgb', 'y' or 'uint8'; '' follows the loss, see selection.py
     downscale_factors: tuple[float, ...] = ()  # factors below 1; each adds a downscaled copy of every training image

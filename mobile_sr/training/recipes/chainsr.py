@@ -1,10 +1,12 @@
-"""ChainSR in its sizes s, sp, m and l (models/chainsr.py), in three stages.
+"""ChainSR in its sizes s, sp, m and l (models/chainsr.py), in stages.
 
 1. From random weights, for s and sp: SOAP, `ecb` branches, the PSNR on RGB and on Y as the loss, a tenth flat colours.
 2. `long`: without branches, which gain nothing on trained weights and take a third of a step's time, and with twice the weight
    on Y. Sizes m and l start here, as a grown sp (models/train_time/growth.py): from random weights, m ended below sp.
-3. `uint8`: rounds all activations to 8 bits, shows more flat colours, and selects the weights by their uint8 file, including
-   its errors on flat colours. It needs the TensorFlow backend.
+3. `spare`: leaves 5 of 16 channels of the long skip unused, for `export --methods spare` (models/train_time/spare_channels.py).
+   The uint8 file of m at x2 then loses half as much.
+4. In place of it, `uint8`: rounds all activations to 8 bits, shows more flat colours, and selects the weights by their uint8
+   file, including its errors on flat colours. It needs the TensorFlow backend.
 
 Results: docs/measurements/chainsr.md. One command trains all stages, each in a folder of its own:
 
@@ -35,7 +37,7 @@ EXITS: dict[str, list[int]] = {"m": [2, 4, 8], "l": [2, 4]}  # exits before the 
 def recipe(scale: int = 3, smoke: bool = False, size: str | None = "m", stage: str = "", exits: bool = False) -> Recipe:
     """The settings of a size from SIZES, or None for the layout of a search.
 
-    `stage` is '', 'long' or 'uint8', `exits` adds EXITS, and `smoke` is a few steps of small patches.
+    `stage` is '', 'long', 'spare' or 'uint8', `exits` adds EXITS, and `smoke` is a few steps of small patches.
     """
     layout = SIZES[size] if size else {}
     network = {"network": "chainsr", "scale": scale, "output_activation": "clipped_relu", **layout}
@@ -61,6 +63,9 @@ def recipe(scale: int = 3, smoke: bool = False, size: str | None = "m", stage: s
         r.branches = "none"
         r.luminance_weight = 2.0
         r.peak_learning_rate = 2e-3
+    if stage == "spare":
+        r.steps, r.peak_learning_rate = 8_000, 1e-3
+        r.spare_channels = 5
     if stage == "uint8":
         r.steps = 20_000
         r.start_learning_rate, r.peak_learning_rate, r.end_learning_rate = 1e-5, 1e-3, 1e-6
