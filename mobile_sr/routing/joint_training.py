@@ -57,6 +57,8 @@ class JointTraining(extensions.Training):
         for key, neutral in (("branches", "none"), ("activation_bits", 0), ("weight_bits", 0), ("flat_share", 0)):
             if getattr(recipe, key) != neutral:
                 raise UserError(f"--set {key}={getattr(recipe, key)}: not supported by joint training; use {neutral}")
+        if network["combine"] == "errors" and recipe.loss != "charbonnier":
+            raise UserError(f"--set loss={recipe.loss}: not proportional to the errors, for combine=errors; use charbonnier")
         for key in ("patch", "validation_crop"):
             if getattr(recipe, key) % self._patch:
                 raise UserError(f"--set {key}={getattr(recipe, key)}: must be a multiple of the routed patch, {self._patch}")
@@ -70,6 +72,10 @@ class JointTraining(extensions.Training):
 
     def losses(self, loss: Any) -> dict[str, Any]:
         """Adds `routing_loss` of the probabilities."""
+        if self._network["combine"] == "errors":
+            from mobile_sr.models.train_time import classsr
+
+            loss = classsr.sum_of_errors(loss)
         return {"loss": [loss, routing_loss(self._network["class_weight"], self._network["balance_weight"])]}
 
     def batch(self, lr: Any, hr: Any, step: int, share: slice) -> tuple[Any, Any]:

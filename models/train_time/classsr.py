@@ -1,10 +1,12 @@
 """Several networks of one scale and a patch classifier as one model, to train them jointly (ClassSR, Kong et al., CVPR 2021).
 
-In training, a patch's output is the sum of the networks' outputs, weighted by the classifier's probabilities, so that the
-gradient reaches all of them (Sec. 3.2). What is deployed runs one network per patch: mobile_sr/routing/.
+What is deployed runs one network per patch: mobile_sr/routing/. In training, all networks run on every patch, and the
+classifier's probabilities weight them, so that the gradient reaches all of them. In the paper (Sec. 3.2), the loss is that of
+the weighted sum of their outputs. A network can then have any output if the others make up the difference, and its own output
+becomes worse (docs/measurements/routing.md). By default, the networks' errors are weighted instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +15,7 @@ from keras import ops
 from mobile_sr import models
 from mobile_sr.models import patch_classifier
 
+COMBINE = ("sum", "errors")
 CLASSIFIER = "classifier"  # name of the sub-model; the networks are net0, net1, ...
 
 
@@ -25,6 +28,7 @@ def build(
     classifier_steps: int = 0,
     class_weight: float = 5e-4,
     balance_weight: float = 3e-3,
+    combine: str = "errors",
 ) -> keras.Model:
     """The joint model as a functional Keras model.
 
@@ -35,13 +39,18 @@ def build(
         patch: side of a patch in LR pixels, a multiple of patch_classifier.STRIDE.
         classifier_steps: training steps in which the networks stay as they are.
         class_weight, balance_weight: for the training, see mobile_sr/routing/joint_training.py.
+        combine: what the probabilities weight, 'sum' for the networks' outputs, 'errors' for their errors.
 
     Returns:
-        keras.Model: [N, H * patch, W * patch, 3] float32 RGB in 0..1 -> [SR output, probabilities [N, H, W, len(nets)]].
+        keras.Model: [N, H * patch, W * patch, 3] float32 RGB in 0..1 -> [SR output, probabilities [N, H, W, len(nets)]]. With
+        'errors', the first output is [N, .., .., 4 * len(nets)], the weights of each pixel and then all images, for
+        `sum_of_errors`.
 
     Raises:
-        ValueError: there are fewer than two networks, or as patch_classifier.build.
+        ValueError: there are fewer than two networks, for an unknown `combine`, or as patch_classifier.build.
     """
+    if combine not in COMBINE:
+        raise ValueError(f"combine must be one of {', '.join(COMBINE)}, got {combine}")
     if len(nets) < 2:
         raise ValueError(f"two or more networks are needed, got {len(nets)}")
     lr = keras.Input((None, None, 3), name="lr")
@@ -56,7 +65,27 @@ def build(
     probabilities = keras.layers.Softmax(dtype="float32", name="classes")(logits)
     outputs = Frozen(classifier_steps, name="frozen")(outputs)
     weights = keras.layers.UpSampling2D(patch * scale, dtype="float32", name="weights")(probabilities)
-    return keras.Model(lr, [ProbabilitySum(dtype="float32", name="sr")([weights, *outputs]), probabilities], name="classsr")
+    join = ProbabilitySum if combine == "sum" else keras.layers.Concatenate
+    return keras.Model(lr, [join(dtype="float32", name="sr")([weights, *outputs]), probabilities], name="classsr")
+
+
+def sum_of_errors(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Returns the loss of the first output with combine='errors'.
+
+    The error of each network in a pixel is multiplied by its weight there. Networks cannot cancel each other's errors.
+
+    Args:
+        loss: (true, predicted images [N, h, w, 3]) -> scalar, such as Charbonnier's: if it is proportional to the errors, the
+            result is the expected loss.
+    """
+
+    def total(true: Any, outputs: Any) -> Any:
+        count = outputs.shape[-1] // 4
+        weights, images = outputs[..., :count], outputs[..., count:]
+        errors = (images[..., 3 * k : 3 * k + 3] - true for k in range(count))
+        return sum(loss(true, true + weights[..., k : k + 1] * error) for k, error in enumerate(errors))
+
+    return total
 
 
 @keras.saving.register_keras_serializable("mobile_sr")

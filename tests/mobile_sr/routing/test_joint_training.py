@@ -104,6 +104,19 @@ def test_a_run_becomes_a_routed_model(run, image_folder, cache, tmp_path, run_he
     assert re.search("\n".join(lines) + "$", result.stdout.strip())
 
 
+@pytest.mark.slow
+def test_errors_as_the_paper_but_with_each_networks_own_loss(nets, image_folder, cache, tmp_path):
+    losses = []
+    for combine in ("sum", "errors"):
+        recipe = joint(nets, 2, 2)
+        recipe.network["combine"] = combine
+        train_loop.train(recipe, image_folder, tmp_path / combine, cache=cache)
+        losses.append(float((tmp_path / combine / "history.csv").read_text().splitlines()[-1].split(",")[2]))
+    assert losses[1] > losses[0]  # |w e + v f| <= w |e| + v |f|
+    split = joint_training.split(str(tmp_path / "errors"), tmp_path)
+    assert [file.stem for file in split.files] == ["b1", "b2"]
+
+
 def test_what_joint_training_refuses(nets, run_here, image_folder, tmp_path):
     run = tmp_path / "joint.npz"
     config = joint_training.resolve(joint(nets, 2, 2).network)
@@ -111,6 +124,7 @@ def test_what_joint_training_refuses(nets, run_here, image_folder, tmp_path):
     for changes, message in (
         ({"branches": "ecb"}, "branches=ecb: not supported"),
         ({"select": "uint8"}, "select=uint8: .* use rgb or y"),
+        ({"loss": "psnr", "network": {**joint(nets, 2, 2).network, "combine": "errors"}}, "loss=psnr: .* use charbonnier"),
         ({"patch": 24}, "patch=24: must be a multiple of the routed patch, 16"),
     ):
         recipe = joint(nets, 2, 2)

@@ -1,4 +1,4 @@
-"""The joint model of ClassSR: the output is the weighted sum of its networks', and no gradient reaches them at first."""
+"""The joint model of ClassSR: what is weighted of its networks, and that no gradient reaches them at first."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ NETS = [{"network": "espcn", "scale": 2}, {"network": "chainsr", "scale": 2, "ch
 
 
 def test_the_output_is_the_weighted_sum():
-    model = models.build({"network": "classsr", "scale": 2, "nets": NETS, "patch": 8})
+    model = models.build({"network": "classsr", "scale": 2, "nets": NETS, "patch": 8, "combine": "sum"})
     assert len({v.path for v in model.variables}) == len(model.variables)
     classifier = model.get_layer("classifier")
     *others, kernel, bias = classifier.get_weights()
@@ -24,6 +24,25 @@ def test_the_output_is_the_weighted_sum():
     np.testing.assert_allclose(sr, 0.75 * ops.convert_to_numpy(first) + 0.25 * ops.convert_to_numpy(second), atol=1e-6)
     with pytest.raises(ValueError, match="two or more networks are needed, got 0"):
         models.build({"network": "classsr", "scale": 2})
+
+
+def test_the_weighted_errors_are_added():
+    model = models.build({"network": "classsr", "scale": 2, "nets": NETS, "patch": 8, "combine": "errors"})
+    classifier = model.get_layer("classifier")
+    *others, kernel, bias = classifier.get_weights()
+    classifier.set_weights([*others, kernel, bias + np.log([3, 1])])
+    rng = np.random.default_rng(0)
+    lr, hr = rng.random((2, 8, 16, 3), np.float32), rng.random((2, 16, 32, 3), np.float32)
+    outputs, _ = model(lr)
+    assert outputs.shape == (2, 16, 32, 8)
+
+    def absolute(true, predicted):
+        return ops.mean(ops.abs(true - predicted))
+
+    first, second = (float(absolute(hr, model.get_layer(f"net{index}")(lr))) for index in range(2))
+    assert float(classsr.sum_of_errors(absolute)(hr, outputs)) == pytest.approx(0.75 * first + 0.25 * second, rel=1e-5)
+    with pytest.raises(ValueError, match="combine must be one of sum, errors, got product"):
+        models.build({"network": "classsr", "scale": 2, "nets": NETS, "combine": "product"})
 
 
 def test_frozen_for_two_steps():
