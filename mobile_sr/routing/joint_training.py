@@ -22,6 +22,8 @@ from mobile_sr.inference import model_files, weights
 if TYPE_CHECKING:
     import keras
 
+_LARGEST_EPS = 1e-3  # of Charbonnier's loss, 0.3 levels of 255: below the usual errors
+
 
 def resolve(network: dict[str, Any]) -> dict[str, Any]:
     """Returns the configuration of a joint model with those of its networks, in ascending order of their cost.
@@ -57,8 +59,8 @@ class JointTraining(extensions.Training):
         for key, neutral in (("branches", "none"), ("activation_bits", 0), ("weight_bits", 0), ("flat_share", 0)):
             if getattr(recipe, key) != neutral:
                 raise UserError(f"--set {key}={getattr(recipe, key)}: not supported by joint training; use {neutral}")
-        if network["combine"] == "errors" and recipe.loss != "charbonnier":
-            raise UserError(f"--set loss={recipe.loss}: not proportional to the errors, for combine=errors; use charbonnier")
+        if network["combine"] == "errors":
+            _check_proportional(recipe)
         for key in ("patch", "validation_crop"):
             if getattr(recipe, key) % self._patch:
                 raise UserError(f"--set {key}={getattr(recipe, key)}: must be a multiple of the routed patch, {self._patch}")
@@ -121,6 +123,17 @@ class JointExport(extensions.Export):
     def check_upscaler(self, model: str) -> None:
         """Refuses them."""
         raise UserError(f"{model}: has several networks; `mobile-sr route --model {model}` makes a routed model of them")
+
+
+def _check_proportional(recipe: Any) -> None:
+    """Raises UserError for a loss that is not proportional to the errors, as `classsr.sum_of_errors` needs it."""
+    instead = "for combine=errors the loss must be proportional to the errors"
+    if recipe.hooks.loss:
+        raise UserError(f"the recipe's own loss: {instead}; leave it out, or use --set network.combine=sum")
+    if recipe.loss != "charbonnier":
+        raise UserError(f"--set loss={recipe.loss}: {instead}; use charbonnier")
+    if recipe.charbonnier_eps > _LARGEST_EPS:
+        raise UserError(f"--set charbonnier_eps={recipe.charbonnier_eps:g}: {instead}; use at most {_LARGEST_EPS:g}")
 
 
 def routing_loss(class_weight: float, balance_weight: float) -> Callable[[Any, Any], Any]:

@@ -171,7 +171,7 @@ class TrainingRun:
         return f"restart with a lower learning rate, e.g. --set peak_learning_rate={self.recipe.peak_learning_rate / 2:g}"
 
     def keep_start(self, init: str | Path) -> None:
-        """Score the weights loaded from `init` and save them as the best so far."""
+        """Score the initial weights and save them as the best so far. `init` says whose they are."""
         score = self._score()
         self._save_if_best(score)
         unit = selection.unit(self.selected_by)

@@ -152,7 +152,7 @@ def _train(
         run.restore()
     elif first:
         if init and score_start:
-            run.keep_start(init)
+            run.keep_start(f"{init}, without the spare channels" if recipe.spare_channels else init)
         run.save()  # a run killed before its first validation resumes from this checkpoint of step 0
         write_json(config_file, config)
     distributed.broadcast_variables([*model.variables, *model.optimizer.variables])

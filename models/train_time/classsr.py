@@ -47,7 +47,7 @@ def build(
         `sum_of_errors`.
 
     Raises:
-        ValueError: there are fewer than two networks, for an unknown `combine`, or as patch_classifier.build.
+        ValueError: fewer than two networks, an unknown `combine`, or as in patch_classifier.build.
     """
     if combine not in COMBINE:
         raise ValueError(f"combine must be one of {', '.join(COMBINE)}, got {combine}")

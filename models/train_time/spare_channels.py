@@ -1,9 +1,9 @@
 """Training that leaves channels of ChainSR's long skip unused: the recipe option `spare_channels`.
 
 `export` turns unused channels into shifted copies of those whose rounding costs the most
-(converters/quantization/channels/spare_channels.py). Trained networks hardly use some channels either, but graphics need them.
+(converters/quantization/channels/spare_channels.py). Trained networks hardly use some channels, but graphics need them.
 Here, the channels that change the output the least get weights of 0 in the first layer and in the last one inside of the skip.
-A ReLU passes no gradient at 0, so they keep them, and the training makes up for the difference.
+A ReLU passes no gradient at 0, so these weights stay 0, and the training makes up for the difference.
 """
 
 from __future__ import annotations

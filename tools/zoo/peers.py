@@ -107,7 +107,7 @@ def is_robust(card: Mapping[str, Any]) -> bool:
 def better(network: Network, others: list[Network]) -> list[Comparison]:
     """Returns the networks that another one is below: those compared in uint8 first, the highest PSNR first.
 
-    A network is not below one of equal cost and PSNR. Costs are equal if they differ by at most REPEATABLE.
+    A network is not below one of equal cost and PSNR. A saving of at most REPEATABLE is none.
     """
     found = []
     for other in others:
@@ -116,7 +116,7 @@ def better(network: Network, others: list[Network]) -> list[Comparison]:
             continue
         ours, theirs = network.scores[precision][SET], other.scores[precision][SET]
         gain, saving = theirs - ours, network.instructions - other.instructions
-        if abs(saving) <= REPEATABLE * network.instructions:
+        if 0 < saving <= REPEATABLE * network.instructions:
             saving = 0.0
         if min(gain, saving) >= 0 < max(gain, saving):
             found.append(Comparison(other, precision, theirs, ours))

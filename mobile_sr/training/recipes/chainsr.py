@@ -3,9 +3,9 @@
 1. From random weights, for s and sp: SOAP, `ecb` branches, the PSNR on RGB and on Y as the loss, a tenth flat colours.
 2. `long`: without branches, which gain nothing on trained weights and take a third of a step's time, and with twice the weight
    on Y. Sizes m and l start here, as a grown sp (models/train_time/growth.py): from random weights, m ended below sp.
-3. `spare`: leaves 5 of 16 channels of the long skip unused, for `export --methods spare` (models/train_time/spare_channels.py).
-   The uint8 file of m at x2 then loses half as much.
-4. In place of it, `uint8`: rounds all activations to 8 bits, shows more flat colours, and selects the weights by their uint8
+3. `spare`: leaves 5 channels of the long skip unused, for `export --methods spare` (models/train_time/spare_channels.py).
+   The uint8 file of m at x2 then loses half as much on Set5. `uint8` does not start from it.
+4. `uint8`, in place of it: rounds all activations to 8 bits, shows more flat colours, and selects the weights by their uint8
    file, including its errors on flat colours. It needs the TensorFlow backend.
 
 Results: docs/measurements/chainsr.md. One command trains all stages, each in a folder of its own:

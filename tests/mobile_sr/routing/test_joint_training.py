@@ -10,7 +10,7 @@ from mobile_sr import models
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
 from mobile_sr.routing import joint_training, route_training
-from mobile_sr.training import recipes, train_loop
+from mobile_sr.training import hooks, recipes, train_loop
 from tests.conftest import assert_same_arrays, smoke_recipe
 from tests.mobile_sr.test_cli import one_line
 
@@ -105,7 +105,7 @@ def test_a_run_becomes_a_routed_model(run, image_folder, cache, tmp_path, run_he
 
 
 @pytest.mark.slow
-def test_errors_as_the_paper_but_with_each_networks_own_loss(nets, image_folder, cache, tmp_path):
+def test_weighted_errors_cost_more_than_the_error_of_the_sum(nets, image_folder, cache, tmp_path):
     losses = []
     for combine in ("sum", "errors"):
         recipe = joint(nets, 2, 2)
@@ -124,7 +124,9 @@ def test_what_joint_training_refuses(nets, run_here, image_folder, tmp_path):
     for changes, message in (
         ({"branches": "ecb"}, "branches=ecb: not supported"),
         ({"select": "uint8"}, "select=uint8: .* use rgb or y"),
-        ({"loss": "psnr", "network": {**joint(nets, 2, 2).network, "combine": "errors"}}, "loss=psnr: .* use charbonnier"),
+        ({"loss": "psnr"}, "loss=psnr: .* proportional to the errors; use charbonnier"),
+        ({"charbonnier_eps": 0.1}, "charbonnier_eps=0.1: .* use at most 0.001"),
+        ({"hooks": hooks.Hooks(loss=lambda true, predicted: abs(true - predicted))}, "own loss: .* network.combine=sum"),
         ({"patch": 24}, "patch=24: must be a multiple of the routed patch, 16"),
     ):
         recipe = joint(nets, 2, 2)

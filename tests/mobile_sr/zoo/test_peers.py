@@ -23,7 +23,7 @@ def better(one, *others):
 def test_a_better_network_costs_no_more_and_reaches_no_less():
     one = network("one", 100, 33.0, 33.5)
     assert better(one, network("same", 100, 33.0), network("dearer", 101, 34.0), network("worse", 90, 32.99)) == []
-    assert better(one, network("a repeated count", 99.95, 33.0)) == []
+    assert better(one, network("a repeated count", 99.95, 33.0), network("more", 100.05, 34.0)) == []
     assert better(one, network("cheaper", 99, 33.0), network("higher", 100, 33.1)) == [
         ("higher", "uint8"),
         ("cheaper", "uint8"),

@@ -64,9 +64,9 @@ def test_other_networks_are_refused(config, count, message):
 @pytest.mark.parametrize("optimizer", ["adam", "soap"])
 def test_training_leaves_them_unused(image_folder, tmp_path, cache, capsys, optimizer):
     weights.save_model(tmp_path / "start.npz", network(), CONFIG)
-    recipe = recipes.load("chainsr_s_spare_x2", smoke=True, steps=8)
+    recipe = recipes.load("chainsr_s_spare_x2", smoke=True, steps=12)  # SOAP rotates from step 10
     recipe.network |= {"channels": 6, "layers": 2}
-    recipe.spare_channels, recipe.optimizer, recipe.validate_every = 2, optimizer, 4
+    recipe.spare_channels, recipe.optimizer, recipe.validate_every = 2, optimizer, 6
 
     train_loop.train(recipe, image_folder, tmp_path / "run", init=tmp_path / "start.npz", cache=cache)
 
@@ -75,6 +75,7 @@ def test_training_leaves_them_unused(image_folder, tmp_path, cache, capsys, opti
     cleared = unused(after)
     assert len(cleared) == 2
     assert f"spare channels: {cleared[0]}, {cleared[1]}\nstep 0  validation" in said
+    assert "start.npz, without the spare channels" in said
     assert not np.array_equal(after["head/kernel"], before["head/kernel"] * (after["head/kernel"] != 0))
     assert unused(weights.read_arrays(tmp_path / "run" / "best.npz")[0]) == cleared
 
