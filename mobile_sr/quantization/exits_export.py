@@ -103,7 +103,7 @@ def convert(
         convert_one: converts the float .tflite of an exit, given as its own network, and audits the result.
         fitting: further arguments of `preparation.fit`.
     """
-    weights, copies = preparation.fit(weights, samples=samples, **fitting)
+    weights, fields = preparation.fit(weights, samples=samples, **fitting)
     parts: dict[str, Converted] = {}
     originals = cut(prepared.source.data, len(exits))
     for each, original, data in zip(exits, originals, cut(weights, len(exits)), strict=True):
@@ -111,7 +111,7 @@ def convert(
     data = merge.merge({name: parts[name][0] for name in reversed(parts)}, OUTPUTS, has_default=True)
     entries = [{**each.facts, "instructions": _instructions(parts[each.signature][0])} for each in exits]
     sidecar = _sidecar(prepared.source, data, {name: sidecar for name, (_, sidecar) in parts.items()}, entries)
-    return data, sidecar | ({"spare_channels": copies} if copies else {})
+    return data, sidecar | fields
 
 
 def _instructions(data: bytes) -> float | None:

@@ -276,7 +276,7 @@ def _convert(
     """
     if precision in ("uint8", "int8"):
         prepared = image_ends.limit(prepared, tensor_values.RANGES[source.io.range_out])
-    prepared, copies = preparation.fit(prepared, unrounded, samples, photographs, per_tensor, spare)
+    prepared, fields = preparation.fit(prepared, unrounded, samples, photographs, per_tensor, spare)
     try:
         data, dense = source.extension.convert(source.model, prepared, precision, samples, per_tensor, source.size, path)
     except (to_tflite.ConversionError, extensions.ConversionFailed) as error:
@@ -310,7 +310,7 @@ def _convert(
         between = verification.signature_agreement(source, data, "sparse", truth="dense")
         checks.append(verification.error_check("the dense signature (sparse)", between, 1.01 / 255))
     sidecar = make_sidecar(source, precision, facts, data, checks, {f"agreement_with_{source.reference_key}": agreement})
-    return data, sidecar | ({"spare_channels": copies} if copies else {})
+    return data, sidecar | fields
 
 
 def _narrow_attention(data: bytes) -> bool:

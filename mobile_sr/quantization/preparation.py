@@ -120,7 +120,7 @@ def fit(
     photographs: int = 0,
     per_tensor: bool = False,
     spare: bool = False,
-) -> tuple[bytes, spare_channels.Record]:
+) -> tuple[bytes, dict[str, spare_channels.Record]]:
     """Choose activation ranges for 8 bits, use spare channels (channels/spare_channels.py) and fit the weights (layer_fit.py).
 
     Args:
@@ -132,18 +132,18 @@ def fit(
         spare: whether to use spare channels. This needs ranges, and that all convolutions are fitted.
 
     Returns:
-        The float .tflite to convert, and the record of the spare channels.
+        The float .tflite to convert, and fields of the sidecar: the record of the spare channels, if there are any.
     """
     if photographs:
         weights = range_clipping.store(weights, samples[:photographs], samples[photographs:])
     if not unrounded:
-        return weights, []
-    record: spare_channels.Record = []
-    if spare and layer_fit.fits_all(graph := FloatGraph(weights)):
-        record = spare_channels.choose(graph, samples, calibration.PHOTOGRAPHS)
-        if record:
-            weights, unrounded = (spare_channels.applied(data, record) for data in (weights, unrounded))
-    return layer_fit.fit(weights, unrounded, samples, per_tensor, calibration.PHOTOGRAPHS), record
+        return weights, {}
+    fields: dict[str, spare_channels.Record] = {}
+    can_copy = spare and layer_fit.fits_all(graph := FloatGraph(weights))
+    if can_copy and (record := spare_channels.choose(graph, samples, calibration.PHOTOGRAPHS)):
+        fields["spare_channels"] = record
+        weights, unrounded = (spare_channels.applied(data, record) for data in (weights, unrounded))
+    return layer_fit.fit(weights, unrounded, samples, per_tensor, calibration.PHOTOGRAPHS), fields
 
 
 def learned_ranges(

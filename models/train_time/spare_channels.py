@@ -42,23 +42,18 @@ def clear(model: keras.Model, config: Mapping[str, Any], count: int, images: np.
     Returns:
         The channels, in ascending order.
     """
-    config = models.complete(config)
-    lr = [image[None].astype(np.float32) / 255 for image in images]
-    trained, before = model.get_weights(), _outputs(model, lr)
+    from keras import ops
+
+    config, lr = models.complete(config), images.astype(np.float32) / 255
+    trained, before = model.get_weights(), model(lr, training=False)
     changes = []
     for channel in range(config["channels"]):
         _clear(model, config, [channel])
-        changes.append(sum(float(np.mean((a - b) ** 2)) for a, b in zip(_outputs(model, lr), before, strict=True)))
+        changes.append(float(ops.mean(ops.square(model(lr, training=False) - before))))
         model.set_weights(trained)
     channels = sorted(int(channel) for channel in np.argsort(changes, kind="stable")[:count])
     _clear(model, config, channels)
     return channels
-
-
-def _outputs(model: keras.Model, lr: list[np.ndarray]) -> list[np.ndarray]:
-    from keras import ops
-
-    return [ops.convert_to_numpy(model(image, training=False)) for image in lr]
 
 
 def _clear(model: keras.Model, config: Mapping[str, Any], channels: list[int]) -> None:

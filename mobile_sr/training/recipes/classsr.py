@@ -16,7 +16,7 @@ from mobile_sr.training.recipes import Recipe
 def recipe(scale: int = 3, smoke: bool = False) -> Recipe:
     """The settings. `smoke`: a few steps of small patches."""
     r = Recipe(name="classsr", network={"network": "classsr", "scale": scale, "files": [], "patch": 32}, steps=60_000)
-    r.network |= {"classifier_steps": 4000, "combine": "errors"}
+    r.network |= {"classifier_steps": 4000, "combine": "errors"}  # explicit, so that no run with another loss is resumed
     r.batch = 96
     r.patch = 32
     r.charbonnier_eps = 1e-3  # the losses of the classifier are weighted for an L1 loss

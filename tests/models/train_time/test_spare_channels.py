@@ -30,12 +30,10 @@ def arrays(model):
 
 def test_the_least_used_channels_are_cleared():
     model = network()
-    kernel, bias = model.get_layer("head").get_weights()
-    kernel[..., [1, 4]] *= 1e-3
-    model.get_layer("head").set_weights([kernel, bias])
-    kernel, bias = model.get_layer("conv2").get_weights()
-    kernel[..., [1, 4]] *= 1e-3
-    model.get_layer("conv2").set_weights([kernel, bias])
+    for name in ("head", "conv2"):
+        kernel, bias = model.get_layer(name).get_weights()
+        kernel[..., [1, 4]] *= 1e-3
+        model.get_layer(name).set_weights([kernel, bias])
     images = np.random.default_rng(0).integers(0, 256, (2, 9, 8, 3), np.uint8)
     lr = images.astype(np.float32) / 255
     before = model(lr)
