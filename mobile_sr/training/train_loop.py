@@ -243,15 +243,18 @@ def _with_rounded_weights(model: keras.Model, recipe: recipes.Recipe) -> keras.M
 
 
 def _freeze_others(model: keras.Model, recipe: recipes.Recipe) -> None:
-    """Exclude the layers from training whose names do not begin with the recipe's text."""
+    """Exclude the layers from training whose names begin with none of the recipe's texts."""
     with_weights = [layer for layer in model.layers if layer.trainable_weights]
+    starts = [start.strip() for start in recipe.train_only.split(",")]
+    for start in starts:
+        if not start or not any(layer.name.startswith(start) for layer in with_weights):
+            names = ", ".join(layer.name for layer in with_weights)
+            raise UserError(
+                f"--set train_only={recipe.train_only}: no layer with weights has a name that begins with '{start}'; "
+                f"there are: {names}"
+            )
     for layer in with_weights:
-        layer.trainable = layer.name.startswith(recipe.train_only)
-    if not model.trainable_weights:
-        names = ", ".join(layer.name for layer in with_weights)
-        raise UserError(
-            f"--set train_only={recipe.train_only}: no layer with weights has a name that begins so; there are: {names}"
-        )
+        layer.trainable = layer.name.startswith(tuple(starts))
 
 
 def _check_same_run(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -149,7 +149,7 @@ class Recipe:
     select: str = ""  # score that selects best.npz: 'rgb', 'y' or 'uint8'; '' follows the loss, see selection.py
     downscale_factors: tuple[float, ...] = ()  # factors below 1; each adds a downscaled copy of every training image
     degrade: str = ""  # degradation of the LR images, such as 'jpeg=60..95,noise=0..5', see imaging/degradation.py
-    train_only: str = ""  # trains only the layers whose names begin with this text, such as 'adapter'; '' is all layers
+    train_only: str = ""  # trains only layers whose names begin with one of these texts: 'adapter', 'block,tail'; '' is all
     hooks: Hooks = dataclasses.field(default_factory=Hooks)  # functions of your own, see docs/guide/own_recipe.md
 
     def to_json(self) -> dict[str, Any]:
