@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.converters.quiet import quiet
 from mobile_sr.converters.tflite import flatbuffer
 
@@ -41,7 +42,7 @@ def convert(tflite: bytes) -> bytes:
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.tflite"
-            path.write_bytes(tflite)
+            path.write_bytes(_with_unique_names(tflite))
             try:
                 model, _ = tf2onnx.convert.from_tflite(str(path), opset=OPSET)
             except Exception as error:  # tf2onnx raises many types
@@ -53,6 +54,17 @@ def convert(tflite: bytes) -> bytes:
     except onnx.checker.ValidationError as error:
         raise RuntimeError(f"tf2onnx wrote an invalid ONNX file: {error}") from error
     return model.SerializeToString()
+
+
+def _with_unique_names(tflite: bytes) -> bytes:
+    """The file with a name of its own for each tensor: tf2onnx takes constants of one name for one constant."""
+    graph = FloatGraph(tflite)
+    seen: collections.Counter[bytes] = collections.Counter()
+    for tensor in graph.graph.tensors:
+        seen[tensor.name] += 1
+        if seen[tensor.name] > 1:
+            tensor.name += b"_copy%d" % seen[tensor.name]
+    return graph.packed() if max(seen.values()) > 1 else tflite
 
 
 def describe(data: bytes) -> dict[str, Any]:

@@ -222,15 +222,16 @@ def export(
             'ethos-u'. It chooses what is not given (docs/guide/targets.md); None for files of the options given.
         soc: with the target 'snapdragon': chips such as ['SM8650'] for which the files are compiled, too.
         size: fixed LR (height, width); None for dynamic, or the default of a target that needs one.
-        calibration: folder of images for the integer files; None for the packaged ones.
+        calibration: folder of images for integer files, and for equalized and steered weights; None for the packaged ones.
         seed: of the calibration crops.
         per_tensor: one scale per integer kernel instead of one per output channel.
         methods: what lowers the loss of integer files: 'mix', 'equalize', 'round', 'clip', 'spare', 'fit'.
-        float_weights: weights of float and ONNX files: 'trained'; 'equalized', the same function; 'rounded', also on the grid
-            of 8-bit integers, for quantization by another tool. None: 'equalized' beside an integer file, else 'trained'.
+        float_weights: weights of float and ONNX files: 'trained'; 'equalized', the same function; 'steered', for quantization
+            by another tool: nearly the same function, and rounding to nearest gives the integers of the uint8 file. None:
+            'equalized' beside an integer file, else 'trained'.
         path: 'sparse' or 'dense' for networks with AdaDSR's depth masks.
         dense_groups: write grouped convolutions as ordinary ones.
-        max_colour_error: levels that an integer file may move a flat colour away from the float network.
+        max_colour_error: levels that a file with integer or steered weights may move a flat colour away from the float network.
         options: value range, channel order and layout of a network from elsewhere, as in {'range': 255, 'order': 'bgr'}; a path
             can have them as in 'net.onnx@range=255'. Without them they are measured.
         ranges: {activation of the float32 .tflite: (minimum, maximum)} for integer files in place of measured ranges, such as

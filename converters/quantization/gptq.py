@@ -34,10 +34,21 @@ def round_weights(graph: FloatGraph, samples: Sequence[Sample], per_tensor: bool
         per_tensor: use one scale for a whole kernel instead of one for each of its output channels.
         fixed: constant tensors of kernels that must not change.
     """
+    for layer in measured(graph, samples, fixed):
+        layer.round(graph, per_tensor)
+
+
+def layers(graph: FloatGraph, fixed: Collection[int] = ()) -> list[Layer]:
+    """Return the layers whose kernels `round_weights` rounds, but for those of the tensors `fixed`."""
     rounded = [op for op in graph.ops if _is_rounded(graph, op)]
-    layers = [_Layer(graph, op) for op in rounded if op.inputs[BIASED[graph.name(op)][1]] not in fixed]
-    by_tensor: dict[int, list[_Layer]] = {}
-    for layer in layers:
+    return [Layer(graph, op) for op in rounded if op.inputs[BIASED[graph.name(op)][1]] not in fixed]
+
+
+def measured(graph: FloatGraph, samples: Sequence[Sample], fixed: Collection[int] = ()) -> list[Layer]:
+    """Return `layers` with the moments of their inputs on the samples."""
+    found = layers(graph, fixed)
+    by_tensor: dict[int, list[Layer]] = {}
+    for layer in found:
         by_tensor.setdefault(layer.source, []).append(layer)
     step = graph.sampling_step(samples, POSITIONS)
 
@@ -46,8 +57,7 @@ def round_weights(graph: FloatGraph, samples: Sequence[Sample], per_tensor: bool
             layer.add(values, step)
 
     graph.visit(by_tensor, samples, add)
-    for layer in layers:
-        layer.round(graph, per_tensor)
+    return found
 
 
 def _is_rounded(graph: FloatGraph, op: Any) -> bool:
@@ -70,22 +80,33 @@ class _Part:
     hessian: InputHessian
 
 
-class _Layer:
-    """A convolution or matrix product whose weights are rounded."""
+class Layer:
+    """A convolution or matrix product whose weights are rounded.
+
+    Attributes:
+        op: the operator.
+        source: its input tensor.
+        kernel: its weights, [k, k, C_in / groups, C_out] float64.
+        bias: its bias, [C_out] float64.
+        parts: the weights that read the same inputs, with the moments of these.
+    """
 
     def __init__(self, graph: FloatGraph, op: Any) -> None:
+        """Reads the weights; no inputs are measured yet."""
         self.op, self.name = op, graph.name(op)
         source, weights, _ = BIASED[self.name]
         self.source, self._weights = op.inputs[source], op.inputs[weights]
-        kernel = graph.constant(self._weights)
+        kernel, bias = graph.constant(self._weights), graph.constant(graph.bias(op))
         assert kernel is not None  # by _is_rounded
+        assert bias is not None  # likewise
         self._shape = kernel.shape
-        self.kernel = kernel.reshape(len(kernel), *(kernel.shape[1:-1] or (1, 1)), kernel.shape[-1]).astype(np.float64)
+        square = kernel.reshape(len(kernel), *(kernel.shape[1:-1] or (1, 1)), kernel.shape[-1])
+        self.kernel, self.bias = np.moveaxis(square.astype(np.float64), 0, -1), bias.astype(np.float64)
         self._dilation = dilation(op) if self.name == "CONV_2D" else (1, 1)
         self.parts = [_Part(taps, InputHessian()) for taps in self._taps()]
 
     def _taps(self) -> Iterator[tuple[list[int], list[int]]]:
-        rows, columns = (list(range(side)) for side in self.kernel.shape[1:3])
+        rows, columns = (list(range(side)) for side in self.kernel.shape[:2])
         if self.name != "TRANSPOSE_CONV":
             yield rows, columns
             return
@@ -96,9 +117,10 @@ class _Layer:
 
     def add(self, values: np.ndarray, step: int) -> None:
         """Add the layer's inputs of one sample to the second moments. The statistics are the same at every position."""
-        if values.ndim != 4 or values.shape[-1] % self.kernel.shape[-1]:
-            values = values.reshape(-1, 1, 1, self.kernel.shape[-1])  # a matrix product
-        groups = values.shape[-1] // self.kernel.shape[-1]
+        inputs = self.kernel.shape[2]
+        if values.ndim != 4 or values.shape[-1] % inputs:
+            values = values.reshape(-1, 1, 1, inputs)  # a matrix product
+        groups = values.shape[-1] // inputs
         by_size: dict[tuple[int, int], np.ndarray] = {}
         for part in self.parts:
             size = len(part.taps[0]), len(part.taps[1])
@@ -106,28 +128,37 @@ class _Layer:
                 by_size[size] = patches(values, size, groups, step, self._dilation)
             part.hessian.add(by_size[size])
 
+    def steps(self, per_tensor: bool = False) -> np.ndarray:
+        """Return the steps of the kernel's 8-bit integers, [C_out]."""
+        steps = np.abs(self.kernel).max(axis=None if per_tensor else (0, 1, 2)).reshape(-1) / 127
+        return np.broadcast_to(np.maximum(steps, 1e-12), self.kernel.shape[-1])
+
+    def blocks(self) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+        """Yield (index, mean, covariance) of all weights that read the same inputs.
+
+        `index` selects the weights of a kernel; its last part has their output channels. `mean` [inputs] and `covariance`
+        [inputs, inputs] are those of the inputs, in the order of the selected weights.
+        """
+        inputs, outputs = self.kernel.shape[2:]
+        for part in self.parts:
+            for group, columns in enumerate(np.split(np.arange(outputs), len(part.hessian.sums))):
+                yield np.ix_(*map(np.asarray, part.taps), np.arange(inputs), columns), *part.hessian.of(group)
+
     def round(self, graph: FloatGraph, per_tensor: bool) -> None:
         """Write the rounded kernel, and the bias that compensates for the mean error."""
-        kernel = np.moveaxis(self.kernel, 0, -1)  # [k, k, C_in / groups, C_out]
-        steps = np.abs(kernel).max(axis=None if per_tensor else (0, 1, 2), keepdims=True).reshape(-1) / 127
-        steps = np.broadcast_to(np.maximum(steps, 1e-12), kernel.shape[-1])
-        result = kernel.copy()
-        mean_errors = []
-        for part in self.parts:
-            index = np.ix_(*part.taps)
-            flat = kernel[index].reshape(-1, kernel.shape[-1])
-            rounded, mean_error = np.empty_like(flat), np.empty(flat.shape[1])
-            for group, columns in enumerate(np.split(np.arange(flat.shape[1]), len(part.hessian.sums))):
-                mean, moments = part.hessian.of(group)
-                rounded[:, columns] = round_columns(flat[:, columns], moments, steps[columns])
-                mean_error[columns] = mean @ (flat[:, columns] - rounded[:, columns])  # the bias compensates for it
-            result[index] = rounded.reshape(kernel[index].shape)
-            mean_errors.append(mean_error)
-        graph.set_constant(self._weights, np.moveaxis(result, -1, 0).reshape(self._shape).astype(np.float32))
-        bias = graph.bias(self.op)
-        values = graph.constant(bias)
-        assert values is not None  # by _is_rounded
-        graph.set_constant(bias, (values + np.mean(mean_errors, axis=0)).astype(np.float32))  # all phases share one bias
+        steps, result, errors = self.steps(per_tensor), self.kernel.copy(), np.zeros_like(self.bias)
+        for index, mean, covariance in self.blocks():
+            columns = index[-1].ravel()
+            weights = self.kernel[index].reshape(-1, len(columns))
+            rounded = round_columns(weights, covariance, steps[columns])
+            result[index] = rounded.reshape(self.kernel[index].shape)
+            errors[columns] += mean @ (weights - rounded)
+        self.write(graph, result, self.bias + errors / len(self.parts))  # all phases share one bias
+
+    def write(self, graph: FloatGraph, kernel: np.ndarray, bias: np.ndarray) -> None:
+        """Give the operator another kernel and bias, of the shapes of the attributes."""
+        graph.set_constant(self._weights, np.moveaxis(kernel, -1, 0).reshape(self._shape).astype(np.float32))
+        graph.set_constant(graph.bias(self.op), bias.astype(np.float32))
 
 
 def dilation(op: Any) -> tuple[int, int]:

@@ -51,9 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--float-weights",
-        choices=("trained", "equalized", "rounded"),
-        help="weights of float and ONNX files: trained; equalized, the same function; rounded, also on the grid of 8-bit "
-        "integers, for quantization by another tool (default: equalized beside an integer file, else trained)",
+        choices=("trained", "equalized", "steered"),
+        help="weights of float and ONNX files: trained; equalized, the same function; steered, for quantization by another "
+        "tool: nearly the same function, and rounding to nearest gives the integers of the uint8 file (default: equalized "
+        "beside an integer file, else trained)",
     )
     parser.add_argument(
         "--path",
@@ -72,12 +73,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=16,
         metavar="LEVELS",
-        help="refuse an integer file if a flat colour differs more than this from the float network (default %(default)s)",
+        help="refuse a file with integer or steered weights if a flat colour differs more than this from the float network "
+        "(default %(default)s)",
     )
     parser.add_argument("--height", type=int, help="fixed LR height (default: dynamic)")
     parser.add_argument("--width", type=int, help="fixed LR width (default: dynamic)")
     parser.add_argument(
-        "--calibration", metavar="DIR", help="calibration images for integer files (default: from scikit-image)"
+        "--calibration",
+        metavar="DIR",
+        help="calibration images for integer files and for equalized or steered weights (default: from scikit-image)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the calibration crops (default 0)")
 

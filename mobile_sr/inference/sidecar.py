@@ -55,7 +55,7 @@ class Sidecar:
             "layers", "receptive_field", "multiply_adds", "instructions"}: the last two per LR pixel, the last one may be None.
         desired_depth: [0, D] in blocks for networks with a desired depth.
         multiply_adds: `depth_counts.costs` of networks with depth masks.
-        spare_channels: of 8-bit files, `spare_channels.choose` (converters/quantization/channels).
+        spare_channels: of 8-bit files and steered float files, `spare_channels.choose` (converters/quantization/channels).
         checks: checks of the audit, [{"check": text, "passed": bool, "found": anything}].
     """
 

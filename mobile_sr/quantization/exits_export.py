@@ -17,8 +17,6 @@ from mobile_sr.errors import UserError
 from mobile_sr.evaluation import instructions
 from mobile_sr.files import sha256
 from mobile_sr.inference import upscaler
-from mobile_sr.quantization import preparation
-from mobile_sr.quantization.preparation import Prepared
 from mobile_sr.quantization.source import Source
 
 OUTPUTS = ("sr",)
@@ -86,32 +84,23 @@ def cut(data: bytes, count: int) -> list[bytes]:
 
 
 def convert(
-    exits: Sequence[Exit],
-    prepared: Prepared,
-    weights: bytes,
-    samples: Sequence[Any],
-    convert_one: Callable[[Source, bytes], Converted],
-    **fitting: Any,
+    exits: Sequence[Exit], source: Source, weights: bytes, convert_one: Callable[[Source, bytes], Converted]
 ) -> Converted:
     """Returns the file with a signature for each exit, and its sidecar.
 
     Args:
         exits: the exits.
-        prepared: the prepared whole network.
+        source: the whole network, with the upsampler of the target.
         weights: its float .tflite for this precision.
-        samples: calibration samples.
         convert_one: converts the float .tflite of an exit, given as its own network, and audits the result.
-        fitting: further arguments of `preparation.fit`.
     """
-    weights, fields = preparation.fit(weights, samples=samples, **fitting)
     parts: dict[str, Converted] = {}
-    originals = cut(prepared.source.data, len(exits))
+    originals = cut(source.data, len(exits))
     for each, original, data in zip(exits, originals, cut(weights, len(exits)), strict=True):
         parts[each.signature] = convert_one(dataclasses.replace(each.source, data=original), data)
     data = merge.merge({name: parts[name][0] for name in reversed(parts)}, OUTPUTS, has_default=True)
     entries = [{**each.facts, "instructions": _instructions(parts[each.signature][0])} for each in exits]
-    sidecar = _sidecar(prepared.source, data, {name: sidecar for name, (_, sidecar) in parts.items()}, entries)
-    return data, sidecar | fields
+    return data, _sidecar(source, data, {name: sidecar for name, (_, sidecar) in parts.items()}, entries)
 
 
 def _instructions(data: bytes) -> float | None:

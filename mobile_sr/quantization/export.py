@@ -81,24 +81,25 @@ def export(
         soc: Snapdragon chips, such as ['SM8650'], for which LiteRT's compiler also compiles the 8-bit files of the target
             'snapdragon' (devices/snapdragon.py), as NAME_snapdragon_PRECISION_CHIP.tflite.
         size: (height, width) of a fixed LR input, None for a dynamic size.
-        calibration: folder of calibration images for the integer files, None for sample images of scikit-image.
+        calibration: folder of calibration images for integer files, and for equalized and steered weights; None for sample
+            images of scikit-image.
         seed: of the calibration crops.
         per_tensor: use one scale per kernel instead of one per output channel (files NAME_PRECISION_per_tensor.tflite).
         methods: members of METHODS, which reduce the loss of integer files: 'mix'
             (converters/quantization/channels/channel_mixing.py; not with `per_tensor`), 'equalize' (cross_layer_equalization.py
             beside it), 'round' (gptq.py), 'clip' (range_clipping.py), 'spare' (channels/spare_channels.py; needs 'clip' and
-            'fit') and 'fit' (layer_fit.py). The last three are for 8-bit files, 'fit' also for float32 and ONNX ones of rounded
-            weights.
-        float_weights: weights of the files other than integer ones. 'trained'; 'equalized'; or 'rounded', which are also on the
-            grid of 8-bit integers: another quantizer then finds the integers of `methods`. These files differ slightly from the
-            network. None selects 'equalized' beside an integer file if `methods` contains 'equalize', else 'trained'.
+            'fit') and 'fit' (layer_fit.py). The last three are for 8-bit files and steered weights.
+        float_weights: weights of the files other than integer ones. 'trained'; 'equalized'; or 'steered', with which another
+            quantizer finds the integers of the 8-bit file by rounding to nearest (converters/quantization/steering.py); these
+            files differ slightly from the network. None selects 'equalized' beside an integer file if `methods` contains
+            'equalize', else 'trained'.
         path: for networks with depth masks. 'sparse' writes NAME_sparse_PRECISION.tflite with the signatures `sparse`
             (adadsr/sparse_form.py) and `dense`, which share their weights. 'dense' is for delegates without GATHER. None
             selects 'sparse' if the network has depth masks and the precision supports it, else 'dense'.
         dense_groups: write grouped convolutions as ordinary ones with zeros between the groups, for delegates that do not
             support groups.
-        max_colour_error: maximum difference of an integer file from the Keras model on flat colours (flat_colours.py), in
-            levels of 0..255.
+        max_colour_error: maximum difference of a file with integer or steered weights from the Keras model on flat colours
+            (flat_colours.py), in levels of 0..255.
         options: value range, channel order and layout of a network from elsewhere, as in {"range": 255, "order": "bgr"}; a
             model string can have them behind '@' instead. Without them they are measured.
         ranges: {name of an activation in the float32 .tflite: (minimum, maximum)}, for integer files, in place of the ranges
@@ -127,8 +128,8 @@ def export(
     if ranges is not None and "equalize" in methods:
         raise UserError("ranges: cannot be combined with the method equalize, which changes them")
     backend.require_tensorflow("export")
-    integers = any(p in to_tflite.CALIBRATED for p in precisions)
-    calibrated = integers or float_weights in ("equalized", "rounded")
+    calibrated = preparation.is_calibrated(float_weights) or any(p in to_tflite.CALIBRATED for p in precisions)
+    is_steered = float_weights == "steered" and any(p not in INTEGER_WEIGHTS for p in precisions)
     source = _open(model, size, precisions, dense_groups, options, chosen)
     if chosen and chosen.fixed_size and size is None and source.size is not None:
         height, width = source.size
@@ -151,25 +152,31 @@ def export(
     samples = source.samples(crops)
     if calibrated and "equalize" in methods:
         log(f"equalizing on {len(samples)} images ...")
-    eight_bits = any(p in ("uint8", "int8") for p in precisions)
-    prepared = preparation.prepare(source, samples, methods, per_tensor, integers, float_weights, chosen, ranges, eight_bits)
+    prepared = preparation.prepare(source, samples, methods, per_tensor, precisions, float_weights, chosen, ranges)
     source = prepared.source
+    fitted = prepared.rounded
+    fields: dict[str, Any] = {}
+    if is_steered or any(p in preparation.EIGHT_BITS for p in precisions):
+        limits = None if exits else tensor_values.RANGES[source.io.range_out]
+        fitted, fields = preparation.fit(prepared, samples, methods, per_tensor, limits)
+    if is_steered:
+        log(f"{source.name}: steering the weights of float files ...")
+        adds_biases = "sparse" not in paths.values()
+        prepared.plain = preparation.steer(prepared, fitted, fields, samples, per_tensor, precisions, adds_biases)
     written: list[Path] = []
     for precision in precisions:
         integer, one_scale = precision in to_tflite.CALIBRATED, per_tensor and precision in INTEGER_WEIGHTS
-        weights = prepared.rounded if precision in INTEGER_WEIGHTS else prepared.plain
-        rounded = weights is prepared.rounded and prepared.is_rounded
-        is_eight_bits = precision in ("uint8", "int8")
-        is_fitted = "fit" in methods and (is_eight_bits or (rounded and precision in ("float32", "onnx")))
-        unrounded = prepared.unrounded if is_fitted else None
+        is_float, is_eight_bits = precision not in INTEGER_WEIGHTS, precision in preparation.EIGHT_BITS
+        weights = prepared.plain if is_float else fitted if is_eight_bits else prepared.rounded
+        rounded = prepared.is_rounded and not is_float
+        takes_steered = is_steered and is_float
         log(f"{source.name}: converting to {precision} ...")
         if precision == "onnx":
             file = folder / f"{source.name}.onnx"
-            data, sidecar = _convert_onnx(source, weights, samples, dense_groups, max_colour_error, rounded, unrounded)
+            data, sidecar = _convert_onnx(source, weights, samples, dense_groups, max_colour_error, takes_steered)
         else:
             kind = f"{'sparse_' if paths[precision] == 'sparse' else ''}{precision}{'_per_tensor' if one_scale else ''}"
             file = folder / f"{source.name}_{f'{target}_' if target else ''}{kind}.tflite"
-            photographs = calibrations.PHOTOGRAPHS if "clip" in methods and is_eight_bits else 0
             convert = functools.partial(
                 _convert,
                 precision=precision,
@@ -178,26 +185,23 @@ def export(
                 path=paths[precision],
                 dense_groups=dense_groups,
                 max_colour_error=max_colour_error,
-                rounded=rounded,
+                differs=rounded or takes_steered,
             )
-            fitting: dict[str, Any] = {
-                "unrounded": unrounded,
-                "photographs": photographs,
-                "spare": "spare" in methods and is_eight_bits,
-            }
             if exits:
-                data, sidecar = exits_export.convert(
-                    exits, prepared, weights, samples, convert, per_tensor=one_scale, **fitting
-                )
+                data, sidecar = exits_export.convert(exits, source, weights, convert)
             else:
-                data, sidecar = convert(source, weights, **fitting)
-        sidecar["calibration"] = record if integer or rounded else None
+                data, sidecar = convert(source, weights)
+        sidecar["calibration"] = record if integer or rounded or takes_steered else None
         sidecar["equalization"] = None if weights is source.data else prepared.equalization
         if weights is not source.data and prepared.mixing:
             sidecar["mixing"] = prepared.mixing
-        if weights is prepared.rounded and prepared.masks:
+        if (takes_steered or not is_float) and prepared.masks:
             sidecar["masks"] = prepared.masks
         sidecar["rounding"] = "second moments of the inputs" if rounded else "to nearest"
+        if takes_steered:
+            sidecar["rounding"] = "steered to the integers of 8 bits"
+        if takes_steered or is_eight_bits:
+            sidecar |= fields
         if is_eight_bits:
             measured = "least squared error" if "clip" in methods else "minimum and maximum"
             sidecar["ranges"] = "learned" if learned else "given" if ranges else measured
@@ -260,23 +264,18 @@ def _convert(
     prepared: bytes,
     precision: str,
     samples: Sequence[Any] = (),
-    photographs: int = 0,
     per_tensor: bool = False,
     path: str = "dense",
     dense_groups: bool = False,
     max_colour_error: int = 0,
-    rounded: bool = False,
-    unrounded: bytes | None = None,
-    spare: bool = False,
+    differs: bool = False,
 ) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of one precision of the float .tflite `prepared`, audited and compared with the original.
 
-    Only files of `rounded` weights may differ from the original by more than float rounding. The extreme values of the first
-    `photographs` samples may be clipped. The convolutions are fitted to those of the float .tflite `unrounded`, if it is given.
+    A float file may differ from the original by more than float rounding only if its weights are rounded or steered: `differs`.
     """
-    if precision in ("uint8", "int8"):
+    if precision in preparation.EIGHT_BITS:  # those of an exit; others are limited already
         prepared = image_ends.limit(prepared, tensor_values.RANGES[source.io.range_out])
-    prepared, fields = preparation.fit(prepared, unrounded, samples, photographs, per_tensor, spare)
     try:
         data, dense = source.extension.convert(source.model, prepared, precision, samples, per_tensor, source.size, path)
     except (to_tflite.ConversionError, extensions.ConversionFailed) as error:
@@ -290,12 +289,12 @@ def _convert(
         graph = litert.parse_graph(data, signature="sparse")
         facts = {**audit.describe(graph, len(data)), "signatures": signatures, "size_bytes_dense_only": len(dense)}
         checks += source.extension.checks(data, dense, graph, integer)
-    if integer or rounded:
+    if integer or differs:
         facts["colour_error"], check = verification.colour_check(source, dense, max_colour_error)
         checks.append(check)
         if not check["passed"]:
             check["help"] = f"--max-colour-error {check['found']} accepts it"
-    if precision in ("uint8", "int8") and path == "dense":
+    if precision in preparation.EIGHT_BITS and path == "dense":
         facts["xnnpack"] = verification.delegate_split(data, source)
     facts |= source.extension.facts(source.model, precision)
     agreement = None
@@ -303,14 +302,13 @@ def _convert(
         agreement = verification.signature_agreement(source, data, signature)
         if precision.startswith("float"):
             limit = 2 / 255 if precision == "float16" else 1e-5  # float16 has 11 significant bits
-            limit = max_colour_error / 255 if rounded else limit
+            limit = max_colour_error / 255 if differs else limit
             name = source.reference + (f" ({signature})" if signature else "")
             checks.append(verification.error_check(name, agreement, limit))
     if path == "sparse" and integer:
         between = verification.signature_agreement(source, data, "sparse", truth="dense")
         checks.append(verification.error_check("the dense signature (sparse)", between, 1.01 / 255))
-    sidecar = make_sidecar(source, precision, facts, data, checks, {f"agreement_with_{source.reference_key}": agreement})
-    return data, sidecar | fields
+    return data, make_sidecar(source, precision, facts, data, checks, {f"agreement_with_{source.reference_key}": agreement})
 
 
 def _narrow_attention(data: bytes) -> bool:
@@ -334,12 +332,10 @@ def _convert_onnx(
     samples: Sequence[Any],
     dense_groups: bool,
     max_colour_error: int,
-    rounded: bool,
-    unrounded: bytes | None,
+    steered: bool,
 ) -> tuple[bytes, dict[str, Any]]:
     """(bytes, sidecar) of an ONNX file, converted from the float32 .tflite and compared with it in ONNX Runtime."""
-    options = (dense_groups, max_colour_error, rounded, unrounded)
-    tflite, _ = _convert(source, prepared, "float32", samples, 0, False, "dense", *options)
+    tflite, made = _convert(source, prepared, "float32", samples, False, "dense", dense_groups, max_colour_error, steered)
     try:
         data = to_onnx.convert(tflite)
     except ImportError as error:
@@ -349,6 +345,9 @@ def _convert_onnx(
     agreement = verification.onnx_agreement(source, tflite, data)
     checks = [verification.error_check("the float32 .tflite", agreement, 1e-5)]
     facts = to_onnx.describe(data) | source.extension.facts(source.model, "onnx")
+    key = f"agreement_with_{source.reference_key}"
+    if steered:  # the .tflite differs from the network
+        facts |= {name: made[name] for name in ("colour_error", key)}
     return data, make_sidecar(source, "onnx", facts, data, checks, {"agreement_with_tflite": agreement})
 
 

@@ -7,15 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mobile_sr.converters import to_tflite
-from mobile_sr.converters.quantization import activation_ranges, gptq, layer_fit, prelu, range_clipping
+from mobile_sr.converters.quantization import (
+    activation_ranges,
+    gptq,
+    image_ends,
+    layer_fit,
+    prelu,
+    range_clipping,
+    steering,
+)
 from mobile_sr.converters.quantization.channels import channel_mixing, cross_layer_equalization, mask_scaling, spare_channels
 from mobile_sr.converters.quantization.float_graph import FloatGraph
 from mobile_sr.errors import UserError
 from mobile_sr.quantization import calibration, targets
 from mobile_sr.quantization.source import Source
 
-FLOAT_WEIGHTS = ("trained", "equalized", "rounded")
-_NEEDED = {"equalized": "equalize", "rounded": "round"}  # method that each needs
+FLOAT_WEIGHTS = ("trained", "equalized", "steered")
+_NEEDED = {"equalized": "equalize", "steered": "round"}  # method that each needs; both need calibration samples
+EIGHT_BITS = ("uint8", "int8")
+_FLOAT16_MARGIN = 0.1  # float16 moves a weight by up to 0.06 of a step
 
 
 @dataclasses.dataclass
@@ -27,10 +37,10 @@ class Prepared:
         plain: the float .tflite of float files.
         rounded: the float .tflite of integer files.
         unrounded: the same with weights that are not rounded.
-        is_rounded: whether the weights of the latter are rounded.
+        is_rounded: whether the weights of `rounded` are rounded.
         equalization: the record of equalization.
         mixing: the record of `channel_mixing.mix`.
-        masks: the record of `mask_scaling.scale_masks`, for `rounded` only.
+        masks: the record of `mask_scaling.scale_masks`, for `rounded` and `unrounded`.
     """
 
     source: Source
@@ -48,34 +58,35 @@ def prepare(
     samples: Sequence[Any],
     methods: Sequence[str],
     per_tensor: bool,
-    integers: bool,
+    precisions: Sequence[str],
     float_weights: str | None,
     target: targets.Target | None,
     ranges: Mapping[str, tuple[float, float]] | None,
-    eight_bits: bool = False,
 ) -> Prepared:
-    """Equalize the weights, give the network the upsampler of the target, round. PReLU is rewritten for integer files only.
+    """Equalize the weights, give the network the upsampler of the target, round.
 
-    With the rounding, the masks of attentions are scaled for 8-bit files (mask_scaling.py). This changes the function slightly,
-    as the rounding does, so float files do not have it.
+    PReLU is rewritten for integer files and steered weights only. For 8-bit files and steered weights, the masks of attentions
+    are scaled with the rounding (mask_scaling.py). This changes the function slightly, as the rounding does, so other float
+    files do not have it.
 
     Equalization sees the ordinary network: it would scale the constant channel of a transposed convolution.
 
     Args:
         source: the network.
         samples: its calibration samples.
-        methods, per_tensor, float_weights, ranges: as for `export.export`.
-        integers: whether one of the files has integer activations.
-        eight_bits: whether one of them has 8-bit activations.
+        methods, per_tensor, precisions, float_weights, ranges: as for `export.export`.
         target: the target of the files, None without one.
 
     Raises:
         UserError: `ranges` are not those of the network's activations.
     """
+    is_steered = float_weights == "steered"
+    integers = is_steered or any(p in to_tflite.CALIBRATED for p in precisions)
+    eight_bits = is_steered or any(p in EIGHT_BITS for p in precisions)
     upsampler = "depth_to_space" if target is None else target.upsampler
     data = targets.with_upsampler(source.data, upsampler)
     result = Prepared(dataclasses.replace(source, data=data), data, data, data)
-    if not integers and float_weights not in ("equalized", "rounded"):
+    if not integers and not is_calibrated(float_weights):
         return result
     graph = FloatGraph(source.data)
     if integers and prelu.rewrite(graph):
@@ -106,44 +117,72 @@ def prepare(
         except ValueError as error:
             raise UserError(f"ranges: {error}") from None
         result.rounded = graph.packed()
-    if float_weights == "rounded":
-        result.plain = result.rounded
-    elif float_weights == "trained":
+    if float_weights == "trained":
         result.plain = data
     return result
 
 
 def fit(
-    weights: bytes,
-    unrounded: bytes | None,
+    prepared: Prepared,
     samples: Sequence[Any],
-    photographs: int = 0,
-    per_tensor: bool = False,
-    spare: bool = False,
-) -> tuple[bytes, dict[str, spare_channels.Record]]:
+    methods: Sequence[str],
+    per_tensor: bool,
+    value_range: tuple[int, int] | None,
+) -> tuple[bytes, dict[str, Any]]:
     """Choose activation ranges for 8 bits, use spare channels (channels/spare_channels.py) and fit the weights (layer_fit.py).
 
+    Each is a method of its own: clip, spare and fit. Spare channels need ranges, and that all convolutions are fitted.
+
     Args:
-        weights: the float .tflite of `prepare`.
-        unrounded: the one to fit the convolutions to; None does not fit them.
+        prepared: the network, prepared for 8 bits.
         samples: calibration samples.
-        photographs: how many of the samples may be clipped; 0 stores no ranges (range_clipping.py).
-        per_tensor: whether the file has one scale for each kernel.
-        spare: whether to use spare channels. This needs ranges, and that all convolutions are fitted.
+        methods, per_tensor: as for `export.export`.
+        value_range: real values of black and white in the output; None for a network with exits, which have an output each.
 
     Returns:
-        The float .tflite to convert, and fields of the sidecar: the record of the spare channels, if there are any.
+        The float .tflite that 8-bit files are converted from, and fields of their sidecars: the record of the spare channels,
+        if there are any.
     """
-    if photographs:
-        weights = range_clipping.store(weights, samples[:photographs], samples[photographs:])
-    if not unrounded:
-        return weights, {}
-    fields: dict[str, spare_channels.Record] = {}
-    can_copy = spare and layer_fit.fits_all(graph := FloatGraph(weights))
+    weights = prepared.rounded if value_range is None else image_ends.limit(prepared.rounded, value_range)
+    if "clip" in methods:  # only photographs may be clipped
+        weights = range_clipping.store(weights, samples[: calibration.PHOTOGRAPHS], samples[calibration.PHOTOGRAPHS :])
+    fields: dict[str, Any] = {}
+    if "fit" not in methods:
+        return weights, fields
+    unrounded = prepared.unrounded
+    can_copy = "spare" in methods and layer_fit.fits_all(graph := FloatGraph(weights))
     if can_copy and (record := spare_channels.choose(graph, samples, calibration.PHOTOGRAPHS)):
         fields["spare_channels"] = record
         weights, unrounded = (spare_channels.applied(data, record) for data in (weights, unrounded))
     return layer_fit.fit(weights, unrounded, samples, per_tensor, calibration.PHOTOGRAPHS), fields
+
+
+def steer(
+    prepared: Prepared,
+    goal: bytes,
+    fields: Mapping[str, Any],
+    samples: Sequence[Any],
+    per_tensor: bool,
+    precisions: Sequence[str],
+    adds_biases: bool,
+) -> bytes:
+    """Move the weights of float files so that another tool rounds them to the integers of the 8-bit file (steering.py).
+
+    Args:
+        prepared: the network, prepared for 8 bits, with rounded weights.
+        goal, fields: result of `fit`.
+        samples: calibration samples.
+        per_tensor, precisions: as for `export.export`.
+        adds_biases: whether layers without a bias may get one, which the Keras model of the network could not have.
+
+    Returns:
+        The float .tflite of float files.
+    """
+    record = fields.get("spare_channels")
+    graph = FloatGraph(spare_channels.applied(prepared.unrounded, record) if record else prepared.unrounded)
+    margin = _FLOAT16_MARGIN if "float16" in precisions else steering.MARGIN
+    steering.steer(graph, FloatGraph(goal), samples, per_tensor, adds_biases, margin)
+    return graph.packed()
 
 
 def learned_ranges(
@@ -160,13 +199,20 @@ def learned_ranges(
         method clip, which must be among the methods. Float files beside must not need a method that the ranges rule out.
     """
     calibrated = {each for each in precisions if each in to_tflite.CALIBRATED}
-    if not source.learned_ranges or "clip" not in methods or not calibrated or not calibrated <= {"uint8", "int8"}:
+    if float_weights == "steered":
+        calibrated.add("uint8")  # the file that these weights follow
+    if not source.learned_ranges or "clip" not in methods or not calibrated or not calibrated <= set(EIGHT_BITS):
         return {}
     if float_weights in _NEEDED and _NEEDED[float_weights] not in source.learned_methods:
         return {}
     graph = FloatGraph(targets.with_upsampler(source.data, "depth_to_space" if target is None else target.upsampler))
     names = {graph.tensor_name(tensor) for tensor in activation_ranges.activations(graph)}
     return {name: limits for name, limits in source.learned_ranges.items() if name in names}
+
+
+def is_calibrated(float_weights: str | None) -> bool:
+    """Whether float files with these weights need calibration samples."""
+    return float_weights in _NEEDED
 
 
 def check_float_weights(float_weights: str | None, methods: Sequence[str]) -> None:

@@ -154,7 +154,8 @@ class _Pair:
             if integer_forms.rewrite(graph):
                 data = flatbuffer.pack(graph.model)
         names = {tensor.name for tensor in self.graph.tensors}
-        if copies := [entry for entry in self.model.sidecar.spare_channels if not names.isdisjoint(entry["shifts"])]:
+        copies = [entry for entry in self.model.sidecar.spare_channels if not names.isdisjoint(entry["shifts"])]
+        if copies and not self.reference.sidecar.spare_channels:
             with contextlib.suppress(ValueError):  # a reference from elsewhere: its channels are compared as they are
                 data = spare_channels.applied(data, copies)
         return data

@@ -1,19 +1,19 @@
-"""Weights of float files: trained, equalized or rounded to the grid of 8-bit integers, for other quantizers."""
+"""Weights of float files: trained, equalized or steered to the 8-bit file's integers, for other quantizers."""
 
 import json
 
 import keras
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
 from mobile_sr import models
+from mobile_sr.converters.quantization import steering
 from mobile_sr.converters.quantization.float_graph import FloatGraph
-from mobile_sr.converters.tflite.constants import BIASED
 from mobile_sr.errors import UserError
 from mobile_sr.inference import weights
 from mobile_sr.quantization import source
 from mobile_sr.quantization.export import METHODS, export
+from tests import stored_weights
 
 
 @pytest.fixture(scope="module")
@@ -41,29 +41,6 @@ def run(model, out, **arguments):
     return path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
 
 
-def kernels(data):
-    """{operator's number: kernel [C_out, ...]} of the convolutions."""
-    graph = FloatGraph(data)
-    found = {k: (graph.name(op), op) for k, op in enumerate(graph.ops) if graph.name(op) in BIASED}
-    return {k: graph.constant(op.inputs[BIASED[name][1]]) for k, (name, op) in found.items()}
-
-
-def integers(data):
-    """The int8 kernels of the convolutions."""
-    model = schema.ModelT.InitFromPackedBuf(data, 0)
-    graph = model.subgraphs[0]
-    for tensor in graph.tensors:
-        values = model.buffers[tensor.buffer].data
-        if tensor.type == schema.TensorType.INT8 and len(tensor.shape) == 4 and values is not None:
-            yield np.asarray(values, np.uint8)
-
-
-def grid_distance(kernel):
-    """The largest distance of a weight from a multiple of its output channel's step, in steps."""
-    steps = np.abs(kernel).reshape(len(kernel), -1).max(axis=1).reshape(-1, *[1] * (kernel.ndim - 1)) / 127
-    return np.abs(kernel / steps - np.round(kernel / steps)).max()
-
-
 def test_float_files_alone_have_the_trained_weights(fsrcnn_file, trained, tmp_path):
     data, sidecar = run(fsrcnn_file, tmp_path)
     assert data == trained
@@ -75,7 +52,6 @@ def test_equalized_weights_are_the_same_function(fsrcnn_file, trained, tmp_path)
     assert data != trained
     assert sidecar["equalization"]["strength"] == 1.0
     assert sidecar["agreement_with_keras"]["largest_error"] <= 1e-5
-    assert max(map(grid_distance, kernels(data).values())) > 0.1
     again, _ = run(fsrcnn_file, tmp_path / "again", float_weights="equalized")
     assert again == data
 
@@ -97,13 +73,66 @@ def test_float_files_alone_keep_prelu(tmp_path):
     assert counts == {1: 1, 2: 0}
 
 
-def test_rounded_weights_are_on_the_grid(fsrcnn_file, tmp_path):
-    data, sidecar = run(fsrcnn_file, tmp_path, float_weights="rounded", max_colour_error=255)
-    assert max(map(grid_distance, kernels(data).values())) < 1e-3
-    assert sidecar["rounding"] == "second moments of the inputs"
+@pytest.mark.parametrize("per_tensor", [False, True])
+def test_steered_weights_round_to_the_integers_of_the_8_bit_file(fsrcnn_file, tmp_path, per_tensor):
+    arguments = {"float_weights": "steered", "per_tensor": per_tensor, "max_colour_error": 255}
+    data, sidecar = run(fsrcnn_file, tmp_path, precisions=["float32", "uint8"], **arguments)
+    uint8 = tmp_path / f"small_uint8{'_per_tensor' if per_tensor else ''}.tflite"
+    assert stored_weights.differing(data, uint8.read_bytes(), per_tensor) == 0
+    found = [stored_weights.nearest(kernel, per_tensor)[1].max() for kernel in stored_weights.kernels(data)]
+    assert 0.4 < max(found) < 0.5 - steering.MARGIN / 2
+    assert sidecar["rounding"] == "steered to the integers of 8 bits"
     assert sidecar["calibration"]["crops"] > 0
-    assert sidecar["agreement_with_keras"]["largest_error"] > 1e-5
     assert "colour_error" in sidecar
+    assert sidecar["agreement_with_keras"]["largest_error"] > 1e-5
+    alone, _ = run(fsrcnn_file, tmp_path / "alone", **arguments)
+    assert alone == data
+    json_uint8 = json.loads(uint8.with_suffix(".json").read_text())
+    assert sidecar["agreement_with_keras"]["psnr_rgb"] > json_uint8["agreement_with_keras"]["psnr_rgb"]
+
+
+def test_steered_weights_in_float16_and_onnx(fsrcnn_file, tmp_path):
+    """float16 moves the weights, so they keep a larger distance from the ends of their cells."""
+    precisions = ["float32", "float16", "onnx", "uint8"]
+    data, sidecar = run(fsrcnn_file, tmp_path, precisions=precisions, float_weights="steered", max_colour_error=255)
+    uint8 = (tmp_path / "small_uint8.tflite").read_bytes()
+    halves = [kernel.astype(np.float16).astype(np.float32) for kernel in stored_weights.kernels(data)]
+    stored = {kernel.tobytes() for kernel in stored_weights.kernels(uint8)}
+    assert {stored_weights.nearest(kernel)[0].tobytes() for kernel in halves} <= stored
+    onnx = json.loads((tmp_path / "small.json").read_text())
+    for key in ("colour_error", "agreement_with_keras", "rounding"):
+        assert onnx[key] == sidecar[key]
+
+
+def test_steered_weights_without_a_float_file_change_nothing(fsrcnn_file, tmp_path):
+    lines: list[str] = []
+    (path,) = export(fsrcnn_file, tmp_path, ["uint8"], float_weights="steered", max_colour_error=255, log=lines.append)
+    (plain,) = export(fsrcnn_file, tmp_path / "plain", ["uint8"], max_colour_error=255, log=lines.append)
+    assert path.read_bytes() == plain.read_bytes()
+    assert not [line for line in lines if "steering" in line]
+
+
+def test_steered_weights_of_a_network_with_depth_masks(tmp_path):
+    """The sparse form is made from the Keras model, whose first layer of the adapter has no bias."""
+    config = {"network": "edsr", "scale": 2, "blocks": 1, "channels": 8, "depth": "input", "adapter_channels": 4}
+    keras.utils.set_random_seed(1)
+    model = models.build(config)
+    rng = np.random.default_rng(1)
+    model.set_weights([rng.normal(0, 0.1, w.shape) for w in model.get_weights()])
+    weights.save_model(tmp_path / "masked.npz", model, config)
+    precisions = ["float32", "uint8"]
+    data, _ = run(tmp_path / "masked.npz", tmp_path, precisions=precisions, float_weights="steered", max_colour_error=255)
+    assert stored_weights.differing(data, (tmp_path / "masked_sparse_uint8.tflite").read_bytes()) == 0
+
+
+def test_steered_weights_of_a_network_with_exits(tmp_path):
+    config = {"network": "chainsr", "scale": 2, "channels": 8, "layers": 3, "exits": [2]}
+    keras.utils.set_random_seed(1)
+    model = models.build(config)
+    weights.save_model(tmp_path / "two.npz", model, config)
+    precisions = ["float32", "uint8"]
+    data, _ = run(tmp_path / "two.npz", tmp_path, precisions=precisions, float_weights="steered", max_colour_error=255)
+    assert stored_weights.differing(data, (tmp_path / "two_uint8.tflite").read_bytes()) == 0
 
 
 def test_trained_weights_beside_an_integer_file(fsrcnn_file, trained, tmp_path):
@@ -123,16 +152,16 @@ def test_dynamic_has_the_weights_of_the_integer_files_beside_it(fsrcnn_file, tmp
     _, sidecar = run(fsrcnn_file, tmp_path, **arguments)
     assert sidecar["rounding"] == "second moments of the inputs"
     files = (tmp_path / f"small_{precision}.tflite" for precision in ("dynamic", "uint8"))
-    dynamic, uint8 = ({w.tobytes() for w in integers(path.read_bytes())} for path in files)
+    dynamic, uint8 = ({w.tobytes() for w in stored_weights.kernels(path.read_bytes()) if w.dtype == np.int8} for path in files)
     assert dynamic
     assert dynamic <= uint8
 
 
-@pytest.mark.parametrize(("choice", "methods"), [("equalized", ["round"]), ("rounded", ["equalize"]), ("rounded", [])])
+@pytest.mark.parametrize(("choice", "methods"), [("equalized", ["round"]), ("steered", ["equalize"]), ("steered", [])])
 def test_weights_without_their_method_are_refused(fsrcnn_file, tmp_path, choice, methods):
     with pytest.raises(UserError, match=f"--float-weights {choice}: needs .* in --methods"):
         export(fsrcnn_file, tmp_path / "out", ["float32"], methods=methods, float_weights=choice)
-    with pytest.raises(UserError, match="use trained, equalized, rounded"):
+    with pytest.raises(UserError, match="use trained, equalized, steered"):
         export(fsrcnn_file, tmp_path / "out", ["float32"], float_weights="best")
     assert not (tmp_path / "out").exists()
 
@@ -163,6 +192,9 @@ def test_learned_ranges(fsrcnn_file, tmp_path):
         steps = [each.scale[0] for each in stored if each is not None and each.scale is not None]
         is_used = np.isclose(steps, 3.75 / 255, rtol=1e-6, atol=0).any()
         assert is_used == any("keeps the 1 activation ranges" in line for line in lines) == (expected[0] == "learned")
+    lines = []
+    export(file, tmp_path / "steered", ["float32"], float_weights="steered", max_colour_error=255, log=lines.append)
+    assert any("keeps the 1 activation ranges" in line for line in lines)  # it follows the uint8 file
 
 
 @pytest.mark.parametrize("damaged", [{"tensor_ranges": [1]}, {"tensor_ranges": {"a": 1}}, {"export_methods": 1}])

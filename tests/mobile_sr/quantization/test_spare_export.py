@@ -67,6 +67,16 @@ def test_the_debugger_gives_the_float_file_the_same_copies(files, tmp_path):
     assert found[0]["split"]["reference_psnr"] == found[1]["split"]["reference_psnr"]
 
 
+def test_a_steered_float_file_has_the_copies_itself(files, tmp_path):
+    images = [(f"made{k}", make_image(64, 64, seed=k)) for k in range(2)]
+    network = files[0].parent.parent / "net.npz"
+    (steered,) = export.export(network, tmp_path, ["float32"], float_weights="steered", max_colour_error=255)
+    assert copies(steered) == copies(files[1])
+    found = quantization_debugger.locate(steered, files[1], images)
+    (head,) = (row["sqnr_db"] for row in found["layers"] if "head" in row["name"])
+    assert head > 35
+
+
 @pytest.mark.parametrize(
     "damage", [{}, [3], [{"channel": -1}], [{"channel": 1, "copies": 0, "shifts": {"a": "b"}}], [{"channel": 1, "copies": 0}]]
 )
