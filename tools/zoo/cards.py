@@ -101,16 +101,14 @@ def _stage(stage):
 
 
 def _quantized_elsewhere(entry):
-    """The placeholders about the quantization of float files by TensorFlow alone."""
+    """The placeholders about the quantization of the float32 file by TensorFlow alone."""
     found, scores = entry["plain_quantization"], entry["scores"]["Set5"]
+    ours = {"Set5": {space: scores[space]["uint8"] for space in ("y", "rgb")}, "colour_error": entry["colour_error"]["uint8"]}
     result = {f"plain_{key}": found[key] for key in ("tool", "calibration")}
-    for file in ("packaged", "rounded"):
-        drops = (f"{scores[space]['float32'] - found[file]['Set5'][space]:.2f}" for space in ("y", "rgb"))
-        colours = (str(found[file]["colour_error"][key]) for key in ("flat", "ramps"))
-        result[f"{file}_row"] = " | ".join((*drops, *colours))
-    ours = (f"{scores[space]['float32'] - scores[space]['uint8']:.2f}" for space in ("y", "rgb"))
-    colours = (str(entry["colour_error"]["uint8"][key]) for key in ("flat", "ramps"))
-    return {**result, "ours_row": " | ".join((*ours, *colours))}
+    for row, file in (("packaged", found["packaged"]), ("quantized", found["quantized"]), ("ours", ours)):
+        drops = (f"{scores[space]['float32'] - file['Set5'][space]:z.2f}" for space in ("y", "rgb"))
+        result[f"{row}_row"] = " | ".join((*drops, *(str(file["colour_error"][key]) for key in ("flat", "ramps"))))
+    return result
 
 
 def _errors(entry, key):

@@ -86,10 +86,13 @@ def colour_errors(name: str, files: Sequence[Path], limit: int) -> list[dict[str
 
 
 def scores(name: str, folder: Path) -> list[dict[str, dict[str, float]]]:
-    """Returns {"y": {variant: mean PSNR in dB}, "rgb": ..., "ssim_y": ...} on a set, of each exit or of the only network."""
+    """Returns {"y": {variant: mean PSNR in dB}, "rgb": ..., "ssim_y": ...} on a set, of each exit or of the only network.
+
+    Those of float32 are of the trained weights: the packaged float32 file has steered ones.
+    """
     result: list[dict[str, dict[str, float]]] = []
     for variant in zoo.VARIANTS:
-        for index, model in enumerate(alone(upscaler.load(f"{name}:{variant}"))):
+        for index, model in enumerate(alone(upscaler.load(name if variant == "float32" else f"{name}:{variant}"))):
             result += [{"y": {}, "rgb": {}, "ssim_y": {}}] if index == len(result) else []
             for space in ("y", "rgb"):
                 mean = evaluate.evaluate(model, folder, space, ssim=space == "y")["mean"]

@@ -15,6 +15,7 @@ from mobile_sr import files, zoo
 from mobile_sr.converters import to_onnx
 from mobile_sr.converters.quantization import float_graph
 from mobile_sr.converters.quiet import quiet
+from mobile_sr.converters.tflite import op_order
 from mobile_sr.evaluation import evaluate
 from mobile_sr.imaging import flat_colours, metrics, sample_images
 from mobile_sr.imaging.resize import downscale
@@ -139,6 +140,7 @@ def alone(data, signature=None):
         return data
     alone = float_graph.FloatGraph(litert.as_first_subgraph(data, graph))
     alone.model.subgraphs = [alone.graph]
+    op_order.forget(alone.model)
     codes = sorted({op.opcodeIndex for op in alone.ops})  # TensorFlow's calibrator does not know all of the sparse path's
     alone.model.operatorCodes = [alone.model.operatorCodes[code] for code in codes]
     for op in alone.ops:
@@ -147,25 +149,25 @@ def alone(data, signature=None):
 
 
 def entry(name, set5):
-    """TensorFlow's quantization of float files of an entry, for its card.
+    """TensorFlow's quantization of an entry's float32 file, for its card.
 
     Args:
         name: of the entry.
         set5: folder of Set5.
 
     Returns:
-        {"tool", "calibration", "packaged", "rounded"}: the last two are results for the packaged float32 file and for that of
-        `export --float-weights rounded`, {"Set5": {"y", "rgb"} in dB, "colour_error": {"flat", "ramps"} in levels of 255}.
+        {"tool", "calibration", "packaged", "quantized"}: the last two are results for the packaged float32 file as it is and
+        quantized, {"Set5": {"y", "rgb"} in dB, "colour_error": {"flat", "ramps"} in levels of 255}.
     """
     network = source.open_own(name, None)
     scale, options = network.scale, network.extension.options(network.extension.max_value)
-    samples, images = network.samples(crops(scale)), pairs(set5, scale)
+    data, images = packaged(name), pairs(set5, scale)
     result = {
         "tool": f"TensorFlow {export.versions()['tensorflow']}, per channel",
         "calibration": f"{COUNT} crops of {SIDE}x{SIDE} LR pixels of scikit-image's images",
     }
-    for key, data in (("packaged", packaged(name)), ("rounded", exported(name, "rounded"))):
-        found = measure(runner(tensorflow(data, samples), options=options), images, scale)
+    for key, file in (("packaged", data), ("quantized", tensorflow(data, network.samples(crops(scale))))):
+        found = measure(runner(file, options=options), images, scale)
         result[key] = {
             "Set5": {space: round(found[space], 4) for space in ("y", "rgb")},
             "colour_error": {part: found[part] for part in ("flat", "ramps")},

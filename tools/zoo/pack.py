@@ -5,7 +5,8 @@ entry of the zoo. The replaced entry is allowed, too; alone, its files are expor
 from an entry of another scale, the card says so: the steps of that entry are not this network's.
 
 DIR contains Set5, Set14 and B100, and any of _MORE_SETS. Writes NAME.npz, NAME_float32.tflite and NAME_uint8.tflite with
-sidecars, NAME.json (the card) and NAME_log.csv into mobile_sr/zoo/. For maintainers: all figures of an entry are measured here.
+sidecars, NAME.json (the card) and NAME_log.csv into mobile_sr/zoo/. Another tool can quantize the float32 file: its weights
+are those of `export --float-weights steered`. For maintainers: all figures of an entry are measured here.
 The figures of a network with exits are those of its last one; `exits` in the card has those of each.
 
 With --join, RUN... are entries of the zoo, the smallest first, and the new one has their networks as its exits, in one file.
@@ -65,7 +66,7 @@ def pack(runs, name, data, training_note, half=False, reason="", join=False):
     with tempfile.TemporaryDirectory() as place:  # packaged weights that differ from their sidecars would be refused
         file = Path(place) / f"{name}.npz"
         weights.save_model(file, model, config, kept, "float16" if half else "float32")
-        exported = export.export(file, place, list(zoo.VARIANTS))
+        exported = export.export(file, place, list(zoo.VARIANTS), float_weights="steered")
         colours = exits.colour_errors(name, exported, flat_colours.LIMIT)
         for made in Path(place).iterdir():
             files.write_bytes(folder / made.name, made.read_bytes())

@@ -1,9 +1,9 @@
 """Networks of others beside the zoo: `python -m tools.zoo.peers` counts their instructions again.
 
 peers.json has their figures, each with its source. The weights are not part of this project. The instructions of a network
-that `models` can build are those of its uint8 file with random weights, which change them by 0.1 % at most (5,840 for ABPN x3,
-and 5,833 with trained weights). The command exports such files, counts them on virtual:arm64 and writes the counts, the
-parameters and the multiply-adds into peers.json.
+that `models` can build are those of its uint8 file with random weights, which change them by 0.2 % at most (5,833 to 5,841 for
+ABPN x3). The command exports such files, counts them on virtual:arm64 and writes the counts, the parameters and the
+multiply-adds into peers.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tools.zoo import command_line, device_pages, devices, exits
 FILE = Path(__file__).parent / "peers.json"
 SET = "Set5"  # the only set whose float32 scores are the authors' own under our protocol, too
 PRECISIONS = ("uint8", "float32")
-REPEATABLE = 1e-3  # share of the instructions by which two counts of the same operators may differ
+REPEATABLE = 2e-3  # share of the instructions by which two counts of the same operators may differ
 
 
 class Network(NamedTuple):

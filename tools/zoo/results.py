@@ -58,6 +58,7 @@ def page():
         image_sets=_image_sets(),
         times=_times(host),
         overview="\n\n".join(_scale(scale, own, host) for scale, own in _by_scale()),
+        time_plot="![PSNR against time, all scales](results_time.svg)" if _timed(host["cpu_ms_p50"]) else "",
         virtual_devices=device_pages.results_section([name for _, own in _by_scale() for name, _ in own]),
         sections="\n\n".join(map(_section, zoo.names())),
     )
@@ -100,13 +101,14 @@ def charts():
         title, psnr = f"{_PLOTTED}, x{scale}", "PSNR, dB (Y, float)"
         series = [("mobile-sr", costs, False), ("published", papers, False)]
         drawn[f"results_x{scale}.svg"] = plots.plot(title, "multiply-adds of a 1280x720 output, G", psnr, series, log_x=True)
-    names = [name for name in zoo.names() if f"{name}:float32" in host and _is_one_clean_network(zoo.card(name))]
+    names = _timed(host)
     points = {v: [(host[f"{n}:{v}"], zoo.card(n)["scores"][_PLOTTED]["y"][v]) for n in names] for v in zoo.VARIANTS}
     links = list(zip(*points.values(), strict=True))
     labels = {"float32": names, "uint8": [""] * len(links)}  # one label for the pair
     series = [(v, [(*p, n) for p, n in zip(points[v], labels[v], strict=True)], False) for v in zoo.VARIANTS]
     title, label = f"{_PLOTTED}, all scales", f"CPU time of {_SIZE[1]}x{_SIZE[0]} LR pixels, ms"
-    drawn["results_time.svg"] = plots.plot(title, label, "PSNR, dB (Y)", series, log_x=True, links=links)
+    if names:
+        drawn["results_time.svg"] = plots.plot(title, label, "PSNR, dB (Y)", series, log_x=True, links=links)
     for scale, _ in _by_scale():
         if svg := peer_pages.chart(scale):
             drawn[f"results_instructions_x{scale}.svg"] = svg
@@ -127,6 +129,11 @@ def table():
         if _is_one_clean_network(card) and not models.has_depth(card["config"])
     ]
     return templates.table(header, rows).split("\n")
+
+
+def _timed(host):
+    """The entries of the plot of times, given {model: CPU ms}: those whose files have not changed since."""
+    return [name for name in zoo.names() if f"{name}:float32" in host and _is_one_clean_network(zoo.card(name))]
 
 
 def _is_one_clean_network(card):
@@ -284,7 +291,8 @@ def _section(name):
     card = zoo.card(name)
     training, scores = card["training"], card["scores"]
     both = [s[space] for s in scores.values() for space in ("y", "rgb")]
-    rows = [[f"{variant} .tflite", *(f"{psnr[variant]:.2f}" for psnr in both)] for variant in zoo.VARIANTS]
+    labels = zip(zoo.VARIANTS, ("trained, float32", "uint8 .tflite"), strict=True)
+    rows = [[label, *(f"{psnr[variant]:.2f}" for psnr in both)] for variant, label in labels]
     rows.append(["drop", *(f"{psnr['float32'] - psnr['uint8']:.3f}" for psnr in both)])
     history = read_history(zoo.FOLDER / training["log"])
     every = max(1, len(history) // 10)

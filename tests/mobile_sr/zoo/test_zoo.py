@@ -12,8 +12,9 @@ from mobile_sr.evaluation import evaluate
 from mobile_sr.files import sha256_file
 from mobile_sr.imaging import pairs, sample_images
 from mobile_sr.inference import weights
+from tests import stored_weights
 from tests.conftest import ROOT
-from tools.zoo import cards, devices, exits, image_sets, other_quantizers, pack, published, results, templates
+from tools.zoo import cards, devices, exits, goals, image_sets, other_quantizers, pack, published, results, templates
 
 ENTRIES = zoo.names()
 DOCS = ROOT / "docs"
@@ -58,11 +59,12 @@ QUICK_FIRST = [pytest.param(name, marks=pytest.mark.slow if name in LARGE else (
 @pytest.mark.parametrize("name", QUICK_FIRST)
 @pytest.mark.parametrize("set_name", ["Set5", pytest.param("Set14", marks=pytest.mark.slow)])
 def test_scores_on_the_cards_are_measured(data_dir, name, set_name):
+    """Those of float32 are of the trained weights, from which the packaged file differs slightly."""
     scores = zoo.card(name)["scores"][set_name]
-    for variant in zoo.VARIANTS:
+    for variant, tolerance in zip(zoo.VARIANTS, (0.03, 0.01), strict=True):
         for space in ("y", "rgb"):
             found = evaluate.evaluate(load(f"{name}:{variant}"), data_dir / set_name, space, ssim=False)["mean"]["psnr"]
-            assert found == pytest.approx(scores[space][variant], abs=0.01)
+            assert found == pytest.approx(scores[space][variant], abs=tolerance)
 
 
 @pytest.mark.slow
@@ -72,10 +74,30 @@ def test_the_drop_by_another_quantizer_is_measured(data_dir, name):
     recorded = zoo.card(name)["plain_quantization"]
     found = other_quantizers.entry(name, data_dir / "Set5")
     assert found["calibration"] == recorded["calibration"]
-    for file in ("packaged", "rounded"):
-        # GPTQ depends on the last bits of its sums, and these on the number of threads: 0.03 dB were observed.
-        assert found[file]["Set5"] == pytest.approx(recorded[file]["Set5"], abs=0.06)
-        assert found[file]["colour_error"]["flat"] == pytest.approx(recorded[file]["colour_error"]["flat"], abs=2)
+    for file in ("packaged", "quantized"):
+        assert found[file]["Set5"] == pytest.approx(recorded[file]["Set5"], abs=0.02)
+        assert found[file]["colour_error"]["flat"] == pytest.approx(recorded[file]["colour_error"]["flat"], abs=1)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_another_quantizer_loses_little(name):
+    """The packaged float32 files have steered weights: TensorFlow's nearest integers cost up to 2 dB without steering."""
+    card = zoo.card(name)
+    found = {key: card["plain_quantization"][key]["Set5"]["rgb"] for key in ("packaged", "quantized")}
+    assert card["scores"]["Set5"]["rgb"]["float32"] - found["quantized"] <= goals.GOALS["plain_rgb"].limit
+    assert abs(card["scores"]["Set5"]["rgb"]["float32"] - found["packaged"]) <= 0.03
+    sidecar = json.loads(zoo.resolve(f"{name}:float32").with_suffix(".json").read_text())
+    assert sidecar["rounding"] == "steered to the integers of 8 bits"
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_float32_file_has_the_integers_of_the_uint8_file(name):
+    """Rounded to nearest; both must be of the same export, which depends on the processor."""
+    paths = [zoo.resolve(f"{name}:{variant}") for variant in zoo.VARIANTS]
+    assert stored_weights.differing(*(path.read_bytes() for path in paths)) == 0
+    sidecars = [json.loads(path.with_suffix(".json").read_text()) for path in paths]
+    for key in ("spare_channels", "mixing", "masks"):
+        assert sidecars[0].get(key) == sidecars[1].get(key)
 
 
 @pytest.mark.parametrize("name", QUICK_FIRST)
@@ -93,9 +115,12 @@ def test_packaged_nets_beat_bicubic_on_the_sample_images(name):
 
 
 def test_keras_and_tflite_agree():
+    """Nearly: the weights of the float32 file are steered."""
     image = sample_images.images(("chelsea",))[0][1][100:140, 100:148]
     for name in ENTRIES:
-        assert np.abs(load(name)(image).astype(int) - load(f"{name}:float32")(image)).max() <= 1
+        difference = load(name)(image).astype(int) - load(f"{name}:float32")(image)
+        assert np.abs(difference).max() <= 6
+        assert np.square(difference).mean() < 0.4
 
 
 def test_unknown_entries_and_variants():
