@@ -80,7 +80,7 @@ def test_the_counts_of_others_are_near_the_packaged_file():
     """ABPN as published and abpn_x3 are the same network."""
     (found,) = (row for row in ROWS if row["name"] == "ABPN" and row["scale"] == 3)
     own = next(row for row in peers.networks(3) if row.name == "abpn_x3")
-    assert own.instructions in (None, pytest.approx(found["instructions"], rel=peers.REPEATABLE))  # None: repacked, not counted yet
+    assert own.instructions in (None, pytest.approx(found["instructions"], rel=peers.REPEATABLE))  # None: not counted yet
     assert found["parameters"] == own.parameters
     assert found["multiply_adds_720p"] == own.multiply_adds
 
