@@ -63,7 +63,7 @@ def _with_unique_names(tflite: bytes) -> bytes:
     for tensor in graph.graph.tensors:
         seen[tensor.name] += 1
         if seen[tensor.name] > 1:
-            tensor.name += b"_copy%d" % seen[tensor.name]
+            tensor.name = (tensor.name or b"") + b"_copy%d" % seen[tensor.name]
     return graph.packed() if max(seen.values()) > 1 else tflite
 
 
